@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <stdexcept>
+#include <string>
+
+namespace warpfactor {
+
+/// Ratings as borrowed COO triples: entry n says that user `users[n]` gave item `items[n]` the rating `values[n]`.
+/// Nothing is copied from or written to the caller's memory; it must stay valid during the call it is passed to.
+struct RatingsView {
+  std::span<const std::int32_t> users;  ///< 0 .. n_users - 1
+  std::span<const std::int32_t> items;  ///< 0 .. n_items - 1
+  std::span<const float> values;        ///< finite
+  std::span<const float> weights{};     ///< finite and >= 0; empty: every rating weighs 1
+  std::int32_t n_users = 0;
+  std::int32_t n_items = 0;
+
+  [[nodiscard]] std::int64_t size() const noexcept { return static_cast<std::int64_t>(values.size()); }
+};
+
+/// How the learning rate falls from epoch to epoch (t = 0 .. n_epochs - 1).
+enum class Schedule {
+  constant,      ///< eta
+  inverse_time,  ///< eta / (1 + t / 10)
+  linear,        ///< eta * (1 - t / n_epochs)
+  cosine,        ///< eta * (1 + cos(pi t / n_epochs)) / 2
+};
+
+/// How threads share the work of an epoch.
+enum class Parallel {
+  blocked,  ///< no two threads ever touch the same row: the same bits for any number of threads
+  hogwild,  ///< lock-free; threads may race on a row (Niu et al. 2011), results vary between runs
+};
+
+enum class Device { cpu, cuda };
+
+/// Everything a user may set. The defaults here are the only ones; Python reads them through the binding.
+///
+/// Training minimizes, over the ratings z = (r - mu) / s (s = `normalize` ? standard deviation of the ratings : 1),
+///   sum_n w_n / 2 * [ (z - z^)^2 + reg * (|p_u|^2 + |q_i|^2) + reg_bias * (b_u^2 + b_i^2) ],
+/// so both penalties count once per rating seen, and learning rate and penalties mean the same on any rating scale.
+struct TrainParams {
+  std::int32_t n_factors = 64;  ///< 1 .. 1024
+  std::int32_t n_epochs = 20;   ///< >= 0 (0 returns the initial model)
+  double learning_rate = 0.05;  ///< eta > 0
+  double reg = 0.05;            ///< lambda of the factors, >= 0
+  double reg_bias = 0.01;       ///< lambda of the biases, >= 0
+  bool biases = true;           ///< r^ = mu + b_u + b_i + p.q; false: r^ = p.q
+  bool normalize = true;        ///< train on ratings divided by their standard deviation
+  double init_scale = 0.1;      ///< standard deviation of the uniform random start of P and Q
+  Schedule schedule = Schedule::linear;
+  Parallel parallel = Parallel::blocked;
+  Device device = Device::cpu;
+  std::int32_t device_index = 0;
+  std::int32_t n_threads = 0;  ///< 0: available_threads()
+  std::uint64_t seed = 0;
+  std::int32_t patience = 3;  ///< epochs without a better validation RMSE before stopping; 0: never stop early
+};
+
+/// Training left the region where the numbers mean anything.
+class DivergedError : public std::runtime_error {
+ public:
+  DivergedError(std::int32_t epoch, const std::string& what) : std::runtime_error(what), epoch_(epoch) {}
+  [[nodiscard]] std::int32_t epoch() const noexcept { return epoch_; }  ///< 1-based
+
+ private:
+  std::int32_t epoch_;
+};
+
+/// The CUDA device cannot do what was asked; the text says why and what to do.
+class CudaError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// The caller's `interrupted` hook returned true.
+class Interrupted : public std::runtime_error {
+ public:
+  Interrupted() : std::runtime_error("interrupted") {}
+};
+
+}  // namespace warpfactor

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// COO ratings -> the layout the kernels walk: rows and ratings grouped into (user block, item block) cells.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "buffer.hpp"
+#include "kernel_table.hpp"
+#include "threads.hpp"
+#include "warpfactor/types.hpp"
+
+namespace warpfactor {
+
+/// How many blocks of users and of items.
+struct Grid {
+  std::int32_t user_blocks = 1;
+  std::int32_t item_blocks = 1;
+};
+
+/// Depends on the data's shape alone, not on the number of threads: the grid is part of what fixes the result's bits.
+/// `row_bytes`: one padded factor row.
+Grid choose_grid(std::int32_t n_users, std::int32_t n_items, std::int64_t n_ratings, std::int64_t row_bytes);
+
+/// The rows of one side in their internal order, in which the rows of a block lie together.
+struct RowPartition {
+  std::vector<std::int32_t> position;  ///< internal row of each external row
+  std::vector<std::int32_t> begin;     ///< first internal row of each block, and the number of rows at the end
+  std::vector<std::int64_t> counts;    ///< ratings of each external row
+
+  [[nodiscard]] std::int32_t blocks() const noexcept { return static_cast<std::int32_t>(begin.size()) - 1; }
+};
+
+/// Cuts the rows, in an order that `seed` draws, into at most `n_blocks` blocks (each at most 65,536 rows) of about the
+/// same share of ratings and rows.
+RowPartition partition_rows(std::vector<std::int64_t> counts, std::int32_t n_blocks, std::uint64_t seed,
+                            std::uint64_t purpose);
+
+struct BlockedRatings {
+  RowPartition users, items;
+  Buffer<Rating> ratings;             ///< by cell; in random order inside a cell
+  Buffer<float> weights;              ///< alongside, empty if all are one
+  std::vector<std::int64_t> offsets;  ///< cell c = user_block * items.blocks() + item_block: offsets[c] .. offsets[c+1]
+};
+
+/// Values are stored as (value - shift) / scale, weights times weight_scale. Needs indices in range. The result depends
+/// on the input, the grid and the seed, not on the team's size.
+BlockedRatings make_blocks(const RatingsView& ratings, Grid grid, double shift, double scale, double weight_scale,
+                           std::uint64_t seed, ThreadTeam& team);
+
+}  // namespace warpfactor

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+// Threads, and who takes which cell when.
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <optional>
+
+#include "backend.hpp"
+#include "blocks.hpp"
+#include "buffer.hpp"
+#include "epoch_order.hpp"
+#include "kernel_table.hpp"
+#include "threads.hpp"
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+
+namespace warpfactor {
+namespace {
+
+void pause_briefly(int attempt) {
+  if (attempt < 64) {
+#if defined(__x86_64__) || defined(_M_X64)
+    _mm_pause();
+#endif
+  } else {
+    std::this_thread::yield();  // the thread waited for may need this processor
+  }
+}
+
+/// Factor rows and biases of one side, in internal order, rows padded with zeros.
+template <class T>
+struct Rows {
+  Buffer<T> factors;
+  Buffer<T> biases;  ///< empty in a model without biases
+};
+
+template <class T>
+class CpuBackend final : public Backend<T> {
+ public:
+  CpuBackend(std::int32_t n_threads, std::function<bool()> interrupted)
+      : kernels_(kernel_table()), n_threads_(n_threads), interrupted_(std::move(interrupted)) {}
+
+  void upload(const RatingsView& ratings, const RatingsView& validation, const Standardization& z,
+              const Model<T>& model, const TrainParams& params) override {
+    params_ = params;
+    n_factors_ = model.n_factors;
+    stride_ = padded_stride<T>(n_factors_);
+    const Grid grid =
+        choose_grid(ratings.n_users, ratings.n_items, ratings.size(), stride_ * static_cast<std::int64_t>(sizeof(T)));
+    // No more threads than can ever work at once: cells that share no row.
+    team_.emplace(team_size(n_threads_, std::min(grid.user_blocks, grid.item_blocks)), interrupted_);
+    blocked_ = make_blocks(ratings, grid, z.shift, z.scale, z.weight_scale, params.seed, *team_);
+    load(users_, blocked_.users, model.user_factors, model.user_biases);
+    load(items_, blocked_.items, model.item_factors, model.item_biases);
+    done_ = std::vector<std::atomic<std::int32_t>>(blocked_.offsets.size() - 1);
+    cell_loss_.assign(blocked_.offsets.size() - 1, 0.0);
+    total_weight_ = weight_of(ratings);
+
+    const std::int64_t n = validation.size();
+    valid_users_ = Buffer<std::int32_t>(n);
+    valid_items_ = Buffer<std::int32_t>(n);
+    valid_values_ = Buffer<float>(n);
+    valid_weights_ = Buffer<float>(static_cast<std::int64_t>(validation.weights.size()));
+    team_->run_slices(n, [&](std::int64_t begin, std::int64_t end, int) {
+      for (std::int64_t r = begin; r < end; ++r) {
+        const auto from = static_cast<std::size_t>(r);
+        valid_users_[r] = blocked_.users.position[static_cast<std::size_t>(validation.users[from])];
+        valid_items_[r] = blocked_.items.position[static_cast<std::size_t>(validation.items[from])];
+        valid_values_[r] = static_cast<float>((static_cast<double>(validation.values[from]) - z.shift) / z.scale);
+        if (valid_weights_.size() > 0) valid_weights_[r] = validation.weights[from];
+      }
+    });
+    valid_weight_ = weight_of(validation);
+  }
+
+  double run_epoch(std::int32_t epoch, double learning_rate) override {
+    const EpochOrder order(blocked_.users.blocks(), blocked_.items.blocks(), params_.seed, epoch);
+    const bool wait = params_.parallel == Parallel::blocked;
+    const std::int32_t mark = epoch + 1;
+    const auto finished = [&](std::int64_t place) {
+      return done_[static_cast<std::size_t>(place)].load(std::memory_order_acquire) == mark;
+    };
+    team_->run(order.size(), [&](std::int64_t place, int thread) {
+      const EpochOrder::Cell cell = order.at(place);
+      if (wait) {
+        for (const std::int64_t before : {cell.after_minor, cell.after_major}) {
+          for (int attempt = 0; before >= 0 && !finished(before); ++attempt) {
+            if (team_->poll(thread)) return;
+            pause_briefly(attempt);
+          }
+        }
+      }
+      // Under hogwild this is the one place with a data race: two threads may update a row at once and lose part of an
+      // update. The algorithm tolerates it by design.
+      if (!run_cell(cell, static_cast<T>(learning_rate), thread, cell_loss_[static_cast<std::size_t>(place)])) return;
+      done_[static_cast<std::size_t>(place)].store(mark, std::memory_order_release);
+    });
+    return std::accumulate(cell_loss_.begin(), cell_loss_.end(), 0.0) / total_weight_;
+  }
+
+  double evaluate() override {
+    const std::int64_t n = valid_values_.size();
+    std::vector<double> sums(static_cast<std::size_t>(n / ThreadTeam::kSlice + 1), 0.0);
+    team_->run_slices(n, [&](std::int64_t begin, std::int64_t end, int) {
+      constexpr std::int64_t kBatch = 1024;
+      T predicted[kBatch];
+      double sum = 0;
+      for (std::int64_t from = begin; from < end; from += kBatch) {
+        const std::int64_t size = std::min(kBatch, end - from);
+        kernels_.kernels<T>().predict_pairs({users_.factors.data(), items_.factors.data(), biases(users_),
+                                             biases(items_), T(0), stride_, stride_, valid_users_.data() + from,
+                                             valid_items_.data() + from, size, predicted});
+        for (std::int64_t r = 0; r < size; ++r) {
+          const double error = static_cast<double>(valid_values_[from + r]) - static_cast<double>(predicted[r]);
+          sum += (valid_weights_.size() > 0 ? static_cast<double>(valid_weights_[from + r]) : 1.0) * error * error;
+        }
+      }
+      sums[static_cast<std::size_t>(begin / ThreadTeam::kSlice)] = sum;
+    });
+    return std::accumulate(sums.begin(), sums.end(), 0.0) / valid_weight_;
+  }
+
+  void keep() override {
+    copy(users_, kept_users_);
+    copy(items_, kept_items_);
+  }
+  void restore() override {
+    copy(kept_users_, users_);
+    copy(kept_items_, items_);
+  }
+
+  void download(Model<T>& model) override {
+    blocked_.ratings = {};  // no longer needed, and the largest thing here
+    store(users_, blocked_.users, model.user_factors, model.user_biases);
+    store(items_, blocked_.items, model.item_factors, model.item_biases);
+  }
+
+  [[nodiscard]] std::int32_t n_threads() const override { return team_ ? team_->size() : 1; }
+  [[nodiscard]] std::string instruction_set() const override { return kernels_.instruction_set; }
+
+ private:
+  static double weight_of(const RatingsView& ratings) {
+    if (ratings.weights.empty()) return static_cast<double>(ratings.size());
+    return std::accumulate(ratings.weights.begin(), ratings.weights.end(), 0.0);
+  }
+  static T* biases(Rows<T>& rows) { return rows.biases.size() > 0 ? rows.biases.data() : nullptr; }
+
+  bool run_cell(const EpochOrder::Cell& cell, T learning_rate, int thread, double& loss) {
+    const auto user = static_cast<std::size_t>(cell.user_block), item = static_cast<std::size_t>(cell.item_block);
+    const std::size_t c = user * static_cast<std::size_t>(blocked_.items.blocks()) + item;
+    const std::int64_t first_user = blocked_.users.begin[user], first_item = blocked_.items.begin[item];
+    SgdBlock<T> run{};
+    run.user_factors = users_.factors.data() + first_user * stride_;
+    run.item_factors = items_.factors.data() + first_item * stride_;
+    if (params_.biases) {
+      run.user_biases = users_.biases.data() + first_user;
+      run.item_biases = items_.biases.data() + first_item;
+    }
+    run.stride = stride_;
+    run.learning_rate = learning_rate;
+    run.reg = static_cast<T>(params_.reg);
+    run.reg_bias = static_cast<T>(params_.reg_bias);
+    loss = 0;
+    // A cell can be long (one item, or a user with most of the ratings): it is run in slices, so that Ctrl-C need not
+    // wait for its end.
+    for (std::int64_t begin = blocked_.offsets[c]; begin < blocked_.offsets[c + 1]; begin += ThreadTeam::kSlice) {
+      if (team_->poll(thread)) return false;
+      run.ratings = blocked_.ratings.data() + begin;
+      run.weights = blocked_.weights.size() > 0 ? blocked_.weights.data() + begin : nullptr;
+      run.n_ratings = std::min(ThreadTeam::kSlice, blocked_.offsets[c + 1] - begin);
+      loss += kernels_.kernels<T>().sgd(run);
+    }
+    return true;
+  }
+
+  void load(Rows<T>& rows, const RowPartition& partition, const std::vector<T>& factors,
+            const std::vector<T>& row_biases) {
+    const auto n_rows = static_cast<std::int64_t>(partition.position.size());
+    rows.factors = Buffer<T>(n_rows * stride_);
+    rows.biases = Buffer<T>(params_.biases ? n_rows : 0);
+    team_->run_slices(
+        n_rows,
+        [&](std::int64_t begin, std::int64_t end, int) {
+          for (std::int64_t row = begin; row < end; ++row) {
+            const std::int64_t to = partition.position[static_cast<std::size_t>(row)];
+            T* target = std::copy_n(factors.data() + row * n_factors_, n_factors_, rows.factors.data() + to * stride_);
+            std::fill_n(target, stride_ - n_factors_, T(0));
+            if (params_.biases) rows.biases[to] = row_biases[static_cast<std::size_t>(row)];
+          }
+        },
+        kRowSlice);
+  }
+
+  void store(const Rows<T>& rows, const RowPartition& partition, std::vector<T>& factors, std::vector<T>& row_biases) {
+    team_->run_slices(
+        static_cast<std::int64_t>(partition.position.size()),
+        [&](std::int64_t begin, std::int64_t end, int) {
+          for (std::int64_t row = begin; row < end; ++row) {
+            const std::int64_t from = partition.position[static_cast<std::size_t>(row)];
+            std::copy_n(rows.factors.data() + from * stride_, n_factors_, factors.data() + row * n_factors_);
+            if (params_.biases) row_biases[static_cast<std::size_t>(row)] = rows.biases[from];
+          }
+        },
+        kRowSlice);
+  }
+
+  void copy(const Rows<T>& from, Rows<T>& to) {
+    if (to.factors.size() != from.factors.size()) {
+      to.factors = Buffer<T>(from.factors.size());
+      to.biases = Buffer<T>(from.biases.size());
+    }
+    team_->run_slices(from.factors.size(), [&](std::int64_t begin, std::int64_t end, int) {
+      std::copy(from.factors.data() + begin, from.factors.data() + end, to.factors.data() + begin);
+    });
+    std::copy_n(from.biases.data(), from.biases.size(), to.biases.data());
+  }
+
+  static constexpr std::int64_t kRowSlice = 4096;
+
+  const KernelTable& kernels_;
+  std::int32_t n_threads_;
+  std::function<bool()> interrupted_;
+  TrainParams params_;
+  std::int64_t n_factors_ = 0, stride_ = 0;
+  std::optional<ThreadTeam> team_;
+  BlockedRatings blocked_;
+  Rows<T> users_, items_, kept_users_, kept_items_;
+  std::vector<std::atomic<std::int32_t>> done_;  ///< by place: the last epoch (1-based) in which it finished
+  std::vector<double> cell_loss_;  ///< by place, summed in that order: the sum's bits do not depend on threads
+  double total_weight_ = 0;
+  Buffer<std::int32_t> valid_users_, valid_items_;  ///< internal rows
+  Buffer<float> valid_values_, valid_weights_;
+  double valid_weight_ = 0;
+};
+
+}  // namespace
+
+template <class T>
+std::unique_ptr<Backend<T>> make_cpu_backend(std::int32_t n_threads, std::function<bool()> interrupted) {
+  return std::make_unique<CpuBackend<T>>(n_threads, std::move(interrupted));
+}
+
+template std::unique_ptr<Backend<float>> make_cpu_backend<float>(std::int32_t, std::function<bool()>);
+template std::unique_ptr<Backend<double>> make_cpu_backend<double>(std::int32_t, std::function<bool()>);
+
+}  // namespace warpfactor

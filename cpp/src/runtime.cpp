@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "warpfactor/runtime.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <thread>
+
+#include "threads.hpp"
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+namespace warpfactor {
+namespace {
+
+#if defined(__linux__)
+std::int32_t affinity_count() {
+  // The fixed-size set fails with EINVAL beyond 1024 processors; a larger one is tried then.
+  for (int n = 1024; n <= 1 << 18; n *= 4) {
+    cpu_set_t* set = CPU_ALLOC(n);
+    if (set == nullptr) return 0;
+    const std::size_t bytes = CPU_ALLOC_SIZE(n);
+    const int failed = sched_getaffinity(0, bytes, set);
+    const int count = failed == 0 ? CPU_COUNT_S(bytes, set) : 0;
+    CPU_FREE(set);
+    if (count > 0) return count;
+  }
+  return 0;
+}
+
+double quota_in(const std::string& folder, bool v2) {
+  double quota = -1, period = -1;
+  if (v2) {
+    std::ifstream file(folder + "/cpu.max");
+    std::string text;
+    if (file >> text >> period && text != "max") quota = std::strtod(text.c_str(), nullptr);
+  } else {
+    std::ifstream(folder + "/cpu.cfs_quota_us") >> quota;
+    std::ifstream(folder + "/cpu.cfs_period_us") >> period;
+  }
+  return quota > 0 && period > 0 ? quota / period : 0;
+}
+
+/// Processors' worth of time that the control groups of this process grant it; 0: no limit. A limit may sit on the
+/// group itself or on any of those around it.
+double cgroup_quota() {
+  double smallest = 0;
+  std::ifstream groups("/proc/self/cgroup");
+  for (std::string line; std::getline(groups, line);) {
+    const std::size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (first == std::string::npos || second == std::string::npos) continue;
+    const std::string controllers = line.substr(first + 1, second - first - 1);
+    const bool v2 = controllers.empty();
+    if (!v2 && ("," + controllers + ",").find(",cpu,") == std::string::npos) continue;
+    const std::string root = v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu";
+    std::string path = line.substr(second + 1);
+    for (;;) {
+      while (!path.empty() && path.back() == '/') path.pop_back();
+      const double quota = quota_in(root + path, v2);
+      if (quota > 0 && (smallest == 0 || quota < smallest)) smallest = quota;
+      if (path.empty()) break;
+      path.erase(path.rfind('/'));
+    }
+  }
+  return smallest;
+}
+#endif
+
+}  // namespace
+
+std::int32_t available_threads() {
+  std::int32_t count = 0;
+#if defined(__linux__)
+  count = affinity_count();
+#endif
+  if (count <= 0) count = static_cast<std::int32_t>(std::thread::hardware_concurrency());
+#if defined(__linux__)
+  const double quota = cgroup_quota();
+  if (quota > 0) count = std::min(count, static_cast<std::int32_t>(std::ceil(quota)));
+#endif
+  return std::max(count, 1);
+}
+
+int team_size(std::int32_t n_threads, std::int64_t n_tasks) {
+  const std::int64_t wanted = n_threads > 0 ? n_threads : available_threads();
+  return static_cast<int>(std::max<std::int64_t>(1, std::min(wanted, n_tasks)));
+}
+
+}  // namespace warpfactor

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "warpfactor/types.hpp"
+
+namespace warpfactor {
+
+/// Private threads for one call of the library; the calling thread is number 0 and works too.
+class ThreadTeam {
+ public:
+  using Task = std::function<void(std::int64_t task, int thread)>;
+
+  explicit ThreadTeam(int n_threads, std::function<bool()> interrupted = {}) : interrupted_(std::move(interrupted)) {
+    workers_.reserve(static_cast<std::size_t>(n_threads - 1));
+    try {
+      for (int t = 1; t < n_threads; ++t) workers_.emplace_back([this, t] { serve(t); });
+    } catch (...) {  // the system refused a thread: those already running must end before this object does
+      end();
+      throw;
+    }
+  }
+  ~ThreadTeam() { end(); }
+  ThreadTeam(const ThreadTeam&) = delete;
+  ThreadTeam& operator=(const ThreadTeam&) = delete;
+
+  [[nodiscard]] int size() const noexcept { return static_cast<int>(workers_.size()) + 1; }
+
+  /// Runs task(0) .. task(n_tasks - 1), handed out in that order to whichever thread is free. Throws what a task threw,
+  /// or Interrupted; in both cases tasks not yet begun are left out.
+  void run(std::int64_t n_tasks, const Task& task) {
+    if (n_tasks <= 0) return;
+    stop_.store(false, std::memory_order_relaxed);
+    next_.store(0, std::memory_order_relaxed);
+    n_tasks_ = n_tasks;
+    task_ = &task;
+    failure_ = nullptr;
+    const bool shared = !workers_.empty() && n_tasks > 1;
+    if (shared) {
+      const std::lock_guard lock(mutex_);
+      busy_ = static_cast<int>(workers_.size());
+      ++round_;
+      wake_.notify_all();
+    }
+    take_tasks(0);
+    if (shared) {
+      std::unique_lock lock(mutex_);
+      while (!done_.wait_for(lock, std::chrono::milliseconds(20), [this] { return busy_ == 0; })) {
+        lock.unlock();
+        poll(0);
+        lock.lock();
+      }
+    }
+    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+  }
+
+  /// Calls f(begin, end, thread) over slices of 0 .. n - 1. The slices depend on n alone, never on the number of
+  /// threads, so that sums taken slice by slice have the same bits for any number of them.
+  template <class F>
+  void run_slices(std::int64_t n, const F& f, std::int64_t slice = kSlice) {
+    run((n + slice - 1) / slice,
+        [&](std::int64_t task, int thread) { f(task * slice, std::min(n, (task + 1) * slice), thread); });
+  }
+  static constexpr std::int64_t kSlice = 1 << 16;
+
+  /// To be called by a long task now and then; true: return from the task at once.
+  bool poll(int thread) {
+    if (thread == 0 && interrupted_ && !stop_.load(std::memory_order_relaxed)) {
+      const auto now = std::chrono::steady_clock::now();
+      if (now - last_poll_ >= std::chrono::milliseconds(50)) {
+        last_poll_ = now;
+        try {
+          if (interrupted_()) throw Interrupted();
+        } catch (...) {
+          fail();
+        }
+      }
+    }
+    return stop_.load(std::memory_order_relaxed);
+  }
+
+ private:
+  void serve(int thread) {
+    std::uint64_t seen = 0;
+    for (;;) {
+      {
+        std::unique_lock lock(mutex_);
+        wake_.wait(lock, [&] { return ending_ || round_ != seen; });
+        if (ending_) return;
+        seen = round_;
+      }
+      take_tasks(thread);
+      const std::lock_guard lock(mutex_);
+      if (--busy_ == 0) done_.notify_one();
+    }
+  }
+
+  void take_tasks(int thread) {
+    while (!poll(thread)) {
+      const std::int64_t task = next_.fetch_add(1, std::memory_order_relaxed);
+      if (task >= n_tasks_) return;
+      try {
+        (*task_)(task, thread);
+      } catch (...) {
+        fail();
+      }
+    }
+  }
+
+  void fail() {
+    const std::lock_guard lock(mutex_);
+    if (!failure_) failure_ = std::current_exception();
+    stop_.store(true, std::memory_order_relaxed);
+  }
+
+  void end() {
+    {
+      const std::lock_guard lock(mutex_);
+      ending_ = true;
+    }
+    wake_.notify_all();
+    for (std::thread& worker : workers_) worker.join();
+    workers_.clear();
+  }
+
+  std::function<bool()> interrupted_;
+  std::chrono::steady_clock::time_point last_poll_ = std::chrono::steady_clock::now();
+  std::atomic<std::int64_t> next_{0};
+  std::atomic<bool> stop_{false};
+  std::int64_t n_tasks_ = 0;
+  const Task* task_ = nullptr;
+  std::mutex mutex_;
+  std::condition_variable wake_, done_;
+  std::uint64_t round_ = 0;
+  int busy_ = 0;
+  bool ending_ = false;
+  std::exception_ptr failure_;
+  std::vector<std::thread> workers_;  // last: the threads use the members above
+};
+
+/// The team's size for a caller's n_threads (0: all available), no more than there are tasks to do.
+int team_size(std::int32_t n_threads, std::int64_t n_tasks);
+
+}  // namespace warpfactor

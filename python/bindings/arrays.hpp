@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// NumPy arrays <-> spans and vectors, and what every group of bindings shares.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <vector>
+
+namespace warpfactor::python {
+
+namespace py = pybind11;
+
+/// One element type exactly: a conversion would be a copy of the ratings that nobody asked for.
+template <class T>
+using Array = py::array_t<T, py::array::c_style>;
+
+template <class T>
+std::span<const T> view(const Array<T>& array) {
+  return {array.data(), static_cast<std::size_t>(array.size())};
+}
+
+template <class T>
+std::span<const T> view(const std::optional<Array<T>>& array) {
+  return array ? view(*array) : std::span<const T>{};
+}
+
+template <class T>
+std::span<T> mutable_view(Array<T>& array) {
+  return {array.mutable_data(), static_cast<std::size_t>(array.size())};
+}
+
+/// A NumPy array that takes over the vector's memory.
+template <class T>
+py::array_t<T> adopt(std::vector<T>&& values, std::vector<py::ssize_t> shape) {
+  auto owned = std::make_unique<std::vector<T>>(std::move(values));
+  T* data = owned->data();
+  py::capsule free(owned.get(), [](void* vector) { delete static_cast<std::vector<T>*>(vector); });
+  owned.release();
+  return py::array_t<T>(std::move(shape), data, free);
+}
+
+/// To be polled by long work that runs without the GIL: true once a signal handler (Ctrl-C) has raised.
+inline std::function<bool()> signal_poll() {
+  return [] {
+    const py::gil_scoped_acquire gil;
+    return PyErr_CheckSignals() != 0;
+  };
+}
+
+void bind_runtime(py::module_& m);
+void bind_topk(py::module_& m);
+void bind_train(py::module_& m);
+
+}  // namespace warpfactor::python

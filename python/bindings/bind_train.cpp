@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <pybind11/functional.h>
+#include <pybind11/native_enum.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+
+#include "arrays.hpp"
+#include "warpfactor/train.hpp"
+
+namespace warpfactor::python {
+namespace {
+
+struct RatingArrays {
+  Array<std::int32_t> users, items;
+  Array<float> values;
+  std::optional<Array<float>> weights;
+};
+
+RatingsView view(const RatingArrays& arrays, std::int32_t n_users, std::int32_t n_items) {
+  RatingsView ratings;
+  ratings.users = python::view(arrays.users);
+  ratings.items = python::view(arrays.items);
+  ratings.values = python::view(arrays.values);
+  ratings.weights = python::view(arrays.weights);
+  ratings.n_users = n_users;
+  ratings.n_items = n_items;
+  return ratings;
+}
+
+py::dict to_dict(const EpochReport& report) {
+  py::dict entry;
+  entry["epoch"] = report.epoch;
+  entry["seconds"] = report.seconds;
+  entry["learning_rate"] = report.learning_rate;
+  entry["train_rmse"] = report.train_rmse;
+  entry["valid_rmse"] = report.valid_rmse;
+  return entry;
+}
+
+template <class T>
+py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t n_items, const TrainParams& params,
+                  const std::optional<RatingArrays>& validation, const std::optional<Array<T>>& user_factors,
+                  const std::optional<Array<T>>& item_factors, const py::object& on_epoch) {
+  TrainOptions<T> options;
+  if (validation) options.validation = view(*validation, n_users, n_items);
+  options.user_factors = python::view(user_factors);
+  options.item_factors = python::view(item_factors);
+  options.interrupted = signal_poll();
+  if (!on_epoch.is_none()) {
+    options.on_epoch = [&on_epoch](const EpochReport& report) {
+      const py::gil_scoped_acquire gil;
+      return on_epoch(to_dict(report)).template cast<bool>();
+    };
+  }
+  const RatingsView ratings = view(arrays, n_users, n_items);
+  TrainResult<T> result;
+  {
+    const py::gil_scoped_release no_gil;
+    result = train<T>(ratings, params, options);
+  }
+  Model<T>& model = result.model;
+  py::list history;
+  for (const EpochReport& report : result.history) history.append(to_dict(report));
+  py::dict out;
+  out["user_factors"] = adopt(std::move(model.user_factors), {n_users, model.n_factors});
+  out["item_factors"] = adopt(std::move(model.item_factors), {n_items, model.n_factors});
+  out["user_biases"] = adopt(std::move(model.user_biases), {n_users});
+  out["item_biases"] = adopt(std::move(model.item_biases), {n_items});
+  out["global_mean"] = model.global_mean;
+  out["rating_mean"] = model.rating_mean;
+  out["history"] = history;
+  out["best_epoch"] = result.best_epoch;
+  out["n_threads"] = result.n_threads;
+  out["instruction_set"] = result.instruction_set;
+  return out;
+}
+
+}  // namespace
+
+void bind_train(py::module_& m) {
+  py::native_enum<Schedule>(m, "Schedule", "enum.Enum")
+      .value("constant", Schedule::constant)
+      .value("inverse_time", Schedule::inverse_time)
+      .value("linear", Schedule::linear)
+      .value("cosine", Schedule::cosine)
+      .finalize();
+  py::native_enum<Parallel>(m, "Parallel", "enum.Enum")
+      .value("blocked", Parallel::blocked)
+      .value("hogwild", Parallel::hogwild)
+      .finalize();
+  py::native_enum<Device>(m, "Device", "enum.Enum").value("cpu", Device::cpu).value("cuda", Device::cuda).finalize();
+
+  py::class_<TrainParams>(m, "TrainParams", "What a user may set, with the project's defaults.")
+      .def(py::init<>())
+      .def_readwrite("n_factors", &TrainParams::n_factors)
+      .def_readwrite("n_epochs", &TrainParams::n_epochs)
+      .def_readwrite("learning_rate", &TrainParams::learning_rate)
+      .def_readwrite("reg", &TrainParams::reg)
+      .def_readwrite("reg_bias", &TrainParams::reg_bias)
+      .def_readwrite("biases", &TrainParams::biases)
+      .def_readwrite("normalize", &TrainParams::normalize)
+      .def_readwrite("init_scale", &TrainParams::init_scale)
+      .def_readwrite("schedule", &TrainParams::schedule)
+      .def_readwrite("parallel", &TrainParams::parallel)
+      .def_readwrite("device", &TrainParams::device)
+      .def_readwrite("device_index", &TrainParams::device_index)
+      .def_readwrite("n_threads", &TrainParams::n_threads)
+      .def_readwrite("seed", &TrainParams::seed)
+      .def_readwrite("patience", &TrainParams::patience);
+
+  py::class_<RatingArrays>(m, "RatingArrays", "COO ratings: int32 users and items, float32 values and weights.")
+      .def(py::init([](Array<std::int32_t> users, Array<std::int32_t> items, Array<float> values,
+                       std::optional<Array<float>> weights) {
+             return RatingArrays{std::move(users), std::move(items), std::move(values), std::move(weights)};
+           }),
+           py::arg("users").noconvert(), py::arg("items").noconvert(), py::arg("values").noconvert(),
+           py::arg("weights").noconvert() = py::none());
+
+  const char* doc = "Factorize; returns a dict of arrays. Initial factors of both sides or of none.";
+  m.def("train_float32", &train_as<float>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),
+        py::arg("params"), py::arg("validation") = py::none(), py::arg("user_factors").noconvert() = py::none(),
+        py::arg("item_factors").noconvert() = py::none(), py::arg("on_epoch") = py::none());
+  m.def("train_float64", &train_as<double>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),
+        py::arg("params"), py::arg("validation") = py::none(), py::arg("user_factors").noconvert() = py::none(),
+        py::arg("item_factors").noconvert() = py::none(), py::arg("on_epoch") = py::none());
+}
+
+}  // namespace warpfactor::python

@@ -1,0 +1,70 @@
+"""Matrix factorization of ratings by parallel SGD.
+
+>>> import warpfactor as wf
+>>> ratings = wf.datasets.make_ratings(200, 100, 5_000, random_state=0).ratings
+>>> train, test = wf.train_test_split(ratings, test_size=0.1, random_state=0)
+>>> model = wf.MatrixFactorization(n_factors=8, random_state=0).fit(train, validation=test)
+>>> wf.metrics.rmse(test.values, model.predict(test)) < 1.1
+True
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import datasets, metrics
+    from ._core import __version__
+    from .config import show_config
+    from .estimator import MatrixFactorization
+    from .exceptions import CudaError, DivergedError, ModelFileError
+    from .io import read_ratings
+    from .model_file import load
+    from .model_selection import train_test_split
+    from .ratings import Ratings
+
+__all__ = [
+    "CudaError",
+    "DivergedError",
+    "MatrixFactorization",
+    "ModelFileError",
+    "Ratings",
+    "__version__",
+    "datasets",
+    "load",
+    "metrics",
+    "read_ratings",
+    "show_config",
+    "train_test_split",
+]
+
+# Imported when first asked for: scikit-learn and pyarrow take most of a second, which
+# `warpfactor --help` need not wait for.
+_HOME = {
+    "CudaError": "exceptions",
+    "DivergedError": "exceptions",
+    "MatrixFactorization": "estimator",
+    "ModelFileError": "exceptions",
+    "Ratings": "ratings",
+    "__version__": "_core",
+    "load": "model_file",
+    "read_ratings": "io",
+    "show_config": "config",
+    "train_test_split": "model_selection",
+}
+_MODULES = ("datasets", "metrics")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

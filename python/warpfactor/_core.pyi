@@ -1,0 +1,114 @@
+import enum
+from collections.abc import Callable
+from typing import Any, TypedDict, type_check_only
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .progress import EpochRecord
+
+__version__: str
+
+@type_check_only
+class _TrainResult(TypedDict):
+    user_factors: NDArray[Any]
+    item_factors: NDArray[Any]
+    user_biases: NDArray[Any]
+    item_biases: NDArray[Any]
+    global_mean: float
+    rating_mean: float
+    history: list[EpochRecord]
+    best_epoch: int
+    n_threads: int
+    instruction_set: str
+
+class Schedule(enum.Enum):
+    constant = 0
+    inverse_time = 1
+    linear = 2
+    cosine = 3
+
+class Parallel(enum.Enum):
+    blocked = 0
+    hogwild = 1
+
+class Device(enum.Enum):
+    cpu = 0
+    cuda = 1
+
+class TrainParams:
+    n_factors: int
+    n_epochs: int
+    learning_rate: float
+    reg: float
+    reg_bias: float
+    biases: bool
+    normalize: bool
+    init_scale: float
+    schedule: Schedule
+    parallel: Parallel
+    device: Device
+    device_index: int
+    n_threads: int
+    seed: int
+    patience: int
+    def __init__(self) -> None: ...
+
+class RatingArrays:
+    def __init__(
+        self,
+        users: NDArray[np.int32],
+        items: NDArray[np.int32],
+        values: NDArray[np.float32],
+        weights: NDArray[np.float32] | None = None,
+    ) -> None: ...
+
+def train_float32(
+    ratings: RatingArrays,
+    n_users: int,
+    n_items: int,
+    params: TrainParams,
+    validation: RatingArrays | None = None,
+    user_factors: NDArray[np.float32] | None = None,
+    item_factors: NDArray[np.float32] | None = None,
+    on_epoch: Callable[[EpochRecord], bool] | None = None,
+) -> _TrainResult: ...
+def train_float64(
+    ratings: RatingArrays,
+    n_users: int,
+    n_items: int,
+    params: TrainParams,
+    validation: RatingArrays | None = None,
+    user_factors: NDArray[np.float64] | None = None,
+    item_factors: NDArray[np.float64] | None = None,
+    on_epoch: Callable[[EpochRecord], bool] | None = None,
+) -> _TrainResult: ...
+def predict(
+    user_factors: NDArray[Any],
+    item_factors: NDArray[Any],
+    user_biases: NDArray[Any] | None,
+    item_biases: NDArray[Any] | None,
+    global_mean: float,
+    users: NDArray[np.int32],
+    items: NDArray[np.int32],
+    n_threads: int = 0,
+) -> NDArray[Any]: ...
+def recommend(
+    user_factors: NDArray[Any],
+    item_factors: NDArray[Any],
+    user_biases: NDArray[Any] | None,
+    item_biases: NDArray[Any] | None,
+    global_mean: float,
+    users: NDArray[np.int32],
+    n: int,
+    exclude_indptr: NDArray[np.int64] | None = None,
+    exclude_indices: NDArray[np.int32] | None = None,
+    n_threads: int = 0,
+) -> tuple[NDArray[np.int32], NDArray[Any]]: ...
+def group_by_user(
+    users: NDArray[np.int32], items: NDArray[np.int32], n_users: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]: ...
+def available_threads() -> int: ...
+def instruction_set() -> str: ...
+def built_instruction_sets() -> list[str]: ...
+def cuda_status() -> tuple[bool, bool, str]: ...

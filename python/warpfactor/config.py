@@ -1,0 +1,55 @@
+"""What this installation can do."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Literal, overload
+
+from . import _core
+
+__all__ = ["show_config"]
+
+
+@overload
+def show_config(mode: Literal["stdout"] = ...) -> None: ...
+@overload
+def show_config(mode: Literal["dicts"]) -> dict[str, Any]: ...
+def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] | None:
+    """Show the version, the instruction set in use and those built, the threads, and CUDA's state.
+
+    Parameters
+    ----------
+    mode : {"stdout", "dicts"}, default "stdout"
+        Print the configuration, or return it.
+
+    Returns
+    -------
+    dict or None
+        With ``mode="dicts"``: ``version``, ``instruction_set``, ``built_instruction_sets``,
+        ``n_threads`` (the processors this process may use), ``cuda_built``, ``cuda_usable`` and
+        ``cuda_reason`` (why CUDA is not usable, and what to do; empty if it is).
+
+    Raises
+    ------
+    ValueError
+        If `mode` is another, or the variable WARPFACTOR_ISA names an instruction set that this
+        build or processor lacks.
+    """
+    if mode not in ("stdout", "dicts"):
+        raise ValueError(f"mode is {mode!r}; it must be 'stdout' or 'dicts'")
+    built, usable, reason = _core.cuda_status()
+    config = {
+        "version": _core.__version__,
+        "instruction_set": _core.instruction_set(),
+        "built_instruction_sets": _core.built_instruction_sets(),
+        "n_threads": _core.available_threads(),
+        "cuda_built": built,
+        "cuda_usable": usable,
+        "cuda_reason": reason,
+    }
+    if mode == "dicts":
+        return config
+    for name, value in config.items():
+        text = ", ".join(value) if isinstance(value, list) else value
+        sys.stdout.write(f"{name + ':':<24}{text}\n")
+    return None

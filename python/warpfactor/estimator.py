@@ -1,0 +1,732 @@
+"""The estimator: what users fit, predict and recommend with."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from . import _core
+from .ids import lookup_ids
+from .progress import EpochBar, EpochRecord
+from .ratings import Ratings, pairs_to_codes
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+__all__ = ["MatrixFactorization"]
+
+_DEFAULTS = _core.TrainParams()
+_UNKNOWN = ("mean", "nan", "raise")
+
+
+class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    r"""Biased matrix factorization of ratings, trained by parallel SGD.
+
+    The model predicts user u's rating of item i as
+
+        r̂(u, i) = μ + b_u + b_i + p_u · q_i
+
+    and training minimizes, over the ratings r with weights w (scaled to a mean of 1),
+
+        Σ w/2 · [ (z - ẑ)² + reg·(‖p_u‖² + ‖q_i‖²) + reg_bias·(b_u² + b_i²) ]
+
+    where z = (r - μ)/s are the standardized ratings, μ is their mean (0 without biases) and s their
+    standard deviation (1 with ``normalize=False``). So both penalties count once per rating seen,
+    and `learning_rate`, `reg` and `reg_bias` mean the same on any rating scale. The fitted
+    attributes are in the units of the ratings. For one rating with error e = z - ẑ a step is
+
+        p_u ← p_u + η w (e q_i - reg p_u),    b_u ← b_u + η w (e - reg_bias b_u)
+
+    and likewise for the item, both from the values before the step.
+
+    Parameters
+    ----------
+    n_factors : int, default 64
+        The rank k, from 1 to 1024.
+    n_epochs : int, default 20
+        Passes over the ratings.
+    learning_rate : float, default 0.05
+        η of the first epoch.
+    reg : float, default 0.07
+        Strength of the L2 penalty on the factors.
+    reg_bias : float, default 0.03
+        Strength of the L2 penalty on the biases.
+    biases : bool, default True
+        Whether the model has μ, b_u and b_i; otherwise r̂ = p_u · q_i.
+    loss : {"squared"}, default "squared"
+        The error term.
+    optimizer : {"sgd"}, default "sgd"
+        The step.
+    schedule : {"constant", "inverse_time", "linear", "cosine"}, default "linear"
+        How η falls over the epochs t = 0 .. n_epochs - 1: η, η/(1 + t/10), η(1 - t/n_epochs) or
+        η(1 + cos(πt/n_epochs))/2.
+    parallel : {"blocked", "hogwild"}, default "blocked"
+        How threads share the work. "blocked": no two of them touch the same row at once, so
+        the same seed gives the same bits for any number of threads. "hogwild" [2]_: without locks;
+        results vary from run to run.
+    init : float or (P, Q), default 0.1
+        The standard deviation of the random (uniform) initial factors, in units of √s; or the
+        initial factors themselves, of shapes (n_users, n_factors) and (n_items, n_factors), in
+        rating units and with rows in the order of the sorted ids.
+    dtype : {"float32", "float64"}, default "float32"
+        Type of the factors and predictions. Ratings are float32 in either case.
+    device : {"cpu", "cuda", "cuda:<n>", "auto"}, default "cpu"
+        Where to train. "auto" takes a usable CUDA device where there is one. This version trains on
+        the CPU only: "cuda" raises `CudaError`, with the reason.
+    n_threads : int or None, default None
+        Threads to use; None: the processors that this process may really use (affinity and
+        container limits). Small data uses fewer: no more than can work without sharing a row.
+    random_state : int, RandomState, Generator or None, default None
+        Seed of the initial factors and of the order of the ratings. An int gives the same model
+        each time (with ``parallel="blocked"``, on the same kind of processor).
+    early_stopping : bool or int, default True
+        With a validation set: stop after this many epochs (True: 3) without a lower validation RMSE
+        and return the best epoch's factors. False: run all epochs; the best one is still returned.
+    unknown : {"mean", "nan", "raise"}, default "mean"
+        The prediction for a user or item without training ratings: its bias and factors count
+        as zero (so, μ plus the bias of the one that is known; without biases, the ratings' mean);
+        NaN; or a `ValueError`.
+    normalize : bool, default True
+        Whether to train on ratings divided by their standard deviation.
+    verbose : int, default 1
+        1: a progress bar and a closing line, if standard error is a terminal. 0: nothing.
+    callbacks : sequence of callable, default ()
+        Each is called after each epoch with that epoch's entry of `history_`; a true return value
+        ends the training.
+
+    Attributes
+    ----------
+    user_factors_, item_factors_ : ndarray of shape (n_users, n_factors) and (n_items, n_factors)
+        P and Q. Rows without a training rating are zero (or as `init` gave them).
+    user_biases_, item_biases_ : ndarray of shape (n_users,) and (n_items,)
+        b_u and b_i; zeros without biases.
+    global_mean_ : float
+        μ: the mean of the training ratings, or 0 without biases.
+    user_ids_, item_ids_ : ndarray of shape (n_users,) and (n_items,)
+        The ids of the rows, sorted.
+    history_ : list of dict
+        For each epoch: epoch (from 1), seconds (of that epoch), learning_rate, train_rmse (each
+        rating's error just before its own step) and valid_rmse (NaN without a validation set).
+    n_epochs_ : int
+        The epoch, counted from 1, whose factors were kept; ``len(history_)`` epochs were run.
+    n_threads_ : int
+        The threads that trained.
+    instruction_set_ : str
+        The kernels that trained: "baseline", "avx2" or "avx512".
+
+    References
+    ----------
+    .. [1] Y. Koren, R. Bell, C. Volinsky, "Matrix factorization techniques for recommender
+       systems", Computer 42(8), 2009, eqs. 4 and 5.
+    .. [2] F. Niu, B. Recht, C. Ré, S. Wright, "Hogwild!: a lock-free approach to parallelizing
+       stochastic gradient descent", NIPS 2011.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import warpfactor as wf
+    >>> X = np.array([["ann", "up"], ["ann", "big"], ["bob", "up"], ["eve", "big"]])
+    >>> model = wf.MatrixFactorization(n_factors=2, random_state=0).fit(X, [5, 3, 4, 2])
+    >>> model.predict([("bob", "big")]).shape
+    (1,)
+    >>> ids, scores = model.recommend("bob")
+    >>> ids[0]
+    'big'
+    """
+
+    user_factors_: NDArray[Any]
+    item_factors_: NDArray[Any]
+    user_biases_: NDArray[Any]
+    item_biases_: NDArray[Any]
+    global_mean_: float
+    user_ids_: NDArray[Any]
+    item_ids_: NDArray[Any]
+    history_: list[EpochRecord]
+    n_epochs_: int
+    n_threads_: int
+    instruction_set_: str
+    # What the public attributes cannot tell: the mean even without biases, which rows have training
+    # ratings, and each user's items (compressed rows), which recommend leaves out.
+    _rating_mean: float
+    _user_known: NDArray[np.bool_]
+    _item_known: NDArray[np.bool_]
+    _seen_indptr: NDArray[np.int64]
+    _seen_items: NDArray[np.int32]
+
+    def __init__(
+        self,
+        n_factors: int = _DEFAULTS.n_factors,
+        *,
+        n_epochs: int = _DEFAULTS.n_epochs,
+        learning_rate: float = _DEFAULTS.learning_rate,
+        reg: float = _DEFAULTS.reg,
+        reg_bias: float = _DEFAULTS.reg_bias,
+        biases: bool = _DEFAULTS.biases,
+        loss: Literal["squared"] = "squared",
+        optimizer: Literal["sgd"] = "sgd",
+        schedule: Literal["constant", "inverse_time", "linear", "cosine"] = _DEFAULTS.schedule.name,
+        parallel: Literal["blocked", "hogwild"] = _DEFAULTS.parallel.name,
+        init: float | tuple[ArrayLike, ArrayLike] = _DEFAULTS.init_scale,
+        dtype: DTypeLike = "float32",
+        device: str = _DEFAULTS.device.name,
+        n_threads: int | None = None,
+        random_state: int | np.random.RandomState | np.random.Generator | None = None,
+        early_stopping: bool | int = True,
+        unknown: Literal["mean", "nan", "raise"] = "mean",
+        normalize: bool = _DEFAULTS.normalize,
+        verbose: int = 1,
+        callbacks: Sequence[Callable[[EpochRecord], object]] = (),
+    ) -> None:
+        self.n_factors = n_factors
+        self.n_epochs = n_epochs
+        self.learning_rate = learning_rate
+        self.reg = reg
+        self.reg_bias = reg_bias
+        self.biases = biases
+        self.loss = loss
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.parallel = parallel
+        self.init = init
+        self.dtype = dtype
+        self.device = device
+        self.n_threads = n_threads
+        self.random_state = random_state
+        self.early_stopping = early_stopping
+        self.unknown = unknown
+        self.normalize = normalize
+        self.verbose = verbose
+        self.callbacks = callbacks
+
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike | None = None,
+        *,
+        sample_weight: ArrayLike | None = None,
+        validation: Any = None,
+    ) -> MatrixFactorization:
+        """Factorize ratings.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_ratings, 2), or anything `Ratings.from_any` takes
+            With `y`: user ids and item ids. Without: `Ratings`, a scipy sparse matrix (zeros that
+            it stores are ratings), a NumPy masked array (masked: missing), a float array (NaN:
+            missing), or a pandas, polars or Arrow table. A pair that occurs twice counts twice.
+        y : array-like of shape (n_ratings,), default None
+            The ratings.
+        sample_weight : array-like of shape (n_ratings,), default None
+            Weights >= 0 in the order of the ratings; a weight of 2 acts as the rating given twice.
+        validation : Ratings, (X, y), or anything `X` can be; default None
+            Ratings to evaluate after every epoch, for `history_` and early stopping. Pairs whose
+            user or item has no training rating are left out: training cannot improve them.
+
+        Returns
+        -------
+        MatrixFactorization
+            Itself. If fitting fails or is interrupted, what an earlier fit left is unchanged.
+
+        Raises
+        ------
+        ValueError
+            If the ratings, weights or parameters are not valid; the text says which and how.
+        DivergedError
+            If training diverges.
+        CudaError
+            If `device` asks for CUDA and it cannot be used.
+        """
+        params = self._train_params()
+        dtype = self._float_type()
+        ratings = Ratings.from_any(X, y)
+        weights = None if sample_weight is None else _weights(sample_weight, len(ratings))
+        user_known = np.bincount(ratings.users, minlength=ratings.n_users) > 0
+        item_known = np.bincount(ratings.items, minlength=ratings.n_items) > 0
+        held_out = None
+        if validation is not None:
+            held_out = _validation_arrays(validation, ratings, user_known, item_known)
+        P, Q = self._initial_factors(ratings, params, dtype)
+        train = _core.train_float32 if dtype == np.float32 else _core.train_float64
+
+        with EpochBar(params.n_epochs, enabled=self._count("verbose", 0) > 0) as bar:
+
+            def on_epoch(record: EpochRecord) -> bool:
+                bar.advance(record)
+                # A list, not any() over a generator: every callback sees every epoch.
+                return any([bool(callback(dict(record))) for callback in self.callbacks])  # type: ignore[arg-type]
+
+            result = train(
+                _core.RatingArrays(ratings.users, ratings.items, ratings.values, weights),
+                ratings.n_users,
+                ratings.n_items,
+                params,
+                held_out,
+                P,
+                Q,
+                on_epoch if self.callbacks or bar.enabled else None,
+            )
+            bar.finish(result["n_threads"], result["instruction_set"])
+
+        seen = _core.group_by_user(ratings.users, ratings.items, ratings.n_users)
+        self.user_factors_ = result["user_factors"]
+        self.item_factors_ = result["item_factors"]
+        self.user_biases_ = result["user_biases"]
+        self.item_biases_ = result["item_biases"]
+        self.global_mean_ = result["global_mean"]
+        self.user_ids_ = ratings.user_ids
+        self.item_ids_ = ratings.item_ids
+        self.history_ = result["history"]
+        self.n_epochs_ = result["best_epoch"]
+        self.n_threads_ = result["n_threads"]
+        self.instruction_set_ = result["instruction_set"]
+        self._rating_mean = result["rating_mean"]
+        self._user_known = user_known
+        self._item_known = item_known
+        self._seen_indptr, self._seen_items = seen
+        return self
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Predict the rating of each (user, item) pair.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pairs, 2), Ratings, table or matrix
+            User ids and item ids; of a matrix, the entries that are there (a matrix stands for the
+            ids 0, 1, ... of rows and columns).
+
+        Returns
+        -------
+        ndarray of shape (n_pairs,), dtype of the factors
+            r̂ of each pair, in the units of the ratings; not clipped to their range.
+
+        Raises
+        ------
+        ValueError
+            If ids are of another kind than in training, or, with ``unknown="raise"``, have no
+            training rating.
+        """
+        check_is_fitted(self)
+        users, items = pairs_to_codes(X, self.user_ids_, self.item_ids_)
+        users, items = _known(users, self._user_known), _known(items, self._item_known)
+        self._unknown_choice()
+        missing = (users < 0) | (items < 0)
+        some_missing = bool(missing.any())
+        if some_missing and self.unknown == "raise":
+            at = int(np.argmax(missing))
+            who = "user" if users[at] < 0 else "item"
+            raise ValueError(
+                f"X has {int(missing.sum())} pairs with a user or item without training ratings, "
+                f"the first at row {at} (its {who}): drop them, or use unknown='mean' or 'nan'"
+            )
+        predicted = _core.predict(
+            *self._factors(), users=users, items=items, n_threads=self._thread_count()
+        )
+        if some_missing and self.unknown == "nan":
+            predicted[missing] = np.nan
+        elif some_missing and not self._has_biases():
+            predicted[missing] = self._rating_mean
+        return predicted
+
+    def score(
+        self, X: Any, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Return R², the share of the ratings' variance that the predictions explain.
+
+        Parameters
+        ----------
+        X, y
+            As in `fit`.
+        sample_weight : array-like of shape (n_ratings,), default None
+            Weights of the ratings.
+
+        Returns
+        -------
+        float
+            1 - Σw(r - r̂)² / Σw(r - r̄)²; for an error in rating units see `warpfactor.metrics`.
+        """
+        from sklearn.metrics import r2_score
+
+        ratings = Ratings.from_any(X, y)
+        return float(r2_score(ratings.values, self.predict(ratings), sample_weight=sample_weight))
+
+    def recommend(
+        self, users: Any, n: int = 10, *, exclude_seen: bool = True
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return each user's items of the highest predicted rating.
+
+        Parameters
+        ----------
+        users : id or array-like of ids, shape (n_users,)
+            Whom to recommend to. With ``unknown="mean"``, users without training ratings get the
+            items of the highest biases.
+        n : int, default 10
+            How many items a user gets.
+        exclude_seen : bool, default True
+            Whether to leave out the items that the user rated in training. Items without any
+            training rating are always left out.
+
+        Returns
+        -------
+        ids : ndarray of shape (n_users, n), or (n,) for a single id
+            Item ids, best first. n is cut to the number of items.
+        scores : ndarray of the same shape
+            Their predicted ratings. Where a user has fewer than n items left, the rest of the row
+            has the score NaN and the id -1 (0 if unsigned, None if ids are no integers).
+
+        Raises
+        ------
+        ValueError
+            If a user has no training ratings and `unknown` is not "mean".
+        """
+        check_is_fitted(self)
+        single, codes = self._lookup(users, self.user_ids_, "users")
+        codes = _known(codes, self._user_known)
+        if self._unknown_choice() != "mean" and (codes < 0).any():
+            self._reject_unknown("user", users, single, codes)
+        indptr = indices = None
+        if exclude_seen:
+            indptr, indices = _gather_rows(self._seen_indptr, self._seen_items, codes)
+        P, Q, user_biases, item_biases, mean = self._factors()
+        return self._best_items((P, Q, user_biases, item_biases, mean), codes, n, indptr, indices, single)
+
+    def similar_items(self, items: Any, n: int = 10) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the items whose factors point most nearly the same way.
+
+        Parameters
+        ----------
+        items : id or array-like of ids, shape (n_items,)
+            The items to compare with; each is left out of its own row.
+        n : int, default 10
+            How many similar items each gets.
+
+        Returns
+        -------
+        ids : ndarray of shape (n_items, n), or (n,) for a single id
+            Item ids, most similar first; empty slots as in `recommend`.
+        scores : ndarray of the same shape
+            Cosine of the angle between the two items' factors, from -1 to 1.
+
+        Raises
+        ------
+        ValueError
+            If an item has no training ratings.
+        """
+        check_is_fitted(self)
+        single, codes = self._lookup(items, self.item_ids_, "items")
+        codes = _known(codes, self._item_known)
+        if (codes < 0).any():
+            self._reject_unknown("item", items, single, codes)
+        lengths = np.linalg.norm(self.item_factors_, axis=1, keepdims=True)
+        # The smallest normal number keeps a zero row zero instead of NaN.
+        unit = self.item_factors_ / np.maximum(lengths, np.finfo(lengths.dtype).tiny)
+        none = np.zeros(len(unit), unit.dtype)
+        indptr = np.arange(len(codes) + 1, dtype=np.int64)
+        return self._best_items((unit, unit, none, none, 0.0), codes, n, indptr, codes, single)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the fitted model to one safetensors file, without pickle.
+
+        The file is written under a temporary name and renamed: a crash leaves the old file whole.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file; `warpfactor.load` reads it. `callbacks`, a `random_state` that is no int, and
+            initial factors given as arrays are not stored.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        from . import model_file
+
+        check_is_fitted(self)
+        model_file.save(self, path)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "user_factors_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.string = True
+        tags.input_tags.allow_nan = True
+        tags.target_tags.required = False
+        return tags
+
+    def _mark_seen(self, ratings: Ratings) -> None:
+        """Leave these pairs out of recommendations too; ids that the model lacks are passed over."""
+        users, items = pairs_to_codes(ratings, self.user_ids_, self.item_ids_)
+        both = (users >= 0) & (items >= 0)
+        counts = np.diff(self._seen_indptr)
+        rows = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+        self._seen_indptr, self._seen_items = _core.group_by_user(
+            np.concatenate([rows, users[both]]),
+            np.concatenate([self._seen_items, items[both]]),
+            len(counts),
+        )
+
+    def _train_params(self) -> _core.TrainParams:
+        self._choice("loss", ("squared",))
+        self._choice("optimizer", ("sgd",))
+        self._unknown_choice()
+        params = _core.TrainParams()
+        params.n_factors = self._count("n_factors", 1, 1024)
+        params.n_epochs = self._count("n_epochs", 0)
+        params.learning_rate = self._real("learning_rate")
+        params.reg = self._real("reg")
+        params.reg_bias = self._real("reg_bias")
+        params.biases = self._flag("biases")
+        params.normalize = self._flag("normalize")
+        params.schedule = _core.Schedule[self._choice("schedule", [s.name for s in _core.Schedule])]
+        params.parallel = _core.Parallel[self._choice("parallel", [p.name for p in _core.Parallel])]
+        params.device, params.device_index = self._device()
+        params.n_threads = self._thread_count()
+        params.seed = self._seed()
+        patience = self.early_stopping
+        if isinstance(patience, (bool, np.bool_)):
+            params.patience = _DEFAULTS.patience if patience else 0
+        else:
+            params.patience = self._count("early_stopping", 1)
+        if isinstance(self.init, numbers.Real) and not isinstance(self.init, bool):
+            params.init_scale = float(self.init)
+        elif not (isinstance(self.init, (tuple, list)) and len(self.init) == 2):
+            raise ValueError(
+                f"init is {self.init!r}; it must be a scale >= 0 or a pair of arrays (P, Q)"
+            )
+        for callback in self.callbacks:
+            if not callable(callback):
+                raise ValueError(f"callbacks holds {callback!r}; each must be callable")
+        return params
+
+    def _initial_factors(
+        self, ratings: Ratings, params: _core.TrainParams, dtype: np.dtype[Any]
+    ) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+        if isinstance(self.init, numbers.Real):
+            return None, None
+        P, Q = self.init
+        return (
+            _initial("P", P, (ratings.n_users, params.n_factors), dtype),
+            _initial("Q", Q, (ratings.n_items, params.n_factors), dtype),
+        )
+
+    def _float_type(self) -> np.dtype[Any]:
+        try:
+            dtype = np.dtype(self.dtype)
+        except TypeError:
+            dtype = np.dtype(object)
+        if dtype not in (np.float32, np.float64):
+            raise ValueError(f"dtype is {self.dtype!r}; it must be 'float32' or 'float64'")
+        return dtype
+
+    def _device(self) -> tuple[_core.Device, int]:
+        device = self.device
+        if device == "auto":
+            _, usable, _ = _core.cuda_status()
+            return (_core.Device.cuda if usable else _core.Device.cpu), 0
+        if device == "cpu":
+            return _core.Device.cpu, 0
+        kind, _, index = device.partition(":") if isinstance(device, str) else ("", "", "")
+        if kind == "cuda" and (device == "cuda" or (index.isascii() and index.isdigit())):
+            return _core.Device.cuda, int(index or 0)
+        raise ValueError(f"device is {device!r}; it must be 'cpu', 'cuda', 'cuda:<n>' or 'auto'")
+
+    def _seed(self) -> int:
+        state = self.random_state
+        if isinstance(state, numbers.Integral) and not isinstance(state, bool):
+            if not 0 <= state < 2**64:
+                raise ValueError(f"random_state is {state}; an int must be from 0 to 2**64 - 1")
+            return int(state)
+        if isinstance(state, np.random.Generator):
+            return int(state.integers(2**63))
+        try:
+            return int(check_random_state(state).randint(2**63 - 1, dtype=np.int64))
+        except ValueError:
+            raise ValueError(
+                f"random_state is {state!r}; it must be an int, a RandomState, a Generator or None"
+            ) from None
+
+    def _thread_count(self) -> int:
+        return 0 if self.n_threads is None else self._count("n_threads", 1)
+
+    def _unknown_choice(self) -> str:
+        return self._choice("unknown", _UNKNOWN)
+
+    def _choice(self, name: str, allowed: Sequence[str]) -> str:
+        value = getattr(self, name)
+        if not isinstance(value, str) or value not in allowed:
+            listed = " or ".join(repr(a) for a in allowed)
+            raise ValueError(f"{name} is {value!r}; it must be {listed}")
+        return value
+
+    def _count(self, name: str, low: int, high: int = 2**31 - 1) -> int:
+        return _count(name, getattr(self, name), low, high)
+
+    def _real(self, name: str) -> float:
+        value = getattr(self, name)
+        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+            raise ValueError(f"{name} is {value!r}; it must be a number")
+        return float(value)  # its range is checked in the core
+
+    def _flag(self, name: str) -> bool:
+        value = getattr(self, name)
+        if not isinstance(value, (bool, np.bool_)):
+            raise ValueError(f"{name} is {value!r}; it must be True or False")
+        return bool(value)
+
+    def _has_biases(self) -> bool:
+        # Not self.biases: set_params may have changed it since the fit.
+        return bool(self.global_mean_ or self.user_biases_.any() or self.item_biases_.any())
+
+    def _factors(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], float]:
+        return (
+            self.user_factors_,
+            self.item_factors_,
+            self.user_biases_,
+            self.item_biases_,
+            self.global_mean_,
+        )
+
+    def _lookup(
+        self, wanted: Any, ids: NDArray[Any], name: str
+    ) -> tuple[bool, NDArray[np.int32]]:
+        single = isinstance(wanted, (str, bytes)) or np.ndim(wanted) == 0
+        values = [wanted] if single else wanted
+        if not single and len(values) == 0:
+            return False, np.empty(0, np.int32)
+        return single, lookup_ids(ids, values, name)
+
+    def _reject_unknown(
+        self, who: str, wanted: Any, single: bool, codes: NDArray[np.int32]
+    ) -> NoReturn:
+        at = int(np.argmax(codes < 0))
+        value = wanted if single else list(wanted)[at]
+        raise ValueError(
+            f"{who} {value!r} has no training ratings: leave it out"
+            + (", or use unknown='mean'" if who == "user" else "")
+        )
+
+    def _best_items(
+        self,
+        factors: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], float],
+        codes: NDArray[np.int32],
+        n: int,
+        indptr: NDArray[np.int64] | None,
+        indices: NDArray[np.int32] | None,
+        single: bool,
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        P, Q, user_biases, item_biases, mean = factors
+        n = min(_count("n", n, 1), len(self.item_ids_))
+        # Nothing is known about an item without ratings; -inf takes it out of the running.
+        item_biases = np.where(self._item_known, item_biases, -np.inf).astype(Q.dtype)
+        found, scores = _core.recommend(
+            P,
+            Q,
+            user_biases,
+            item_biases,
+            mean,
+            codes,
+            n,
+            indptr,
+            indices,
+            self._thread_count(),
+        )
+        empty = ~np.isfinite(scores)
+        ids = self.item_ids_[np.where(empty, 0, found)]
+        if empty.any():
+            scores[empty] = np.nan
+            filler = {"i": -1, "u": 0}.get(ids.dtype.kind)
+            ids[empty] = filler
+        return (ids[0], scores[0]) if single else (ids, scores)
+
+
+def _known(codes: NDArray[np.int32], known: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Turn the codes of rows without training ratings into -1."""
+    if known.all():
+        return codes
+    return np.where((codes >= 0) & known[codes], codes, np.int32(-1))
+
+
+def _count(name: str, value: Any, low: int, high: int = 2**31 - 1) -> int:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}; it must be an integer")
+    if not low <= value <= high:
+        limit = f"from {low} to {high}" if high < 2**31 - 1 else f"at least {low}"
+        raise ValueError(f"{name} is {value}; it must be {limit}")
+    return int(value)
+
+
+def _weights(sample_weight: ArrayLike, n_ratings: int) -> NDArray[np.float32]:
+    weights = np.asarray(sample_weight)
+    if weights.dtype.kind not in "fiub":
+        raise ValueError(f"sample_weight has dtype {weights.dtype}; weights must be numbers")
+    if weights.shape != (n_ratings,):
+        raise ValueError(
+            f"sample_weight has shape {weights.shape}; it must be ({n_ratings},), one per rating"
+        )
+    weights = np.ascontiguousarray(weights, np.float32)
+    bad = ~(np.isfinite(weights) & (weights >= 0))
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise ValueError(
+            f"sample_weight[{at}] is {weights[at]}; weights must be finite and at least 0"
+        )
+    if not weights.any():
+        raise ValueError("sample_weight is 0 everywhere; at least one weight must be above 0")
+    return weights
+
+
+def _initial(
+    name: str, given: ArrayLike, shape: tuple[int, int], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    array = np.asarray(given)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"init: {name} has dtype {array.dtype}; initial factors must be numbers")
+    if array.shape != shape:
+        rows = "n_users" if name == "P" else "n_items"
+        raise ValueError(
+            f"init: {name} has shape {array.shape}; it must be ({rows}, n_factors) = {shape}"
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(f"init: {name} holds NaN or infinity; initial factors must be finite")
+    return np.ascontiguousarray(array, dtype)
+
+
+def _validation_arrays(
+    validation: Any,
+    train: Ratings,
+    user_known: NDArray[np.bool_],
+    item_known: NDArray[np.bool_],
+) -> _core.RatingArrays:
+    X, y = validation if isinstance(validation, tuple) else (validation, None)
+    held_out = Ratings.from_any(X, y, "validation")
+    users, items = pairs_to_codes(held_out, train.user_ids, train.item_ids, "validation")
+    users, items = _known(users, user_known), _known(items, item_known)
+    usable = (users >= 0) & (items >= 0)
+    if not usable.any():
+        raise ValueError(
+            f"validation: none of its {len(held_out)} pairs has a user and an item with training "
+            "ratings; are its ids those of X?"
+        )
+    return _core.RatingArrays(users[usable], items[usable], held_out.values[usable])
+
+
+def _gather_rows(
+    indptr: NDArray[np.int64], indices: NDArray[np.int32], rows: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Pick rows of a compressed-row layout; row -1 is empty."""
+    known = rows >= 0
+    starts = np.where(known, indptr[rows], 0)
+    counts = np.where(known, indptr[rows + 1] - indptr[rows], 0)
+    picked = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum(counts, out=picked[1:])
+    places = np.arange(picked[-1]) + np.repeat(starts - picked[:-1], counts)
+    return picked, indices[places]

@@ -1,0 +1,381 @@
+"""Ratings from files: delimited text, Parquet, Arrow and npz."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import os
+import zipfile
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from .ids import encode_ids
+from .ratings import Frame, Ratings, ratings_from_frame, resolve_columns
+
+Format = Literal["text", "csv", "tsv", "parquet", "feather", "arrow", "npz"]
+
+_FORMATS = ("text", "csv", "tsv", "parquet", "feather", "arrow", "npz")
+_SUFFIXES = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".feather": "arrow",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".ipc": "arrow",
+    ".npz": "npz",
+}
+# "::" first, as ":" could be part of an id; a space last, as it occurs inside fields.
+_SEPARATORS = ("::", "\t", ",", ";", "|", " ")
+_CANONICAL_INTEGER = r"^(0|-?[1-9][0-9]{0,18})$"
+_CODED_TEXT = pa.dictionary(pa.int32(), pa.string())
+
+
+class _Columns(NamedTuple):
+    user: str | int | None
+    item: str | int | None
+    rating: str | int | None
+    timestamp: str | int | None
+
+
+def read_ratings(
+    path: str | os.PathLike[str],
+    *,
+    user: str | int | None = None,
+    item: str | int | None = None,
+    rating: str | int | None = None,
+    timestamp: str | int | None = None,
+    sep: str | None = None,
+    header: bool | None = None,
+    format: Format | None = None,
+    encoding: str = "utf-8",
+) -> Ratings:
+    """Read ratings from a file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Delimited text (csv, tsv, MovieLens "::", ...; also compressed: .gz, .bz2, .zst, .lz4),
+        Parquet, Feather or Arrow IPC, or npz with the arrays ``users``, ``items``, ``ratings`` (or
+        ``values``), optionally ``timestamps``, and optionally ``user_ids`` and ``item_ids``, into
+        which users and items then are positions.
+    user, item, rating, timestamp : str or int, default None
+        The column's name, or its position from 0. None takes common names, else the first three
+        columns; see `Ratings.from_frame`. In an npz file, the array's name.
+    sep : str, default None
+        What separates the fields of a text: one character or "::". None finds it in the first line.
+    header : bool, default None
+        Whether a text begins with the columns' names. None: if columns are given by name, or the
+        first line's rating is no number.
+    format : {"text", "csv", "tsv", "parquet", "feather", "arrow", "npz"}, default None
+        None goes by the file's suffix; an unknown one means text.
+    encoding : str, default "utf-8"
+        Of a text.
+
+    Returns
+    -------
+    Ratings
+        Ids of a text are int64 if all of the column are integers without leading zeros, plus signs
+        or spaces, else they are strings, exactly as in the file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is empty, damaged or a directory, a column is not there, or an id or rating is
+        missing or invalid.
+    """
+    file = Path(path)
+    if not file.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    if format is not None and format not in _FORMATS:
+        raise ValueError(f"format is {format!r}, must be one of {list(_FORMATS)}")
+    columns = _Columns(user, item, rating, timestamp)
+    kind = format or _SUFFIXES.get(file.suffix.lower(), "text")
+    try:
+        if file.is_dir():
+            raise ValueError("is a directory: pass one file")
+        if not file.stat().st_size:
+            raise ValueError("the file is empty")
+        if kind == "parquet":
+            return _read_parquet(file, columns)
+        if kind in ("arrow", "feather"):
+            return _read_arrow(file, columns)
+        if kind == "npz":
+            return _read_npz(file, columns)
+        return _read_text(
+            file, columns, "\t" if kind == "tsv" and not sep else sep, header, encoding
+        )
+    except (ValueError, EOFError, pa.ArrowException, csv.Error, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: {error}{_encoding_hint(error)}") from error
+    except OSError as error:
+        # Without an errno it is Arrow's decompressor or file reader, not the system.
+        if error.errno is not None:
+            raise
+        raise ValueError(f"{path}: {error}") from error
+
+
+class _Layout(NamedTuple):
+    """How a text is laid out."""
+
+    sep: str
+    encoding: str
+    names: list[str]
+    found: dict[str, int]
+    skip: int
+
+    @property
+    def step(self) -> int:
+        # Arrow separates by one character only, so "::" gives an empty column between any two.
+        return len(self.sep)
+
+
+def _read_text(
+    file: Path, columns: _Columns, sep: str | None, header: bool | None, encoding: str
+) -> Ratings:
+    layout = _find_layout(file, columns, sep, header, encoding)
+    table = _parse(file, layout, timestamp_is_guess=columns.timestamp is None)
+    if not len(table):
+        raise ValueError("the file holds no ratings, only a header")
+    found = {role: at for role, at in layout.found.items() if role in table.column_names}
+    parsed = {found[role]: table.column(role) for role in found}
+    for role in ("user", "item"):
+        parsed[found[role]] = _exact_ids(table.column(role), role)
+    _require_present(pc.is_null(table.column("rating")).to_numpy(), "rating")
+    frame = Frame(layout.names, parsed.__getitem__)
+    return ratings_from_frame(frame, found, timestamp_is_guess=columns.timestamp is None)
+
+
+def _find_layout(
+    file: Path, columns: _Columns, sep: str | None, header: bool | None, encoding: str
+) -> _Layout:
+    line, number = _first_line(file, encoding)
+    # A shell passes "\t" as two characters.
+    sep = _sniff(line) if sep is None else sep.replace("\\t", "\t")
+    if sep != "::" and (len(sep) != 1 or sep in '"\r\n'):
+        raise ValueError(f'sep is {sep!r}, must be one character (no quote or line end) or "::"')
+    fields = [field.strip() for field in _split(line, sep)]
+    if len(fields) < 3:
+        raise ValueError(
+            f"the first line {line!r:.80} has {len(fields)} field(s) separated by {sep!r}, but a "
+            "user, an item and a rating column are needed: check the file or pass sep="
+        )
+    by_name = [name for name in columns if isinstance(name, str)]
+    if by_name and header is False:
+        raise ValueError(f"header=False leaves no column named {by_name[0]!r}: pass its position")
+    if header is None:
+        header = bool(by_name) or not _is_number(
+            fields[resolve_columns(fields, *columns)["rating"]]
+        )
+    found = resolve_columns(fields, *columns, named=header)
+    names = fields if header else [str(at) for at in range(len(fields))]
+    return _Layout(sep, encoding, names, found, number if header else 0)
+
+
+def _first_line(file: Path, encoding: str) -> tuple[str, int]:
+    """Return the first line that is not blank, and its number from 1."""
+    with pa.input_stream(str(file), compression="detect") as stream:
+        try:
+            lines = io.TextIOWrapper(stream, encoding=encoding)
+        except LookupError as error:
+            raise ValueError(f"encoding is {encoding!r}, which Python does not know") from error
+        for number, line in enumerate(lines, 1):
+            line = line.lstrip("\ufeff").rstrip("\r\n")
+            if line.strip():
+                return line, number
+    raise ValueError("the file is empty")
+
+
+def _sniff(line: str) -> str:
+    widths = {sep: len(_split(line, sep)) for sep in _SEPARATORS}
+    for least in (3, 2):
+        for sep, width in widths.items():
+            if width >= least:
+                return sep
+    raise ValueError(
+        f"no separator found in the first line {line!r:.80}: pass sep= (or format= if this is no "
+        "text file)"
+    )
+
+
+def _split(line: str, sep: str) -> list[str]:
+    return line.split(sep) if len(sep) > 1 else next(csv.reader([line], delimiter=sep))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _parse(file: Path, layout: _Layout, *, timestamp_is_guess: bool) -> Any:
+    types: dict[str, Any] = {"user": _CODED_TEXT, "item": _CODED_TEXT, "rating": pa.float64()}
+    wanted = [types]
+    if "timestamp" in layout.found:
+        # A guessed column that is no timestamp must not spoil the rest.
+        wanted = [{**types, "timestamp": None}] + ([types] if timestamp_is_guess else [])
+    for attempt in wanted:
+        try:
+            return _read_columns(file, layout, attempt)
+        except pa.ArrowInvalid as error:
+            problem = error
+    raise ValueError(_locate(file, layout) or str(problem)) from problem
+
+
+def _read_columns(
+    file: Path, layout: _Layout, types: dict[str, Any], *, use_threads: bool = True
+) -> Any:
+    """Read the columns of some roles, with a given type or (None) an inferred one."""
+    from pyarrow import csv as arrow_csv
+
+    names = [str(at) for at in range(layout.step * (len(layout.names) - 1) + 1)]
+    keys = {role: names[layout.step * layout.found[role]] for role in types}
+    gaps = names[1::2] if layout.step == 2 else []
+    table = arrow_csv.read_csv(
+        str(file),
+        read_options=arrow_csv.ReadOptions(
+            column_names=names,
+            skip_rows=layout.skip,
+            encoding=layout.encoding,
+            use_threads=use_threads,
+        ),
+        parse_options=arrow_csv.ParseOptions(delimiter=layout.sep[0]),
+        convert_options=arrow_csv.ConvertOptions(
+            include_columns=[*keys.values(), *gaps],
+            # The null type takes nothing but empty fields.
+            column_types={keys[role]: t for role, t in types.items() if t is not None}
+            | dict.fromkeys(gaps, pa.null()),
+        ),
+    )
+    return table.select(list(keys.values())).rename_columns(list(keys))
+
+
+def _locate(file: Path, layout: _Layout) -> str | None:
+    """Say where a text that Arrow refused is at fault; None if that cannot be told."""
+    try:
+        # One thread, since only then do Arrow's messages have row numbers.
+        table = _read_columns(file, layout, {"rating": _CODED_TEXT}, use_threads=False)
+    except pa.ArrowInvalid as error:
+        return str(error)
+    for row, text in enumerate(table.column("rating").to_pylist(), 1):
+        if text.strip() and not _is_number(text):
+            return f"rating {text!r} in data row {row} is not a number"
+    return None
+
+
+def _exact_ids(column: Any, role: str) -> Any:
+    """Give a column of coded text integers instead, if every id is written as one."""
+    column = column.unify_dictionaries().combine_chunks()
+    texts = column.dictionary
+    is_empty = pc.binary_length(texts).to_numpy() == 0
+    _require_present(is_empty[column.indices.to_numpy()], role)
+    if not pc.all(pc.match_substring_regex(texts, _CANONICAL_INTEGER)).as_py():
+        return column
+    try:
+        return pa.DictionaryArray.from_arrays(column.indices, texts.cast(pa.int64()))
+    except pa.ArrowInvalid:
+        return column
+
+
+def _require_present(missing: NDArray[np.bool_], role: str) -> None:
+    if missing.any():
+        raise ValueError(
+            f"{np.count_nonzero(missing)} {role}(s) missing, the first in data row "
+            f"{missing.argmax() + 1}: fill in or drop those rows"
+        )
+
+
+def _encoding_hint(error: Exception) -> str:
+    told = isinstance(error, UnicodeError) or "utf8" in str(error).lower()
+    return "; pass encoding=, for example 'latin-1'" if told else ""
+
+
+def _read_parquet(file: Path, columns: _Columns) -> Ratings:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(str(file)) as source:
+        names = source.schema_arrow.names
+        found = resolve_columns(names, *columns)
+        table = source.read(columns=[names[at] for at in found.values()])
+    return _from_table(table, names, found, columns)
+
+
+def _read_arrow(file: Path, columns: _Columns) -> Ratings:
+    with pa.OSFile(str(file)) as source:
+        try:
+            names = pa.ipc.open_file(source).schema.names
+            found = resolve_columns(names, *columns)
+            options = pa.ipc.IpcReadOptions(included_fields=sorted(found.values()))
+            table = pa.ipc.open_file(source, options=options).read_all()
+        except pa.ArrowInvalid:
+            # The stream format, which has no footer.
+            source.seek(0)
+            table = pa.ipc.open_stream(source).read_all()
+            names = table.column_names
+            found = resolve_columns(names, *columns)
+    return _from_table(table, names, found, columns)
+
+
+def _from_table(table: Any, names: list[str], found: dict[str, int], columns: _Columns) -> Ratings:
+    frame = Frame(names, lambda at: table.column(names[at]))
+    return ratings_from_frame(frame, found, timestamp_is_guess=columns.timestamp is None)
+
+
+def _read_npz(file: Path, columns: _Columns) -> Ratings:
+    if not zipfile.is_zipfile(file):
+        raise ValueError("not an npz file (a zip archive of arrays): write it with numpy.savez")
+    with np.load(file, allow_pickle=False) as source:
+        arrays = {key: source[key] for key in source.files if key in _npz_keys(columns)}
+        listed = sorted(source.files)
+
+    def array(wanted: str | int | None, *defaults: str) -> Any:
+        keys = defaults if wanted is None else (wanted,)
+        key = next((key for key in keys if key in arrays), None)
+        if key is None:
+            raise ValueError(f"no array {' or '.join(map(repr, keys))}: the file has {listed}")
+        return arrays[key]
+
+    users, items = array(columns.user, "users"), array(columns.item, "items")
+    values = array(columns.rating, "ratings", "values")
+    times = arrays.get("timestamps")
+    if columns.timestamp is not None:
+        times = array(columns.timestamp)
+    # Positions into a vocabulary are checked and put in its sorted order.
+    ids = [arrays.get("user_ids"), arrays.get("item_ids")]
+    if ids[0] is None and ids[1] is None:
+        return Ratings.from_arrays(users, items, values, timestamps=times)
+    user_codes, user_ids = _sorted_codes(users, ids[0], "users")
+    item_codes, item_ids = _sorted_codes(items, ids[1], "items")
+    return Ratings(user_codes, item_codes, values, user_ids, item_ids, times)
+
+
+def _npz_keys(columns: _Columns) -> set[Any]:
+    return {*columns, "users", "items", "ratings", "values", "timestamps", "user_ids", "item_ids"}
+
+
+def _sorted_codes(codes: Any, ids: Any, name: str) -> tuple[Any, Any]:
+    if ids is None:
+        return encode_ids(codes, name)
+    ranks, vocabulary = encode_ids(ids, f"{name[:-1]}_ids")
+    if len(vocabulary) < len(ids):
+        raise ValueError(f"{name[:-1]}_ids holds {len(ids) - len(vocabulary)} repeated id(s)")
+    if codes.ndim != 1 or codes.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name} must be 1-D integer positions in {name[:-1]}_ids, got dtype {codes.dtype} and "
+            f"shape {codes.shape}"
+        )
+    if len(codes) and not 0 <= codes.min() <= codes.max() < len(ids):
+        at = int(np.argmax((codes < 0) | (codes >= len(ids))))
+        raise ValueError(
+            f"{name}: {codes[at]} at position {at} is no position in {name[:-1]}_ids, which has "
+            f"{len(ids)} ids"
+        )
+    return ranks[codes], vocabulary

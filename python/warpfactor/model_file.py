@@ -1,0 +1,183 @@
+"""A fitted model as one safetensors file."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from . import _core
+from .estimator import MatrixFactorization
+from .exceptions import ModelFileError
+from .ids import id_kind, pack_ids, unpack_ids
+
+__all__ = ["load", "save"]
+
+_FORMAT = "warpfactor.MatrixFactorization"
+_FORMAT_VERSION = 1
+
+
+def save(model: MatrixFactorization, path: str | os.PathLike[str]) -> None:
+    """Write a fitted model; see `MatrixFactorization.save`."""
+    tensors = {
+        "user_factors": model.user_factors_,
+        "item_factors": model.item_factors_,
+        "user_biases": model.user_biases_,
+        "item_biases": model.item_biases_,
+        "user_known": model._user_known,
+        "item_known": model._item_known,
+        "seen_indptr": model._seen_indptr,
+        "seen_items": model._seen_items,
+    }
+    for side, ids in (("user_ids", model.user_ids_), ("item_ids", model.item_ids_)):
+        tensors.update({f"{side}.{key}": array for key, array in pack_ids(ids).items()})
+    tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    metadata = {
+        "format": _FORMAT,
+        "format_version": str(_FORMAT_VERSION),
+        "warpfactor_version": _core.__version__,
+        "crc32": str(_checksum(tensors)),
+        "user_ids": id_kind(model.user_ids_),
+        "item_ids": id_kind(model.item_ids_),
+        "fitted": json.dumps(
+            {
+                "global_mean": model.global_mean_,
+                "rating_mean": model._rating_mean,
+                "history": model.history_,
+                "n_epochs": model.n_epochs_,
+                "n_threads": model.n_threads_,
+                "instruction_set": model.instruction_set_,
+            }
+        ),
+        "params": json.dumps(_storable_params(model)),
+    }
+    target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(f"{target} is a folder: give the name of a file in it")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{target.parent} is no folder: create it before saving there")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        save_file(tensors, temporary, metadata=metadata)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())  # the name must not point at data that a power cut can lose
+        os.replace(temporary, target)
+    except SafetensorError as error:
+        raise OSError(f"{target} could not be written: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: str | os.PathLike[str]) -> MatrixFactorization:
+    """Read a model that `MatrixFactorization.save` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    MatrixFactorization
+        The fitted estimator.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ModelFileError
+        If the file is damaged, no warpfactor model, or of a later format; the text says which.
+    """
+    source = Path(path)
+    if not source.exists():
+        raise FileNotFoundError(f"there is no model file {source}")
+    if source.is_dir():
+        raise ModelFileError(f"{source} is a folder, not a model file")
+    try:
+        with safe_open(source, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise ModelFileError(f"{source} is a safetensors file, but no warpfactor model")
+            version = metadata.get("format_version", "")
+            if version != str(_FORMAT_VERSION):
+                raise ModelFileError(
+                    f"{source} has format version {version!r}, written by warpfactor "
+                    f"{metadata.get('warpfactor_version')}; this is {_core.__version__}, which "
+                    f"reads version {_FORMAT_VERSION}: update warpfactor"
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ModelFileError(
+            f"{source} is damaged, or no safetensors file at all ({error}): save the model again"
+        ) from error
+    try:
+        return _restore(tensors, metadata)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelFileError(f"{source} is damaged ({error}): save the model again") from error
+
+
+def _restore(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> MatrixFactorization:
+    if _checksum(tensors) != int(metadata["crc32"]):
+        raise ValueError("its contents do not match their checksum")
+    fitted = json.loads(metadata["fitted"])
+    params = json.loads(metadata["params"])
+    unknown = set(params) - set(MatrixFactorization().get_params())
+    if unknown:
+        raise ValueError(f"unknown parameters {sorted(unknown)}")
+    model = MatrixFactorization(**params)
+    for side in ("user", "item"):
+        prefix = f"{side}_ids."
+        packed = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        ids = unpack_ids(packed, metadata[f"{side}_ids"])
+        factors, biases = tensors[f"{side}_factors"], tensors[f"{side}_biases"]
+        known = tensors[f"{side}_known"]
+        if factors.ndim != 2 or not len(ids) == len(factors) == len(biases) == len(known):
+            raise ValueError(f"{side} ids, factors and biases differ in length")
+        if factors.dtype not in (np.float32, np.float64) or biases.dtype != factors.dtype:
+            raise ValueError(f"{side} factors are {factors.dtype}")
+        setattr(model, f"{side}_ids_", ids)
+        setattr(model, f"{side}_factors_", factors)
+        setattr(model, f"{side}_biases_", biases)
+        setattr(model, f"_{side}_known", known.astype(bool))
+    if model.user_factors_.shape[1] != model.item_factors_.shape[1]:
+        raise ValueError("user and item factors differ in width")
+    indptr, seen = tensors["seen_indptr"], tensors["seen_items"]
+    rows_fit = len(indptr) == len(model.user_ids_) + 1 and indptr[0] == 0 and indptr[-1] == len(seen)
+    if not rows_fit or (np.diff(indptr) < 0).any():
+        raise ValueError("the lists of seen items do not fit the users")
+    model._seen_indptr, model._seen_items = indptr, seen
+    model.global_mean_ = float(fitted["global_mean"])
+    model._rating_mean = float(fitted["rating_mean"])
+    model.history_ = fitted["history"]
+    model.n_epochs_ = int(fitted["n_epochs"])
+    model.n_threads_ = int(fitted["n_threads"])
+    model.instruction_set_ = str(fitted["instruction_set"])
+    return model
+
+
+def _checksum(tensors: dict[str, NDArray[Any]]) -> int:
+    crc = 0
+    for name in sorted(tensors):
+        crc = zlib.crc32(name.encode(), crc)
+        crc = zlib.crc32(tensors[name].reshape(-1).view(np.uint8).data, crc)
+    return crc
+
+
+def _storable_params(model: MatrixFactorization) -> dict[str, Any]:
+    """Return the parameters that JSON can hold; the others fall back to their defaults."""
+    params: dict[str, Any] = model.get_params(deep=False)
+    params["dtype"] = np.dtype(params["dtype"]).name
+    stored = {}
+    for name, value in params.items():
+        plain = value.item() if isinstance(value, np.generic) else value
+        if plain is None or isinstance(plain, (bool, int, float, str)):
+            stored[name] = plain
+    return stored

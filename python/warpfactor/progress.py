@@ -1,0 +1,99 @@
+"""What a fit reports while it runs: its epochs, and the bar that shows them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+class EpochRecord(TypedDict):
+    """One epoch as it ended: an entry of `MatrixFactorization.history_`."""
+
+    epoch: int
+    seconds: float
+    learning_rate: float
+    train_rmse: float
+    valid_rmse: float
+
+
+class EpochBar:
+    """A bar on standard error over the epochs of one fit, and a closing line.
+
+    Parameters
+    ----------
+    n_epochs : int
+        The most epochs that will run.
+    enabled : bool
+        Whether to show anything. Nothing is shown either where standard error is no terminal, or in
+        a worker process, whose bars would overwrite each other.
+    """
+
+    def __init__(self, n_epochs: int, *, enabled: bool) -> None:
+        self.enabled = (
+            enabled
+            and sys.stderr is not None
+            and sys.stderr.isatty()
+            and multiprocessing.parent_process() is None
+        )
+        self._n_epochs = n_epochs
+        self._start = time.perf_counter()
+        self._last: EpochRecord | None = None
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> EpochBar:
+        if self.enabled:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._progress = Progress(
+                TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
+                BarColumn(),
+                TextColumn("{task.description}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._progress.start()
+            self._task = self._progress.add_task("", total=self._n_epochs)
+        return self
+
+    def advance(self, record: EpochRecord) -> None:
+        """Show an epoch that has ended."""
+        self._last = record
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, advance=1, description=_errors(record))
+
+    def finish(self, n_threads: int, instruction_set: str) -> None:
+        """Print what the fit took."""
+        if self._progress is None or self._last is None:
+            return
+        seconds = time.perf_counter() - self._start
+        threads = "1 thread" if n_threads == 1 else f"{n_threads} threads"
+        self._progress.console.print(
+            f"{self._last['epoch']} epochs in {seconds:.2f} s with {threads} ({instruction_set}): "
+            f"{_errors(self._last)}",
+            highlight=False,
+        )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+
+def _errors(record: EpochRecord) -> str:
+    text = f"train RMSE {record['train_rmse']:.4f}"
+    if record["valid_rmse"] == record["valid_rmse"]:  # not NaN
+        text += f", validation RMSE {record['valid_rmse']:.4f}"
+    return text
