@@ -56,7 +56,7 @@ class CpuBackend final : public Backend<T> {
     load(items_, blocked_.items, model.item_factors, model.item_biases);
     done_ = std::vector<std::atomic<std::int32_t>>(blocked_.offsets.size() - 1);
     cell_loss_.assign(blocked_.offsets.size() - 1, 0.0);
-    total_weight_ = weight_of(ratings);
+    total_weight_ = weight_of(ratings) * z.weight_scale;  // as the kernels weigh their sums
 
     const std::int64_t n = validation.size();
     valid_users_ = Buffer<std::int32_t>(n);

@@ -6,6 +6,7 @@
 #include <limits>
 #include <numbers>
 #include <sstream>
+#include <type_traits>
 
 #include "backend.hpp"
 #include "random.hpp"
@@ -16,11 +17,18 @@ namespace {
 
 constexpr std::int32_t kMaxFactors = 1024;
 
-// Even a model that predicts nothing has an RMSE of about one standard deviation.
+// A model that predicts nothing but the mean has an RMSE of one standard deviation.
 constexpr double kDivergedDeviations = 10;
+
+// Without biases the factors must carry the mean too: beyond this many standard deviations it, not the deviation, sets
+// the scale, or the first steps would be too long.
+constexpr double kMostDeviations = 5;
 
 template <class V>
 std::string text(const V& value) {
+  if constexpr (std::is_floating_point_v<V>) {
+    if (std::isnan(value)) return "nan";  // a stream may say -nan
+  }
   std::ostringstream out;
   out << value;
   return out.str();
@@ -42,12 +50,13 @@ void validate(const TrainParams& p) {
   require(std::isfinite(p.reg_bias) && p.reg_bias >= 0, "reg_bias", p.reg_bias, "finite and at least 0");
   require(std::isfinite(p.init_scale) && p.init_scale >= 0, "init_scale", p.init_scale, "finite and at least 0");
   require(p.n_threads >= 0, "n_threads", p.n_threads, "at least 1, or 0 for all available");
-  require(p.patience >= 0, "patience", p.patience, "at least 0 (0: never stop early)");
+  require(p.patience >= 0, "patience", p.patience, "at least 0 (0: run all epochs)");
 }
 
 /// Sums over the ratings, slice by slice, so that their bits do not depend on the number of threads.
 struct Sums {
   double weight = 0, value = 0, square = 0;
+  std::int64_t counted = 0;  ///< ratings with a weight above 0
 };
 
 void validate_index(std::int32_t index, std::int32_t n, const char* what, const char* argument, std::int64_t at) {
@@ -56,6 +65,9 @@ void validate_index(std::int32_t index, std::int32_t n, const char* what, const 
            text(n - 1));
   }
 }
+
+/// The first rating as the center: its distances cancel less than the values themselves would.
+double center_of(const RatingsView& ratings) { return static_cast<double>(ratings.values.front()); }
 
 /// Checks every rating and returns sums of weights, of values, and of squared distances from `center`.
 Sums check_and_sum(const RatingsView& ratings, const char* argument, double center, ThreadTeam& team) {
@@ -84,6 +96,7 @@ Sums check_and_sum(const RatingsView& ratings, const char* argument, double cent
                "; weights must be finite and at least 0");
       }
       sums.weight += weight;
+      sums.counted += weight > 0;
       sums.value += weight * value;
       sums.square += weight * (value - center) * (value - center);
     }
@@ -91,6 +104,7 @@ Sums check_and_sum(const RatingsView& ratings, const char* argument, double cent
   Sums total;
   for (const Sums& sums : slices) {
     total.weight += sums.weight;
+    total.counted += sums.counted;
     total.value += sums.value;
     total.square += sums.square;
   }
@@ -108,26 +122,28 @@ double learning_rate_at(const TrainParams& p, std::int32_t epoch) {
   reject("schedule has an unknown value");
 }
 
-std::vector<bool> rated_rows(std::span<const std::int32_t> rows, std::int32_t n_rows) {
+std::vector<bool> rated_rows(std::span<const std::int32_t> rows, std::span<const float> weights, std::int32_t n_rows) {
   std::vector<bool> rated(static_cast<std::size_t>(n_rows), false);
-  for (const std::int32_t row : rows) rated[static_cast<std::size_t>(row)] = true;
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    if (weights.empty() || weights[r] > 0) rated[static_cast<std::size_t>(rows[r])] = true;
+  }
   return rated;
 }
 
 /// Uniform with the given standard deviation; each row has a random stream of its own. Rows without ratings stay zero:
 /// nothing is known about them, so their predictions are to be the mean and the other side's bias.
 template <class T>
-void init_factors(std::vector<T>& factors, std::span<const std::int32_t> rows, std::int32_t n_rows,
-                  std::int32_t n_factors, double deviation, std::uint64_t seed, std::uint64_t purpose,
-                  ThreadTeam& team) {
-  const std::vector<bool> rated = rated_rows(rows, n_rows);
-  const double half_width = deviation * std::sqrt(3.0);
+void init_factors(std::vector<T>& factors, const std::vector<bool>& rated, const TrainParams& params,
+                  std::uint64_t purpose, ThreadTeam& team) {
+  const auto n_rows = static_cast<std::int64_t>(rated.size());
+  const std::int64_t n_factors = params.n_factors;
+  const double half_width = params.init_scale * std::sqrt(3.0);
   team.run_slices(
       n_rows,
       [&](std::int64_t begin, std::int64_t end, int) {
         for (std::int64_t row = begin; row < end; ++row) {
           if (!rated[static_cast<std::size_t>(row)]) continue;
-          SplitMix64 random(seed, purpose, static_cast<std::uint64_t>(row));
+          SplitMix64 random(params.seed, purpose, static_cast<std::uint64_t>(row));
           for (std::int64_t f = 0; f < n_factors; ++f) {
             const double uniform = static_cast<double>(random.next() >> 11) * 0x1p-52 - 1;  // [-1, 1)
             factors[static_cast<std::size_t>(row * n_factors + f)] = static_cast<T>(half_width * uniform);
@@ -178,7 +194,8 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   require(ratings.n_items >= 1, "n_items", ratings.n_items, "at least 1");
   if (ratings.size() == 0) reject("ratings is empty; give at least one rating");
   const RatingsView& validation = options.validation;
-  if (validation.size() > 0 && (validation.n_users != ratings.n_users || validation.n_items != ratings.n_items)) {
+  const bool validating = !validation.users.empty() || !validation.items.empty() || !validation.values.empty();
+  if (validating && (validation.n_users != ratings.n_users || validation.n_items != ratings.n_items)) {
     reject("validation is " + text(validation.n_users) + " x " + text(validation.n_items) +
            "; it must have the shape of the ratings, " + text(ratings.n_users) + " x " + text(ratings.n_items));
   }
@@ -192,30 +209,25 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   TrainResult<T> result;
   Model<T>& model = result.model;
   Standardization z;
-  double deviation = 0;
+  double deviation = 0, size = 0;  // of the ratings: about their mean, and about z.shift
   {
     ThreadTeam team(team_size(params.n_threads, std::max<std::int64_t>(1, ratings.size() / ThreadTeam::kSlice)),
                     options.interrupted);
-    // The first rating as the center: its distances cancel less than the values themselves would.
-    const double center = static_cast<double>(ratings.values.front());
-    const Sums sums = check_and_sum(ratings, "ratings", center, team);
+    const Sums sums = check_and_sum(ratings, "ratings", center_of(ratings), team);
     if (!(sums.weight > 0)) reject("ratings.weights are all 0; at least one weight must be above 0");
-    if (validation.size() > 0 && !(check_and_sum(validation, "validation", 0, team).weight > 0)) {
+    if (validating && !(check_and_sum(validation, "validation", 0, team).weight > 0)) {
       reject("validation.weights are all 0; at least one weight must be above 0");
     }
     model.rating_mean = sums.value / sums.weight;
-    const double offset = model.rating_mean - center;
+    const double offset = model.rating_mean - center_of(ratings);
     const double spread = sums.square / sums.weight;
     const double variance = spread - offset * offset;
     // Below this the difference is rounding: the ratings are all equal.
     deviation = variance > 1e-12 * spread ? std::sqrt(variance) : 0.0;
     z.shift = params.biases ? model.rating_mean : 0.0;
-    if (params.normalize) {
-      // Without biases the factors carry the mean too; ratings all equal have nothing but their mean.
-      const double fallback = params.biases || model.rating_mean == 0 ? 1.0 : std::abs(model.rating_mean);
-      z.scale = deviation > 0 ? deviation : fallback;
-    }
-    z.weight_scale = static_cast<double>(ratings.size()) / sums.weight;
+    size = std::hypot(deviation, model.rating_mean - z.shift);
+    if (params.normalize && size > 0) z.scale = std::max(deviation, size / kMostDeviations);
+    z.weight_scale = static_cast<double>(sums.counted) / sums.weight;
 
     model.n_users = ratings.n_users;
     model.n_items = ratings.n_items;
@@ -227,10 +239,10 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     if (options.user_factors.empty()) {
       model.user_factors.assign(static_cast<std::size_t>(model.n_users * k), T(0));
       model.item_factors.assign(static_cast<std::size_t>(model.n_items * k), T(0));
-      init_factors(model.user_factors, ratings.users, model.n_users, params.n_factors, params.init_scale, params.seed,
-                   kUserInit, team);
-      init_factors(model.item_factors, ratings.items, model.n_items, params.n_factors, params.init_scale, params.seed,
-                   kItemInit, team);
+      init_factors(model.user_factors, rated_rows(ratings.users, ratings.weights, model.n_users), params, kUserInit,
+                   team);
+      init_factors(model.item_factors, rated_rows(ratings.items, ratings.weights, model.n_items), params, kItemInit,
+                   team);
     } else {
       take_initial(model.user_factors, options.user_factors, "initial user_factors", model.n_users, k);
       take_initial(model.item_factors, options.item_factors, "initial item_factors", model.n_items, k);
@@ -243,11 +255,13 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   result.n_threads = backend->n_threads();
   result.instruction_set = backend->instruction_set();
 
-  // What the pass may at most report: factors given by the caller may start anywhere, so their first epoch sets it.
-  double limit = kDivergedDeviations * std::max(std::hypot(deviation, model.rating_mean - z.shift) / z.scale, 1e-6);
+  // What the pass may at most report: the ratings' own size, or the largest prediction that random factors can start
+  // with. Factors given by the caller may start anywhere, so their first epoch sets it.
+  const double start = 3 * params.init_scale * params.init_scale * params.n_factors;
+  double limit = kDivergedDeviations * std::max(size / z.scale, start);
   const bool given = !options.user_factors.empty();
+  const bool choosing = validating && params.patience > 0;
   double best = std::numeric_limits<double>::infinity();
-  std::int32_t kept = 0;
   for (std::int32_t epoch = 0; epoch < params.n_epochs; ++epoch) {
     const Clock::time_point start = Clock::now();
     EpochReport report;
@@ -257,7 +271,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     if (given && epoch == 0 && std::isfinite(train_z)) limit = std::max(limit, kDivergedDeviations * train_z);
     report.train_rmse = z.scale * train_z;
     if (!(train_z <= limit)) diverged(report.epoch, params, "training RMSE " + text(report.train_rmse));
-    if (validation.size() > 0) {
+    if (validating) {
       report.valid_rmse = z.scale * std::sqrt(backend->evaluate());
       if (!std::isfinite(report.valid_rmse)) {
         diverged(report.epoch, params, "validation RMSE " + text(report.valid_rmse));
@@ -265,20 +279,17 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     }
     report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
     result.history.push_back(report);
-    const bool better = validation.size() == 0 || report.valid_rmse < best;
+    const bool better = !choosing || report.valid_rmse < best;
     if (better) {
       best = report.valid_rmse;
       result.best_epoch = report.epoch;
     }
-    const bool exhausted = params.patience > 0 && !better && report.epoch - result.best_epoch >= params.patience;
+    const bool exhausted = !better && report.epoch - result.best_epoch >= params.patience;
     const bool last = report.epoch == params.n_epochs || exhausted;
-    if (better && !last && validation.size() > 0) {
-      backend->keep();
-      kept = report.epoch;
-    }
+    if (choosing && better && !last) backend->keep();
     if ((options.on_epoch && options.on_epoch(report)) || last) break;
   }
-  if (kept != 0 && kept == result.best_epoch && result.best_epoch != result.history.back().epoch) backend->restore();
+  if (choosing && !result.history.empty() && result.best_epoch != result.history.back().epoch) backend->restore();
 
   backend->download(model);
   if (!all_finite(model.user_factors) || !all_finite(model.item_factors) || !all_finite(model.user_biases) ||

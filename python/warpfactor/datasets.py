@@ -86,7 +86,12 @@ def make_ratings(
     ValueError
         If a number is out of range, or there are more ratings than half of the matrix.
     """
-    counts = {"n_users": n_users, "n_items": n_items, "n_ratings": n_ratings, "n_factors": n_factors}
+    counts = {
+        "n_users": n_users,
+        "n_items": n_items,
+        "n_ratings": n_ratings,
+        "n_factors": n_factors,
+    }
     for name, value in counts.items():
         if not isinstance(value, (int, np.integer)) or value < 1:
             raise ValueError(f"{name} is {value!r}, must be an integer of at least 1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -35,10 +35,11 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     and training minimizes, over the ratings r with weights w (scaled to a mean of 1),
 
-        Σ w/2 · [ (z - ẑ)² + reg·(‖p_u‖² + ‖q_i‖²) + reg_bias·(b_u² + b_i²) ]
+        Σ w/2 · [(z - ẑ)² + reg·(‖p_u‖² + ‖q_i‖²) + reg_bias·(b_u² + b_i²)]
 
     where z = (r - μ)/s are the standardized ratings, μ is their mean (0 without biases) and s their
-    standard deviation (1 with ``normalize=False``). So both penalties count once per rating seen,
+    standard deviation, but at least a fifth of the root mean square of r - μ, and 1 with
+    ``normalize=False``. So both penalties count once per rating seen,
     and `learning_rate`, `reg` and `reg_bias` mean the same on any rating scale. The fitted
     attributes are in the units of the ratings. For one rating with error e = z - ẑ a step is
 
@@ -88,7 +89,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         each time (with ``parallel="blocked"``, on the same kind of processor).
     early_stopping : bool or int, default True
         With a validation set: stop after this many epochs (True: 3) without a lower validation RMSE
-        and return the best epoch's factors. False: run all epochs; the best one is still returned.
+        and keep the best epoch's factors. False: run all epochs and keep the last one's.
     unknown : {"mean", "nan", "raise"}, default "mean"
         The prediction for a user or item without training ratings: its bias and factors count
         as zero (so, μ plus the bias of the one that is known; without biases, the ratings' mean);
@@ -169,17 +170,17 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         reg: float = _DEFAULTS.reg,
         reg_bias: float = _DEFAULTS.reg_bias,
         biases: bool = _DEFAULTS.biases,
-        loss: Literal["squared"] = "squared",
-        optimizer: Literal["sgd"] = "sgd",
-        schedule: Literal["constant", "inverse_time", "linear", "cosine"] = _DEFAULTS.schedule.name,
-        parallel: Literal["blocked", "hogwild"] = _DEFAULTS.parallel.name,
+        loss: str = "squared",
+        optimizer: str = "sgd",
+        schedule: str = _DEFAULTS.schedule.name,
+        parallel: str = _DEFAULTS.parallel.name,
         init: float | tuple[ArrayLike, ArrayLike] = _DEFAULTS.init_scale,
         dtype: DTypeLike = "float32",
         device: str = _DEFAULTS.device.name,
         n_threads: int | None = None,
         random_state: int | np.random.RandomState | np.random.Generator | None = None,
         early_stopping: bool | int = True,
-        unknown: Literal["mean", "nan", "raise"] = "mean",
+        unknown: str = "mean",
         normalize: bool = _DEFAULTS.normalize,
         verbose: int = 1,
         callbacks: Sequence[Callable[[EpochRecord], object]] = (),
@@ -224,7 +225,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         y : array-like of shape (n_ratings,), default None
             The ratings.
         sample_weight : array-like of shape (n_ratings,), default None
-            Weights >= 0 in the order of the ratings; a weight of 2 acts as the rating given twice.
+            Weights >= 0 in the order of the ratings; a weight of 2 acts as the rating given twice,
+            0 as if it were absent.
         validation : Ratings, (X, y), or anything `X` can be; default None
             Ratings to evaluate after every epoch, for `history_` and early stopping. Pairs whose
             user or item has no training rating are left out: training cannot improve them.
@@ -247,8 +249,9 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         dtype = self._float_type()
         ratings = Ratings.from_any(X, y)
         weights = None if sample_weight is None else _weights(sample_weight, len(ratings))
-        user_known = np.bincount(ratings.users, minlength=ratings.n_users) > 0
-        item_known = np.bincount(ratings.items, minlength=ratings.n_items) > 0
+        counted = slice(None) if weights is None else weights > 0
+        user_known = np.bincount(ratings.users[counted], minlength=ratings.n_users) > 0
+        item_known = np.bincount(ratings.items[counted], minlength=ratings.n_items) > 0
         held_out = None
         if validation is not None:
             held_out = _validation_arrays(validation, ratings, user_known, item_known)
@@ -259,8 +262,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
             def on_epoch(record: EpochRecord) -> bool:
                 bar.advance(record)
-                # A list, not any() over a generator: every callback sees every epoch.
-                return any([bool(callback(dict(record))) for callback in self.callbacks])  # type: ignore[arg-type]
+                wishes = [bool(callback(record.copy())) for callback in self.callbacks]
+                return any(wishes)
 
             result = train(
                 _core.RatingArrays(ratings.users, ratings.items, ratings.values, weights),
@@ -394,7 +397,9 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         if exclude_seen:
             indptr, indices = _gather_rows(self._seen_indptr, self._seen_items, codes)
         P, Q, user_biases, item_biases, mean = self._factors()
-        return self._best_items((P, Q, user_biases, item_biases, mean), codes, n, indptr, indices, single)
+        return self._best_items(
+            (P, Q, user_biases, item_biases, mean), codes, n, indptr, indices, single
+        )
 
     def similar_items(self, items: Any, n: int = 10) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the items whose factors point most nearly the same way.
@@ -512,7 +517,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     ) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
         if isinstance(self.init, numbers.Real):
             return None, None
-        P, Q = self.init
+        P, Q = cast("tuple[ArrayLike, ArrayLike]", self.init)
         return (
             _initial("P", P, (ratings.n_users, params.n_factors), dtype),
             _initial("Q", Q, (ratings.n_items, params.n_factors), dtype),
@@ -595,9 +600,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             self.global_mean_,
         )
 
-    def _lookup(
-        self, wanted: Any, ids: NDArray[Any], name: str
-    ) -> tuple[bool, NDArray[np.int32]]:
+    def _lookup(self, wanted: Any, ids: NDArray[Any], name: str) -> tuple[bool, NDArray[np.int32]]:
         single = isinstance(wanted, (str, bytes)) or np.ndim(wanted) == 0
         values = [wanted] if single else wanted
         if not single and len(values) == 0:
@@ -658,10 +661,11 @@ def _known(codes: NDArray[np.int32], known: NDArray[np.bool_]) -> NDArray[np.int
 def _count(name: str, value: Any, low: int, high: int = 2**31 - 1) -> int:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
         raise ValueError(f"{name} is {value!r}; it must be an integer")
-    if not low <= value <= high:
+    count = int(value)
+    if not low <= count <= high:
         limit = f"from {low} to {high}" if high < 2**31 - 1 else f"at least {low}"
-        raise ValueError(f"{name} is {value}; it must be {limit}")
-    return int(value)
+        raise ValueError(f"{name} is {count}; it must be {limit}")
+    return count
 
 
 def _weights(sample_weight: ArrayLike, n_ratings: int) -> NDArray[np.float32]:

@@ -183,8 +183,8 @@ def check_vocabulary(ids: Any, name: str) -> None:
     if not rising.all():
         at = int(rising.argmin())
         raise ValueError(
-            f"{name} must be sorted and distinct, but {ids[at]!r} comes before {ids[at + 1]!r} "
-            f"at position {at}: Ratings.from_arrays takes ids in any order"
+            f"{name} must be sorted and distinct, but from position {at} on they are "
+            f"{ids[at : at + 2].tolist()}: Ratings.from_arrays takes ids in any order"
         )
 
 
@@ -309,7 +309,7 @@ def _object_problem(values: NDArray[Any], name: str) -> str:
     first = values[0]
     for at, value in enumerate(values):
         kind = _object_kind(type(value))
-        if kind in ("NoneType", "NAType", "NaTType") or (kind == "float" and value != value):
+        if kind in ("NoneType", "NAType", "NaTType") or (kind == "float" and np.isnan(value)):
             return f"{name}: the id at position {at} is missing ({value!r}): drop those rows"
         if kind not in ("str", "int", "float", "uuid"):
             return f"{name}: {value!r} at position {at} is no id; {_ID_RULE}"
@@ -394,7 +394,7 @@ def _positions(ids: NDArray[Any], distinct: NDArray[Any]) -> NDArray[np.int32]:
 
 
 def _kind_mismatch(kind: IdKind, value: Any, name: str) -> str:
-    got = f"the string {value!r}" if isinstance(value, str) else repr(value)
+    got = f"the string {value!r}" if isinstance(value, str) else f"{value}"
     fix = f"pass {_PLURALS[kind]}"
     if kind == "str":
         fix = f"pass {str(value)!r}"

@@ -150,7 +150,9 @@ def _restore(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Matr
     if model.user_factors_.shape[1] != model.item_factors_.shape[1]:
         raise ValueError("user and item factors differ in width")
     indptr, seen = tensors["seen_indptr"], tensors["seen_items"]
-    rows_fit = len(indptr) == len(model.user_ids_) + 1 and indptr[0] == 0 and indptr[-1] == len(seen)
+    rows_fit = (
+        len(indptr) == len(model.user_ids_) + 1 and indptr[0] == 0 and indptr[-1] == len(seen)
+    )
     if not rows_fit or (np.diff(indptr) < 0).any():
         raise ValueError("the lists of seen items do not fit the users")
     model._seen_indptr, model._seen_items = indptr, seen

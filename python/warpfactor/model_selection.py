@@ -16,7 +16,7 @@ RandomState = int | np.random.RandomState | np.random.Generator | None
 
 def train_test_split(
     ratings: Any,
-    test_size: float | int = 0.1,
+    test_size: float = 0.1,
     *,
     by: Literal["random", "user", "time"] = "random",
     random_state: RandomState = None,
@@ -104,7 +104,7 @@ def _check_test_size(test_size: Any) -> None:
         )
 
 
-def _n_test(data: Ratings, test_size: float | int) -> int:
+def _n_test(data: Ratings, test_size: float) -> int:
     if isinstance(test_size, (float, np.floating)):
         return round(float(test_size) * len(data))
     if test_size >= len(data):
@@ -125,7 +125,7 @@ def _by_time(data: Ratings, n_test: int) -> NDArray[np.bool_]:
     return in_test
 
 
-def _by_user(data: Ratings, test_size: float | int, rng: np.random.Generator) -> NDArray[np.bool_]:
+def _by_user(data: Ratings, test_size: float, rng: np.random.Generator) -> NDArray[np.bool_]:
     counts = np.bincount(data.users, minlength=data.n_users)
     is_fraction = isinstance(test_size, (float, np.floating))
     wanted = np.rint(counts * test_size).astype(np.int64) if is_fraction else test_size

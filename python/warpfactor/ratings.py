@@ -19,13 +19,12 @@ if TYPE_CHECKING:
 _INT32_MAX = 2**31 - 1
 _INT64_MAX = 2**63 - 1
 
-# Matched in this order, ignoring case and everything but letters and digits.
+# Matched in this order, ignoring case, all but letters and digits, and "id" at the end.
 _COMMON_NAMES = {
-    "user": "user userid uid usr username customer customerid reviewer reviewerid".split(),
-    "item": "item itemid iid movie movieid product productid book bookid isbn asin track trackid "
-    "song songid artist artistid joke jokeid anime animeid business businessid".split(),
-    "rating": "rating ratings score stars star value overall".split(),
-    "timestamp": "timestamp timestamps time ts date datetime".split(),
+    "user": ("user", "u", "usr", "username", "customer", "reviewer"),
+    "item": ("item", "i", "movie", "product", "book", "isbn", "asin", "track", "song", "artist"),
+    "rating": ("rating", "ratings", "score", "stars", "star", "value", "overall"),
+    "timestamp": ("timestamp", "timestamps", "time", "ts", "date", "datetime"),
 }
 
 
@@ -246,7 +245,7 @@ class Ratings:
         ValueError
             If `X` is of another kind, or holds its own ratings and `y` is given too.
         """
-        whole = isinstance(X, (Ratings, np.ma.MaskedArray)) or _is_sparse(X)
+        whole = isinstance(X, Ratings) or _is_masked(X) or _is_sparse(X)
         if y is not None and whole:
             raise ValueError(f"{name} ({_kind(X)}) holds the ratings itself: pass no y with it")
         if y is not None:
@@ -426,7 +425,7 @@ def pairs_to_codes(
     if _is_matrix(X):
         rows, columns, _, shape = _matrix_entries(X, name)
         model_shape = len(user_ids), len(item_ids)
-        marked = isinstance(X, np.ma.MaskedArray) or _is_sparse(X)
+        marked = _is_masked(X) or _is_sparse(X)
         if not marked and shape != model_shape:
             raise ValueError(
                 f"{name} has shape {shape}, but the model has {model_shape[0]} users and "
@@ -594,8 +593,12 @@ def _is_sparse(X: Any) -> bool:
     return hasattr(X, "tocoo")
 
 
+def _is_masked(X: Any) -> bool:
+    return isinstance(X, np.ma.MaskedArray)
+
+
 def _is_matrix(X: Any) -> bool:
-    if isinstance(X, np.ma.MaskedArray) or _is_sparse(X):
+    if _is_masked(X) or _is_sparse(X):
         return True
     return isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[1] != 2 and X.dtype.kind == "f"
 
@@ -603,7 +606,7 @@ def _is_matrix(X: Any) -> bool:
 def _matrix_entries(X: Any, name: str) -> _Entries:
     if _is_sparse(X):
         return _sparse_entries(X, name)
-    return (_masked_entries if isinstance(X, np.ma.MaskedArray) else _dense_entries)(X, name)
+    return (_masked_entries if _is_masked(X) else _dense_entries)(X, name)
 
 
 def _sparse_entries(S: Any, name: str) -> _Entries:
@@ -616,7 +619,7 @@ def _sparse_entries(S: Any, name: str) -> _Entries:
 
 
 def _masked_entries(D: Any, name: str) -> _Entries:
-    if not isinstance(D, np.ma.MaskedArray):
+    if not _is_masked(D):
         raise ValueError(f"{name} must be a numpy.ma.MaskedArray, got {_kind(D)}")
     shape = _matrix_shape(D, name)
     return _present_entries(np.asarray(D.data), ~np.ma.getmaskarray(D), shape)
@@ -652,7 +655,7 @@ def _pair_columns(X: Any, name: str) -> tuple[Any, Any]:
     if frame is not None:
         found = resolve_columns(frame.names, roles=("user", "item"))
         return frame.column(found["user"]), frame.column(found["item"])
-    if isinstance(X, np.ma.MaskedArray) or _is_sparse(X) or isinstance(X, (Ratings, str, bytes)):
+    if _is_masked(X) or _is_sparse(X) or isinstance(X, (Ratings, str, bytes)):
         raise ValueError(f"{name} must be (n, 2) pairs of ids, got {_kind(X)}")
     if not hasattr(X, "__array__") and hasattr(X, "__iter__"):
         return _listed_pairs(list(X), name)
@@ -752,7 +755,7 @@ def _find_column(names: Sequence[Any], wanted: Any, role: str) -> int:
 
 
 def _find_common(names: Sequence[Any], role: str) -> int | None:
-    plain = [re.sub("[^a-z0-9]", "", str(name).lower()) for name in names]
+    plain = [re.sub("[^a-z0-9]", "", str(name).lower()).removesuffix("id") for name in names]
     return next((plain.index(common) for common in _COMMON_NAMES[role] if common in plain), None)
 
 

@@ -59,7 +59,7 @@ template <class T>
 struct TrainResult {
   Model<T> model;  ///< of `best_epoch`
   std::vector<EpochReport> history;
-  std::int32_t best_epoch = 0;  ///< 1-based: lowest validation RMSE, or the last epoch without validation
+  std::int32_t best_epoch = 0;  ///< 1-based: lowest validation RMSE, or the last epoch without early stopping
   std::int32_t n_threads = 1;   ///< threads used
   std::string instruction_set;  ///< kernels used: baseline, avx2, avx512
 };

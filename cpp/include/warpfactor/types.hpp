@@ -39,15 +39,17 @@ enum class Device { cpu, cuda };
 
 /// Everything a user may set. The defaults here are the only ones; Python reads them through the binding.
 ///
-/// Training minimizes, over the ratings z = (r - mu) / s (s = `normalize` ? standard deviation of the ratings : 1),
+/// Training minimizes, over the ratings z = (r - mu) / s,
 ///   sum_n w_n / 2 * [ (z - z^)^2 + reg * (|p_u|^2 + |q_i|^2) + reg_bias * (b_u^2 + b_i^2) ],
-/// so both penalties count once per rating seen, and learning rate and penalties mean the same on any rating scale.
+/// where mu is their mean (0 without biases) and s their standard deviation, but at least a fifth of the root mean
+/// square of r - mu (s = 1 without `normalize`). Both penalties count once per rating seen, and learning rate and
+/// penalties mean the same on any rating scale.
 struct TrainParams {
   std::int32_t n_factors = 64;  ///< 1 .. 1024
   std::int32_t n_epochs = 20;   ///< >= 0 (0 returns the initial model)
   double learning_rate = 0.05;  ///< eta > 0
-  double reg = 0.05;            ///< lambda of the factors, >= 0
-  double reg_bias = 0.01;       ///< lambda of the biases, >= 0
+  double reg = 0.07;            ///< lambda of the factors, >= 0
+  double reg_bias = 0.03;       ///< lambda of the biases, >= 0
   bool biases = true;           ///< r^ = mu + b_u + b_i + p.q; false: r^ = p.q
   bool normalize = true;        ///< train on ratings divided by their standard deviation
   double init_scale = 0.1;      ///< standard deviation of the uniform random start of P and Q
@@ -57,7 +59,9 @@ struct TrainParams {
   std::int32_t device_index = 0;
   std::int32_t n_threads = 0;  ///< 0: available_threads()
   std::uint64_t seed = 0;
-  std::int32_t patience = 3;  ///< epochs without a better validation RMSE before stopping; 0: never stop early
+  /// Epochs without a better validation RMSE before stopping and going back to the best one; 0: run all epochs and keep
+  /// the last.
+  std::int32_t patience = 3;
 };
 
 /// Training left the region where the numbers mean anything.

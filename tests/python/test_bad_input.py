@@ -1,0 +1,205 @@
+"""Bad input: an error that names the argument, the value and the fix, or a result that makes sense."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import warpfactor as wf
+
+X = np.array([[0, 0], [0, 1], [1, 0], [2, 1]])
+Y = np.array([1.0, 2.0, 3.0, 4.0])
+
+
+def model_of(**params):
+    return wf.MatrixFactorization(
+        **{"random_state": 0, "verbose": 0, "n_factors": 2, "n_epochs": 3, **params}
+    )
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ({"n_factors": -1}, "n_factors is -1; it must be from 1 to 1024"),
+        ({"n_factors": 0}, "n_factors is 0"),
+        ({"n_factors": 1025}, "n_factors is 1025"),
+        ({"n_factors": 2.5}, "n_factors is 2.5; it must be an integer"),
+        ({"n_factors": True}, "n_factors is True"),
+        ({"n_epochs": -1}, "n_epochs is -1"),
+        ({"learning_rate": 0}, "learning_rate is 0; it must be finite and above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"learning_rate": "fast"}, "learning_rate is 'fast'; it must be a number"),
+        ({"reg": -0.1}, "reg is -0.1; it must be finite and at least 0"),
+        ({"reg_bias": float("inf")}, "reg_bias is inf"),
+        ({"biases": "yes"}, "biases is 'yes'; it must be True or False"),
+        ({"loss": "huber"}, "loss is 'huber'; it must be 'squared'"),
+        ({"optimizer": "adam"}, "optimizer is 'adam'; it must be 'sgd'"),
+        ({"schedule": "step"}, "schedule is 'step'; it must be 'constant' or"),
+        ({"parallel": 4}, "parallel is 4; it must be 'blocked' or 'hogwild'"),
+        ({"init": -1.0}, "init_scale is -1"),
+        ({"init": "random"}, "init is 'random'"),
+        ({"init": (np.ones((3, 2)), np.ones((3, 2)))}, r"Q has shape \(3, 2\); it must be"),
+        ({"init": (np.full((3, 2), np.nan), np.ones((2, 2)))}, "P holds NaN"),
+        ({"init": (np.full((3, 2), "a"), np.ones((2, 2)))}, "P has dtype"),
+        ({"dtype": "float16"}, "dtype is 'float16'; it must be 'float32' or 'float64'"),
+        ({"dtype": "nonsense"}, "dtype is 'nonsense'"),
+        ({"device": "gpu"}, "device is 'gpu'; it must be 'cpu', 'cuda'"),
+        ({"device": "cuda:x"}, "device is 'cuda:x'"),
+        ({"n_threads": 0}, "n_threads is 0; it must be at least 1"),
+        ({"n_threads": -2}, "n_threads is -2"),
+        ({"random_state": -1}, "random_state is -1"),
+        ({"random_state": "x"}, "random_state is 'x'"),
+        ({"early_stopping": 0}, "early_stopping is 0"),
+        ({"unknown": "zero"}, "unknown is 'zero'; it must be 'mean' or 'nan' or 'raise'"),
+        ({"verbose": -1}, "verbose is -1"),
+        ({"callbacks": [3]}, "callbacks holds 3; each must be callable"),
+    ],
+)
+def test_bad_parameters(params, says):
+    with pytest.raises(ValueError, match=says):
+        model_of(**params).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ((X, [1, 2, np.nan, 4]), "nan is not finite at position 2"),
+        ((X, [1, np.inf, 3, 4]), "inf is not finite at position 1"),
+        ((X, [1, 2, 3, 1e300]), "1e\\+300"),
+        ((X, Y[:3]), "4.*3|3.*4"),
+        ((X[:0], Y[:0]), "no rating|empty|at least one"),
+        ((X[:, :1], Y), "shape|column|pair"),
+        ((np.c_[X, X], Y), "shape|column|pair"),
+        ((X, np.array(["a", "b", "c", "d"])), "y|values|ratings"),
+        ((X, np.array([1, 2, None, 4], object)), "None|object"),
+        ((X, Y.astype(complex)), "complex"),
+        ((np.array([[0.5, 1], [0, 1], [1, 1], [2, 1]]), Y), "0.5"),
+        ((np.array([[np.nan, 1], [0, 1], [1, 1], [2, 1]]), Y), "nan"),
+        ((np.array([[object(), 1], [0, 1], [1, 1], [2, 1]], object), Y), "object"),
+        ((np.array([["a", 1], [3, 1], [1, 1], [2, 1]], object), Y), "str"),
+        ((np.ma.masked_all((3, 3)), None), "holds no rating: every entry is missing"),
+        ((np.full((3, 3), np.nan), None), "NaN|missing|no rating"),
+        ((np.array([[1.0, np.inf], [2.0, 3.0]]), None), "inf"),
+        ((sp.csr_array((3, 3)), None), "no rating|empty|stores"),
+        ((X, None), "y|ratings"),
+        ((np.ones((2, 2), object), None), "no ratings: pass y"),
+        ((np.ones(3), None), "shape|2-D|dimension"),
+        ((None, None), "None"),
+        (("ratings.csv", None), "read_ratings|ratings"),
+    ],
+)
+def test_bad_ratings(data, says):
+    with pytest.raises((ValueError, TypeError), match=says):
+        model_of().fit(*data)
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [
+        ([1, 1, 1], r"sample_weight has shape \(3,\); it must be \(4,\)"),
+        ([1, 1, -1, 1], r"sample_weight\[2\] is -1"),
+        ([1, 1, np.nan, 1], r"sample_weight\[2\] is nan"),
+        ([0, 0, 0, 0], "sample_weight is 0 everywhere"),
+        (["a"] * 4, "sample_weight has dtype"),
+    ],
+)
+def test_bad_weights(weights, says):
+    with pytest.raises(ValueError, match=says):
+        model_of().fit(X, Y, sample_weight=weights)
+
+
+def test_bad_validation():
+    with pytest.raises(ValueError, match="validation: none of its 1 pairs"):
+        model_of().fit(X, Y, validation=([(7, 7)], [1.0]))
+    with pytest.raises(ValueError, match="nan"):
+        model_of().fit(X, Y, validation=([(0, 0)], [np.nan]))
+
+
+def test_bad_queries():
+    model = model_of().fit(X, Y)
+    for n in (0, -3, 2.5):
+        with pytest.raises(ValueError, match=f"n is {re.escape(str(n))}"):
+            model.recommend([0], n=n)
+    with pytest.raises(ValueError, match="integers"):
+        model.recommend(["0"])
+    with pytest.raises(ValueError, match="integers"):
+        model.predict([("a", "b")])
+    with pytest.raises(ValueError, match="shape|model"):
+        model.predict(np.ones((5, 5)))
+    with pytest.raises(ValueError, match=r"\(n, 2\) array.*got shape \(3, 1\)"):
+        model.predict(np.ones((3, 1), int))
+
+
+def test_an_earlier_fit_survives_a_failed_one():
+    model = model_of().fit(X, Y)
+    kept = model.predict(X)
+    with pytest.raises(ValueError, match="nan"):
+        model.fit(X, [1, 2, 3, np.nan])
+    np.testing.assert_array_equal(model.predict(X), kept)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "values"),
+    [
+        ([(0, 0)], [3.0]),
+        ([(0, 0), (0, 1), (0, 2)], [1.0, 2.0, 3.0]),
+        ([(0, 0), (1, 0), (2, 0)], [1.0, 2.0, 3.0]),
+        ([(0, 0), (1, 1), (2, 0)], [4.0, 4.0, 4.0]),
+        ([(0, 0), (0, 0)], [0.0, 0.0]),
+        ([(2**40, -7), (3, 3)], [1.0, 2.0]),
+        ([(0, 0), (1, 1)], [1e-30, 2e-30]),
+        ([(0, 0), (1, 1)], [1e30, -1e30]),
+        ([(0, 0), (1, 1)], [1000000.0, 1000001.0]),
+    ],
+)
+@pytest.mark.parametrize("biases", [True, False])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_degenerate_ratings_give_finite_models(pairs, values, biases, normalize):
+    model = model_of(biases=biases, normalize=normalize, n_epochs=20)
+    try:
+        model.fit(pairs, values)
+    except wf.DivergedError:
+        assert not normalize  # huge ratings with a step meant for standardized ones
+        return
+    assert np.isfinite(model.user_factors_).all()
+    assert np.isfinite(model.item_factors_).all()
+    predicted = model.predict(pairs)
+    assert np.isfinite(predicted).all()
+    if biases and normalize:
+        # Within the ratings' range, or a random start's distance from it (s = 1 if all are equal).
+        assert np.abs(predicted - np.mean(values)).max() <= max(np.ptp(values), 0.05)
+
+
+def test_all_ratings_equal_predict_that_rating():
+    model = model_of(n_epochs=20).fit(X, np.full(4, 3.5))
+    np.testing.assert_allclose(model.predict(X), 3.5, atol=0.05)
+
+
+def test_more_threads_than_work_is_fine():
+    model = model_of(n_threads=64).fit(X, Y)
+    assert model.n_threads_ == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    pairs=st.lists(st.tuples(st.integers(-5, 5), st.integers(0, 9)), min_size=1, max_size=40),
+    values=st.data(),
+    k=st.integers(1, 40),
+    biases=st.booleans(),
+)
+def test_any_small_ratings_train_predict_and_recommend(pairs, values, k, biases):
+    y = values.draw(
+        st.lists(st.floats(-1e6, 1e6, width=32), min_size=len(pairs), max_size=len(pairs))
+    )
+    model = model_of(n_factors=k, biases=biases).fit(pairs, y)
+    assert np.isfinite(model.predict(pairs)).all()
+    ids, scores = model.recommend([u for u, _ in pairs], n=3)
+    seen = set(pairs)
+    for (user, _), row, row_scores in zip(pairs, ids, scores, strict=True):
+        for item, score in zip(row, row_scores, strict=True):
+            assert np.isnan(score) or (user, item) not in seen

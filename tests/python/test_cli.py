@@ -1,0 +1,563 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import warpfactor as wf
+from warpfactor.cli import app
+
+COMMANDS = ("demo", "train", "evaluate", "predict", "recommend", "info")
+QUICK = ("--n-factors", "4", "--n-epochs", "3", "--n-threads", "1")
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+class Trained(NamedTuple):
+    model: Path
+    ratings: Path
+    rows: list[tuple[str, str, str]]
+    result: Result
+
+
+def warpfactor(*args: object) -> Result:
+    """Run a command in this process; a programming error is raised, not reported."""
+    result = CliRunner().invoke(
+        app, [str(arg) for arg in args], prog_name="warpfactor", catch_exceptions=False
+    )
+    return Result(result.exit_code, result.stdout, result.stderr)
+
+
+def succeed(*args: object) -> Result:
+    result = warpfactor(*args)
+    assert result.code == 0, result
+    return result
+
+
+def process(*args: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "warpfactor", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def write_csv(path: Path, rows: list[tuple[str, ...]]) -> Path:
+    path.write_text("".join(",".join(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def recommended(result: Result) -> list[str]:
+    return [line.split("\t")[2] for line in result.lines[1:]]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A model of a file whose ids have leading zeros, with parts held out."""
+    folder = tmp_path_factory.mktemp("cli")
+    rng = random.Random(0)
+    pairs = rng.sample([(u, i) for u in range(40) for i in range(30)], 600)
+    rows = [(f"u{u}", f"{i:03}", str(rng.randint(1, 5))) for u, i in pairs]
+    ratings = write_csv(folder / "ratings.csv", [("user", "item", "rating"), *rows])
+    model = folder / "m.safetensors"
+    sizes = ("--test-size", "0.2", "--validation-size", "50")
+    result = succeed("train", ratings, "--output", model, *sizes, *QUICK)
+    return Trained(model, ratings, rows, result)
+
+
+def test_train_reports_and_ends_with_the_test_rmse(trained: Trained) -> None:
+    assert re.fullmatch(r"test RMSE \d+\.\d{4}", trained.result.lines[-1])
+    assert "600 ratings by 40 users of 30 items" in trained.result.out
+    assert "1 thread, " in trained.result.out
+    assert f"saved       {trained.model}" in trained.result.lines
+
+
+def test_train_uses_the_estimators_defaults(trained: Trained, tmp_path: Path) -> None:
+    succeed("train", trained.ratings, "--output", tmp_path / "m", "--quiet")
+    params = wf.load(tmp_path / "m").get_params()
+    expected = wf.MatrixFactorization(random_state=0, verbose=0).get_params()
+    assert params == expected
+
+
+def test_train_passes_its_options_on(trained: Trained, tmp_path: Path) -> None:
+    text = (
+        "--n-factors 3 --n-epochs 2 --learning-rate 0.01 --reg 0.2 --reg-bias 0.3 --no-biases "
+        "--no-normalize --schedule cosine --parallel hogwild --init-scale 0.5 --patience 0 "
+        "--dtype float64 --device cpu --n-threads 2 --unknown nan --seed 7 --quiet"
+    )
+    succeed("train", trained.ratings, "--output", tmp_path / "m", *text.split())
+    params = wf.load(tmp_path / "m").get_params()
+    expected = wf.MatrixFactorization(
+        n_factors=3,
+        n_epochs=2,
+        learning_rate=0.01,
+        reg=0.2,
+        reg_bias=0.3,
+        biases=False,
+        normalize=False,
+        schedule="cosine",
+        parallel="hogwild",
+        init=0.5,
+        early_stopping=False,
+        dtype="float64",
+        device="cpu",
+        n_threads=2,
+        unknown="nan",
+        random_state=7,
+        verbose=0,
+    )
+    assert params == expected.get_params()
+
+
+def test_quiet_train_prints_the_test_rmse_only(trained: Trained) -> None:
+    result = succeed("train", trained.ratings, "--test-size", "0.2", "--quiet", *QUICK)
+    assert re.fullmatch(r"test RMSE \d\.\d{4}\n", result.out)
+    assert not result.err
+    assert not succeed("train", trained.ratings, "--quiet", *QUICK).out
+
+
+def test_train_without_output_says_that_nothing_was_saved(trained: Trained) -> None:
+    assert "saved       nothing: --output" in succeed("train", trained.ratings, *QUICK).out
+
+
+@pytest.mark.parametrize("by", ["random", "user", "time"])
+def test_train_splits_as_told_and_repeatably(tmp_path: Path, by: str) -> None:
+    rows = [(str(n % 7), str(n % 11), str(n % 5), str(1000 - n)) for n in range(70)]
+    file = write_csv(tmp_path / "r.csv", rows)
+    args = ("train", file, "--test-size", "0.2", "--test-by", by, "--timestamp", 3, *QUICK)
+    first = succeed(*args)
+    assert first.lines[-1] == succeed(*args).lines[-1]
+    columns = {"user": 0, "item": 1, "rating": 2, "timestamp": 3}
+    ratings = wf.read_ratings(file, **columns)  # type: ignore[arg-type]
+    part, test = wf.train_test_split(ratings, 0.2, by=by, random_state=0)  # type: ignore[arg-type]
+    model = wf.MatrixFactorization(4, n_epochs=3, n_threads=1, random_state=0).fit(part)
+    expected = wf.metrics.rmse(test, model.predict(test))
+    assert first.lines[-1] == f"test RMSE {expected:.4f}"
+
+
+def test_columns_go_by_name_or_position(trained: Trained, tmp_path: Path) -> None:
+    rows = [(stars, item, user) for user, item, stars in trained.rows]
+    named = write_csv(tmp_path / "named.csv", [("what", "which", "who"), *rows])
+    plain = tmp_path / "plain.txt"
+    plain.write_text("".join("|".join(row) + "\n" for row in rows))
+    wanted = succeed("train", trained.ratings, "--test-size", "0.2", *QUICK).lines[-1]
+    by_name = ("--user", "who", "--item-column", "which", "--rating", "what")
+    by_position = ("--user", 2, "--item", 1, "--rating", 0, "--sep", "|", "--no-header")
+    for args in ((named, *by_name), (plain, *by_position)):
+        assert succeed("train", *args, "--test-size", "0.2", *QUICK).lines[-1] == wanted
+
+
+def test_evaluate_measures_as_the_estimator_does(trained: Trained) -> None:
+    result = succeed("evaluate", trained.model, trained.ratings)
+    model, ratings = wf.load(trained.model), wf.read_ratings(trained.ratings)
+    predictions = model.predict(ratings)
+    printed = dict(re.split(r"  +", line) for line in result.lines)
+    assert printed == {
+        "pairs": "600",
+        "unknown user": "0",
+        "unknown item": "0",
+        "MAE": f"{wf.metrics.mae(ratings, predictions):.4f}",
+        "RMSE": f"{wf.metrics.rmse(ratings, predictions):.4f}",
+    }
+
+
+def test_evaluate_counts_what_the_model_does_not_know(trained: Trained, tmp_path: Path) -> None:
+    # All items look like integers here, yet 12 is no id of the model, and 012 is.
+    rows = [("u1", "12", "3"), ("u1", "13", "4"), ("u99", "14", "5")]
+    result = succeed("evaluate", trained.model, write_csv(tmp_path / "r.csv", rows))
+    assert result.lines[:3] == ["pairs         3", "unknown user  1", "unknown item  3"]
+
+
+def test_evaluate_leaves_pairs_without_a_prediction_out(trained: Trained, tmp_path: Path) -> None:
+    succeed("train", trained.ratings, "--unknown", "nan", "-o", tmp_path / "m", *QUICK)
+    rows = [("u1", "012", "3"), ("u1", "zzz", "4")]
+    result = succeed("evaluate", tmp_path / "m", write_csv(tmp_path / "r.csv", rows))
+    assert "left out      1 (no prediction)" in result.lines
+
+
+def test_predict_keeps_the_ids_of_the_file(trained: Trained, tmp_path: Path) -> None:
+    pairs = [("u3", "007"), ("u4", "000"), ("u3", "012")]
+    file = write_csv(tmp_path / "pairs.csv", [("item", "user"), *[(i, u) for u, i in pairs]])
+    output = tmp_path / "out.csv"
+    result = succeed("predict", trained.model, file)
+    rows = list(csv.reader(io.StringIO(result.out)))
+    assert rows[0] == ["user", "item", "prediction"]
+    assert [(user, item) for user, item, _ in rows[1:]] == pairs
+    predictions = wf.load(trained.model).predict(pairs)
+    np.testing.assert_array_equal(np.array([row[2] for row in rows[1:]], np.float32), predictions)
+    assert not succeed("predict", trained.model, file, "--output", output).out
+    assert output.read_text() == result.out
+    one = succeed("predict", trained.model, "--user", "u3", "--item", "007")
+    assert one.out == f"{predictions[0]!s}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("u3,007\nu4,000\n", ()),
+        ("u3::007::5\nu4::000::1\n", ()),
+        ("when\tm\tw\n1\t007\tu3\n2\t000\tu4\n", ("--user-column", "w", "--item-column", "m")),
+        ("007;u3\n000;u4\n", ("--user-column", 1, "--item-column", 0, "--sep", ";")),
+        ("a,b\nu3,007\nu4,000\n", ("--header",)),
+    ],
+)
+def test_predict_reads_pairs_of_any_layout(
+    trained: Trained, tmp_path: Path, text: str, options: tuple[object, ...]
+) -> None:
+    file = tmp_path / "pairs.txt"
+    file.write_text(text)
+    rows = succeed("predict", trained.model, file, *options).lines[1:]
+    assert [row.rsplit(",", 1)[0] for row in rows] == ["u3,007", "u4,000"]
+
+
+def test_predict_reads_parquet(trained: Trained, tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = pa.table({"user": ["u3", "u4"], "item": ["007", "000"]})
+    parquet.write_table(table, tmp_path / "pairs.parquet")
+    rows = succeed("predict", trained.model, tmp_path / "pairs.parquet").lines[1:]
+    assert [row.rsplit(",", 1)[0] for row in rows] == ["u3,007", "u4,000"]
+
+
+def test_predict_notes_unknown_ids_of_a_file(trained: Trained, tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "pairs.csv", [("u3", "7"), ('"a,b"', "007")])
+    result = succeed("predict", trained.model, file)
+    assert [row[:2] for row in csv.reader(io.StringIO(result.out))][1:] == [
+        ["u3", "7"],
+        ["a,b", "007"],
+    ]
+    assert result.err.startswith("warpfactor: note: 2 of 2 pairs ")
+
+
+def test_recommend_leaves_out_all_that_the_file_has(trained: Trained) -> None:
+    items = {item for _, item, _ in trained.rows}
+    for user in ("u0", "u7", "u39"):
+        rated = {item for u, item, _ in trained.rows if u == user}
+        listed = recommended(succeed("recommend", trained.model, "--user", user, "-n", 30))
+        assert set(listed) == items - rated
+        assert len(listed) == len(items - rated)
+        everything = succeed("recommend", trained.model, "--user", user, "-n", 30, "--include-seen")
+        assert set(recommended(everything)) == items
+
+
+def test_recommend_prints_tab_separated_lines_into_a_pipe(trained: Trained) -> None:
+    result = succeed("recommend", trained.model, "--user", "u3", "--user", "u1", "-n", 2)
+    ids, scores = wf.load(trained.model).recommend(["u3", "u1"], n=2)
+    expected = ["user\trank\titem\tscore"]
+    for row, user in enumerate(("u3", "u1")):
+        expected += [f"{user}\t{n + 1}\t{ids[row][n]}\t{scores[row][n]!s}" for n in (0, 1)]
+    assert result.lines == expected
+
+
+def test_recommend_writes_the_same_in_every_format(trained: Trained, tmp_path: Path) -> None:
+    args = ("recommend", trained.model, "--user", "u3", "-n", 3)
+    wanted = [line.split("\t") for line in succeed(*args).lines]
+    succeed(*args, "--output", tmp_path / "r.csv")
+    assert list(csv.reader((tmp_path / "r.csv").read_text().splitlines())) == wanted
+    [parsed] = json.loads(succeed(*args, "--format", "json").out)
+    assert parsed["user"] == "u3"
+    assert [[e["item"], str(e["score"])] for e in parsed["items"]] == [
+        row[2:] for row in wanted[1:]
+    ]
+    table = succeed(*args, "--format", "table").out
+    assert "user u3" in table
+    assert re.findall(r"│ +(\d) │ (\d{3})", table) == [(row[1], row[2]) for row in wanted[1:]]
+
+
+def test_recommend_for_all_users(trained: Trained) -> None:
+    result = succeed("recommend", trained.model, "--all-users", "-n", 2, "--format", "csv")
+    users = [row[0] for row in csv.reader(io.StringIO(result.out))][1:]
+    assert users == [user for user in sorted({row[0] for row in trained.rows}) for _ in range(2)]
+
+
+def test_integer_ids_are_integers_in_json(tmp_path: Path) -> None:
+    rows = [(str(u), str(i), str((u + i) % 5)) for u in range(5) for i in range(6) if u != i]
+    model = tmp_path / "m.safetensors"
+    succeed("train", write_csv(tmp_path / "r.csv", rows), "--output", model, *QUICK)
+    out = succeed("recommend", model, "--user", "3", "--format", "json").out
+    assert json.loads(out)[0]["user"] == 3
+    assert [entry["item"] for entry in json.loads(out)[0]["items"]] == [3]
+
+
+def test_info_describes_the_installation_and_a_model(trained: Trained) -> None:
+    assert wf.__version__ in succeed("info").out
+    out = succeed("info", trained.model).out
+    for pattern in (
+        rf"written by warpfactor {re.escape(wf.__version__)}",
+        r"users +40 \(str ids, u0 to u9\)",
+        r"items +30 \(str ids, 000 to 029\)",
+        r"n_factors +4  \(not the default\)",
+        r"train RMSE +\d\.\d{4}, validation RMSE \d\.\d{4}",
+    ):
+        assert re.search(pattern, out), pattern
+
+
+def test_version() -> None:
+    assert succeed("--version").out == f"warpfactor {wf.__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command: str) -> None:
+    assert f"Example: warpfactor {command}" in succeed(command, "--help").out
+    assert command in succeed("--help").out
+
+
+def no_folder(trained: Trained, tmp_path: Path) -> tuple[object, ...]:
+    return "train", trained.ratings, "--output", tmp_path / "gone" / "m.safetensors"
+
+
+def folder_as_output(trained: Trained, tmp_path: Path) -> tuple[object, ...]:
+    return "train", trained.ratings, "--output", tmp_path
+
+
+def bad_rating(trained: Trained, tmp_path: Path) -> tuple[object, ...]:
+    rows = [("1", "1", "5"), ("2", "1", "good")]
+    return "train", write_csv(tmp_path / "r.csv", rows)
+
+
+def damaged_model(trained: Trained, tmp_path: Path) -> tuple[object, ...]:
+    damaged = tmp_path / "half.safetensors"
+    damaged.write_bytes(trained.model.read_bytes()[:-100])
+    return "info", damaged
+
+
+def foreign_model(trained: Trained, tmp_path: Path) -> tuple[object, ...]:
+    return "recommend", trained.ratings, "--user", "u1"
+
+
+def one_column(trained: Trained, tmp_path: Path) -> tuple[object, ...]:
+    (tmp_path / "p.csv").write_text("u1\nu2\n")
+    return "predict", trained.model, tmp_path / "p.csv"
+
+
+def missing_pairs_column(trained: Trained, tmp_path: Path) -> tuple[object, ...]:
+    return "predict", trained.model, trained.ratings, "--user-column", "nobody"
+
+
+def integer_id(trained: Trained, tmp_path: Path) -> tuple[object, ...]:
+    rows = [(str(n), str(n % 3), str(n % 5)) for n in range(9)]
+    file = write_csv(tmp_path / "r.csv", rows)
+    succeed("train", file, "--output", tmp_path / "m", *QUICK)
+    return "recommend", tmp_path / "m", "--user", "ann"
+
+
+def with_files(*template: object) -> Callable[[Trained, Path], tuple[object, ...]]:
+    def arguments(trained: Trained, tmp_path: Path) -> tuple[object, ...]:
+        files = {"MODEL": trained.model, "RATINGS": trained.ratings}
+        return tuple(files.get(str(part), part) for part in template)
+
+    return arguments
+
+
+MISTAKES = [
+    (with_files("train", "gone.csv"), r"gone\.csv"),
+    (with_files("train", "RATINGS", "--user", "nobody"), "'nobody'.*'user', 'item', 'rating'"),
+    (with_files("train", "RATINGS", "--rating", 9), "rating=9"),
+    (with_files("train", "RATINGS", "--rating", "item", "--item", "user"), "user"),
+    (with_files("train", "RATINGS", "--n-factors", 0), "n_factors is 0"),
+    (with_files("train", "RATINGS", "--schedule", "steep"), "'steep'.*'linear'"),
+    (with_files("train", "RATINGS", "--dtype", "int8"), "dtype is 'int8'"),
+    (with_files("train", "RATINGS", "--device", "tpu"), "device is 'tpu'"),
+    (with_files("train", "RATINGS", "--test-size", "1.5"), "1.5"),
+    (with_files("train", "RATINGS", "--test-size", "600"), "600"),
+    (with_files("train", "RATINGS", "--test-size", "0.1", "--test-by", "moon"), "'moon'"),
+    (with_files("train", "RATINGS", "--test-size", "0.1", "--test-by", "time"), "timestamps"),
+    (with_files("train", "RATINGS", "--learning-rate", 1000), "diverged.*learning_rate"),
+    (with_files("evaluate", "gone.safetensors", "RATINGS"), r"gone\.safetensors"),
+    (with_files("evaluate", "MODEL", "gone.csv"), r"gone\.csv"),
+    (with_files("predict", "MODEL", "gone.csv"), r"gone\.csv"),
+    (with_files("predict", "MODEL", "--user", "u1", "--item", "7"), "item '7'"),
+    (with_files("predict", "MODEL", "RATINGS", "--sep", "ab"), "'ab'"),
+    (with_files("recommend", "MODEL", "--user", "u1", "--user", "bob"), "user 'bob'"),
+    (with_files("recommend", "MODEL", "--user", "u1", "-n", 0), "0"),
+    (with_files("recommend", "MODEL", "--user", "u1", "--format", "xml"), "'xml'"),
+    (no_folder, "gone"),
+    (folder_as_output, "folder"),
+    (bad_rating, "'good'"),
+    (damaged_model, r"half\.safetensors"),
+    (foreign_model, r"ratings\.csv"),
+    (one_column, r"p\.csv"),
+    (missing_pairs_column, "'nobody'"),
+    (integer_id, "'ann'.*integer"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "pattern"), MISTAKES)
+def test_a_mistake_gives_one_line_and_exit_code_1(
+    trained: Trained,
+    tmp_path: Path,
+    arguments: Callable[[Trained, Path], tuple[object, ...]],
+    pattern: str,
+) -> None:
+    result = warpfactor(*arguments(trained, tmp_path))
+    assert result.code == 1
+    assert not result.out
+    [line] = result.err.splitlines()
+    assert re.match(f"warpfactor: error: .*{pattern}", line), line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        with_files("train"),
+        with_files("train", "RATINGS", "--n-factors", "many"),
+        with_files("train", "RATINGS", "--test-size", "some"),
+        with_files("predict", "MODEL"),
+        with_files("predict", "MODEL", "RATINGS", "--user", "u1"),
+        with_files("recommend", "MODEL"),
+        with_files("recommend", "MODEL", "--user", "u1", "--all-users"),
+        with_files("fly"),
+    ],
+)
+def test_wrong_usage_has_exit_code_2(
+    trained: Trained, tmp_path: Path, arguments: Callable[[Trained, Path], tuple[object, ...]]
+) -> None:
+    assert warpfactor(*arguments(trained, tmp_path)).code == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
+def test_a_folder_that_is_not_writable_is_refused(trained: Trained, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    result = warpfactor("train", trained.ratings, "--output", tmp_path / "m.safetensors")
+    assert result.code == 1
+    assert "not writable" in result.err
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_reading() -> None:
+    result = warpfactor("train", "gone.csv", "--output", "nowhere/m.safetensors")
+    assert "nowhere" in result.err
+    assert "gone.csv" not in result.err
+
+
+def test_cuda_that_is_not_there_is_one_line(trained: Trained) -> None:
+    if wf.show_config("dicts")["cuda_usable"]:
+        pytest.skip("this machine has a usable CUDA device")
+    result = warpfactor("train", trained.ratings, "--device", "cuda", *QUICK)
+    assert result.code == 1
+    assert re.fullmatch(r"warpfactor: error: .*(CUDA|cuda|NVIDIA).*\n", result.err)
+
+
+def test_a_programming_error_keeps_its_traceback(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: object) -> None:
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(wf, "load", broken)
+    with pytest.raises(TypeError, match="a bug"):
+        warpfactor("info", trained.model)
+
+
+def test_leading_zeros_of_movietweetings_survive(data_dir: Path, tmp_path: Path) -> None:
+    file, model = data_dir / "movietweetings-100k.dat", tmp_path / "m.safetensors"
+    fields = [line.split("::") for line in file.read_text().splitlines()]
+    items = {field[1] for field in fields}
+    rated = {field[1] for field in fields if field[0] == "1"}
+    succeed("train", file, "--output", model, "--test-size", "0.1", "--n-epochs", 2)
+    listed = recommended(succeed("recommend", model, "--user", "1", "-n", 50))
+    assert len(listed) == 50
+    assert set(listed) <= items - rated
+    assert any(item.startswith("0") for item in listed)
+    zero = next(item for item in listed if item.startswith("0"))
+    pairs = write_csv(tmp_path / "pairs.csv", [("1", zero)])
+    row = succeed("predict", model, pairs).lines[1]
+    one = succeed("predict", model, "--user", "1", "--item", zero).out.strip()
+    assert row == f"1,{zero},{one}"
+
+
+# Below, the real thing: separate processes.
+
+
+def test_module_reports_a_mistake_without_a_traceback(tmp_path: Path) -> None:
+    result = process("train", tmp_path / "gone.csv")
+    assert result.returncode == 1
+    assert not result.stdout
+    assert re.fullmatch(r"warpfactor: error: .*gone\.csv.*\n", result.stderr)
+
+
+def test_help_does_not_wait_for_heavy_imports() -> None:
+    code = "import sys, warpfactor.cli; print(*({'numpy', 'pyarrow', 'sklearn'} & {*sys.modules}))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "\n"
+
+
+def test_a_closed_pipe_is_no_error(trained: Trained) -> None:
+    command = [sys.executable, "-m", "warpfactor", "recommend", str(trained.model), "--all-users"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout is not None and run.stderr is not None
+        run.stdout.close()
+        assert run.stderr.read() == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_progress_bar_shows_on_a_terminal_only(trained: Trained) -> None:
+    pexpect = pytest.importorskip("pexpect")
+    args = ["-m", "warpfactor", "train", str(trained.ratings), "--test-size", "0.2", *QUICK]
+    terminal = pexpect.spawn(sys.executable, args, encoding="utf-8", timeout=30)
+    shown = terminal.read()
+    terminal.close()
+    assert terminal.exitstatus == 0
+    assert "epoch 3/3" in shown
+    assert "━" in shown
+    assert re.search(r"test RMSE \d\.\d{4}\r\n$", shown)
+    assert "━" not in trained.result.out + trained.result.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_recommend_shows_a_table_on_a_terminal(trained: Trained) -> None:
+    pexpect = pytest.importorskip("pexpect")
+    args = ["-m", "warpfactor", "recommend", str(trained.model), "--user", "u1", "-n", "2"]
+    shown = pexpect.run(f"{sys.executable} {' '.join(args)}", encoding="utf-8", timeout=30)
+    assert "rank" in shown
+    assert "│    2 │" in shown
+    assert "\t" not in shown
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to send")
+def test_interrupt_ends_training_with_one_line(trained: Trained) -> None:
+    pexpect = pytest.importorskip("pexpect")
+    args = ["-m", "warpfactor", "train", str(trained.ratings), "--n-epochs", "2000000000"]
+    terminal = pexpect.spawn(sys.executable, args, encoding="utf-8", timeout=30)
+    terminal.expect("train RMSE")
+    terminal.kill(signal.SIGINT)
+    rest = terminal.read()
+    terminal.close()
+    assert terminal.exitstatus == 130
+    assert "warpfactor: error: interrupted\r\n" in rest
+    assert "Traceback" not in rest
+
+
+def test_demo_comes_near_the_noise_floor_in_seconds() -> None:
+    started = time.perf_counter()
+    result = process("demo")
+    seconds = time.perf_counter() - started
+    assert result.returncode == 0, result.stderr
+    assert not result.stderr
+    [rmse] = re.findall(r"^test RMSE +(\d\.\d+)", result.stdout, re.MULTILINE)
+    [floor] = re.findall(r"^noise floor +(\d\.\d+)", result.stdout, re.MULTILINE)
+    assert 1 < float(rmse) / float(floor) < 1.1
+    assert "ratings/s" in result.stdout
+    assert "Recommended items" in result.stdout
+    assert seconds < 10

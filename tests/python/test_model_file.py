@@ -1,0 +1,152 @@
+"""Saving and loading: whole, honest about damage, never half a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import warpfactor as wf
+from warpfactor import model_file
+
+
+@pytest.fixture(scope="module")
+def model():
+    data = wf.datasets.make_ratings(50, 40, 600, random_state=0).ratings
+    return wf.MatrixFactorization(
+        n_factors=5, n_epochs=3, verbose=0, random_state=3, reg=0.2, callbacks=[print], unknown="nan"
+    ).set_params(callbacks=[]).fit(data, validation=data)  # fmt: skip
+
+
+@pytest.fixture
+def path(model, tmp_path):
+    model.save(tmp_path / "m.safetensors")
+    return tmp_path / "m.safetensors"
+
+
+def test_a_loaded_model_is_the_saved_one(model, path):
+    loaded = wf.load(path)
+    X = np.c_[np.repeat(model.user_ids_, 3), np.tile(model.item_ids_[:3], len(model.user_ids_))]
+    assert loaded.predict(X).tobytes() == model.predict(X).tobytes()
+    for mine, theirs in zip(
+        loaded.recommend(model.user_ids_), model.recommend(model.user_ids_), strict=True
+    ):
+        np.testing.assert_array_equal(mine, theirs)
+    mine, theirs = loaded.get_params(), model.get_params()
+    assert {k: v for k, v in mine.items() if k != "callbacks"} == {
+        k: v for k, v in theirs.items() if k != "callbacks"
+    }
+    assert loaded.history_ == model.history_
+    assert loaded.n_epochs_ == model.n_epochs_
+    loaded.fit(X[:5], np.arange(5.0))  # an estimator like any other
+
+
+def test_the_file_is_plain_safetensors(model, path):
+    tensors = load_file(path)
+    assert tensors["user_factors"].tobytes() == model.user_factors_.tobytes()
+
+
+def test_what_cannot_be_stored_falls_back_to_its_default(model, tmp_path):
+    odd = wf.MatrixFactorization(
+        n_factors=2, n_epochs=1, verbose=0, random_state=np.random.default_rng(0),
+        callbacks=[lambda record: None], init=(np.ones((2, 2)), np.ones((2, 2))), dtype=np.float64,
+    ).fit([(0, 0), (1, 1)], [1, 2])  # fmt: skip
+    odd.save(tmp_path / "odd.safetensors")
+    loaded = wf.load(tmp_path / "odd.safetensors")
+    defaults = wf.MatrixFactorization().get_params()
+    for name in ("random_state", "callbacks", "init"):
+        assert loaded.get_params()[name] == defaults[name]
+    assert loaded.user_factors_.dtype == np.float64
+    assert loaded.dtype == "float64"
+
+
+def test_a_crash_while_writing_keeps_the_old_file(model, path, monkeypatch):
+    before = path.read_bytes()
+
+    def half(tensors, filename, metadata):
+        with open(filename, "wb") as file:
+            file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(model_file, "save_file", half)
+    with pytest.raises(OSError, match="disk full"):
+        model.save(path)
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_saving_where_it_cannot_be(model, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        model.save(tmp_path / "nowhere" / "m.safetensors")
+    with pytest.raises(IsADirectoryError, match="folder"):
+        model.save(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, 0.5, -1])
+def test_a_truncated_file_is_damaged(path, keep):
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * keep) if isinstance(keep, float) else keep])
+    with pytest.raises(wf.ModelFileError, match="damaged"):
+        wf.load(path)
+
+
+def test_flipped_bits_are_found(path):
+    whole = bytearray(path.read_bytes())
+    whole[-10] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(wf.ModelFileError, match="checksum"):
+        wf.load(path)
+
+
+def test_a_foreign_file_is_named_as_such(path):
+    save_file({"a": np.zeros(3)}, path)
+    with pytest.raises(wf.ModelFileError, match="no warpfactor model"):
+        wf.load(path)
+    path.write_text("user,item,rating\n1,2,3\n")
+    with pytest.raises(wf.ModelFileError, match="no safetensors file"):
+        wf.load(path)
+
+
+def rewrite_metadata(path, **changes):
+    whole = path.read_bytes()
+    (size,) = struct.unpack("<Q", whole[:8])
+    header = json.loads(whole[8 : 8 + size])
+    header["__metadata__"].update(changes)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + whole[8 + size :])
+
+
+def test_a_later_format_says_update(path):
+    rewrite_metadata(path, format_version="99", warpfactor_version="9.9.0")
+    with pytest.raises(wf.ModelFileError, match=r"version '99'.*9\.9\.0.*update warpfactor"):
+        wf.load(path)
+
+
+def test_unknown_parameters_are_damage(path):
+    rewrite_metadata(path, params=json.dumps({"n_wings": 2}))
+    with pytest.raises(wf.ModelFileError, match="n_wings"):
+        wf.load(path)
+
+
+def test_a_missing_file_or_a_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"m\.safetensors"):
+        wf.load(tmp_path / "m.safetensors")
+    with pytest.raises(wf.ModelFileError, match="folder"):
+        wf.load(tmp_path)
+
+
+def test_seen_pairs_can_be_added(model, path):
+    loaded = wf.load(path)
+    user = model.user_ids_[4]
+    best = loaded.recommend(user, n=1)[0][0]
+    extra = wf.Ratings.from_arrays([user, user, 12345], [best, best, best], [1, 1, 1])
+    loaded._mark_seen(extra)
+    ids, _ = loaded.recommend(user, n=len(model.item_ids_))
+    before, _ = model.recommend(user, n=len(model.item_ids_))
+    assert best not in ids
+    np.testing.assert_array_equal(ids[: (ids >= 0).sum()], before[before >= 0][1:])
