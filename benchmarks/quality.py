@@ -12,16 +12,13 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-import platform
-import shlex
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 
 import numpy as np
+from common import heading
 from rich.console import Console
 from rich.table import Table
 
@@ -59,14 +56,6 @@ def folds(path: Path) -> list[tuple[Arrays, Arrays]]:
     return [((X[fold != k], y[fold != k]), (X[fold == k], y[fold == k])) for k in range(1, 6)]
 
 
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -85,11 +74,7 @@ def main() -> None:
         parser.error("give --data FOLDER, or set WARPFACTOR_DATA")
 
     console = Console(width=110)
-    config = wf.show_config("dicts")
-    console.print(
-        f"{date.today()}, {processor()}, {config['n_threads']} threads, {config['instruction_set']}, warpfactor {config['version']}"
-    )
-    console.print(f"$ python {shlex.join(sys.argv)}\n", highlight=False)
+    heading(console)
 
     fits: dict[str, Callable[..., tuple[Callable[[np.ndarray], np.ndarray], float]]] = {
         "warpfactor, defaults": fit_warpfactor

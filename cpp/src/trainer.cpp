@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <optional>
 #include <sstream>
 #include <type_traits>
 
@@ -56,7 +57,6 @@ void validate(const TrainParams& p) {
 /// Sums over the ratings, slice by slice, so that their bits do not depend on the number of threads.
 struct Sums {
   double weight = 0, value = 0, square = 0;
-  std::int64_t counted = 0;  ///< ratings with a weight above 0
 };
 
 void validate_index(std::int32_t index, std::int32_t n, const char* what, const char* argument, std::int64_t at) {
@@ -68,6 +68,23 @@ void validate_index(std::int32_t index, std::int32_t n, const char* what, const 
 
 /// The first rating as the center: its distances cancel less than the values themselves would.
 double center_of(const RatingsView& ratings) { return static_cast<double>(ratings.values.front()); }
+
+/// A copy without the ratings of weight 0, so that they are as good as absent, down to the bits of the result: they
+/// take no part in the order, the scale or the choice of rows to start, and a value of 1e38 in them harms nobody.
+struct Weighing {
+  std::vector<std::int32_t> users, items;
+  std::vector<float> values, weights;
+
+  explicit Weighing(const RatingsView& ratings) {
+    for (std::size_t r = 0; r < ratings.weights.size(); ++r) {
+      if (ratings.weights[r] == 0) continue;
+      users.push_back(ratings.users[r]);
+      items.push_back(ratings.items[r]);
+      values.push_back(ratings.values[r]);
+      weights.push_back(ratings.weights[r]);
+    }
+  }
+};
 
 /// Checks every rating and returns sums of weights, of values, and of squared distances from `center`.
 Sums check_and_sum(const RatingsView& ratings, const char* argument, double center, ThreadTeam& team) {
@@ -96,7 +113,6 @@ Sums check_and_sum(const RatingsView& ratings, const char* argument, double cent
                "; weights must be finite and at least 0");
       }
       sums.weight += weight;
-      sums.counted += weight > 0;
       sums.value += weight * value;
       sums.square += weight * (value - center) * (value - center);
     }
@@ -104,7 +120,6 @@ Sums check_and_sum(const RatingsView& ratings, const char* argument, double cent
   Sums total;
   for (const Sums& sums : slices) {
     total.weight += sums.weight;
-    total.counted += sums.counted;
     total.value += sums.value;
     total.square += sums.square;
   }
@@ -122,11 +137,9 @@ double learning_rate_at(const TrainParams& p, std::int32_t epoch) {
   reject("schedule has an unknown value");
 }
 
-std::vector<bool> rated_rows(std::span<const std::int32_t> rows, std::span<const float> weights, std::int32_t n_rows) {
+std::vector<bool> rated_rows(std::span<const std::int32_t> rows, std::int32_t n_rows) {
   std::vector<bool> rated(static_cast<std::size_t>(n_rows), false);
-  for (std::size_t r = 0; r < rows.size(); ++r) {
-    if (weights.empty() || weights[r] > 0) rated[static_cast<std::size_t>(rows[r])] = true;
-  }
+  for (const std::int32_t row : rows) rated[static_cast<std::size_t>(row)] = true;
   return rated;
 }
 
@@ -187,9 +200,11 @@ bool all_finite(const std::vector<T>& values) {
 }  // namespace
 
 template <class T>
-TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, const TrainOptions<T>& options) {
+TrainResult<T> train(const RatingsView& all_ratings, const TrainParams& params, const TrainOptions<T>& options) {
   using Clock = std::chrono::steady_clock;
   validate(params);
+  RatingsView ratings = all_ratings;
+  std::optional<Weighing> weighing;  // what `ratings` views where some weights are 0
   require(ratings.n_users >= 1, "n_users", ratings.n_users, "at least 1");
   require(ratings.n_items >= 1, "n_items", ratings.n_items, "at least 1");
   if (ratings.size() == 0) reject("ratings is empty; give at least one rating");
@@ -213,8 +228,16 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   {
     ThreadTeam team(team_size(params.n_threads, std::max<std::int64_t>(1, ratings.size() / ThreadTeam::kSlice)),
                     options.interrupted);
-    const Sums sums = check_and_sum(ratings, "ratings", center_of(ratings), team);
+    Sums sums = check_and_sum(ratings, "ratings", center_of(ratings), team);
     if (!(sums.weight > 0)) reject("ratings.weights are all 0; at least one weight must be above 0");
+    if (std::find(ratings.weights.begin(), ratings.weights.end(), 0.0f) != ratings.weights.end()) {
+      weighing.emplace(ratings);
+      ratings.users = weighing->users;
+      ratings.items = weighing->items;
+      ratings.values = weighing->values;
+      ratings.weights = weighing->weights;
+      sums = check_and_sum(ratings, "ratings", center_of(ratings), team);
+    }
     if (validating && !(check_and_sum(validation, "validation", 0, team).weight > 0)) {
       reject("validation.weights are all 0; at least one weight must be above 0");
     }
@@ -227,7 +250,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     z.shift = params.biases ? model.rating_mean : 0.0;
     size = std::hypot(deviation, model.rating_mean - z.shift);
     if (params.normalize && size > 0) z.scale = std::max(deviation, size / kMostDeviations);
-    z.weight_scale = static_cast<double>(sums.counted) / sums.weight;
+    z.weight_scale = static_cast<double>(ratings.size()) / sums.weight;
 
     model.n_users = ratings.n_users;
     model.n_items = ratings.n_items;
@@ -239,10 +262,8 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     if (options.user_factors.empty()) {
       model.user_factors.assign(static_cast<std::size_t>(model.n_users * k), T(0));
       model.item_factors.assign(static_cast<std::size_t>(model.n_items * k), T(0));
-      init_factors(model.user_factors, rated_rows(ratings.users, ratings.weights, model.n_users), params, kUserInit,
-                   team);
-      init_factors(model.item_factors, rated_rows(ratings.items, ratings.weights, model.n_items), params, kItemInit,
-                   team);
+      init_factors(model.user_factors, rated_rows(ratings.users, model.n_users), params, kUserInit, team);
+      init_factors(model.item_factors, rated_rows(ratings.items, model.n_items), params, kItemInit, team);
     } else {
       take_initial(model.user_factors, options.user_factors, "initial user_factors", model.n_users, k);
       take_initial(model.item_factors, options.item_factors, "initial item_factors", model.n_items, k);

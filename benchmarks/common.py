@@ -1,0 +1,102 @@
+"""What the benchmark scripts share: the heading of a table, the data, and running LIBMF."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+from rich.console import Console
+
+import warpfactor as wf
+
+# MovieLens 10M's shape, of which a tenth is held out: 9.0 M ratings to train on.
+ML10M_SHAPE = {"n_users": 69_878, "n_items": 10_677, "n_ratings": 10_000_000}
+
+
+def heading(console: Console) -> None:
+    """Print what a table needs beside it: the date, the processor, the build and the command."""
+    config = wf.show_config("dicts")
+    console.print(
+        f"{date.today()}, {processor()}, {config['n_threads']} threads, "
+        f"{config['instruction_set']}, warpfactor {config['version']}\n"
+        f"$ python benchmarks/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}\n",
+        highlight=False,
+    )
+
+
+def processor() -> str:
+    """Name the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def generated(**shape: int) -> tuple[wf.Ratings, wf.Ratings, float]:
+    """Generate ratings; return the training nine tenths in random order, the rest, and the noise floor."""
+    data = wf.datasets.make_ratings(**shape, random_state=0)
+    train, test = wf.train_test_split(data.ratings, 0.1, random_state=0)
+    order = np.random.default_rng(0).permutation(len(train))
+    return train.take(order), test, data.noise_floor
+
+
+def movielens_1m(folder: Path) -> tuple[wf.Ratings, wf.Ratings]:
+    """Return MovieLens 1M without its fold 1, and that fold."""
+    with np.load(folder / "ml-1m" / "ml-1m.npz") as arrays:
+        ratings = wf.Ratings.from_arrays(arrays["users"], arrays["items"], arrays["ratings"])
+        held_out = arrays["fold"] == 1
+    return ratings.take(~held_out), ratings.take(held_out)
+
+
+class Libmf:
+    """Runs LIBMF's mf-train on ratings written to files of its format.
+
+    Parameters
+    ----------
+    program : Path
+        mf-train, built by whoever runs the benchmark.
+    train, test : Ratings
+        What to train on and what to evaluate on.
+    n_threads : int
+        Its ``-s``.
+    """
+
+    def __init__(self, program: Path, train: wf.Ratings, test: wf.Ratings, n_threads: int) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._program, self._n_threads = program, n_threads
+        for name, ratings in (("train", train), ("test", test)):
+            table = pa.table({"u": ratings.users, "i": ratings.items, "r": ratings.values})
+            options = pa.csv.WriteOptions(include_header=False, delimiter=" ")
+            pa.csv.write_csv(table, self._path(name), options)
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._folder.name, name)
+
+    def run(self, k: int, epochs: int, *, reg: float, validate: bool) -> tuple[float, list[float]]:
+        """Train; return the wall seconds of the whole process and the test RMSE after each epoch."""
+        command = [str(self._program), "-k", str(k), "-t", str(epochs), "-s", str(self._n_threads)]
+        command += ["-l2", str(reg)]
+        command += ["-p", self._path("test")] if validate else ["--quiet"]
+        command += [self._path("train"), self._path("model")]
+        start = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        seconds = time.perf_counter() - start
+        rows = [line.split() for line in done.stdout.splitlines()]
+        return seconds, [float(row[2]) for row in rows if len(row) >= 3 and row[0].isdigit()]
+
+    def seconds_per_epoch(self, k: int, *, reg: float, short: int = 2, long: int = 12) -> float:
+        """Return the time of an epoch from two runs of different length: loading does not count."""
+        more, _ = self.run(k, long, reg=reg, validate=False)
+        less, _ = self.run(k, short, reg=reg, validate=False)
+        return (more - less) / (long - short)

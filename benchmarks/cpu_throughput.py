@@ -1,0 +1,124 @@
+"""SGD updates per second on the CPU, by rank, instruction set and schedule, beside LIBMF on the same ratings.
+
+    python benchmarks/cpu_throughput.py [--libmf MF_TRAIN] [--n-factors K ...] [--repeats N] [--threads T]
+                                        [--isa NAME ...] [--parallel NAME ...]
+
+The ratings are generated: 9.0 M with MovieLens 10M's shape (69,878 x 10,677), in random order, the same for both. An
+update is one rating of one pass. warpfactor's figure is the median epoch of a fit, which counts everything that happens
+between two epochs; LIBMF's is the difference between runs of 12 and of 2 epochs, so that its loading does not count.
+Runs alternate, one of each in turn, and the table gives medians over them and the smallest and largest ratio of a turn.
+Both run T threads, without validation; warpfactor with biases, which LIBMF does not have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from common import ML10M_SHAPE, Libmf, generated, heading
+from rich.console import Console
+from rich.table import Table
+
+import warpfactor as wf
+
+# A process of its own for each measurement: the instruction set is chosen once in a process.
+MEASURE = """
+import json, statistics, sys
+import numpy as np
+import warpfactor as wf
+arrays = np.load(sys.argv[1])
+ratings = wf.Ratings(**{name: arrays[name] for name in arrays.files})
+model = wf.MatrixFactorization(verbose=0, random_state=0, **json.loads(sys.argv[2])).fit(ratings)
+print(json.dumps([statistics.median(h["seconds"] for h in model.history_), model.instruction_set_, model.n_threads_]))
+"""
+
+
+def measure(file: str, isa: str, **params: object) -> float:
+    """Return the seconds of the median epoch."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, file, json.dumps({"n_epochs": 7, **params})],
+        env={**os.environ, "WARPFACTOR_ISA": isa},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds, used_isa, used_threads = json.loads(done.stdout)
+    assert used_isa == isa and used_threads == params["n_threads"], (used_isa, used_threads)
+    return float(seconds)
+
+
+def usable_isas() -> list[str]:
+    """Return the instruction sets that this build has and this processor runs, narrowest first."""
+    built = wf.show_config("dicts")["built_instruction_sets"]
+    program = "import warpfactor as wf; wf.show_config()"
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "WARPFACTOR_ISA": isa},
+            capture_output=True,
+            check=False,
+        )
+        for isa in built
+    ]
+    return [isa for isa, run in zip(built, runs, strict=True) if run.returncode == 0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--libmf", type=Path, help="LIBMF's mf-train; left out without it")
+    parser.add_argument("--n-factors", type=int, nargs="+", default=[32, 64, 128])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=wf.show_config("dicts")["n_threads"])
+    parser.add_argument("--isa", nargs="+", default=usable_isas()[-1:])
+    parser.add_argument("--parallel", nargs="+", default=["blocked"])
+    options = parser.parse_args()
+    threads = options.threads
+
+    console = Console(width=110)
+    heading(console)
+    if options.libmf is None:
+        console.print("LIBMF was not given (--libmf): left out\n")
+    train, test, _ = generated(**ML10M_SHAPE)
+    table = Table(
+        "n_factors", "isa", "schedule", "M updates/s", "LIBMF M updates/s", "ratio", "ratio, least and most",
+        title=f"{len(train):,} ratings, {threads} threads, medians of {options.repeats} alternating runs",
+    )  # fmt: skip
+    for column in table.columns:
+        column.justify = "right"
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, "train.npz")
+        np.savez(
+            file, users=train.users, items=train.items, values=train.values,
+            user_ids=train.user_ids, item_ids=train.item_ids,
+        )  # fmt: skip
+        libmf = Libmf(options.libmf, train, test, threads) if options.libmf else None
+        for k in options.n_factors:
+            for isa in options.isa:
+                for parallel in options.parallel:
+                    ours, theirs = [], []
+                    for _ in range(options.repeats):
+                        seconds = measure(file, isa, n_factors=k, parallel=parallel, n_threads=threads)  # fmt: skip
+                        ours.append(len(train) / seconds / 1e6)
+                        if libmf is not None:
+                            theirs.append(len(train) / libmf.seconds_per_epoch(k, reg=0.05) / 1e6)
+                    row = [str(k), isa, parallel, f"{statistics.median(ours):.1f}"]
+                    if theirs:
+                        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+                        row += [f"{statistics.median(theirs):.1f}", f"{statistics.median(ratios):.2f}"]  # fmt: skip
+                        row.append(f"{min(ratios):.2f} .. {max(ratios):.2f}")
+                    table.add_row(*row)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

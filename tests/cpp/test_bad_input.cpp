@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every bad argument of train() is refused by name; nothing crashes and nothing is NaN in silence.
+#include <cstring>
+#include <functional>
+#include <limits>
+
+#include "check.hpp"
+#include "synthetic.hpp"
+#include "warpfactor/runtime.hpp"
+
+namespace {
+
+using namespace synthetic;
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN(), kInf = std::numeric_limits<double>::infinity();
+constexpr float kNanF = std::numeric_limits<float>::quiet_NaN(), kInfF = std::numeric_limits<float>::infinity();
+
+void check_params(const char* part, const std::function<void(TrainParams&)>& change) {
+  const Data data(5, 4, 20);
+  TrainParams params;
+  change(params);
+  CHECK_THROWS(std::invalid_argument, part, train<float>(data.view(), params));
+  CHECK_THROWS(std::invalid_argument, part, train<double>(data.view(), params));
+}
+
+TEST(parameters_out_of_range_are_named_with_their_value) {
+  for (const std::int32_t n : {0, -1, -2147483647, 1025}) {
+    check_params(("n_factors is " + std::to_string(n)).c_str(), [&](TrainParams& p) { p.n_factors = n; });
+  }
+  check_params("n_epochs is -1", [](TrainParams& p) { p.n_epochs = -1; });
+  check_params("n_threads is -1", [](TrainParams& p) { p.n_threads = -1; });
+  check_params("patience is -3", [](TrainParams& p) { p.patience = -3; });
+  for (const double bad : {kNan, kInf, -kInf, -1.0}) {
+    check_params("learning_rate is", [&](TrainParams& p) { p.learning_rate = bad; });
+    check_params("reg is", [&](TrainParams& p) { p.reg = bad; });
+    check_params("reg_bias is", [&](TrainParams& p) { p.reg_bias = bad; });
+    check_params("init_scale is", [&](TrainParams& p) { p.init_scale = bad; });
+  }
+  check_params("learning_rate is 0", [](TrainParams& p) { p.learning_rate = 0; });
+}
+
+/// Applies `change` to a copy of good ratings, as the ratings and as the validation.
+void check_ratings(const char* part, const std::function<void(Data&)>& change) {
+  const Data good(5, 4, 20);
+  Data bad = good;
+  bad.weights.assign(bad.values.size(), 1.0f);
+  change(bad);
+  CHECK_THROWS(std::invalid_argument, std::string("ratings") + part, train<float>(bad.view(), {}));
+  TrainOptions<float> options;
+  options.validation = bad.view();
+  CHECK_THROWS(std::invalid_argument, std::string("validation") + part, train<float>(good.view(), {}, options));
+}
+
+TEST(bad_ratings_are_named_with_their_place) {
+  check_ratings(".values[7] is nan", [](Data& d) { d.values[7] = kNanF; });
+  check_ratings(".values[0] is inf", [](Data& d) { d.values[0] = kInfF; });
+  check_ratings(".values[19] is -inf", [](Data& d) { d.values[19] = -kInfF; });
+  check_ratings(".users[3] is -1", [](Data& d) { d.users[3] = -1; });
+  check_ratings(".users[3] is 5", [](Data& d) { d.users[3] = 5; });
+  check_ratings(".items[0] is 4", [](Data& d) { d.items[0] = 4; });
+  check_ratings(".items[0] is -2147483648", [](Data& d) { d.items[0] = std::numeric_limits<std::int32_t>::min(); });
+  check_ratings(".weights[2] is nan", [](Data& d) { d.weights[2] = kNanF; });
+  check_ratings(".weights[2] is inf", [](Data& d) { d.weights[2] = kInfF; });
+  check_ratings(".weights[2] is -1", [](Data& d) { d.weights[2] = -1; });
+  check_ratings(".weights[0] is nan", [](Data& d) { d.weights[0] = kNanF; });
+  check_ratings(".weights are all 0", [](Data& d) { std::fill(d.weights.begin(), d.weights.end(), 0.0f); });
+  check_ratings(" has 19 users, 20 items, 20 values", [](Data& d) { d.users.pop_back(); });
+  check_ratings(" has 20 users, 19 items, 20 values", [](Data& d) { d.items.pop_back(); });
+  check_ratings(" has 20 users, 20 items, 19 values", [](Data& d) { d.values.pop_back(); });
+  check_ratings(" has 20 users, 20 items, 20 values and 7 weights", [](Data& d) { d.weights.resize(7); });
+  check_ratings(" has 20 users, 20 items, 20 values and 21 weights", [](Data& d) { d.weights.resize(21); });
+}
+
+TEST(a_bad_rating_among_many_is_found_by_every_team) {
+  Data data(50, 40, 300000);
+  data.values[290001] = kNanF;
+  for (const std::int32_t threads : {1, 3}) {
+    TrainParams params;
+    params.n_threads = threads;
+    CHECK_THROWS(std::invalid_argument, "ratings.values[290001] is nan", train<float>(data.view(), params));
+  }
+}
+
+TEST(empty_ratings_and_shapes_are_refused) {
+  CHECK_THROWS(std::invalid_argument, "ratings is empty", train<float>({{}, {}, {}, {}, 3, 3}, {}));
+  const Data good(5, 4, 20);
+  for (const std::int32_t n : {0, -1}) {
+    RatingsView ratings = good.view();
+    ratings.n_users = n;
+    CHECK_THROWS(std::invalid_argument, "n_users is", train<float>(ratings, {}));
+    ratings = good.view();
+    ratings.n_items = n;
+    CHECK_THROWS(std::invalid_argument, "n_items is", train<float>(ratings, {}));
+  }
+  const Data other(6, 4, 20);
+  TrainOptions<float> options;
+  options.validation = other.view();
+  CHECK_THROWS(std::invalid_argument, "validation is 6 x 4", train<float>(good.view(), {}, options));
+  options.validation = good.view();
+  options.validation.values = {};
+  CHECK_THROWS(std::invalid_argument, "validation has 20 users", train<float>(good.view(), {}, options));
+}
+
+TEST(bad_initial_factors_are_named) {
+  const Data data(5, 4, 20);
+  TrainParams params;
+  params.n_factors = 3;
+  const std::vector<float> users(15, 0.1f), items(12, 0.1f);
+  std::vector<float> nan_users = users, inf_items = items;
+  nan_users[4] = kNanF;
+  inf_items[11] = kInfF;
+  const auto run = [&](std::span<const float> p, std::span<const float> q) {
+    TrainOptions<float> options;
+    options.user_factors = p;
+    options.item_factors = q;
+    train<float>(data.view(), params, options);
+  };
+  run(users, items);
+  CHECK_THROWS(std::invalid_argument, "user_factors", run(users, {}));
+  CHECK_THROWS(std::invalid_argument, "item_factors", run({}, items));
+  CHECK_THROWS(std::invalid_argument, "user_factors has 12 elements; it must have 5 x 3", run(items, items));
+  CHECK_THROWS(std::invalid_argument, "item_factors has 15 elements; it must have 4 x 3", run(users, users));
+  CHECK_THROWS(std::invalid_argument, "user_factors holds nan at element 4", run(nan_users, items));
+  CHECK_THROWS(std::invalid_argument, "item_factors holds inf at element 11", run(users, inf_items));
+}
+
+TEST(cuda_is_never_replaced_by_the_cpu_in_silence) {
+  if (cuda_status().usable) return;
+  CHECK(!cuda_status().reason.empty());
+  const Data data(5, 4, 20);
+  TrainParams params;
+  params.device = Device::cuda;
+  CHECK_THROWS(CudaError, cuda_status().reason, train<float>(data.view(), params));
+  CHECK_THROWS(CudaError, cuda_status().reason, train<double>(data.view(), params));
+}
+
+template <class T>
+void check_divergence(double learning_rate) {
+  const Data data(60, 50, 2000);
+  TrainParams params;
+  params.learning_rate = learning_rate;
+  params.n_factors = 8;
+  try {
+    train<T>(data.view(), params);
+    CHECK(!"training diverged without an error");
+  } catch (const DivergedError& error) {
+    CHECK(error.epoch() >= 1 && error.epoch() <= params.n_epochs);
+    for (const std::string& part :
+         {"epoch " + std::to_string(error.epoch()), std::string("learning_rate"), std::string("lower")}) {
+      CHECK(std::strstr(error.what(), part.c_str()) != nullptr);
+    }
+  }
+}
+
+TEST(divergence_is_an_error_with_the_epoch_and_a_hint) {
+  for (const double learning_rate : {3.0, 100.0, 1e10, 1e30, 1e300}) {
+    check::context = "learning_rate " + std::to_string(learning_rate);
+    check_divergence<float>(learning_rate);
+    check_divergence<double>(learning_rate);
+  }
+}
+
+TEST(huge_ratings_are_no_divergence) {
+  Data data(30, 20, 500);
+  for (float& value : data.values) value *= 1e37f;
+  const TrainResult<double> result = train<double>(data.view(), {});
+  CHECK(finite(result.model));
+  CHECK(rmse(result.model, data) < 1e37);
+}
+
+}  // namespace

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// From COO triples to the cells that the kernels walk.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <vector>
+
+#include "blocks.hpp"
+#include "check.hpp"
+#include "random.hpp"
+
+namespace {
+
+using namespace warpfactor;
+
+constexpr std::int64_t kMostRows = 65536;
+
+struct Triples {
+  std::int32_t n_users, n_items;
+  std::vector<std::int32_t> users, items;
+  std::vector<float> values, weights;
+
+  /// Values are the entries' numbers, so that a rating can be told from every other.
+  Triples(std::int32_t users_, std::int32_t items_, std::int32_t n, bool skewed = false)
+      : n_users(users_), n_items(items_) {
+    SplitMix64 random(3);
+    for (std::int32_t r = 0; r < n; ++r) {
+      users.push_back(skewed && r % 2 == 0
+                          ? users_ / 3
+                          : static_cast<std::int32_t>(random.below(static_cast<std::uint32_t>(users_))));
+      items.push_back(static_cast<std::int32_t>(random.below(static_cast<std::uint32_t>(items_))));
+      values.push_back(static_cast<float>(r));
+      weights.push_back(static_cast<float>(r % 5));
+    }
+  }
+  [[nodiscard]] RatingsView view(bool weighted = true) const {
+    return {users,   items,  values, weighted ? std::span<const float>(weights) : std::span<const float>{},
+            n_users, n_items};
+  }
+};
+
+void check_partition(const RowPartition& rows, std::int64_t n_rows) {
+  CHECK_EQ(static_cast<std::int64_t>(rows.position.size()), n_rows);
+  CHECK_EQ(rows.begin.front(), 0);
+  CHECK_EQ(static_cast<std::int64_t>(rows.begin.back()), n_rows);
+  for (std::size_t b = 0; b + 1 < rows.begin.size(); ++b) {
+    const std::int64_t size = static_cast<std::int64_t>(rows.begin[b + 1]) - rows.begin[b];
+    CHECK(size >= 1 && size <= kMostRows);
+  }
+  std::vector<int> taken(rows.position.size(), 0);
+  for (const std::int32_t position : rows.position) {
+    CHECK(position >= 0 && position < n_rows);
+    ++taken[static_cast<std::size_t>(position)];
+  }
+  CHECK(std::all_of(taken.begin(), taken.end(), [](int times) { return times == 1; }));
+}
+
+void check_blocks(const Triples& triples, const BlockedRatings& blocked, double shift, double scale,
+                  double weight_scale) {
+  check_partition(blocked.users, triples.n_users);
+  check_partition(blocked.items, triples.n_items);
+  const auto n = static_cast<std::int64_t>(triples.values.size());
+  CHECK_EQ(blocked.ratings.size(), n);
+  CHECK_EQ(static_cast<std::int64_t>(blocked.offsets.size()),
+           static_cast<std::int64_t>(blocked.users.blocks()) * blocked.items.blocks() + 1);
+  CHECK_EQ(blocked.offsets.front(), 0);
+  CHECK_EQ(blocked.offsets.back(), n);
+  CHECK(std::is_sorted(blocked.offsets.begin(), blocked.offsets.end()));
+
+  std::vector<int> seen(triples.values.size(), 0);
+  for (std::int32_t ub = 0; ub < blocked.users.blocks(); ++ub) {
+    for (std::int32_t ib = 0; ib < blocked.items.blocks(); ++ib) {
+      const auto cell = static_cast<std::size_t>(ub) * static_cast<std::size_t>(blocked.items.blocks()) +
+                        static_cast<std::size_t>(ib);
+      for (std::int64_t at = blocked.offsets[cell]; at < blocked.offsets[cell + 1]; ++at) {
+        const Rating& rating = blocked.ratings[at];
+        const auto r = static_cast<std::size_t>(std::lround(static_cast<double>(rating.value) * scale + shift));
+        CHECK(r < seen.size());
+        if (r >= seen.size()) return;
+        ++seen[r];
+        CHECK_EQ(blocked.users.position[static_cast<std::size_t>(triples.users[r])],
+                 blocked.users.begin[static_cast<std::size_t>(ub)] + rating.user);
+        CHECK_EQ(blocked.items.position[static_cast<std::size_t>(triples.items[r])],
+                 blocked.items.begin[static_cast<std::size_t>(ib)] + rating.item);
+        if (blocked.weights.size() > 0) {
+          CHECK_EQ(blocked.weights[at], static_cast<float>(triples.weights[r] * weight_scale));
+        }
+      }
+    }
+  }
+  CHECK(std::all_of(seen.begin(), seen.end(), [](int times) { return times == 1; }));
+}
+
+bool same(const BlockedRatings& a, const BlockedRatings& b) {
+  return a.users.position == b.users.position && a.items.position == b.items.position && a.offsets == b.offsets &&
+         a.ratings.size() == b.ratings.size() && a.weights.size() == b.weights.size() &&
+         std::memcmp(a.ratings.data(), b.ratings.data(), static_cast<std::size_t>(a.ratings.size()) * sizeof(Rating)) ==
+             0 &&
+         std::memcmp(a.weights.data(), b.weights.data(), static_cast<std::size_t>(a.weights.size()) * sizeof(float)) ==
+             0;
+}
+
+TEST(every_rating_lands_once_in_its_cell) {
+  for (const bool skewed : {false, true}) {
+    const Triples triples(700, 300, 20000, skewed);
+    for (const Grid grid : {Grid{1, 1}, Grid{3, 5}, Grid{16, 2}, Grid{700, 300}}) {
+      check::context = std::to_string(grid.user_blocks) + " x " + std::to_string(grid.item_blocks);
+      ThreadTeam team(2);
+      check_blocks(triples, make_blocks(triples.view(), grid, 0.0, 1.0, 0.5, 9, team), 0.0, 1.0, 0.5);
+      check_blocks(triples, make_blocks(triples.view(false), grid, 100.0, 0.5, 1.0, 9, team), 100.0, 0.5, 1.0);
+    }
+  }
+}
+
+TEST(extreme_shapes_are_cut_too) {
+  for (const auto& [users, items, n] : {std::tuple{1, 1, 1}, std::tuple{1, 50, 200}, std::tuple{50, 1, 200},
+                                        std::tuple{1000, 1000, 3}, std::tuple{200000, 2, 1000}}) {
+    check::context = std::to_string(users) + " x " + std::to_string(items) + ", " + std::to_string(n) + " ratings";
+    const Triples triples(users, items, n);
+    ThreadTeam team(2);
+    check_blocks(triples, make_blocks(triples.view(), choose_grid(users, items, n, 256), 0.0, 1.0, 1.0, 0, team), 0.0,
+                 1.0, 1.0);
+  }
+}
+
+TEST(the_layout_is_the_same_for_any_number_of_threads) {
+  const Triples triples(900, 500, 6 * static_cast<std::int32_t>(ThreadTeam::kSlice) + 17);  // enough for several parts
+  ThreadTeam alone(1);
+  const BlockedRatings expected = make_blocks(triples.view(), {7, 5}, 1.5, 2.0, 1.0, 11, alone);
+  for (const int threads : {2, 3, 5}) {
+    check::context = std::to_string(threads) + " threads";
+    ThreadTeam team(threads);
+    CHECK(same(expected, make_blocks(triples.view(), {7, 5}, 1.5, 2.0, 1.0, 11, team)));
+  }
+}
+
+TEST(the_layout_depends_on_the_seed) {
+  const Triples triples(900, 500, 5000);
+  ThreadTeam team(1);
+  CHECK(!same(make_blocks(triples.view(), {7, 5}, 0.0, 1.0, 1.0, 11, team),
+              make_blocks(triples.view(), {7, 5}, 0.0, 1.0, 1.0, 12, team)));
+}
+
+TEST(ratings_of_a_sorted_file_are_in_random_order_inside_a_cell) {
+  Triples triples(100, 100, 10000);
+  ThreadTeam team(1);
+  const BlockedRatings blocked = make_blocks(triples.view(), {1, 1}, 0.0, 1.0, 1.0, 5, team);
+  std::int64_t rising = 0;
+  for (std::int64_t r = 1; r < blocked.ratings.size(); ++r) {
+    rising += blocked.ratings[r - 1].value < blocked.ratings[r].value ? 1 : 0;
+  }
+  CHECK_CLOSE(static_cast<double>(rising), 5000.0, 5 * std::sqrt(10000.0 / 12));  // 5 standard deviations
+}
+
+TEST(a_block_never_holds_more_rows_than_16_bits_can_number) {
+  for (const std::int32_t wanted : {1, 2, 7}) {
+    const RowPartition rows = partition_rows(std::vector<std::int64_t>(200001, 1), wanted, 0, kUserOrder);
+    check_partition(rows, 200001);
+    CHECK(rows.blocks() >= 4);
+  }
+}
+
+TEST(blocks_have_similar_shares_even_with_a_row_that_holds_half_of_the_ratings) {
+  constexpr std::int32_t kBlocks = 10;
+  std::vector<std::int64_t> counts(5000, 10);
+  counts[1234] = 50000;
+  const RowPartition rows = partition_rows(counts, kBlocks, 4, kItemOrder);
+  check_partition(rows, 5000);
+  CHECK_EQ(rows.blocks(), kBlocks);
+  std::vector<std::int64_t> ratings(kBlocks, 0);
+  for (std::size_t row = 0; row < counts.size(); ++row) {
+    if (row == 1234) continue;
+    const auto next = std::upper_bound(rows.begin.begin(), rows.begin.end(), rows.position[row]);
+    ratings[static_cast<std::size_t>(next - rows.begin.begin() - 1)] += counts[row];
+  }
+  // The other rows' shares are equal, and the big one takes a quarter of the whole (half of its ratings' share).
+  CHECK(*std::max_element(ratings.begin(), ratings.end()) <= 2 * 50000 / kBlocks);
+}
+
+TEST(the_grid_fits_the_rows) {
+  for (const std::int32_t n_users : {1, 2, 100, 70000, 3000000, 2000000000}) {
+    for (const std::int32_t n_items : {1, 3, 1000, 500000}) {
+      for (const std::int64_t n_ratings : {std::int64_t{1}, std::int64_t{100000}, std::int64_t{1000000000}}) {
+        for (const std::int64_t row_bytes : {64, 256, 8192}) {
+          const Grid grid = choose_grid(n_users, n_items, n_ratings, row_bytes);
+          check::context = std::to_string(n_users) + " x " + std::to_string(n_items) + ", " + std::to_string(n_ratings);
+          CHECK(grid.user_blocks >= 1 && grid.user_blocks <= n_users);
+          CHECK(grid.item_blocks >= 1 && grid.item_blocks <= n_items);
+          CHECK(grid.user_blocks <= kMostRows && grid.item_blocks <= kMostRows);  // blocks have 16-bit numbers too
+          // Big enough for 16-bit rows where blocks are even, with room to spare.
+          CHECK(n_users / grid.user_blocks <= kMostRows && n_items / grid.item_blocks <= kMostRows);
+        }
+      }
+    }
+  }
+}
+
+TEST(an_interrupted_team_leaves_the_next_one_usable) {
+  const Triples triples(100, 100, 2 * static_cast<std::int32_t>(ThreadTeam::kSlice));
+  ThreadTeam team(2);
+  CHECK_THROWS(std::runtime_error, "stop", team.run(8, [](std::int64_t task, int) {
+    if (task == 3) throw std::runtime_error("stop");
+  }));
+  check_blocks(triples, make_blocks(triples.view(), {2, 2}, 0.0, 1.0, 1.0, 1, team), 0.0, 1.0, 1.0);
+}
+
+}  // namespace

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels of one instruction set (CTest runs this once for each, through WARPFACTOR_ISA) against plain loops in
+// extended precision. How far a kernel may be off is not guessed: the loops carry a bound of the rounding error along
+// (a running error analysis, Higham 2002, section 3.3).
+#include <algorithm>
+#include <limits>
+#include <tuple>
+#include <vector>
+
+#include "buffer.hpp"
+#include "check.hpp"
+#include "kernel_table.hpp"
+#include "random.hpp"
+
+namespace {
+
+using namespace warpfactor;
+using Real = long double;  // at least double
+
+constexpr int kRanks[] = {1, 2, 7, 15, 16, 17, 31, 33, 48, 64, 65, 100, 128, 1000, 1024};
+constexpr std::int64_t kUsers = 6, kItems = 5;
+constexpr std::int64_t kIdleUser = 4, kIdleItem = 3;  // without a rating
+
+/// A value and how far the kernel's may be from it.
+struct Bounded {
+  Real value = 0, error = 0;
+  [[nodiscard]] Real most() const { return std::abs(value) + error; }
+};
+
+template <class T>
+constexpr Real kUnit = static_cast<Real>(std::numeric_limits<T>::epsilon()) / 2;
+
+/// Uniform in [-1, 1], exact in float.
+float uniform(SplitMix64& random) {
+  return static_cast<float>(static_cast<std::int32_t>(random.next() >> 40) - (1 << 23)) / static_cast<float>(1 << 23);
+}
+
+template <class T>
+struct Problem {
+  std::int64_t k, stride;
+  Buffer<T> users, items;
+  std::vector<T> user_biases, item_biases;
+  std::vector<Rating> ratings;
+  std::vector<float> weights;
+
+  explicit Problem(std::int64_t n_factors)
+      : k(n_factors), stride(padded_stride<T>(n_factors)), users(kUsers * stride), items(kItems * stride) {
+    SplitMix64 random(7, 0, static_cast<std::uint64_t>(k));
+    // Rows of about unit length whatever their width, so that the updates matter and nothing grows.
+    const T scale = static_cast<T>(1.7 / std::sqrt(static_cast<double>(k)));
+    for (Buffer<T>* rows : {&users, &items}) {
+      for (std::int64_t n = 0; n < rows->size(); ++n) (*rows)[n] = n % stride < k ? scale * uniform(random) : T(0);
+    }
+    for (std::int64_t n = 0; n < kUsers; ++n) user_biases.push_back(uniform(random));
+    for (std::int64_t n = 0; n < kItems; ++n) item_biases.push_back(uniform(random));
+    while (ratings.size() < 60) {
+      const auto user = static_cast<std::uint16_t>(random.below(kUsers));
+      const auto item = static_cast<std::uint16_t>(random.below(kItems));
+      const float value = 2 * uniform(random);
+      if (user == kIdleUser || item == kIdleItem) continue;
+      ratings.push_back({user, item, value});
+      weights.push_back(ratings.size() % 9 == 0 ? 0.0f : 1 + uniform(random));
+    }
+  }
+};
+
+template <class T>
+std::vector<Bounded> exact(const T* values, std::int64_t n) {
+  std::vector<Bounded> all(static_cast<std::size_t>(n));
+  for (std::size_t at = 0; at < all.size(); ++at) all[at].value = static_cast<Real>(values[at]);
+  return all;
+}
+
+/// The SGD pass by its formulas, with u the unit roundoff; 8 u covers the handful of operations of each formula.
+template <class T>
+struct Reference {
+  std::vector<Bounded> users, items, user_biases, item_biases;
+  Bounded loss;
+
+  Reference(const Problem<T>& problem, bool biased, bool weighted, T learning_rate, T reg, T reg_bias)
+      : users(exact(problem.users.data(), problem.users.size())),
+        items(exact(problem.items.data(), problem.items.size())),
+        user_biases(exact(problem.user_biases.data(), kUsers)),
+        item_biases(exact(problem.item_biases.data(), kItems)) {
+    const Real u = kUnit<T>;
+    for (std::size_t r = 0; r < problem.ratings.size(); ++r) {
+      const Rating& rating = problem.ratings[r];
+      Bounded* p = users.data() + rating.user * problem.stride;
+      Bounded* q = items.data() + rating.item * problem.stride;
+      Bounded& b = user_biases[rating.user];
+      Bounded& c = item_biases[rating.item];
+      Bounded x;
+      Real magnitude = 0;
+      for (std::int64_t f = 0; f < problem.k; ++f) {
+        x.value += p[f].value * q[f].value;
+        x.error += p[f].most() * q[f].most() - std::abs(p[f].value * q[f].value);
+        magnitude += p[f].most() * q[f].most();
+      }
+      if (biased) {
+        x.value += b.value + c.value;
+        x.error += b.error + c.error;
+        magnitude += b.most() + c.most();
+      }
+      x.error += static_cast<Real>(problem.stride + 8) * u * magnitude;
+      const Bounded miss{x.value - static_cast<Real>(rating.value), x.error + u * (x.most() + 2)};
+      const Real weight = weighted ? static_cast<Real>(problem.weights[r]) : 1;
+      loss.value += weight * miss.value * miss.value;
+      loss.error += weight * (miss.most() * miss.most() * (1 + 8 * u) - miss.value * miss.value);
+
+      const Real rate = static_cast<Real>(learning_rate) * weight;
+      const Bounded slope{rate * miss.value, rate * miss.error + 8 * u * rate * miss.most()};
+      const auto step = [&](Bounded& w, const Bounded& slope_part, T penalty) {
+        const Bounded keep{1 - rate * static_cast<Real>(penalty), 8 * u * (1 + rate * static_cast<Real>(penalty))};
+        const Real value = keep.value * w.value - slope_part.value;
+        const Real kept_most = keep.most() * w.most();
+        w.error =
+            kept_most - std::abs(keep.value * w.value) + slope_part.error + 8 * u * (kept_most + slope_part.most());
+        w.value = value;
+      };
+      const auto product = [](const Bounded& s, const Bounded& w) {
+        return Bounded{s.value * w.value, s.most() * w.most() - std::abs(s.value * w.value)};
+      };
+      for (std::int64_t f = 0; f < problem.k; ++f) {
+        const Bounded user_part = product(slope, q[f]), item_part = product(slope, p[f]);
+        step(p[f], user_part, reg);
+        step(q[f], item_part, reg);
+      }
+      if (biased) {
+        step(b, slope, reg_bias);
+        step(c, slope, reg_bias);
+      }
+    }
+  }
+};
+
+template <class T>
+void check_all(const T* values, const std::vector<Bounded>& expected) {
+  for (std::size_t n = 0; n < expected.size(); ++n) CHECK_CLOSE(values[n], expected[n].value, expected[n].error);
+}
+
+template <class T>
+void check_sgd(int k, bool biased, bool weighted) {
+  const T learning_rate = T(0.0625), reg = T(0.1), reg_bias = T(0.03);
+  Problem<T> problem(k);
+  const Problem<T> before(k);
+  const Reference<T> expected(problem, biased, weighted, learning_rate, reg, reg_bias);
+  SgdBlock<T> block{};
+  block.user_factors = problem.users.data();
+  block.item_factors = problem.items.data();
+  block.user_biases = biased ? problem.user_biases.data() : nullptr;
+  block.item_biases = biased ? problem.item_biases.data() : nullptr;
+  block.stride = problem.stride;
+  block.ratings = problem.ratings.data();
+  block.weights = weighted ? problem.weights.data() : nullptr;
+  block.n_ratings = static_cast<std::int64_t>(problem.ratings.size());
+  block.learning_rate = learning_rate;
+  block.reg = reg;
+  block.reg_bias = reg_bias;
+  const double loss = kernel_table().kernels<T>().sgd(block);
+
+  // The bound must be able to tell a wrong kernel from rounding: far below what one factor of one rating contributes.
+  Real widest = 0;
+  for (const Bounded& b : expected.users) widest = std::max(widest, b.error);
+  CHECK(widest < (sizeof(T) == 4 ? 1e-3L : 1e-12L));
+
+  CHECK_CLOSE(loss, expected.loss.value, expected.loss.error + 1e-13L * expected.loss.value);
+  check_all(problem.users.data(), expected.users);  // padding lanes too: their value and bound are 0
+  check_all(problem.items.data(), expected.items);
+  check_all(problem.user_biases.data(), expected.user_biases);
+  check_all(problem.item_biases.data(), expected.item_biases);
+  for (std::int64_t f = 0; f < problem.stride; ++f) {
+    CHECK_EQ(problem.users[kIdleUser * problem.stride + f], before.users[kIdleUser * problem.stride + f]);
+    CHECK_EQ(problem.items[kIdleItem * problem.stride + f], before.items[kIdleItem * problem.stride + f]);
+  }
+}
+
+template <class T>
+void check_sgd_all(const char* type) {
+  for (const int k : kRanks) {
+    for (const bool biased : {false, true}) {
+      for (const bool weighted : {false, true}) {
+        check::context = std::string(kernel_table().instruction_set) + ", " + type + ", k = " + std::to_string(k) +
+                         (biased ? ", biased" : "") + (weighted ? ", weighted" : "");
+        check_sgd<T>(k, biased, weighted);
+      }
+    }
+  }
+}
+
+TEST(sgd_agrees_with_the_formulas_in_float) { check_sgd_all<float>("float"); }
+TEST(sgd_agrees_with_the_formulas_in_double) { check_sgd_all<double>("double"); }
+
+TEST(sgd_over_no_ratings_changes_nothing) {
+  Problem<float> problem(8);
+  const Problem<float> before(8);
+  SgdBlock<float> block{};
+  block.user_factors = problem.users.data();
+  block.item_factors = problem.items.data();
+  block.stride = problem.stride;
+  block.learning_rate = 1;
+  CHECK_EQ(kernel_table().f32.sgd(block), 0.0);
+  CHECK(std::equal(before.users.data(), before.users.data() + before.users.size(), problem.users.data()));
+}
+
+/// Rows without padding at an address aligned for nothing wider than T, as the caller of predict() may pass them.
+template <class T>
+struct Unpadded {
+  std::vector<T> memory;
+  const T* rows;
+
+  Unpadded(const Buffer<T>& padded, std::int64_t n_rows, std::int64_t k, std::int64_t stride)
+      : memory(static_cast<std::size_t>(n_rows * k + 1)), rows(memory.data() + 1) {
+    for (std::int64_t row = 0; row < n_rows; ++row) {
+      std::copy_n(padded.data() + row * stride, k, memory.data() + 1 + row * k);
+    }
+  }
+};
+
+template <class T>
+void check_predictions(int k) {
+  const Problem<T> problem(k);
+  const Unpadded<T> users(problem.users, kUsers, k, problem.stride), items(problem.items, kItems, k, problem.stride);
+  const T mean = T(3.5);
+  const auto expected = [&](std::int64_t user, std::int64_t item, bool biased) {
+    Real value = static_cast<Real>(mean), magnitude = std::abs(value);
+    const auto add = [&](Real term) {
+      value += term;
+      magnitude += std::abs(term);
+    };
+    if (biased && user >= 0) add(static_cast<Real>(problem.user_biases[static_cast<std::size_t>(user)]));
+    if (biased && item >= 0) add(static_cast<Real>(problem.item_biases[static_cast<std::size_t>(item)]));
+    for (std::int64_t f = 0; user >= 0 && item >= 0 && f < k; ++f) {
+      add(static_cast<Real>(users.rows[user * k + f]) * static_cast<Real>(items.rows[item * k + f]));
+    }
+    return Bounded{value, static_cast<Real>(k + 4) * kUnit<T> * magnitude};
+  };
+  std::vector<std::int32_t> user_ids, item_ids;
+  for (std::int32_t user = -1; user < kUsers; ++user) {
+    for (std::int32_t item = -1; item < kItems; ++item) {
+      user_ids.push_back(user);
+      item_ids.push_back(item);
+    }
+  }
+  const Kernels<T>& kernels = kernel_table().kernels<T>();
+  for (const bool biased : {false, true}) {
+    const T* user_biases = biased ? problem.user_biases.data() : nullptr;
+    const T* item_biases = biased ? problem.item_biases.data() : nullptr;
+    std::vector<T> plain(user_ids.size()), padded(user_ids.size());
+    const auto n = static_cast<std::int64_t>(user_ids.size());
+    kernels.predict_pairs({users.rows, items.rows, user_biases, item_biases, mean, k, k, user_ids.data(),
+                           item_ids.data(), n, plain.data()});
+    kernels.predict_pairs({problem.users.data(), problem.items.data(), user_biases, item_biases, mean, problem.stride,
+                           problem.stride, user_ids.data(), item_ids.data(), n, padded.data()});
+    for (std::size_t r = 0; r < plain.size(); ++r) {
+      const Bounded x = expected(user_ids[r], item_ids[r], biased);
+      CHECK_CLOSE(plain[r], x.value, x.error);
+      CHECK_CLOSE(padded[r], x.value, x.error);
+    }
+    for (std::int32_t user = -1; user < kUsers; ++user) {
+      T offset = mean;
+      if (biased && user >= 0) offset += problem.user_biases[static_cast<std::size_t>(user)];
+      std::vector<T> scores(kItems);
+      kernels.score_rows(
+          {user >= 0 ? users.rows + user * k : nullptr, items.rows, item_biases, offset, k, kItems, scores.data()});
+      for (std::int32_t item = 0; item < kItems; ++item) {
+        const Bounded x = expected(user, item, biased);
+        CHECK_CLOSE(scores[static_cast<std::size_t>(item)], x.value, x.error);
+      }
+    }
+  }
+}
+
+TEST(predictions_agree_with_the_formula) {
+  for (const int k : kRanks) {
+    check::context = "float, k = " + std::to_string(k);
+    check_predictions<float>(k);
+    check::context = "double, k = " + std::to_string(k);
+    check_predictions<double>(k);
+  }
+}
+
+TEST(rows_are_padded_to_whole_cache_lines) {
+  for (std::int64_t k = 1; k <= 1024; ++k) {
+    for (const auto& [stride, size] : {std::pair{padded_stride<float>(k), 4}, std::pair{padded_stride<double>(k), 8}}) {
+      CHECK(stride >= k && stride * size % kRowAlignment == 0 && (stride - k) * size < kRowAlignment);
+    }
+  }
+}
+
+}  // namespace

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// The lock-free schedule. A file of its own, which a ThreadSanitizer build leaves out: its race is the algorithm.
+#include "check.hpp"
+#include "synthetic.hpp"
+
+namespace {
+
+using namespace synthetic;
+
+template <class T>
+void check_hogwild() {
+  const Data data(400, 300, 40000, 0.1), held_out(400, 300, 5000, 0.1, 1);
+  TrainParams params;
+  params.n_factors = 8;
+  params.reg = 0.01;
+  params.n_threads = 2;
+  const double blocked = rmse(train<T>(data.view(), params).model, held_out);
+  params.parallel = Parallel::hogwild;
+  const TrainResult<T> result = train<T>(data.view(), params);
+  CHECK(finite(result.model));
+  CHECK_EQ(result.n_threads, 2);
+  CHECK_CLOSE(rmse(result.model, held_out), blocked, 0.05 * blocked);
+}
+
+TEST(hogwild_learns_as_well_as_blocked_in_float) { check_hogwild<float>(); }
+TEST(hogwild_learns_as_well_as_blocked_in_double) { check_hogwild<double>(); }
+
+TEST(hogwild_on_one_thread_is_blocked_on_one_thread) {
+  const Data data(200, 100, 20000);
+  TrainParams params;
+  params.n_threads = 1;
+  params.n_epochs = 3;
+  const TrainResult<float> blocked = train<float>(data.view(), params);
+  params.parallel = Parallel::hogwild;
+  CHECK(same_bits(blocked.model, train<float>(data.view(), params).model));
+}
+
+TEST(hogwild_obeys_an_interrupt) {
+  const Data data(200, 100, 20000);
+  TrainParams params;
+  params.parallel = Parallel::hogwild;
+  params.n_threads = 2;
+  params.n_epochs = 1000000;
+  TrainOptions<float> options;
+  options.interrupted = [] { return true; };
+  CHECK_THROWS(Interrupted, "interrupted", train<float>(data.view(), params, options));
+}
+
+}  // namespace
