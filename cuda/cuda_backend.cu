@@ -14,7 +14,8 @@ namespace warpfactor {
 // Instantiates the rule in device code, so that a change which nvcc cannot compile fails the build and not a later
 // issue.
 __global__ void rule_compiles_for_the_device(const float* rating, float* factor, const float* other, float* bias) {
-  const rule::Step<float> step = rule::make_step<rule::SquaredLoss>(rating[0], bias[0], 1.0f, 0.1f, 0.1f, 0.1f);
+  const rule::Step<float> step =
+      rule::make_step<rule::SquaredLoss>(rating[0], bias[0], 1.0f, StepSizes<float>{0.1f, 0.1f, 0.1f, 1.0f, 5.0f});
   factor[threadIdx.x] = rule::stepped_factor(factor[threadIdx.x], other[threadIdx.x], step);
   bias[0] = rule::stepped_bias(bias[0], step);
 }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "survey.hpp"
 #include "warpfactor/train.hpp"
 
 namespace warpfactor {
@@ -16,6 +17,7 @@ struct Standardization {
   double shift = 0;
   double scale = 1;
   double weight_scale = 1;
+  double max_slope = 0;  ///< in z units: where the loss's slope is clipped
 };
 
 template <class T>
@@ -24,8 +26,8 @@ class Backend {
   virtual ~Backend() = default;
 
   /// Takes the ratings and the model, whose factors and biases are in z units. Neither is used after the return.
-  virtual void upload(const RatingsView& ratings, const RatingsView& validation, const Standardization& z,
-                      const Model<T>& model, const TrainParams& params) = 0;
+  virtual void upload(const RatingsView& ratings, const Survey& rated, const RatingsView& validation,
+                      const Standardization& z, const Model<T>& model, const TrainParams& params) = 0;
   /// One SGD pass; returns the weighted mean squared error over it, in z units. `epoch` (0-based) and the seed fix the
   /// order.
   virtual double run_epoch(std::int32_t epoch, double learning_rate) = 0;

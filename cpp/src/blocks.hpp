@@ -7,6 +7,7 @@
 
 #include "buffer.hpp"
 #include "kernel_table.hpp"
+#include "survey.hpp"
 #include "threads.hpp"
 #include "warpfactor/types.hpp"
 
@@ -26,14 +27,13 @@ Grid choose_grid(std::int32_t n_users, std::int32_t n_items, std::int64_t n_rati
 struct RowPartition {
   std::vector<std::int32_t> position;  ///< internal row of each external row
   std::vector<std::int32_t> begin;     ///< first internal row of each block, and the number of rows at the end
-  std::vector<std::int64_t> counts;    ///< ratings of each external row
 
   [[nodiscard]] std::int32_t blocks() const noexcept { return static_cast<std::int32_t>(begin.size()) - 1; }
 };
 
-/// Cuts the rows, in an order that `seed` draws, into at most `n_blocks` blocks (each at most 65,536 rows) of about the
-/// same share of ratings and rows.
-RowPartition partition_rows(std::vector<std::int64_t> counts, std::int32_t n_blocks, std::uint64_t seed,
+/// `counts`: ratings of each row. Cuts the rows, in an order that `seed` draws, into at most `n_blocks` blocks (each at
+/// most 65,536 rows) of about the same share of ratings and rows.
+RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32_t n_blocks, std::uint64_t seed,
                             std::uint64_t purpose);
 
 struct BlockedRatings {
@@ -43,9 +43,10 @@ struct BlockedRatings {
   std::vector<std::int64_t> offsets;  ///< cell c = user_block * items.blocks() + item_block: offsets[c] .. offsets[c+1]
 };
 
-/// Values are stored as (value - shift) / scale, weights times weight_scale. Needs indices in range. The result depends
-/// on the input, the grid and the seed, not on the team's size.
-BlockedRatings make_blocks(const RatingsView& ratings, Grid grid, double shift, double scale, double weight_scale,
-                           std::uint64_t seed, ThreadTeam& team);
+/// Values are stored as (value - shift) / scale, weights times weight_scale, without the ratings of weight 0. `rated`
+/// is the ratings' survey, so their indices are in range. The result depends on the input, the grid and the seed, not
+/// on the team's size.
+BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid grid, double shift, double scale,
+                           double weight_scale, std::uint64_t seed, ThreadTeam& team);
 
 }  // namespace warpfactor

@@ -19,6 +19,9 @@
 namespace warpfactor {
 namespace {
 
+// A weight lifts a step's rate up to this, or the step would overshoot: at twice it, two biases alone would.
+constexpr double kMaxWeightedRate = 0.25;
+
 void pause_briefly(int attempt) {
   if (attempt < 64) {
 #if defined(__x86_64__) || defined(_M_X64)
@@ -42,21 +45,24 @@ class CpuBackend final : public Backend<T> {
   CpuBackend(std::int32_t n_threads, std::function<bool()> interrupted)
       : kernels_(kernel_table()), n_threads_(n_threads), interrupted_(std::move(interrupted)) {}
 
-  void upload(const RatingsView& ratings, const RatingsView& validation, const Standardization& z,
+  void upload(const RatingsView& ratings, const Survey& rated, const RatingsView& validation, const Standardization& z,
               const Model<T>& model, const TrainParams& params) override {
     params_ = params;
     n_factors_ = model.n_factors;
     stride_ = padded_stride<T>(n_factors_);
     const Grid grid =
-        choose_grid(ratings.n_users, ratings.n_items, ratings.size(), stride_ * static_cast<std::int64_t>(sizeof(T)));
-    // No more threads than can ever work at once: cells that share no row.
-    team_.emplace(team_size(n_threads_, std::min(grid.user_blocks, grid.item_blocks)), interrupted_);
-    blocked_ = make_blocks(ratings, grid, z.shift, z.scale, z.weight_scale, params.seed, *team_);
+        choose_grid(ratings.n_users, ratings.n_items, rated.counted, stride_ * static_cast<std::int64_t>(sizeof(T)));
+    // No more threads than can ever work at once: on cells that share no row, or on any cells.
+    const std::int64_t shared = static_cast<std::int64_t>(grid.user_blocks) * grid.item_blocks;
+    const bool apart = params.parallel == Parallel::blocked;
+    team_.emplace(team_size(n_threads_, apart ? std::min(grid.user_blocks, grid.item_blocks) : shared), interrupted_);
+    blocked_ = make_blocks(ratings, rated, grid, z.shift, z.scale, z.weight_scale, params.seed, *team_);
     load(users_, blocked_.users, model.user_factors, model.user_biases);
     load(items_, blocked_.items, model.item_factors, model.item_biases);
     done_ = std::vector<std::atomic<std::int32_t>>(blocked_.offsets.size() - 1);
     cell_loss_.assign(blocked_.offsets.size() - 1, 0.0);
-    total_weight_ = weight_of(ratings) * z.weight_scale;  // as the kernels weigh their sums
+    total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
+    max_slope_ = z.max_slope;
 
     const std::int64_t n = validation.size();
     valid_users_ = Buffer<std::int32_t>(n);
@@ -77,6 +83,9 @@ class CpuBackend final : public Backend<T> {
 
   double run_epoch(std::int32_t epoch, double learning_rate) override {
     const EpochOrder order(blocked_.users.blocks(), blocked_.items.blocks(), params_.seed, epoch);
+    const StepSizes<T> sizes{
+        static_cast<T>(learning_rate), static_cast<T>(params_.reg), static_cast<T>(params_.reg_bias),
+        static_cast<T>(std::max(1.0, kMaxWeightedRate / learning_rate)), static_cast<T>(max_slope_)};
     const bool wait = params_.parallel == Parallel::blocked;
     const std::int32_t mark = epoch + 1;
     const auto finished = [&](std::int64_t place) {
@@ -94,7 +103,7 @@ class CpuBackend final : public Backend<T> {
       }
       // Under hogwild this is the one place with a data race: two threads may update a row at once and lose part of an
       // update. The algorithm tolerates it by design.
-      if (!run_cell(cell, static_cast<T>(learning_rate), thread, cell_loss_[static_cast<std::size_t>(place)])) return;
+      if (!run_cell(cell, sizes, thread, cell_loss_[static_cast<std::size_t>(place)])) return;
       done_[static_cast<std::size_t>(place)].store(mark, std::memory_order_release);
     });
     return std::accumulate(cell_loss_.begin(), cell_loss_.end(), 0.0) / total_weight_;
@@ -132,7 +141,10 @@ class CpuBackend final : public Backend<T> {
   }
 
   void download(Model<T>& model) override {
-    blocked_.ratings = {};  // no longer needed, and the largest thing here
+    blocked_.ratings = {};  // no longer needed, and the largest things here
+    blocked_.weights = {};
+    kept_users_ = {};
+    kept_items_ = {};
     store(users_, blocked_.users, model.user_factors, model.user_biases);
     store(items_, blocked_.items, model.item_factors, model.item_biases);
   }
@@ -147,7 +159,7 @@ class CpuBackend final : public Backend<T> {
   }
   static T* biases(Rows<T>& rows) { return rows.biases.size() > 0 ? rows.biases.data() : nullptr; }
 
-  bool run_cell(const EpochOrder::Cell& cell, T learning_rate, int thread, double& loss) {
+  bool run_cell(const EpochOrder::Cell& cell, const StepSizes<T>& sizes, int thread, double& loss) {
     const auto user = static_cast<std::size_t>(cell.user_block), item = static_cast<std::size_t>(cell.item_block);
     const std::size_t c = user * static_cast<std::size_t>(blocked_.items.blocks()) + item;
     const std::int64_t first_user = blocked_.users.begin[user], first_item = blocked_.items.begin[item];
@@ -159,9 +171,7 @@ class CpuBackend final : public Backend<T> {
       run.item_biases = items_.biases.data() + first_item;
     }
     run.stride = stride_;
-    run.learning_rate = learning_rate;
-    run.reg = static_cast<T>(params_.reg);
-    run.reg_bias = static_cast<T>(params_.reg_bias);
+    run.sizes = sizes;
     loss = 0;
     // A cell can be long (one item, or a user with most of the ratings): it is run in slices, so that Ctrl-C need not
     // wait for its end.
@@ -229,7 +239,7 @@ class CpuBackend final : public Backend<T> {
   Rows<T> users_, items_, kept_users_, kept_items_;
   std::vector<std::atomic<std::int32_t>> done_;  ///< by place: the last epoch (1-based) in which it finished
   std::vector<double> cell_loss_;  ///< by place, summed in that order: the sum's bits do not depend on threads
-  double total_weight_ = 0;
+  double total_weight_ = 0, max_slope_ = 0;
   Buffer<std::int32_t> valid_users_, valid_items_;  ///< internal rows
   Buffer<float> valid_values_, valid_weights_;
   double valid_weight_ = 0;

@@ -7,7 +7,7 @@
 #include "kernel_table.hpp"
 #include "warpfactor/runtime.hpp"
 
-#if defined(_MSC_VER) && defined(_M_X64)
+#if defined(_MSC_VER)
 #include <intrin.h>
 #endif
 
@@ -17,7 +17,7 @@ namespace {
 #if defined(WARPFACTOR_HAVE_AVX2) || defined(WARPFACTOR_HAVE_AVX512)
 // Both ask the operating system too (XCR0), not the processor alone: a system that does not save the wide registers
 // must not be given code that uses them.
-#if defined(_MSC_VER) && !defined(__clang__)
+#if defined(_MSC_VER)  // clang-cl too: __builtin_cpu_supports would need its run-time library
 bool system_saves(unsigned long long registers) {
   int info[4];
   __cpuid(info, 1);

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "step_sizes.hpp"
+
 namespace warpfactor {
 
 /// Factor rows are padded to whole multiples of this many bytes (a cache line, and the widest vector register).
@@ -35,7 +37,7 @@ struct SgdBlock {
   const Rating* ratings;
   const float* weights;  ///< nullptr: all one
   std::int64_t n_ratings;
-  T learning_rate, reg, reg_bias;
+  StepSizes<T> sizes;
 };
 
 /// Pairs to predict: unpadded or padded rows, any alignment. An index of -1 is an unknown row: no factors, no bias.

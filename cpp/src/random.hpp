@@ -16,9 +16,9 @@ class SplitMix64 {
 
   std::uint64_t next() noexcept { return mix(state_ += 0x9e3779b97f4a7c15u); }
 
-  /// Uniform in 0 .. bound - 1 (bound >= 1), by the high half of a product; its bias is below bound / 2^32.
-  std::uint32_t below(std::uint32_t bound) noexcept {
-    return static_cast<std::uint32_t>(((next() >> 32) * bound) >> 32);
+  /// Uniform in 0 .. bound - 1 (bound >= 1), up to a bias below bound / 2^32, or / 2^64 for a bound beyond that.
+  std::uint64_t below(std::uint64_t bound) noexcept {
+    return bound <= 0xffffffffu ? ((next() >> 32) * bound) >> 32 : next() % bound;
   }
 
   template <class T>

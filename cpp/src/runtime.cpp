@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <fstream>
-#include <sstream>
 #include <string>
 #include <thread>
 
@@ -86,8 +86,9 @@ std::int32_t available_threads() {
 }
 
 int team_size(std::int32_t n_threads, std::int64_t n_tasks) {
+  if (n_tasks <= 1) return 1;  // the question below reads files
   const std::int64_t wanted = n_threads > 0 ? n_threads : available_threads();
-  return static_cast<int>(std::max<std::int64_t>(1, std::min(wanted, n_tasks)));
+  return static_cast<int>(std::min(wanted, n_tasks));
 }
 
 }  // namespace warpfactor

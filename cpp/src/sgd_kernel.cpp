@@ -19,13 +19,19 @@ namespace {
 template <class T>
 inline T dot_padded(const T* p, const T* q, std::int64_t n) {
   using V = Vec<T>;
-  V sums[4] = {V::zero(), V::zero(), V::zero(), V::zero()};
-  int slot = 0;
-  for (std::int64_t f = 0; f < n; f += V::lanes) {
-    sums[slot] = sums[slot] + V::load(p + f) * V::load(q + f);
-    slot = (slot + 1) & 3;
+  constexpr std::int64_t kLanes = V::lanes;
+  V a = V::zero(), b = V::zero(), c = V::zero(), d = V::zero();
+  std::int64_t f = 0;
+  for (; f + 4 * kLanes <= n; f += 4 * kLanes) {
+    a = a + V::load(p + f) * V::load(q + f);
+    b = b + V::load(p + f + kLanes) * V::load(q + f + kLanes);
+    c = c + V::load(p + f + 2 * kLanes) * V::load(q + f + 2 * kLanes);
+    d = d + V::load(p + f + 3 * kLanes) * V::load(q + f + 3 * kLanes);
   }
-  return ((sums[0] + sums[1]) + (sums[2] + sums[3])).sum();
+  if (f < n) a = a + V::load(p + f) * V::load(q + f);
+  if (f + kLanes < n) b = b + V::load(p + f + kLanes) * V::load(q + f + kLanes);
+  if (f + 2 * kLanes < n) c = c + V::load(p + f + 2 * kLanes) * V::load(q + f + 2 * kLanes);
+  return ((a + b) + (c + d)).sum();
 }
 
 /// kStride: the row length known at compile time, 0: taken from the block.
@@ -33,7 +39,7 @@ template <class T, int kStride, bool kBiased, bool kWeighted>
 double sgd_run(const SgdBlock<T>& block) {
   using V = Vec<T>;
   const std::int64_t stride = kStride > 0 ? kStride : block.stride;
-  const T learning_rate = block.learning_rate, reg = block.reg, reg_bias = block.reg_bias;
+  const StepSizes<T> sizes = block.sizes;
   const Rating* const ratings = block.ratings;
   const std::int64_t n = block.n_ratings;
   // Far enough ahead that a row from L2 arrives in time, near enough that it is not evicted before use.
@@ -57,7 +63,7 @@ double sgd_run(const SgdBlock<T>& block) {
     const T value = static_cast<T>(rating.value);
     const T weight = kWeighted ? static_cast<T>(block.weights[r]) : T(1);
     loss += static_cast<double>(weight * SquaredLoss::reported(value, prediction));
-    const Step<T> step = make_step<SquaredLoss, T>(value, prediction, weight, learning_rate, reg, reg_bias);
+    const Step<T> step = make_step<SquaredLoss, T>(value, prediction, weight, sizes);
     if constexpr (kBiased) {
       T& user_bias = block.user_biases[rating.user];
       T& item_bias = block.item_biases[rating.item];

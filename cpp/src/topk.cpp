@@ -117,8 +117,8 @@ void recommend(const FactorsView<T>& model, std::span<const std::int32_t> users,
     validate_rows(exclude.indices, model.n_items, "exclude.indices");
   }
   const KernelTable& kernels = kernel_table();
-  ThreadTeam team(team_size(n_threads, n_queries), interrupted);
   constexpr std::int64_t kQueriesPerTask = 16;
+  ThreadTeam team(team_size(n_threads, (n_queries + kQueriesPerTask - 1) / kQueriesPerTask), interrupted);
   team.run_slices(
       n_queries,
       [&](std::int64_t begin, std::int64_t end, int) {

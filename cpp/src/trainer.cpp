@@ -5,12 +5,11 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
-#include <optional>
-#include <sstream>
-#include <type_traits>
 
 #include "backend.hpp"
 #include "random.hpp"
+#include "survey.hpp"
+#include "text.hpp"
 #include "threads.hpp"
 
 namespace warpfactor {
@@ -23,17 +22,9 @@ constexpr double kDivergedDeviations = 10;
 
 // Without biases the factors must carry the mean too: beyond this many standard deviations it, not the deviation, sets
 // the scale, or the first steps would be too long.
+// Also the error, in root mean squares of the ratings, beyond which a step grows no further (gradient clipping): one
+// mistyped rating of 55 among ones to fives is enough to send unclipped factors to infinity.
 constexpr double kMostDeviations = 5;
-
-template <class V>
-std::string text(const V& value) {
-  if constexpr (std::is_floating_point_v<V>) {
-    if (std::isnan(value)) return "nan";  // a stream may say -nan
-  }
-  std::ostringstream out;
-  out << value;
-  return out.str();
-}
 
 [[noreturn]] void reject(const std::string& what) { throw std::invalid_argument(what); }
 
@@ -54,78 +45,6 @@ void validate(const TrainParams& p) {
   require(p.patience >= 0, "patience", p.patience, "at least 0 (0: run all epochs)");
 }
 
-/// Sums over the ratings, slice by slice, so that their bits do not depend on the number of threads.
-struct Sums {
-  double weight = 0, value = 0, square = 0;
-};
-
-void validate_index(std::int32_t index, std::int32_t n, const char* what, const char* argument, std::int64_t at) {
-  if (index < 0 || index >= n) {
-    reject(std::string(argument) + "." + what + "[" + text(at) + "] is " + text(index) + "; it must be from 0 to " +
-           text(n - 1));
-  }
-}
-
-/// The first rating as the center: its distances cancel less than the values themselves would.
-double center_of(const RatingsView& ratings) { return static_cast<double>(ratings.values.front()); }
-
-/// A copy without the ratings of weight 0, so that they are as good as absent, down to the bits of the result: they
-/// take no part in the order, the scale or the choice of rows to start, and a value of 1e38 in them harms nobody.
-struct Weighing {
-  std::vector<std::int32_t> users, items;
-  std::vector<float> values, weights;
-
-  explicit Weighing(const RatingsView& ratings) {
-    for (std::size_t r = 0; r < ratings.weights.size(); ++r) {
-      if (ratings.weights[r] == 0) continue;
-      users.push_back(ratings.users[r]);
-      items.push_back(ratings.items[r]);
-      values.push_back(ratings.values[r]);
-      weights.push_back(ratings.weights[r]);
-    }
-  }
-};
-
-/// Checks every rating and returns sums of weights, of values, and of squared distances from `center`.
-Sums check_and_sum(const RatingsView& ratings, const char* argument, double center, ThreadTeam& team) {
-  const std::size_t n = ratings.values.size();
-  if (ratings.users.size() != n || ratings.items.size() != n ||
-      (!ratings.weights.empty() && ratings.weights.size() != n)) {
-    reject(std::string(argument) + " has " + text(ratings.users.size()) + " users, " + text(ratings.items.size()) +
-           " items, " + text(n) + " values and " + text(ratings.weights.size()) +
-           " weights; the lengths must be equal (weights may be left out)");
-  }
-  std::vector<Sums> slices(n / ThreadTeam::kSlice + 1);
-  team.run_slices(ratings.size(), [&](std::int64_t begin, std::int64_t end, int) {
-    Sums& sums = slices[static_cast<std::size_t>(begin / ThreadTeam::kSlice)];
-    for (std::int64_t at = begin; at < end; ++at) {
-      const auto r = static_cast<std::size_t>(at);
-      validate_index(ratings.users[r], ratings.n_users, "users", argument, at);
-      validate_index(ratings.items[r], ratings.n_items, "items", argument, at);
-      const double value = static_cast<double>(ratings.values[r]);
-      const double weight = ratings.weights.empty() ? 1.0 : static_cast<double>(ratings.weights[r]);
-      if (!std::isfinite(value)) {
-        reject(std::string(argument) + ".values[" + text(at) + "] is " + text(value) +
-               "; ratings must be finite, so drop that entry");
-      }
-      if (!(weight >= 0) || !std::isfinite(weight)) {
-        reject(std::string(argument) + ".weights[" + text(at) + "] is " + text(weight) +
-               "; weights must be finite and at least 0");
-      }
-      sums.weight += weight;
-      sums.value += weight * value;
-      sums.square += weight * (value - center) * (value - center);
-    }
-  });
-  Sums total;
-  for (const Sums& sums : slices) {
-    total.weight += sums.weight;
-    total.value += sums.value;
-    total.square += sums.square;
-  }
-  return total;
-}
-
 double learning_rate_at(const TrainParams& p, std::int32_t epoch) {
   const double t = epoch;
   switch (p.schedule) {
@@ -137,25 +56,19 @@ double learning_rate_at(const TrainParams& p, std::int32_t epoch) {
   reject("schedule has an unknown value");
 }
 
-std::vector<bool> rated_rows(std::span<const std::int32_t> rows, std::int32_t n_rows) {
-  std::vector<bool> rated(static_cast<std::size_t>(n_rows), false);
-  for (const std::int32_t row : rows) rated[static_cast<std::size_t>(row)] = true;
-  return rated;
-}
-
 /// Uniform with the given standard deviation; each row has a random stream of its own. Rows without ratings stay zero:
 /// nothing is known about them, so their predictions are to be the mean and the other side's bias.
 template <class T>
-void init_factors(std::vector<T>& factors, const std::vector<bool>& rated, const TrainParams& params,
+void init_factors(std::vector<T>& factors, const std::vector<std::uint32_t>& counts, const TrainParams& params,
                   std::uint64_t purpose, ThreadTeam& team) {
-  const auto n_rows = static_cast<std::int64_t>(rated.size());
+  const auto n_rows = static_cast<std::int64_t>(counts.size());
   const std::int64_t n_factors = params.n_factors;
   const double half_width = params.init_scale * std::sqrt(3.0);
   team.run_slices(
       n_rows,
       [&](std::int64_t begin, std::int64_t end, int) {
         for (std::int64_t row = begin; row < end; ++row) {
-          if (!rated[static_cast<std::size_t>(row)]) continue;
+          if (counts[static_cast<std::size_t>(row)] == 0) continue;
           SplitMix64 random(params.seed, purpose, static_cast<std::uint64_t>(row));
           for (std::int64_t f = 0; f < n_factors; ++f) {
             const double uniform = static_cast<double>(random.next() >> 11) * 0x1p-52 - 1;  // [-1, 1)
@@ -192,19 +105,21 @@ bool all_finite(const std::vector<T>& values) {
 }
 
 [[noreturn]] void diverged(std::int32_t epoch, const TrainParams& p, const std::string& how) {
+  const double pull = p.learning_rate * std::max(p.reg, p.reg_bias);
+  const std::string hint =
+      pull > 1 && p.learning_rate < 1
+          ? "learning_rate * reg is " + text(pull) + ", so each step overshoots zero: lower reg or learning_rate"
+          : "lower learning_rate, for example to " + text(p.learning_rate / 4);
   throw DivergedError(epoch, "training diverged in epoch " + text(epoch) + " (" + how + ") with learning_rate " +
-                                 text(p.learning_rate) + ": lower learning_rate, for example to " +
-                                 text(p.learning_rate / 4) + ", or raise reg");
+                                 text(p.learning_rate) + ": " + hint);
 }
 
 }  // namespace
 
 template <class T>
-TrainResult<T> train(const RatingsView& all_ratings, const TrainParams& params, const TrainOptions<T>& options) {
+TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, const TrainOptions<T>& options) {
   using Clock = std::chrono::steady_clock;
   validate(params);
-  RatingsView ratings = all_ratings;
-  std::optional<Weighing> weighing;  // what `ratings` views where some weights are 0
   require(ratings.n_users >= 1, "n_users", ratings.n_users, "at least 1");
   require(ratings.n_items >= 1, "n_items", ratings.n_items, "at least 1");
   if (ratings.size() == 0) reject("ratings is empty; give at least one rating");
@@ -224,33 +139,20 @@ TrainResult<T> train(const RatingsView& all_ratings, const TrainParams& params, 
   TrainResult<T> result;
   Model<T>& model = result.model;
   Standardization z;
-  double deviation = 0, size = 0;  // of the ratings: about their mean, and about z.shift
+  double size = 0;  // root mean square of the ratings about z.shift
+  Survey rated;
   {
-    ThreadTeam team(team_size(params.n_threads, std::max<std::int64_t>(1, ratings.size() / ThreadTeam::kSlice)),
-                    options.interrupted);
-    Sums sums = check_and_sum(ratings, "ratings", center_of(ratings), team);
-    if (!(sums.weight > 0)) reject("ratings.weights are all 0; at least one weight must be above 0");
-    if (std::find(ratings.weights.begin(), ratings.weights.end(), 0.0f) != ratings.weights.end()) {
-      weighing.emplace(ratings);
-      ratings.users = weighing->users;
-      ratings.items = weighing->items;
-      ratings.values = weighing->values;
-      ratings.weights = weighing->weights;
-      sums = check_and_sum(ratings, "ratings", center_of(ratings), team);
-    }
-    if (validating && !(check_and_sum(validation, "validation", 0, team).weight > 0)) {
+    ThreadTeam team(team_size(params.n_threads, ratings.size() / ThreadTeam::kSlice), options.interrupted);
+    rated = survey(ratings, "ratings", team);
+    if (rated.counted == 0) reject("ratings.weights are all 0; at least one weight must be above 0");
+    if (validating && survey(validation, "validation", team).counted == 0) {
       reject("validation.weights are all 0; at least one weight must be above 0");
     }
-    model.rating_mean = sums.value / sums.weight;
-    const double offset = model.rating_mean - center_of(ratings);
-    const double spread = sums.square / sums.weight;
-    const double variance = spread - offset * offset;
-    // Below this the difference is rounding: the ratings are all equal.
-    deviation = variance > 1e-12 * spread ? std::sqrt(variance) : 0.0;
-    z.shift = params.biases ? model.rating_mean : 0.0;
-    size = std::hypot(deviation, model.rating_mean - z.shift);
-    if (params.normalize && size > 0) z.scale = std::max(deviation, size / kMostDeviations);
-    z.weight_scale = static_cast<double>(ratings.size()) / sums.weight;
+    model.rating_mean = rated.mean;
+    z.shift = params.biases ? rated.mean : 0.0;
+    size = std::hypot(rated.deviation, rated.mean - z.shift);
+    if (params.normalize && size > 0) z.scale = std::max(rated.deviation, size / kMostDeviations);
+    z.weight_scale = static_cast<double>(rated.counted) / rated.weight;
 
     model.n_users = ratings.n_users;
     model.n_items = ratings.n_items;
@@ -262,8 +164,8 @@ TrainResult<T> train(const RatingsView& all_ratings, const TrainParams& params, 
     if (options.user_factors.empty()) {
       model.user_factors.assign(static_cast<std::size_t>(model.n_users * k), T(0));
       model.item_factors.assign(static_cast<std::size_t>(model.n_items * k), T(0));
-      init_factors(model.user_factors, rated_rows(ratings.users, model.n_users), params, kUserInit, team);
-      init_factors(model.item_factors, rated_rows(ratings.items, model.n_items), params, kItemInit, team);
+      init_factors(model.user_factors, rated.user_counts, params, kUserInit, team);
+      init_factors(model.item_factors, rated.item_counts, params, kItemInit, team);
     } else {
       take_initial(model.user_factors, options.user_factors, "initial user_factors", model.n_users, k);
       take_initial(model.item_factors, options.item_factors, "initial item_factors", model.n_items, k);
@@ -272,19 +174,23 @@ TrainResult<T> train(const RatingsView& all_ratings, const TrainParams& params, 
     }
   }
 
-  backend->upload(ratings, validation, z, model, params);
+  // The largest prediction that random factors can start with.
+  const double start = 3 * params.init_scale * params.init_scale * params.n_factors;
+  const bool given = !options.user_factors.empty();
+  // Factors given by the caller may start anywhere, so nothing is known about the errors they begin with.
+  z.max_slope = given ? std::numeric_limits<double>::infinity() : kMostDeviations * std::max(size / z.scale, start);
+  backend->upload(ratings, rated, validation, z, model, params);
+  model.user_factors = {};  // the device has its own until the download
+  model.item_factors = {};
   result.n_threads = backend->n_threads();
   result.instruction_set = backend->instruction_set();
 
-  // What the pass may at most report: the ratings' own size, or the largest prediction that random factors can start
-  // with. Factors given by the caller may start anywhere, so their first epoch sets it.
-  const double start = 3 * params.init_scale * params.init_scale * params.n_factors;
+  // What the pass may at most report; given factors' first epoch sets it.
   double limit = kDivergedDeviations * std::max(size / z.scale, start);
-  const bool given = !options.user_factors.empty();
   const bool choosing = validating && params.patience > 0;
   double best = std::numeric_limits<double>::infinity();
   for (std::int32_t epoch = 0; epoch < params.n_epochs; ++epoch) {
-    const Clock::time_point start = Clock::now();
+    const Clock::time_point began = Clock::now();
     EpochReport report;
     report.epoch = epoch + 1;
     report.learning_rate = learning_rate_at(params, epoch);
@@ -298,7 +204,7 @@ TrainResult<T> train(const RatingsView& all_ratings, const TrainParams& params, 
         diverged(report.epoch, params, "validation RMSE " + text(report.valid_rmse));
       }
     }
-    report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    report.seconds = std::chrono::duration<double>(Clock::now() - began).count();
     result.history.push_back(report);
     const bool better = !choosing || report.valid_rmse < best;
     if (better) {
@@ -312,15 +218,17 @@ TrainResult<T> train(const RatingsView& all_ratings, const TrainParams& params, 
   }
   if (choosing && !result.history.empty() && result.best_epoch != result.history.back().epoch) backend->restore();
 
+  model.user_factors.resize(static_cast<std::size_t>(model.n_users) * static_cast<std::size_t>(model.n_factors));
+  model.item_factors.resize(static_cast<std::size_t>(model.n_items) * static_cast<std::size_t>(model.n_factors));
   backend->download(model);
-  if (!all_finite(model.user_factors) || !all_finite(model.item_factors) || !all_finite(model.user_biases) ||
-      !all_finite(model.item_biases)) {
-    diverged(static_cast<std::int32_t>(result.history.size()), params, "factors are not finite");
-  }
   multiply(model.user_factors, std::sqrt(z.scale));
   multiply(model.item_factors, std::sqrt(z.scale));
   multiply(model.user_biases, z.scale);
   multiply(model.item_biases, z.scale);
+  if (!all_finite(model.user_factors) || !all_finite(model.item_factors) || !all_finite(model.user_biases) ||
+      !all_finite(model.item_biases)) {
+    diverged(static_cast<std::int32_t>(result.history.size()), params, "factors are not finite");
+  }
   return result;
 }
 

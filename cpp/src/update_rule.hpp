@@ -6,6 +6,8 @@
 // lacks.
 #pragma once
 
+#include "step_sizes.hpp"
+
 #ifndef WARPFACTOR_RULE_NAMESPACE
 #define WARPFACTOR_RULE_NAMESPACE rule
 #endif
@@ -43,10 +45,15 @@ struct Step {
 };
 
 /// The step of a rating of weight w: w scales the whole term, penalty included, so weight 2 acts as the rating twice.
+/// Slope and weight are capped, because one step of a large multiple of the usual size sends the factors where no later
+/// step can fetch them back from. A slope that is no number stays none.
 template <class Loss, class T>
-WARPFACTOR_HD inline Step<T> make_step(T rating, T prediction, T weight, T learning_rate, T reg, T reg_bias) {
-  const T rate = learning_rate * weight;
-  return {rate * Loss::slope(rating, prediction), T(1) - rate * reg, T(1) - rate * reg_bias};
+WARPFACTOR_HD inline Step<T> make_step(T rating, T prediction, T weight, const StepSizes<T>& sizes) {
+  const T rate = sizes.learning_rate * (weight > sizes.max_weight ? sizes.max_weight : weight);
+  T slope = Loss::slope(rating, prediction);
+  slope = slope > sizes.max_slope ? sizes.max_slope : slope;
+  slope = slope < -sizes.max_slope ? -sizes.max_slope : slope;
+  return {rate * slope, T(1) - rate * sizes.reg, T(1) - rate * sizes.reg_bias};
 }
 
 /// w <- w - eta * (slope * other + reg * w), for one factor (V = T) or a vector register of them.

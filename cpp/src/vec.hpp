@@ -17,6 +17,15 @@ inline constexpr int kVectorBytes = 32;
 inline constexpr int kVectorBytes = 16;  // SSE2 and NEON, both part of their baseline
 #endif
 
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define WARPFACTOR_HAS_SHUFFLE 1
+#endif
+#endif
+#if !defined(WARPFACTOR_HAS_SHUFFLE)
+#define WARPFACTOR_HAS_SHUFFLE 0  // GCC before 12
+#endif
+
 #if defined(__GNUC__) || defined(__clang__)
 
 template <class T>
@@ -44,18 +53,30 @@ struct Vec {
   T sum() const { return halve<kVectorBytes>(raw); }
 
  private:
-  // The upper half is added to the lower one, in registers half as wide, until one lane is left.
+  // The upper half is added to the lower one, in registers half as wide, until 16 bytes are left.
   template <int kBytes, class Wide>
   static T halve(Wide v) {
-    if constexpr (kBytes == static_cast<int>(sizeof(T))) {
-      return v[0];
-    } else if constexpr (kBytes > 16) {
+    constexpr int n = kBytes / static_cast<int>(sizeof(T));
+    if constexpr (kBytes > 16) {
       typedef T Half __attribute__((vector_size(kBytes / 2)));
       Half low, high;
+#if WARPFACTOR_HAS_SHUFFLE
+      if constexpr (n == 16) {
+        low = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7);
+        high = __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+      } else if constexpr (n == 8) {
+        low = __builtin_shufflevector(v, v, 0, 1, 2, 3);
+        high = __builtin_shufflevector(v, v, 4, 5, 6, 7);
+      } else {
+        low = __builtin_shufflevector(v, v, 0, 1);
+        high = __builtin_shufflevector(v, v, 2, 3);
+      }
+#else  // through memory
       std::memcpy(&low, &v, sizeof(Half));
       std::memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof(Half), sizeof(Half));
+#endif
       return halve<kBytes / 2>(low + high);
-    } else if constexpr (sizeof(T) == 4) {
+    } else if constexpr (n == 4) {
       return (v[0] + v[2]) + (v[1] + v[3]);
     } else {
       return v[0] + v[1];

@@ -45,8 +45,11 @@ py::array_t<T> adopt(std::vector<T>&& values, std::vector<py::ssize_t> shape) {
   return py::array_t<T>(std::move(shape), data, free);
 }
 
-/// To be polled by long work that runs without the GIL: true once a signal handler (Ctrl-C) has raised.
+/// To be polled by long work that runs without the GIL: true once a signal handler (Ctrl-C) has raised. Handlers run in
+/// Python's main thread alone, so elsewhere there is nothing to poll for. Needs the GIL.
 inline std::function<bool()> signal_poll() {
+  const py::module_ threading = py::module_::import("threading");
+  if (!threading.attr("current_thread")().is(threading.attr("main_thread")())) return {};
   return [] {
     const py::gil_scoped_acquire gil;
     return PyErr_CheckSignals() != 0;

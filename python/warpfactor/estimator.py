@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from . import _core
 from .ids import lookup_ids
 from .progress import EpochBar, EpochRecord
-from .ratings import Ratings, pairs_to_codes
+from .ratings import Ratings, as_float32, pairs_to_codes
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -45,7 +45,9 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
         p_u ← p_u + η w (e q_i - reg p_u),    b_u ← b_u + η w (e - reg_bias b_u)
 
-    and likewise for the item, both from the values before the step.
+    and likewise for the item, both from the values before the step. Steps are limited, because a
+    few long ones would send the factors to infinity: e is clipped to five times the root mean
+    square of z (not where `init` gives the factors), and η w to the larger of η and 1/4.
 
     Parameters
     ----------
@@ -96,9 +98,9 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         NaN; or a `ValueError`.
     normalize : bool, default True
         Whether to train on ratings divided by their standard deviation.
-    verbose : int, default 1
+    verbose : int or bool, default 1
         1: a progress bar and a closing line, if standard error is a terminal. 0: nothing.
-    callbacks : sequence of callable, default ()
+    callbacks : list or tuple of callable, default ()
         Each is called after each epoch with that epoch's entry of `history_`; a true return value
         ends the training.
 
@@ -109,7 +111,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     user_biases_, item_biases_ : ndarray of shape (n_users,) and (n_items,)
         b_u and b_i; zeros without biases.
     global_mean_ : float
-        μ: the mean of the training ratings, or 0 without biases.
+        μ: the (weighted) mean of the training ratings, or 0 without biases.
     user_ids_, item_ids_ : ndarray of shape (n_users,) and (n_items,)
         The ids of the rows, sorted.
     history_ : list of dict
@@ -258,7 +260,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         P, Q = self._initial_factors(ratings, params, dtype)
         train = _core.train_float32 if dtype == np.float32 else _core.train_float64
 
-        with EpochBar(params.n_epochs, enabled=self._count("verbose", 0) > 0) as bar:
+        verbose = self.verbose if isinstance(self.verbose, bool) else self._count("verbose", 0) > 0
+        with EpochBar(params.n_epochs, enabled=verbose) as bar:
 
             def on_epoch(record: EpochRecord) -> bool:
                 bar.advance(record)
@@ -275,9 +278,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 Q,
                 on_epoch if self.callbacks or bar.enabled else None,
             )
-            bar.finish(result["n_threads"], result["instruction_set"])
 
-        seen = _core.group_by_user(ratings.users, ratings.items, ratings.n_users)
+        seen = _core.group_by_user(ratings.users[counted], ratings.items[counted], ratings.n_users)
         self.user_factors_ = result["user_factors"]
         self.item_factors_ = result["item_factors"]
         self.user_biases_ = result["user_biases"]
@@ -293,6 +295,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self._user_known = user_known
         self._item_known = item_known
         self._seen_indptr, self._seen_items = seen
+        bar.finish(self)
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -353,6 +356,11 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         -------
         float
             1 - Σw(r - r̂)² / Σw(r - r̄)²; for an error in rating units see `warpfactor.metrics`.
+
+        Raises
+        ------
+        ValueError
+            As `predict`, and if a prediction is NaN (``unknown="nan"``).
         """
         from sklearn.metrics import r2_score
 
@@ -505,8 +513,10 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             params.init_scale = float(self.init)
         elif not (isinstance(self.init, (tuple, list)) and len(self.init) == 2):
             raise ValueError(
-                f"init is {self.init!r}; it must be a scale >= 0 or a pair of arrays (P, Q)"
+                f"init is {self.init!r:.80}; it must be a scale >= 0 or a pair of arrays (P, Q)"
             )
+        if not isinstance(self.callbacks, (list, tuple)):
+            raise ValueError(f"callbacks is {self.callbacks!r}; it must be a list of callables")
         for callback in self.callbacks:
             if not callable(callback):
                 raise ValueError(f"callbacks holds {callback!r}; each must be callable")
@@ -668,21 +678,15 @@ def _count(name: str, value: Any, low: int, high: int = 2**31 - 1) -> int:
     return count
 
 
-def _weights(sample_weight: ArrayLike, n_ratings: int) -> NDArray[np.float32]:
-    weights = np.asarray(sample_weight)
-    if weights.dtype.kind not in "fiub":
-        raise ValueError(f"sample_weight has dtype {weights.dtype}; weights must be numbers")
-    if weights.shape != (n_ratings,):
+def _weights(sample_weight: Any, n_ratings: int) -> NDArray[np.float32]:
+    weights = as_float32(sample_weight, "sample_weight")
+    if len(weights) != n_ratings:
         raise ValueError(
             f"sample_weight has shape {weights.shape}; it must be ({n_ratings},), one per rating"
         )
-    weights = np.ascontiguousarray(weights, np.float32)
-    bad = ~(np.isfinite(weights) & (weights >= 0))
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise ValueError(
-            f"sample_weight[{at}] is {weights[at]}; weights must be finite and at least 0"
-        )
+    if weights.min() < 0:
+        at = int(weights.argmin())
+        raise ValueError(f"sample_weight[{at}] is {weights[at]}; weights must be at least 0")
     if not weights.any():
         raise ValueError("sample_weight is 0 everywhere; at least one weight must be above 0")
     return weights

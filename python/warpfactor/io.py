@@ -1,4 +1,4 @@
-"""Ratings from files: delimited text, Parquet, Arrow and npz."""
+"""Ratings, or pairs without ratings, from files: delimited text, Parquet, Arrow and npz."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import errno
 import io
 import os
 import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,7 +18,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from .ids import encode_ids
-from .ratings import Frame, Ratings, ratings_from_frame, resolve_columns
+from .ratings import (
+    Column,
+    Frame,
+    Ratings,
+    find_common,
+    ratings_from_columns,
+    resolve_columns,
+)
 
 Format = Literal["text", "csv", "tsv", "parquet", "feather", "arrow", "npz"]
 
@@ -34,13 +43,15 @@ _SUFFIXES = {
 _SEPARATORS = ("::", "\t", ",", ";", "|", " ")
 _CANONICAL_INTEGER = r"^(0|-?[1-9][0-9]{0,18})$"
 _CODED_TEXT = pa.dictionary(pa.int32(), pa.string())
+_NPZ_NAMES = {
+    "user": ("users",),
+    "item": ("items",),
+    "rating": ("ratings", "values"),
+    "timestamp": ("timestamps",),
+}
 
-
-class _Columns(NamedTuple):
-    user: str | int | None
-    item: str | int | None
-    rating: str | int | None
-    timestamp: str | int | None
+# The wanted roles, in the order of `resolve_columns`, each with a name, a position or None.
+_Wanted = Mapping[str, str | int | None]
 
 
 def read_ratings(
@@ -71,7 +82,7 @@ def read_ratings(
         What separates the fields of a text: one character or "::". None finds it in the first line.
     header : bool, default None
         Whether a text begins with the columns' names. None: if columns are given by name, or the
-        first line's rating is no number.
+        first line's rating is neither a number nor missing.
     format : {"text", "csv", "tsv", "parquet", "feather", "arrow", "npz"}, default None
         None goes by the file's suffix; an unknown one means text.
     encoding : str, default "utf-8"
@@ -91,27 +102,74 @@ def read_ratings(
         If the file is empty, damaged or a directory, a column is not there, or an id or rating is
         missing or invalid.
     """
+    if format is not None and format not in _FORMATS:
+        raise ValueError(f"format is {format!r}, must be one of {list(_FORMATS)}")
+    wanted = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
+    with _opened(path) as file:
+        kind = format or _kind(file)
+        if kind == "npz":
+            return _npz_ratings(file, wanted)
+        columns = _read_columns(file, kind, wanted, sep, header, encoding)
+        return ratings_from_columns(columns, timestamp_is_guess=timestamp is None)
+
+
+def read_pairs(
+    path: str | os.PathLike[str],
+    *,
+    user: str | int | None = None,
+    item: str | int | None = None,
+    sep: str | None = None,
+    header: bool | None = None,
+) -> tuple[Any, Any]:
+    """Read (user, item) pairs from a file of any kind that `read_ratings` reads; no rating needed.
+
+    Parameters
+    ----------
+    path, user, item, sep
+        As of `read_ratings`.
+    header : bool, default None
+        As of `read_ratings`, but None takes a first line with a common name for a header: there is
+        no rating to tell by.
+
+    Returns
+    -------
+    users, items : Arrow or NumPy arrays of shape (n_pairs,)
+        Ids, as `Ratings.from_arrays` takes them.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `read_ratings`.
+    """
+    wanted = {"user": user, "item": item}
+    with _opened(path) as file:
+        kind = _kind(file)
+        if kind == "npz":
+            (users, user_ids), (items, item_ids) = _npz_ids(_npz_arrays(file, wanted))
+            pairs = user_ids[users], item_ids[items]
+        else:
+            columns = _read_columns(file, kind, wanted, sep, header, "utf-8")
+            pairs = columns["user"][1], columns["item"][1]
+        lengths = [len(ids) for ids in pairs]
+        if lengths[0] != lengths[1] or not lengths[0]:
+            raise ValueError(f"the file holds {lengths[0]} users and {lengths[1]} items")
+        return pairs
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Check that a file is there, and name it in the errors of reading it."""
     file = Path(path)
     if not file.exists():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-    if format is not None and format not in _FORMATS:
-        raise ValueError(f"format is {format!r}, must be one of {list(_FORMATS)}")
-    columns = _Columns(user, item, rating, timestamp)
-    kind = format or _SUFFIXES.get(file.suffix.lower(), "text")
     try:
         if file.is_dir():
             raise ValueError("is a directory: pass one file")
+        if not file.is_file():
+            raise ValueError("is no regular file: write to one first, as it is read twice")
         if not file.stat().st_size:
             raise ValueError("the file is empty")
-        if kind == "parquet":
-            return _read_parquet(file, columns)
-        if kind in ("arrow", "feather"):
-            return _read_arrow(file, columns)
-        if kind == "npz":
-            return _read_npz(file, columns)
-        return _read_text(
-            file, columns, "\t" if kind == "tsv" and not sep else sep, header, encoding
-        )
+        yield file
     except (ValueError, EOFError, pa.ArrowException, csv.Error, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: {error}{_encoding_hint(error)}") from error
     except OSError as error:
@@ -119,6 +177,22 @@ def read_ratings(
         if error.errno is not None:
             raise
         raise ValueError(f"{path}: {error}") from error
+
+
+def _kind(file: Path) -> str:
+    return _SUFFIXES.get(file.suffix.lower(), "text")
+
+
+def _read_columns(
+    file: Path, kind: str, wanted: _Wanted, sep: str | None, header: bool | None, encoding: str
+) -> dict[str, Column]:
+    if kind == "parquet":
+        return _parquet_columns(file, wanted)
+    if kind in ("arrow", "feather"):
+        return _arrow_columns(file, wanted)
+    if kind == "tsv" and not sep:
+        sep = "\t"
+    return _text_columns(file, wanted, sep, header, encoding)
 
 
 class _Layout(NamedTuple):
@@ -136,46 +210,58 @@ class _Layout(NamedTuple):
         return len(self.sep)
 
 
-def _read_text(
-    file: Path, columns: _Columns, sep: str | None, header: bool | None, encoding: str
-) -> Ratings:
-    layout = _find_layout(file, columns, sep, header, encoding)
-    table = _parse(file, layout, timestamp_is_guess=columns.timestamp is None)
+def _text_columns(
+    file: Path, wanted: _Wanted, sep: str | None, header: bool | None, encoding: str
+) -> dict[str, Column]:
+    layout = _find_layout(file, wanted, sep, header, encoding)
+    table = _parse(file, layout, wanted)
     if not len(table):
-        raise ValueError("the file holds no ratings, only a header")
-    found = {role: at for role, at in layout.found.items() if role in table.column_names}
-    parsed = {found[role]: table.column(role) for role in found}
+        raise ValueError("the file holds nothing but a header")
+    parsed = dict(zip(table.column_names, table.columns, strict=True))
     for role in ("user", "item"):
-        parsed[found[role]] = _exact_ids(table.column(role), role)
-    _require_present(pc.is_null(table.column("rating")).to_numpy(), "rating")
-    frame = Frame(layout.names, parsed.__getitem__)
-    return ratings_from_frame(frame, found, timestamp_is_guess=columns.timestamp is None)
+        parsed[role] = _exact_ids(parsed[role], role)
+    if "rating" in parsed:
+        _require_present(pc.is_null(parsed["rating"]).to_numpy(), "rating")
+    return {
+        role: (f"{role} column {layout.names[layout.found[role]]!r}", column)
+        for role, column in parsed.items()
+    }
 
 
 def _find_layout(
-    file: Path, columns: _Columns, sep: str | None, header: bool | None, encoding: str
+    file: Path, wanted: _Wanted, sep: str | None, header: bool | None, encoding: str
 ) -> _Layout:
+    needed = [role for role in wanted if role != "timestamp"]
     line, number = _first_line(file, encoding)
     # A shell passes "\t" as two characters.
-    sep = _sniff(line) if sep is None else sep.replace("\\t", "\t")
+    sep = _sniff(line, len(needed)) if sep is None else sep.replace("\\t", "\t")
     if sep != "::" and (len(sep) != 1 or sep in '"\r\n'):
         raise ValueError(f'sep is {sep!r}, must be one character (no quote or line end) or "::"')
     fields = [field.strip() for field in _split(line, sep)]
-    if len(fields) < 3:
+    if len(fields) < len(needed):
         raise ValueError(
-            f"the first line {line!r:.80} has {len(fields)} field(s) separated by {sep!r}, but a "
-            "user, an item and a rating column are needed: check the file or pass sep="
+            f"the first line {line!r:.80} has {len(fields)} field(s) separated by {sep!r}, but "
+            f"columns for {', '.join(needed)} are needed: check the file or pass sep="
         )
-    by_name = [name for name in columns if isinstance(name, str)]
+    by_name = [name for name in wanted.values() if isinstance(name, str)]
     if by_name and header is False:
         raise ValueError(f"header=False leaves no column named {by_name[0]!r}: pass its position")
     if header is None:
-        header = bool(by_name) or not _is_number(
-            fields[resolve_columns(fields, *columns)["rating"]]
-        )
-    found = resolve_columns(fields, *columns, named=header)
+        header = bool(by_name) or _looks_like_header(fields, wanted)
+    found = resolve_columns(fields, wanted, named=header)
     names = fields if header else [str(at) for at in range(len(fields))]
     return _Layout(sep, encoding, names, found, number if header else 0)
+
+
+def _looks_like_header(fields: list[str], wanted: _Wanted) -> bool:
+    if "rating" not in wanted:
+        # Ids may be any text, so only a known name tells.
+        return any(find_common(fields, role) is not None for role in wanted)
+    from pyarrow.csv import ConvertOptions
+
+    rating = fields[resolve_columns(fields, wanted)["rating"]]
+    # A missing rating is for the parser to report, not a name.
+    return not _is_number(rating) and rating not in ConvertOptions().null_values
 
 
 def _first_line(file: Path, encoding: str) -> tuple[str, int]:
@@ -192,9 +278,10 @@ def _first_line(file: Path, encoding: str) -> tuple[str, int]:
     raise ValueError("the file is empty")
 
 
-def _sniff(line: str) -> str:
+def _sniff(line: str, n_needed: int) -> str:
     widths = {sep: len(_split(line, sep)) for sep in _SEPARATORS}
-    for least in (3, 2):
+    # Two fields are taken too, for an error message that shows the separator.
+    for least in (n_needed, 2):
         for sep, width in widths.items():
             if width >= least:
                 return sep
@@ -216,21 +303,24 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _parse(file: Path, layout: _Layout, *, timestamp_is_guess: bool) -> Any:
-    types: dict[str, Any] = {"user": _CODED_TEXT, "item": _CODED_TEXT, "rating": pa.float64()}
-    wanted = [types]
+def _parse(file: Path, layout: _Layout, wanted: _Wanted) -> Any:
+    types: dict[str, Any] = {"user": _CODED_TEXT, "item": _CODED_TEXT}
+    if "rating" in wanted:
+        types["rating"] = pa.float64()
+    attempts = [types]
     if "timestamp" in layout.found:
         # A guessed column that is no timestamp must not spoil the rest.
-        wanted = [{**types, "timestamp": None}] + ([types] if timestamp_is_guess else [])
-    for attempt in wanted:
+        guessed = wanted["timestamp"] is None
+        attempts = [{**types, "timestamp": None}] + ([types] if guessed else [])
+    for attempt in attempts:
         try:
-            return _read_columns(file, layout, attempt)
+            return _parse_as(file, layout, attempt)
         except pa.ArrowInvalid as error:
             problem = error
     raise ValueError(_locate(file, layout) or str(problem)) from problem
 
 
-def _read_columns(
+def _parse_as(
     file: Path, layout: _Layout, types: dict[str, Any], *, use_threads: bool = True
 ) -> Any:
     """Read the columns of some roles, with a given type or (None) an inferred one."""
@@ -262,10 +352,11 @@ def _locate(file: Path, layout: _Layout) -> str | None:
     """Say where a text that Arrow refused is at fault; None if that cannot be told."""
     try:
         # One thread, since only then do Arrow's messages have row numbers.
-        table = _read_columns(file, layout, {"rating": _CODED_TEXT}, use_threads=False)
+        table = _parse_as(file, layout, dict.fromkeys(layout.found, _CODED_TEXT), use_threads=False)
     except pa.ArrowInvalid as error:
         return str(error)
-    for row, text in enumerate(table.column("rating").to_pylist(), 1):
+    ratings = table.column("rating").to_pylist() if "rating" in layout.found else []
+    for row, text in enumerate(ratings, 1):
         if text.strip() and not _is_number(text):
             return f"rating {text!r} in data row {row} is not a number"
     return None
@@ -295,24 +386,24 @@ def _require_present(missing: NDArray[np.bool_], role: str) -> None:
 
 def _encoding_hint(error: Exception) -> str:
     told = isinstance(error, UnicodeError) or "utf8" in str(error).lower()
-    return "; pass encoding=, for example 'latin-1'" if told else ""
+    return "; pass encoding=, for example 'latin-1', if this is a text file" if told else ""
 
 
-def _read_parquet(file: Path, columns: _Columns) -> Ratings:
+def _parquet_columns(file: Path, wanted: _Wanted) -> dict[str, Column]:
     from pyarrow import parquet
 
     with parquet.ParquetFile(str(file)) as source:
         names = source.schema_arrow.names
-        found = resolve_columns(names, *columns)
+        found = resolve_columns(names, wanted)
         table = source.read(columns=[names[at] for at in found.values()])
-    return _from_table(table, names, found, columns)
+    return Frame(names, lambda at: table.column(names[at])).columns_of(found)
 
 
-def _read_arrow(file: Path, columns: _Columns) -> Ratings:
+def _arrow_columns(file: Path, wanted: _Wanted) -> dict[str, Column]:
     with pa.OSFile(str(file)) as source:
         try:
             names = pa.ipc.open_file(source).schema.names
-            found = resolve_columns(names, *columns)
+            found = resolve_columns(names, wanted)
             options = pa.ipc.IpcReadOptions(included_fields=sorted(found.values()))
             table = pa.ipc.open_file(source, options=options).read_all()
         except pa.ArrowInvalid:
@@ -320,48 +411,42 @@ def _read_arrow(file: Path, columns: _Columns) -> Ratings:
             source.seek(0)
             table = pa.ipc.open_stream(source).read_all()
             names = table.column_names
-            found = resolve_columns(names, *columns)
-    return _from_table(table, names, found, columns)
+            found = resolve_columns(names, wanted)
+    return Frame(names, lambda at: table.column(names[at])).columns_of(found)
 
 
-def _from_table(table: Any, names: list[str], found: dict[str, int], columns: _Columns) -> Ratings:
-    frame = Frame(names, lambda at: table.column(names[at]))
-    return ratings_from_frame(frame, found, timestamp_is_guess=columns.timestamp is None)
-
-
-def _read_npz(file: Path, columns: _Columns) -> Ratings:
+def _npz_arrays(file: Path, wanted: _Wanted) -> dict[str, Any]:
+    """Read the arrays by role, and under "user_ids" and "item_ids" what the file has of those."""
     if not zipfile.is_zipfile(file):
         raise ValueError("not an npz file (a zip archive of arrays): write it with numpy.savez")
     with np.load(file, allow_pickle=False) as source:
-        arrays = {key: source[key] for key in source.files if key in _npz_keys(columns)}
-        listed = sorted(source.files)
+        arrays = {name: source[name] for name in ("user_ids", "item_ids") if name in source}
+        for role, name in wanted.items():
+            names = _NPZ_NAMES[role] if name is None else (name,)
+            there = [name for name in names if name in source]
+            if there:
+                arrays[role] = source[there[0]]
+            elif role != "timestamp" or name is not None:
+                raise ValueError(
+                    f"no array {' or '.join(map(repr, names))}: the file has {sorted(source.files)}"
+                )
+    return arrays
 
-    def array(wanted: str | int | None, *defaults: str) -> Any:
-        keys = defaults if wanted is None else (wanted,)
-        key = next((key for key in keys if key in arrays), None)
-        if key is None:
-            raise ValueError(f"no array {' or '.join(map(repr, keys))}: the file has {listed}")
-        return arrays[key]
 
-    users, items = array(columns.user, "users"), array(columns.item, "items")
-    values = array(columns.rating, "ratings", "values")
-    times = arrays.get("timestamps")
-    if columns.timestamp is not None:
-        times = array(columns.timestamp)
+def _npz_ids(arrays: dict[str, Any]) -> list[tuple[NDArray[np.int32], NDArray[Any]]]:
+    """Codes and vocabulary of the users and of the items."""
+    return [_sorted_codes(arrays[r], arrays.get(f"{r}_ids"), f"{r}s") for r in ("user", "item")]
+
+
+def _npz_ratings(file: Path, wanted: _Wanted) -> Ratings:
+    arrays = _npz_arrays(file, wanted)
+    (users, user_ids), (items, item_ids) = _npz_ids(arrays)
+    times = arrays.get("timestamp")
+    return Ratings(users, items, arrays["rating"], user_ids, item_ids, times)
+
+
+def _sorted_codes(codes: Any, ids: Any, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]:
     # Positions into a vocabulary are checked and put in its sorted order.
-    ids = [arrays.get("user_ids"), arrays.get("item_ids")]
-    if ids[0] is None and ids[1] is None:
-        return Ratings.from_arrays(users, items, values, timestamps=times)
-    user_codes, user_ids = _sorted_codes(users, ids[0], "users")
-    item_codes, item_ids = _sorted_codes(items, ids[1], "items")
-    return Ratings(user_codes, item_codes, values, user_ids, item_ids, times)
-
-
-def _npz_keys(columns: _Columns) -> set[Any]:
-    return {*columns, "users", "items", "ratings", "values", "timestamps", "user_ids", "item_ids"}
-
-
-def _sorted_codes(codes: Any, ids: Any, name: str) -> tuple[Any, Any]:
     if ids is None:
         return encode_ids(codes, name)
     ranks, vocabulary = encode_ids(ids, f"{name[:-1]}_ids")

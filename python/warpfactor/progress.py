@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Self, TypedDict
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from .estimator import MatrixFactorization
+
 
 class EpochRecord(TypedDict):
     """One epoch as it ended: an entry of `MatrixFactorization.history_`."""
@@ -43,7 +45,6 @@ class EpochBar:
         )
         self._n_epochs = n_epochs
         self._start = time.perf_counter()
-        self._last: EpochRecord | None = None
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
@@ -66,21 +67,14 @@ class EpochBar:
 
     def advance(self, record: EpochRecord) -> None:
         """Show an epoch that has ended."""
-        self._last = record
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, advance=1, description=_errors(record))
 
-    def finish(self, n_threads: int, instruction_set: str) -> None:
-        """Print what the fit took."""
-        if self._progress is None or self._last is None:
-            return
-        seconds = time.perf_counter() - self._start
-        threads = "1 thread" if n_threads == 1 else f"{n_threads} threads"
-        self._progress.console.print(
-            f"{self._last['epoch']} epochs in {seconds:.2f} s with {threads} ({instruction_set}): "
-            f"{_errors(self._last)}",
-            highlight=False,
-        )
+    def finish(self, model: MatrixFactorization) -> None:
+        """Print what the fit took and reached."""
+        if self._progress is not None:
+            seconds = time.perf_counter() - self._start
+            self._progress.console.print(summary(model, seconds), highlight=False, soft_wrap=True)
 
     def __exit__(
         self,
@@ -90,6 +84,26 @@ class EpochBar:
     ) -> None:
         if self._progress is not None:
             self._progress.stop()
+
+
+def summary(model: MatrixFactorization, seconds: float) -> str:
+    """Say in one line what a fit took, with what, and the errors of the epoch that was kept."""
+    threads = counted(model.n_threads_, "thread")
+    took = f"{counted(len(model.history_), 'epoch')} in {seconds:.2f} s"
+    return f"{took} with {threads} ({model.instruction_set_}){errors_of(model)}"
+
+
+def errors_of(model: MatrixFactorization) -> str:
+    """Return the errors of the epoch that was kept, and which it is if not the last."""
+    if not model.n_epochs_:
+        return ""
+    which = f" (epoch {model.n_epochs_} kept)" if model.n_epochs_ < len(model.history_) else ""
+    return f": {_errors(model.history_[model.n_epochs_ - 1])}{which}"
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 thread" or "1,024 items"."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def _errors(record: EpochRecord) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -111,9 +112,13 @@ class Ratings:
         ValueError
             If lengths differ, nothing is given, or a value or id is missing or invalid.
         """
-        return _from_columns(
-            ("users", users), ("items", items), ("values", values), ("timestamps", timestamps)
-        )
+        columns = {
+            "user": ("users", users),
+            "item": ("items", items),
+            "rating": ("values", values),
+            "timestamp": ("timestamps", timestamps),
+        }
+        return ratings_from_columns(columns)
 
     @classmethod
     def from_pairs(cls, X: Any, y: ArrayLike) -> Ratings:
@@ -138,7 +143,9 @@ class Ratings:
             As `from_arrays`, and if `X` has not two columns.
         """
         users, items = _pair_columns(X, "X")
-        return _from_columns(("X (users)", users), ("X (items)", items), ("y", y))
+        return ratings_from_columns(
+            {"user": ("X (users)", users), "item": ("X (items)", items), "rating": ("y", y)}
+        )
 
     @classmethod
     def from_masked(cls, D: np.ma.MaskedArray[Any, Any]) -> Ratings:
@@ -151,7 +158,9 @@ class Ratings:
         ValueError
             If `D` is not 2-D and real, everything is masked, or an unmasked entry is not finite.
         """
-        return _from_entries(_masked_entries(D, "D"), "D")
+        if not _is_masked(D):
+            raise ValueError(f"D must be a numpy.ma.MaskedArray, got {_kind(D)}")
+        return _from_matrix(D, "D")
 
     @classmethod
     def from_dense(cls, D: ArrayLike) -> Ratings:
@@ -165,7 +174,7 @@ class Ratings:
         ValueError
             If `D` is not 2-D and real, everything is NaN, or an entry is infinite.
         """
-        return _from_entries(_dense_entries(D, "D"), "D")
+        return _from_matrix(np.asarray(D), "D")
 
     @classmethod
     def from_sparse(cls, S: Any) -> Ratings:
@@ -181,7 +190,9 @@ class Ratings:
         ValueError
             If `S` is not 2-D and real, stores nothing, or stores an entry that is not finite.
         """
-        return _from_entries(_sparse_entries(S, "S"), "S")
+        if not _is_sparse(S):
+            raise ValueError(f"S must be a scipy.sparse matrix or array, got {_kind(S)}")
+        return _from_matrix(S, "S")
 
     @classmethod
     def from_frame(
@@ -219,8 +230,9 @@ class Ratings:
         frame = open_frame(df)
         if frame is None:
             raise ValueError(f"df must be a pandas, polars or Arrow table, got {_kind(df)}")
-        found = resolve_columns(frame.names, user, item, rating, timestamp)
-        return ratings_from_frame(frame, found, timestamp_is_guess=timestamp is None)
+        wanted = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
+        columns = frame.columns_of(resolve_columns(frame.names, wanted))
+        return ratings_from_columns(columns, timestamp_is_guess=timestamp is None)
 
     @classmethod
     def from_any(cls, X: Any, y: ArrayLike | None = None, name: str = "X") -> Ratings:
@@ -253,7 +265,7 @@ class Ratings:
         if isinstance(X, Ratings):
             return X
         if whole or (isinstance(X, np.ndarray) and X.dtype.kind == "f"):
-            return _from_entries(_matrix_entries(X, name), name)
+            return _from_matrix(X, name)
         if open_frame(X) is not None:
             return cls.from_frame(X)
         raise ValueError(_no_ratings(X, name))
@@ -442,11 +454,19 @@ def pairs_to_codes(
     return users, items
 
 
+# What error messages call it, and the values.
+Column = tuple[str, Any]
+
+
 class Frame(NamedTuple):
     """A table of any library: its column names, and a function from position to column."""
 
     names: list[Any]
     column: Callable[[int], Any]
+
+    def columns_of(self, found: Mapping[str, int]) -> dict[str, Column]:
+        """Take the columns that `resolve_columns` found, each with a name for error messages."""
+        return {r: (f"{r} column {self.names[at]!r}", self.column(at)) for r, at in found.items()}
 
 
 def open_frame(df: Any) -> Frame | None:
@@ -464,14 +484,7 @@ def open_frame(df: Any) -> Frame | None:
 
 
 def resolve_columns(
-    names: Sequence[Any],
-    user: str | int | None = None,
-    item: str | int | None = None,
-    rating: str | int | None = None,
-    timestamp: str | int | None = None,
-    *,
-    named: bool = True,
-    roles: Sequence[str] = ("user", "item", "rating", "timestamp"),
+    names: Sequence[Any], wanted: Mapping[str, str | int | None], *, named: bool = True
 ) -> dict[str, int]:
     """Tell which column is which.
 
@@ -479,12 +492,11 @@ def resolve_columns(
     ----------
     names : sequence
         The columns' names.
-    user, item, rating, timestamp : str or int, default None
-        A name, a position, or None for a guess by common names, else by position.
+    wanted : mapping of str to str, int or None
+        The roles, of "user", "item", "rating" and "timestamp", each with a name, a position, or
+        None for a guess by common names, else by position.
     named : bool, default True
         Whether `names` mean anything.
-    roles : sequence of str
-        Which columns are wanted.
 
     Returns
     -------
@@ -496,19 +508,18 @@ def resolve_columns(
     ValueError
         If a column does not exist, or the guess would take the same column twice.
     """
-    given = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
-    found = {r: _find_column(names, given[r], r) for r in roles if given[r] is not None}
+    found = {r: _find_column(names, key, r) for r, key in wanted.items() if key is not None}
     if named:
-        for role in roles:
-            at = None if role in found else _find_common(names, role)
+        for role in wanted:
+            at = None if role in found else find_common(names, role)
             if at is not None and at not in found.values():
                 found[role] = at
     # A fourth column of a table that names its columns is more likely something else.
-    by_position = [r for r in roles if r != "timestamp" or (not found and len(names) > 3)]
+    by_position = [r for r in wanted if r != "timestamp" or (not found and len(names) > 3)]
     for role in by_position:
         if role in found:
             continue
-        at = ("user", "item", "rating", "timestamp").index(role)
+        at = list(_COMMON_NAMES).index(role)
         if at >= len(names) or at in found.values():
             raise ValueError(
                 f"cannot tell which column holds the {role}: the columns are {_listed(names)}; "
@@ -520,18 +531,38 @@ def resolve_columns(
     return found
 
 
-def ratings_from_frame(frame: Frame, found: dict[str, int], *, timestamp_is_guess: bool) -> Ratings:
-    """Make ratings from columns that `resolve_columns` found."""
-    columns = {
-        role: (f"{role} column {frame.names[at]!r}", frame.column(at)) for role, at in found.items()
-    }
-    times = columns.get("timestamp", ("timestamp", None))
-    if timestamp_is_guess and times[1] is not None:
+def find_common(names: Sequence[Any], role: str) -> int | None:
+    """Find the first column with a common name of a role."""
+    plain = [re.sub("[^a-z0-9]", "", str(name).lower()).removesuffix("id") for name in names]
+    return next((plain.index(common) for common in _COMMON_NAMES[role] if common in plain), None)
+
+
+def ratings_from_columns(
+    columns: Mapping[str, Column], *, timestamp_is_guess: bool = False
+) -> Ratings:
+    """Make ratings from the columns of the roles "user", "item", "rating" and "timestamp".
+
+    The last may be missing or None; one that was guessed is left out if it holds no timestamps.
+    """
+    (user_name, users), (item_name, items) = columns["user"], columns["item"]
+    value_name, values = columns["rating"]
+    user_codes, user_ids = encode_ids(users, user_name)
+    item_codes, item_ids = encode_ids(items, item_name)
+    numbers = as_float32(values, value_name)
+    lengths = {user_name: len(user_codes), item_name: len(item_codes), value_name: len(numbers)}
+    times = None
+    time_name, given = columns.get("timestamp", ("timestamp", None))
+    if given is not None:
         try:
-            times = (times[0], _timestamps(times[1], times[0]))
+            times = _timestamps(given, time_name)
+            lengths[time_name] = len(times)
         except ValueError:
-            times = (times[0], None)
-    return _from_columns(columns["user"], columns["item"], columns["rating"], times)
+            if not timestamp_is_guess:
+                raise
+    _require_equal_lengths(lengths)
+    if not len(numbers):
+        raise ValueError(f"{value_name} is empty: at least one rating is needed")
+    return Ratings(user_codes, item_codes, numbers, user_ids, item_ids, times)
 
 
 def as_float32(values: Any, name: str) -> NDArray[np.float32]:
@@ -543,49 +574,8 @@ def as_float32(values: Any, name: str) -> NDArray[np.float32]:
         result = np.ascontiguousarray(numbers, np.float32)
     if not np.isfinite(result).all():
         at = int(np.isfinite(result).argmin())
-        raise ValueError(f"{name}: {_not_finite(numbers[at])} at position {at}: drop such ratings")
+        raise ValueError(f"{name}: {_not_finite(numbers[at])} at position {at}: drop that rating")
     return result
-
-
-_Column = tuple[str, Any]
-
-
-def _from_columns(
-    users: _Column, items: _Column, values: _Column, timestamps: _Column = ("timestamps", None)
-) -> Ratings:
-    user_codes, user_ids = encode_ids(users[1], users[0])
-    item_codes, item_ids = encode_ids(items[1], items[0])
-    numbers = as_float32(values[1], values[0])
-    times = None if timestamps[1] is None else _timestamps(timestamps[1], timestamps[0])
-    lengths = {users[0]: len(user_codes), items[0]: len(item_codes), values[0]: len(numbers)}
-    _require_equal_lengths(lengths | ({} if times is None else {timestamps[0]: len(times)}))
-    if not len(numbers):
-        raise ValueError(f"{values[0]} is empty: at least one rating is needed")
-    return Ratings(user_codes, item_codes, numbers, user_ids, item_ids, times)
-
-
-class _Entries(NamedTuple):
-    """The entries of a matrix that are there."""
-
-    rows: NDArray[np.int32]
-    columns: NDArray[np.int32]
-    values: NDArray[Any]
-    shape: tuple[int, int]
-
-
-def _from_entries(entries: _Entries, name: str) -> Ratings:
-    rows, columns, values, shape = entries
-    if not len(values):
-        raise ValueError(f"{name} of shape {shape} holds no rating: every entry is missing")
-    with np.errstate(over="ignore"):
-        numbers = np.ascontiguousarray(values, np.float32)
-    if not np.isfinite(numbers).all():
-        at = int(np.isfinite(numbers).argmin())
-        raise ValueError(
-            f"{name}: {_not_finite(values[at])} at row {rows[at]}, column {columns[at]}: leave "
-            "the entry out, or mask it, if the rating is missing"
-        )
-    return Ratings(rows, columns, numbers, np.arange(shape[0]), np.arange(shape[1]))
 
 
 def _is_sparse(X: Any) -> bool:
@@ -603,42 +593,16 @@ def _is_matrix(X: Any) -> bool:
     return isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[1] != 2 and X.dtype.kind == "f"
 
 
-def _matrix_entries(X: Any, name: str) -> _Entries:
-    if _is_sparse(X):
-        return _sparse_entries(X, name)
-    return (_masked_entries if _is_masked(X) else _dense_entries)(X, name)
+class _Entries(NamedTuple):
+    """The entries of a matrix that are there."""
+
+    rows: NDArray[np.int32]
+    columns: NDArray[np.int32]
+    values: NDArray[Any]
+    shape: tuple[int, int]
 
 
-def _sparse_entries(S: Any, name: str) -> _Entries:
-    if not _is_sparse(S):
-        raise ValueError(f"{name} must be a scipy.sparse matrix or array, got {_kind(S)}")
-    shape = _matrix_shape(S, name)
-    coo = S.tocoo(copy=False)
-    rows, columns = (np.asarray(codes).astype(np.int32, copy=False) for codes in (coo.row, coo.col))
-    return _Entries(rows, columns, coo.data, shape)
-
-
-def _masked_entries(D: Any, name: str) -> _Entries:
-    if not _is_masked(D):
-        raise ValueError(f"{name} must be a numpy.ma.MaskedArray, got {_kind(D)}")
-    shape = _matrix_shape(D, name)
-    return _present_entries(np.asarray(D.data), ~np.ma.getmaskarray(D), shape)
-
-
-def _dense_entries(D: Any, name: str) -> _Entries:
-    array = np.asarray(D)
-    shape = _matrix_shape(array, name)
-    return _present_entries(array, ~np.isnan(array), shape)
-
-
-def _present_entries(
-    array: NDArray[Any], present: NDArray[np.bool_], shape: tuple[int, int]
-) -> _Entries:
-    rows, columns = np.nonzero(present)
-    return _Entries(rows.astype(np.int32), columns.astype(np.int32), array[present], shape)
-
-
-def _matrix_shape(D: Any, name: str) -> tuple[int, int]:
+def _matrix_entries(D: Any, name: str) -> _Entries:
     if D.dtype.kind not in "fiub":
         raise ValueError(
             f"{name} has dtype {D.dtype}, must be real numbers: convert it with astype(float)"
@@ -647,13 +611,36 @@ def _matrix_shape(D: Any, name: str) -> tuple[int, int]:
         raise ValueError(
             f"{name} has shape {D.shape}, must be (n_users, n_items), each below 2**31"
         )
-    return int(D.shape[0]), int(D.shape[1])
+    if _is_sparse(D):
+        coo = D.tocoo(copy=False)
+        rows, columns, values = coo.row, coo.col, coo.data
+    else:
+        present = ~(np.ma.getmaskarray(D) if _is_masked(D) else np.isnan(D))
+        rows, columns = np.nonzero(present)
+        values = np.asarray(D)[present]
+    rows, columns = (np.asarray(codes).astype(np.int32, copy=False) for codes in (rows, columns))
+    return _Entries(rows, columns, values, (int(D.shape[0]), int(D.shape[1])))
+
+
+def _from_matrix(D: Any, name: str) -> Ratings:
+    rows, columns, values, shape = _matrix_entries(D, name)
+    if not len(values):
+        raise ValueError(f"{name} of shape {shape} holds no rating: every entry is missing")
+    with np.errstate(over="ignore"):
+        numbers = np.ascontiguousarray(values, np.float32)
+    if not np.isfinite(numbers).all():
+        at = int(np.isfinite(numbers).argmin())
+        raise ValueError(
+            f"{name}: {_not_finite(values[at])} at row {rows[at]}, column {columns[at]}: leave "
+            "the entry out, or mask it, if the rating is missing"
+        )
+    return Ratings(rows, columns, numbers, np.arange(shape[0]), np.arange(shape[1]))
 
 
 def _pair_columns(X: Any, name: str) -> tuple[Any, Any]:
     frame = open_frame(X)
     if frame is not None:
-        found = resolve_columns(frame.names, roles=("user", "item"))
+        found = resolve_columns(frame.names, {"user": None, "item": None})
         return frame.column(found["user"]), frame.column(found["item"])
     if _is_masked(X) or _is_sparse(X) or isinstance(X, (Ratings, str, bytes)):
         raise ValueError(f"{name} must be (n, 2) pairs of ids, got {_kind(X)}")
@@ -719,17 +706,21 @@ def _first_other(array: NDArray[Any]) -> str:
 
 
 def _timestamps(values: Any, name: str) -> NDArray[Any]:
+    """Return a column of numbers or dates as int64 or float64; dates as seconds since 1970."""
     column = as_arrow(values)
+    if column is None:
+        values = np.asarray(values)
+        if values.dtype.kind == "M":
+            column = pa.array(values.astype("M8[s]"))
+        elif values.dtype == object and all(isinstance(v, datetime.date) for v in values.flat):
+            try:
+                column = pa.array(values, from_pandas=True)
+            except pa.ArrowException as error:
+                raise ValueError(f"{name}: dates of mixed kinds ({error})") from error
     if column is not None and (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
         require_no_nulls(column, name)
-        values = column.cast(pa.timestamp("s"), safe=False).to_numpy(zero_copy_only=False)
-    array = np.asarray(values) if isinstance(values, (list, np.ndarray)) else values
-    if isinstance(array, np.ndarray) and array.dtype.kind == "M":
-        if np.isnat(array).any():
-            at = int(np.isnat(array).argmax())
-            raise ValueError(f"{name}: the date at position {at} is missing: drop those rows")
-        return array.astype("datetime64[s]").astype(np.int64)
-    array = _numbers(array, name)
+        column = column.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
+    array = _numbers(values if column is None else column, name)
     if array.ndim != 1:
         raise ValueError(f"{name} must be 1-D, got shape {array.shape}")
     if array.dtype.kind != "f":
@@ -752,11 +743,6 @@ def _find_column(names: Sequence[Any], wanted: Any, role: str) -> int:
         problem = "is more than one column" if at else "is no column"
         raise ValueError(f"{role}={wanted!r} {problem}: the columns are {_listed(names)}")
     return at[0]
-
-
-def _find_common(names: Sequence[Any], role: str) -> int | None:
-    plain = [re.sub("[^a-z0-9]", "", str(name).lower()).removesuffix("id") for name in names]
-    return next((plain.index(common) for common in _COMMON_NAMES[role] if common in plain), None)
 
 
 def _listed(names: Sequence[Any]) -> str:

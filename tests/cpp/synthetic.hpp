@@ -16,7 +16,9 @@ namespace synthetic {
 
 using namespace warpfactor;
 
-inline std::uint32_t below(SplitMix64& random, std::int32_t n) { return random.below(static_cast<std::uint32_t>(n)); }
+inline std::uint32_t below(SplitMix64& random, std::int32_t n) {
+  return static_cast<std::uint32_t>(random.below(static_cast<std::uint64_t>(n)));
+}
 
 /// Standard deviation 1, near enough to normal: the sum of 12 uniforms.
 inline double noise(SplitMix64& random) {

@@ -28,8 +28,8 @@ struct Triples {
     for (std::int32_t r = 0; r < n; ++r) {
       users.push_back(skewed && r % 2 == 0
                           ? users_ / 3
-                          : static_cast<std::int32_t>(random.below(static_cast<std::uint32_t>(users_))));
-      items.push_back(static_cast<std::int32_t>(random.below(static_cast<std::uint32_t>(items_))));
+                          : static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(users_))));
+      items.push_back(static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(items_))));
       values.push_back(static_cast<float>(r));
       weights.push_back(static_cast<float>(r % 5));
     }
@@ -39,6 +39,11 @@ struct Triples {
             n_users, n_items};
   }
 };
+
+BlockedRatings blocks_of(const RatingsView& ratings, Grid grid, double shift, double scale, double weight_scale,
+                         std::uint64_t seed, ThreadTeam& team) {
+  return make_blocks(ratings, survey(ratings, "ratings", team), grid, shift, scale, weight_scale, seed, team);
+}
 
 void check_partition(const RowPartition& rows, std::int64_t n_rows) {
   CHECK_EQ(static_cast<std::int64_t>(rows.position.size()), n_rows);
@@ -60,7 +65,9 @@ void check_blocks(const Triples& triples, const BlockedRatings& blocked, double 
                   double weight_scale) {
   check_partition(blocked.users, triples.n_users);
   check_partition(blocked.items, triples.n_items);
-  const auto n = static_cast<std::int64_t>(triples.values.size());
+  const auto counts = [&](std::size_t r) { return blocked.weights.size() == 0 || triples.weights[r] > 0; };
+  std::int64_t n = 0;
+  for (std::size_t r = 0; r < triples.values.size(); ++r) n += counts(r) ? 1 : 0;
   CHECK_EQ(blocked.ratings.size(), n);
   CHECK_EQ(static_cast<std::int64_t>(blocked.offsets.size()),
            static_cast<std::int64_t>(blocked.users.blocks()) * blocked.items.blocks() + 1);
@@ -89,7 +96,7 @@ void check_blocks(const Triples& triples, const BlockedRatings& blocked, double 
       }
     }
   }
-  CHECK(std::all_of(seen.begin(), seen.end(), [](int times) { return times == 1; }));
+  for (std::size_t r = 0; r < seen.size(); ++r) CHECK_EQ(seen[r], counts(r) ? 1 : 0);
 }
 
 bool same(const BlockedRatings& a, const BlockedRatings& b) {
@@ -107,8 +114,8 @@ TEST(every_rating_lands_once_in_its_cell) {
     for (const Grid grid : {Grid{1, 1}, Grid{3, 5}, Grid{16, 2}, Grid{700, 300}}) {
       check::context = std::to_string(grid.user_blocks) + " x " + std::to_string(grid.item_blocks);
       ThreadTeam team(2);
-      check_blocks(triples, make_blocks(triples.view(), grid, 0.0, 1.0, 0.5, 9, team), 0.0, 1.0, 0.5);
-      check_blocks(triples, make_blocks(triples.view(false), grid, 100.0, 0.5, 1.0, 9, team), 100.0, 0.5, 1.0);
+      check_blocks(triples, blocks_of(triples.view(), grid, 0.0, 1.0, 0.5, 9, team), 0.0, 1.0, 0.5);
+      check_blocks(triples, blocks_of(triples.view(false), grid, 100.0, 0.5, 1.0, 9, team), 100.0, 0.5, 1.0);
     }
   }
 }
@@ -119,33 +126,33 @@ TEST(extreme_shapes_are_cut_too) {
     check::context = std::to_string(users) + " x " + std::to_string(items) + ", " + std::to_string(n) + " ratings";
     const Triples triples(users, items, n);
     ThreadTeam team(2);
-    check_blocks(triples, make_blocks(triples.view(), choose_grid(users, items, n, 256), 0.0, 1.0, 1.0, 0, team), 0.0,
-                 1.0, 1.0);
+    check_blocks(triples, blocks_of(triples.view(false), choose_grid(users, items, n, 256), 0.0, 1.0, 1.0, 0, team),
+                 0.0, 1.0, 1.0);
   }
 }
 
 TEST(the_layout_is_the_same_for_any_number_of_threads) {
   const Triples triples(900, 500, 6 * static_cast<std::int32_t>(ThreadTeam::kSlice) + 17);  // enough for several parts
   ThreadTeam alone(1);
-  const BlockedRatings expected = make_blocks(triples.view(), {7, 5}, 1.5, 2.0, 1.0, 11, alone);
+  const BlockedRatings expected = blocks_of(triples.view(), {7, 5}, 1.5, 2.0, 1.0, 11, alone);
   for (const int threads : {2, 3, 5}) {
     check::context = std::to_string(threads) + " threads";
     ThreadTeam team(threads);
-    CHECK(same(expected, make_blocks(triples.view(), {7, 5}, 1.5, 2.0, 1.0, 11, team)));
+    CHECK(same(expected, blocks_of(triples.view(), {7, 5}, 1.5, 2.0, 1.0, 11, team)));
   }
 }
 
 TEST(the_layout_depends_on_the_seed) {
   const Triples triples(900, 500, 5000);
   ThreadTeam team(1);
-  CHECK(!same(make_blocks(triples.view(), {7, 5}, 0.0, 1.0, 1.0, 11, team),
-              make_blocks(triples.view(), {7, 5}, 0.0, 1.0, 1.0, 12, team)));
+  CHECK(!same(blocks_of(triples.view(), {7, 5}, 0.0, 1.0, 1.0, 11, team),
+              blocks_of(triples.view(), {7, 5}, 0.0, 1.0, 1.0, 12, team)));
 }
 
 TEST(ratings_of_a_sorted_file_are_in_random_order_inside_a_cell) {
   Triples triples(100, 100, 10000);
   ThreadTeam team(1);
-  const BlockedRatings blocked = make_blocks(triples.view(), {1, 1}, 0.0, 1.0, 1.0, 5, team);
+  const BlockedRatings blocked = blocks_of(triples.view(false), {1, 1}, 0.0, 1.0, 1.0, 5, team);
   std::int64_t rising = 0;
   for (std::int64_t r = 1; r < blocked.ratings.size(); ++r) {
     rising += blocked.ratings[r - 1].value < blocked.ratings[r].value ? 1 : 0;
@@ -155,7 +162,7 @@ TEST(ratings_of_a_sorted_file_are_in_random_order_inside_a_cell) {
 
 TEST(a_block_never_holds_more_rows_than_16_bits_can_number) {
   for (const std::int32_t wanted : {1, 2, 7}) {
-    const RowPartition rows = partition_rows(std::vector<std::int64_t>(200001, 1), wanted, 0, kUserOrder);
+    const RowPartition rows = partition_rows(std::vector<std::uint32_t>(200001, 1), wanted, 0, kUserOrder);
     check_partition(rows, 200001);
     CHECK(rows.blocks() >= 4);
   }
@@ -163,7 +170,7 @@ TEST(a_block_never_holds_more_rows_than_16_bits_can_number) {
 
 TEST(blocks_have_similar_shares_even_with_a_row_that_holds_half_of_the_ratings) {
   constexpr std::int32_t kBlocks = 10;
-  std::vector<std::int64_t> counts(5000, 10);
+  std::vector<std::uint32_t> counts(5000, 10);
   counts[1234] = 50000;
   const RowPartition rows = partition_rows(counts, kBlocks, 4, kItemOrder);
   check_partition(rows, 5000);
@@ -189,6 +196,11 @@ TEST(the_grid_fits_the_rows) {
           CHECK(grid.item_blocks >= 1 && grid.item_blocks <= n_items);
           CHECK(grid.user_blocks <= kMostRows && grid.item_blocks <= kMostRows);  // blocks have 16-bit numbers too
           // Big enough for 16-bit rows where blocks are even, with room to spare.
+          // Cells are worth their counters, unless 16-bit rows need them.
+          const std::int64_t cells = static_cast<std::int64_t>(grid.user_blocks) * grid.item_blocks;
+          CHECK(cells <= std::max<std::int64_t>(1, n_ratings / 256) +
+                             (n_users / 32768 + 1LL) * (n_items / 32768 + 1LL) +
+                             (n_users / 32768 + 1LL) * grid.item_blocks + (n_items / 32768 + 1LL) * grid.user_blocks);
           CHECK(n_users / grid.user_blocks <= kMostRows && n_items / grid.item_blocks <= kMostRows);
         }
       }
@@ -202,7 +214,7 @@ TEST(an_interrupted_team_leaves_the_next_one_usable) {
   CHECK_THROWS(std::runtime_error, "stop", team.run(8, [](std::int64_t task, int) {
     if (task == 3) throw std::runtime_error("stop");
   }));
-  check_blocks(triples, make_blocks(triples.view(), {2, 2}, 0.0, 1.0, 1.0, 1, team), 0.0, 1.0, 1.0);
+  check_blocks(triples, blocks_of(triples.view(), {2, 2}, 0.0, 1.0, 1.0, 1, team), 0.0, 1.0, 1.0);
 }
 
 }  // namespace

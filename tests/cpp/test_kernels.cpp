@@ -73,7 +73,13 @@ std::vector<Bounded> exact(const T* values, std::int64_t n) {
 
 /// The SGD pass by its formulas, with u the unit roundoff; 8 u covers the handful of operations of each formula.
 template <class T>
+constexpr T kMaxWeight = T(1.5);  // weights are 1 to 2, and 0
+template <class T>
+constexpr T kMaxSlope = T(0.75);
+
+template <class T>
 struct Reference {
+  int clips = 0;
   std::vector<Bounded> users, items, user_biases, item_biases;
   Bounded loss;
 
@@ -107,8 +113,12 @@ struct Reference {
       loss.value += weight * miss.value * miss.value;
       loss.error += weight * (miss.most() * miss.most() * (1 + 8 * u) - miss.value * miss.value);
 
-      const Real rate = static_cast<Real>(learning_rate) * weight;
-      const Bounded slope{rate * miss.value, rate * miss.error + 8 * u * rate * miss.most()};
+      const Real rate = static_cast<Real>(learning_rate) * std::min(weight, static_cast<Real>(kMaxWeight<T>));
+      // Clipping is exact, and moves two numbers no farther apart.
+      const Real cap = static_cast<Real>(kMaxSlope<T>);
+      const Bounded clipped{std::clamp(miss.value, -cap, cap), miss.error};
+      clips += clipped.value != miss.value ? 1 : 0;
+      const Bounded slope{rate * clipped.value, rate * clipped.error + 8 * u * rate * clipped.most()};
       const auto step = [&](Bounded& w, const Bounded& slope_part, T penalty) {
         const Bounded keep{1 - rate * static_cast<Real>(penalty), 8 * u * (1 + rate * static_cast<Real>(penalty))};
         const Real value = keep.value * w.value - slope_part.value;
@@ -153,9 +163,7 @@ void check_sgd(int k, bool biased, bool weighted) {
   block.ratings = problem.ratings.data();
   block.weights = weighted ? problem.weights.data() : nullptr;
   block.n_ratings = static_cast<std::int64_t>(problem.ratings.size());
-  block.learning_rate = learning_rate;
-  block.reg = reg;
-  block.reg_bias = reg_bias;
+  block.sizes = {learning_rate, reg, reg_bias, kMaxWeight<T>, kMaxSlope<T>};
   const double loss = kernel_table().kernels<T>().sgd(block);
 
   // The bound must be able to tell a wrong kernel from rounding: far below what one factor of one rating contributes.
@@ -163,6 +171,7 @@ void check_sgd(int k, bool biased, bool weighted) {
   for (const Bounded& b : expected.users) widest = std::max(widest, b.error);
   CHECK(widest < (sizeof(T) == 4 ? 1e-3L : 1e-12L));
 
+  CHECK(expected.clips > 0 && expected.clips < block.n_ratings);  // both kinds of slope are in the test
   CHECK_CLOSE(loss, expected.loss.value, expected.loss.error + 1e-13L * expected.loss.value);
   check_all(problem.users.data(), expected.users);  // padding lanes too: their value and bound are 0
   check_all(problem.items.data(), expected.items);
@@ -197,7 +206,7 @@ TEST(sgd_over_no_ratings_changes_nothing) {
   block.user_factors = problem.users.data();
   block.item_factors = problem.items.data();
   block.stride = problem.stride;
-  block.learning_rate = 1;
+  block.sizes = {1, 0, 0, 1, 1};
   CHECK_EQ(kernel_table().f32.sgd(block), 0.0);
   CHECK(std::equal(before.users.data(), before.users.data() + before.users.size(), problem.users.data()));
 }

@@ -98,7 +98,7 @@ void check_recommend_all() {
       SplitMix64 random(2);
       std::vector<std::vector<std::int32_t>> excluded(users.size());
       for (std::size_t q = 0; q < users.size(); ++q) {
-        for (std::uint32_t left = random.below(40); left > 0; --left) {
+        for (std::uint64_t left = random.below(40); left > 0; --left) {
           excluded[q].push_back(static_cast<std::int32_t>(random.below(57)));  // repeats happen, and do no harm
         }
         excluded[q].push_back(-1);  // an item unknown to the model

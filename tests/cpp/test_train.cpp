@@ -72,8 +72,8 @@ void check_same_bits(const Data& data, const Data& held_out, TrainParams params,
 }
 
 TEST(blocked_gives_the_same_bits_for_any_number_of_threads_with_many_cells) {
-  // Wide rows: 8 x 8 blocks and more of few ratings, so threads wait for each other often.
-  Data data(900, 1000, 8000, 0.3);
+  // Wide rows: 7 x 8 blocks and more of few ratings, so threads wait for each other often.
+  Data data(900, 1000, 20000, 0.3);
   for (std::size_t r = 0; r < data.values.size(); ++r) data.weights.push_back(0.5f + static_cast<float>(r % 3));
   const Data held_out(900, 1000, 2000, 0.3, 1);
   TrainParams params = small(500);

@@ -57,6 +57,7 @@ def model_of(**params):
         ({"early_stopping": 0}, "early_stopping is 0"),
         ({"unknown": "zero"}, "unknown is 'zero'; it must be 'mean' or 'nan' or 'raise'"),
         ({"verbose": -1}, "verbose is -1"),
+        ({"callbacks": print}, "callbacks is .*; it must be a list of callables"),
         ({"callbacks": [3]}, "callbacks holds 3; each must be callable"),
     ],
 )
@@ -103,9 +104,11 @@ def test_bad_ratings(data, says):
     [
         ([1, 1, 1], r"sample_weight has shape \(3,\); it must be \(4,\)"),
         ([1, 1, -1, 1], r"sample_weight\[2\] is -1"),
-        ([1, 1, np.nan, 1], r"sample_weight\[2\] is nan"),
+        ([1, 1, np.nan, 1], "sample_weight: nan is not finite at position 2"),
+        ([1, 1, 1e39, 1], r"sample_weight: 1e\+39 is beyond float32 at position 2"),
+        (np.ones((4, 1)), r"sample_weight must be 1-D, got shape \(4, 1\)"),
         ([0, 0, 0, 0], "sample_weight is 0 everywhere"),
-        (["a"] * 4, "sample_weight has dtype"),
+        (["a"] * 4, "sample_weight must be real numbers"),
     ],
 )
 def test_bad_weights(weights, says):

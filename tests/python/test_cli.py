@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import random
 import re
@@ -19,6 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 import warpfactor as wf
+from warpfactor import _core
 from warpfactor.cli import app
 
 COMMANDS = ("demo", "train", "evaluate", "predict", "recommend", "info")
@@ -87,15 +87,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 def test_train_reports_and_ends_with_the_test_rmse(trained: Trained) -> None:
     assert re.fullmatch(r"test RMSE \d+\.\d{4}", trained.result.lines[-1])
     assert "600 ratings by 40 users of 30 items" in trained.result.out
-    assert "1 thread, " in trained.result.out
-    assert f"saved       {trained.model}" in trained.result.lines
+    assert re.search(r"\d epochs? in \d\.\d\d s with 1 thread \(.*train RMSE", trained.result.out)
+    assert f"saved    {trained.model}" in trained.result.lines
 
 
 def test_train_uses_the_estimators_defaults(trained: Trained, tmp_path: Path) -> None:
     succeed("train", trained.ratings, "--output", tmp_path / "m", "--quiet")
     params = wf.load(tmp_path / "m").get_params()
-    expected = wf.MatrixFactorization(random_state=0, verbose=0).get_params()
-    assert params == expected
+    patience = _core.TrainParams().patience
+    expected = wf.MatrixFactorization(random_state=0, verbose=0, early_stopping=patience)
+    assert params == expected.get_params()
 
 
 def test_train_passes_its_options_on(trained: Trained, tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_quiet_train_prints_the_test_rmse_only(trained: Trained) -> None:
 
 
 def test_train_without_output_says_that_nothing_was_saved(trained: Trained) -> None:
-    assert "saved       nothing: --output" in succeed("train", trained.ratings, *QUICK).out
+    assert "saved    nothing: --output" in succeed("train", trained.ratings, *QUICK).out
 
 
 @pytest.mark.parametrize("by", ["random", "user", "time"])
@@ -187,8 +188,11 @@ def test_evaluate_counts_what_the_model_does_not_know(trained: Trained, tmp_path
     assert result.lines[:3] == ["pairs         3", "unknown user  1", "unknown item  3"]
 
 
-def test_evaluate_leaves_pairs_without_a_prediction_out(trained: Trained, tmp_path: Path) -> None:
-    succeed("train", trained.ratings, "--unknown", "nan", "-o", tmp_path / "m", *QUICK)
+@pytest.mark.parametrize("unknown", ["nan", "raise"])
+def test_evaluate_leaves_pairs_without_a_prediction_out(
+    trained: Trained, tmp_path: Path, unknown: str
+) -> None:
+    succeed("train", trained.ratings, "--unknown", unknown, "-o", tmp_path / "m", *QUICK)
     rows = [("u1", "012", "3"), ("u1", "zzz", "4")]
     result = succeed("evaluate", tmp_path / "m", write_csv(tmp_path / "r.csv", rows))
     assert "left out      1 (no prediction)" in result.lines
@@ -218,6 +222,7 @@ def test_predict_keeps_the_ids_of_the_file(trained: Trained, tmp_path: Path) -> 
         ("when\tm\tw\n1\t007\tu3\n2\t000\tu4\n", ("--user-column", "w", "--item-column", "m")),
         ("007;u3\n000;u4\n", ("--user-column", 1, "--item-column", 0, "--sep", ";")),
         ("a,b\nu3,007\nu4,000\n", ("--header",)),
+        ("item_id,user_id\n007,u3\n000,u4\n", ()),
     ],
 )
 def test_predict_reads_pairs_of_any_layout(
@@ -274,29 +279,31 @@ def test_recommend_writes_the_same_in_every_format(trained: Trained, tmp_path: P
     wanted = [line.split("\t") for line in succeed(*args).lines]
     succeed(*args, "--output", tmp_path / "r.csv")
     assert list(csv.reader((tmp_path / "r.csv").read_text().splitlines())) == wanted
-    [parsed] = json.loads(succeed(*args, "--format", "json").out)
-    assert parsed["user"] == "u3"
-    assert [[e["item"], str(e["score"])] for e in parsed["items"]] == [
-        row[2:] for row in wanted[1:]
-    ]
     table = succeed(*args, "--format", "table").out
     assert "user u3" in table
     assert re.findall(r"│ +(\d) │ (\d{3})", table) == [(row[1], row[2]) for row in wanted[1:]]
+
+
+def test_all_users_are_those_with_training_ratings_unless_the_others_have_a_mean(
+    tmp_path: Path,
+) -> None:
+    # Of the two ratings the later one is held out, and user b with it.
+    file = write_csv(tmp_path / "r.csv", [("a", "x", "1", "1"), ("b", "y", "2", "2")])
+    listed = {}
+    for unknown in ("mean", "nan"):
+        args = ("--test-size", 1, "--test-by", "time", "--unknown", unknown, *QUICK)
+        result = warpfactor("train", file, "-o", tmp_path / "m", *args)
+        # The model is saved even if the only test rating has no prediction.
+        assert ("no test pair has a user and an item" in result.err) == (unknown == "nan")
+        out = succeed("recommend", tmp_path / "m", "--all-users", "--include-seen").out
+        listed[unknown] = {line.split("\t")[0] for line in out.splitlines()[1:]}
+    assert listed == {"mean": {"a", "b"}, "nan": {"a"}}
 
 
 def test_recommend_for_all_users(trained: Trained) -> None:
     result = succeed("recommend", trained.model, "--all-users", "-n", 2, "--format", "csv")
     users = [row[0] for row in csv.reader(io.StringIO(result.out))][1:]
     assert users == [user for user in sorted({row[0] for row in trained.rows}) for _ in range(2)]
-
-
-def test_integer_ids_are_integers_in_json(tmp_path: Path) -> None:
-    rows = [(str(u), str(i), str((u + i) % 5)) for u in range(5) for i in range(6) if u != i]
-    model = tmp_path / "m.safetensors"
-    succeed("train", write_csv(tmp_path / "r.csv", rows), "--output", model, *QUICK)
-    out = succeed("recommend", model, "--user", "3", "--format", "json").out
-    assert json.loads(out)[0]["user"] == 3
-    assert [entry["item"] for entry in json.loads(out)[0]["items"]] == [3]
 
 
 def test_info_describes_the_installation_and_a_model(trained: Trained) -> None:
@@ -307,7 +314,7 @@ def test_info_describes_the_installation_and_a_model(trained: Trained) -> None:
         r"users +40 \(str ids, u0 to u9\)",
         r"items +30 \(str ids, 000 to 029\)",
         r"n_factors +4  \(not the default\)",
-        r"train RMSE +\d\.\d{4}, validation RMSE \d\.\d{4}",
+        r"epochs +3: train RMSE \d\.\d{4}, validation RMSE \d\.\d{4}",
     ):
         assert re.search(pattern, out), pattern
 
@@ -512,27 +519,23 @@ def test_a_closed_pipe_is_no_error(trained: Trained) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
-def test_progress_bar_shows_on_a_terminal_only(trained: Trained) -> None:
+def test_a_terminal_gets_a_progress_bar_and_a_table(trained: Trained) -> None:
     pexpect = pytest.importorskip("pexpect")
-    args = ["-m", "warpfactor", "train", str(trained.ratings), "--test-size", "0.2", *QUICK]
-    terminal = pexpect.spawn(sys.executable, args, encoding="utf-8", timeout=30)
-    shown = terminal.read()
+    train = ["train", str(trained.ratings), "--test-size", "0.2", *QUICK]
+    recommend = ["recommend", str(trained.model), "--user", "u1", "-n", "2"]
+    # Both in one process, as most of the time goes into the imports.
+    code = f"from warpfactor.cli import app; app({train}, standalone_mode=False); app({recommend})"
+    terminal = pexpect.spawn(sys.executable, ["-c", code], encoding="utf-8", timeout=30)
+    shown, table = re.split(r"(?<=test RMSE \d\.\d{4})\r\n", terminal.read())
     terminal.close()
     assert terminal.exitstatus == 0
     assert "epoch 3/3" in shown
     assert "━" in shown
-    assert re.search(r"test RMSE \d\.\d{4}\r\n$", shown)
+    assert len(re.findall(r"3 epochs in ", shown)) == 1
     assert "━" not in trained.result.out + trained.result.err
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
-def test_recommend_shows_a_table_on_a_terminal(trained: Trained) -> None:
-    pexpect = pytest.importorskip("pexpect")
-    args = ["-m", "warpfactor", "recommend", str(trained.model), "--user", "u1", "-n", "2"]
-    shown = pexpect.run(f"{sys.executable} {' '.join(args)}", encoding="utf-8", timeout=30)
-    assert "rank" in shown
-    assert "│    2 │" in shown
-    assert "\t" not in shown
+    assert "rank" in table
+    assert "│    2 │" in table
+    assert "\t" not in table
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to send")

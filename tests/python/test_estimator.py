@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import sys
 import uuid
 
 import joblib
@@ -185,6 +186,12 @@ def test_recommend_is_the_brute_force_ranking(fitted, data):
     assert all(set(row) == set(data.item_ids) for row in with_seen)
 
 
+def test_a_rating_of_weight_zero_is_not_seen():
+    pairs = [("a", "x"), ("a", "y"), ("b", "x"), ("b", "y")]
+    model = model_of().fit(pairs, [1, 2, 3, 4], sample_weight=[1, 0, 1, 1])
+    assert model.recommend("a", n=2)[0].tolist() == ["y", None]
+
+
 def test_recommend_for_one_user_gives_one_row(fitted):
     ids, scores = fitted.recommend(3, n=4)
     assert ids.shape == scores.shape == (4,)
@@ -336,15 +343,28 @@ def test_nothing_is_printed_without_a_terminal(data, capfd):
 
 
 def test_a_terminal_shows_the_threads_used(data, monkeypatch, capsys):
-    import sys
-
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    model = wf.MatrixFactorization(n_epochs=2, random_state=0, verbose=1).fit(data)
-    shown = capsys.readouterr().err
-    threads = "1 thread" if model.n_threads_ == 1 else f"{model.n_threads_} threads"
-    assert f"with {threads}" in " ".join(shown.split())
-    wf.MatrixFactorization(n_epochs=2, random_state=0, verbose=0).fit(data)
-    assert capsys.readouterr().err == ""
+    for verbose in (1, True):
+        model = model_of(verbose=verbose).fit(data)
+        shown = capsys.readouterr().err
+        threads = "1 thread" if model.n_threads_ == 1 else f"{model.n_threads_} threads"
+        assert "5 epochs in 0.0" in shown and f"s with {threads} (" in shown
+    for verbose in (0, False):
+        model_of(verbose=verbose).fit(data)
+        assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_shows_the_errors_of_the_epoch_that_was_kept(data, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    train, test = wf.train_test_split(data, 0.3, random_state=0)
+    overfit = {"n_factors": 64, "reg": 0.0, "n_epochs": 40, "early_stopping": 2}
+    model = model_of(**overfit, verbose=1).fit(train, validation=test)
+    kept = model.history_[model.n_epochs_ - 1]
+    assert model.n_epochs_ < len(model.history_) < 40
+    assert (
+        f": train RMSE {kept['train_rmse']:.4f}, validation RMSE {kept['valid_rmse']:.4f} "
+        f"(epoch {model.n_epochs_} kept)\n"
+    ) in capsys.readouterr().err
 
 
 def test_show_config_prints_and_returns(capsys):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import time
 
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import feather, parquet
 
-from warpfactor.io import read_ratings
+from warpfactor.io import read_pairs, read_ratings
+from warpfactor.ratings import Ratings
 
 
 @pytest.fixture
@@ -127,8 +129,8 @@ def test_a_late_word_in_a_guessed_time_column_spoils_nothing(tmp_path):
     [
         ("", {}, "the file is empty"),
         ("\n\n", {}, "the file is empty"),
-        ("user,item,rating\n", {}, "holds no ratings"),
-        ("a,b\n1,2\n", {}, "2 field.*a rating column are needed"),
+        ("user,item,rating\n", {}, "holds nothing but a header"),
+        ("a,b\n1,2\n", {}, "2 field.*columns for user, item, rating are needed"),
         ("abc\n", {}, "no separator found in the first line 'abc'"),
         ("1,2,3\n", {"user": "who"}, "user='who' is no column: the columns are '1', '2', '3'"),
         ("1,2,3\n", {"user": 3}, "user=3: there are columns 0 to 2"),
@@ -138,6 +140,8 @@ def test_a_late_word_in_a_guessed_time_column_spoils_nothing(tmp_path):
         ("1,2,3\n", {"encoding": "klingon"}, "encoding is 'klingon'"),
         ("1,2,3\n", {"format": "xls"}, "format is 'xls'"),
         ("1,2,3\n1,2,\n1,2,\n", {}, r"2 rating\(s\) missing, the first in data row 2"),
+        ("1,2,\n4,5,6\n", {}, r"1 rating\(s\) missing, the first in data row 1"),
+        ("1,2,NA\n4,5,6\n", {}, r"1 rating\(s\) missing, the first in data row 1"),
         ("u,i,rating\n,2,3\n", {}, r"1 user\(s\) missing, the first in data row 1"),
         ("1,2,3\n1,,3\n", {}, r"1 item\(s\) missing, the first in data row 2"),
         ("u,i,r\n1,2,3\n1,2,x\n", {}, "rating 'x' in data row 2 is not a number"),
@@ -152,6 +156,65 @@ def test_bad_text_is_named_with_the_file(read, content, options, message):
     with pytest.raises(ValueError, match=message) as raised:
         read(content, **options)
     assert "format" in options or "ratings.csv: " in str(raised.value)
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Write a file and read its pairs."""
+
+    def write_and_read(content: str, **options):
+        path = tmp_path / "pairs.csv"
+        path.write_text(content)
+        users, items = read_pairs(path, **options)
+        return [(u, i) for u, i, _ in triples(Ratings.from_arrays(users, items, [1] * len(users)))]
+
+    return write_and_read
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        ("ann lee jr,007\nbob,010\n", {}),
+        ("item,user\n007,ann lee jr\n010,bob\n", {}),
+        ("ann lee jr::007::5\nbob::010::x\n", {}),
+        ("who,what\nann lee jr,007\nbob,010\n", {"header": True}),
+        ("a,b,c\n1,007,ann lee jr\n,010,bob\n", {"user": "c", "item": "b"}),
+        ("007;ann lee jr\n010;bob\n", {"user": 1, "item": 0, "sep": ";"}),
+    ],
+)
+def test_pairs_need_no_rating(pairs, content, options):
+    assert pairs(content, **options) == [("ann lee jr", "007"), ("bob", "010")]
+
+
+def test_pairs_of_arrays_and_tables_are_read(tmp_path):
+    np.savez(tmp_path / "p.npz", users=[0, 1], items=[5, 6], user_ids=["b", "a"])
+    assert [ids.tolist() for ids in read_pairs(tmp_path / "p.npz")] == [["b", "a"], [5, 6]]
+    parquet.write_table(TABLE, tmp_path / "p.parquet")
+    users, items = read_pairs(tmp_path / "p.parquet", item="rating")
+    assert (users.to_pylist(), items.to_pylist()) == (["01", "2"], [1.5, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("", {}, "pairs.csv: the file is empty"),
+        ("user,item\n", {}, "nothing but a header"),
+        ("a\n", {}, "no separator found"),
+        ("a,b\n", {"sep": ";"}, "1 field.*columns for user, item are needed"),
+        ("a,b\nc\n", {}, "Row #2: Expected 2 columns, got 1"),
+        ("a,b\n,c\n", {}, r"1 user\(s\) missing, the first in data row 2"),
+    ],
+)
+def test_bad_pairs_are_named(pairs, content, options, message):
+    with pytest.raises(ValueError, match=message):
+        pairs(content, **options)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_pipe_is_refused_and_not_called_empty(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="no regular file"):
+        read_ratings(tmp_path / "pipe")
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".npz", ".feather", ".csv.gz"])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 import uuid
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -170,6 +171,8 @@ def test_columns_without_known_names_go_by_position():
         pa.array([5_000_000, 86_400_000_000], pa.timestamp("us", "UTC")),
         [5, 86_400],
         np.array([5, 86_400], np.uint64),
+        [datetime(1970, 1, 1, 0, 0, 5), datetime(1970, 1, 2)],
+        [datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC), datetime(1970, 1, 2, tzinfo=UTC)],
     ],
 )
 def test_dates_become_seconds(dates):
@@ -211,6 +214,14 @@ def frame(**columns) -> pa.Table:
             "timestamps: nan at position 0",
         ),
         (lambda: Ratings.from_arrays([1], [1], [1], timestamps=["x"]), "timestamps must be real"),
+        (
+            lambda: Ratings.from_arrays([1, 2], [1, 1], [1, 2], timestamps=[datetime.now(), 3]),
+            "timestamps must be real numbers, got datetime",
+        ),
+        (
+            lambda: Ratings.from_arrays([1], [1], [1], timestamps=np.array(["NaT"], "M8[s]")),
+            "timestamps: 1 missing",
+        ),
         (lambda: Ratings.from_pairs([1, 2], [1, 2]), "list of .* pairs, got 1 at position 0"),
         (lambda: Ratings.from_pairs(["ab"], [1]), "got 'ab' at position 0"),
         (lambda: Ratings.from_pairs([(1, 2), (1, 2, 3)], [1, 2]), "at position 1"),

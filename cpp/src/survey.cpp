@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "survey.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "text.hpp"
+
+namespace warpfactor {
+namespace {
+
+[[noreturn]] void reject(const char* argument, const char* part, std::int64_t at, const std::string& value,
+                         const std::string& rule) {
+  throw std::invalid_argument(std::string(argument) + "." + part + "[" + text(at) + "] is " + value + "; " + rule);
+}
+
+void check_index(const char* argument, const char* part, std::int64_t at, std::int32_t index, std::int32_t n) {
+  if (index < 0 || index >= n) reject(argument, part, at, text(index), "it must be from 0 to " + text(n - 1));
+}
+
+/// Weight, mean and summed squared distance from it, of some of the ratings.
+struct Moments {
+  std::int64_t counted = 0;
+  double weight = 0, mean = 0, square = 0;
+
+  /// Chan, Golub, LeVeque 1979: exact where sums of squares would cancel.
+  void add(const Moments& other) {
+    if (other.weight <= 0) return;
+    const double total = weight + other.weight, apart = other.mean - mean;
+    square += other.square + apart * apart * (weight / total) * other.weight;
+    mean += apart * (other.weight / total);
+    weight = total;
+    counted += other.counted;
+  }
+};
+
+Moments survey_slice(const RatingsView& ratings, const char* argument, std::int64_t begin, std::int64_t end,
+                     std::uint32_t* user_counts, std::uint32_t* item_counts) {
+  Moments slice;
+  double sum = 0;
+  const auto weight_at = [&](std::size_t r) {
+    return ratings.weights.empty() ? 1.0 : static_cast<double>(ratings.weights[r]);
+  };
+  for (std::int64_t at = begin; at < end; ++at) {
+    const auto r = static_cast<std::size_t>(at);
+    check_index(argument, "users", at, ratings.users[r], ratings.n_users);
+    check_index(argument, "items", at, ratings.items[r], ratings.n_items);
+    const double value = static_cast<double>(ratings.values[r]), weight = weight_at(r);
+    if (!std::isfinite(value))
+      reject(argument, "values", at, text(value), "ratings must be finite, so drop that entry");
+    if (!(weight >= 0) || !std::isfinite(weight)) {
+      reject(argument, "weights", at, text(weight), "weights must be finite and at least 0");
+    }
+    if (weight == 0) continue;
+    ++user_counts[ratings.users[r]];
+    ++item_counts[ratings.items[r]];
+    ++slice.counted;
+    slice.weight += weight;
+    sum += weight * value;
+  }
+  if (slice.weight > 0) {
+    slice.mean = sum / slice.weight;
+    for (std::int64_t at = begin; at < end; ++at) {
+      const auto r = static_cast<std::size_t>(at);
+      const double apart = static_cast<double>(ratings.values[r]) - slice.mean, weight = weight_at(r);
+      if (weight > 0) slice.square += weight * apart * apart;
+    }
+  }
+  return slice;
+}
+
+}  // namespace
+
+Survey survey(const RatingsView& ratings, const char* argument, ThreadTeam& team) {
+  const std::size_t n = ratings.values.size();
+  if (ratings.users.size() != n || ratings.items.size() != n ||
+      (!ratings.weights.empty() && ratings.weights.size() != n)) {
+    throw std::invalid_argument(std::string(argument) + " has " + text(ratings.users.size()) + " users, " +
+                                text(ratings.items.size()) + " items, " + text(n) + " values and " +
+                                text(ratings.weights.size()) +
+                                " weights; the lengths must be equal (weights may be left out)");
+  }
+  const auto n_users = static_cast<std::size_t>(ratings.n_users), n_items = static_cast<std::size_t>(ratings.n_items);
+  const std::int64_t slices = (ratings.size() + ThreadTeam::kSlice - 1) / ThreadTeam::kSlice;
+  std::vector<Moments> moments(static_cast<std::size_t>(slices));
+  // More than a few copies of the counters cost more to add up than they save.
+  const std::int64_t parts = std::min<std::int64_t>({team.size(), 8, std::max<std::int64_t>(slices, 1)});
+  std::vector<std::vector<std::uint32_t>> users(static_cast<std::size_t>(parts)),
+      items(static_cast<std::size_t>(parts));
+  team.run(parts, [&](std::int64_t part, int thread) {
+    std::vector<std::uint32_t>& user_counts = users[static_cast<std::size_t>(part)];
+    std::vector<std::uint32_t>& item_counts = items[static_cast<std::size_t>(part)];
+    user_counts.assign(n_users, 0);
+    item_counts.assign(n_items, 0);
+    for (std::int64_t s = slices * part / parts; s < slices * (part + 1) / parts; ++s) {
+      if (team.poll(thread)) return;
+      moments[static_cast<std::size_t>(s)] =
+          survey_slice(ratings, argument, s * ThreadTeam::kSlice,
+                       std::min(ratings.size(), (s + 1) * ThreadTeam::kSlice), user_counts.data(), item_counts.data());
+    }
+  });
+
+  Moments all;
+  for (const Moments& slice : moments) all.add(slice);
+  Survey result;
+  result.counted = all.counted;
+  result.weight = all.weight;
+  result.mean = all.mean;
+  const double variance = all.weight > 0 ? all.square / all.weight : 0.0;
+  // Ratings are float32: what is left below this is rounding, the ratings are all equal.
+  result.deviation = variance > 1e-28 * all.mean * all.mean ? std::sqrt(variance) : 0.0;
+  result.user_counts = std::move(users[0]);
+  result.item_counts = std::move(items[0]);
+  for (std::size_t part = 1; part < users.size(); ++part) {
+    for (std::size_t row = 0; row < n_users; ++row) result.user_counts[row] += users[part][row];
+    for (std::size_t row = 0; row < n_items; ++row) result.item_counts[row] += items[part][row];
+  }
+  return result;
+}
+
+}  // namespace warpfactor
