@@ -160,8 +160,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     _rating_mean: float
     _user_known: NDArray[np.bool_]
     _item_known: NDArray[np.bool_]
-    _seen_indptr: NDArray[np.int64]
-    _seen_items: NDArray[np.int32]
+    _seen: tuple[NDArray[np.int64], NDArray[np.int32]]
+    _train_pairs: tuple[NDArray[np.int32], NDArray[np.int32]] | None
 
     def __init__(
         self,
@@ -279,7 +279,6 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 on_epoch if self.callbacks or bar.enabled else None,
             )
 
-        seen = _core.group_by_user(ratings.users[counted], ratings.items[counted], ratings.n_users)
         self.user_factors_ = result["user_factors"]
         self.item_factors_ = result["item_factors"]
         self.user_biases_ = result["user_biases"]
@@ -294,7 +293,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self._rating_mean = result["rating_mean"]
         self._user_known = user_known
         self._item_known = item_known
-        self._seen_indptr, self._seen_items = seen
+        self._train_pairs = ratings.users[counted], ratings.items[counted]
         bar.finish(self)
         return self
 
@@ -403,7 +402,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             self._reject_unknown("user", users, single, codes)
         indptr = indices = None
         if exclude_seen:
-            indptr, indices = _gather_rows(self._seen_indptr, self._seen_items, codes)
+            indptr, indices = _gather_rows(*self._seen_lists(), codes)
         P, Q, user_biases, item_biases, mean = self._factors()
         return self._best_items(
             (P, Q, user_biases, item_biases, mean), codes, n, indptr, indices, single
@@ -479,13 +478,25 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """Leave these pairs out of recommendations too; ids that the model lacks are passed over."""
         users, items = pairs_to_codes(ratings, self.user_ids_, self.item_ids_)
         both = (users >= 0) & (items >= 0)
-        counts = np.diff(self._seen_indptr)
+        indptr, seen = self._seen_lists()
+        counts = np.diff(indptr)
         rows = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-        self._seen_indptr, self._seen_items = _core.group_by_user(
-            np.concatenate([rows, users[both]]),
-            np.concatenate([self._seen_items, items[both]]),
-            len(counts),
+        self._seen = _core.group_by_user(
+            np.concatenate([rows, users[both]]), np.concatenate([seen, items[both]]), len(counts)
         )
+
+    def _seen_lists(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Each user's items in compressed rows, made when first needed: sorting can outlast training."""
+        pairs = self._train_pairs
+        if pairs is not None:
+            self._seen = _core.group_by_user(*pairs, len(self.user_ids_))
+            self._train_pairs = None
+        return self._seen
+
+    def __getstate__(self) -> Any:
+        if self.__sklearn_is_fitted__():
+            self._seen_lists()  # half the size of the pairs
+        return super().__getstate__()
 
     def _train_params(self) -> _core.TrainParams:
         self._choice("loss", ("squared",))

@@ -27,6 +27,7 @@ _FORMAT_VERSION = 1
 
 def save(model: MatrixFactorization, path: str | os.PathLike[str]) -> None:
     """Write a fitted model; see `MatrixFactorization.save`."""
+    seen_indptr, seen_items = model._seen_lists()
     tensors = {
         "user_factors": model.user_factors_,
         "item_factors": model.item_factors_,
@@ -34,8 +35,8 @@ def save(model: MatrixFactorization, path: str | os.PathLike[str]) -> None:
         "item_biases": model.item_biases_,
         "user_known": model._user_known,
         "item_known": model._item_known,
-        "seen_indptr": model._seen_indptr,
-        "seen_items": model._seen_items,
+        "seen_indptr": seen_indptr,
+        "seen_items": seen_items,
     }
     for side, ids in (("user_ids", model.user_ids_), ("item_ids", model.item_ids_)):
         tensors.update({f"{side}.{key}": array for key, array in pack_ids(ids).items()})
@@ -155,7 +156,7 @@ def _restore(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Matr
     )
     if not rows_fit or (np.diff(indptr) < 0).any():
         raise ValueError("the lists of seen items do not fit the users")
-    model._seen_indptr, model._seen_items = indptr, seen
+    model._seen, model._train_pairs = (indptr, seen), None
     model.global_mean_ = float(fitted["global_mean"])
     model._rating_mean = float(fitted["rating_mean"])
     model.history_ = fitted["history"]

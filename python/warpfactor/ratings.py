@@ -571,7 +571,7 @@ def as_float32(values: Any, name: str) -> NDArray[np.float32]:
     if numbers.ndim != 1:
         raise ValueError(f"{name} must be 1-D, got shape {numbers.shape}")
     with np.errstate(over="ignore"):
-        result = np.ascontiguousarray(numbers, np.float32)
+        result = np.require(numbers, np.float32, ["C", "A"])
     if not np.isfinite(result).all():
         at = int(np.isfinite(result).argmin())
         raise ValueError(f"{name}: {_not_finite(numbers[at])} at position {at}: drop that rating")
@@ -676,7 +676,7 @@ def _codes(codes: Any, n_ids: int, name: str) -> NDArray[np.int32]:
             f"{name}: code {array[at]} at position {at} is not below the number of ids, {n_ids}: "
             "Ratings.from_arrays takes ids"
         )
-    return np.ascontiguousarray(array, np.int32)
+    return np.require(array, np.int32, ["C", "A"])
 
 
 def _numbers(values: Any, name: str) -> NDArray[Any]:

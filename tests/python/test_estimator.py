@@ -110,6 +110,21 @@ def test_strided_and_read_only_arrays_work(pairs):
     )
 
 
+def test_arrays_that_are_not_aligned_work(data):
+    def shifted(array):
+        buffer = np.zeros(array.nbytes + 1, np.uint8)
+        buffer[1:] = array.view(np.uint8)
+        return buffer[1:].view(array.dtype)
+
+    parts = [shifted(a) for a in (data.users, data.items, data.values)]
+    assert not any(part.flags.aligned for part in parts)
+    moved = wf.Ratings(*parts, data.user_ids, data.item_ids)
+    assert (
+        model_of().fit(moved).predict(data).tobytes()
+        == model_of().fit(data).predict(data).tobytes()
+    )
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_predict_is_the_documented_formula(data, dtype):
     model = model_of(dtype=dtype, n_factors=7).fit(data)
