@@ -22,8 +22,8 @@ constexpr double kDivergedDeviations = 10;
 
 // Without biases the factors must carry the mean too: beyond this many standard deviations it, not the deviation, sets
 // the scale, or the first steps would be too long.
-// Also the error, in root mean squares of the ratings, beyond which a step grows no further (gradient clipping): one
-// mistyped rating of 55 among ones to fives is enough to send unclipped factors to infinity.
+// Also the error, in standard deviations, beyond which a step grows no further (gradient clipping): one mistyped rating
+// of 55 among ones to fives is enough to send unclipped factors to infinity.
 constexpr double kMostDeviations = 5;
 
 [[noreturn]] void reject(const std::string& what) { throw std::invalid_argument(what); }
@@ -174,11 +174,13 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     }
   }
 
-  // The largest prediction that random factors can start with.
-  const double start = 3 * params.init_scale * params.init_scale * params.n_factors;
+  // Root mean square of the predictions that random factors start with.
+  const double start = params.init_scale * params.init_scale * std::sqrt(static_cast<double>(params.n_factors));
   const bool given = !options.user_factors.empty();
-  // Factors given by the caller may start anywhere, so nothing is known about the errors they begin with.
-  z.max_slope = given ? std::numeric_limits<double>::infinity() : kMostDeviations * std::max(size / z.scale, start);
+  // Factors given by the caller may start anywhere, so nothing is known about the errors they begin with. Without
+  // biases the first errors are as large as the mean.
+  const double widest = std::max({kMostDeviations * rated.deviation, 2 * size, kMostDeviations * start * z.scale});
+  z.max_slope = given ? std::numeric_limits<double>::infinity() : widest / z.scale;
   backend->upload(ratings, rated, validation, z, model, params);
   model.user_factors = {};  // the device has its own until the download
   model.item_factors = {};

@@ -46,8 +46,9 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         p_u ← p_u + η w (e q_i - reg p_u),    b_u ← b_u + η w (e - reg_bias b_u)
 
     and likewise for the item, both from the values before the step. Steps are limited, because a
-    few long ones would send the factors to infinity: e is clipped to five times the root mean
-    square of z (not where `init` gives the factors), and η w to the larger of η and 1/4.
+    few long ones would send the factors to infinity: e is clipped to five standard deviations of
+    the ratings, or twice the root mean square of r - μ if that is more (not where `init` gives the
+    factors), and η w to the larger of η and 1/4.
 
     Parameters
     ----------

@@ -286,14 +286,15 @@ def test_a_learning_rate_that_diverges_says_so():
     assert caught.value.epoch >= 1
 
 
+@pytest.mark.parametrize("params", [{}, {"biases": False}, {"n_factors": 512}])
 @pytest.mark.parametrize("outlier", [55.0, 1e3, 1e6])
-def test_one_mistyped_rating_neither_diverges_nor_ruins_the_model(outlier):
+def test_one_mistyped_rating_neither_diverges_nor_ruins_the_model(outlier, params):
     train, test = wf.train_test_split(planted(500, 300, 30_000).ratings, 0.1, random_state=0)
     X = np.c_[train.users, train.items]
     y = train.values.copy()
     y[17] = outlier
     X_test = np.c_[test.users, test.items]
-    clean, spoiled = model_of().fit(X, train.values), model_of().fit(X, y)
+    clean, spoiled = (model_of(**params).fit(X, values) for values in (train.values, y))
     assert np.isfinite(spoiled.predict(X_test)).all()
     if outlier < 100:  # beyond, that one rating is nearly all of the standard deviation
         errors = [wf.metrics.rmse(test.values, m.predict(X_test)) for m in (clean, spoiled)]

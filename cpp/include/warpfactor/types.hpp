@@ -43,8 +43,9 @@ enum class Device { cpu, cuda };
 ///   sum_n w_n / 2 * [ (z - z^)^2 + reg * (|p_u|^2 + |q_i|^2) + reg_bias * (b_u^2 + b_i^2) ],
 /// where mu is their mean (0 without biases) and s their standard deviation, but at least a fifth of the root mean
 /// square of r - mu (s = 1 without `normalize`). Both penalties count once per rating seen, and learning rate and
-/// penalties mean the same on any rating scale. Steps are limited: in them the error counts up to five root mean
-/// squares of z (not where the caller gives the initial factors), and eta * w_n up to max(eta, 1/4).
+/// penalties mean the same on any rating scale. Steps are limited: in them the error counts up to five standard
+/// deviations of the ratings, or twice their root mean square about mu if that is more (not where the caller gives the
+/// initial factors), and eta * w_n up to max(eta, 1/4).
 struct TrainParams {
   std::int32_t n_factors = 64;  ///< 1 .. 1024
   std::int32_t n_epochs = 20;   ///< >= 0 (0 returns the initial model)
