@@ -8,6 +8,10 @@
 #include <type_traits>
 #include <utility>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace warpfactor {
 
 /// A fixed number of trivial T, aligned to a cache line and not initialized: threads that fill it touch its pages
@@ -21,12 +25,18 @@ class Buffer {
   explicit Buffer(std::int64_t size) : size_(size) {
     if (size <= 0) return;
     // By hand, because aligned operator new is missing where Python's own macOS builds still want to run.
-    constexpr std::size_t kAlignment = 64;
-    if (static_cast<std::uint64_t>(size) > (PTRDIFF_MAX - kAlignment) / sizeof(T)) throw std::bad_alloc();
-    std::size_t bytes = static_cast<std::size_t>(size) * sizeof(T) + kAlignment;
-    memory_.reset(::operator new(bytes));
+    if (static_cast<std::uint64_t>(size) > (PTRDIFF_MAX - kHugePage) / sizeof(T)) throw std::bad_alloc();
+    const std::size_t used = static_cast<std::size_t>(size) * sizeof(T);
+    const std::size_t alignment = used >= 2 * kHugePage ? kHugePage : kCacheLine;
+    std::size_t space = used + alignment;
+    memory_.reset(::operator new(space));
     void* aligned = memory_.get();
-    data_ = static_cast<T*>(std::align(kAlignment, bytes - kAlignment, aligned, bytes));
+    data_ = static_cast<T*>(std::align(alignment, used, aligned, space));
+#if defined(__linux__)
+    // Ratings are written to thousands of places at once, far more than there are TLB entries for small pages. The
+    // kernel may decline; nothing depends on it.
+    if (alignment == kHugePage) (void)madvise(aligned, used / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
   }
   Buffer(Buffer&& other) noexcept { *this = std::move(other); }
   Buffer& operator=(Buffer&& other) noexcept {
@@ -42,6 +52,8 @@ class Buffer {
   const T& operator[](std::int64_t n) const noexcept { return data_[n]; }
 
  private:
+  static constexpr std::size_t kCacheLine = 64, kHugePage = std::size_t{2} << 20;
+
   struct Free {
     void operator()(void* memory) const noexcept { ::operator delete(memory); }
   };

@@ -14,8 +14,9 @@ namespace {
   throw std::invalid_argument(std::string(argument) + "." + part + "[" + text(at) + "] is " + value + "; " + rule);
 }
 
-void check_index(const char* argument, const char* part, std::int64_t at, std::int32_t index, std::int32_t n) {
-  if (index < 0 || index >= n) reject(argument, part, at, text(index), "it must be from 0 to " + text(n - 1));
+[[noreturn]] void reject_index(const char* argument, const char* part, std::int64_t at, std::int32_t index,
+                               std::int32_t n) {
+  reject(argument, part, at, text(index), "it must be from 0 to " + text(n - 1));
 }
 
 /// Weight, mean and summed squared distance from it, of some of the ratings.
@@ -43,8 +44,9 @@ Moments survey_slice(const RatingsView& ratings, const char* argument, std::int6
   };
   for (std::int64_t at = begin; at < end; ++at) {
     const auto r = static_cast<std::size_t>(at);
-    check_index(argument, "users", at, ratings.users[r], ratings.n_users);
-    check_index(argument, "items", at, ratings.items[r], ratings.n_items);
+    const std::int32_t user = ratings.users[r], item = ratings.items[r];
+    if (user < 0 || user >= ratings.n_users) reject_index(argument, "users", at, user, ratings.n_users);
+    if (item < 0 || item >= ratings.n_items) reject_index(argument, "items", at, item, ratings.n_items);
     const double value = static_cast<double>(ratings.values[r]), weight = weight_at(r);
     if (!std::isfinite(value))
       reject(argument, "values", at, text(value), "ratings must be finite, so drop that entry");
@@ -52,8 +54,8 @@ Moments survey_slice(const RatingsView& ratings, const char* argument, std::int6
       reject(argument, "weights", at, text(weight), "weights must be finite and at least 0");
     }
     if (weight == 0) continue;
-    ++user_counts[ratings.users[r]];
-    ++item_counts[ratings.items[r]];
+    ++user_counts[user];
+    ++item_counts[item];
     ++slice.counted;
     slice.weight += weight;
     sum += weight * value;
