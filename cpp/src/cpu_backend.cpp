@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Threads, and who takes which cell when.
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 #include <optional>
 

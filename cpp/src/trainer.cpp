@@ -22,9 +22,11 @@ constexpr double kDivergedDeviations = 10;
 
 // Without biases the factors must carry the mean too: beyond this many standard deviations it, not the deviation, sets
 // the scale, or the first steps would be too long.
-// Also the error, in standard deviations, beyond which a step grows no further (gradient clipping): one mistyped rating
-// of 55 among ones to fives is enough to send unclipped factors to infinity.
 constexpr double kMostDeviations = 5;
+
+// Gradient clipping: beyond this many standard deviations an error lengthens a step no further. One mistyped rating of
+// 55 among ones to fives is enough to send unclipped factors to infinity.
+constexpr double kClippedDeviations = 5;
 
 [[noreturn]] void reject(const std::string& what) { throw std::invalid_argument(what); }
 
@@ -179,7 +181,8 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   const bool given = !options.user_factors.empty();
   // Factors given by the caller may start anywhere, so nothing is known about the errors they begin with. Without
   // biases the first errors are as large as the mean.
-  const double widest = std::max({kMostDeviations * rated.deviation, 2 * size, kMostDeviations * start * z.scale});
+  const double widest =
+      std::max({kClippedDeviations * rated.deviation, 2 * size, kClippedDeviations * start * z.scale});
   z.max_slope = given ? std::numeric_limits<double>::infinity() : widest / z.scale;
   backend->upload(ratings, rated, validation, z, model, params);
   model.user_factors = {};  // the device has its own until the download
