@@ -14,9 +14,9 @@ namespace warpfactor {
 // Instantiates the rule in device code, so that a change which nvcc cannot compile fails the build and not a later
 // issue.
 __global__ void rule_compiles_for_the_device(const float* rating, float* factor, const float* other, float* bias) {
-  const rule::Step<float> step =
-      rule::make_step<rule::SquaredLoss>(rating[0], bias[0], 1.0f, StepSizes<float>{0.1f, 0.1f, 0.1f, 1.0f, 5.0f});
-  factor[threadIdx.x] = rule::stepped_factor(factor[threadIdx.x], other[threadIdx.x], step);
+  const rule::Step<float, float> step =
+      rule::make_step<rule::SquaredLoss>(rating[0], bias[0], 0.1f, StepSizes<float>{0.1f, 0.1f, 0.1f, 1.0f, 5.0f});
+  factor[threadIdx.x] = rule::stepped_factor(factor[threadIdx.x], other[threadIdx.x], step.slope, step.keep_factors);
   bias[0] = rule::stepped_bias(bias[0], step);
 }
 

@@ -12,12 +12,15 @@ namespace {
 
 constexpr std::int64_t kMaxBlockRows = 65536;  // 16-bit row numbers inside a block
 
-// Two blocks' rows, one of users and one of items, are to fit into half of a 1 MiB L2 cache beside the ratings.
-constexpr std::int64_t kBlockRowBytes = 256 * 1024;
+// A block of the outer side stays in a core's L2 cache (256 KiB to 2 MiB) while a thread walks over the inner side, whose
+// blocks are read from further away once each: those are to fit into the L1 cache beside the rows passing through. But
+// with too few rows in a block its ratings share rows too often to be grouped.
+constexpr std::int64_t kOuterBytes = 256 * 1024, kInnerBytes = 24 * 1024;
+constexpr std::int64_t kFewestRows = 64;
 
-// Below this a cell's fixed costs (fetching its rows, handing it out) show: the grid is no finer for parallelism's
+// Below this a cell's fixed costs (fetching its rows, waiting for its turn) show: the grid is no finer for parallelism's
 // sake.
-constexpr std::int64_t kRatingsPerCell = 4096;
+constexpr std::int64_t kRatingsPerCell = 1024;
 
 // Nor for the cache's sake below this: where rows are many and ratings few, a row is hardly used twice in a cell
 // anyway.
@@ -44,15 +47,83 @@ std::vector<Place> places_of(const RowPartition& partition) {
   return places;
 }
 
+/// Puts the ratings of a cell into random order, in groups that share no row as far as that goes. One per thread.
+class Grouping {
+ public:
+  /// Returns how many ratings, from the first on, are in groups; the others follow.
+  std::int64_t arrange(Rating* ratings, float* weights, std::int64_t n, SplitMix64 random) {
+    const auto swap_ratings = [&](std::int64_t a, std::int64_t b) {
+      std::swap(ratings[a], ratings[b]);
+      if (weights != nullptr) std::swap(weights[a], weights[b]);
+    };
+    std::int64_t end = n;  // from there on: ratings that found no group
+    std::int64_t grouped = 0;
+    for (;; grouped += kGroup) {
+      const std::uint32_t group = next_group();
+      for (std::int64_t at = grouped; at < grouped + kGroup; ++at) {
+        for (int attempt = 0;; ++attempt) {
+          if (at >= end) {  // the ratings from `grouped` on are in any order, which is as good as another
+            shuffle_rest(grouped, n, random, swap_ratings);
+            return grouped;
+          }
+          swap_ratings(at, at + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(end - at))));
+          std::uint32_t &user = users_[ratings[at].user], &item = items_[ratings[at].item];
+          if (user != group && item != group) {
+            user = item = group;
+            break;
+          }
+          if (attempt == kAttempts) {
+            swap_ratings(at, --end);
+            attempt = 0;
+          }
+        }
+      }
+    }
+  }
+
+ private:
+  static constexpr int kAttempts = 4;
+
+  std::uint32_t next_group() {
+    if (++last_ == 0) {
+      std::fill(users_.begin(), users_.end(), 0);
+      std::fill(items_.begin(), items_.end(), 0);
+      last_ = 1;
+    }
+    return last_;
+  }
+
+  template <class Swap>
+  static void shuffle_rest(std::int64_t begin, std::int64_t end, SplitMix64& random, const Swap& swap_ratings) {
+    for (std::int64_t k = end - begin; k > 1; --k) {
+      swap_ratings(begin + k - 1, begin + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(k))));
+    }
+  }
+
+  /// The group each row of a block was last put into, over all cells of this thread. 256 KiB each, of which a cell uses
+  /// as much as its blocks have rows.
+  std::vector<std::uint32_t> users_ = std::vector<std::uint32_t>(kMaxBlockRows, 0), items_ = users_;
+  std::uint32_t last_ = 0;
+};
+
 }  // namespace
 
-Grid choose_grid(std::int32_t n_users, std::int32_t n_items, std::int64_t n_ratings, std::int64_t row_bytes) {
-  const auto for_threads = static_cast<std::int64_t>(std::sqrt(static_cast<double>(n_ratings) / kRatingsPerCell));
-  const auto blocks_for = [&](std::int64_t n_rows) {
-    const std::int64_t for_cache = (n_rows * row_bytes + kBlockRowBytes - 1) / kBlockRowBytes;
-    return std::clamp<std::int64_t>(std::max(for_threads, for_cache), 1, n_rows);
+bool users_are_outer(const Survey& rated) {
+  const auto heaviest = [](const std::vector<std::uint32_t>& counts) {
+    return *std::max_element(counts.begin(), counts.end());
   };
-  std::int64_t users = blocks_for(n_users), items = blocks_for(n_items);
+  const std::uint32_t user = heaviest(rated.user_counts), item = heaviest(rated.item_counts);
+  return user < item || (user == item && rated.user_counts.size() >= rated.item_counts.size());
+}
+
+Grid choose_grid(std::int32_t n_users, std::int32_t n_items, std::int64_t n_ratings, std::int64_t row_bytes,
+                 bool users_outer) {
+  const auto for_threads = static_cast<std::int64_t>(std::sqrt(static_cast<double>(n_ratings) / kRatingsPerCell));
+  const auto blocks_for = [&](std::int64_t n_rows, bool outer) {
+    const std::int64_t rows = std::max((outer ? kOuterBytes : kInnerBytes) / row_bytes, kFewestRows);
+    return std::clamp<std::int64_t>(std::max(for_threads, (n_rows + rows - 1) / rows), 1, n_rows);
+  };
+  std::int64_t users = blocks_for(n_users, users_outer), items = blocks_for(n_items, !users_outer);
   while (std::max(users, items) > 1 && users * items > std::max<std::int64_t>(1, n_ratings / kFewestPerCell)) {
     std::int64_t& larger = users > items ? users : items;
     larger = (larger + 1) / 2;
@@ -62,7 +133,7 @@ Grid choose_grid(std::int32_t n_users, std::int32_t n_items, std::int64_t n_rati
   const auto bounded = [](std::int64_t blocks, std::int64_t n_rows) {
     return static_cast<std::int32_t>(std::min(std::max(blocks, n_rows / (kMaxBlockRows / 2) + 1), kMaxBlockRows - 1));
   };
-  return {bounded(users, n_users), bounded(items, n_items)};
+  return {bounded(users, n_users), bounded(items, n_items), users_outer};
 }
 
 RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32_t n_blocks, std::uint64_t seed,
@@ -102,6 +173,7 @@ RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32
 BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid grid, double shift, double scale,
                            double weight_scale, std::uint64_t seed, ThreadTeam& team) {
   BlockedRatings blocked;
+  blocked.users_outer = grid.users_outer;
   blocked.users = partition_rows(rated.user_counts, grid.user_blocks, seed, kUserOrder);
   blocked.items = partition_rows(rated.item_counts, grid.item_blocks, seed, kItemOrder);
   const std::vector<Place> user_places = places_of(blocked.users), item_places = places_of(blocked.items);
@@ -153,15 +225,14 @@ BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid
   });
 
   // Files are often sorted by user or time; SGD wants the ratings of a cell in random order.
-  team.run(n_cells, [&](std::int64_t cell, int) {
-    const std::int64_t begin = blocked.offsets[static_cast<std::size_t>(cell)];
-    const std::int64_t size = blocked.offsets[static_cast<std::size_t>(cell) + 1] - begin;
-    SplitMix64 random(seed, kBlockShuffle, static_cast<std::uint64_t>(cell));
-    for (std::int64_t k = size; k > 1; --k) {
-      const auto other = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(k)));
-      std::swap(blocked.ratings[begin + k - 1], blocked.ratings[begin + other]);
-      if (weighted) std::swap(blocked.weights[begin + k - 1], blocked.weights[begin + other]);
-    }
+  blocked.grouped.assign(static_cast<std::size_t>(n_cells), 0);
+  std::vector<Grouping> groupings(static_cast<std::size_t>(team.size()));
+  team.run(n_cells, [&](std::int64_t cell, int thread) {
+    const auto c = static_cast<std::size_t>(cell);
+    const std::int64_t begin = blocked.offsets[c];
+    blocked.grouped[c] = groupings[static_cast<std::size_t>(thread)].arrange(
+        blocked.ratings.data() + begin, weighted ? blocked.weights.data() + begin : nullptr,
+        blocked.offsets[c + 1] - begin, SplitMix64(seed, kBlockShuffle, static_cast<std::uint64_t>(cell)));
   });
   return blocked;
 }

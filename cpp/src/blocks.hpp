@@ -13,15 +13,21 @@
 
 namespace warpfactor {
 
-/// How many blocks of users and of items.
+/// How many blocks of users and of items, and which side is the outer one (see EpochOrder).
 struct Grid {
   std::int32_t user_blocks = 1;
   std::int32_t item_blocks = 1;
+  bool users_outer = true;
 };
 
 /// Depends on the data's shape alone, not on the number of threads: the grid is part of what fixes the result's bits.
 /// `row_bytes`: one padded factor row.
-Grid choose_grid(std::int32_t n_users, std::int32_t n_items, std::int64_t n_ratings, std::int64_t row_bytes);
+Grid choose_grid(std::int32_t n_users, std::int32_t n_items, std::int64_t n_ratings, std::int64_t row_bytes,
+                 bool users_outer);
+
+/// The side whose heaviest row has fewer ratings is the outer one: a row is the work of one thread at a time, and while
+/// it is busy with a heavy row of the inner side, other threads can work on all blocks before and behind it.
+bool users_are_outer(const Survey& rated);
 
 /// The rows of one side in their internal order, in which the rows of a block lie together.
 struct RowPartition {
@@ -38,9 +44,12 @@ RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32
 
 struct BlockedRatings {
   RowPartition users, items;
-  Buffer<Rating> ratings;             ///< by cell; in random order inside a cell
+  bool users_outer = true;
+  Buffer<Rating> ratings;             ///< by cell; in random order inside a cell, as far as the groups leave it free
   Buffer<float> weights;              ///< alongside, empty if all are one
   std::vector<std::int64_t> offsets;  ///< cell c = user_block * items.blocks() + item_block: offsets[c] .. offsets[c+1]
+  /// The first grouped[c] ratings of cell c, a multiple of kGroup, are in groups of kGroup that share no row in a group.
+  std::vector<std::int64_t> grouped;
 };
 
 /// Values are stored as (value - shift) / scale, weights times weight_scale, without the ratings of weight 0. `rated`

@@ -38,6 +38,12 @@ struct Rows {
   Buffer<T> biases;  ///< empty in a model without biases
 };
 
+/// How many steps a place has behind it, those of all epochs before counted. On a cache line of its own: one thread
+/// writes it while another reads it.
+struct alignas(64) Progress {
+  std::atomic<std::int64_t> steps{0};
+};
+
 template <class T>
 class CpuBackend final : public Backend<T> {
  public:
@@ -49,8 +55,8 @@ class CpuBackend final : public Backend<T> {
     params_ = params;
     n_factors_ = model.n_factors;
     stride_ = padded_stride<T>(n_factors_);
-    const Grid grid =
-        choose_grid(ratings.n_users, ratings.n_items, rated.counted, stride_ * static_cast<std::int64_t>(sizeof(T)));
+    const Grid grid = choose_grid(ratings.n_users, ratings.n_items, rated.counted,
+                                  stride_ * static_cast<std::int64_t>(sizeof(T)), users_are_outer(rated));
     // No more threads than can ever work at once: on cells that share no row, or on any cells.
     const std::int64_t shared = static_cast<std::int64_t>(grid.user_blocks) * grid.item_blocks;
     const bool apart = params.parallel == Parallel::blocked;
@@ -58,8 +64,8 @@ class CpuBackend final : public Backend<T> {
     blocked_ = make_blocks(ratings, rated, grid, z.shift, z.scale, z.weight_scale, params.seed, *team_);
     load(users_, blocked_.users, model.user_factors, model.user_biases);
     load(items_, blocked_.items, model.item_factors, model.item_biases);
-    done_ = std::vector<std::atomic<std::int32_t>>(blocked_.offsets.size() - 1);
-    cell_loss_.assign(blocked_.offsets.size() - 1, 0.0);
+    steps_done_ = std::vector<Progress>(static_cast<std::size_t>(outer().blocks()));
+    cell_loss_.assign(blocked_.grouped.size(), 0.0);
     total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
     max_slope_ = z.max_slope;
 
@@ -81,29 +87,29 @@ class CpuBackend final : public Backend<T> {
   }
 
   double run_epoch(std::int32_t epoch, double learning_rate) override {
-    const EpochOrder order(blocked_.users.blocks(), blocked_.items.blocks(), params_.seed, epoch);
+    const EpochOrder order(outer().blocks(), inner().blocks(), params_.seed, epoch);
     const StepSizes<T> sizes{
         static_cast<T>(learning_rate), static_cast<T>(params_.reg), static_cast<T>(params_.reg_bias),
         static_cast<T>(std::max(1.0, kMaxWeightedRate / learning_rate)), static_cast<T>(max_slope_)};
     const bool wait = params_.parallel == Parallel::blocked;
-    const std::int32_t mark = epoch + 1;
-    const auto finished = [&](std::int64_t place) {
-      return done_[static_cast<std::size_t>(place)].load(std::memory_order_acquire) == mark;
-    };
-    team_->run(order.size(), [&](std::int64_t place, int thread) {
-      const EpochOrder::Cell cell = order.at(place);
-      if (wait) {
-        for (const std::int64_t before : {cell.after_minor, cell.after_major}) {
-          for (int attempt = 0; before >= 0 && !finished(before); ++attempt) {
+    const std::int64_t n_steps = order.steps(), before = epoch * n_steps;
+    team_->run(order.places(), [&](std::int64_t place, int thread) {
+      // Under hogwild two threads may update a row at once and lose part of an update: the one data race here, which
+      // the algorithm tolerates by design. Threads start apart, so that this is rare.
+      const std::int64_t first = wait ? 0 : n_steps * thread / team_->size();
+      for (std::int64_t n = 0; n < n_steps; ++n) {
+        const std::int64_t step = first + n < n_steps ? first + n : first + n - n_steps;
+        if (wait && place > 0) {
+          const Progress& previous = steps_done_[static_cast<std::size_t>(place - 1)];
+          for (int attempt = 0; previous.steps.load(std::memory_order_acquire) <= before + step; ++attempt) {
             if (team_->poll(thread)) return;
             pause_briefly(attempt);
           }
         }
+        double& loss = cell_loss_[static_cast<std::size_t>(place * n_steps + step)];
+        if (!run_cell(order.outer_block(place), order.inner_block(step), sizes, thread, loss)) return;
+        steps_done_[static_cast<std::size_t>(place)].steps.store(before + step + 1, std::memory_order_release);
       }
-      // Under hogwild this is the one place with a data race: two threads may update a row at once and lose part of an
-      // update. The algorithm tolerates it by design.
-      if (!run_cell(cell, sizes, thread, cell_loss_[static_cast<std::size_t>(place)])) return;
-      done_[static_cast<std::size_t>(place)].store(mark, std::memory_order_release);
     });
     return std::accumulate(cell_loss_.begin(), cell_loss_.end(), 0.0) / total_weight_;
   }
@@ -158,8 +164,13 @@ class CpuBackend final : public Backend<T> {
   }
   static T* biases(Rows<T>& rows) { return rows.biases.size() > 0 ? rows.biases.data() : nullptr; }
 
-  bool run_cell(const EpochOrder::Cell& cell, const StepSizes<T>& sizes, int thread, double& loss) {
-    const auto user = static_cast<std::size_t>(cell.user_block), item = static_cast<std::size_t>(cell.item_block);
+  const RowPartition& outer() const { return blocked_.users_outer ? blocked_.users : blocked_.items; }
+  const RowPartition& inner() const { return blocked_.users_outer ? blocked_.items : blocked_.users; }
+
+  bool run_cell(std::int32_t outer_block, std::int32_t inner_block, const StepSizes<T>& sizes, int thread,
+                double& loss) {
+    const auto user = static_cast<std::size_t>(blocked_.users_outer ? outer_block : inner_block);
+    const auto item = static_cast<std::size_t>(blocked_.users_outer ? inner_block : outer_block);
     const std::size_t c = user * static_cast<std::size_t>(blocked_.items.blocks()) + item;
     const std::int64_t first_user = blocked_.users.begin[user], first_item = blocked_.items.begin[item];
     SgdBlock<T> run{};
@@ -174,11 +185,14 @@ class CpuBackend final : public Backend<T> {
     loss = 0;
     // A cell can be long (one item, or a user with most of the ratings): it is run in slices, so that Ctrl-C need not
     // wait for its end.
+    static_assert(ThreadTeam::kSlice % kGroup == 0);
+    const std::int64_t ungrouped = blocked_.offsets[c] + blocked_.grouped[c];
     for (std::int64_t begin = blocked_.offsets[c]; begin < blocked_.offsets[c + 1]; begin += ThreadTeam::kSlice) {
       if (team_->poll(thread)) return false;
       run.ratings = blocked_.ratings.data() + begin;
       run.weights = blocked_.weights.size() > 0 ? blocked_.weights.data() + begin : nullptr;
       run.n_ratings = std::min(ThreadTeam::kSlice, blocked_.offsets[c + 1] - begin);
+      run.n_grouped = std::clamp<std::int64_t>(ungrouped - begin, 0, run.n_ratings);
       loss += kernels_.kernels<T>().sgd(run);
     }
     return true;
@@ -236,8 +250,8 @@ class CpuBackend final : public Backend<T> {
   std::optional<ThreadTeam> team_;
   BlockedRatings blocked_;
   Rows<T> users_, items_, kept_users_, kept_items_;
-  std::vector<std::atomic<std::int32_t>> done_;  ///< by place: the last epoch (1-based) in which it finished
-  std::vector<double> cell_loss_;  ///< by place, summed in that order: the sum's bits do not depend on threads
+  std::vector<Progress> steps_done_;  ///< by place
+  std::vector<double> cell_loss_;  ///< by place and step, summed in that order: the sum's bits do not depend on threads
   double total_weight_ = 0, max_slope_ = 0;
   Buffer<std::int32_t> valid_users_, valid_items_;  ///< internal rows
   Buffer<float> valid_values_, valid_weights_;

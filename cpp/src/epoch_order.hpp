@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <numeric>
 #include <vector>
@@ -10,47 +9,29 @@
 
 namespace warpfactor {
 
-/// The order of an epoch's cells. The side with more blocks ("major", M of them) is walked diagonally against the other
-/// ("minor", m): step s pairs minor block j with major block (j + s) mod M, so the m cells of a step share no row.
-/// Which block stands at which place is drawn anew each epoch from the seed. Cells are handed out in this order; a cell
-/// may run once the cells before it that share its users or its items are done, which are two known places of the
-/// order.
+/// The order of an epoch's cells: the blocks of the outer side one after the other, and for each of them all blocks of
+/// the inner side, in the same order for all. A thread takes a block of the outer side, whose rows then stay in its
+/// cache, and walks over the inner side; the thread with the next block of the outer side follows at least one step
+/// behind. So a cell waits for one other alone, the same step of the place before: whatever came before that on either
+/// side has been waited for already. Which block stands at which place is drawn anew each epoch from the seed.
 class EpochOrder {
  public:
-  struct Cell {
-    std::int32_t user_block, item_block;
-    std::int64_t after_minor, after_major;  ///< places of the cells to wait for; -1: none
-  };
-
-  EpochOrder(std::int32_t user_blocks, std::int32_t item_blocks, std::uint64_t seed, std::int32_t epoch)
-      : users_major_(user_blocks >= item_blocks),
-        major_(static_cast<std::size_t>(std::max(user_blocks, item_blocks))),
-        minor_(static_cast<std::size_t>(std::min(user_blocks, item_blocks))) {
-    std::iota(major_.begin(), major_.end(), 0);
-    std::iota(minor_.begin(), minor_.end(), 0);
+  EpochOrder(std::int32_t outer_blocks, std::int32_t inner_blocks, std::uint64_t seed, std::int32_t epoch)
+      : outer_(static_cast<std::size_t>(outer_blocks)), inner_(static_cast<std::size_t>(inner_blocks)) {
+    std::iota(outer_.begin(), outer_.end(), 0);
+    std::iota(inner_.begin(), inner_.end(), 0);
     SplitMix64 random(seed, kEpochOrder, static_cast<std::uint64_t>(epoch));
-    random.shuffle(major_.data(), static_cast<std::uint32_t>(major_.size()));
-    random.shuffle(minor_.data(), static_cast<std::uint32_t>(minor_.size()));
+    random.shuffle(outer_.data(), static_cast<std::uint32_t>(outer_.size()));
+    random.shuffle(inner_.data(), static_cast<std::uint32_t>(inner_.size()));
   }
 
-  [[nodiscard]] std::int64_t size() const { return static_cast<std::int64_t>(major_.size() * minor_.size()); }
-
-  [[nodiscard]] Cell at(std::int64_t place) const {
-    const auto big = static_cast<std::int64_t>(major_.size()), small = static_cast<std::int64_t>(minor_.size());
-    const std::int64_t step = place / small, j = place % small;
-    const std::int32_t in_major = major_[static_cast<std::size_t>((j + step) % big)];
-    const std::int32_t in_minor = minor_[static_cast<std::size_t>(j)];
-    // Major block (j + s) met minor block j + 1 a step ago; from the last minor block on it has been round the other
-    // side.
-    const std::int64_t major_step = j + 1 < small ? step - 1 : step - (big - small) - 1;
-    const std::int64_t major_j = j + 1 < small ? j + 1 : 0;
-    return {users_major_ ? in_major : in_minor, users_major_ ? in_minor : in_major, step > 0 ? place - small : -1,
-            major_step >= 0 ? major_step * small + major_j : -1};
-  }
+  [[nodiscard]] std::int64_t places() const { return static_cast<std::int64_t>(outer_.size()); }
+  [[nodiscard]] std::int64_t steps() const { return static_cast<std::int64_t>(inner_.size()); }
+  [[nodiscard]] std::int32_t outer_block(std::int64_t place) const { return outer_[static_cast<std::size_t>(place)]; }
+  [[nodiscard]] std::int32_t inner_block(std::int64_t step) const { return inner_[static_cast<std::size_t>(step)]; }
 
  private:
-  bool users_major_;
-  std::vector<std::int32_t> major_, minor_;
+  std::vector<std::int32_t> outer_, inner_;
 };
 
 }  // namespace warpfactor

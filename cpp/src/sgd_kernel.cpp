@@ -15,68 +15,158 @@ namespace warpfactor {
 namespace WARPFACTOR_RULE_NAMESPACE {
 namespace {
 
-/// p.q over `n` elements, a multiple of the row alignment: four sums, so that additions need not wait for each other.
+/// Lanes that add up to p.q, over `n` elements, a multiple of the row alignment. Two sums where rows are long, so that
+/// additions need not wait for each other.
 template <class T>
-inline T dot_padded(const T* p, const T* q, std::int64_t n) {
+inline Vec<T> products_of(const T* p, const T* q, std::int64_t n) {
   using V = Vec<T>;
-  constexpr std::int64_t kLanes = V::lanes;
-  V a = V::zero(), b = V::zero(), c = V::zero(), d = V::zero();
-  std::int64_t f = 0;
-  for (; f + 4 * kLanes <= n; f += 4 * kLanes) {
-    a = a + V::load(p + f) * V::load(q + f);
-    b = b + V::load(p + f + kLanes) * V::load(q + f + kLanes);
-    c = c + V::load(p + f + 2 * kLanes) * V::load(q + f + 2 * kLanes);
-    d = d + V::load(p + f + 3 * kLanes) * V::load(q + f + 3 * kLanes);
+  V even = V::load(p) * V::load(q);
+  std::int64_t f = V::lanes;
+  if (n < 4 * V::lanes) {
+    for (; f < n; f += V::lanes) even = even + V::load(p + f) * V::load(q + f);
+    return even;
   }
-  if (f < n) a = a + V::load(p + f) * V::load(q + f);
-  if (f + kLanes < n) b = b + V::load(p + f + kLanes) * V::load(q + f + kLanes);
-  if (f + 2 * kLanes < n) c = c + V::load(p + f + 2 * kLanes) * V::load(q + f + 2 * kLanes);
-  return ((a + b) + (c + d)).sum();
+  V odd = V::load(p + f) * V::load(q + f);
+  for (f += V::lanes; f + V::lanes < n; f += 2 * V::lanes) {
+    even = even + V::load(p + f) * V::load(q + f);
+    odd = odd + V::load(p + f + V::lanes) * V::load(q + f + V::lanes);
+  }
+  if (f < n) even = even + V::load(p + f) * V::load(q + f);
+  return even + odd;
 }
 
-/// kStride: the row length known at compile time, 0: taken from the block.
+/// One pass over a block. kStride: the row length known at compile time, 0: taken from the block.
 template <class T, int kStride, bool kBiased, bool kWeighted>
-double sgd_run(const SgdBlock<T>& block) {
+class Pass {
+ public:
+  explicit Pass(const SgdBlock<T>& block) : block_(block), stride_(kStride > 0 ? kStride : block.stride) {}
+
+  double run() const {
+    double losses[kGroup] = {};
+    for (std::int64_t r = 0; r < block_.n_grouped; r += kGroup) {
+      // A group ahead is far enough for a row from L2 to arrive in time, and too near for it to be evicted before use.
+      if (r + kGroup < block_.n_grouped) prefetch_rows(block_.ratings + r + kGroup);
+      update_group(r, losses);
+    }
+    double loss = 0;
+    for (const double part : losses) loss += part;
+    for (std::int64_t r = block_.n_grouped; r < block_.n_ratings; ++r) loss += update_one(r);
+    return loss;
+  }
+
+ private:
   using V = Vec<T>;
-  const std::int64_t stride = kStride > 0 ? kStride : block.stride;
-  const StepSizes<T> sizes = block.sizes;
-  const Rating* const ratings = block.ratings;
-  const std::int64_t n = block.n_ratings;
-  // Far enough ahead that a row from L2 arrives in time, near enough that it is not evicted before use.
-  constexpr std::int64_t kAhead = 6;
-  double loss = 0;
-  for (std::int64_t r = 0; r < n; ++r) {
-    if (r + kAhead < n) {
-      const Rating next = ratings[r + kAhead];
-      const T* p_next = block.user_factors + next.user * stride;
-      const T* q_next = block.item_factors + next.item * stride;
-      for (std::int64_t f = 0; f < stride; f += kRowAlignment / static_cast<std::int64_t>(sizeof(T))) {
-        prefetch(p_next + f);
-        prefetch(q_next + f);
+
+  T* user_row(const Rating& rating) const { return block_.user_factors + rating.user * stride(); }
+  T* item_row(const Rating& rating) const { return block_.item_factors + rating.item * stride(); }
+  std::int64_t stride() const { return kStride > 0 ? kStride : stride_; }
+
+  void prefetch_rows(const Rating* ratings) const {
+    constexpr std::int64_t kLine = kRowAlignment / static_cast<std::int64_t>(sizeof(T));
+    for (std::int64_t j = 0; j < kGroup; ++j) {
+      const T *p = user_row(ratings[j]), *q = item_row(ratings[j]);
+      for (std::int64_t f = 0; f < stride(); f += kLine) {
+        prefetch(p + f);
+        prefetch(q + f);
       }
     }
-    const Rating rating = ratings[r];
-    T* p = block.user_factors + rating.user * stride;
-    T* q = block.item_factors + rating.item * stride;
-    T prediction = dot_padded<T>(p, q, stride);
-    if constexpr (kBiased) prediction += block.user_biases[rating.user] + block.item_biases[rating.item];
-    const T value = static_cast<T>(rating.value);
-    const T weight = kWeighted ? static_cast<T>(block.weights[r]) : T(1);
-    loss += static_cast<double>(weight * SquaredLoss::reported(value, prediction));
-    const Step<T> step = make_step<SquaredLoss, T>(value, prediction, weight, sizes);
+  }
+
+  void update_rows(T* p, T* q, T slope, T keep) const {
+    for (std::int64_t f = 0; f < stride(); f += V::lanes) {
+      const V user = V::load(p + f), item = V::load(q + f);
+      stepped_factor(user, item, slope, keep).store(p + f);
+      stepped_factor(item, user, slope, keep).store(q + f);
+    }
+  }
+
+  /// Eight ratings that share no row. All rows are read before the first is written, which changes nothing but time.
+  void update_group(std::int64_t r, double* losses) const {
+    const Rating* const ratings = block_.ratings + r;
+    const StepSizes<T>& sizes = block_.sizes;
+    T *p[kGroup], *q[kGroup];
+    V products[kGroup];
+    WARPFACTOR_UNROLL_8
+    for (int j = 0; j < kGroup; ++j) {
+      p[j] = user_row(ratings[j]);
+      q[j] = item_row(ratings[j]);
+      products[j] = products_of(p[j], q[j], stride());
+    }
+    alignas(kRowAlignment) T scratch[kGroup], kept[kGroup];
+    V::sums(products, scratch);
+    Eight<T> prediction = Eight<T>::load(scratch), user_bias, item_bias;
     if constexpr (kBiased) {
-      T& user_bias = block.user_biases[rating.user];
-      T& item_bias = block.item_biases[rating.item];
+      user_bias = Eight<T>::each([&](int j) { return block_.user_biases[ratings[j].user]; });
+      item_bias = Eight<T>::each([&](int j) { return block_.item_biases[ratings[j].item]; });
+      prediction = prediction + (user_bias + item_bias);
+    }
+    const Eight<T> value = Eight<T>::each([&](int j) { return static_cast<T>(ratings[j].value); });
+    Eight<T> reported = SquaredLoss::reported(value, prediction);
+    const auto finish = [&](const auto& step) {
+      if constexpr (kBiased) {
+        user_bias = stepped_bias(user_bias, step);
+        item_bias = stepped_bias(item_bias, step);
+      }
+      step.slope.store(scratch);
+    };
+    T keep = T(1) - sizes.learning_rate * sizes.reg;
+    if constexpr (kWeighted) {
+      const Eight<T> weight = Eight<T>::each([&](int j) { return static_cast<T>(block_.weights[r + j]); });
+      reported = weight * reported;
+      const auto step = make_step<SquaredLoss>(value, prediction,
+                                               sizes.learning_rate * at_most(weight, sizes.max_weight), sizes);
+      step.keep_factors.store(kept);
+      finish(step);
+    } else {
+      finish(make_step<SquaredLoss>(value, prediction, sizes.learning_rate, sizes));
+    }
+    alignas(kRowAlignment) T other[kGroup];
+    reported.store(other);
+    for (int j = 0; j < kGroup; ++j) losses[j] += static_cast<double>(other[j]);
+    if constexpr (kBiased) {
+      alignas(kRowAlignment) T user_biases[kGroup], item_biases[kGroup];
+      user_bias.store(user_biases);
+      item_bias.store(item_biases);
+      WARPFACTOR_UNROLL_8
+      for (int j = 0; j < kGroup; ++j) {
+        block_.user_biases[ratings[j].user] = user_biases[j];
+        block_.item_biases[ratings[j].item] = item_biases[j];
+      }
+    }
+    WARPFACTOR_UNROLL_8
+    for (int j = 0; j < kGroup; ++j) {
+      if constexpr (kWeighted) keep = kept[j];
+      update_rows(p[j], q[j], scratch[j], keep);
+    }
+  }
+
+  double update_one(std::int64_t r) const {
+    const Rating rating = block_.ratings[r];
+    const StepSizes<T>& sizes = block_.sizes;
+    T *p = user_row(rating), *q = item_row(rating);
+    T prediction = products_of(p, q, stride()).sum();
+    if constexpr (kBiased) prediction += block_.user_biases[rating.user] + block_.item_biases[rating.item];
+    const T value = static_cast<T>(rating.value);
+    const T weight = kWeighted ? static_cast<T>(block_.weights[r]) : T(1);
+    const auto step =
+        make_step<SquaredLoss>(value, prediction, sizes.learning_rate * at_most(weight, sizes.max_weight), sizes);
+    if constexpr (kBiased) {
+      T& user_bias = block_.user_biases[rating.user];
+      T& item_bias = block_.item_biases[rating.item];
       user_bias = stepped_bias(user_bias, step);
       item_bias = stepped_bias(item_bias, step);
     }
-    for (std::int64_t f = 0; f < stride; f += V::lanes) {
-      const V user = V::load(p + f), item = V::load(q + f);
-      stepped_factor(user, item, step).store(p + f);
-      stepped_factor(item, user, step).store(q + f);
-    }
+    update_rows(p, q, step.slope, step.keep_factors);
+    return static_cast<double>(weight * SquaredLoss::reported(value, prediction));
   }
-  return loss;
+
+  const SgdBlock<T> block_;  // a copy: nothing that is written can alias it
+  const std::int64_t stride_;
+};
+
+template <class T, int kStride, bool kBiased, bool kWeighted>
+double sgd_run(const SgdBlock<T>& block) {
+  return Pass<T, kStride, kBiased, kWeighted>(block).run();
 }
 
 template <class T, int kStride>

@@ -21,50 +21,59 @@
 namespace warpfactor {
 namespace WARPFACTOR_RULE_NAMESPACE {
 
+/// A limit that a NaN passes.
+template <class T>
+WARPFACTOR_HD inline T at_most(T x, T limit) {
+  return x > limit ? limit : x;
+}
+template <class T>
+WARPFACTOR_HD inline T at_least(T x, T limit) {
+  return x < limit ? limit : x;
+}
+
 /// l(r, x) = (r - x)^2 / 2 for a rating r and its prediction x.
 struct SquaredLoss {
   /// What the training curve sums: (r - x)^2.
-  template <class T>
-  WARPFACTOR_HD static inline T reported(T r, T x) {
-    const T error = r - x;
+  template <class V>
+  WARPFACTOR_HD static inline V reported(const V& r, const V& x) {
+    const V error = r - x;
     return error * error;
   }
   /// dl/dx
-  template <class T>
-  WARPFACTOR_HD static inline T slope(T r, T x) {
+  template <class V>
+  WARPFACTOR_HD static inline V slope(const V& r, const V& x) {
     return x - r;
   }
 };
 
-/// How strongly one rating moves its two rows.
-template <class T>
+/// How strongly ratings move their rows. V is the type of a number that each rating has of its own: T for one rating, a
+/// pack of T for several. R is V where rates differ from rating to rating, T where all have the same.
+template <class V, class R>
 struct Step {
-  T slope;         ///< eta * w * dl/dx
-  T keep_factors;  ///< 1 - eta * w * reg
-  T keep_biases;   ///< 1 - eta * w * reg_bias
+  V slope;         ///< rate * dl/dx
+  R keep_factors;  ///< 1 - rate * reg
+  R keep_biases;   ///< 1 - rate * reg_bias
 };
 
-/// The step of a rating of weight w: w scales the whole term, penalty included, so weight 2 acts as the rating twice.
-/// Slope and weight are capped, because one step of a large multiple of the usual size sends the factors where no later
-/// step can fetch them back from. A slope that is no number stays none.
-template <class Loss, class T>
-WARPFACTOR_HD inline Step<T> make_step(T rating, T prediction, T weight, const StepSizes<T>& sizes) {
-  const T rate = sizes.learning_rate * (weight > sizes.max_weight ? sizes.max_weight : weight);
-  T slope = Loss::slope(rating, prediction);
-  slope = slope > sizes.max_slope ? sizes.max_slope : slope;
-  slope = slope < -sizes.max_slope ? -sizes.max_slope : slope;
-  return {rate * slope, T(1) - rate * sizes.reg, T(1) - rate * sizes.reg_bias};
+/// `rate` is eta * w: the weight w scales the whole term, penalty included, so weight 2 acts as the rating twice. The
+/// slope is capped, because one step of a large multiple of the usual size sends the factors where no later step can
+/// fetch them back from. A slope that is no number stays none.
+template <class Loss, class V, class R, class T>
+WARPFACTOR_HD inline Step<V, R> make_step(const V& rating, const V& prediction, const R& rate,
+                                          const StepSizes<T>& sizes) {
+  const V slope = at_least(at_most(Loss::slope(rating, prediction), sizes.max_slope), -sizes.max_slope);
+  return {rate * slope, T(1) - sizes.reg * rate, T(1) - sizes.reg_bias * rate};
 }
 
 /// w <- w - eta * (slope * other + reg * w), for one factor (V = T) or a vector register of them.
 template <class V, class T>
-WARPFACTOR_HD inline V stepped_factor(const V& w, const V& other, const Step<T>& step) {
-  return step.keep_factors * w - step.slope * other;
+WARPFACTOR_HD inline V stepped_factor(const V& w, const V& other, T slope, T keep) {
+  return keep * w - slope * other;
 }
 
 /// b <- b - eta * (slope + reg_bias * b)
-template <class T>
-WARPFACTOR_HD inline T stepped_bias(T b, const Step<T>& step) {
+template <class V, class R>
+WARPFACTOR_HD inline V stepped_bias(const V& b, const Step<V, R>& step) {
   return step.keep_biases * b - step.slope;
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <numeric>
+#include <set>
 #include <vector>
 
 #include "blocks.hpp"
@@ -76,6 +77,20 @@ void check_blocks(const Triples& triples, const BlockedRatings& blocked, double 
   CHECK(std::is_sorted(blocked.offsets.begin(), blocked.offsets.end()));
 
   std::vector<int> seen(triples.values.size(), 0);
+  CHECK_EQ(blocked.grouped.size() + 1, blocked.offsets.size());
+  for (std::size_t cell = 0; cell < blocked.grouped.size(); ++cell) {
+    CHECK(blocked.grouped[cell] % kGroup == 0 && blocked.grouped[cell] >= 0);
+    CHECK(blocked.grouped[cell] <= blocked.offsets[cell + 1] - blocked.offsets[cell]);
+    for (std::int64_t group = 0; group < blocked.grouped[cell]; group += kGroup) {
+      std::set<int> users, items;
+      for (std::int64_t j = 0; j < kGroup; ++j) {
+        const Rating& rating = blocked.ratings[blocked.offsets[cell] + group + j];
+        users.insert(rating.user);
+        items.insert(rating.item);
+      }
+      CHECK(users.size() == kGroup && items.size() == kGroup);
+    }
+  }
   for (std::int32_t ub = 0; ub < blocked.users.blocks(); ++ub) {
     for (std::int32_t ib = 0; ib < blocked.items.blocks(); ++ib) {
       const auto cell = static_cast<std::size_t>(ub) * static_cast<std::size_t>(blocked.items.blocks()) +
@@ -101,7 +116,7 @@ void check_blocks(const Triples& triples, const BlockedRatings& blocked, double 
 
 bool same(const BlockedRatings& a, const BlockedRatings& b) {
   return a.users.position == b.users.position && a.items.position == b.items.position && a.offsets == b.offsets &&
-         a.ratings.size() == b.ratings.size() && a.weights.size() == b.weights.size() &&
+         a.grouped == b.grouped && a.ratings.size() == b.ratings.size() && a.weights.size() == b.weights.size() &&
          std::memcmp(a.ratings.data(), b.ratings.data(), static_cast<std::size_t>(a.ratings.size()) * sizeof(Rating)) ==
              0 &&
          std::memcmp(a.weights.data(), b.weights.data(), static_cast<std::size_t>(a.weights.size()) * sizeof(float)) ==
@@ -126,7 +141,7 @@ TEST(extreme_shapes_are_cut_too) {
     check::context = std::to_string(users) + " x " + std::to_string(items) + ", " + std::to_string(n) + " ratings";
     const Triples triples(users, items, n);
     ThreadTeam team(2);
-    check_blocks(triples, blocks_of(triples.view(false), choose_grid(users, items, n, 256), 0.0, 1.0, 1.0, 0, team),
+    check_blocks(triples, blocks_of(triples.view(false), choose_grid(users, items, n, 256, users >= items), 0.0, 1.0, 1.0, 0, team),
                  0.0, 1.0, 1.0);
   }
 }
@@ -160,6 +175,40 @@ TEST(ratings_of_a_sorted_file_are_in_random_order_inside_a_cell) {
   CHECK_CLOSE(static_cast<double>(rising), 5000.0, 5 * std::sqrt(10000.0 / 12));  // 5 standard deviations
 }
 
+std::int64_t grouped_of(const Triples& triples, Grid grid) {
+  ThreadTeam team(1);
+  const BlockedRatings blocked = blocks_of(triples.view(false), grid, 0.0, 1.0, 1.0, 5, team);
+  return std::accumulate(blocked.grouped.begin(), blocked.grouped.end(), std::int64_t{0});
+}
+
+TEST(nearly_all_ratings_of_an_even_matrix_are_in_groups) {
+  CHECK(grouped_of(Triples(400, 200, 20000), {2, 2}) > 19900);
+}
+
+TEST(a_row_takes_at_most_one_place_in_a_group) {
+  const Triples triples(200, 100, 8000, true);  // one user with half of the ratings: one place of eight
+  const std::int64_t grouped = grouped_of(triples, {1, 1});
+  CHECK(grouped <= 8000 / 2 * kGroup / (kGroup - 1));
+  CHECK(grouped > 8000 / 2);
+}
+
+TEST(ratings_of_one_row_or_of_few_rows_are_in_no_group) {
+  CHECK_EQ(grouped_of(Triples(1000, 1, 5000), {1, 1}), 0);
+  CHECK_EQ(grouped_of(Triples(1, 1000, 5000), {1, 1}), 0);
+  CHECK_EQ(grouped_of(Triples(7, 1000, 5000), {1, 1}), 0);
+  CHECK_EQ(grouped_of(Triples(8, 8, 7), {1, 1}), 0);
+}
+
+TEST(the_side_with_the_heaviest_row_is_the_inner_one) {
+  Survey rated;
+  rated.user_counts = {1, 2, 3, 4};
+  rated.item_counts = {9, 1};
+  CHECK(users_are_outer(rated));
+  rated.user_counts = {1, 9, 0, 0};
+  rated.item_counts = {5, 5};
+  CHECK(!users_are_outer(rated));
+}
+
 TEST(a_block_never_holds_more_rows_than_16_bits_can_number) {
   for (const std::int32_t wanted : {1, 2, 7}) {
     const RowPartition rows = partition_rows(std::vector<std::uint32_t>(200001, 1), wanted, 0, kUserOrder);
@@ -190,7 +239,7 @@ TEST(the_grid_fits_the_rows) {
     for (const std::int32_t n_items : {1, 3, 1000, 500000}) {
       for (const std::int64_t n_ratings : {std::int64_t{1}, std::int64_t{100000}, std::int64_t{1000000000}}) {
         for (const std::int64_t row_bytes : {64, 256, 8192}) {
-          const Grid grid = choose_grid(n_users, n_items, n_ratings, row_bytes);
+          const Grid grid = choose_grid(n_users, n_items, n_ratings, row_bytes, true);
           check::context = std::to_string(n_users) + " x " + std::to_string(n_items) + ", " + std::to_string(n_ratings);
           CHECK(grid.user_blocks >= 1 && grid.user_blocks <= n_users);
           CHECK(grid.item_blocks >= 1 && grid.item_blocks <= n_items);

@@ -18,8 +18,9 @@ using namespace warpfactor;
 using Real = long double;  // at least double
 
 constexpr int kRanks[] = {1, 2, 7, 15, 16, 17, 31, 33, 48, 64, 65, 100, 128, 1000, 1024};
-constexpr std::int64_t kUsers = 6, kItems = 5;
+constexpr std::int64_t kUsers = 10, kItems = 9;
 constexpr std::int64_t kIdleUser = 4, kIdleItem = 3;  // without a rating
+constexpr std::int64_t kRatings = 60, kGrouped = 3 * kGroup;
 
 /// A value and how far the kernel's may be from it.
 struct Bounded {
@@ -53,11 +54,18 @@ struct Problem {
     }
     for (std::int64_t n = 0; n < kUsers; ++n) user_biases.push_back(uniform(random));
     for (std::int64_t n = 0; n < kItems; ++n) item_biases.push_back(uniform(random));
-    while (ratings.size() < 60) {
+    while (ratings.size() < kRatings) {
       const auto user = static_cast<std::uint16_t>(random.below(kUsers));
       const auto item = static_cast<std::uint16_t>(random.below(kItems));
       const float value = 2 * uniform(random);
       if (user == kIdleUser || item == kIdleItem) continue;
+      // Among the first ratings none shares a row with another one of its group.
+      const auto group = ratings.begin() + static_cast<std::ptrdiff_t>(ratings.size() / kGroup * kGroup);
+      if (ratings.size() < kGrouped && std::any_of(group, ratings.end(), [&](const Rating& other) {
+            return other.user == user || other.item == item;
+          })) {
+        continue;
+      }
       ratings.push_back({user, item, value});
       weights.push_back(ratings.size() % 9 == 0 ? 0.0f : 1 + uniform(random));
     }
@@ -163,6 +171,7 @@ void check_sgd(int k, bool biased, bool weighted) {
   block.ratings = problem.ratings.data();
   block.weights = weighted ? problem.weights.data() : nullptr;
   block.n_ratings = static_cast<std::int64_t>(problem.ratings.size());
+  block.n_grouped = kGrouped;
   block.sizes = {learning_rate, reg, reg_bias, kMaxWeight<T>, kMaxSlope<T>};
   const double loss = kernel_table().kernels<T>().sgd(block);
 
