@@ -2,7 +2,9 @@
 #include "blocks.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include "random.hpp"
@@ -47,33 +49,61 @@ std::vector<Place> places_of(const RowPartition& partition) {
   return places;
 }
 
+constexpr std::size_t kBatch = 64;
+
+void prefetch_for_write(const void* address) {
+#if defined(__GNUC__) || defined(__clang__)
+  __builtin_prefetch(address, 1);
+#else
+  (void)address;
+#endif
+}
+
 /// Puts the ratings of a cell into random order, in groups that share no row as far as that goes. One per thread.
 class Grouping {
  public:
   /// Returns how many ratings, from the first on, are in groups; the others follow.
   std::int64_t arrange(Rating* ratings, float* weights, std::int64_t n, SplitMix64 random) {
+    return weights != nullptr ? arrange_cell<true>(ratings, weights, n, random)
+                              : arrange_cell<false>(ratings, weights, n, random);
+  }
+
+ private:
+  static constexpr int kAttempts = 4;
+
+  /// A shuffle (Fisher and Yates) that draws again where the drawn rating does not fit into the present group.
+  template <bool kWeighted>
+  std::int64_t arrange_cell(Rating* ratings, float* weights, std::int64_t n, SplitMix64& random) {
     const auto swap_ratings = [&](std::int64_t a, std::int64_t b) {
-      std::swap(ratings[a], ratings[b]);
-      if (weights != nullptr) std::swap(weights[a], weights[b]);
+      // Whole, as one number: field by field, the next load of the whole would have to wait for the stores.
+      const std::uint64_t at_a = load(ratings + a), at_b = load(ratings + b);
+      store(ratings + a, at_b);
+      store(ratings + b, at_a);
+      if constexpr (kWeighted) std::swap(weights[a], weights[b]);
     };
     std::int64_t end = n;  // from there on: ratings that found no group
-    std::int64_t grouped = 0;
-    for (;; grouped += kGroup) {
+    for (std::int64_t grouped = 0;; grouped += kGroup) {
       const std::uint32_t group = next_group();
       for (std::int64_t at = grouped; at < grouped + kGroup; ++at) {
         for (int attempt = 0;; ++attempt) {
-          if (at >= end) {  // the ratings from `grouped` on are in any order, which is as good as another
-            shuffle_rest(grouped, n, random, swap_ratings);
+          if (at >= end) {
+            for (std::int64_t k = n - grouped; k > 1; --k) {
+              swap_ratings(grouped + k - 1, grouped + static_cast<std::int64_t>(random.below(
+                                                          static_cast<std::uint64_t>(k))));
+            }
             return grouped;
           }
-          swap_ratings(at, at + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(end - at))));
-          std::uint32_t &user = users_[ratings[at].user], &item = items_[ratings[at].item];
+          const std::int64_t other =
+              at + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(end - at)));
+          const auto drawn = std::bit_cast<Rating>(load(ratings + other));
+          std::uint32_t &user = users_[drawn.user], &item = items_[drawn.item];
           if (user != group && item != group) {
             user = item = group;
+            swap_ratings(at, other);
             break;
           }
           if (attempt == kAttempts) {
-            swap_ratings(at, --end);
+            swap_ratings(other, --end);
             attempt = 0;
           }
         }
@@ -81,8 +111,12 @@ class Grouping {
     }
   }
 
- private:
-  static constexpr int kAttempts = 4;
+  static std::uint64_t load(const Rating* from) {
+    std::uint64_t bits;
+    std::memcpy(&bits, from, sizeof(bits));
+    return bits;
+  }
+  static void store(Rating* to, std::uint64_t bits) { std::memcpy(to, &bits, sizeof(bits)); }
 
   std::uint32_t next_group() {
     if (++last_ == 0) {
@@ -91,13 +125,6 @@ class Grouping {
       last_ = 1;
     }
     return last_;
-  }
-
-  template <class Swap>
-  static void shuffle_rest(std::int64_t begin, std::int64_t end, SplitMix64& random, const Swap& swap_ratings) {
-    for (std::int64_t k = end - begin; k > 1; --k) {
-      swap_ratings(begin + k - 1, begin + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(k))));
-    }
   }
 
   /// The group each row of a block was last put into, over all cells of this thread. 256 KiB each, of which a cell uses
@@ -180,28 +207,33 @@ BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid
   const std::int64_t n_cells = static_cast<std::int64_t>(blocked.users.blocks()) * blocked.items.blocks();
   const std::int64_t n = ratings.size();
   const bool weighted = !ratings.weights.empty();
+  const auto n_item_blocks = static_cast<std::size_t>(blocked.items.blocks());
   const auto cell_of = [&](std::size_t r) {
-    return static_cast<std::int64_t>(user_places[static_cast<std::size_t>(ratings.users[r])].block) *
-               blocked.items.blocks() +
+    return user_places[static_cast<std::size_t>(ratings.users[r])].block * n_item_blocks +
            item_places[static_cast<std::size_t>(ratings.items[r])].block;
   };
+  const auto counts_for_nothing = [&](std::size_t r) { return weighted && !(ratings.weights[r] > 0); };
 
   // A counting sort: each part of the input counts its ratings per cell; the sums over cells, then parts, are the
   // places they go to. It keeps the input's order inside a cell, whatever the number of parts.
   const std::int64_t parts = std::min<std::int64_t>(team.size(), std::max<std::int64_t>(1, n / ThreadTeam::kSlice));
   std::vector<std::vector<std::int64_t>> next(static_cast<std::size_t>(parts));
-  // f(r) for the ratings of a part, without those of weight 0.
-  const auto each_of_part = [&](std::int64_t part, int thread, const auto& f) {
+  // f(begin, end) for a part, a slice at a time.
+  const auto each_slice_of = [&](std::int64_t part, int thread, const auto& f) {
     const std::int64_t end = n * (part + 1) / parts;
-    for (std::int64_t r = n * part / parts; r < end; ++r) {
-      if (r % ThreadTeam::kSlice == 0 && team.poll(thread)) return;
-      if (!weighted || ratings.weights[static_cast<std::size_t>(r)] > 0) f(static_cast<std::size_t>(r));
+    for (std::int64_t begin = n * part / parts; begin < end; begin += ThreadTeam::kSlice) {
+      if (team.poll(thread)) return;
+      f(static_cast<std::size_t>(begin), static_cast<std::size_t>(std::min(end, begin + ThreadTeam::kSlice)));
     }
   };
   team.run(parts, [&](std::int64_t part, int thread) {
     std::vector<std::int64_t>& counts = next[static_cast<std::size_t>(part)];
     counts.assign(static_cast<std::size_t>(n_cells), 0);
-    each_of_part(part, thread, [&](std::size_t r) { ++counts[static_cast<std::size_t>(cell_of(r))]; });
+    each_slice_of(part, thread, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t r = begin; r < end; ++r) {
+        if (!counts_for_nothing(r)) ++counts[cell_of(r)];
+      }
+    });
   });
   blocked.offsets.resize(static_cast<std::size_t>(n_cells) + 1);
   std::int64_t total = 0;
@@ -213,14 +245,33 @@ BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid
 
   blocked.ratings = Buffer<Rating>(rated.counted);
   blocked.weights = Buffer<float>(weighted ? rated.counted : 0);
+  // Each rating goes to another place in memory, and most places are not in any cache: those of a batch are asked for
+  // together.
   team.run(parts, [&](std::int64_t part, int thread) {
     std::vector<std::int64_t>& to = next[static_cast<std::size_t>(part)];
-    each_of_part(part, thread, [&](std::size_t r) {
-      const std::int64_t place = to[static_cast<std::size_t>(cell_of(r))]++;
-      blocked.ratings[place] = {user_places[static_cast<std::size_t>(ratings.users[r])].row,
-                                item_places[static_cast<std::size_t>(ratings.items[r])].row,
-                                static_cast<float>((static_cast<double>(ratings.values[r]) - shift) / scale)};
-      if (weighted) blocked.weights[place] = static_cast<float>(static_cast<double>(ratings.weights[r]) * weight_scale);
+    each_slice_of(part, thread, [&](std::size_t begin, std::size_t end) {
+      std::size_t cells[kBatch];
+      Rating placed[kBatch];
+      for (; begin < end; begin += kBatch) {
+        const std::size_t size = std::min(kBatch, end - begin);
+        for (std::size_t j = 0; j < size; ++j) {
+          const std::size_t r = begin + j;
+          const Place user = user_places[static_cast<std::size_t>(ratings.users[r])];
+          const Place item = item_places[static_cast<std::size_t>(ratings.items[r])];
+          cells[j] = user.block * n_item_blocks + item.block;
+          prefetch_for_write(blocked.ratings.data() + to[cells[j]]);
+          placed[j] = {user.row, item.row,
+                       static_cast<float>((static_cast<double>(ratings.values[r]) - shift) / scale)};
+        }
+        for (std::size_t j = 0; j < size; ++j) {
+          if (counts_for_nothing(begin + j)) continue;
+          const std::int64_t place = to[cells[j]]++;
+          blocked.ratings[place] = placed[j];
+          if (weighted) {
+            blocked.weights[place] = static_cast<float>(static_cast<double>(ratings.weights[begin + j]) * weight_scale);
+          }
+        }
+      }
     });
   });
 
