@@ -103,15 +103,19 @@ Moments survey_slice(const RatingsView& ratings, const char* argument, std::int6
     ++item_counts[items[r]];
     ++slice.counted;
   }
-  slice.weight = sum_of(begin, end, [&](std::size_t r) { return static_cast<double>(weights[r]); });
+  // One by one: a weight of 0 then leaves no trace in the sums' rounding.
+  double sum = 0;
+  for (std::int64_t r = begin; r < end; ++r) {
+    const auto weight = static_cast<double>(weights[r]);
+    slice.weight += weight;
+    sum += weight * static_cast<double>(values[r]);
+  }
   if (slice.weight <= 0) return slice;
-  slice.mean = sum_of(begin, end, [&](std::size_t r) {
-                 return static_cast<double>(weights[r]) * static_cast<double>(values[r]);
-               }) / slice.weight;
-  slice.square = sum_of(begin, end, [&](std::size_t r) {
+  slice.mean = sum / slice.weight;
+  for (std::int64_t r = begin; r < end; ++r) {
     const double apart = static_cast<double>(values[r]) - slice.mean;
-    return static_cast<double>(weights[r]) * apart * apart;
-  });
+    slice.square += static_cast<double>(weights[r]) * apart * apart;
+  }
   return slice;
 }
 
