@@ -11,6 +11,7 @@ import tempfile
 import time
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -59,6 +60,19 @@ def movielens_1m(folder: Path) -> tuple[wf.Ratings, wf.Ratings]:
     return ratings.take(~held_out), ratings.take(held_out)
 
 
+def timed_fit(
+    ratings: wf.Ratings, n_threads: int, **params: Any
+) -> tuple[wf.MatrixFactorization, float]:
+    """Fit all epochs, without validation; return the model and the wall seconds of the whole call."""
+    model = wf.MatrixFactorization(n_threads=n_threads, verbose=0, **params)
+    start = time.perf_counter()
+    model.fit(ratings)
+    seconds = time.perf_counter() - start
+    assert model.n_threads_ == n_threads, (model.n_threads_, n_threads)
+    assert len(model.history_) == model.n_epochs_ == model.n_epochs, len(model.history_)
+    return model, seconds
+
+
 class Libmf:
     """Runs LIBMF's mf-train on ratings written to files of its format.
 
@@ -83,20 +97,58 @@ class Libmf:
     def _path(self, name: str) -> str:
         return os.path.join(self._folder.name, name)
 
-    def run(self, k: int, epochs: int, *, reg: float, validate: bool) -> tuple[float, list[float]]:
+    def run(
+        self, k: int, epochs: int, *, reg: float, rate: float = 0.1, validate: bool
+    ) -> tuple[float, list[float]]:
         """Train; return the wall seconds of the whole process and the test RMSE after each epoch."""
-        command = [str(self._program), "-k", str(k), "-t", str(epochs), "-s", str(self._n_threads)]
-        command += ["-l2", str(reg)]
-        command += ["-p", self._path("test")] if validate else ["--quiet"]
-        command += [self._path("train"), self._path("model")]
-        start = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        seconds = time.perf_counter() - start
-        rows = [line.split() for line in done.stdout.splitlines()]
-        return seconds, [float(row[2]) for row in rows if len(row) >= 3 and row[0].isdigit()]
+        options = ["-k", str(k), "-t", str(epochs), "-l2", str(reg), "-r", str(rate)]
+        options += ["-p", self._path("test")] if validate else ["--quiet"]
+        seconds, output, complaint = self._process(options)
+        if complaint:
+            raise RuntimeError(f"mf-train did not train: {complaint}")
+        rows = [line.split() for line in output.splitlines()]
+        errors = [float(row[2]) for row in rows if len(row) >= 3 and row[0].isdigit()]
+        assert len(errors) == (epochs if validate else 0), output
+        return seconds, errors
 
-    def seconds_per_epoch(self, k: int, *, reg: float, short: int = 2, long: int = 12) -> float:
+    def loading_seconds(self) -> float:
+        """Return the wall seconds of a process that reads the ratings and is told not to train."""
+        seconds, _, complaint = self._process(["-t", "0", "--quiet"])
+        if "number of iterations must be greater than zero" not in complaint:
+            raise RuntimeError(f"mf-train did something else than load: {complaint}")
+        return seconds
+
+    def _process(self, options: list[str]) -> tuple[float, str, str]:
+        # The model is not saved: as text, one of many factors takes as long as several epochs. Its
+        # folder does not exist, which mf-train finds, says and returns 1 for after all the rest.
+        command = [str(self._program), "-s", str(self._n_threads), *options]
+        command += [self._path("train"), os.path.join(self._path("no-such-folder"), "model")]
+        start = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        seconds = time.perf_counter() - start
+        if done.returncode != 1 or "cannot save model" not in done.stdout:
+            output = done.stdout[-500:] + done.stderr[-500:]
+            raise RuntimeError(f"{shlex.join(command)} returned {done.returncode}: {output}")
+        return seconds, done.stdout, done.stderr.strip()
+
+    def seconds_per_epoch(
+        self, k: int, *, reg: float, rate: float = 0.1, short: int = 2, long: int = 12
+    ) -> float:
         """Return the time of an epoch from two runs of different length: loading does not count."""
-        more, _ = self.run(k, long, reg=reg, validate=False)
-        less, _ = self.run(k, short, reg=reg, validate=False)
+        more, _ = self.run(k, long, reg=reg, rate=rate, validate=False)
+        less, _ = self.run(k, short, reg=reg, rate=rate, validate=False)
         return (more - less) / (long - short)
+
+    def seconds_of_call(
+        self, k: int, epochs: int, *, reg: float, rate: float, short: int = 2, long: int = 12
+    ) -> tuple[float, float]:
+        """Return the time of so many epochs, alone and with all else that its training call does.
+
+        The latter is a whole short run, without the process' start and loading, and the epochs that
+        it lacks. Its first epoch is a cheaper one (it updates eight factors only), which the former
+        counts as if it were like the others.
+        """
+        more, _ = self.run(k, long, reg=reg, rate=rate, validate=False)
+        less, _ = self.run(k, short, reg=reg, rate=rate, validate=False)
+        epoch = (more - less) / (long - short)
+        return epochs * epoch, less - self.loading_seconds() + (epochs - short) * epoch

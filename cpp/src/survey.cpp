@@ -103,7 +103,6 @@ Moments survey_slice(const RatingsView& ratings, const char* argument, std::int6
     ++item_counts[items[r]];
     ++slice.counted;
   }
-  // One by one: a weight of 0 then leaves no trace in the sums' rounding.
   double sum = 0;
   for (std::int64_t r = begin; r < end; ++r) {
     const auto weight = static_cast<double>(weights[r]);

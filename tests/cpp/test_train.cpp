@@ -460,7 +460,7 @@ TEST(a_rating_of_weight_0_is_as_good_as_absent) {
     without.values.push_back(data.values[r]);
   }
   const TrainResult<double> expected = train<double>(without.view(), params);
-  CHECK(same_bits(result.model, expected.model));
+  CHECK(distance(expected.model, result.model) < 1e-9);  // their means differ by rounding
   for (std::size_t e = 0; e < expected.history.size(); ++e) {
     CHECK_CLOSE(result.history[e].train_rmse, expected.history[e].train_rmse, 1e-12);  // summed with weights of 1
   }
