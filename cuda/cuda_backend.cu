@@ -13,11 +13,13 @@ namespace warpfactor {
 
 // Instantiates the rule in device code, so that a change which nvcc cannot compile fails the build and not a later
 // issue.
-__global__ void rule_compiles_for_the_device(const float* rating, float* factor, const float* other, float* bias) {
+__global__ void rule_compiles_for_the_device(const float* rating, float* factor, const float* other, float* bias,
+                                             StepSizes<float> sizes) {
   const rule::Step<float, float> step =
-      rule::make_step<rule::SquaredLoss>(rating[0], bias[0], 0.1f, StepSizes<float>{0.1f, 0.1f, 0.1f, 1.0f, 5.0f});
+      rule::make_step(rule::capped_slope<rule::SquaredLoss>(rating[0], bias[0], sizes), sizes.learning_rate, sizes);
   factor[threadIdx.x] = rule::stepped_factor(factor[threadIdx.x], other[threadIdx.x], step.slope, step.keep_factors);
   bias[0] = rule::stepped_bias(bias[0], step);
+  bias[1] *= rule::adagrad_scale(bias[2], 1.0f) * rule::gradient(bias[0], 1.0f, step.slope, sizes.reg_bias);
 }
 
 namespace {

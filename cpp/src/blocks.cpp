@@ -17,12 +17,12 @@ constexpr std::int64_t kMaxBlockRows = 65536;  // 16-bit row numbers inside a bl
 // A block of the outer side stays in a core's L2 cache (256 KiB to 2 MiB) while a thread walks over the inner side, whose
 // blocks are read from further away once each: those are to fit into the L1 cache beside the rows passing through. But
 // with too few rows in a block its ratings share rows too often to be grouped.
-constexpr std::int64_t kOuterBytes = 256 * 1024, kInnerBytes = 24 * 1024;
+constexpr std::int64_t kOuterBytes = 256 * 1024, kInnerBytes = 64 * 1024;
 constexpr std::int64_t kFewestRows = 64;
 
 // Below this a cell's fixed costs (fetching its rows, waiting for its turn) show: the grid is no finer for parallelism's
 // sake.
-constexpr std::int64_t kRatingsPerCell = 1024;
+constexpr std::int64_t kRatingsPerCell = 4096;
 
 // Nor for the cache's sake below this: where rows are many and ratings few, a row is hardly used twice in a cell
 // anyway.
@@ -170,8 +170,8 @@ RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32
   std::iota(order.begin(), order.end(), 0);
   SplitMix64(seed, purpose, 0).shuffle(order.data(), n_rows);
 
-  // A row's size is the mean of its shares of the ratings and of the rows: cutting by ratings alone could put nearly
-  // all rows of a long tail into one block, cutting by rows alone most of the ratings.
+  // A row's size is its share of the ratings for the most part, or the steps of an epoch would be uneven, and for the
+  // rest its share of the rows: by ratings alone nearly all rows of a long tail could come into one block.
   const double total =
       static_cast<double>(std::max<std::int64_t>(1, std::accumulate(counts.begin(), counts.end(), std::int64_t{0})));
   RowPartition result;
@@ -180,7 +180,7 @@ RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32
   double left = 1, size = 0;  // of the rows from the present block on; of that block so far
   for (std::uint32_t p = 0; p < n_rows; ++p) {
     const auto row = static_cast<std::size_t>(order[p]);
-    const double share = 0.5 * (static_cast<double>(counts[row]) / total + 1.0 / n_rows);
+    const double share = 0.8 * static_cast<double>(counts[row]) / total + 0.2 / n_rows;
     const std::int64_t rows_in_block = static_cast<std::int64_t>(p) - result.begin.back();
     // What is left is shared anew after each block, so that one heavy row does not shrink the blocks after it.
     const std::int32_t blocks_left = n_blocks - result.blocks();  // the present one included

@@ -35,7 +35,8 @@ void pause_briefly(int attempt) {
 template <class T>
 struct Rows {
   Buffer<T> factors;
-  Buffer<T> biases;  ///< empty in a model without biases
+  Buffer<T> biases;   ///< empty in a model without biases
+  Buffer<T> squares;  ///< adagrad's accumulators; empty for plain SGD
 };
 
 /// How many steps a place has behind it, those of all epochs before counted. On a cache line of its own: one thread
@@ -90,7 +91,8 @@ class CpuBackend final : public Backend<T> {
     const EpochOrder order(outer().blocks(), inner().blocks(), params_.seed, epoch);
     const StepSizes<T> sizes{
         static_cast<T>(learning_rate), static_cast<T>(params_.reg), static_cast<T>(params_.reg_bias),
-        static_cast<T>(std::max(1.0, kMaxWeightedRate / learning_rate)), static_cast<T>(max_slope_)};
+        static_cast<T>(std::max(1.0, kMaxWeightedRate / learning_rate)), static_cast<T>(max_slope_),
+        static_cast<T>(1.0 / static_cast<double>(n_factors_ + (params_.biases ? 1 : 0)))};
     const bool wait = params_.parallel == Parallel::blocked;
     const std::int64_t n_steps = order.steps(), before = epoch * n_steps;
     team_->run(order.places(), [&](std::int64_t place, int thread) {
@@ -180,6 +182,10 @@ class CpuBackend final : public Backend<T> {
       run.user_biases = users_.biases.data() + first_user;
       run.item_biases = items_.biases.data() + first_item;
     }
+    if (params_.optimizer == Optimizer::adagrad) {
+      run.user_squares = users_.squares.data() + first_user;
+      run.item_squares = items_.squares.data() + first_item;
+    }
     run.stride = stride_;
     run.sizes = sizes;
     loss = 0;
@@ -203,6 +209,8 @@ class CpuBackend final : public Backend<T> {
     const auto n_rows = static_cast<std::int64_t>(partition.position.size());
     rows.factors = Buffer<T>(n_rows * stride_);
     rows.biases = Buffer<T>(params_.biases ? n_rows : 0);
+    rows.squares = Buffer<T>(params_.optimizer == Optimizer::adagrad ? n_rows : 0);
+    std::fill_n(rows.squares.data(), rows.squares.size(), T(0));
     team_->run_slices(
         n_rows,
         [&](std::int64_t begin, std::int64_t end, int) {

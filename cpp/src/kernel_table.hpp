@@ -38,6 +38,8 @@ struct SgdBlock {
   T* item_factors;
   T* user_biases;  ///< nullptr in a model without biases
   T* item_biases;
+  T* user_squares;  ///< adagrad's accumulators, one per row; nullptr: plain SGD
+  T* item_squares;
   std::int64_t stride;  ///< padded_stride(n_factors)
   const Rating* ratings;
   const float* weights;  ///< nullptr: all one

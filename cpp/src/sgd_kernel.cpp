@@ -36,7 +36,7 @@ inline Vec<T> products_of(const T* p, const T* q, std::int64_t n) {
 }
 
 /// One pass over a block. kStride: the row length known at compile time, 0: taken from the block.
-template <class T, int kStride, bool kBiased, bool kWeighted>
+template <class T, int kStride, bool kBiased, bool kWeighted, bool kAdagrad>
 class Pass {
  public:
   explicit Pass(const SgdBlock<T>& block) : block_(block), stride_(kStride > 0 ? kStride : block.stride) {}
@@ -56,10 +56,12 @@ class Pass {
 
  private:
   using V = Vec<T>;
+  using Numbers = Eight<T>;  // one for each rating of a group
 
   T* user_row(const Rating& rating) const { return block_.user_factors + rating.user * stride(); }
   T* item_row(const Rating& rating) const { return block_.item_factors + rating.item * stride(); }
   std::int64_t stride() const { return kStride > 0 ? kStride : stride_; }
+  T limited(T weight) const { return at_most(weight, block_.sizes.max_weight); }
 
   void prefetch_rows(const Rating* ratings) const {
     constexpr std::int64_t kLine = kRowAlignment / static_cast<std::int64_t>(sizeof(T));
@@ -80,6 +82,20 @@ class Pass {
     }
   }
 
+  /// Adagrad: each row at a rate of its own. Hands back lanes that add up to the squares of the gradients.
+  void update_rows(T* p, T* q, T slope, T user_rate, T item_rate, V& user_squares, V& item_squares) const {
+    user_squares = item_squares = V::zero();
+    for (std::int64_t f = 0; f < stride(); f += V::lanes) {
+      const V user = V::load(p + f), item = V::load(q + f);
+      const V user_gradient = gradient(user, item, slope, block_.sizes.reg);
+      const V item_gradient = gradient(item, user, slope, block_.sizes.reg);
+      (user - user_rate * user_gradient).store(p + f);
+      (item - item_rate * item_gradient).store(q + f);
+      user_squares = user_squares + user_gradient * user_gradient;
+      item_squares = item_squares + item_gradient * item_gradient;
+    }
+  }
+
   /// Eight ratings that share no row. All rows are read before the first is written, which changes nothing but time.
   void update_group(std::int64_t r, double* losses) const {
     const Rating* const ratings = block_.ratings + r;
@@ -92,51 +108,97 @@ class Pass {
       q[j] = item_row(ratings[j]);
       products[j] = products_of(p[j], q[j], stride());
     }
-    alignas(kRowAlignment) T scratch[kGroup], kept[kGroup];
-    V::sums(products, scratch);
-    Eight<T> prediction = Eight<T>::load(scratch), user_bias, item_bias;
+    const auto of_users = [&](const T* values) {
+      return Numbers::each([&](int j) { return values[ratings[j].user]; });
+    };
+    const auto of_items = [&](const T* values) {
+      return Numbers::each([&](int j) { return values[ratings[j].item]; });
+    };
+    Numbers prediction = Numbers::sums(products), user_bias, item_bias;
     if constexpr (kBiased) {
-      user_bias = Eight<T>::each([&](int j) { return block_.user_biases[ratings[j].user]; });
-      item_bias = Eight<T>::each([&](int j) { return block_.item_biases[ratings[j].item]; });
+      user_bias = of_users(block_.user_biases);
+      item_bias = of_items(block_.item_biases);
       prediction = prediction + (user_bias + item_bias);
     }
-    const Eight<T> value = Eight<T>::each([&](int j) { return static_cast<T>(ratings[j].value); });
-    Eight<T> reported = SquaredLoss::reported(value, prediction);
-    const auto finish = [&](const auto& step) {
-      if constexpr (kBiased) {
-        user_bias = stepped_bias(user_bias, step);
-        item_bias = stepped_bias(item_bias, step);
-      }
-      step.slope.store(scratch);
-    };
-    T keep = T(1) - sizes.learning_rate * sizes.reg;
+    const Numbers value = Numbers::each([&](int j) { return static_cast<T>(ratings[j].value); });
+    Numbers weight, limited_weight;
+    Numbers reported = SquaredLoss::reported(value, prediction);
     if constexpr (kWeighted) {
-      const Eight<T> weight = Eight<T>::each([&](int j) { return static_cast<T>(block_.weights[r + j]); });
+      weight = Numbers::each([&](int j) { return static_cast<T>(block_.weights[r + j]); });
       reported = weight * reported;
-      const auto step = make_step<SquaredLoss>(value, prediction,
-                                               sizes.learning_rate * at_most(weight, sizes.max_weight), sizes);
-      step.keep_factors.store(kept);
-      finish(step);
-    } else {
-      finish(make_step<SquaredLoss>(value, prediction, sizes.learning_rate, sizes));
+      limited_weight = at_most(weight, sizes.max_weight);
     }
-    alignas(kRowAlignment) T other[kGroup];
-    reported.store(other);
-    for (int j = 0; j < kGroup; ++j) losses[j] += static_cast<double>(other[j]);
-    if constexpr (kBiased) {
-      alignas(kRowAlignment) T user_biases[kGroup], item_biases[kGroup];
-      user_bias.store(user_biases);
-      item_bias.store(item_biases);
+    alignas(kRowAlignment) T loss[kGroup];
+    reported.store(loss);
+    for (int j = 0; j < kGroup; ++j) losses[j] += static_cast<double>(loss[j]);
+
+    const Numbers slope = capped_slope<SquaredLoss>(value, prediction, sizes);
+    if constexpr (kAdagrad) {
+      const Numbers user_sums = of_users(block_.user_squares), item_sums = of_items(block_.item_squares);
+      Numbers user_rate = sizes.learning_rate * adagrad_scale(user_sums, T(1));
+      Numbers item_rate = sizes.learning_rate * adagrad_scale(item_sums, T(1));
+      Numbers share = sizes.per_element + T(0) * slope;
+      if constexpr (kWeighted) {
+        user_rate = limited_weight * user_rate;
+        item_rate = limited_weight * item_rate;
+        share = limited_weight * limited_weight * share;
+      }
+      alignas(kRowAlignment) T slopes[kGroup], user_rates[kGroup], item_rates[kGroup];
+      slope.store(slopes);
+      user_rate.store(user_rates);
+      item_rate.store(item_rates);
+      V user_squares[kGroup], item_squares[kGroup];
       WARPFACTOR_UNROLL_8
       for (int j = 0; j < kGroup; ++j) {
-        block_.user_biases[ratings[j].user] = user_biases[j];
-        block_.item_biases[ratings[j].item] = item_biases[j];
+        update_rows(p[j], q[j], slopes[j], user_rates[j], item_rates[j], user_squares[j], item_squares[j]);
       }
+      Numbers user_square = Numbers::sums(user_squares), item_square = Numbers::sums(item_squares);
+      if constexpr (kBiased) {
+        const Numbers user_gradient = slope + sizes.reg_bias * user_bias;
+        const Numbers item_gradient = slope + sizes.reg_bias * item_bias;
+        scatter(ratings, user_bias - user_rate * user_gradient, item_bias - item_rate * item_gradient,
+                block_.user_biases, block_.item_biases);
+        user_square = user_square + user_gradient * user_gradient;
+        item_square = item_square + item_gradient * item_gradient;
+      }
+      scatter(ratings, user_sums + share * user_square, item_sums + share * item_square, block_.user_squares,
+              block_.item_squares);
+    } else if constexpr (kWeighted) {
+      const auto step = make_step(slope, sizes.learning_rate * limited_weight, sizes);
+      alignas(kRowAlignment) T slopes[kGroup], keeps[kGroup];
+      step.slope.store(slopes);
+      step.keep_factors.store(keeps);
+      step_biases(ratings, user_bias, item_bias, step);
+      WARPFACTOR_UNROLL_8
+      for (int j = 0; j < kGroup; ++j) update_rows(p[j], q[j], slopes[j], keeps[j]);
+    } else {
+      const auto step = make_step(slope, sizes.learning_rate, sizes);
+      alignas(kRowAlignment) T slopes[kGroup];
+      step.slope.store(slopes);
+      step_biases(ratings, user_bias, item_bias, step);
+      WARPFACTOR_UNROLL_8
+      for (int j = 0; j < kGroup; ++j) update_rows(p[j], q[j], moved(slopes[j]), step.keep_factors);
     }
+  }
+
+  template <class S>
+  void step_biases(const Rating* ratings, const Numbers& user_bias, const Numbers& item_bias, const S& step) const {
+    if constexpr (kBiased) {
+      scatter(ratings, stepped_bias(user_bias, step), stepped_bias(item_bias, step), block_.user_biases,
+              block_.item_biases);
+    }
+  }
+
+  /// A number for each rating's user and one for its item, to where those are.
+  void scatter(const Rating* ratings, const Numbers& of_users, const Numbers& of_items, T* to_users,
+               T* to_items) const {
+    alignas(kRowAlignment) T users[kGroup], items[kGroup];
+    of_users.store(users);
+    of_items.store(items);
     WARPFACTOR_UNROLL_8
     for (int j = 0; j < kGroup; ++j) {
-      if constexpr (kWeighted) keep = kept[j];
-      update_rows(p[j], q[j], scratch[j], keep);
+      to_users[ratings[j].user] = users[j];
+      to_items[ratings[j].item] = items[j];
     }
   }
 
@@ -148,16 +210,46 @@ class Pass {
     if constexpr (kBiased) prediction += block_.user_biases[rating.user] + block_.item_biases[rating.item];
     const T value = static_cast<T>(rating.value);
     const T weight = kWeighted ? static_cast<T>(block_.weights[r]) : T(1);
-    const auto step =
-        make_step<SquaredLoss>(value, prediction, sizes.learning_rate * at_most(weight, sizes.max_weight), sizes);
-    if constexpr (kBiased) {
-      T& user_bias = block_.user_biases[rating.user];
-      T& item_bias = block_.item_biases[rating.item];
-      user_bias = stepped_bias(user_bias, step);
-      item_bias = stepped_bias(item_bias, step);
+    const T slope = capped_slope<SquaredLoss>(value, prediction, sizes);
+    const T rate = sizes.learning_rate * limited(weight);
+    if constexpr (kAdagrad) {
+      T &user_sum = block_.user_squares[rating.user], &item_sum = block_.item_squares[rating.item];
+      const T user_rate = rate * adagrad_scale(user_sum, T(1)), item_rate = rate * adagrad_scale(item_sum, T(1));
+      V user_squares, item_squares;
+      update_rows(p, q, slope, user_rate, item_rate, user_squares, item_squares);
+      T user_square = user_squares.sum(), item_square = item_squares.sum();
+      if constexpr (kBiased) {
+        T &user_bias = block_.user_biases[rating.user], &item_bias = block_.item_biases[rating.item];
+        const T user_gradient = slope + sizes.reg_bias * user_bias, item_gradient = slope + sizes.reg_bias * item_bias;
+        user_bias -= user_rate * user_gradient;
+        item_bias -= item_rate * item_gradient;
+        user_square += user_gradient * user_gradient;
+        item_square += item_gradient * item_gradient;
+      }
+      const T share = limited(weight) * limited(weight) * sizes.per_element;
+      user_sum += share * user_square;
+      item_sum += share * item_square;
+    } else {
+      const auto step = make_step(slope, rate, sizes);
+      if constexpr (kBiased) {
+        T &user_bias = block_.user_biases[rating.user], &item_bias = block_.item_biases[rating.item];
+        user_bias = stepped_bias(user_bias, step);
+        item_bias = stepped_bias(item_bias, step);
+      }
+      update_rows(p, q, moved(step.slope), step.keep_factors);
     }
-    update_rows(p, q, step.slope, step.keep_factors);
     return static_cast<double>(weight * SquaredLoss::reported(value, prediction));
+  }
+
+  /// The slope by which rows move. The roofline benchmark compiles this file with rows that wait for no slope: it loads,
+  /// computes and stores the same, but nothing depends on a dot product.
+  T moved(T slope) const {
+#if defined(WARPFACTOR_INDEPENDENT_ROWS)
+    (void)slope;
+    return T(0) * block_.sizes.reg;
+#else
+    return slope;
+#endif
   }
 
   const SgdBlock<T> block_;  // a copy: nothing that is written can alias it
@@ -165,16 +257,21 @@ class Pass {
 };
 
 template <class T, int kStride, bool kBiased, bool kWeighted>
-double sgd_run(const SgdBlock<T>& block) {
-  return Pass<T, kStride, kBiased, kWeighted>(block).run();
+double sgd_optimizer(const SgdBlock<T>& block) {
+  return block.user_squares != nullptr ? Pass<T, kStride, kBiased, kWeighted, true>(block).run()
+                                       : Pass<T, kStride, kBiased, kWeighted, false>(block).run();
+}
+
+template <class T, int kStride, bool kBiased>
+double sgd_weighted(const SgdBlock<T>& block) {
+  return block.weights != nullptr ? sgd_optimizer<T, kStride, kBiased, true>(block)
+                                  : sgd_optimizer<T, kStride, kBiased, false>(block);
 }
 
 template <class T, int kStride>
 double sgd_stride(const SgdBlock<T>& block) {
-  if (block.user_biases != nullptr) {
-    return block.weights != nullptr ? sgd_run<T, kStride, true, true>(block) : sgd_run<T, kStride, true, false>(block);
-  }
-  return block.weights != nullptr ? sgd_run<T, kStride, false, true>(block) : sgd_run<T, kStride, false, false>(block);
+  return block.user_biases != nullptr ? sgd_weighted<T, kStride, true>(block)
+                                      : sgd_weighted<T, kStride, false>(block);
 }
 
 /// The common widths get a loop of their own, which the compiler unrolls.

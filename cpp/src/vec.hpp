@@ -183,6 +183,12 @@ struct Eight {
     return v;
   }
   void store(T* to) const { std::memcpy(to, this, sizeof(*this)); }
+  /// The sum of each vector's lanes.
+  static Eight sums(const Vec<T> (&vectors)[8]) {
+    alignas(kVectorBytes) T out[8];
+    Vec<T>::sums(vectors, out);
+    return load(out);
+  }
   /// of(0), .. of(7). Put together in registers: a wide load of what several narrow stores have just written would have
   /// to wait for them.
   template <class Of>
@@ -216,6 +222,15 @@ struct Eight {
   friend Eight operator*(const Eight& a, const Eight& b) {
     return by_part([&](int p) { return a.parts[p] * b.parts[p]; });
   }
+  friend Eight operator/(T a, const Eight& b) {
+    return by_part([&](int p) { return a / b.parts[p]; });
+  }
+  friend Eight operator/(const Eight& a, const Eight& b) {
+    return by_part([&](int p) { return a.parts[p] / b.parts[p]; });
+  }
+  friend Eight operator+(T a, const Eight& b) {
+    return by_part([&](int p) { return a + b.parts[p]; });
+  }
   friend Eight operator*(T a, const Eight& b) {
     return by_part([&](int p) { return a * b.parts[p]; });
   }
@@ -229,6 +244,14 @@ struct Eight {
     return by_part([&](int p) { return a.parts[p] < limit ? limit - Part{} : a.parts[p]; });
   }
 };
+
+template <class T>
+inline Eight<T> root(const Eight<T>& x) {
+  alignas(kVectorBytes) T roots[8];
+  x.store(roots);
+  for (int j = 0; j < 8; ++j) roots[j] = root(roots[j]);
+  return Eight<T>::load(roots);
+}
 
 /// Before a short loop whose body must be repeated in place, or its arrays would live in memory.
 #if defined(__clang__)

@@ -79,6 +79,10 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
 }  // namespace
 
 void bind_train(py::module_& m) {
+  py::native_enum<Optimizer>(m, "Optimizer", "enum.Enum")
+      .value("sgd", Optimizer::sgd)
+      .value("adagrad", Optimizer::adagrad)
+      .finalize();
   py::native_enum<Schedule>(m, "Schedule", "enum.Enum")
       .value("constant", Schedule::constant)
       .value("inverse_time", Schedule::inverse_time)
@@ -101,6 +105,7 @@ void bind_train(py::module_& m) {
       .def_readwrite("biases", &TrainParams::biases)
       .def_readwrite("normalize", &TrainParams::normalize)
       .def_readwrite("init_scale", &TrainParams::init_scale)
+      .def_readwrite("optimizer", &TrainParams::optimizer)
       .def_readwrite("schedule", &TrainParams::schedule)
       .def_readwrite("parallel", &TrainParams::parallel)
       .def_readwrite("device", &TrainParams::device)

@@ -28,6 +28,10 @@ class Schedule(enum.Enum):
     linear = 2
     cosine = 3
 
+class Optimizer(enum.Enum):
+    sgd = 0
+    adagrad = 1
+
 class Parallel(enum.Enum):
     blocked = 0
     hogwild = 1
@@ -45,6 +49,7 @@ class TrainParams:
     biases: bool
     normalize: bool
     init_scale: float
+    optimizer: Optimizer
     schedule: Schedule
     parallel: Parallel
     device: Device

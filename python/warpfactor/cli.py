@@ -309,6 +309,10 @@ def train(
     normalize: Annotated[
         bool, _training("Whether to train on ratings divided by their standard deviation.")
     ] = _DEFAULTS.normalize,
+    optimizer: Annotated[
+        str,
+        _training("How a gradient becomes a step", choices=_core.Optimizer.__members__),
+    ] = _DEFAULTS.optimizer.name,
     schedule: Annotated[
         str, _training("How the learning rate falls", choices=_core.Schedule.__members__)
     ] = _DEFAULTS.schedule.name,
@@ -370,6 +374,7 @@ def train(
         reg_bias=reg_bias,
         biases=biases,
         normalize=normalize,
+        optimizer=optimizer,
         schedule=schedule,
         parallel=parallel,
         init=init_scale,

@@ -56,18 +56,20 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         The rank k, from 1 to 1024.
     n_epochs : int, default 20
         Passes over the ratings.
-    learning_rate : float, default 0.05
+    learning_rate : float, default 0.04
         η of the first epoch.
-    reg : float, default 0.07
+    reg : float, default 0.04
         Strength of the L2 penalty on the factors.
-    reg_bias : float, default 0.03
+    reg_bias : float, default 0.05
         Strength of the L2 penalty on the biases.
     biases : bool, default True
         Whether the model has μ, b_u and b_i; otherwise r̂ = p_u · q_i.
     loss : {"squared"}, default "squared"
         The error term.
-    optimizer : {"sgd"}, default "sgd"
-        The step.
+    optimizer : {"sgd", "adagrad"}, default "sgd"
+        How a gradient becomes a step. "sgd": η times the gradient. "adagrad" [3]_: η/√(1 + G) times
+        it, where G is a number that each user and item has of its own, the sum over its steps so
+        far of the mean square of the gradient's elements [4]_; η may be larger then (0.1, say).
     schedule : {"constant", "inverse_time", "linear", "cosine"}, default "linear"
         How η falls over the epochs t = 0 .. n_epochs - 1: η, η/(1 + t/10), η(1 - t/n_epochs) or
         η(1 + cos(πt/n_epochs))/2.
@@ -75,7 +77,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         How threads share the work. "blocked": no two of them touch the same row at once, so
         the same seed gives the same bits for any number of threads. "hogwild" [2]_: without locks;
         results vary from run to run.
-    init : float or (P, Q), default 0.1
+    init : float or (P, Q), default 0.01
         The standard deviation of the random (uniform) initial factors, in units of √s; or the
         initial factors themselves, of shapes (n_users, n_factors) and (n_items, n_factors), in
         rating units and with rows in the order of the sorted ids.
@@ -131,6 +133,10 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
        systems", Computer 42(8), 2009, eqs. 4 and 5.
     .. [2] F. Niu, B. Recht, C. Ré, S. Wright, "Hogwild!: a lock-free approach to parallelizing
        stochastic gradient descent", NIPS 2011.
+    .. [3] J. Duchi, E. Hazan, Y. Singer, "Adaptive subgradient methods for online learning and
+       stochastic optimization", JMLR 12, 2011.
+    .. [4] W.-S. Chin, Y. Zhuang, Y.-C. Juan, C.-J. Lin, "A learning-rate schedule for stochastic
+       gradient methods to matrix factorization", PAKDD 2015.
 
     Examples
     --------
@@ -174,7 +180,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         reg_bias: float = _DEFAULTS.reg_bias,
         biases: bool = _DEFAULTS.biases,
         loss: str = "squared",
-        optimizer: str = "sgd",
+        optimizer: str = _DEFAULTS.optimizer.name,
         schedule: str = _DEFAULTS.schedule.name,
         parallel: str = _DEFAULTS.parallel.name,
         init: float | tuple[ArrayLike, ArrayLike] = _DEFAULTS.init_scale,
@@ -501,7 +507,6 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def _train_params(self) -> _core.TrainParams:
         self._choice("loss", ("squared",))
-        self._choice("optimizer", ("sgd",))
         self._unknown_choice()
         params = _core.TrainParams()
         params.n_factors = self._count("n_factors", 1, 1024)
@@ -511,6 +516,9 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         params.reg_bias = self._real("reg_bias")
         params.biases = self._flag("biases")
         params.normalize = self._flag("normalize")
+        params.optimizer = _core.Optimizer[
+            self._choice("optimizer", [o.name for o in _core.Optimizer])
+        ]
         params.schedule = _core.Schedule[self._choice("schedule", [s.name for s in _core.Schedule])]
         params.parallel = _core.Parallel[self._choice("parallel", [p.name for p in _core.Parallel])]
         params.device, params.device_index = self._device()

@@ -28,6 +28,12 @@ struct Bounded {
   [[nodiscard]] Real most() const { return std::abs(value) + error; }
 };
 
+Bounded operator*(const Bounded& a, const Bounded& b) {
+  return {a.value * b.value, a.most() * b.most() - std::abs(a.value * b.value)};
+}
+Bounded operator+(const Bounded& a, const Bounded& b) { return {a.value + b.value, a.error + b.error}; }
+Bounded operator-(const Bounded& a, const Bounded& b) { return {a.value - b.value, a.error + b.error}; }
+
 template <class T>
 constexpr Real kUnit = static_cast<Real>(std::numeric_limits<T>::epsilon()) / 2;
 
@@ -40,7 +46,7 @@ template <class T>
 struct Problem {
   std::int64_t k, stride;
   Buffer<T> users, items;
-  std::vector<T> user_biases, item_biases;
+  std::vector<T> user_biases, item_biases, user_squares, item_squares;
   std::vector<Rating> ratings;
   std::vector<float> weights;
 
@@ -54,6 +60,8 @@ struct Problem {
     }
     for (std::int64_t n = 0; n < kUsers; ++n) user_biases.push_back(uniform(random));
     for (std::int64_t n = 0; n < kItems; ++n) item_biases.push_back(uniform(random));
+    for (std::int64_t n = 0; n < kUsers; ++n) user_squares.push_back(T(1) + uniform(random));
+    for (std::int64_t n = 0; n < kItems; ++n) item_squares.push_back(T(1) + uniform(random));
     while (ratings.size() < kRatings) {
       const auto user = static_cast<std::uint16_t>(random.below(kUsers));
       const auto item = static_cast<std::uint16_t>(random.below(kItems));
@@ -88,14 +96,16 @@ constexpr T kMaxSlope = T(0.75);
 template <class T>
 struct Reference {
   int clips = 0;
-  std::vector<Bounded> users, items, user_biases, item_biases;
+  std::vector<Bounded> users, items, user_biases, item_biases, user_squares, item_squares;
   Bounded loss;
 
-  Reference(const Problem<T>& problem, bool biased, bool weighted, T learning_rate, T reg, T reg_bias)
+  Reference(const Problem<T>& problem, bool biased, bool weighted, bool adagrad, T learning_rate, T reg, T reg_bias)
       : users(exact(problem.users.data(), problem.users.size())),
         items(exact(problem.items.data(), problem.items.size())),
         user_biases(exact(problem.user_biases.data(), kUsers)),
-        item_biases(exact(problem.item_biases.data(), kItems)) {
+        item_biases(exact(problem.item_biases.data(), kItems)),
+        user_squares(exact(problem.user_squares.data(), kUsers)),
+        item_squares(exact(problem.item_squares.data(), kItems)) {
     const Real u = kUnit<T>;
     for (std::size_t r = 0; r < problem.ratings.size(); ++r) {
       const Rating& rating = problem.ratings[r];
@@ -126,6 +136,11 @@ struct Reference {
       const Real cap = static_cast<Real>(kMaxSlope<T>);
       const Bounded clipped{std::clamp(miss.value, -cap, cap), miss.error};
       clips += clipped.value != miss.value ? 1 : 0;
+      if (adagrad) {
+        step_adagrad(problem, rating, biased, rate / static_cast<Real>(learning_rate), clipped, learning_rate, reg,
+                     reg_bias);
+        continue;
+      }
       const Bounded slope{rate * clipped.value, rate * clipped.error + 8 * u * rate * clipped.most()};
       const auto step = [&](Bounded& w, const Bounded& slope_part, T penalty) {
         const Bounded keep{1 - rate * static_cast<Real>(penalty), 8 * u * (1 + rate * static_cast<Real>(penalty))};
@@ -149,7 +164,63 @@ struct Reference {
       }
     }
   }
+
+ private:
+  void step_adagrad(const Problem<T>& problem, const Rating& rating, bool biased, Real weight, const Bounded& slope,
+                    T learning_rate, T reg, T reg_bias);
 };
+
+/// By the formulas of update_rule.hpp: both rows' gradients are taken before either row moves.
+template <class T>
+void Reference<T>::step_adagrad(const Problem<T>& problem, const Rating& rating, bool biased, Real weight,
+                                const Bounded& slope, T learning_rate, T reg, T reg_bias) {
+  const Real u = kUnit<T>;
+  const auto rounded = [&](Bounded b, Real operations) {
+    b.error += operations * u * b.most();
+    return b;
+  };
+  struct Side {
+    Bounded *row, *bias, *squares;
+    Bounded sum{};
+  };
+  Side user{users.data() + rating.user * problem.stride, &user_biases[rating.user], &user_squares[rating.user]};
+  Side item{items.data() + rating.item * problem.stride, &item_biases[rating.item], &item_squares[rating.item]};
+  const auto rate_of = [&](const Side& side) {
+    const Real root = std::sqrt(1 + side.squares->value);
+    // d/dG 1/sqrt(1 + G) is at most 1/2 for G >= 0.
+    return rounded({static_cast<Real>(learning_rate) * weight / root,
+                    static_cast<Real>(learning_rate) * weight * side.squares->error / 2},
+                   8);
+  };
+  const Bounded user_rate = rate_of(user), item_rate = rate_of(item);
+  const auto move = [&](Bounded& w, const Bounded& gradient, const Bounded& rate, Side& side) {
+    side.sum = side.sum + gradient * gradient;
+    const Bounded step = rate * gradient, before = w;
+    w = w - step;
+    w.error += 4 * u * (before.most() + step.most());
+  };
+  const auto gradient = [&](const Bounded& w, const Bounded& other, T penalty) {
+    const Bounded pull = slope * other, shrink = Bounded{static_cast<Real>(penalty)} * w;
+    Bounded sum = pull + shrink;
+    sum.error += 4 * u * (pull.most() + shrink.most());
+    return sum;
+  };
+  for (std::int64_t f = 0; f < problem.k; ++f) {
+    const Bounded by_user = gradient(user.row[f], item.row[f], reg), by_item = gradient(item.row[f], user.row[f], reg);
+    move(user.row[f], by_user, user_rate, user);
+    move(item.row[f], by_item, item_rate, item);
+  }
+  if (biased) {
+    const Bounded one{1};
+    move(*user.bias, gradient(*user.bias, one, reg_bias), user_rate, user);
+    move(*item.bias, gradient(*item.bias, one, reg_bias), item_rate, item);
+  }
+  for (Side* side : {&user, &item}) {
+    const Real share = weight * weight / static_cast<Real>(problem.k + (biased ? 1 : 0));
+    *side->squares = *side->squares + rounded(Bounded{share} * side->sum, static_cast<Real>(problem.stride + 8));
+    side->squares->error += 2 * u * side->squares->most();
+  }
+}
 
 template <class T>
 void check_all(const T* values, const std::vector<Bounded>& expected) {
@@ -157,22 +228,25 @@ void check_all(const T* values, const std::vector<Bounded>& expected) {
 }
 
 template <class T>
-void check_sgd(int k, bool biased, bool weighted) {
+void check_sgd(int k, bool biased, bool weighted, bool adagrad) {
   const T learning_rate = T(0.0625), reg = T(0.1), reg_bias = T(0.03);
   Problem<T> problem(k);
   const Problem<T> before(k);
-  const Reference<T> expected(problem, biased, weighted, learning_rate, reg, reg_bias);
+  const Reference<T> expected(problem, biased, weighted, adagrad, learning_rate, reg, reg_bias);
   SgdBlock<T> block{};
   block.user_factors = problem.users.data();
   block.item_factors = problem.items.data();
   block.user_biases = biased ? problem.user_biases.data() : nullptr;
   block.item_biases = biased ? problem.item_biases.data() : nullptr;
+  block.user_squares = adagrad ? problem.user_squares.data() : nullptr;
+  block.item_squares = adagrad ? problem.item_squares.data() : nullptr;
   block.stride = problem.stride;
   block.ratings = problem.ratings.data();
   block.weights = weighted ? problem.weights.data() : nullptr;
   block.n_ratings = static_cast<std::int64_t>(problem.ratings.size());
   block.n_grouped = kGrouped;
-  block.sizes = {learning_rate, reg, reg_bias, kMaxWeight<T>, kMaxSlope<T>};
+  block.sizes = {learning_rate, reg, reg_bias, kMaxWeight<T>, kMaxSlope<T>,
+                 T(1) / static_cast<T>(k + (biased ? 1 : 0))};
   const double loss = kernel_table().kernels<T>().sgd(block);
 
   // The bound must be able to tell a wrong kernel from rounding: far below what one factor of one rating contributes.
@@ -186,6 +260,8 @@ void check_sgd(int k, bool biased, bool weighted) {
   check_all(problem.items.data(), expected.items);
   check_all(problem.user_biases.data(), expected.user_biases);
   check_all(problem.item_biases.data(), expected.item_biases);
+  check_all(problem.user_squares.data(), expected.user_squares);
+  check_all(problem.item_squares.data(), expected.item_squares);
   for (std::int64_t f = 0; f < problem.stride; ++f) {
     CHECK_EQ(problem.users[kIdleUser * problem.stride + f], before.users[kIdleUser * problem.stride + f]);
     CHECK_EQ(problem.items[kIdleItem * problem.stride + f], before.items[kIdleItem * problem.stride + f]);
@@ -197,9 +273,11 @@ void check_sgd_all(const char* type) {
   for (const int k : kRanks) {
     for (const bool biased : {false, true}) {
       for (const bool weighted : {false, true}) {
-        check::context = std::string(kernel_table().instruction_set) + ", " + type + ", k = " + std::to_string(k) +
-                         (biased ? ", biased" : "") + (weighted ? ", weighted" : "");
-        check_sgd<T>(k, biased, weighted);
+        for (const bool adagrad : {false, true}) {
+          check::context = std::string(kernel_table().instruction_set) + ", " + type + ", k = " + std::to_string(k) +
+                           (biased ? ", biased" : "") + (weighted ? ", weighted" : "") + (adagrad ? ", adagrad" : "");
+          check_sgd<T>(k, biased, weighted, adagrad);
+        }
       }
     }
   }
@@ -215,7 +293,7 @@ TEST(sgd_over_no_ratings_changes_nothing) {
   block.user_factors = problem.users.data();
   block.item_factors = problem.items.data();
   block.stride = problem.stride;
-  block.sizes = {1, 0, 0, 1, 1};
+  block.sizes = {1, 0, 0, 1, 1, 1};
   CHECK_EQ(kernel_table().f32.sgd(block), 0.0);
   CHECK(std::equal(before.users.data(), before.users.data() + before.users.size(), problem.users.data()));
 }

@@ -29,6 +29,13 @@ enum class Schedule {
   cosine,        ///< eta * (1 + cos(pi t / n_epochs)) / 2
 };
 
+/// How a gradient becomes a step. With eta from the schedule, w a rating's weight, and g = w * (dl/dz^ * q_i + reg * p_u)
+/// the gradient by a row (likewise for items, and for the row's bias):
+enum class Optimizer {
+  sgd,      ///< p_u <- p_u - eta * g
+  adagrad,  ///< p_u <- p_u - eta / sqrt(1 + G_u) * g, then G_u += the mean of g^2 over the row's factors and bias
+};
+
 /// How threads share the work of an epoch.
 enum class Parallel {
   blocked,  ///< no two threads ever touch the same row: the same bits for any number of threads
@@ -49,12 +56,13 @@ enum class Device { cpu, cuda };
 struct TrainParams {
   std::int32_t n_factors = 64;  ///< 1 .. 1024
   std::int32_t n_epochs = 20;   ///< >= 0 (0 returns the initial model)
-  double learning_rate = 0.05;  ///< eta > 0
-  double reg = 0.07;            ///< lambda of the factors, >= 0
-  double reg_bias = 0.03;       ///< lambda of the biases, >= 0
+  double learning_rate = 0.04;  ///< eta > 0
+  double reg = 0.04;            ///< lambda of the factors, >= 0
+  double reg_bias = 0.05;       ///< lambda of the biases, >= 0
   bool biases = true;           ///< r^ = mu + b_u + b_i + p.q; false: r^ = p.q
   bool normalize = true;        ///< train on ratings divided by their standard deviation
-  double init_scale = 0.1;      ///< standard deviation of the uniform random start of P and Q
+  double init_scale = 0.01;     ///< standard deviation of the uniform random start of P and Q
+  Optimizer optimizer = Optimizer::sgd;
   Schedule schedule = Schedule::linear;
   Parallel parallel = Parallel::blocked;
   Device device = Device::cpu;

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// How busy the blocked schedule would keep many threads: every cell's cost is measured with one thread, in the order of
+// an epoch, and the schedule of cpu_backend.cpp is then played through for more threads than the machine has. What the
+// simulation does not know: that threads share caches and memory bandwidth, and that rows come from another core's cache.
+//
+//   cmake -S . -B build/bench -DCMAKE_BUILD_TYPE=Release -DWARPFACTOR_BENCHMARKS=ON && cmake --build build/bench
+//   build/bench/warpfactor_schedule [n_users n_items n_ratings n_factors]     (default: Netflix's shape, k = 64)
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <numeric>
+#include <queue>
+#include <vector>
+
+#include "blocks.hpp"
+#include "buffer.hpp"
+#include "epoch_order.hpp"
+#include "kernel_table.hpp"
+#include "random.hpp"
+#include "survey.hpp"
+#include "threads.hpp"
+#include "warpfactor/runtime.hpp"
+
+namespace {
+
+using namespace warpfactor;
+
+/// Rows drawn with weights 1 / (rank + flat): a long tail whose head is no heavier than `flat` allows.
+class LongTail {
+ public:
+  LongTail(std::int32_t n_rows, double flat) : of_(1 << 22) {
+    std::vector<double> sums(static_cast<std::size_t>(n_rows));
+    double total = 0;
+    for (std::size_t row = 0; row < sums.size(); ++row) sums[row] = total += 1 / (static_cast<double>(row) + flat);
+    std::size_t row = 0;
+    for (std::size_t at = 0; at < of_.size(); ++at) {
+      while (sums[row] < total * (static_cast<double>(at) + 0.5) / static_cast<double>(of_.size())) ++row;
+      of_[at] = static_cast<std::int32_t>(row);
+    }
+  }
+  std::int32_t draw(SplitMix64& random) const { return of_[random.next() >> 42]; }
+
+ private:
+  std::vector<std::int32_t> of_;  ///< the row at each of 2^22 quantiles
+};
+
+struct Triples {
+  std::vector<std::int32_t> users, items;
+  std::vector<float> values;
+};
+
+Triples generate(std::int32_t n_users, std::int32_t n_items, std::int64_t n) {
+  const LongTail users(n_users, n_users / 100.0), items(n_items, n_items / 300.0);
+  Triples triples;
+  triples.users.resize(static_cast<std::size_t>(n));
+  triples.items.resize(static_cast<std::size_t>(n));
+  triples.values.resize(static_cast<std::size_t>(n));
+  SplitMix64 random(1);
+  for (std::size_t r = 0; r < triples.values.size(); ++r) {
+    triples.users[r] = users.draw(random);
+    triples.items[r] = items.draw(random);
+    triples.values[r] = static_cast<float>(random.below(5)) - 2;
+  }
+  return triples;
+}
+
+/// Seconds from the epoch's start to its end with `n_threads`: cell (place, step) starts when the thread that has taken
+/// the place is done with the step before, and the place before with this step.
+double makespan(const std::vector<double>& cost, std::int64_t places, std::int64_t steps, int n_threads) {
+  std::priority_queue<double, std::vector<double>, std::greater<>> free_at;
+  for (int thread = 0; thread < n_threads; ++thread) free_at.push(0);
+  std::vector<double> done(static_cast<std::size_t>(steps), 0);  // by step: when the place before was done with it
+  for (std::int64_t place = 0; place < places; ++place) {
+    double now = free_at.top();
+    free_at.pop();
+    for (std::int64_t step = 0; step < steps; ++step) {
+      double& previous = done[static_cast<std::size_t>(step)];
+      now = previous = std::max(now, previous) + cost[static_cast<std::size_t>(place * steps + step)];
+    }
+    free_at.push(now);
+  }
+  double last = 0;
+  for (; !free_at.empty(); free_at.pop()) last = free_at.top();
+  return last;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto argument = [&](int at, long long fallback) { return argc > at ? std::atoll(argv[at]) : fallback; };
+  const auto n_users = static_cast<std::int32_t>(argument(1, 480189));
+  const auto n_items = static_cast<std::int32_t>(argument(2, 17770));
+  const std::int64_t n = argument(3, 100000000), k = argument(4, 64);
+  if (n_users < 1 || n_items < 1 || n < 1 || k < 1 || k > 1024) {
+    std::fprintf(stderr, "usage: %s [n_users n_items n_ratings n_factors]\n", argv[0]);
+    return 2;
+  }
+  const std::int64_t stride = padded_stride<float>(k);
+  ThreadTeam team(available_threads());
+  BlockedRatings blocked;
+  {
+    const Triples triples = generate(n_users, n_items, n);
+    const RatingsView view{triples.users, triples.items, triples.values, {}, n_users, n_items};
+    const Survey rated = survey(view, "ratings", team);
+    blocked = make_blocks(view, rated, choose_grid(n_users, n_items, n, stride * 4, users_are_outer(rated)), 0, 1.4, 1,
+                          0, team);
+  }
+  const RowPartition& outer = blocked.users_outer ? blocked.users : blocked.items;
+  const RowPartition& inner = blocked.users_outer ? blocked.items : blocked.users;
+  Buffer<float> users(n_users * stride), items(n_items * stride), user_biases(n_users), item_biases(n_items);
+  SplitMix64 random(2);
+  for (Buffer<float>* rows : {&users, &items}) {
+    for (std::int64_t f = 0; f < rows->size(); ++f) {
+      (*rows)[f] = f % stride < k ? static_cast<float>(random.below(2001)) * 1e-5f - 0.01f : 0.0f;
+    }
+  }
+  std::fill_n(user_biases.data(), n_users, 0.0f);
+  std::fill_n(item_biases.data(), n_items, 0.0f);
+
+  const EpochOrder order(outer.blocks(), inner.blocks(), 0, 0);
+  std::vector<double> cost(blocked.grouped.size());
+  for (int epoch = 0; epoch < 2; ++epoch) {  // the second is kept: pages are mapped, caches and clock are as in training
+    for (std::int64_t place = 0; place < order.places(); ++place) {
+      for (std::int64_t step = 0; step < order.steps(); ++step) {
+        const auto one = static_cast<std::size_t>(order.outer_block(place));
+        const auto other = static_cast<std::size_t>(order.inner_block(step));
+        const std::size_t user = blocked.users_outer ? one : other, item = blocked.users_outer ? other : one;
+        const std::size_t cell = user * static_cast<std::size_t>(blocked.items.blocks()) + item;
+        SgdBlock<float> block{};
+        block.user_factors = users.data() + blocked.users.begin[user] * stride;
+        block.item_factors = items.data() + blocked.items.begin[item] * stride;
+        block.user_biases = user_biases.data() + blocked.users.begin[user];
+        block.item_biases = item_biases.data() + blocked.items.begin[item];
+        block.stride = stride;
+        block.ratings = blocked.ratings.data() + blocked.offsets[cell];
+        block.n_ratings = blocked.offsets[cell + 1] - blocked.offsets[cell];
+        block.n_grouped = blocked.grouped[cell];
+        block.sizes = {0.04f, 0.045f, 0.04f, 6.0f, 5.0f, 0.0f};
+        const auto began = std::chrono::steady_clock::now();
+        kernel_table().f32.sgd(block);
+        cost[static_cast<std::size_t>(place * order.steps() + step)] =
+            std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+      }
+    }
+  }
+
+  const double busy = std::accumulate(cost.begin(), cost.end(), 0.0);
+  const auto grouped = static_cast<double>(std::accumulate(blocked.grouped.begin(), blocked.grouped.end(), 0LL));
+  std::printf("%lld ratings, %d x %d, k = %lld, %s: %lld outer blocks (%s) x %lld inner blocks, %.0f ratings a cell,\n",
+              static_cast<long long>(n), n_users, n_items, static_cast<long long>(k), kernel_table().instruction_set,
+              static_cast<long long>(order.places()), blocked.users_outer ? "users" : "items",
+              static_cast<long long>(order.steps()), static_cast<double>(n) / static_cast<double>(cost.size()));
+  std::printf("%.1f %% of the ratings in groups, %.1f M updates/s with one thread\n\n",
+              100 * grouped / static_cast<double>(n), static_cast<double>(n) / busy / 1e6);
+  std::printf("| threads | busy / makespan | speed-up |\n|---|---|---|\n");
+  for (const int threads : {1, 2, 4, 8, 16, 32, 64, 128, 256}) {
+    const double speedup = busy / makespan(cost, order.places(), order.steps(), threads);
+    std::printf("| %d | %.1f %% | %.1f |\n", threads, 100 * speedup / threads, speedup);
+  }
+  return 0;
+}
