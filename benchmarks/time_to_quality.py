@@ -59,10 +59,16 @@ import warpfactor as wf
 GRID: list[dict[str, Sequence[Any]]] = [
     {
         "optimizer": ["sgd"],
-        "schedule": ["linear", "cosine"],
-        "learning_rate": [0.02, 0.04, 0.08],
-        "reg": [0.03, 0.04, 0.05, 0.06, 0.07],
-        "n_epochs": [3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 28, 40],
+        "biases": [True, False],
+        "learning_rate": [0.04, 0.06, 0.08, 0.1],
+        "reg": [0.03, 0.04, 0.05],
+        "n_epochs": [3, 4, 5, 6, 8, 10, 12, 16, 20],
+    },
+    {
+        "optimizer": ["adagrad"],
+        "learning_rate": [0.1, 0.2],
+        "reg": [0.03, 0.04],
+        "n_epochs": [4, 6, 8, 12, 16],
     },
 ]
 

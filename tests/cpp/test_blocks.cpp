@@ -232,7 +232,7 @@ TEST(blocks_have_similar_shares_even_with_a_row_that_holds_half_of_the_ratings) 
   }
   // By size the other rows are 0.6 (0.8 of the ratings' half, 0.2 of the rows) and the big one is 0.79; a block before it
   // takes a tenth of both, so up to 0.139 / 0.6 of the others' ratings.
-  CHECK(*std::max_element(ratings.begin(), ratings.end()) <= 50000 * 0.139 / 0.6 * 1.01);
+  CHECK(static_cast<double>(*std::max_element(ratings.begin(), ratings.end())) <= 50000 * 0.139 / 0.6 * 1.01);
 }
 
 TEST(the_grid_fits_the_rows) {
