@@ -83,7 +83,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--libmf", type=Path, help="LIBMF's mf-train; left out without it")
-    parser.add_argument("--roofline", type=Path, help="folder of the build named above; left out without it")
+    parser.add_argument(
+        "--roofline", type=Path, help="folder of the build named above; left out without it"
+    )
     parser.add_argument("--n-factors", type=int, nargs="+", default=[32, 64, 128])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=wf.show_config("dicts")["n_threads"])

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // How busy the blocked schedule would keep many threads: every cell's cost is measured with one thread (the median of
-// three epochs, in the order of an epoch), and the schedule of cpu_backend.cpp is then played through for more threads than the machine has. What the
-// simulation does not know: that threads share caches and memory bandwidth, and that rows come from another core's cache.
+// three epochs, in the order of an epoch), and the schedule of cpu_backend.cpp is then played through for more threads
+// than the machine has. What the simulation does not know: that threads share caches and memory bandwidth, and that
+// rows come from another core's cache.
 //
 //   cmake -S . -B build/bench -DCMAKE_BUILD_TYPE=Release -DWARPFACTOR_BENCHMARKS=ON && cmake --build build/bench
 //   build/bench/warpfactor_schedule [n_users n_items n_ratings n_factors]     (default: Netflix's shape, k = 64)

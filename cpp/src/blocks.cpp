@@ -14,14 +14,14 @@ namespace {
 
 constexpr std::int64_t kMaxBlockRows = 65536;  // 16-bit row numbers inside a block
 
-// A block of the outer side stays in a core's L2 cache (256 KiB to 2 MiB) while a thread walks over the inner side, whose
-// blocks are read from further away once each: those are to fit into the L1 cache beside the rows passing through. But
-// with too few rows in a block its ratings share rows too often to be grouped.
+// A block of the outer side stays in a core's L2 cache (256 KiB to 2 MiB) while a thread walks over the inner side,
+// whose blocks are read from further away once each: those are to fit into the L1 cache beside the rows passing
+// through. But with too few rows in a block its ratings share rows too often to be grouped.
 constexpr std::int64_t kOuterBytes = 256 * 1024, kInnerBytes = 64 * 1024;
 constexpr std::int64_t kFewestRows = 64;
 
-// Below this a cell's fixed costs (fetching its rows, waiting for its turn) show: the grid is no finer for parallelism's
-// sake.
+// Below this a cell's fixed costs (fetching its rows, waiting for its turn) show: the grid is no finer for
+// parallelism's sake.
 constexpr std::int64_t kRatingsPerCell = 4096;
 
 // Nor for the cache's sake below this: where rows are many and ratings few, a row is hardly used twice in a cell
@@ -88,13 +88,12 @@ class Grouping {
         for (int attempt = 0;; ++attempt) {
           if (at >= end) {
             for (std::int64_t k = n - grouped; k > 1; --k) {
-              swap_ratings(grouped + k - 1, grouped + static_cast<std::int64_t>(random.below(
-                                                          static_cast<std::uint64_t>(k))));
+              swap_ratings(grouped + k - 1,
+                           grouped + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(k))));
             }
             return grouped;
           }
-          const std::int64_t other =
-              at + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(end - at)));
+          const std::int64_t other = at + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(end - at)));
           const auto drawn = std::bit_cast<Rating>(load(ratings + other));
           std::uint32_t &user = users_[drawn.user], &item = items_[drawn.item];
           if (user != group && item != group) {

@@ -48,7 +48,8 @@ struct BlockedRatings {
   Buffer<Rating> ratings;             ///< by cell; in random order inside a cell, as far as the groups leave it free
   Buffer<float> weights;              ///< alongside, empty if all are one
   std::vector<std::int64_t> offsets;  ///< cell c = user_block * items.blocks() + item_block: offsets[c] .. offsets[c+1]
-  /// The first grouped[c] ratings of cell c, a multiple of kGroup, are in groups of kGroup that share no row in a group.
+  /// The first grouped[c] ratings of cell c, a multiple of kGroup, are in groups of kGroup that share no row in a
+  /// group.
   std::vector<std::int64_t> grouped;
 };
 

@@ -89,10 +89,12 @@ class CpuBackend final : public Backend<T> {
 
   double run_epoch(std::int32_t epoch, double learning_rate) override {
     const EpochOrder order(outer().blocks(), inner().blocks(), params_.seed, epoch);
-    const StepSizes<T> sizes{
-        static_cast<T>(learning_rate), static_cast<T>(params_.reg), static_cast<T>(params_.reg_bias),
-        static_cast<T>(std::max(1.0, kMaxWeightedRate / learning_rate)), static_cast<T>(max_slope_),
-        static_cast<T>(1.0 / static_cast<double>(n_factors_ + (params_.biases ? 1 : 0)))};
+    const StepSizes<T> sizes{static_cast<T>(learning_rate),
+                             static_cast<T>(params_.reg),
+                             static_cast<T>(params_.reg_bias),
+                             static_cast<T>(std::max(1.0, kMaxWeightedRate / learning_rate)),
+                             static_cast<T>(max_slope_),
+                             static_cast<T>(1.0 / static_cast<double>(n_factors_ + (params_.biases ? 1 : 0)))};
     const bool wait = params_.parallel == Parallel::blocked;
     const std::int64_t n_steps = order.steps(), before = epoch * n_steps;
     team_->run(order.places(), [&](std::int64_t place, int thread) {

@@ -27,8 +27,8 @@ struct Rating {
 static_assert(sizeof(Rating) == 8);
 
 /// Ratings are updated this many at a time where they share no row: their dot products do not wait for each other's
-/// steps, and one row of vector lanes computes all their slopes. 8 took 1.1 (k = 32) and 1.2 (k = 64, 128) times as many
-/// ratings a second as 4, and 16 fewer again (fewer such groups can be formed).
+/// steps, and one row of vector lanes computes all their slopes. 8 took 1.1 (k = 32) and 1.2 (k = 64, 128) times as
+/// many ratings a second as 4, and 16 fewer again (fewer such groups can be formed).
 inline constexpr std::int64_t kGroup = 8;
 
 /// A run of ratings of one block, and the rows of that block. The padding lanes of the factors are zero and stay zero.

@@ -18,20 +18,20 @@ namespace {
 /// Lanes that add up to p.q, over `n` elements, a multiple of the row alignment. Two sums where rows are long, so that
 /// additions need not wait for each other.
 template <class T>
-inline Vec<T> products_of(const T* p, const T* q, std::int64_t n) {
+WARPFACTOR_INLINE typename Vec<T>::Raw products_of(const T* p, const T* q, std::int64_t n) {
   using V = Vec<T>;
-  V even = V::load(p) * V::load(q);
+  typename V::Raw even = V::load_raw(p) * V::load_raw(q);
   std::int64_t f = V::lanes;
   if (n < 4 * V::lanes) {
-    for (; f < n; f += V::lanes) even = even + V::load(p + f) * V::load(q + f);
+    for (; f < n; f += V::lanes) even = even + V::load_raw(p + f) * V::load_raw(q + f);
     return even;
   }
-  V odd = V::load(p + f) * V::load(q + f);
+  typename V::Raw odd = V::load_raw(p + f) * V::load_raw(q + f);
   for (f += V::lanes; f + V::lanes < n; f += 2 * V::lanes) {
-    even = even + V::load(p + f) * V::load(q + f);
-    odd = odd + V::load(p + f + V::lanes) * V::load(q + f + V::lanes);
+    even = even + V::load_raw(p + f) * V::load_raw(q + f);
+    odd = odd + V::load_raw(p + f + V::lanes) * V::load_raw(q + f + V::lanes);
   }
-  if (f < n) even = even + V::load(p + f) * V::load(q + f);
+  if (f < n) even = even + V::load_raw(p + f) * V::load_raw(q + f);
   return even + odd;
 }
 
@@ -45,8 +45,7 @@ class Pass {
     double losses[kGroup] = {};
     for (std::int64_t r = 0; r < block_.n_grouped; r += kGroup) {
       // A group ahead is far enough for a row from L2 to arrive in time, and too near for it to be evicted before use.
-      if (r + kGroup < block_.n_grouped) prefetch_rows(block_.ratings + r + kGroup);
-      update_group(r, losses);
+      update_group(r, block_.ratings + (r + kGroup < block_.n_grouped ? r + kGroup : r), losses);
     }
     double loss = 0;
     for (const double part : losses) loss += part;
@@ -56,6 +55,7 @@ class Pass {
 
  private:
   using V = Vec<T>;
+  using Raw = typename V::Raw;
   using Numbers = Eight<T>;  // one for each rating of a group
 
   T* user_row(const Rating& rating) const { return block_.user_factors + rating.user * stride(); }
@@ -63,47 +63,49 @@ class Pass {
   std::int64_t stride() const { return kStride > 0 ? kStride : stride_; }
   T limited(T weight) const { return at_most(weight, block_.sizes.max_weight); }
 
-  void prefetch_rows(const Rating* ratings) const {
+  WARPFACTOR_INLINE void prefetch_rows(const Rating& rating) const {
     constexpr std::int64_t kLine = kRowAlignment / static_cast<std::int64_t>(sizeof(T));
-    for (std::int64_t j = 0; j < kGroup; ++j) {
-      const T *p = user_row(ratings[j]), *q = item_row(ratings[j]);
-      for (std::int64_t f = 0; f < stride(); f += kLine) {
-        prefetch(p + f);
-        prefetch(q + f);
-      }
+    const T *p = user_row(rating), *q = item_row(rating);
+    for (std::int64_t f = 0; f < stride(); f += kLine) {
+      prefetch(p + f);
+      prefetch(q + f);
     }
   }
 
-  void update_rows(T* p, T* q, T slope, T keep) const {
+  WARPFACTOR_INLINE void update_rows(T* p, T* q, T slope, T keep) const {
     for (std::int64_t f = 0; f < stride(); f += V::lanes) {
-      const V user = V::load(p + f), item = V::load(q + f);
-      stepped_factor(user, item, slope, keep).store(p + f);
-      stepped_factor(item, user, slope, keep).store(q + f);
+      const Raw user = V::load_raw(p + f), item = V::load_raw(q + f);
+      V::store_raw(p + f, stepped_factor(user, item, slope, keep));
+      V::store_raw(q + f, stepped_factor(item, user, slope, keep));
     }
   }
 
   /// Adagrad: each row at a rate of its own. Hands back lanes that add up to the squares of the gradients.
-  void update_rows(T* p, T* q, T slope, T user_rate, T item_rate, V& user_squares, V& item_squares) const {
-    user_squares = item_squares = V::zero();
+  WARPFACTOR_INLINE void update_rows(T* p, T* q, T slope, T user_rate, T item_rate, Raw& user_squares,
+                                     Raw& item_squares) const {
+    user_squares = item_squares = Raw{};
     for (std::int64_t f = 0; f < stride(); f += V::lanes) {
-      const V user = V::load(p + f), item = V::load(q + f);
-      const V user_gradient = gradient(user, item, slope, block_.sizes.reg);
-      const V item_gradient = gradient(item, user, slope, block_.sizes.reg);
-      (user - user_rate * user_gradient).store(p + f);
-      (item - item_rate * item_gradient).store(q + f);
+      const Raw user = V::load_raw(p + f), item = V::load_raw(q + f);
+      const Raw user_gradient = gradient(user, item, slope, block_.sizes.reg);
+      const Raw item_gradient = gradient(item, user, slope, block_.sizes.reg);
+      V::store_raw(p + f, user - user_rate * user_gradient);
+      V::store_raw(q + f, item - item_rate * item_gradient);
       user_squares = user_squares + user_gradient * user_gradient;
       item_squares = item_squares + item_gradient * item_gradient;
     }
   }
 
-  /// Eight ratings that share no row. All rows are read before the first is written, which changes nothing but time.
-  void update_group(std::int64_t r, double* losses) const {
+  /// Eight ratings that share no row. All rows are read before the first is written, which changes nothing but time. A
+  /// function of its own: inlined into a longer one, GCC 12 runs out of registers and stores each vector a second time,
+  /// which took a fifth of the speed at 64 and 128 factors.
+  WARPFACTOR_NOINLINE void update_group(std::int64_t r, const Rating* next, double* losses) const {
     const Rating* const ratings = block_.ratings + r;
     const StepSizes<T>& sizes = block_.sizes;
     T *p[kGroup], *q[kGroup];
-    V products[kGroup];
+    Raw products[kGroup];
     WARPFACTOR_UNROLL_8
     for (int j = 0; j < kGroup; ++j) {
+      prefetch_rows(next[j]);
       p[j] = user_row(ratings[j]);
       q[j] = item_row(ratings[j]);
       products[j] = products_of(p[j], q[j], stride());
@@ -147,7 +149,7 @@ class Pass {
       slope.store(slopes);
       user_rate.store(user_rates);
       item_rate.store(item_rates);
-      V user_squares[kGroup], item_squares[kGroup];
+      Raw user_squares[kGroup], item_squares[kGroup];
       WARPFACTOR_UNROLL_8
       for (int j = 0; j < kGroup; ++j) {
         update_rows(p[j], q[j], slopes[j], user_rates[j], item_rates[j], user_squares[j], item_squares[j]);
@@ -170,14 +172,18 @@ class Pass {
       step.keep_factors.store(keeps);
       step_biases(ratings, user_bias, item_bias, step);
       WARPFACTOR_UNROLL_8
-      for (int j = 0; j < kGroup; ++j) update_rows(p[j], q[j], slopes[j], keeps[j]);
+      for (int j = 0; j < kGroup; ++j) {
+        update_rows(p[j], q[j], slopes[j], keeps[j]);
+      }
     } else {
       const auto step = make_step(slope, sizes.learning_rate, sizes);
       alignas(kRowAlignment) T slopes[kGroup];
       step.slope.store(slopes);
       step_biases(ratings, user_bias, item_bias, step);
       WARPFACTOR_UNROLL_8
-      for (int j = 0; j < kGroup; ++j) update_rows(p[j], q[j], moved(slopes[j]), step.keep_factors);
+      for (int j = 0; j < kGroup; ++j) {
+        update_rows(p[j], q[j], moved(slopes[j]), step.keep_factors);
+      }
     }
   }
 
@@ -206,7 +212,7 @@ class Pass {
     const Rating rating = block_.ratings[r];
     const StepSizes<T>& sizes = block_.sizes;
     T *p = user_row(rating), *q = item_row(rating);
-    T prediction = products_of(p, q, stride()).sum();
+    T prediction = V{products_of(p, q, stride())}.sum();
     if constexpr (kBiased) prediction += block_.user_biases[rating.user] + block_.item_biases[rating.item];
     const T value = static_cast<T>(rating.value);
     const T weight = kWeighted ? static_cast<T>(block_.weights[r]) : T(1);
@@ -215,9 +221,9 @@ class Pass {
     if constexpr (kAdagrad) {
       T &user_sum = block_.user_squares[rating.user], &item_sum = block_.item_squares[rating.item];
       const T user_rate = rate * adagrad_scale(user_sum, T(1)), item_rate = rate * adagrad_scale(item_sum, T(1));
-      V user_squares, item_squares;
+      Raw user_squares, item_squares;
       update_rows(p, q, slope, user_rate, item_rate, user_squares, item_squares);
-      T user_square = user_squares.sum(), item_square = item_squares.sum();
+      T user_square = V{user_squares}.sum(), item_square = V{item_squares}.sum();
       if constexpr (kBiased) {
         T &user_bias = block_.user_biases[rating.user], &item_bias = block_.item_biases[rating.item];
         const T user_gradient = slope + sizes.reg_bias * user_bias, item_gradient = slope + sizes.reg_bias * item_bias;
@@ -241,8 +247,8 @@ class Pass {
     return static_cast<double>(weight * SquaredLoss::reported(value, prediction));
   }
 
-  /// The slope by which rows move. The roofline benchmark compiles this file with rows that wait for no slope: it loads,
-  /// computes and stores the same, but nothing depends on a dot product.
+  /// The slope by which rows move. The roofline benchmark compiles this file with rows that wait for no slope: it
+  /// loads, computes and stores the same, but nothing depends on a dot product.
   T moved(T slope) const {
 #if defined(WARPFACTOR_INDEPENDENT_ROWS)
     (void)slope;
@@ -270,8 +276,7 @@ double sgd_weighted(const SgdBlock<T>& block) {
 
 template <class T, int kStride>
 double sgd_stride(const SgdBlock<T>& block) {
-  return block.user_biases != nullptr ? sgd_weighted<T, kStride, true>(block)
-                                      : sgd_weighted<T, kStride, false>(block);
+  return block.user_biases != nullptr ? sgd_weighted<T, kStride, true>(block) : sgd_weighted<T, kStride, false>(block);
 }
 
 /// The common widths get a loop of their own, which the compiler unrolls.

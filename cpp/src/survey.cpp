@@ -73,7 +73,8 @@ Moments survey_slice(const RatingsView& ratings, const char* argument, std::int6
   const float* const values = ratings.values.data();
   const float* const weights = ratings.weights.empty() ? nullptr : ratings.weights.data();
   constexpr float kMost = std::numeric_limits<float>::max();
-  const auto n_users = static_cast<std::uint32_t>(ratings.n_users), n_items = static_cast<std::uint32_t>(ratings.n_items);
+  const auto n_users = static_cast<std::uint32_t>(ratings.n_users),
+             n_items = static_cast<std::uint32_t>(ratings.n_items);
   bool valid = true;
   for (std::int64_t r = begin; r < end; ++r) {
     valid &= static_cast<std::uint32_t>(users[r]) < n_users && static_cast<std::uint32_t>(items[r]) < n_items;

@@ -16,6 +16,13 @@
 #define WARPFACTOR_RULE_NAMESPACE rule
 #endif
 
+#if defined(__GNUC__) || defined(__clang__)
+#define WARPFACTOR_INLINE __attribute__((always_inline)) inline
+#define WARPFACTOR_NOINLINE __attribute__((noinline))
+#else
+#define WARPFACTOR_INLINE inline
+#define WARPFACTOR_NOINLINE
+#endif
 #if defined(__CUDACC__)
 #define WARPFACTOR_HD __host__ __device__
 #else
@@ -26,8 +33,8 @@ namespace warpfactor {
 namespace WARPFACTOR_RULE_NAMESPACE {
 
 #if defined(__GNUC__) || defined(__clang__) || defined(__CUDACC__)
-WARPFACTOR_HD inline float root(float x) { return __builtin_sqrtf(x); }
-WARPFACTOR_HD inline double root(double x) { return __builtin_sqrt(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE float root(float x) { return __builtin_sqrtf(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE double root(double x) { return __builtin_sqrt(x); }
 #else
 inline float root(float x) { return sqrtf(x); }
 inline double root(double x) { return sqrt(x); }
@@ -35,11 +42,11 @@ inline double root(double x) { return sqrt(x); }
 
 /// A limit that a NaN passes.
 template <class T>
-WARPFACTOR_HD inline T at_most(T x, T limit) {
+WARPFACTOR_HD WARPFACTOR_INLINE T at_most(T x, T limit) {
   return x > limit ? limit : x;
 }
 template <class T>
-WARPFACTOR_HD inline T at_least(T x, T limit) {
+WARPFACTOR_HD WARPFACTOR_INLINE T at_least(T x, T limit) {
   return x < limit ? limit : x;
 }
 
@@ -47,13 +54,13 @@ WARPFACTOR_HD inline T at_least(T x, T limit) {
 struct SquaredLoss {
   /// What the training curve sums: (r - x)^2.
   template <class V>
-  WARPFACTOR_HD static inline V reported(const V& r, const V& x) {
+  WARPFACTOR_HD WARPFACTOR_INLINE static V reported(const V& r, const V& x) {
     const V error = r - x;
     return error * error;
   }
   /// dl/dx
   template <class V>
-  WARPFACTOR_HD static inline V slope(const V& r, const V& x) {
+  WARPFACTOR_HD WARPFACTOR_INLINE static V slope(const V& r, const V& x) {
     return x - r;
   }
 };
@@ -67,42 +74,42 @@ struct Step {
   R keep_biases;   ///< 1 - rate * reg_bias
 };
 
-/// dl/dx, capped, because one step of a large multiple of the usual size sends the factors where no later step can fetch
-/// them back from. A slope that is no number stays none.
+/// dl/dx, capped, because one step of a large multiple of the usual size sends the factors where no later step can
+/// fetch them back from. A slope that is no number stays none.
 template <class Loss, class V, class T>
-WARPFACTOR_HD inline V capped_slope(const V& rating, const V& prediction, const StepSizes<T>& sizes) {
+WARPFACTOR_HD WARPFACTOR_INLINE V capped_slope(const V& rating, const V& prediction, const StepSizes<T>& sizes) {
   return at_least(at_most(Loss::slope(rating, prediction), sizes.max_slope), -sizes.max_slope);
 }
 
 /// `rate` is eta * w: the weight w scales the whole term, penalty included, so weight 2 acts as the rating twice.
 template <class V, class R, class T>
-WARPFACTOR_HD inline Step<V, R> make_step(const V& slope, const R& rate, const StepSizes<T>& sizes) {
+WARPFACTOR_HD WARPFACTOR_INLINE Step<V, R> make_step(const V& slope, const R& rate, const StepSizes<T>& sizes) {
   return {rate * slope, T(1) - sizes.reg * rate, T(1) - sizes.reg_bias * rate};
 }
 
 /// w <- w - rate * (slope * other + reg * w), for one factor (V = T) or a vector register of them; `slope` and `keep`
 /// are those of a Step.
 template <class V, class T>
-WARPFACTOR_HD inline V stepped_factor(const V& w, const V& other, T slope, T keep) {
+WARPFACTOR_HD WARPFACTOR_INLINE V stepped_factor(V w, V other, T slope, T keep) {
   return keep * w - slope * other;
 }
 
 /// b <- b - rate * (slope + reg_bias * b)
 template <class V, class R>
-WARPFACTOR_HD inline V stepped_bias(const V& b, const Step<V, R>& step) {
+WARPFACTOR_HD WARPFACTOR_INLINE V stepped_bias(const V& b, const Step<V, R>& step) {
   return step.keep_biases * b - step.slope;
 }
 
 /// Adagrad (Duchi, Hazan, Singer 2011) with one accumulator G per row, as in Chin, Zhuang, Juan and Lin 2015: a row's
 /// rate is eta * w / sqrt(1 + G), and G grows by the mean square of the elements of w * gradient.
 template <class V, class T>
-WARPFACTOR_HD inline V adagrad_scale(const V& squares, T one = T(1)) {
+WARPFACTOR_HD WARPFACTOR_INLINE V adagrad_scale(const V& squares, T one = T(1)) {
   return one / root(one + squares);
 }
 
 /// slope * other + reg * w: the gradient by a factor. By a bias, `other` is 1.
 template <class V, class S, class T>
-WARPFACTOR_HD inline V gradient(const V& w, const V& other, const S& slope, T reg) {
+WARPFACTOR_HD WARPFACTOR_INLINE V gradient(V w, V other, S slope, T reg) {
   return slope * other + reg * w;
 }
 

@@ -32,25 +32,31 @@ inline constexpr int kVectorBytes = 16;  // SSE2 and NEON, both part of their ba
 template <class T>
 struct VecTraits {
   typedef T Raw __attribute__((vector_size(kVectorBytes)));
+  /// The same in a factor row, and anywhere.
+  typedef T Row __attribute__((vector_size(kVectorBytes), may_alias));
+  typedef T Memory __attribute__((vector_size(kVectorBytes), aligned(alignof(T)), may_alias));
 };
 
 template <class T>
 struct Vec {
+  /// The register itself, for factor rows, which are aligned.
   using Raw = typename VecTraits<T>::Raw;
+  WARPFACTOR_INLINE static Raw load_raw(const T* from) {
+    return *reinterpret_cast<const typename VecTraits<T>::Row*>(from);
+  }
+  WARPFACTOR_INLINE static void store_raw(T* to, Raw v) { *reinterpret_cast<typename VecTraits<T>::Row*>(to) = v; }
   static constexpr int lanes = kVectorBytes / static_cast<int>(sizeof(T));
   Raw raw;
 
-  static Vec zero() { return {Raw{}}; }
-  static Vec load(const T* from) {
-    Vec v;
-    std::memcpy(&v.raw, from, sizeof(Raw));
-    return v;
+  WARPFACTOR_INLINE static Vec zero() { return {Raw{}}; }
+  WARPFACTOR_INLINE static Vec load(const T* from) {
+    return {*reinterpret_cast<const typename VecTraits<T>::Memory*>(from)};
   }
-  void store(T* to) const { std::memcpy(to, &raw, sizeof(Raw)); }
-  friend Vec operator*(T a, const Vec& b) { return {a * b.raw}; }
-  friend Vec operator*(const Vec& a, const Vec& b) { return {a.raw * b.raw}; }
-  friend Vec operator+(const Vec& a, const Vec& b) { return {a.raw + b.raw}; }
-  friend Vec operator-(const Vec& a, const Vec& b) { return {a.raw - b.raw}; }
+  WARPFACTOR_INLINE static void store(T* to, Vec v) { *reinterpret_cast<typename VecTraits<T>::Memory*>(to) = v.raw; }
+  WARPFACTOR_INLINE friend Vec operator*(T a, Vec b) { return {a * b.raw}; }
+  WARPFACTOR_INLINE friend Vec operator*(Vec a, Vec b) { return {a.raw * b.raw}; }
+  WARPFACTOR_INLINE friend Vec operator+(Vec a, Vec b) { return {a.raw + b.raw}; }
+  WARPFACTOR_INLINE friend Vec operator-(Vec a, Vec b) { return {a.raw - b.raw}; }
   T sum() const {
     const Quarter v = fold<kVectorBytes>(raw);
     if constexpr (kQuarter == 4) {
@@ -61,16 +67,16 @@ struct Vec {
   }
 
   /// out[j] = sum of v[j]'s lanes, for eight vectors at once: far fewer instructions than eight sums.
-  static void sums(const Vec (&v)[8], T* out) {
+  static void sums(const Raw (&v)[8], T* out) {
 #if WARPFACTOR_HAS_SHUFFLE
     for (int j = 0; j < 8; j += kQuarter) {
-      Raw paired = pair(v[j].raw, v[j + 1].raw);
-      if constexpr (kQuarter == 4) paired = pair(paired, pair(v[j + 2].raw, v[j + 3].raw));
+      Raw paired = pair(v[j], v[j + 1]);
+      if constexpr (kQuarter == 4) paired = pair(paired, pair(v[j + 2], v[j + 3]));
       const Quarter folded = fold<kVectorBytes>(paired);
       std::memcpy(out + j, &folded, sizeof(folded));
     }
 #else
-    for (int j = 0; j < 8; ++j) out[j] = v[j].sum();
+    for (int j = 0; j < 8; ++j) out[j] = Vec{v[j]}.sum();
 #endif
   }
 
@@ -124,6 +130,7 @@ struct Vec {
 
 template <class T>
 struct Vec {
+  using Raw = Vec;
   static constexpr int lanes = kVectorBytes / static_cast<int>(sizeof(T));
   T raw[lanes];
 
@@ -133,7 +140,7 @@ struct Vec {
     std::memcpy(v.raw, from, sizeof(v.raw));
     return v;
   }
-  void store(T* to) const { std::memcpy(to, raw, sizeof(raw)); }
+  static void store(T* to, const Vec& v) { std::memcpy(to, v.raw, sizeof(v.raw)); }
   template <class F>
   static Vec each(F f) {
     Vec v;
@@ -157,6 +164,8 @@ struct Vec {
     for (int l = 0; l < lanes; ++l) total += raw[l];
     return total;
   }
+  static Vec load_raw(const T* from) { return load(from); }
+  static void store_raw(T* to, const Vec& v) { store(to, v); }
   static void sums(const Vec (&v)[8], T* out) {
     for (int j = 0; j < 8; ++j) out[j] = v[j].sum();
   }
@@ -170,21 +179,23 @@ struct Eight {
 #if defined(__GNUC__) || defined(__clang__)
   static constexpr int n = Vec<T>::lanes < 8 ? Vec<T>::lanes : 8;
   typedef T Part __attribute__((vector_size(n * sizeof(T))));
+  typedef T Memory __attribute__((vector_size(n * sizeof(T)), aligned(alignof(T)), may_alias));
 #else
   static constexpr int n = 1;
   typedef T Part;
+  typedef T Memory;
 #endif
   static constexpr int n_parts = 8 / n;
   Part parts[n_parts];
 
   static Eight load(const T* from) {
-    Eight v;
-    std::memcpy(&v, from, sizeof(v));
-    return v;
+    return by_part([&](int p) { return *reinterpret_cast<const Memory*>(from + p * n); });
   }
-  void store(T* to) const { std::memcpy(to, this, sizeof(*this)); }
+  void store(T* to) const {
+    for (int p = 0; p < n_parts; ++p) *reinterpret_cast<Memory*>(to + p * n) = parts[p];
+  }
   /// The sum of each vector's lanes.
-  static Eight sums(const Vec<T> (&vectors)[8]) {
+  static Eight sums(const typename Vec<T>::Raw (&vectors)[8]) {
     alignas(kVectorBytes) T out[8];
     Vec<T>::sums(vectors, out);
     return load(out);

@@ -110,6 +110,9 @@ def recommend(
     exclude_indices: NDArray[np.int32] | None = None,
     n_threads: int = 0,
 ) -> tuple[NDArray[np.int32], NDArray[Any]]: ...
+def rated_rows(
+    rows: NDArray[np.int32], n_rows: int, weights: NDArray[np.float32] | None = None
+) -> NDArray[np.bool_]: ...
 def group_by_user(
     users: NDArray[np.int32], items: NDArray[np.int32], n_users: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]: ...

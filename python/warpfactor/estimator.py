@@ -259,8 +259,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         ratings = Ratings.from_any(X, y)
         weights = None if sample_weight is None else _weights(sample_weight, len(ratings))
         counted = slice(None) if weights is None else weights > 0
-        user_known = np.bincount(ratings.users[counted], minlength=ratings.n_users) > 0
-        item_known = np.bincount(ratings.items[counted], minlength=ratings.n_items) > 0
+        user_known = _core.rated_rows(ratings.users, ratings.n_users, weights)
+        item_known = _core.rated_rows(ratings.items, ratings.n_items, weights)
         held_out = None
         if validation is not None:
             held_out = _validation_arrays(validation, ratings, user_known, item_known)

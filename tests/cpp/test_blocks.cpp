@@ -141,8 +141,10 @@ TEST(extreme_shapes_are_cut_too) {
     check::context = std::to_string(users) + " x " + std::to_string(items) + ", " + std::to_string(n) + " ratings";
     const Triples triples(users, items, n);
     ThreadTeam team(2);
-    check_blocks(triples, blocks_of(triples.view(false), choose_grid(users, items, n, 256, users >= items), 0.0, 1.0, 1.0, 0, team),
-                 0.0, 1.0, 1.0);
+    check_blocks(
+        triples,
+        blocks_of(triples.view(false), choose_grid(users, items, n, 256, users >= items), 0.0, 1.0, 1.0, 0, team), 0.0,
+        1.0, 1.0);
   }
 }
 
@@ -230,8 +232,8 @@ TEST(blocks_have_similar_shares_even_with_a_row_that_holds_half_of_the_ratings) 
     const auto next = std::upper_bound(rows.begin.begin(), rows.begin.end(), rows.position[row]);
     ratings[static_cast<std::size_t>(next - rows.begin.begin() - 1)] += counts[row];
   }
-  // By size the other rows are 0.6 (0.8 of the ratings' half, 0.2 of the rows) and the big one is 0.79; a block before it
-  // takes a tenth of both, so up to 0.139 / 0.6 of the others' ratings.
+  // By size the other rows are 0.6 (0.8 of the ratings' half, 0.2 of the rows) and the big one is 0.79; a block before
+  // it takes a tenth of both, so up to 0.139 / 0.6 of the others' ratings.
   CHECK(static_cast<double>(*std::max_element(ratings.begin(), ratings.end())) <= 50000 * 0.139 / 0.6 * 1.01);
 }
 

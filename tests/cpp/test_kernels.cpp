@@ -245,8 +245,8 @@ void check_sgd(int k, bool biased, bool weighted, bool adagrad) {
   block.weights = weighted ? problem.weights.data() : nullptr;
   block.n_ratings = static_cast<std::int64_t>(problem.ratings.size());
   block.n_grouped = kGrouped;
-  block.sizes = {learning_rate, reg, reg_bias, kMaxWeight<T>, kMaxSlope<T>,
-                 T(1) / static_cast<T>(k + (biased ? 1 : 0))};
+  block.sizes = {learning_rate, reg,          reg_bias,
+                 kMaxWeight<T>, kMaxSlope<T>, T(1) / static_cast<T>(k + (biased ? 1 : 0))};
   const double loss = kernel_table().kernels<T>().sgd(block);
 
   // The bound must be able to tell a wrong kernel from rounding: far below what one factor of one rating contributes.

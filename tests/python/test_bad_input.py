@@ -38,7 +38,7 @@ def model_of(**params):
         ({"reg_bias": float("inf")}, "reg_bias is inf"),
         ({"biases": "yes"}, "biases is 'yes'; it must be True or False"),
         ({"loss": "huber"}, "loss is 'huber'; it must be 'squared'"),
-        ({"optimizer": "adam"}, "optimizer is 'adam'; it must be 'sgd'"),
+        ({"optimizer": "adam"}, "optimizer is 'adam'; it must be 'sgd' or 'adagrad'"),
         ({"schedule": "step"}, "schedule is 'step'; it must be 'constant' or"),
         ({"parallel": 4}, "parallel is 4; it must be 'blocked' or 'hogwild'"),
         ({"init": -1.0}, "init_scale is -1"),
