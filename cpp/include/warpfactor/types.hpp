@@ -29,8 +29,8 @@ enum class Schedule {
   cosine,        ///< eta * (1 + cos(pi t / n_epochs)) / 2
 };
 
-/// How a gradient becomes a step. With eta from the schedule, w a rating's weight, and g = w * (dl/dz^ * q_i + reg * p_u)
-/// the gradient by a row (likewise for items, and for the row's bias):
+/// How a gradient becomes a step. With eta from the schedule, w a rating's weight, and g = w * (dl/dz^ * q_i + reg *
+/// p_u) the gradient by a row (likewise for items, and for the row's bias):
 enum class Optimizer {
   sgd,      ///< p_u <- p_u - eta * g
   adagrad,  ///< p_u <- p_u - eta / sqrt(1 + G_u) * g, then G_u += the mean of g^2 over the row's factors and bias
