@@ -49,14 +49,18 @@ class Pass {
     }
     double loss = 0;
     for (const double part : losses) loss += part;
-    for (std::int64_t r = block_.n_grouped; r < block_.n_ratings; ++r) loss += update_one(r);
+    for (std::int64_t r = block_.n_grouped; r < block_.n_ratings; ++r) {
+      if (r + kAhead < block_.n_ratings) prefetch_rows(block_.ratings[r + kAhead]);
+      loss += update_one(r);
+    }
     return loss;
   }
 
  private:
   using V = Vec<T>;
   using Raw = typename V::Raw;
-  using Numbers = Eight<T>;  // one for each rating of a group
+  using Numbers = Eight<T>;                  // one for each rating of a group
+  static constexpr std::int64_t kAhead = 6;  // ratings, where they are updated one by one
 
   T* user_row(const Rating& rating) const { return block_.user_factors + rating.user * stride(); }
   T* item_row(const Rating& rating) const { return block_.item_factors + rating.item * stride(); }
@@ -139,7 +143,7 @@ class Pass {
       const Numbers user_sums = of_users(block_.user_squares), item_sums = of_items(block_.item_squares);
       Numbers user_rate = sizes.learning_rate * adagrad_scale(user_sums, T(1));
       Numbers item_rate = sizes.learning_rate * adagrad_scale(item_sums, T(1));
-      Numbers share = sizes.per_element + T(0) * slope;
+      Numbers share = Numbers::all(sizes.per_element);
       if constexpr (kWeighted) {
         user_rate = limited_weight * user_rate;
         item_rate = limited_weight * item_rate;

@@ -218,6 +218,9 @@ struct Eight {
     }
     return v;
   }
+  static Eight all(T value) {
+    return each([&](int) { return value; });
+  }
   template <class F>
   static Eight by_part(const F& f) {
     Eight v;
