@@ -15,8 +15,8 @@ namespace {
 constexpr std::int64_t kMaxBlockRows = 65536;  // 16-bit row numbers inside a block
 
 // A block of the outer side stays in a core's L2 cache (256 KiB to 2 MiB) while a thread walks over the inner side,
-// whose blocks are read from further away once each and are to fit into L2 beside it. Smaller inner blocks, down to what
-// L1 holds, were no faster, and with few rows in a block its ratings share rows too often to be grouped.
+// whose blocks are read from further away once each and are to fit into L2 beside it. Smaller inner blocks, down to
+// what L1 holds, were no faster, and with few rows in a block its ratings share rows too often to be grouped.
 constexpr std::int64_t kOuterBytes = 256 * 1024, kInnerBytes = 64 * 1024;
 constexpr std::int64_t kFewestRows = 64;
 

@@ -160,8 +160,8 @@ class Pass {
       }
       Numbers user_square = Numbers::sums(user_squares), item_square = Numbers::sums(item_squares);
       if constexpr (kBiased) {
-        const Numbers user_gradient = slope + sizes.reg_bias * user_bias;
-        const Numbers item_gradient = slope + sizes.reg_bias * item_bias;
+        const Numbers user_gradient = bias_gradient(user_bias, slope, sizes.reg_bias);
+        const Numbers item_gradient = bias_gradient(item_bias, slope, sizes.reg_bias);
         scatter(ratings, user_bias - user_rate * user_gradient, item_bias - item_rate * item_gradient,
                 block_.user_biases, block_.item_biases);
         user_square = user_square + user_gradient * user_gradient;
@@ -230,7 +230,8 @@ class Pass {
       T user_square = V{user_squares}.sum(), item_square = V{item_squares}.sum();
       if constexpr (kBiased) {
         T &user_bias = block_.user_biases[rating.user], &item_bias = block_.item_biases[rating.item];
-        const T user_gradient = slope + sizes.reg_bias * user_bias, item_gradient = slope + sizes.reg_bias * item_bias;
+        const T user_gradient = bias_gradient(user_bias, slope, sizes.reg_bias);
+        const T item_gradient = bias_gradient(item_bias, slope, sizes.reg_bias);
         user_bias -= user_rate * user_gradient;
         item_bias -= item_rate * item_gradient;
         user_square += user_gradient * user_gradient;

@@ -107,10 +107,16 @@ WARPFACTOR_HD WARPFACTOR_INLINE V adagrad_scale(const V& squares, T one = T(1)) 
   return one / root(one + squares);
 }
 
-/// slope * other + reg * w: the gradient by a factor. By a bias, `other` is 1.
+/// The gradient by a factor.
 template <class V, class S, class T>
 WARPFACTOR_HD WARPFACTOR_INLINE V gradient(V w, V other, S slope, T reg) {
   return slope * other + reg * w;
+}
+
+/// The gradient by a bias.
+template <class V, class T>
+WARPFACTOR_HD WARPFACTOR_INLINE V bias_gradient(const V& b, const V& slope, T reg_bias) {
+  return slope + reg_bias * b;
 }
 
 }  // namespace WARPFACTOR_RULE_NAMESPACE

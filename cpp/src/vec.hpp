@@ -52,11 +52,8 @@ struct Vec {
   WARPFACTOR_INLINE static Vec load(const T* from) {
     return {*reinterpret_cast<const typename VecTraits<T>::Memory*>(from)};
   }
-  WARPFACTOR_INLINE static void store(T* to, Vec v) { *reinterpret_cast<typename VecTraits<T>::Memory*>(to) = v.raw; }
-  WARPFACTOR_INLINE friend Vec operator*(T a, Vec b) { return {a * b.raw}; }
   WARPFACTOR_INLINE friend Vec operator*(Vec a, Vec b) { return {a.raw * b.raw}; }
   WARPFACTOR_INLINE friend Vec operator+(Vec a, Vec b) { return {a.raw + b.raw}; }
-  WARPFACTOR_INLINE friend Vec operator-(Vec a, Vec b) { return {a.raw - b.raw}; }
   T sum() const {
     const Quarter v = fold<kVectorBytes>(raw);
     if constexpr (kQuarter == 4) {
@@ -238,9 +235,6 @@ struct Eight {
   }
   friend Eight operator/(T a, const Eight& b) {
     return by_part([&](int p) { return a / b.parts[p]; });
-  }
-  friend Eight operator/(const Eight& a, const Eight& b) {
-    return by_part([&](int p) { return a.parts[p] / b.parts[p]; });
   }
   friend Eight operator+(T a, const Eight& b) {
     return by_part([&](int p) { return a + b.parts[p]; });
