@@ -109,8 +109,6 @@ int main(int argc, char** argv) {
     blocked = make_blocks(view, rated, choose_grid(n_users, n_items, n, stride * 4, users_are_outer(rated)), 0, 1.4, 1,
                           0, team);
   }
-  const RowPartition& outer = blocked.users_outer ? blocked.users : blocked.items;
-  const RowPartition& inner = blocked.users_outer ? blocked.items : blocked.users;
   Buffer<float> users(n_users * stride), items(n_items * stride), user_biases(n_users), item_biases(n_items);
   SplitMix64 random(2);
   for (Buffer<float>* rows : {&users, &items}) {
@@ -121,7 +119,7 @@ int main(int argc, char** argv) {
   std::fill_n(user_biases.data(), n_users, 0.0f);
   std::fill_n(item_biases.data(), n_items, 0.0f);
 
-  const EpochOrder order(outer.blocks(), inner.blocks(), 0, 0);
+  const EpochOrder order(blocked.outer().blocks(), blocked.inner().blocks(), 0, 0);
   std::vector<double> cost(blocked.grouped.size());
   std::vector<double> measured[4];
   for (std::vector<double>& epoch_cost : measured) {
@@ -131,7 +129,7 @@ int main(int argc, char** argv) {
         const auto one = static_cast<std::size_t>(order.outer_block(place));
         const auto other = static_cast<std::size_t>(order.inner_block(step));
         const std::size_t user = blocked.users_outer ? one : other, item = blocked.users_outer ? other : one;
-        const std::size_t cell = user * static_cast<std::size_t>(blocked.items.blocks()) + item;
+        const std::size_t cell = blocked.cell(order.outer_block(place), order.inner_block(step));
         SgdBlock<float> block{};
         block.user_factors = users.data() + blocked.users.begin[user] * stride;
         block.item_factors = items.data() + blocked.items.begin[item] * stride;

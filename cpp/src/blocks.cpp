@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstring>
 #include <numeric>
+#include <span>
+#include <utility>
 
 #include "random.hpp"
 
@@ -17,8 +19,15 @@ constexpr std::int64_t kMaxBlockRows = 65536;  // 16-bit row numbers inside a bl
 // A block of the outer side stays in a core's L2 cache (256 KiB to 2 MiB) while a thread walks over the inner side,
 // whose blocks are read from further away once each and are to fit into L2 beside it. Smaller inner blocks, down to
 // what L1 holds, were no faster, and with few rows in a block its ratings share rows too often to be grouped.
-constexpr std::int64_t kOuterBytes = 256 * 1024, kInnerBytes = 64 * 1024;
+constexpr std::int64_t kOuterBytes = 256 * 1024, kInnerBytes = 128 * 1024;
 constexpr std::int64_t kFewestRows = 64;
+
+// The ratings of a cell are worked off for so many rows of the inner block at a time, a band: those rows stay in L1,
+// and what comes from L2 is the rows of the outer block. That took 1.11 (k = 64) and 1.14 (k = 128) times as many
+// ratings a second, and nothing changed at k = 32. With fewer rows than that, ratings share rows too often to be
+// grouped soon.
+constexpr std::int64_t kBandBytes = 8 * 1024;
+constexpr std::int64_t kFewestBandRows = 32;
 
 // Below this a cell's fixed costs (fetching its rows, waiting for its turn) show: the grid is no finer for
 // parallelism's sake.
@@ -28,52 +37,225 @@ constexpr std::int64_t kRatingsPerCell = 4096;
 // anyway.
 constexpr std::int64_t kFewestPerCell = 256;
 
+// What is sorted at a time in make_blocks is to stay in L2.
+constexpr std::int64_t kRatingsPerRun = 32768;
+
 /// Where a row's ratings go: its block, and its number inside the block. 4 bytes, so that the table stays in cache.
 struct Place {
   std::uint16_t block;
   std::uint16_t row;
 };
 
-std::vector<Place> places_of(const RowPartition& partition) {
-  std::vector<Place> by_position(partition.position.size());
-  for (std::int32_t b = 0; b < partition.blocks(); ++b) {
-    const std::int32_t begin = partition.begin[static_cast<std::size_t>(b)];
-    for (std::int32_t p = begin; p < partition.begin[static_cast<std::size_t>(b) + 1]; ++p) {
-      by_position[static_cast<std::size_t>(p)] = {static_cast<std::uint16_t>(b), static_cast<std::uint16_t>(p - begin)};
+/// The same inside a cell: the band, numbered over all blocks of a span, and the number inside the block.
+struct BandPlace {
+  std::uint16_t band;
+  std::uint16_t row;
+};
+
+/// The place of each external row.
+std::vector<Place> places_of(const std::vector<std::int32_t>& position, const std::vector<std::int32_t>& begin) {
+  std::vector<Place> by_position(position.size());
+  for (std::size_t b = 0; b + 1 < begin.size(); ++b) {
+    for (std::int32_t p = begin[b]; p < begin[b + 1]; ++p) {
+      by_position[static_cast<std::size_t>(p)] = {static_cast<std::uint16_t>(b),
+                                                  static_cast<std::uint16_t>(p - begin[b])};
     }
   }
-  std::vector<Place> places(partition.position.size());
+  std::vector<Place> places(position.size());
   for (std::size_t row = 0; row < places.size(); ++row) {
-    places[row] = by_position[static_cast<std::size_t>(partition.position[row])];
+    places[row] = by_position[static_cast<std::size_t>(position[row])];
   }
   return places;
 }
 
-constexpr std::size_t kBatch = 64;
+/// At most `most_blocks` neighbouring blocks taken together, as far as 16 bits can number their rows. first_block[s] ..
+/// first_block[s + 1]: the blocks of span s; begin: its first row, and the number of rows at the end.
+struct Spans {
+  std::vector<std::int32_t> first_block{0}, begin{0};
 
-void prefetch_for_write(const void* address) {
-#if defined(__GNUC__) || defined(__clang__)
-  __builtin_prefetch(address, 1);
-#else
-  (void)address;
-#endif
-}
+  Spans(const RowPartition& rows, std::int64_t most_blocks) {
+    for (std::int32_t b = 1; b <= rows.blocks(); ++b) {
+      const auto at = static_cast<std::size_t>(b);
+      if (b == rows.blocks() || b - first_block.back() == most_blocks ||
+          rows.begin[at + 1] - begin.back() > kMaxBlockRows) {
+        first_block.push_back(b);
+        begin.push_back(rows.begin[at]);
+      }
+    }
+  }
+  [[nodiscard]] std::int64_t size() const { return static_cast<std::int64_t>(begin.size()) - 1; }
+};
 
-/// Puts the ratings of a cell into random order, in groups that share no row as far as that goes. One per thread.
+/// The ratings by outer block and span, which is the first of two rounds: there are thousands of cells, and to write to
+/// so many places at once would take a cache miss for each rating.
+struct Runs {
+  Spans spans;
+  std::vector<std::int64_t> begin;  ///< of run outer_block * spans.size() + span, and their number at the end
+
+  /// Fills the blocked ratings and weights, with inner rows numbered inside their span.
+  Runs(BlockedRatings& blocked, const RatingsView& ratings, double shift, double scale, double weight_scale,
+       ThreadTeam& team)
+      : spans(blocked.inner(), blocks_per_span(blocked, ratings.size())) {
+    // All by value and at hand, or the compiler would have to load it again after each rating stored.
+    struct Columns {
+      const std::int32_t *outer, *inner;
+      const float *values, *weights;
+      const Place *outer_places, *inner_places;
+      std::size_t n_spans;
+      bool users_outer;
+
+      bool counts(std::size_t r) const { return weights == nullptr || weights[r] > 0; }
+      Place outer_place(std::size_t r) const { return outer_places[outer[r]]; }
+      Place inner_place(std::size_t r) const { return inner_places[inner[r]]; }
+      std::size_t run(Place of_outer, Place of_inner) const { return of_outer.block * n_spans + of_inner.block; }
+    };
+    const bool users_outer = blocked.users_outer;
+    const std::vector<Place> outer_places = places_of(blocked.outer().position, blocked.outer().begin),
+                             inner_places = places_of(blocked.inner().position, spans.begin);
+    const Columns columns{(users_outer ? ratings.users : ratings.items).data(),
+                          (users_outer ? ratings.items : ratings.users).data(),
+                          ratings.values.data(),
+                          ratings.weights.empty() ? nullptr : ratings.weights.data(),
+                          outer_places.data(),
+                          inner_places.data(),
+                          static_cast<std::size_t>(spans.size()),
+                          users_outer};
+    const auto n_runs = static_cast<std::size_t>(blocked.outer().blocks() * spans.size());
+    const std::int64_t n = ratings.size();
+
+    // A counting sort: each part of the input counts its ratings per run; the sums over runs, then parts, are the
+    // places they go to. It keeps the input's order inside a run, whatever the number of parts.
+    const std::int64_t parts = std::min<std::int64_t>(team.size(), std::max<std::int64_t>(1, n / ThreadTeam::kSlice));
+    std::vector<std::vector<std::int64_t>> next(static_cast<std::size_t>(parts));
+    // f(begin, end) for a part, a slice at a time.
+    const auto each_slice_of = [&](std::int64_t part, int thread, const auto& f) {
+      const std::int64_t end = n * (part + 1) / parts;
+      for (std::int64_t from = n * part / parts; from < end; from += ThreadTeam::kSlice) {
+        if (team.poll(thread)) return;
+        f(static_cast<std::size_t>(from), static_cast<std::size_t>(std::min(end, from + ThreadTeam::kSlice)));
+      }
+    };
+    team.run(parts, [&](std::int64_t part, int thread) {
+      std::vector<std::int64_t>& counts = next[static_cast<std::size_t>(part)];
+      counts.assign(n_runs, 0);
+      each_slice_of(part, thread, [columns, to = counts.data()](std::size_t from, std::size_t end) {
+        for (std::size_t r = from; r < end; ++r) {
+          if (columns.counts(r)) ++to[columns.run(columns.outer_place(r), columns.inner_place(r))];
+        }
+      });
+    });
+    begin.resize(n_runs + 1);
+    std::int64_t total = 0;
+    for (std::size_t run = 0; run < n_runs; ++run) {
+      begin[run] = total;
+      for (auto& counts : next) total += std::exchange(counts[run], total);
+    }
+    begin.back() = total;
+    team.run(parts, [&](std::int64_t part, int thread) {
+      each_slice_of(
+          part, thread,
+          [columns, to = next[static_cast<std::size_t>(part)].data(), out = blocked.ratings.data(),
+           out_weights = blocked.weights.data(), shift, scale, weight_scale](std::size_t from, std::size_t end) {
+            for (std::size_t r = from; r < end; ++r) {
+              if (!columns.counts(r)) continue;
+              const Place outer = columns.outer_place(r), inner = columns.inner_place(r);
+              const std::int64_t place = to[columns.run(outer, inner)]++;
+              const auto value = static_cast<float>((static_cast<double>(columns.values[r]) - shift) / scale);
+              out[place] =
+                  columns.users_outer ? Rating{outer.row, inner.row, value} : Rating{inner.row, outer.row, value};
+              if (columns.weights != nullptr) {
+                out_weights[place] = static_cast<float>(static_cast<double>(columns.weights[r]) * weight_scale);
+              }
+            }
+          });
+    });
+  }
+
+ private:
+  static std::int64_t blocks_per_span(const BlockedRatings& blocked, std::int64_t n_ratings) {
+    const std::int64_t n_cells = std::int64_t{blocked.outer().blocks()} * blocked.inner().blocks();
+    return std::max<std::int64_t>(1, kRatingsPerRun / std::max<std::int64_t>(1, n_ratings / n_cells));
+  }
+};
+
+/// Where each inner row's ratings go inside its span, by internal row.
+struct Bands {
+  std::vector<BandPlace> places;
+  std::vector<std::int32_t> first;  ///< band of each inner block, over all of them, and their number at the end
+
+  Bands(const RowPartition& rows, const Spans& spans, std::int32_t band_rows) : places(rows.position.size()), first{0} {
+    for (std::int64_t span = 0; span < spans.size(); ++span) {
+      const auto s = static_cast<std::size_t>(span);
+      const std::int32_t base = first.back();
+      for (auto b = static_cast<std::size_t>(spans.first_block[s]);
+           b < static_cast<std::size_t>(spans.first_block[s + 1]); ++b) {
+        const std::int32_t n_rows = rows.begin[b + 1] - rows.begin[b];
+        for (std::int32_t row = 0; row < n_rows; ++row) {
+          places[static_cast<std::size_t>(rows.begin[b] + row)] = {
+              static_cast<std::uint16_t>(first.back() - base + row / band_rows), static_cast<std::uint16_t>(row)};
+        }
+        first.push_back(first.back() + (n_rows - 1) / band_rows + 1);
+      }
+    }
+  }
+  [[nodiscard]] std::int32_t in_block(std::int32_t block) const {
+    return first[static_cast<std::size_t>(block) + 1] - first[static_cast<std::size_t>(block)];
+  }
+  [[nodiscard]] std::int32_t in_span(const Spans& spans, std::size_t span) const {
+    return first[static_cast<std::size_t>(spans.first_block[span + 1])] -
+           first[static_cast<std::size_t>(spans.first_block[span])];
+  }
+};
+
+/// Sorts the ratings of a run by band, in the order they have. One per thread.
+class Sorter {
+ public:
+  /// `places`: of the span's rows, from its first on. Returns where each of its `n_bands` bands ends.
+  std::span<std::int64_t> sort(Rating* ratings, float* weights, std::int64_t n, const BandPlace* places,
+                               std::int32_t n_bands, bool users_outer) {
+    ratings_.assign(ratings, ratings + n);
+    if (weights != nullptr) weights_.assign(weights, weights + n);
+    const auto place_of = [=](const Rating& rating) { return places[users_outer ? rating.item : rating.user]; };
+    // First the number of each band's ratings one further on, then where each band begins, then where it ends.
+    ends_.assign(static_cast<std::size_t>(n_bands) + 1, 0);
+    std::int64_t* const ends = ends_.data();
+    for (const Rating& rating : ratings_) ++ends[place_of(rating).band + 1];
+    std::partial_sum(ends_.begin(), ends_.end(), ends_.begin());
+    const Rating* const from = ratings_.data();
+    for (std::int64_t r = 0; r < n; ++r) {
+      const Rating rating = from[r];
+      const BandPlace place = place_of(rating);
+      const std::int64_t to = ends[place.band]++;
+      ratings[to] =
+          users_outer ? Rating{rating.user, place.row, rating.value} : Rating{place.row, rating.item, rating.value};
+      if (weights != nullptr) weights[to] = weights_[static_cast<std::size_t>(r)];
+    }
+    return {ends_.data(), static_cast<std::size_t>(n_bands)};
+  }
+
+ private:
+  std::vector<Rating> ratings_;
+  std::vector<float> weights_;
+  std::vector<std::int64_t> ends_;
+};
+
+/// Puts the ratings of a cell into random order inside each band, in groups that share no row as far as that goes. One
+/// per thread.
 class Grouping {
  public:
-  /// Returns how many ratings, from the first on, are in groups; the others follow.
-  std::int64_t arrange(Rating* ratings, float* weights, std::int64_t n, SplitMix64 random) {
-    return weights != nullptr ? arrange_cell<true>(ratings, weights, n, random)
-                              : arrange_cell<false>(ratings, weights, n, random);
+  /// `ends`: where each band ends. Returns how many ratings, from the first on, are in groups; the others follow.
+  std::int64_t arrange(Rating* ratings, float* weights, std::span<const std::int64_t> ends, SplitMix64 random) {
+    return weights != nullptr ? arrange_cell<true>(ratings, weights, ends, random)
+                              : arrange_cell<false>(ratings, weights, ends, random);
   }
 
  private:
   static constexpr int kAttempts = 4;
 
-  /// A shuffle (Fisher and Yates) that draws again where the drawn rating does not fit into the present group.
+  /// A shuffle (Fisher and Yates) that draws again where the drawn rating does not fit into the present group. Ratings
+  /// that found no group in their band have another chance in the next.
   template <bool kWeighted>
-  std::int64_t arrange_cell(Rating* ratings, float* weights, std::int64_t n, SplitMix64& random) {
+  std::int64_t arrange_cell(Rating* ratings, float* weights, std::span<const std::int64_t> ends, SplitMix64& random) {
     const auto swap_ratings = [&](std::int64_t a, std::int64_t b) {
       // Whole, as one number: field by field, the next load of the whole would have to wait for the stores.
       const std::uint64_t at_a = load(ratings + a), at_b = load(ratings + b);
@@ -81,13 +263,18 @@ class Grouping {
       store(ratings + b, at_a);
       if constexpr (kWeighted) std::swap(weights[a], weights[b]);
     };
-    std::int64_t end = n;  // from there on: ratings that found no group
+    std::size_t band = 0;
+    std::int64_t end = ends[0];  // from there on: ratings that found no group, and the bands to come
     for (std::int64_t grouped = 0;; grouped += kGroup) {
       const std::uint32_t group = next_group();
       for (std::int64_t at = grouped; at < grouped + kGroup; ++at) {
         for (int attempt = 0;; ++attempt) {
+          while (at >= end && band + 1 < ends.size()) {
+            end = ends[++band];
+            attempt = 0;
+          }
           if (at >= end) {
-            for (std::int64_t k = n - grouped; k > 1; --k) {
+            for (std::int64_t k = ends.back() - grouped; k > 1; --k) {
               swap_ratings(grouped + k - 1,
                            grouped + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(k))));
             }
@@ -159,7 +346,8 @@ Grid choose_grid(std::int32_t n_users, std::int32_t n_items, std::int64_t n_rati
   const auto bounded = [](std::int64_t blocks, std::int64_t n_rows) {
     return static_cast<std::int32_t>(std::min(std::max(blocks, n_rows / (kMaxBlockRows / 2) + 1), kMaxBlockRows - 1));
   };
-  return {bounded(users, n_users), bounded(items, n_items), users_outer};
+  return {bounded(users, n_users), bounded(items, n_items), users_outer,
+          static_cast<std::int32_t>(std::clamp(kBandBytes / row_bytes, kFewestBandRows, kMaxBlockRows))};
 }
 
 RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32_t n_blocks, std::uint64_t seed,
@@ -185,7 +373,6 @@ RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32
   double left = 0, size = 0;  // of the rows from the present block on; of that block so far
   for (const std::int32_t row : order) left += size_of(row);
   for (std::uint32_t p = 0; p < n_rows; ++p) {
-    const auto row = static_cast<std::size_t>(order[p]);
     const double row_size = size_of(order[p]);
     const std::int64_t rows_in_block = static_cast<std::int64_t>(p) - result.begin.back();
     // What is left is shared anew after each block, so that one heavy row does not shrink the blocks after it.
@@ -197,9 +384,19 @@ RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32
       size = 0;
     }
     size += row_size;
-    result.position[row] = static_cast<std::int32_t>(p);
   }
   result.begin.push_back(static_cast<std::int32_t>(n_rows));
+  // Inside a block by the number of ratings, so that the rows of a band have about as many each: a row that had most of
+  // its band's ratings would find few others to share a group with.
+  for (std::size_t b = 0; b + 1 < result.begin.size(); ++b) {
+    std::stable_sort(order.begin() + result.begin[b], order.begin() + result.begin[b + 1],
+                     [&](std::int32_t one, std::int32_t other) {
+                       return counts[static_cast<std::size_t>(one)] > counts[static_cast<std::size_t>(other)];
+                     });
+  }
+  for (std::uint32_t p = 0; p < n_rows; ++p) {
+    result.position[static_cast<std::size_t>(order[p])] = static_cast<std::int32_t>(p);
+  }
   return result;
 }
 
@@ -209,87 +406,44 @@ BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid
   blocked.users_outer = grid.users_outer;
   blocked.users = partition_rows(rated.user_counts, grid.user_blocks, seed, kUserOrder);
   blocked.items = partition_rows(rated.item_counts, grid.item_blocks, seed, kItemOrder);
-  const std::vector<Place> user_places = places_of(blocked.users), item_places = places_of(blocked.items);
-  const std::int64_t n_cells = static_cast<std::int64_t>(blocked.users.blocks()) * blocked.items.blocks();
-  const std::int64_t n = ratings.size();
-  const bool weighted = !ratings.weights.empty();
-  const auto n_item_blocks = static_cast<std::size_t>(blocked.items.blocks());
-  const auto cell_of = [&](std::size_t r) {
-    return user_places[static_cast<std::size_t>(ratings.users[r])].block * n_item_blocks +
-           item_places[static_cast<std::size_t>(ratings.items[r])].block;
-  };
-  const auto counts_for_nothing = [&](std::size_t r) { return weighted && !(ratings.weights[r] > 0); };
-
-  // A counting sort: each part of the input counts its ratings per cell; the sums over cells, then parts, are the
-  // places they go to. It keeps the input's order inside a cell, whatever the number of parts.
-  const std::int64_t parts = std::min<std::int64_t>(team.size(), std::max<std::int64_t>(1, n / ThreadTeam::kSlice));
-  std::vector<std::vector<std::int64_t>> next(static_cast<std::size_t>(parts));
-  // f(begin, end) for a part, a slice at a time.
-  const auto each_slice_of = [&](std::int64_t part, int thread, const auto& f) {
-    const std::int64_t end = n * (part + 1) / parts;
-    for (std::int64_t begin = n * part / parts; begin < end; begin += ThreadTeam::kSlice) {
-      if (team.poll(thread)) return;
-      f(static_cast<std::size_t>(begin), static_cast<std::size_t>(std::min(end, begin + ThreadTeam::kSlice)));
-    }
-  };
-  team.run(parts, [&](std::int64_t part, int thread) {
-    std::vector<std::int64_t>& counts = next[static_cast<std::size_t>(part)];
-    counts.assign(static_cast<std::size_t>(n_cells), 0);
-    each_slice_of(part, thread, [&](std::size_t begin, std::size_t end) {
-      for (std::size_t r = begin; r < end; ++r) {
-        if (!counts_for_nothing(r)) ++counts[cell_of(r)];
-      }
-    });
-  });
-  blocked.offsets.resize(static_cast<std::size_t>(n_cells) + 1);
-  std::int64_t total = 0;
-  for (std::size_t cell = 0; cell < static_cast<std::size_t>(n_cells); ++cell) {
-    blocked.offsets[cell] = total;
-    for (auto& counts : next) total += std::exchange(counts[cell], total);
-  }
-  blocked.offsets.back() = total;
-
   blocked.ratings = Buffer<Rating>(rated.counted);
-  blocked.weights = Buffer<float>(weighted ? rated.counted : 0);
-  // Each rating goes to another place in memory, and most places are not in any cache: those of a batch are asked for
-  // together.
-  team.run(parts, [&](std::int64_t part, int thread) {
-    std::vector<std::int64_t>& to = next[static_cast<std::size_t>(part)];
-    each_slice_of(part, thread, [&](std::size_t begin, std::size_t end) {
-      std::size_t cells[kBatch];
-      Rating placed[kBatch];
-      for (; begin < end; begin += kBatch) {
-        const std::size_t size = std::min(kBatch, end - begin);
-        for (std::size_t j = 0; j < size; ++j) {
-          const std::size_t r = begin + j;
-          const Place user = user_places[static_cast<std::size_t>(ratings.users[r])];
-          const Place item = item_places[static_cast<std::size_t>(ratings.items[r])];
-          cells[j] = user.block * n_item_blocks + item.block;
-          prefetch_for_write(blocked.ratings.data() + to[cells[j]]);
-          placed[j] = {user.row, item.row,
-                       static_cast<float>((static_cast<double>(ratings.values[r]) - shift) / scale)};
-        }
-        for (std::size_t j = 0; j < size; ++j) {
-          if (counts_for_nothing(begin + j)) continue;
-          const std::int64_t place = to[cells[j]]++;
-          blocked.ratings[place] = placed[j];
-          if (weighted) {
-            blocked.weights[place] = static_cast<float>(static_cast<double>(ratings.weights[begin + j]) * weight_scale);
-          }
-        }
-      }
-    });
-  });
+  blocked.weights = Buffer<float>(ratings.weights.empty() ? 0 : rated.counted);
+  const Runs runs(blocked, ratings, shift, scale, weight_scale, team);
 
-  // Files are often sorted by user or time; SGD wants the ratings of a cell in random order.
-  blocked.grouped.assign(static_cast<std::size_t>(n_cells), 0);
+  // Run by run to the bands of its cells, and those into groups and random order: files are often sorted by user or
+  // time, which SGD does not want.
+  const Bands bands(blocked.inner(), runs.spans, grid.band_rows);
+  const std::int64_t n_inner = blocked.inner().blocks(), n_spans = runs.spans.size();
+  const auto n_cells = static_cast<std::size_t>(blocked.outer().blocks() * n_inner);
+  blocked.offsets.assign(n_cells + 1, rated.counted);
+  blocked.grouped.assign(n_cells, 0);
+  std::vector<Sorter> sorters(static_cast<std::size_t>(team.size()));
   std::vector<Grouping> groupings(static_cast<std::size_t>(team.size()));
-  team.run(n_cells, [&](std::int64_t cell, int thread) {
-    const auto c = static_cast<std::size_t>(cell);
-    const std::int64_t begin = blocked.offsets[c];
-    blocked.grouped[c] = groupings[static_cast<std::size_t>(thread)].arrange(
-        blocked.ratings.data() + begin, weighted ? blocked.weights.data() + begin : nullptr,
-        blocked.offsets[c + 1] - begin, SplitMix64(seed, kBlockShuffle, static_cast<std::uint64_t>(cell)));
+  team.run(blocked.outer().blocks() * n_spans, [&](std::int64_t run, int thread) {
+    const auto outer = run / n_spans;
+    const auto span = static_cast<std::size_t>(run % n_spans);
+    const std::int64_t begin = runs.begin[static_cast<std::size_t>(run)];
+    Rating* const target = blocked.ratings.data() + begin;
+    float* const weights = blocked.weights.size() > 0 ? blocked.weights.data() + begin : nullptr;
+    const std::span<std::int64_t> ends = sorters[static_cast<std::size_t>(thread)].sort(
+        target, weights, runs.begin[static_cast<std::size_t>(run) + 1] - begin,
+        bands.places.data() + runs.spans.begin[span], bands.in_span(runs.spans, span), grid.users_outer);
+    std::int64_t cell_begin = 0;
+    for (std::int32_t block = runs.spans.first_block[span], band = 0; block < runs.spans.first_block[span + 1];
+         ++block) {
+      if (team.poll(thread)) return;
+      const auto c = static_cast<std::size_t>(outer * n_inner + block);
+      const std::int32_t n_bands = bands.in_block(block);
+      const std::span<std::int64_t> cell_ends =
+          ends.subspan(static_cast<std::size_t>(band), static_cast<std::size_t>(n_bands));
+      for (std::int64_t& end : cell_ends) end -= cell_begin;
+      blocked.offsets[c] = begin + cell_begin;
+      blocked.grouped[c] = groupings[static_cast<std::size_t>(thread)].arrange(
+          target + cell_begin, weights != nullptr ? weights + cell_begin : nullptr, cell_ends,
+          SplitMix64(seed, kBlockShuffle, static_cast<std::uint64_t>(c)));
+      cell_begin += cell_ends.back();
+      band += n_bands;
+    }
   });
   return blocked;
 }

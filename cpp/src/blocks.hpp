@@ -13,11 +13,13 @@
 
 namespace warpfactor {
 
-/// How many blocks of users and of items, and which side is the outer one (see EpochOrder).
+/// How many blocks of users and of items, which side is the outer one (see EpochOrder), and how many rows of an inner
+/// block are worked off at a time.
 struct Grid {
   std::int32_t user_blocks = 1;
   std::int32_t item_blocks = 1;
   bool users_outer = true;
+  std::int32_t band_rows = 65536;
 };
 
 /// Depends on the data's shape alone, not on the number of threads: the grid is part of what fixes the result's bits.
@@ -38,19 +40,28 @@ struct RowPartition {
 };
 
 /// `counts`: ratings of each row. Cuts the rows, in an order that `seed` draws, into at most `n_blocks` blocks (each at
-/// most 65,536 rows) of about the same share of ratings and rows.
+/// most 65,536 rows) of about the same share of ratings and rows, in which the rows with the most ratings come first.
 RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32_t n_blocks, std::uint64_t seed,
                             std::uint64_t purpose);
 
 struct BlockedRatings {
   RowPartition users, items;
   bool users_outer = true;
-  Buffer<Rating> ratings;             ///< by cell; in random order inside a cell, as far as the groups leave it free
+  /// By cell, in a cell by bands of Grid::band_rows inner rows, in a band in random order as far as the groups leave it
+  /// free; what found no group comes after all bands.
+  Buffer<Rating> ratings;
   Buffer<float> weights;              ///< alongside, empty if all are one
-  std::vector<std::int64_t> offsets;  ///< cell c = user_block * items.blocks() + item_block: offsets[c] .. offsets[c+1]
+  std::vector<std::int64_t> offsets;  ///< cell c = cell(..): ratings offsets[c] .. offsets[c + 1]
   /// The first grouped[c] ratings of cell c, a multiple of kGroup, are in groups of kGroup that share no row in a
   /// group.
   std::vector<std::int64_t> grouped;
+
+  [[nodiscard]] const RowPartition& outer() const noexcept { return users_outer ? users : items; }
+  [[nodiscard]] const RowPartition& inner() const noexcept { return users_outer ? items : users; }
+  [[nodiscard]] std::size_t cell(std::int32_t outer_block, std::int32_t inner_block) const noexcept {
+    return static_cast<std::size_t>(outer_block) * static_cast<std::size_t>(inner().blocks()) +
+           static_cast<std::size_t>(inner_block);
+  }
 };
 
 /// Values are stored as (value - shift) / scale, weights times weight_scale, without the ratings of weight 0. `rated`

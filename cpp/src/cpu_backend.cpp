@@ -65,7 +65,7 @@ class CpuBackend final : public Backend<T> {
     blocked_ = make_blocks(ratings, rated, grid, z.shift, z.scale, z.weight_scale, params.seed, *team_);
     load(users_, blocked_.users, model.user_factors, model.user_biases);
     load(items_, blocked_.items, model.item_factors, model.item_biases);
-    steps_done_ = std::vector<Progress>(static_cast<std::size_t>(outer().blocks()));
+    steps_done_ = std::vector<Progress>(static_cast<std::size_t>(blocked_.outer().blocks()));
     cell_loss_.assign(blocked_.grouped.size(), 0.0);
     total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
     max_slope_ = z.max_slope;
@@ -88,7 +88,7 @@ class CpuBackend final : public Backend<T> {
   }
 
   double run_epoch(std::int32_t epoch, double learning_rate) override {
-    const EpochOrder order(outer().blocks(), inner().blocks(), params_.seed, epoch);
+    const EpochOrder order(blocked_.outer().blocks(), blocked_.inner().blocks(), params_.seed, epoch);
     const StepSizes<T> sizes{static_cast<T>(learning_rate),
                              static_cast<T>(params_.reg),
                              static_cast<T>(params_.reg_bias),
@@ -168,14 +168,11 @@ class CpuBackend final : public Backend<T> {
   }
   static T* biases(Rows<T>& rows) { return rows.biases.size() > 0 ? rows.biases.data() : nullptr; }
 
-  const RowPartition& outer() const { return blocked_.users_outer ? blocked_.users : blocked_.items; }
-  const RowPartition& inner() const { return blocked_.users_outer ? blocked_.items : blocked_.users; }
-
   bool run_cell(std::int32_t outer_block, std::int32_t inner_block, const StepSizes<T>& sizes, int thread,
                 double& loss) {
     const auto user = static_cast<std::size_t>(blocked_.users_outer ? outer_block : inner_block);
     const auto item = static_cast<std::size_t>(blocked_.users_outer ? inner_block : outer_block);
-    const std::size_t c = user * static_cast<std::size_t>(blocked_.items.blocks()) + item;
+    const std::size_t c = blocked_.cell(outer_block, inner_block);
     const std::int64_t first_user = blocked_.users.begin[user], first_item = blocked_.items.begin[item];
     SgdBlock<T> run{};
     run.user_factors = users_.factors.data() + first_user * stride_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <numeric>
 #include <set>
 #include <vector>
@@ -93,8 +94,7 @@ void check_blocks(const Triples& triples, const BlockedRatings& blocked, double 
   }
   for (std::int32_t ub = 0; ub < blocked.users.blocks(); ++ub) {
     for (std::int32_t ib = 0; ib < blocked.items.blocks(); ++ib) {
-      const auto cell = static_cast<std::size_t>(ub) * static_cast<std::size_t>(blocked.items.blocks()) +
-                        static_cast<std::size_t>(ib);
+      const std::size_t cell = blocked.users_outer ? blocked.cell(ub, ib) : blocked.cell(ib, ub);
       for (std::int64_t at = blocked.offsets[cell]; at < blocked.offsets[cell + 1]; ++at) {
         const Rating& rating = blocked.ratings[at];
         const auto r = static_cast<std::size_t>(std::lround(static_cast<double>(rating.value) * scale + shift));
@@ -126,7 +126,8 @@ bool same(const BlockedRatings& a, const BlockedRatings& b) {
 TEST(every_rating_lands_once_in_its_cell) {
   for (const bool skewed : {false, true}) {
     const Triples triples(700, 300, 20000, skewed);
-    for (const Grid grid : {Grid{1, 1}, Grid{3, 5}, Grid{16, 2}, Grid{700, 300}}) {
+    for (const Grid grid : {Grid{1, 1}, Grid{3, 5}, Grid{16, 2}, Grid{700, 300}, Grid{3, 5, true, 16},
+                            Grid{2, 3, false, 9}, Grid{3, 1, false, 1}}) {
       check::context = std::to_string(grid.user_blocks) + " x " + std::to_string(grid.item_blocks);
       ThreadTeam team(2);
       check_blocks(triples, blocks_of(triples.view(), grid, 0.0, 1.0, 0.5, 9, team), 0.0, 1.0, 0.5);
@@ -175,6 +176,46 @@ TEST(ratings_of_a_sorted_file_are_in_random_order_inside_a_cell) {
     rising += blocked.ratings[r - 1].value < blocked.ratings[r].value ? 1 : 0;
   }
   CHECK_CLOSE(static_cast<double>(rising), 5000.0, 5 * std::sqrt(10000.0 / 12));  // 5 standard deviations
+}
+
+TEST(a_cell_is_worked_off_band_by_band) {
+  constexpr std::int32_t kBandRows = 20;
+  for (const bool users_outer : {true, false}) {
+    check::context = users_outer ? "users outside" : "items outside";
+    const Triples triples(400, 400, 40000);
+    ThreadTeam team(1);
+    const BlockedRatings blocked =
+        blocks_of(triples.view(false), {2, 2, users_outer, kBandRows}, 0.0, 1.0, 1.0, 5, team);
+    std::int64_t late = 0;  // grouped with a later band, because no group of its own band had a place left
+    const std::vector<std::int32_t>& begin = blocked.inner().begin;
+    for (std::size_t cell = 0; cell < blocked.grouped.size(); ++cell) {
+      const std::size_t block = cell % static_cast<std::size_t>(blocked.inner().blocks());
+      int band = 0;
+      for (std::int64_t at = 0; at < blocked.grouped[cell]; ++at) {
+        const Rating& rating = blocked.ratings[blocked.offsets[cell] + at];
+        const int own = (users_outer ? rating.item : rating.user) / kBandRows;
+        CHECK(own <= band + 1);
+        late += own < band ? 1 : 0;
+        band = std::max(band, own);
+      }
+      CHECK_EQ(band, (begin[block + 1] - begin[block] - 1) / kBandRows);
+    }
+    CHECK(late < 40000 / 50);
+  }
+}
+
+TEST(the_rows_of_a_block_come_by_their_number_of_ratings) {
+  std::vector<std::uint32_t> counts(300);
+  for (std::size_t row = 0; row < counts.size(); ++row) counts[row] = static_cast<std::uint32_t>(row * 7 % 31);
+  const RowPartition rows = partition_rows(counts, 4, 0, kItemOrder);
+  std::vector<std::uint32_t> by_position(counts.size());
+  for (std::size_t row = 0; row < counts.size(); ++row) {
+    by_position[static_cast<std::size_t>(rows.position[row])] = counts[row];
+  }
+  for (std::size_t b = 0; b + 1 < rows.begin.size(); ++b) {
+    CHECK(
+        std::is_sorted(by_position.begin() + rows.begin[b], by_position.begin() + rows.begin[b + 1], std::greater<>()));
+  }
 }
 
 std::int64_t grouped_of(const Triples& triples, Grid grid) {
