@@ -32,6 +32,7 @@ def heading(console: Console) -> None:
         f"{config['instruction_set']}, warpfactor {config['version']}\n"
         f"$ python benchmarks/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}\n",
         highlight=False,
+        markup=False,  # a list among the arguments is no markup
     )
 
 

@@ -76,11 +76,36 @@ struct RowScores {
   T* out;
 };
 
+/// errors[n] = values[n] - own . rows[indices[n]]; padded rows, aligned to kRowAlignment.
+template <class T>
+struct RowErrors {
+  const T* own;
+  const T* rows;
+  const std::int32_t* indices;
+  const T* values;
+  std::int64_t stride;
+  std::int64_t n;
+  T* errors;
+};
+
+/// sum = factors[0] * rows[indices[0]] + .. + factors[n - 1] * rows[indices[n - 1]], in that order; padded rows.
+template <class T>
+struct RowSum {
+  const T* rows;
+  const std::int32_t* indices;
+  const T* factors;
+  std::int64_t stride;
+  std::int64_t n;
+  T* sum;
+};
+
 template <class T>
 struct Kernels {
   double (*sgd)(const SgdBlock<T>&);  ///< one SGD pass over the run; returns the weighted sum of squared errors
   void (*predict_pairs)(const PairBatch<T>&);
   void (*score_rows)(const RowScores<T>&);
+  double (*row_errors)(const RowErrors<T>&);  ///< returns the sum of the squared errors
+  void (*row_sum)(const RowSum<T>&);
 };
 
 struct KernelTable {

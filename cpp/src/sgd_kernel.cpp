@@ -267,34 +267,31 @@ class Pass {
   const std::int64_t stride_;
 };
 
-template <class T, int kStride, bool kBiased, bool kWeighted>
-double sgd_optimizer(const SgdBlock<T>& block) {
-  return block.user_squares != nullptr ? Pass<T, kStride, kBiased, kWeighted, true>(block).run()
-                                       : Pass<T, kStride, kBiased, kWeighted, false>(block).run();
+template <class T, int kStride, bool kWeighted, bool kAdagrad>
+double sgd_pass(const SgdBlock<T>& block) {
+  return block.user_biases != nullptr ? Pass<T, kStride, true, kWeighted, kAdagrad>(block).run()
+                                      : Pass<T, kStride, false, kWeighted, kAdagrad>(block).run();
 }
 
-template <class T, int kStride, bool kBiased>
-double sgd_weighted(const SgdBlock<T>& block) {
-  return block.weights != nullptr ? sgd_optimizer<T, kStride, kBiased, true>(block)
-                                  : sgd_optimizer<T, kStride, kBiased, false>(block);
-}
-
-template <class T, int kStride>
-double sgd_stride(const SgdBlock<T>& block) {
-  return block.user_biases != nullptr ? sgd_weighted<T, kStride, true>(block) : sgd_weighted<T, kStride, false>(block);
-}
-
-/// The common widths get a loop of their own, which the compiler unrolls.
+/// The common widths get a loop of their own, which the compiler unrolls, for what most people train: each costs
+/// seconds of compiling on every machine that builds this.
 template <class T>
 double sgd(const SgdBlock<T>& block) {
-  switch (block.stride) {
-    case 16: return sgd_stride<T, 16>(block);
-    case 32: return sgd_stride<T, 32>(block);
-    case 48: return sgd_stride<T, 48>(block);
-    case 64: return sgd_stride<T, 64>(block);
-    case 128: return sgd_stride<T, 128>(block);
-    default: return sgd_stride<T, 0>(block);
+  if (block.user_squares != nullptr) {
+    return block.weights != nullptr ? sgd_pass<T, 0, true, true>(block) : sgd_pass<T, 0, false, true>(block);
   }
+  if (block.weights != nullptr) return sgd_pass<T, 0, true, false>(block);
+  if constexpr (sizeof(T) == sizeof(float)) {
+    switch (block.stride) {
+      case 16: return sgd_pass<T, 16, false, false>(block);
+      case 32: return sgd_pass<T, 32, false, false>(block);
+      case 48: return sgd_pass<T, 48, false, false>(block);
+      case 64: return sgd_pass<T, 64, false, false>(block);
+      case 128: return sgd_pass<T, 128, false, false>(block);
+      default: break;
+    }
+  }
+  return sgd_pass<T, 0, false, false>(block);
 }
 
 /// p.q over any n, any alignment.
@@ -336,13 +333,46 @@ void score_rows(const RowScores<T>& scores) {
   }
 }
 
+template <class T>
+double row_errors(const RowErrors<T>& row) {
+  using V = Vec<T>;
+  double squares = 0;
+  for (std::int64_t n = 0; n < row.n; ++n) {
+    const T error = row.values[n] - V{products_of(row.own, row.rows + row.indices[n] * row.stride, row.stride)}.sum();
+    row.errors[n] = error;
+    squares += static_cast<double>(error) * static_cast<double>(error);
+  }
+  return squares;
+}
+
+/// The part of a sum that kVectors registers hold, from factor `f` on.
+template <class T, int kVectors>
+WARPFACTOR_INLINE void row_sum_part(const RowSum<T>& row, std::int64_t f) {
+  using V = Vec<T>;
+  typename V::Raw sums[kVectors] = {};
+  for (std::int64_t n = 0; n < row.n; ++n) {
+    const T* const from = row.rows + row.indices[n] * row.stride + f;
+    for (int v = 0; v < kVectors; ++v) sums[v] = sums[v] + row.factors[n] * V::load_raw(from + v * V::lanes);
+  }
+  for (int v = 0; v < kVectors; ++v) V::store_raw(row.sum + f + v * V::lanes, sums[v]);
+}
+
+template <class T>
+void row_sum(const RowSum<T>& row) {
+  constexpr std::int64_t lanes = Vec<T>::lanes;
+  std::int64_t f = 0;
+  for (; f + 4 * lanes <= row.stride; f += 4 * lanes) row_sum_part<T, 4>(row, f);
+  for (; f + 2 * lanes <= row.stride; f += 2 * lanes) row_sum_part<T, 2>(row, f);
+  for (; f < row.stride; f += lanes) row_sum_part<T, 1>(row, f);
+}
+
 }  // namespace
 
 const KernelTable kKernels = {
     WARPFACTOR_TEXT(WARPFACTOR_KERNEL_ISA),
     kVectorBytes,
-    {sgd<float>, predict_pairs<float>, score_rows<float>},
-    {sgd<double>, predict_pairs<double>, score_rows<double>},
+    {sgd<float>, predict_pairs<float>, score_rows<float>, row_errors<float>, row_sum<float>},
+    {sgd<double>, predict_pairs<double>, score_rows<double>, row_errors<double>, row_sum<double>},
 };
 
 }  // namespace WARPFACTOR_RULE_NAMESPACE

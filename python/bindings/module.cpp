@@ -30,4 +30,5 @@ PYBIND11_MODULE(_core, m) {
   warpfactor::python::bind_runtime(m);
   warpfactor::python::bind_train(m);
   warpfactor::python::bind_topk(m);
+  warpfactor::python::bind_descent(m);
 }

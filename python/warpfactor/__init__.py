@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from . import datasets, metrics
     from ._core import __version__
     from .config import show_config
+    from .descent import matrix_factorization_bgd
     from .estimator import MatrixFactorization
     from .exceptions import CudaError, DivergedError, ModelFileError
     from .io import read_ratings
@@ -33,6 +34,7 @@ __all__ = [
     "__version__",
     "datasets",
     "load",
+    "matrix_factorization_bgd",
     "metrics",
     "read_ratings",
     "show_config",
@@ -49,6 +51,7 @@ _HOME = {
     "Ratings": "ratings",
     "__version__": "_core",
     "load": "model_file",
+    "matrix_factorization_bgd": "descent",
     "read_ratings": "io",
     "show_config": "config",
     "train_test_split": "model_selection",

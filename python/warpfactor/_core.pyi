@@ -110,6 +110,17 @@ def recommend(
     exclude_indices: NDArray[np.int32] | None = None,
     n_threads: int = 0,
 ) -> tuple[NDArray[np.int32], NDArray[Any]]: ...
+def descend(
+    rows: NDArray[np.int32],
+    columns: NDArray[np.int32],
+    values: NDArray[Any],
+    P: NDArray[Any],
+    Q_transposed: NDArray[Any],
+    n_steps: int,
+    alpha: float,
+    beta: float,
+    n_threads: int = 0,
+) -> None: ...
 def rated_rows(
     rows: NDArray[np.int32], n_rows: int, weights: NDArray[np.float32] | None = None
 ) -> NDArray[np.bool_]: ...

@@ -435,7 +435,7 @@ def pairs_to_codes(
             items = lookup_ids(item_ids, X.item_ids, "item ids")[items]
         return users, items
     if _is_matrix(X):
-        rows, columns, _, shape = _matrix_entries(X, name)
+        rows, columns, _, shape = matrix_entries(X, name)
         model_shape = len(user_ids), len(item_ids)
         marked = _is_masked(X) or _is_sparse(X)
         if not marked and shape != model_shape:
@@ -602,7 +602,7 @@ class _Entries(NamedTuple):
     shape: tuple[int, int]
 
 
-def _matrix_entries(D: Any, name: str) -> _Entries:
+def matrix_entries(D: Any, name: str) -> _Entries:
     if D.dtype.kind not in "fiub":
         raise ValueError(
             f"{name} has dtype {D.dtype}, must be real numbers: convert it with astype(float)"
@@ -623,7 +623,7 @@ def _matrix_entries(D: Any, name: str) -> _Entries:
 
 
 def _from_matrix(D: Any, name: str) -> Ratings:
-    rows, columns, values, shape = _matrix_entries(D, name)
+    rows, columns, values, shape = matrix_entries(D, name)
     if not len(values):
         raise ValueError(f"{name} of shape {shape} holds no rating: every entry is missing")
     with np.errstate(over="ignore"):
