@@ -107,7 +107,7 @@ def test_rows_and_columns_without_entries_only_shrink():
 
 def test_too_large_a_step_says_so():
     D, P, Q = problem(30, 20, 3, 0.5)
-    with pytest.raises(wf.DivergedError, match="lower alpha, for example to 0.25") as caught:
+    with pytest.raises(wf.DivergedError, match=r"lower alpha, for example to 0\.25") as caught:
         wf.matrix_factorization_bgd(D, P, Q, 1000, alpha=1.0)
     assert 1 <= caught.value.epoch <= 1000
 
