@@ -59,10 +59,18 @@ import warpfactor as wf
 GRID: list[dict[str, Sequence[Any]]] = [
     {
         "optimizer": ["sgd"],
+        "schedule": ["cosine"],
+        "learning_rate": [0.04, 0.05, 0.06, 0.08],
+        "reg": [0.01, 0.02, 0.03],
+        "reg_bias": [0.03, 0.06],
+        "n_epochs": [3, 4, 5, 6, 8, 10, 12],
+    },
+    {
+        "optimizer": ["sgd"],
         "biases": [True, False],
         "learning_rate": [0.04, 0.06, 0.08, 0.1],
         "reg": [0.03, 0.04, 0.05],
-        "n_epochs": [3, 4, 5, 6, 8, 10, 12, 16, 20],
+        "n_epochs": [5, 8, 12, 16, 20],
     },
     {
         "optimizer": ["adagrad"],

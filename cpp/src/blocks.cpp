@@ -155,12 +155,13 @@ struct Runs {
       each_slice_of(
           part, thread,
           [columns, to = next[static_cast<std::size_t>(part)].data(), out = blocked.ratings.data(),
-           out_weights = blocked.weights.data(), shift, scale, weight_scale](std::size_t from, std::size_t end) {
+           out_weights = blocked.weights.data(), shift, per_unit = 1 / scale,
+           weight_scale](std::size_t from, std::size_t end) {
             for (std::size_t r = from; r < end; ++r) {
               if (!columns.counts(r)) continue;
               const Place outer = columns.outer_place(r), inner = columns.inner_place(r);
               const std::int64_t place = to[columns.run(outer, inner)]++;
-              const auto value = static_cast<float>((static_cast<double>(columns.values[r]) - shift) / scale);
+              const auto value = static_cast<float>((static_cast<double>(columns.values[r]) - shift) * per_unit);
               out[place] =
                   columns.users_outer ? Rating{outer.row, inner.row, value} : Rating{inner.row, outer.row, value};
               if (columns.weights != nullptr) {
@@ -207,46 +208,41 @@ struct Bands {
   }
 };
 
-/// Sorts the ratings of a run by band, in the order they have. One per thread.
-class Sorter {
+/// Puts the ratings of a run into the order in which they are worked off. One per thread.
+class Arranger {
  public:
-  /// `places`: of the span's rows, from its first on. Returns where each of its `n_bands` bands ends.
-  std::span<std::int64_t> sort(Rating* ratings, float* weights, std::int64_t n, const BandPlace* places,
+  /// Sorts the run by band, into memory of its own, in the order that it has. `places`: of the span's rows, from its
+  /// first on. Returns where each of the `n_bands` bands ends.
+  std::span<std::int64_t> sort(const Rating* ratings, const float* weights, std::int64_t n, const BandPlace* places,
                                std::int32_t n_bands, bool users_outer) {
-    ratings_.assign(ratings, ratings + n);
-    if (weights != nullptr) weights_.assign(weights, weights + n);
+    const auto size = static_cast<std::size_t>(n);
+    if (ratings_.size() < size) ratings_.resize(size);
+    if (weights != nullptr && weights_.size() < size) weights_.resize(size);
     const auto place_of = [=](const Rating& rating) { return places[users_outer ? rating.item : rating.user]; };
     // First the number of each band's ratings one further on, then where each band begins, then where it ends.
     ends_.assign(static_cast<std::size_t>(n_bands) + 1, 0);
     std::int64_t* const ends = ends_.data();
-    for (const Rating& rating : ratings_) ++ends[place_of(rating).band + 1];
+    for (std::int64_t r = 0; r < n; ++r) ++ends[place_of(ratings[r]).band + 1];
     std::partial_sum(ends_.begin(), ends_.end(), ends_.begin());
-    const Rating* const from = ratings_.data();
+    Rating* const sorted = ratings_.data();
     for (std::int64_t r = 0; r < n; ++r) {
-      const Rating rating = from[r];
+      const Rating rating = ratings[r];
       const BandPlace place = place_of(rating);
       const std::int64_t to = ends[place.band]++;
-      ratings[to] =
+      sorted[to] =
           users_outer ? Rating{rating.user, place.row, rating.value} : Rating{place.row, rating.item, rating.value};
-      if (weights != nullptr) weights[to] = weights_[static_cast<std::size_t>(r)];
+      if (weights != nullptr) weights_[static_cast<std::size_t>(to)] = weights[r];
     }
     return {ends_.data(), static_cast<std::size_t>(n_bands)};
   }
 
- private:
-  std::vector<Rating> ratings_;
-  std::vector<float> weights_;
-  std::vector<std::int64_t> ends_;
-};
-
-/// Puts the ratings of a cell into random order inside each band, in groups that share no row as far as that goes. One
-/// per thread.
-class Grouping {
- public:
-  /// `ends`: where each band ends. Returns how many ratings, from the first on, are in groups; the others follow.
-  std::int64_t arrange(Rating* ratings, float* weights, std::span<const std::int64_t> ends, SplitMix64 random) {
-    return weights != nullptr ? arrange_cell<true>(ratings, weights, ends, random)
-                              : arrange_cell<false>(ratings, weights, ends, random);
+  /// Writes the sorted ratings from `first` on, a cell, to `to`: in random order inside each band, in groups that share
+  /// no row as far as that goes. `ends`: where each band ends, from `first` on. Returns how many ratings, from the
+  /// first on, are in groups; the others follow.
+  std::int64_t deal(std::int64_t first, std::span<const std::int64_t> ends, SplitMix64 random, Rating* to,
+                    float* to_weights) {
+    return to_weights != nullptr ? deal_cell<true>(first, ends, random, to, to_weights)
+                                 : deal_cell<false>(first, ends, random, to, to_weights);
   }
 
  private:
@@ -255,13 +251,21 @@ class Grouping {
   /// A shuffle (Fisher and Yates) that draws again where the drawn rating does not fit into the present group. Ratings
   /// that found no group in their band have another chance in the next.
   template <bool kWeighted>
-  std::int64_t arrange_cell(Rating* ratings, float* weights, std::span<const std::int64_t> ends, SplitMix64& random) {
-    const auto swap_ratings = [&](std::int64_t a, std::int64_t b) {
-      // Whole, as one number: field by field, the next load of the whole would have to wait for the stores.
-      const std::uint64_t at_a = load(ratings + a), at_b = load(ratings + b);
-      store(ratings + a, at_b);
-      store(ratings + b, at_a);
-      if constexpr (kWeighted) std::swap(weights[a], weights[b]);
+  std::int64_t deal_cell(std::int64_t first, std::span<const std::int64_t> ends, SplitMix64& random, Rating* to,
+                         float* to_weights) {
+    // What is not dealt yet lies from the place to be filled next on.
+    Rating* const rest = ratings_.data() + first;
+    float* const rest_weights = kWeighted ? weights_.data() + first : nullptr;
+    const auto take = [&](std::int64_t at, std::int64_t from) {
+      copy(rest + from, to + at);
+      copy(rest + at, rest + from);
+      if constexpr (kWeighted) {
+        to_weights[at] = rest_weights[from];
+        rest_weights[from] = rest_weights[at];
+      }
+    };
+    const auto draw = [&](std::int64_t begin, std::int64_t end) {
+      return begin + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(end - begin)));
     };
     std::size_t band = 0;
     std::int64_t end = ends[0];  // from there on: ratings that found no group, and the bands to come
@@ -273,23 +277,24 @@ class Grouping {
             end = ends[++band];
             attempt = 0;
           }
-          if (at >= end) {
-            for (std::int64_t k = ends.back() - grouped; k > 1; --k) {
-              swap_ratings(grouped + k - 1,
-                           grouped + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(k))));
-            }
+          if (at >= end) {  // no group is left to fill: back with what is in the last one
+            std::copy(to + grouped, to + at, rest + grouped);
+            if constexpr (kWeighted) std::copy(to_weights + grouped, to_weights + at, rest_weights + grouped);
+            for (std::int64_t last = grouped; last < ends.back(); ++last) take(last, draw(last, ends.back()));
             return grouped;
           }
-          const std::int64_t other = at + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(end - at)));
-          const auto drawn = std::bit_cast<Rating>(load(ratings + other));
-          std::uint32_t &user = users_[drawn.user], &item = items_[drawn.item];
+          const std::int64_t drawn = draw(at, end);
+          const auto rating = std::bit_cast<Rating>(load(rest + drawn));
+          std::uint32_t &user = users_[rating.user], &item = items_[rating.item];
           if (user != group && item != group) {
             user = item = group;
-            swap_ratings(at, other);
+            take(at, drawn);
             break;
           }
           if (attempt == kAttempts) {
-            swap_ratings(other, --end);
+            --end;
+            std::swap(rest[drawn], rest[end]);
+            if constexpr (kWeighted) std::swap(rest_weights[drawn], rest_weights[end]);
             attempt = 0;
           }
         }
@@ -297,12 +302,16 @@ class Grouping {
     }
   }
 
+  // Whole, as one number: field by field, the next load of the whole would have to wait for the stores.
   static std::uint64_t load(const Rating* from) {
     std::uint64_t bits;
     std::memcpy(&bits, from, sizeof(bits));
     return bits;
   }
-  static void store(Rating* to, std::uint64_t bits) { std::memcpy(to, &bits, sizeof(bits)); }
+  static void copy(const Rating* from, Rating* to) {
+    const std::uint64_t bits = load(from);
+    std::memcpy(to, &bits, sizeof(bits));
+  }
 
   std::uint32_t next_group() {
     if (++last_ == 0) {
@@ -313,6 +322,9 @@ class Grouping {
     return last_;
   }
 
+  std::vector<Rating> ratings_;
+  std::vector<float> weights_;
+  std::vector<std::int64_t> ends_;
   /// The group each row of a block was last put into, over all cells of this thread. 256 KiB each, of which a cell uses
   /// as much as its blocks have rows.
   std::vector<std::uint32_t> users_ = std::vector<std::uint32_t>(kMaxBlockRows, 0), items_ = users_;
@@ -417,17 +429,18 @@ BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid
   const auto n_cells = static_cast<std::size_t>(blocked.outer().blocks() * n_inner);
   blocked.offsets.assign(n_cells + 1, rated.counted);
   blocked.grouped.assign(n_cells, 0);
-  std::vector<Sorter> sorters(static_cast<std::size_t>(team.size()));
-  std::vector<Grouping> groupings(static_cast<std::size_t>(team.size()));
+  std::vector<Arranger> arrangers(static_cast<std::size_t>(team.size()));
   team.run(blocked.outer().blocks() * n_spans, [&](std::int64_t run, int thread) {
-    const auto outer = run / n_spans;
+    const std::int64_t outer = run / n_spans;
     const auto span = static_cast<std::size_t>(run % n_spans);
     const std::int64_t begin = runs.begin[static_cast<std::size_t>(run)];
+    const std::int64_t size = runs.begin[static_cast<std::size_t>(run) + 1] - begin;
     Rating* const target = blocked.ratings.data() + begin;
     float* const weights = blocked.weights.size() > 0 ? blocked.weights.data() + begin : nullptr;
-    const std::span<std::int64_t> ends = sorters[static_cast<std::size_t>(thread)].sort(
-        target, weights, runs.begin[static_cast<std::size_t>(run) + 1] - begin,
-        bands.places.data() + runs.spans.begin[span], bands.in_span(runs.spans, span), grid.users_outer);
+    Arranger& arranger = arrangers[static_cast<std::size_t>(thread)];
+    const std::span<std::int64_t> ends =
+        arranger.sort(target, weights, size, bands.places.data() + runs.spans.begin[span],
+                      bands.in_span(runs.spans, span), grid.users_outer);
     std::int64_t cell_begin = 0;
     for (std::int32_t block = runs.spans.first_block[span], band = 0; block < runs.spans.first_block[span + 1];
          ++block) {
@@ -438,9 +451,9 @@ BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid
           ends.subspan(static_cast<std::size_t>(band), static_cast<std::size_t>(n_bands));
       for (std::int64_t& end : cell_ends) end -= cell_begin;
       blocked.offsets[c] = begin + cell_begin;
-      blocked.grouped[c] = groupings[static_cast<std::size_t>(thread)].arrange(
-          target + cell_begin, weights != nullptr ? weights + cell_begin : nullptr, cell_ends,
-          SplitMix64(seed, kBlockShuffle, static_cast<std::uint64_t>(c)));
+      blocked.grouped[c] =
+          arranger.deal(cell_begin, cell_ends, SplitMix64(seed, kBlockShuffle, static_cast<std::uint64_t>(c)),
+                        target + cell_begin, weights != nullptr ? weights + cell_begin : nullptr);
       cell_begin += cell_ends.back();
       band += n_bands;
     }

@@ -223,6 +223,8 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   }
   if (choosing && !result.history.empty() && result.best_epoch != result.history.back().epoch) backend->restore();
 
+  result.user_counts = std::move(rated.user_counts);
+  result.item_counts = std::move(rated.item_counts);
   model.user_factors.resize(static_cast<std::size_t>(model.n_users) * static_cast<std::size_t>(model.n_factors));
   model.item_factors.resize(static_cast<std::size_t>(model.n_items) * static_cast<std::size_t>(model.n_factors));
   backend->download(model);

@@ -69,6 +69,8 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
   out["item_biases"] = adopt(std::move(model.item_biases), {n_items});
   out["global_mean"] = model.global_mean;
   out["rating_mean"] = model.rating_mean;
+  out["user_counts"] = adopt(std::move(result.user_counts), {n_users});
+  out["item_counts"] = adopt(std::move(result.item_counts), {n_items});
   out["history"] = history;
   out["best_epoch"] = result.best_epoch;
   out["n_threads"] = result.n_threads;

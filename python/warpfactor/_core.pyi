@@ -17,6 +17,8 @@ class _TrainResult(TypedDict):
     item_biases: NDArray[Any]
     global_mean: float
     rating_mean: float
+    user_counts: NDArray[np.uint32]
+    item_counts: NDArray[np.uint32]
     history: list[EpochRecord]
     best_epoch: int
     n_threads: int

@@ -259,11 +259,9 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         ratings = Ratings.from_any(X, y)
         weights = None if sample_weight is None else _weights(sample_weight, len(ratings))
         counted = slice(None) if weights is None else weights > 0
-        user_known = _core.rated_rows(ratings.users, ratings.n_users, weights)
-        item_known = _core.rated_rows(ratings.items, ratings.n_items, weights)
         held_out = None
         if validation is not None:
-            held_out = _validation_arrays(validation, ratings, user_known, item_known)
+            held_out = _validation_arrays(validation, ratings, weights)
         P, Q = self._initial_factors(ratings, params, dtype)
         train = _core.train_float32 if dtype == np.float32 else _core.train_float64
 
@@ -298,8 +296,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.n_threads_ = result["n_threads"]
         self.instruction_set_ = result["instruction_set"]
         self._rating_mean = result["rating_mean"]
-        self._user_known = user_known
-        self._item_known = item_known
+        self._user_known = result["user_counts"] > 0
+        self._item_known = result["item_counts"] > 0
         self._train_pairs = ratings.users[counted], ratings.items[counted]
         bar.finish(self)
         return self
@@ -729,15 +727,13 @@ def _initial(
 
 
 def _validation_arrays(
-    validation: Any,
-    train: Ratings,
-    user_known: NDArray[np.bool_],
-    item_known: NDArray[np.bool_],
+    validation: Any, train: Ratings, weights: NDArray[np.float32] | None
 ) -> _core.RatingArrays:
     X, y = validation if isinstance(validation, tuple) else (validation, None)
     held_out = Ratings.from_any(X, y, "validation")
     users, items = pairs_to_codes(held_out, train.user_ids, train.item_ids, "validation")
-    users, items = _known(users, user_known), _known(items, item_known)
+    users = _known(users, _core.rated_rows(train.users, train.n_users, weights))
+    items = _known(items, _core.rated_rows(train.items, train.n_items, weights))
     usable = (users >= 0) & (items >= 0)
     if not usable.any():
         raise ValueError(

@@ -62,6 +62,7 @@ struct TrainResult {
   std::int32_t best_epoch = 0;  ///< 1-based: lowest validation RMSE, or the last epoch without early stopping
   std::int32_t n_threads = 1;   ///< threads used
   std::string instruction_set;  ///< kernels used: baseline, avx2, avx512
+  std::vector<std::uint32_t> user_counts, item_counts;  ///< ratings of each row, without those of weight 0
 };
 
 /// Factorizes `ratings`. Defined for T = float and double.
