@@ -22,10 +22,10 @@ constexpr std::int64_t kMaxBlockRows = 65536;  // 16-bit row numbers inside a bl
 constexpr std::int64_t kOuterBytes = 256 * 1024, kInnerBytes = 128 * 1024;
 constexpr std::int64_t kFewestRows = 64;
 
-// The ratings of a cell are worked off for so many rows of the inner block at a time, a band: those rows stay in L1,
-// and what comes from L2 is the rows of the outer block. That took 1.11 (k = 64) and 1.14 (k = 128) times as many
-// ratings a second, and nothing changed at k = 32. With fewer rows than that, ratings share rows too often to be
-// grouped soon.
+// The ratings of a cell are worked off for so many rows of the inner block at a time, a band: up to some hundred
+// factors those rows stay in L1, and what comes from L2 is the rows of the outer block. Together with rows sorted by
+// their number of ratings that took 1.11 (k = 64) and 1.14 (k = 128) times as many ratings a second; at k = 32 nothing
+// changed. With fewer rows in a band than that, ratings share rows too often to be grouped soon.
 constexpr std::int64_t kBandBytes = 8 * 1024;
 constexpr std::int64_t kFewestBandRows = 32;
 
@@ -40,13 +40,14 @@ constexpr std::int64_t kFewestPerCell = 256;
 // What is sorted at a time in make_blocks is to stay in L2.
 constexpr std::int64_t kRatingsPerRun = 32768;
 
-/// Where a row's ratings go: its block, and its number inside the block. 4 bytes, so that the table stays in cache.
+/// Where a row's ratings go: its block (or span of blocks), and its number inside that. 4 bytes, so that the table
+/// stays in cache.
 struct Place {
   std::uint16_t block;
   std::uint16_t row;
 };
 
-/// The same inside a cell: the band, numbered over all blocks of a span, and the number inside the block.
+/// The same inside a span: the band, numbered over all blocks of the span, and the row's number inside its block.
 struct BandPlace {
   std::uint16_t band;
   std::uint16_t row;

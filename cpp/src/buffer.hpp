@@ -33,8 +33,8 @@ class Buffer {
     void* aligned = memory_.get();
     data_ = static_cast<T*>(std::align(alignment, used, aligned, space));
 #if defined(__linux__)
-    // Ratings are written to thousands of places at once, far more than there are TLB entries for small pages. The
-    // kernel may decline; nothing depends on it.
+    // Ratings are written to hundreds of places at once and factor rows read in any order, far more than there are TLB
+    // entries for small pages. The kernel may decline; nothing depends on it.
     if (alignment == kHugePage) (void)madvise(aligned, used / kHugePage * kHugePage, MADV_HUGEPAGE);
 #endif
   }

@@ -116,7 +116,8 @@ void descend(const EntriesView<T>& entries, std::span<T> P, std::span<T> Q_trans
   const std::int64_t stride = padded_stride<T>(n_factors);
   const auto n = static_cast<std::int64_t>(entries.values.size());
   ThreadTeam team(team_size(n_threads, n * stride / kWorkPerThread), interrupted);
-  const std::int64_t n_parts = team.size() == 1 ? 1 : 4 * team.size();
+  // Enough for threads to share the work evenly, and for Ctrl-C not to wait for the end of a long step.
+  const std::int64_t n_parts = n / ThreadTeam::kSlice + (team.size() == 1 ? 1 : 4 * team.size());
   const Compressed by_row(entries.rows, entries.columns, entries.n_rows, n_parts),
       by_column(entries.columns, entries.rows, entries.n_columns, n_parts);
 
@@ -133,8 +134,9 @@ void descend(const EntriesView<T>& entries, std::span<T> P, std::span<T> Q_trans
 
   Buffer<T> p = padded<T>(P, n_factors, stride), q = padded<T>(Q_transposed, n_factors, stride);
   Buffer<T> new_p(p.size());
-  // sum is that of error * other row: P <- P - alpha * (beta * P - 2 * sum)
-  const T keep = static_cast<T>(1 - alpha * beta), pull = static_cast<T>(2 * alpha);
+  // P <- P + (2 alpha * sum - alpha beta * P), with the sum of error * other row. Not (1 - alpha beta) * P, which in
+  // float32 would round most of a small penalty away.
+  const T pull = static_cast<T>(2 * alpha), decay = static_cast<T>(alpha * beta);
   std::vector<double> part_loss(static_cast<std::size_t>(n_parts));
   struct Desk {
     Buffer<T> sum;
@@ -158,7 +160,7 @@ void descend(const EntriesView<T>& entries, std::span<T> P, std::span<T> Q_trans
             {own, q.data(), by_row.indices.data() + begin, values.data() + begin, stride, size, desk.errors.data()});
         kernels.row_sum({q.data(), by_row.indices.data() + begin, desk.errors.data(), stride, size, desk.sum.data()});
         T* const target = new_p.data() + row * stride;
-        for (std::int64_t f = 0; f < stride; ++f) target[f] = keep * own[f] + pull * desk.sum[f];
+        for (std::int64_t f = 0; f < stride; ++f) target[f] = own[f] + (pull * desk.sum[f] - decay * own[f]);
         for (std::int64_t at = 0; at < size; ++at) {
           errors[static_cast<std::size_t>(to[static_cast<std::size_t>(begin + at)])] =
               desk.errors[static_cast<std::size_t>(at)];
@@ -182,7 +184,7 @@ void descend(const EntriesView<T>& entries, std::span<T> P, std::span<T> Q_trans
         kernels.row_sum(
             {p.data(), by_column.indices.data() + begin, errors.data() + begin, stride, size, desk.sum.data()});
         T* const own = q.data() + column * stride;
-        for (std::int64_t f = 0; f < stride; ++f) own[f] = keep * own[f] + pull * desk.sum[f];
+        for (std::int64_t f = 0; f < stride; ++f) own[f] += pull * desk.sum[f] - decay * own[f];
       }
     });
     std::swap(p, new_p);

@@ -281,17 +281,14 @@ double sgd(const SgdBlock<T>& block) {
     return block.weights != nullptr ? sgd_pass<T, 0, true, true>(block) : sgd_pass<T, 0, false, true>(block);
   }
   if (block.weights != nullptr) return sgd_pass<T, 0, true, false>(block);
-  if constexpr (sizeof(T) == sizeof(float)) {
-    switch (block.stride) {
-      case 16: return sgd_pass<T, 16, false, false>(block);
-      case 32: return sgd_pass<T, 32, false, false>(block);
-      case 48: return sgd_pass<T, 48, false, false>(block);
-      case 64: return sgd_pass<T, 64, false, false>(block);
-      case 128: return sgd_pass<T, 128, false, false>(block);
-      default: break;
-    }
+  switch (block.stride) {
+    case 16: return sgd_pass<T, 16, false, false>(block);
+    case 32: return sgd_pass<T, 32, false, false>(block);
+    case 48: return sgd_pass<T, 48, false, false>(block);
+    case 64: return sgd_pass<T, 64, false, false>(block);
+    case 128: return sgd_pass<T, 128, false, false>(block);
+    default: return sgd_pass<T, 0, false, false>(block);
   }
-  return sgd_pass<T, 0, false, false>(block);
 }
 
 /// p.q over any n, any alignment.

@@ -41,7 +41,7 @@ def matrix_factorization_bgd(
     ----------
     D : masked array, array or scipy.sparse matrix of shape (m, n)
         The matrix. Missing: what is masked, or NaN in an array without a mask, or not stored in a
-        sparse matrix (an explicit zero is an entry).
+        sparse matrix (an explicit zero is an entry, and one stored twice counts twice).
     P : array-like of shape (m, k)
         Where P starts. Its rank is the rank of the factorization.
     Q : array-like of shape (k, n)
@@ -80,10 +80,9 @@ def matrix_factorization_bgd(
     True
     """
     P, Q = _factors("P", P), _factors("Q", Q)
-    dtype = np.result_type(P, Q, np.float32)
-    if dtype != np.float32:
-        dtype = np.dtype(np.float64)
-    if not hasattr(D, "dtype"):
+    narrow = all(array.dtype in (np.float16, np.float32) for array in (P, Q))
+    dtype = np.dtype(np.float32 if narrow else np.float64)
+    if not isinstance(D, np.ndarray) and not hasattr(D, "tocoo"):
         D = np.asarray(D)
     rows, columns, values, shape = matrix_entries(D, "D")
     if not len(values):
@@ -105,13 +104,17 @@ def matrix_factorization_bgd(
         raise ValueError(f"n_threads is {n_threads!r}; it must be None or an integer above 0")
     new_P = np.array(P, dtype, order="C")
     new_Q = np.array(Q.T, dtype, order="C")
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(values, dtype)
     for name, array in (("D", values), ("P", new_P), ("Q", new_Q)):
         if not np.isfinite(array).all():
-            raise ValueError(f"{name} holds NaN or infinity; every entry must be finite")
+            raise ValueError(
+                f"{name} holds NaN, infinity or a number beyond {dtype}; every entry must be finite"
+            )
     _core.descend(
         np.ascontiguousarray(rows),
         np.ascontiguousarray(columns),
-        np.ascontiguousarray(values, dtype),
+        values,
         new_P,
         new_Q,
         int(steps),
@@ -123,6 +126,8 @@ def matrix_factorization_bgd(
 
 
 def _factors(name: str, given: ArrayLike) -> NDArray[Any]:
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise ValueError(f"{name} has masked entries; initial factors must all be given")
     array = np.asarray(given)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} has dtype {array.dtype}; initial factors must be real numbers")

@@ -152,11 +152,20 @@ TEST(extreme_shapes_are_cut_too) {
 TEST(the_layout_is_the_same_for_any_number_of_threads) {
   const Triples triples(900, 500, 6 * static_cast<std::int32_t>(ThreadTeam::kSlice) + 17);  // enough for several parts
   ThreadTeam alone(1);
-  const BlockedRatings expected = blocks_of(triples.view(), {7, 5}, 1.5, 2.0, 1.0, 11, alone);
+  const BlockedRatings expected = blocks_of(triples.view(), {7, 5, true, 16}, 1.5, 2.0, 1.0, 11, alone);
+  check_blocks(triples, expected, 1.5, 2.0, 1.0);
   for (const int threads : {2, 3, 5}) {
     check::context = std::to_string(threads) + " threads";
     ThreadTeam team(threads);
-    CHECK(same(expected, blocks_of(triples.view(), {7, 5}, 1.5, 2.0, 1.0, 11, team)));
+    CHECK(same(expected, blocks_of(triples.view(), {7, 5, true, 16}, 1.5, 2.0, 1.0, 11, team)));
+  }
+}
+
+TEST(more_inner_rows_than_16_bits_can_number_are_cut_into_spans) {
+  const Triples triples(200000, 40, 30000);
+  for (const Grid grid : {Grid{5, 2, false, 16}, Grid{7, 3, false, 65536}}) {
+    ThreadTeam team(2);
+    check_blocks(triples, blocks_of(triples.view(false), grid, 0.0, 1.0, 1.0, 3, team), 0.0, 1.0, 1.0);
   }
 }
 

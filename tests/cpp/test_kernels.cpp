@@ -298,6 +298,61 @@ TEST(sgd_over_no_ratings_changes_nothing) {
   CHECK(std::equal(before.users.data(), before.users.data() + before.users.size(), problem.users.data()));
 }
 
+/// The two kernels of a full-batch step, over lists of rows in which some come twice.
+template <class T>
+void check_row_kernels(int k) {
+  const Problem<T> problem(k);
+  const Real u = kUnit<T>;
+  for (const std::int64_t n : {0, 1, 13}) {
+    std::vector<std::int32_t> indices;
+    std::vector<T> values;
+    SplitMix64 random(5, 0, static_cast<std::uint64_t>(n));
+    for (std::int64_t at = 0; at < n; ++at) {
+      indices.push_back(static_cast<std::int32_t>(random.below(kItems)));
+      values.push_back(T(2) * uniform(random));
+    }
+    std::vector<T> errors(values.size());
+    const T* const own = problem.users.data() + 2 * problem.stride;
+    const double squares = kernel_table().kernels<T>().row_errors(
+        {own, problem.items.data(), indices.data(), values.data(), problem.stride, n, errors.data()});
+    Real expected_squares = 0;
+    for (std::size_t at = 0; at < indices.size(); ++at) {
+      const T* const row = problem.items.data() + indices[at] * problem.stride;
+      Real error = static_cast<Real>(values[at]), magnitude = std::abs(error);
+      for (std::int64_t f = 0; f < problem.stride; ++f) {
+        const Real product = static_cast<Real>(own[f]) * static_cast<Real>(row[f]);
+        error -= product;
+        magnitude += std::abs(product);
+      }
+      CHECK_CLOSE(errors[at], error, static_cast<Real>(problem.stride + 2) * u * magnitude);
+      expected_squares += static_cast<Real>(errors[at]) * static_cast<Real>(errors[at]);
+    }
+    CHECK_CLOSE(squares, expected_squares, 1e-14L * expected_squares);
+
+    Buffer<T> sum(problem.stride);
+    kernel_table().kernels<T>().row_sum(
+        {problem.items.data(), indices.data(), values.data(), problem.stride, n, sum.data()});
+    for (std::int64_t f = 0; f < problem.stride; ++f) {
+      Real value = 0, magnitude = 0;
+      for (std::size_t at = 0; at < indices.size(); ++at) {
+        const Real term =
+            static_cast<Real>(values[at]) * static_cast<Real>(problem.items[indices[at] * problem.stride + f]);
+        value += term;
+        magnitude += std::abs(term);
+      }
+      CHECK_CLOSE(sum[f], value, static_cast<Real>(n + 1) * u * magnitude);
+    }
+  }
+}
+
+TEST(row_errors_and_row_sum_agree_with_plain_loops) {
+  for (const int k : kRanks) {
+    check::context = std::string(kernel_table().instruction_set) + ", k = " + std::to_string(k);
+    check_row_kernels<float>(k);
+    check_row_kernels<double>(k);
+  }
+}
+
 /// Rows without padding at an address aligned for nothing wider than T, as the caller of predict() may pass them.
 template <class T>
 struct Unpadded {

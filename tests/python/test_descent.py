@@ -105,6 +105,22 @@ def test_rows_and_columns_without_entries_only_shrink():
     np.testing.assert_allclose(found_Q[:, 3], Q[:, 3] * shrunk, rtol=1e-13)
 
 
+def test_a_small_penalty_counts_in_float32_too():
+    # alpha * beta is 1e-8, less than half the distance of 1 to the next float32: (1 - alpha * beta) would be 1. Nothing
+    # is known about the last row, so the penalty alone moves it.
+    D = np.ma.masked_array(np.ones((2, 1)), mask=[[False], [True]])
+    P, Q = np.full((2, 1), 1e-3, np.float32), np.ones((1, 1), np.float32)
+    found, _ = wf.matrix_factorization_bgd(D, P, Q, 1000, alpha=1e-3, beta=1e-1)
+    np.testing.assert_allclose(found[1], 1e-3 * (1 - 1e-4) ** 1000, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int64, np.float64, np.bool_])
+def test_other_types_than_float32_give_float64(kind):
+    D, _, _ = problem(4, 3, 1, 0.2)
+    found = wf.matrix_factorization_bgd(D, np.ones((4, 1), kind), np.ones((1, 3), np.float32), 1)
+    assert [array.dtype for array in found] == [np.float64, np.float64]
+
+
 def test_too_large_a_step_says_so():
     D, P, Q = problem(30, 20, 3, 0.5)
     with pytest.raises(wf.DivergedError, match=r"lower alpha, for example to 0\.25") as caught:
@@ -118,11 +134,12 @@ def test_too_large_a_step_says_so():
         ({"P": np.ones((3, 2))}, r"P has shape \(3, 2\) and Q \(2, 5\); for D of shape \(6, 5\)"),
         ({"P": np.ones((6, 3))}, "with the same k"),
         ({"P": np.ones(6)}, r"P has shape \(6,\); it must be 2-D"),
-        ({"Q": np.full((2, 5), np.nan)}, "Q holds NaN or infinity"),
+        ({"Q": np.full((2, 5), np.nan)}, "Q holds NaN, infinity"),
         ({"Q": np.full((2, 5), "a")}, "Q has dtype <U1"),
         ({"D": np.full((6, 5), np.nan)}, "everything is missing"),
-        ({"D": np.full((6, 5), np.inf)}, "D holds NaN or infinity"),
+        ({"D": np.full((6, 5), np.inf)}, "D holds NaN, infinity"),
         ({"D": np.ones(6)}, r"D has shape \(6,\)"),
+        ({"P": np.ma.masked_equal(np.eye(6)[:, :2], 0)}, "P has masked entries"),
         ({"D": np.full((6, 5), "a")}, "D has dtype"),
         ({"steps": -1}, "steps is -1"),
         ({"steps": 2.5}, "steps is 2.5"),
@@ -140,7 +157,7 @@ def test_bad_input_is_named(change, message):
 
 def pytensor_descent(D, k, alpha, beta):
     """The program it comes from: the loss is stated, pytensor.grad derives both gradients."""
-    pytensor = pytest.importorskip("pytensor")
+    import pytensor
     import pytensor.tensor as pt
 
     P, Q = pt.dmatrix("P"), pt.dmatrix("Q")
