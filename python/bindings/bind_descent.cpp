@@ -6,7 +6,7 @@ namespace warpfactor::python {
 namespace {
 
 template <class T>
-void bind_as(py::module_& m) {
+void bind_descend(py::module_& m) {
   m.def(
       "descend",
       [](const Array<std::int32_t>& rows, const Array<std::int32_t>& columns, const Array<T>& values, Array<T>& P,
@@ -31,8 +31,8 @@ void bind_as(py::module_& m) {
 }  // namespace
 
 void bind_descent(py::module_& m) {
-  bind_as<float>(m);
-  bind_as<double>(m);
+  bind_descend<float>(m);
+  bind_descend<double>(m);
 }
 
 }  // namespace warpfactor::python
