@@ -76,7 +76,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
         "squared" : ½(r - x)². Predicts x.
         "absolute" : |r - x|. Predicts x: an estimate of the median, which outliers do not move.
-        "huber" : ½e² where |e| = |r - x| is at most δ, δ(\|e\| - δ/2) beyond [5]_, with δ
+        "huber" : ½e² where |e| = |r - x| is at most δ, δ(|e| - δ/2) beyond [5]_, with δ
         `huber_delta` times s: outliers count by their distance only. Predicts x.
         "logistic" : log(1 + exp(-y x)), with y = ±1 the label: ratings are all -1 or 1, or all 0 or
         1. μ is the log-odds of the upper label's share of the ratings. Predicts the probability
