@@ -36,27 +36,44 @@ WARPFACTOR_INLINE typename Vec<T>::Raw products_of(const T* p, const T* q, std::
 }
 
 /// The losses other than the squared one are functions of their own, one for all variants of the pass: the loss is
-/// chosen at run time, because a variant for each would cost seconds of compiling, and the squared loss must not pay
-/// for the registers of the others.
+/// chosen at run time, because a variant for each would cost seconds of compiling.
 template <class T>
 WARPFACTOR_NOINLINE LossTerms<T> other_loss(LossShape<T> shape, T value, T score) {
   return loss_terms(value, score + shape.offset, shape);
 }
 
-/// The same for eight ratings; through memory, so that the caller's registers are free for the squared loss.
+/// The slopes of a group's ratings, which begin at `r`; their losses and then their squared errors are added to `sums`.
+/// Called before the group's update and not in it, where the scores would be there already: a call there cost the
+/// squared loss, too, 1 to 4 % of its speed: a function that calls none needs less of the stack.
 template <class T>
-struct EightTerms {
-  alignas(kRowAlignment) T values[kGroup];  // given
-  T scores[kGroup];
-  T reported[kGroup], slopes[kGroup], squares[kGroup];  // found
-};
-template <class T>
-WARPFACTOR_NOINLINE void other_losses(LossShape<T> shape, EightTerms<T>* eight) {
-  using V = Eight<T>;
-  const LossTerms<V> terms = loss_terms(V::load(eight->values), shape.offset + V::load(eight->scores), shape);
-  terms.reported.store(eight->reported);
-  terms.slope.store(eight->slopes);
-  terms.square.store(eight->squares);
+WARPFACTOR_NOINLINE void other_losses(const SgdBlock<T>& block, std::int64_t r, T* slopes, double* sums) {
+  using Numbers = Eight<T>;
+  const Rating* const ratings = block.ratings + r;
+  typename Vec<T>::Raw products[kGroup];
+  for (int j = 0; j < kGroup; ++j) {
+    products[j] = products_of(block.user_factors + ratings[j].user * block.stride,
+                              block.item_factors + ratings[j].item * block.stride, block.stride);
+  }
+  Numbers score = block.sizes.loss.offset + Numbers::sums(products);
+  if (block.user_biases != nullptr) {
+    score = score + Numbers::each(
+                        [&](int j) { return block.user_biases[ratings[j].user] + block.item_biases[ratings[j].item]; });
+  }
+  const Numbers value = Numbers::each([&](int j) { return static_cast<T>(ratings[j].value); });
+  LossTerms<Numbers> terms = loss_terms(value, score, block.sizes.loss);
+  if (block.weights != nullptr) {
+    const Numbers weight = Numbers::each([&](int j) { return static_cast<T>(block.weights[r + j]); });
+    terms.reported = weight * terms.reported;
+    terms.square = weight * terms.square;
+  }
+  alignas(kRowAlignment) T reported[kGroup], square[kGroup];
+  terms.reported.store(reported);
+  terms.square.store(square);
+  terms.slope.store(slopes);
+  for (int j = 0; j < kGroup; ++j) {
+    sums[j] += static_cast<double>(reported[j]);
+    sums[kGroup + j] += static_cast<double>(square[j]);
+  }
 }
 
 /// One pass over a block. kStride: the row length known at compile time, 0: taken from the block. kProximal: with an L1
@@ -66,13 +83,20 @@ class Pass {
   static_assert(kWeighted || !kProximal);
 
  public:
-  explicit Pass(const SgdBlock<T>& block) : block_(block), stride_(kStride > 0 ? kStride : block.stride) {}
+  explicit Pass(const SgdBlock<T>& block)
+      : block_(block),
+        stride_(kStride > 0 ? kStride : block.stride),
+        even_step_(make_step(T(0), block.sizes.learning_rate, block.sizes)) {}
 
   PassSums run() const {
     double parts[2 * kGroup] = {};  // losses, then squared errors where those are something else
+    const bool squared = block_.sizes.loss.loss == Loss::squared;
+    alignas(kRowAlignment) T slopes[kGroup];
     for (std::int64_t r = 0; r < block_.n_grouped; r += kGroup) {
+      if (!squared) other_losses(block_, r, slopes, parts);
       // A group ahead is far enough for a row from L2 to arrive in time, and too near for it to be evicted before use.
-      update_group(r, block_.ratings + (r + kGroup < block_.n_grouped ? r + kGroup : r), parts);
+      update_group(r, block_.ratings + (r + kGroup < block_.n_grouped ? r + kGroup : r), squared ? nullptr : slopes,
+                   parts);
     }
     PassSums sums;
     for (int j = 0; j < kGroup; ++j) {
@@ -83,7 +107,7 @@ class Pass {
       if (r + kAhead < block_.n_ratings) prefetch_rows(block_.ratings[r + kAhead]);
       update_one(r, sums);
     }
-    if (block_.sizes.loss.loss == Loss::squared) sums.squares = sums.loss;
+    if (squared) sums.squares = sums.loss;
     return sums;
   }
 
@@ -151,8 +175,8 @@ class Pass {
 
   /// Eight ratings that share no row. All rows are read before the first is written, which changes nothing but time. A
   /// function of its own: inlined into a longer one, GCC 12 runs out of registers and stores each vector a second time,
-  /// which took a fifth of the speed at 64 and 128 factors.
-  WARPFACTOR_NOINLINE void update_group(std::int64_t r, const Rating* next, double* sums) const {
+  /// which took a fifth of the speed at 64 and 128 factors. Slopes are given unless the loss is the squared one.
+  WARPFACTOR_NOINLINE void update_group(std::int64_t r, const Rating* next, const T* slopes_given, double* sums) const {
     const Rating* const ratings = block_.ratings + r;
     const StepSizes<T>& sizes = block_.sizes;
     T *p[kGroup], *q[kGroup];
@@ -184,23 +208,17 @@ class Pass {
                    : Numbers::each([&](int j) { return static_cast<T>(block_.weights[r + j]); });
       limited_weight = at_most(weight, sizes.max_weight);
     }
-    Numbers reported, slope;
-    if (sizes.loss.loss == Loss::squared) [[likely]] {
-      reported = SquaredLoss::reported(value, prediction);
+    Numbers slope;
+    if (slopes_given == nullptr) [[likely]] {
+      Numbers reported = SquaredLoss::reported(value, prediction);
+      if constexpr (kWeighted) reported = weight * reported;
+      alignas(kRowAlignment) T loss[kGroup];
+      reported.store(loss);
+      for (int j = 0; j < kGroup; ++j) sums[j] += static_cast<double>(loss[j]);
       slope = SquaredLoss::slope(value, prediction);
     } else {
-      EightTerms<T> eight;
-      value.store(eight.values);
-      prediction.store(eight.scores);
-      other_losses(sizes.loss, &eight);
-      reported = Numbers::load(eight.reported);
-      slope = Numbers::load(eight.slopes);
-      Numbers square = Numbers::load(eight.squares);
-      if constexpr (kWeighted) square = weight * square;
-      add(square, sums + kGroup);
+      slope = Numbers::load(slopes_given);
     }
-    if constexpr (kWeighted) reported = weight * reported;
-    add(reported, sums);
     slope = capped(slope, sizes);
     if constexpr (kAdagrad) {
       const Numbers user_sums = of_users(block_.user_squares), item_sums = of_items(block_.item_squares);
@@ -247,7 +265,7 @@ class Pass {
         update_rows(p[j], q[j], slopes[j], {user_keeps[j], item_keeps[j]}, rates[j]);
       }
     } else {
-      const auto step = make_step(slope, sizes.learning_rate, sizes);
+      const Step<Numbers, T> step{sizes.learning_rate * slope, even_step_.keep_factors, even_step_.keep_biases};
       alignas(kRowAlignment) T slopes[kGroup];
       step.slope.store(slopes);
       step_biases(ratings, user_bias, item_bias, step, sizes.learning_rate);
@@ -256,12 +274,6 @@ class Pass {
         update_rows(p[j], q[j], moved(slopes[j]), step.keep_factors, sizes.learning_rate);
       }
     }
-  }
-
-  WARPFACTOR_INLINE static void add(const Numbers& numbers, double* sums) {
-    alignas(kRowAlignment) T each[kGroup];
-    numbers.store(each);
-    for (int j = 0; j < kGroup; ++j) sums[j] += static_cast<double>(each[j]);
   }
 
   template <class S, class R>
@@ -351,6 +363,7 @@ class Pass {
 
   const SgdBlock<T> block_;  // a copy: nothing that is written can alias it
   const std::int64_t stride_;
+  const Step<T, T> even_step_;  ///< what the steps of all ratings have in common, where they weigh the same
 };
 
 template <class T, int kStride, bool kWeighted, bool kAdagrad, bool kProximal = false>
