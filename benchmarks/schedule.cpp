@@ -139,7 +139,11 @@ int main(int argc, char** argv) {
         block.ratings = blocked.ratings.data() + blocked.offsets[cell];
         block.n_ratings = blocked.offsets[cell + 1] - blocked.offsets[cell];
         block.n_grouped = blocked.grouped[cell];
-        block.sizes = {0.04f, 0.045f, 0.04f, 6.0f, 5.0f, 0.0f};
+        block.sizes.learning_rate = 0.04f;
+        block.sizes.reg = {0.045f, 0.045f};
+        block.sizes.reg_bias = {0.04f, 0.04f};
+        block.sizes.max_weight = 6.0f;
+        block.sizes.max_slope = 5.0f;
         const auto began = std::chrono::steady_clock::now();
         kernel_table().f32.sgd(block);
         epoch_cost[static_cast<std::size_t>(place * order.steps() + step)] =

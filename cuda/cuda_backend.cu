@@ -15,11 +15,13 @@ namespace warpfactor {
 // issue.
 __global__ void rule_compiles_for_the_device(const float* rating, float* factor, const float* other, float* bias,
                                              StepSizes<float> sizes) {
-  const rule::Step<float, float> step =
-      rule::make_step(rule::capped_slope<rule::SquaredLoss>(rating[0], bias[0], sizes), sizes.learning_rate, sizes);
-  factor[threadIdx.x] = rule::stepped_factor(factor[threadIdx.x], other[threadIdx.x], step.slope, step.keep_factors);
-  bias[0] = rule::stepped_bias(bias[0], step);
-  bias[1] *= rule::adagrad_scale(bias[2], 1.0f) * rule::gradient(bias[0], 1.0f, step.slope, sizes.reg_bias);
+  const rule::LossTerms<float> terms = rule::loss_terms(rating[0], bias[0], sizes.loss);
+  const rule::Step<float, float> step = rule::make_step(rule::capped(terms.slope, sizes), sizes.learning_rate, sizes);
+  const float moved = rule::stepped_factor(factor[threadIdx.x], other[threadIdx.x], step.slope, step.keep_factors.user);
+  factor[threadIdx.x] = rule::proximal(moved, sizes.l1.user, sizes.lowest);
+  bias[0] = rule::stepped_bias(bias[0], step.slope, step.keep_biases.user);
+  bias[1] *= rule::adagrad_scale(bias[2], 1.0f) * rule::gradient(bias[0], 1.0f, step.slope, sizes.reg_bias.user);
+  bias[3] += terms.reported + terms.square;
 }
 
 namespace {

@@ -6,18 +6,15 @@
 #include <memory>
 #include <string>
 
+#include "standardize.hpp"
 #include "survey.hpp"
 #include "warpfactor/train.hpp"
 
 namespace warpfactor {
 
-/// How the trainer's numbers relate to the caller's: z = (r - shift) / scale, and weights of mean 1. Factors are in z
-/// units on the device.
-struct Standardization {
-  double shift = 0;
-  double scale = 1;
-  double weight_scale = 1;
-  double max_slope = 0;  ///< in z units: where the loss's slope is clipped
+/// Weighted means over ratings, in z units: of LossTerms::reported and of LossTerms::square.
+struct MeanLoss {
+  double loss, square;
 };
 
 template <class T>
@@ -28,11 +25,10 @@ class Backend {
   /// Takes the ratings and the model, whose factors and biases are in z units. Neither is used after the return.
   virtual void upload(const RatingsView& ratings, const Survey& rated, const RatingsView& validation,
                       const Standardization& z, const Model<T>& model, const TrainParams& params) = 0;
-  /// One SGD pass; returns the weighted mean squared error over it, in z units. `epoch` (0-based) and the seed fix the
-  /// order.
-  virtual double run_epoch(std::int32_t epoch, double learning_rate) = 0;
-  /// Weighted mean squared error over the validation ratings, in z units.
-  virtual double evaluate() = 0;
+  /// One SGD pass; returns the losses over it. `epoch` (0-based) and the seed fix the order.
+  virtual MeanLoss run_epoch(std::int32_t epoch, double learning_rate) = 0;
+  /// The losses over the validation ratings.
+  virtual MeanLoss evaluate() = 0;
   /// Remembers the present factors, or goes back to those last remembered.
   virtual void keep() = 0;
   virtual void restore() = 0;

@@ -10,6 +10,7 @@
 #include "epoch_order.hpp"
 #include "kernel_table.hpp"
 #include "threads.hpp"
+#include "update_rule.hpp"
 
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
@@ -66,9 +67,9 @@ class CpuBackend final : public Backend<T> {
     load(users_, blocked_.users, model.user_factors, model.user_biases);
     load(items_, blocked_.items, model.item_factors, model.item_biases);
     steps_done_ = std::vector<Progress>(static_cast<std::size_t>(blocked_.outer().blocks()));
-    cell_loss_.assign(blocked_.grouped.size(), 0.0);
+    cell_sums_.assign(blocked_.grouped.size(), PassSums{});
     total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
-    max_slope_ = z.max_slope;
+    z_ = z;
 
     const std::int64_t n = validation.size();
     valid_users_ = Buffer<std::int32_t>(n);
@@ -87,14 +88,9 @@ class CpuBackend final : public Backend<T> {
     valid_weight_ = weight_of(validation);
   }
 
-  double run_epoch(std::int32_t epoch, double learning_rate) override {
+  MeanLoss run_epoch(std::int32_t epoch, double learning_rate) override {
     const EpochOrder order(blocked_.outer().blocks(), blocked_.inner().blocks(), params_.seed, epoch);
-    const StepSizes<T> sizes{static_cast<T>(learning_rate),
-                             static_cast<T>(params_.reg),
-                             static_cast<T>(params_.reg_bias),
-                             static_cast<T>(std::max(1.0, kMaxWeightedRate / learning_rate)),
-                             static_cast<T>(max_slope_),
-                             static_cast<T>(1.0 / static_cast<double>(n_factors_ + (params_.biases ? 1 : 0)))};
+    const StepSizes<T> sizes = step_sizes(learning_rate);
     const bool wait = params_.parallel == Parallel::blocked;
     const std::int64_t n_steps = order.steps(), before = epoch * n_steps;
     team_->run(order.places(), [&](std::int64_t place, int thread) {
@@ -110,34 +106,44 @@ class CpuBackend final : public Backend<T> {
             pause_briefly(attempt);
           }
         }
-        double& loss = cell_loss_[static_cast<std::size_t>(place * n_steps + step)];
-        if (!run_cell(order.outer_block(place), order.inner_block(step), sizes, thread, loss)) return;
+        PassSums& sums = cell_sums_[static_cast<std::size_t>(place * n_steps + step)];
+        if (!run_cell(order.outer_block(place), order.inner_block(step), sizes, thread, sums)) return;
         steps_done_[static_cast<std::size_t>(place)].steps.store(before + step + 1, std::memory_order_release);
       }
     });
-    return std::accumulate(cell_loss_.begin(), cell_loss_.end(), 0.0) / total_weight_;
+    return mean_of(cell_sums_, total_weight_);
   }
 
-  double evaluate() override {
+  MeanLoss evaluate() override {
     const std::int64_t n = valid_values_.size();
-    std::vector<double> sums(static_cast<std::size_t>(n / ThreadTeam::kSlice + 1), 0.0);
+    const bool squared = z_.loss.loss == Loss::squared;
+    std::vector<PassSums> sums(static_cast<std::size_t>(n / ThreadTeam::kSlice + 1));
     team_->run_slices(n, [&](std::int64_t begin, std::int64_t end, int) {
       constexpr std::int64_t kBatch = 1024;
       T predicted[kBatch];
-      double sum = 0;
+      PassSums sum;
       for (std::int64_t from = begin; from < end; from += kBatch) {
         const std::int64_t size = std::min(kBatch, end - from);
         kernels_.kernels<T>().predict_pairs({users_.factors.data(), items_.factors.data(), biases(users_),
-                                             biases(items_), T(0), stride_, stride_, valid_users_.data() + from,
-                                             valid_items_.data() + from, size, predicted});
+                                             biases(items_), static_cast<T>(z_.loss.offset), stride_, stride_,
+                                             valid_users_.data() + from, valid_items_.data() + from, size, predicted});
         for (std::int64_t r = 0; r < size; ++r) {
-          const double error = static_cast<double>(valid_values_[from + r]) - static_cast<double>(predicted[r]);
-          sum += (valid_weights_.size() > 0 ? static_cast<double>(valid_weights_[from + r]) : 1.0) * error * error;
+          const auto value = static_cast<double>(valid_values_[from + r]), score = static_cast<double>(predicted[r]);
+          const double weight = valid_weights_.size() > 0 ? static_cast<double>(valid_weights_[from + r]) : 1.0;
+          if (squared) {
+            const double error = value - score;
+            sum.loss += weight * error * error;
+          } else {
+            const rule::LossTerms<double> terms = rule::loss_terms(value, score, z_.loss);
+            sum.loss += weight * terms.reported;
+            sum.squares += weight * terms.square;
+          }
         }
       }
+      if (squared) sum.squares = sum.loss;
       sums[static_cast<std::size_t>(begin / ThreadTeam::kSlice)] = sum;
     });
-    return std::accumulate(sums.begin(), sums.end(), 0.0) / valid_weight_;
+    return mean_of(sums, valid_weight_);
   }
 
   void keep() override {
@@ -162,6 +168,40 @@ class CpuBackend final : public Backend<T> {
   [[nodiscard]] std::string instruction_set() const override { return kernels_.instruction_set; }
 
  private:
+  static MeanLoss mean_of(const std::vector<PassSums>& parts, double weight) {
+    PassSums all;
+    for (const PassSums& part : parts) {
+      all.loss += part.loss;
+      all.squares += part.squares;
+    }
+    return {all.loss / weight, all.squares / weight};
+  }
+
+  [[nodiscard]] StepSizes<T> step_sizes(double learning_rate) const {
+    const auto both = [](const PerSide& reg, double share) {
+      return Sides<T>{static_cast<T>(share * reg.users), static_cast<T>(share * reg.items)};
+    };
+    const double l1 = params_.l1_ratio, l2 = 1 - l1;
+    StepSizes<T> sizes{};
+    sizes.learning_rate = static_cast<T>(learning_rate);
+    sizes.reg = both(params_.reg, l2);
+    sizes.reg_bias = both(params_.reg_bias, l2);
+    sizes.max_weight = static_cast<T>(std::max(1.0, kMaxWeightedRate / learning_rate));
+    sizes.max_slope = static_cast<T>(z_.max_slope);
+    sizes.per_element = static_cast<T>(1.0 / static_cast<double>(n_factors_ + (params_.biases ? 1 : 0)));
+    sizes.loss = {z_.loss.loss,
+                  static_cast<T>(z_.loss.offset),
+                  static_cast<T>(z_.loss.delta),
+                  static_cast<T>(z_.loss.floor),
+                  static_cast<T>(z_.loss.answer_scale),
+                  static_cast<T>(z_.loss.answer_shift)};
+    sizes.proximal = l1 > 0 || z_.lowest == 0;
+    sizes.l1 = both(params_.reg, l1);
+    sizes.l1_bias = both(params_.reg_bias, l1);
+    sizes.lowest = static_cast<T>(z_.lowest);
+    return sizes;
+  }
+
   static double weight_of(const RatingsView& ratings) {
     if (ratings.weights.empty()) return static_cast<double>(ratings.size());
     return std::accumulate(ratings.weights.begin(), ratings.weights.end(), 0.0);
@@ -169,7 +209,7 @@ class CpuBackend final : public Backend<T> {
   static T* biases(Rows<T>& rows) { return rows.biases.size() > 0 ? rows.biases.data() : nullptr; }
 
   bool run_cell(std::int32_t outer_block, std::int32_t inner_block, const StepSizes<T>& sizes, int thread,
-                double& loss) {
+                PassSums& sums) {
     const auto user = static_cast<std::size_t>(blocked_.users_outer ? outer_block : inner_block);
     const auto item = static_cast<std::size_t>(blocked_.users_outer ? inner_block : outer_block);
     const std::size_t c = blocked_.cell(outer_block, inner_block);
@@ -187,7 +227,7 @@ class CpuBackend final : public Backend<T> {
     }
     run.stride = stride_;
     run.sizes = sizes;
-    loss = 0;
+    sums = {};
     // A cell can be long (one item, or a user with most of the ratings): it is run in slices, so that Ctrl-C need not
     // wait for its end.
     static_assert(ThreadTeam::kSlice % kGroup == 0);
@@ -198,7 +238,9 @@ class CpuBackend final : public Backend<T> {
       run.weights = blocked_.weights.size() > 0 ? blocked_.weights.data() + begin : nullptr;
       run.n_ratings = std::min(ThreadTeam::kSlice, blocked_.offsets[c + 1] - begin);
       run.n_grouped = std::clamp<std::int64_t>(ungrouped - begin, 0, run.n_ratings);
-      loss += kernels_.kernels<T>().sgd(run);
+      const PassSums part = kernels_.kernels<T>().sgd(run);
+      sums.loss += part.loss;
+      sums.squares += part.squares;
     }
     return true;
   }
@@ -258,8 +300,10 @@ class CpuBackend final : public Backend<T> {
   BlockedRatings blocked_;
   Rows<T> users_, items_, kept_users_, kept_items_;
   std::vector<Progress> steps_done_;  ///< by place
-  std::vector<double> cell_loss_;  ///< by place and step, summed in that order: the sum's bits do not depend on threads
-  double total_weight_ = 0, max_slope_ = 0;
+  /// By place and step, summed in that order: the sums' bits do not depend on threads.
+  std::vector<PassSums> cell_sums_;
+  double total_weight_ = 0;
+  Standardization z_;
   Buffer<std::int32_t> valid_users_, valid_items_;  ///< internal rows
   Buffer<float> valid_values_, valid_weights_;
   double valid_weight_ = 0;

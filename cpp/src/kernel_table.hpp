@@ -99,9 +99,15 @@ struct RowSum {
   T* sum;
 };
 
+/// Weighted sums over the ratings of a run, each rating taken just before its own step.
+struct PassSums {
+  double loss = 0;     ///< as LossTerms::reported
+  double squares = 0;  ///< as LossTerms::square; with the squared loss the same number
+};
+
 template <class T>
 struct Kernels {
-  double (*sgd)(const SgdBlock<T>&);  ///< one SGD pass over the run; returns the weighted sum of squared errors
+  PassSums (*sgd)(const SgdBlock<T>&);  ///< one SGD pass over the run
   void (*predict_pairs)(const PairBatch<T>&);
   void (*score_rows)(const RowScores<T>&);
   double (*row_errors)(const RowErrors<T>&);  ///< returns the sum of the squared errors

@@ -17,16 +17,9 @@ namespace {
 
 constexpr std::int32_t kMaxFactors = 1024;
 
-// A model that predicts nothing but the mean has an RMSE of one standard deviation.
-constexpr double kDivergedDeviations = 10;
-
-// Without biases the factors must carry the mean too: beyond this many standard deviations it, not the deviation, sets
-// the scale, or the first steps would be too long.
-constexpr double kMostDeviations = 5;
-
-// Gradient clipping: beyond this many standard deviations an error lengthens a step no further. One mistyped rating of
-// 55 among ones to fives is enough to send unclipped factors to infinity.
-constexpr double kClippedDeviations = 5;
+// Factors that the caller gives set by their first epoch how far off predictions may be; a later one this many times as
+// far off has diverged.
+constexpr double kDivergedFirsts = 10;
 
 [[noreturn]] void reject(const std::string& what) { throw std::invalid_argument(what); }
 
@@ -35,13 +28,26 @@ void require(bool condition, const char* name, const V& value, const char* allow
   if (!condition) reject(std::string(name) + " is " + text(value) + "; it must be " + allowed);
 }
 
+void require_strength(const PerSide& reg, const std::string& name) {
+  const bool both = reg.users == reg.items || (std::isnan(reg.users) && std::isnan(reg.items));
+  const char* const allowed = "finite and at least 0";
+  require(std::isfinite(reg.users) && reg.users >= 0, (both ? name : name + ".users").c_str(), reg.users, allowed);
+  require(std::isfinite(reg.items) && reg.items >= 0, (name + ".items").c_str(), reg.items, allowed);
+}
+
 void validate(const TrainParams& p) {
   require(p.n_factors >= 1 && p.n_factors <= kMaxFactors, "n_factors", p.n_factors, "from 1 to 1024");
   require(p.n_epochs >= 0, "n_epochs", p.n_epochs, "at least 0");
   require(std::isfinite(p.learning_rate) && p.learning_rate > 0, "learning_rate", p.learning_rate,
           "finite and above 0");
-  require(std::isfinite(p.reg) && p.reg >= 0, "reg", p.reg, "finite and at least 0");
-  require(std::isfinite(p.reg_bias) && p.reg_bias >= 0, "reg_bias", p.reg_bias, "finite and at least 0");
+  require_strength(p.reg, "reg");
+  require_strength(p.reg_bias, "reg_bias");
+  require(p.l1_ratio >= 0 && p.l1_ratio <= 1, "l1_ratio", p.l1_ratio, "from 0 (all L2) to 1 (all L1)");
+  require(std::isfinite(p.huber_delta) && p.huber_delta > 0, "huber_delta", p.huber_delta, "finite and above 0");
+  if (p.nonnegative && (p.loss == Loss::logistic || p.loss == Loss::squared_hinge)) {
+    reject(std::string("nonnegative is true, and the ") + name_of(p.loss) +
+           " loss needs negative scores for the lower label: leave nonnegative out, or use another loss");
+  }
   require(std::isfinite(p.init_scale) && p.init_scale >= 0, "init_scale", p.init_scale, "finite and at least 0");
   require(p.n_threads >= 0, "n_threads", p.n_threads, "at least 1, or 0 for all available");
   require(p.patience >= 0, "patience", p.patience, "at least 0 (0: run all epochs)");
@@ -58,11 +64,12 @@ double learning_rate_at(const TrainParams& p, std::int32_t epoch) {
   reject("schedule has an unknown value");
 }
 
-/// Uniform with the given standard deviation; each row has a random stream of its own. Rows without ratings stay zero:
-/// nothing is known about them, so their predictions are to be the mean and the other side's bias.
+/// Uniform with the given standard deviation about z.start_factor; each row has a random stream of its own. Numbers
+/// below z.lowest change their sign. Rows without ratings stay zero: nothing is known about them, so their predictions
+/// are to be the mean and the other side's bias.
 template <class T>
 void init_factors(std::vector<T>& factors, const std::vector<std::uint32_t>& counts, const TrainParams& params,
-                  std::uint64_t purpose, ThreadTeam& team) {
+                  const Standardization& z, std::uint64_t purpose, ThreadTeam& team) {
   const auto n_rows = static_cast<std::int64_t>(counts.size());
   const std::int64_t n_factors = params.n_factors;
   const double half_width = params.init_scale * std::sqrt(3.0);
@@ -74,7 +81,8 @@ void init_factors(std::vector<T>& factors, const std::vector<std::uint32_t>& cou
           SplitMix64 random(params.seed, purpose, static_cast<std::uint64_t>(row));
           for (std::int64_t f = 0; f < n_factors; ++f) {
             const double uniform = static_cast<double>(random.next() >> 11) * 0x1p-52 - 1;  // [-1, 1)
-            factors[static_cast<std::size_t>(row * n_factors + f)] = static_cast<T>(half_width * uniform);
+            const double w = z.start_factor + half_width * uniform;
+            factors[static_cast<std::size_t>(row * n_factors + f)] = static_cast<T>(w < z.lowest ? -w : w);
           }
         }
       },
@@ -83,7 +91,7 @@ void init_factors(std::vector<T>& factors, const std::vector<std::uint32_t>& cou
 
 template <class T>
 void take_initial(std::vector<T>& factors, std::span<const T> given, const char* name, std::int64_t n_rows,
-                  std::int64_t n_factors) {
+                  std::int64_t n_factors, double lowest) {
   if (static_cast<std::int64_t>(given.size()) != n_rows * n_factors) {
     reject(std::string(name) + " has " + text(given.size()) + " elements; it must have " + text(n_rows) + " x " +
            text(n_factors));
@@ -92,6 +100,11 @@ void take_initial(std::vector<T>& factors, std::span<const T> given, const char*
   if (bad != given.end()) {
     reject(std::string(name) + " holds " + text(*bad) + " at element " + text(bad - given.begin()) +
            "; initial factors must be finite");
+  }
+  const auto low = std::find_if(given.begin(), given.end(), [lowest](T v) { return static_cast<double>(v) < lowest; });
+  if (low != given.end()) {
+    reject(std::string(name) + " holds " + text(*low) + " at element " + text(low - given.begin()) +
+           "; with nonnegative, and with the poisson loss, initial factors must be at least 0");
   }
   factors.assign(given.begin(), given.end());
 }
@@ -107,7 +120,8 @@ bool all_finite(const std::vector<T>& values) {
 }
 
 [[noreturn]] void diverged(std::int32_t epoch, const TrainParams& p, const std::string& how) {
-  const double pull = p.learning_rate * std::max(p.reg, p.reg_bias);
+  const double pull =
+      p.learning_rate * std::max({p.reg.users, p.reg.items, p.reg_bias.users, p.reg_bias.items}) * (1 - p.l1_ratio);
   const std::string hint =
       pull > 1 && p.learning_rate < 1
           ? "learning_rate * reg is " + text(pull) + ", so each step overshoots zero: lower reg or learning_rate"
@@ -140,8 +154,8 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
                                             : make_cpu_backend<T>(params.n_threads, options.interrupted);
   TrainResult<T> result;
   Model<T>& model = result.model;
+  const bool given = !options.user_factors.empty();
   Standardization z;
-  double size = 0;  // root mean square of the ratings about z.shift
   Survey rated;
   {
     ThreadTeam team(team_size(params.n_threads, ratings.size() / ThreadTeam::kSlice), options.interrupted);
@@ -150,48 +164,45 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     if (validating && survey(validation, "validation", team).counted == 0) {
       reject("validation.weights are all 0; at least one weight must be above 0");
     }
+    z = standardize(ratings, rated, validation, params, given);
     model.rating_mean = rated.mean;
-    z.shift = params.biases ? rated.mean : 0.0;
-    size = std::hypot(rated.deviation, rated.mean - z.shift);
-    if (params.normalize && size > 0) z.scale = std::max(rated.deviation, size / kMostDeviations);
-    z.weight_scale = static_cast<double>(rated.counted) / rated.weight;
-
     model.n_users = ratings.n_users;
     model.n_items = ratings.n_items;
     model.n_factors = params.n_factors;
-    model.global_mean = z.shift;
+    model.global_mean = z.global_mean;
+    model.start_bias = z.start_bias * z.model_scale;
+    model.link = z.link;
     const std::int64_t k = params.n_factors;
-    model.user_biases.assign(static_cast<std::size_t>(model.n_users), T(0));
-    model.item_biases.assign(static_cast<std::size_t>(model.n_items), T(0));
-    if (options.user_factors.empty()) {
+    model.user_biases.assign(static_cast<std::size_t>(model.n_users), static_cast<T>(z.start_bias));
+    model.item_biases.assign(static_cast<std::size_t>(model.n_items), static_cast<T>(z.start_bias));
+    if (!given) {
       model.user_factors.assign(static_cast<std::size_t>(model.n_users * k), T(0));
       model.item_factors.assign(static_cast<std::size_t>(model.n_items * k), T(0));
-      init_factors(model.user_factors, rated.user_counts, params, kUserInit, team);
-      init_factors(model.item_factors, rated.item_counts, params, kItemInit, team);
+      init_factors(model.user_factors, rated.user_counts, params, z, kUserInit, team);
+      init_factors(model.item_factors, rated.item_counts, params, z, kItemInit, team);
     } else {
-      take_initial(model.user_factors, options.user_factors, "initial user_factors", model.n_users, k);
-      take_initial(model.item_factors, options.item_factors, "initial item_factors", model.n_items, k);
-      multiply(model.user_factors, 1 / std::sqrt(z.scale));
-      multiply(model.item_factors, 1 / std::sqrt(z.scale));
+      take_initial(model.user_factors, options.user_factors, "initial user_factors", model.n_users, k, z.lowest);
+      take_initial(model.item_factors, options.item_factors, "initial item_factors", model.n_items, k, z.lowest);
+      multiply(model.user_factors, 1 / std::sqrt(z.model_scale));
+      multiply(model.item_factors, 1 / std::sqrt(z.model_scale));
     }
   }
 
-  // Root mean square of the predictions that random factors start with.
-  const double start = params.init_scale * params.init_scale * std::sqrt(static_cast<double>(params.n_factors));
-  const bool given = !options.user_factors.empty();
-  // Factors given by the caller may start anywhere, so nothing is known about the errors they begin with. Without
-  // biases the first errors are as large as the mean.
-  const double widest =
-      std::max({kClippedDeviations * rated.deviation, 2 * size, kClippedDeviations * start * z.scale});
-  z.max_slope = given ? std::numeric_limits<double>::infinity() : widest / z.scale;
   backend->upload(ratings, rated, validation, z, model, params);
   model.user_factors = {};  // the device has its own until the download
   model.item_factors = {};
   result.n_threads = backend->n_threads();
   result.instruction_set = backend->instruction_set();
 
-  // What the pass may at most report; given factors' first epoch sets it.
-  double limit = kDivergedDeviations * std::max(size / z.scale, start);
+  double limit = z.furthest_error;
+  const auto describe = [&](const MeanLoss& mean, double& rmse, double& loss) {
+    rmse = z.scale * std::sqrt(mean.square);
+    loss = params.loss == Loss::squared ? rmse * rmse : z.loss_scale * mean.loss;
+  };
+  const auto told = [&](const char* of, double rmse, double loss) {
+    const bool labels = params.loss == Loss::logistic || params.loss == Loss::squared_hinge;
+    return std::string(of) + (labels ? " loss " + text(loss) : " RMSE " + text(rmse));
+  };
   const bool choosing = validating && params.patience > 0;
   double best = std::numeric_limits<double>::infinity();
   for (std::int32_t epoch = 0; epoch < params.n_epochs; ++epoch) {
@@ -199,21 +210,22 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     EpochReport report;
     report.epoch = epoch + 1;
     report.learning_rate = learning_rate_at(params, epoch);
-    const double train_z = std::sqrt(backend->run_epoch(epoch, report.learning_rate));
-    if (given && epoch == 0 && std::isfinite(train_z)) limit = std::max(limit, kDivergedDeviations * train_z);
-    report.train_rmse = z.scale * train_z;
-    if (!(train_z <= limit)) diverged(report.epoch, params, "training RMSE " + text(report.train_rmse));
+    const MeanLoss pass = backend->run_epoch(epoch, report.learning_rate);
+    const double error = z.mean_error(pass.loss, pass.square);
+    if (given && epoch == 0 && std::isfinite(error)) limit = std::max(limit, kDivergedFirsts * error);
+    describe(pass, report.train_rmse, report.train_loss);
+    if (!(error <= limit)) diverged(report.epoch, params, told("training", report.train_rmse, report.train_loss));
     if (validating) {
-      report.valid_rmse = z.scale * std::sqrt(backend->evaluate());
-      if (!std::isfinite(report.valid_rmse)) {
-        diverged(report.epoch, params, "validation RMSE " + text(report.valid_rmse));
+      describe(backend->evaluate(), report.valid_rmse, report.valid_loss);
+      if (!std::isfinite(report.valid_rmse) || !std::isfinite(report.valid_loss)) {
+        diverged(report.epoch, params, told("validation", report.valid_rmse, report.valid_loss));
       }
     }
     report.seconds = std::chrono::duration<double>(Clock::now() - began).count();
     result.history.push_back(report);
-    const bool better = !choosing || report.valid_rmse < best;
+    const bool better = !choosing || report.valid_loss < best;
     if (better) {
-      best = report.valid_rmse;
+      best = report.valid_loss;
       result.best_epoch = report.epoch;
     }
     const bool exhausted = !better && report.epoch - result.best_epoch >= params.patience;
@@ -228,10 +240,10 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   model.user_factors.resize(static_cast<std::size_t>(model.n_users) * static_cast<std::size_t>(model.n_factors));
   model.item_factors.resize(static_cast<std::size_t>(model.n_items) * static_cast<std::size_t>(model.n_factors));
   backend->download(model);
-  multiply(model.user_factors, std::sqrt(z.scale));
-  multiply(model.item_factors, std::sqrt(z.scale));
-  multiply(model.user_biases, z.scale);
-  multiply(model.item_biases, z.scale);
+  multiply(model.user_factors, std::sqrt(z.model_scale));
+  multiply(model.item_factors, std::sqrt(z.model_scale));
+  multiply(model.user_biases, z.model_scale);
+  multiply(model.item_biases, z.model_scale);
   if (!all_finite(model.user_factors) || !all_finite(model.item_factors) || !all_finite(model.user_biases) ||
       !all_finite(model.item_biases)) {
     diverged(static_cast<std::int32_t>(result.history.size()), params, "factors are not finite");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loss and the step, written once: every CPU instruction set includes this header, and nvcc can.
+// The losses and the step, written once: every CPU instruction set includes this header, and nvcc can.
 //
 // WARPFACTOR_RULE_NAMESPACE keeps the copies apart. Each instruction set compiles these inline functions for itself;
 // under one shared name the linker would keep a single copy, perhaps the one with instructions that the processor
@@ -35,9 +35,21 @@ namespace WARPFACTOR_RULE_NAMESPACE {
 #if defined(__GNUC__) || defined(__clang__) || defined(__CUDACC__)
 WARPFACTOR_HD WARPFACTOR_INLINE float root(float x) { return __builtin_sqrtf(x); }
 WARPFACTOR_HD WARPFACTOR_INLINE double root(double x) { return __builtin_sqrt(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE float exponential(float x) { return __builtin_expf(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE double exponential(double x) { return __builtin_exp(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE float logarithm(float x) { return __builtin_logf(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE double logarithm(double x) { return __builtin_log(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE float logarithm_1p(float x) { return __builtin_log1pf(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE double logarithm_1p(double x) { return __builtin_log1p(x); }
 #else
 inline float root(float x) { return sqrtf(x); }
 inline double root(double x) { return sqrt(x); }
+inline float exponential(float x) { return expf(x); }
+inline double exponential(double x) { return exp(x); }
+inline float logarithm(float x) { return logf(x); }
+inline double logarithm(double x) { return log(x); }
+inline float logarithm_1p(float x) { return log1pf(x); }
+inline double logarithm_1p(double x) { return log1p(x); }
 #endif
 
 /// A limit that a NaN passes.
@@ -49,42 +61,168 @@ template <class T>
 WARPFACTOR_HD WARPFACTOR_INLINE T at_least(T x, T limit) {
   return x < limit ? limit : x;
 }
+/// -1, 0 or 1, and NaN of NaN.
+template <class T>
+WARPFACTOR_HD WARPFACTOR_INLINE T sign(T x) {
+  return x > T(0) ? T(1) : x < T(0) ? T(-1) : x;
+}
 
-/// l(r, x) = (r - x)^2 / 2 for a rating r and its prediction x.
+// The losses: l(r, x) of a rating r and its score x. V is T for one rating, a pack of T for several. `reported` is what
+// the training curve sums, `slope` is dl/dx.
+
+/// l = (r - x)^2 / 2. Reported without the half, so that its mean is the squared RMSE.
 struct SquaredLoss {
-  /// What the training curve sums: (r - x)^2.
   template <class V>
   WARPFACTOR_HD WARPFACTOR_INLINE static V reported(const V& r, const V& x) {
     const V error = r - x;
     return error * error;
   }
-  /// dl/dx
+  /// x - r
   template <class V>
   WARPFACTOR_HD WARPFACTOR_INLINE static V slope(const V& r, const V& x) {
     return x - r;
   }
 };
 
+/// l = |r - x|
+template <class T>
+struct AbsoluteLoss {
+  template <class V>
+  WARPFACTOR_HD WARPFACTOR_INLINE V reported(const V& r, const V& x) const {
+    const V error = x - r;
+    return at_least(error, T(0)) - at_most(error, T(0));
+  }
+  /// sign(x - r)
+  template <class V>
+  WARPFACTOR_HD WARPFACTOR_INLINE V slope(const V& r, const V& x) const {
+    return sign(x - r);
+  }
+};
+
+/// l = e^2 / 2 where |e| = |x - r| <= delta, delta (|e| - delta / 2) beyond: with c, the e that is clipped to
+/// -delta .. delta, that is c (e - c / 2).
+template <class T>
+struct HuberLoss {
+  T delta;
+
+  template <class V>
+  WARPFACTOR_HD WARPFACTOR_INLINE V reported(const V& r, const V& x) const {
+    const V clipped = slope(r, x);
+    return clipped * ((x - r) - T(0.5) * clipped);
+  }
+  /// c
+  template <class V>
+  WARPFACTOR_HD WARPFACTOR_INLINE V slope(const V& r, const V& x) const {
+    const V error = x - r;
+    return at_least(at_most(error, delta), -delta);
+  }
+};
+
+/// l = log(1 + exp(-m)) with the margin m = r x, r = -1 or 1.
+template <class T>
+struct LogisticLoss {
+  /// max(0, -m) + log(1 + exp(-|m|)), which overflows for no m.
+  template <class V>
+  WARPFACTOR_HD WARPFACTOR_INLINE V reported(const V& r, const V& x) const {
+    const V margin = r * x, wrong = at_most(margin, T(0));
+    return logarithm_1p(exponential(wrong - at_least(margin, T(0)))) - wrong;
+  }
+  /// -r / (1 + exp(m))
+  template <class V>
+  WARPFACTOR_HD WARPFACTOR_INLINE V slope(const V& r, const V& x) const {
+    return (T(0) - r) / (T(1) + exponential(r * x));
+  }
+  /// The expected label: 2 / (1 + exp(-x)) - 1.
+  template <class V>
+  WARPFACTOR_HD WARPFACTOR_INLINE V answer(const V& x) const {
+    return T(-1) + T(2) / (T(1) + exponential(T(0) - x));
+  }
+};
+
+/// l = max(0, 1 - r x)^2 / 2, r = -1 or 1.
+template <class T>
+struct SquaredHingeLoss {
+  template <class V>
+  WARPFACTOR_HD WARPFACTOR_INLINE V reported(const V& r, const V& x) const {
+    const V lacking = at_least(T(1) - r * x, T(0));
+    return T(0.5) * (lacking * lacking);
+  }
+  /// -r max(0, 1 - r x)
+  template <class V>
+  WARPFACTOR_HD WARPFACTOR_INLINE V slope(const V& r, const V& x) const {
+    return (T(0) - r) * at_least(T(1) - r * x, T(0));
+  }
+};
+
+/// l = r log(r / x) - r + x, r >= 0, with 0 log 0 = 0. Below `floor`, where the slope would grow without limit, l goes
+/// on along its tangent.
+template <class T>
+struct PoissonLoss {
+  T floor;
+
+  template <class V>
+  WARPFACTOR_HD WARPFACTOR_INLINE V reported(const V& r, const V& x) const {
+    const V touching = at_least(x, floor), ratio = r / touching;
+    // The smallest ratio whose logarithm is taken makes a zero of r * log(r) for r = 0 and changes nothing else.
+    return r * logarithm(at_least(ratio, T(1e-30))) - ratio * (x - touching) - r + x;
+  }
+  /// 1 - r / x
+  template <class V>
+  WARPFACTOR_HD WARPFACTOR_INLINE V slope(const V& r, const V& x) const {
+    return T(1) - r / at_least(x, floor);
+  }
+};
+
+/// What a rating's loss comes to.
+template <class V>
+struct LossTerms {
+  V reported;
+  V slope;
+  V square;  ///< the squared error of the rating that the score predicts
+};
+
+template <class L, class V>
+WARPFACTOR_HD WARPFACTOR_INLINE LossTerms<V> terms_of(const L& loss, const V& r, const V& x, const V& answer) {
+  const V error = r - answer;
+  return {loss.reported(r, x), loss.slope(r, x), error * error};
+}
+
+/// Of any loss; the score x includes shape.offset.
+template <class V, class T>
+WARPFACTOR_HD WARPFACTOR_INLINE LossTerms<V> loss_terms(const V& r, const V& x, const LossShape<T>& shape) {
+  switch (shape.loss) {
+    case Loss::squared: break;
+    case Loss::absolute: return terms_of(AbsoluteLoss<T>{}, r, x, x);
+    case Loss::huber: return terms_of(HuberLoss<T>{shape.delta}, r, x, x);
+    case Loss::logistic: return terms_of(LogisticLoss<T>{}, r, x, LogisticLoss<T>{}.answer(x));
+    case Loss::squared_hinge: return terms_of(SquaredHingeLoss<T>{}, r, x, shape.answer_shift + shape.answer_scale * x);
+    case Loss::poisson: return terms_of(PoissonLoss<T>{shape.floor}, r, x, x);
+  }
+  return terms_of(SquaredLoss{}, r, x, x);
+}
+
 /// How strongly ratings move their rows. V is the type of a number that each rating has of its own: T for one rating, a
 /// pack of T for several. R is V where rates differ from rating to rating, T where all have the same.
 template <class V, class R>
 struct Step {
-  V slope;         ///< rate * dl/dx
-  R keep_factors;  ///< 1 - rate * reg
-  R keep_biases;   ///< 1 - rate * reg_bias
+  V slope;                ///< rate * dl/dx
+  Sides<R> keep_factors;  ///< 1 - rate * reg
+  Sides<R> keep_biases;   ///< 1 - rate * reg_bias
 };
 
-/// dl/dx, capped, because one step of a large multiple of the usual size sends the factors where no later step can
+/// A slope, capped, because one step of a large multiple of the usual size sends the factors where no later step can
 /// fetch them back from. A slope that is no number stays none.
-template <class Loss, class V, class T>
-WARPFACTOR_HD WARPFACTOR_INLINE V capped_slope(const V& rating, const V& prediction, const StepSizes<T>& sizes) {
-  return at_least(at_most(Loss::slope(rating, prediction), sizes.max_slope), -sizes.max_slope);
+template <class V, class T>
+WARPFACTOR_HD WARPFACTOR_INLINE V capped(const V& slope, const StepSizes<T>& sizes) {
+  return at_least(at_most(slope, sizes.max_slope), -sizes.max_slope);
 }
 
 /// `rate` is eta * w: the weight w scales the whole term, penalty included, so weight 2 acts as the rating twice.
 template <class V, class R, class T>
 WARPFACTOR_HD WARPFACTOR_INLINE Step<V, R> make_step(const V& slope, const R& rate, const StepSizes<T>& sizes) {
-  return {rate * slope, T(1) - sizes.reg * rate, T(1) - sizes.reg_bias * rate};
+  return {rate * slope,
+          {T(1) - sizes.reg.user * rate, T(1) - sizes.reg.item * rate},
+          {T(1) - sizes.reg_bias.user * rate, T(1) - sizes.reg_bias.item * rate}};
 }
 
 /// w <- w - rate * (slope * other + reg * w), for one factor (V = T) or a vector register of them; `slope` and `keep`
@@ -94,10 +232,17 @@ WARPFACTOR_HD WARPFACTOR_INLINE V stepped_factor(V w, V other, T slope, T keep) 
   return keep * w - slope * other;
 }
 
-/// b <- b - rate * (slope + reg_bias * b)
+/// b <- b - rate * (slope + reg_bias * b); `slope` and `keep` are those of a Step.
 template <class V, class R>
-WARPFACTOR_HD WARPFACTOR_INLINE V stepped_bias(const V& b, const Step<V, R>& step) {
-  return step.keep_biases * b - step.slope;
+WARPFACTOR_HD WARPFACTOR_INLINE V stepped_bias(const V& b, const V& slope, const R& keep) {
+  return keep * b - slope;
+}
+
+/// After the step, where there is an L1 penalty or a lower limit: the proximal step of rate * l1 * |w|, which is the
+/// soft threshold (exact zeros come of it), then the projection onto w >= lowest. `threshold` is rate * l1.
+template <class V, class R, class T>
+WARPFACTOR_HD WARPFACTOR_INLINE V proximal(const V& w, const R& threshold, T lowest) {
+  return at_least(at_least(w - threshold, T(0)) + at_most(w + threshold, T(0)), lowest);
 }
 
 /// Adagrad (Duchi, Hazan, Singer 2011) with one accumulator G per row, as in Chin, Zhuang, Juan and Lin 2015: a row's

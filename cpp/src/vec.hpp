@@ -54,6 +54,11 @@ struct Vec {
   }
   WARPFACTOR_INLINE friend Vec operator*(Vec a, Vec b) { return {a.raw * b.raw}; }
   WARPFACTOR_INLINE friend Vec operator+(Vec a, Vec b) { return {a.raw + b.raw}; }
+  WARPFACTOR_INLINE friend Vec operator+(Vec a, T b) { return {a.raw + b}; }
+  WARPFACTOR_INLINE friend Vec operator-(Vec a, T b) { return {a.raw - b}; }
+  WARPFACTOR_INLINE friend Vec at_most(Vec a, T limit) { return {a.raw > limit ? limit - Raw{} : a.raw}; }
+  WARPFACTOR_INLINE friend Vec at_least(Vec a, T limit) { return {a.raw < limit ? limit - Raw{} : a.raw}; }
+  WARPFACTOR_INLINE Raw as_raw() const { return raw; }
   T sum() const {
     const Quarter v = fold<kVectorBytes>(raw);
     if constexpr (kQuarter == 4) {
@@ -156,6 +161,19 @@ struct Vec {
   friend Vec operator-(const Vec& a, const Vec& b) {
     return each([&](int l) { return a.raw[l] - b.raw[l]; });
   }
+  friend Vec operator+(const Vec& a, T b) {
+    return each([&](int l) { return a.raw[l] + b; });
+  }
+  friend Vec operator-(const Vec& a, T b) {
+    return each([&](int l) { return a.raw[l] - b; });
+  }
+  friend Vec at_most(const Vec& a, T limit) {
+    return each([&](int l) { return a.raw[l] > limit ? limit : a.raw[l]; });
+  }
+  friend Vec at_least(const Vec& a, T limit) {
+    return each([&](int l) { return a.raw[l] < limit ? limit : a.raw[l]; });
+  }
+  const Vec& as_raw() const { return *this; }
   T sum() const {
     T total = 0;
     for (int l = 0; l < lanes; ++l) total += raw[l];
@@ -233,6 +251,9 @@ struct Eight {
   friend Eight operator*(const Eight& a, const Eight& b) {
     return by_part([&](int p) { return a.parts[p] * b.parts[p]; });
   }
+  friend Eight operator/(const Eight& a, const Eight& b) {
+    return by_part([&](int p) { return a.parts[p] / b.parts[p]; });
+  }
   friend Eight operator/(T a, const Eight& b) {
     return by_part([&](int p) { return a / b.parts[p]; });
   }
@@ -251,14 +272,38 @@ struct Eight {
   friend Eight at_least(const Eight& a, T limit) {
     return by_part([&](int p) { return a.parts[p] < limit ? limit - Part{} : a.parts[p]; });
   }
+  friend Eight sign(const Eight& a) {
+    return by_part([&](int p) {
+      const Part x = a.parts[p], zero{};
+      return x > zero ? T(1) - zero : (x < zero ? T(-1) - zero : x);
+    });
+  }
+
+  /// f of each number by itself, for functions that no vector instruction computes.
+  template <class F>
+  static Eight one_by_one(const Eight& x, const F& f) {
+    alignas(kVectorBytes) T numbers[8];
+    x.store(numbers);
+    for (int j = 0; j < 8; ++j) numbers[j] = f(numbers[j]);
+    return load(numbers);
+  }
 };
 
 template <class T>
 inline Eight<T> root(const Eight<T>& x) {
-  alignas(kVectorBytes) T roots[8];
-  x.store(roots);
-  for (int j = 0; j < 8; ++j) roots[j] = root(roots[j]);
-  return Eight<T>::load(roots);
+  return Eight<T>::one_by_one(x, [](T number) { return root(number); });
+}
+template <class T>
+inline Eight<T> exponential(const Eight<T>& x) {
+  return Eight<T>::one_by_one(x, [](T number) { return exponential(number); });
+}
+template <class T>
+inline Eight<T> logarithm(const Eight<T>& x) {
+  return Eight<T>::one_by_one(x, [](T number) { return logarithm(number); });
+}
+template <class T>
+inline Eight<T> logarithm_1p(const Eight<T>& x) {
+  return Eight<T>::one_by_one(x, [](T number) { return logarithm_1p(number); });
 }
 
 /// Before a short loop whose body must be repeated in place, or its arrays would live in memory.

@@ -34,7 +34,9 @@ py::dict to_dict(const EpochReport& report) {
   entry["seconds"] = report.seconds;
   entry["learning_rate"] = report.learning_rate;
   entry["train_rmse"] = report.train_rmse;
+  entry["train_loss"] = report.train_loss;
   entry["valid_rmse"] = report.valid_rmse;
+  entry["valid_loss"] = report.valid_loss;
   return entry;
 }
 
@@ -71,6 +73,8 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
   out["rating_mean"] = model.rating_mean;
   out["user_counts"] = adopt(std::move(result.user_counts), {n_users});
   out["item_counts"] = adopt(std::move(result.item_counts), {n_items});
+  out["start_bias"] = model.start_bias;
+  out["link"] = model.link;
   out["history"] = history;
   out["best_epoch"] = result.best_epoch;
   out["n_threads"] = result.n_threads;
@@ -78,9 +82,44 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
   return out;
 }
 
+/// A PerSide member as the pair (users, items).
+auto side_getter(PerSide TrainParams::* member) {
+  return [member](const TrainParams& params) { return std::pair{(params.*member).users, (params.*member).items}; };
+}
+auto side_setter(PerSide TrainParams::* member) {
+  return [member](TrainParams& params, const std::pair<double, double>& sides) {
+    params.*member = PerSide(sides.first, sides.second);
+  };
+}
+
+py::tuple loss_terms(Loss loss, const Array<double>& ratings, const Array<double>& scores, double huber_delta) {
+  if (ratings.size() != scores.size()) throw std::invalid_argument("ratings and scores differ in length");
+  Array<double> losses(ratings.size()), slopes(ratings.size());
+  double *const to_losses = losses.mutable_data(), *const to_slopes = slopes.mutable_data();
+  for (py::ssize_t n = 0; n < ratings.size(); ++n) {
+    const LossTerm term = loss_term(loss, ratings.data()[n], scores.data()[n], huber_delta);
+    to_losses[n] = term.loss;
+    to_slopes[n] = term.slope;
+  }
+  return py::make_tuple(losses, slopes);
+}
+
 }  // namespace
 
 void bind_train(py::module_& m) {
+  py::native_enum<Loss>(m, "Loss", "enum.Enum")
+      .value("squared", Loss::squared)
+      .value("absolute", Loss::absolute)
+      .value("huber", Loss::huber)
+      .value("logistic", Loss::logistic)
+      .value("squared_hinge", Loss::squared_hinge)
+      .value("poisson", Loss::poisson)
+      .finalize();
+  py::native_enum<Link>(m, "Link", "enum.Enum")
+      .value("identity", Link::identity)
+      .value("probability", Link::probability)
+      .value("signed_probability", Link::signed_probability)
+      .finalize();
   py::native_enum<Optimizer>(m, "Optimizer", "enum.Enum")
       .value("sgd", Optimizer::sgd)
       .value("adagrad", Optimizer::adagrad)
@@ -102,9 +141,13 @@ void bind_train(py::module_& m) {
       .def_readwrite("n_factors", &TrainParams::n_factors)
       .def_readwrite("n_epochs", &TrainParams::n_epochs)
       .def_readwrite("learning_rate", &TrainParams::learning_rate)
-      .def_readwrite("reg", &TrainParams::reg)
-      .def_readwrite("reg_bias", &TrainParams::reg_bias)
+      .def_property("reg", side_getter(&TrainParams::reg), side_setter(&TrainParams::reg))
+      .def_property("reg_bias", side_getter(&TrainParams::reg_bias), side_setter(&TrainParams::reg_bias))
+      .def_readwrite("l1_ratio", &TrainParams::l1_ratio)
+      .def_readwrite("nonnegative", &TrainParams::nonnegative)
       .def_readwrite("biases", &TrainParams::biases)
+      .def_readwrite("loss", &TrainParams::loss)
+      .def_readwrite("huber_delta", &TrainParams::huber_delta)
       .def_readwrite("normalize", &TrainParams::normalize)
       .def_readwrite("init_scale", &TrainParams::init_scale)
       .def_readwrite("optimizer", &TrainParams::optimizer)
@@ -123,6 +166,9 @@ void bind_train(py::module_& m) {
            }),
            py::arg("users").noconvert(), py::arg("items").noconvert(), py::arg("values").noconvert(),
            py::arg("weights").noconvert() = py::none());
+
+  m.def("loss_terms", &loss_terms, "(l(r, x), dl/dx) of each rating and score, in the units of training.",
+        py::arg("loss"), py::arg("ratings").noconvert(), py::arg("scores").noconvert(), py::arg("huber_delta") = 1.0);
 
   const char* doc = "Factorize; returns a dict of arrays. Initial factors of both sides or of none.";
   m.def("train_float32", &train_as<float>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),

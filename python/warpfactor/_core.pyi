@@ -19,10 +19,25 @@ class _TrainResult(TypedDict):
     rating_mean: float
     user_counts: NDArray[np.uint32]
     item_counts: NDArray[np.uint32]
+    start_bias: float
+    link: Link
     history: list[EpochRecord]
     best_epoch: int
     n_threads: int
     instruction_set: str
+
+class Loss(enum.Enum):
+    squared = 0
+    absolute = 1
+    huber = 2
+    logistic = 3
+    squared_hinge = 4
+    poisson = 5
+
+class Link(enum.Enum):
+    identity = 0
+    probability = 1
+    signed_probability = 2
 
 class Schedule(enum.Enum):
     constant = 0
@@ -46,9 +61,13 @@ class TrainParams:
     n_factors: int
     n_epochs: int
     learning_rate: float
-    reg: float
-    reg_bias: float
+    reg: tuple[float, float]
+    reg_bias: tuple[float, float]
+    l1_ratio: float
+    nonnegative: bool
     biases: bool
+    loss: Loss
+    huber_delta: float
     normalize: bool
     init_scale: float
     optimizer: Optimizer
@@ -90,6 +109,12 @@ def train_float64(
     item_factors: NDArray[np.float64] | None = None,
     on_epoch: Callable[[EpochRecord], bool] | None = None,
 ) -> _TrainResult: ...
+def loss_terms(
+    loss: Loss,
+    ratings: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    huber_delta: float = 1.0,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 def predict(
     user_factors: NDArray[Any],
     item_factors: NDArray[Any],

@@ -108,6 +108,14 @@ def _name_or_position(text: str) -> str | int:
     return int(text) if text.isdecimal() else text
 
 
+def _per_side(given: Any) -> Any:
+    """Read one strength, or two with a comma between: of the users and of the items."""
+    strengths = [float(part) for part in str(given).split(",")]
+    if len(strengths) > 2:
+        raise ValueError
+    return strengths[0] if len(strengths) == 1 else tuple(strengths)
+
+
 def _writable(output: Path | None) -> Path | None:
     """Fail before the work instead of after it."""
     if output is not None and output.is_dir():
@@ -142,11 +150,19 @@ def _sizing(help: str) -> Any:
     return typer.Option(metavar="SIZE", help=help, parser=_size)
 
 
-def _training(help: str, *flags: str, choices: Iterable[str] = ()) -> Any:
+def _training(help: str, *flags: str, choices: Iterable[str] = (), **how: Any) -> Any:
     if choices:
         help = f"{help}: {', '.join(choices)}."
-    metavar = "NAME" if choices else None
-    return typer.Option(*flags, help=help, metavar=metavar, rich_help_panel="Model and training")
+        how["metavar"] = "NAME"
+    return typer.Option(*flags, help=help, rich_help_panel="Model and training", **how)
+
+
+def _strength(of: str) -> Any:
+    return _training(
+        f"Penalty of the {of}, per rating: of both sides, or of users,items.",
+        metavar="NUMBER[,NUMBER]",
+        parser=_per_side,
+    )
 
 
 RatingsFile = Annotated[
@@ -299,15 +315,25 @@ def train(
     n_factors: NFactors = _DEFAULTS.n_factors,
     n_epochs: Annotated[int, _training("Passes over the ratings.")] = _DEFAULTS.n_epochs,
     learning_rate: Annotated[float, _training("Step size at the start.")] = _DEFAULTS.learning_rate,
-    reg: Annotated[float, _training("L2 penalty of the factors, per rating.")] = _DEFAULTS.reg,
-    reg_bias: Annotated[
-        float, _training("L2 penalty of the biases, per rating.")
-    ] = _DEFAULTS.reg_bias,
+    loss: Annotated[
+        str, _training("The error term", choices=_core.Loss.__members__)
+    ] = _DEFAULTS.loss.name,
+    huber_delta: Annotated[
+        float, _training("Where the Huber loss turns linear, in standard deviations.")
+    ] = _DEFAULTS.huber_delta,
+    reg: Annotated[Any, _strength("factors")] = _DEFAULTS.reg[0],
+    reg_bias: Annotated[Any, _strength("biases")] = _DEFAULTS.reg_bias[0],
+    l1_ratio: Annotated[
+        float, _training("Share of L1 in the penalties, from 0 (all L2) to 1 (all L1).")
+    ] = _DEFAULTS.l1_ratio,
+    nonnegative: Annotated[
+        bool, _training("Whether factors and biases are kept at 0 or above.")
+    ] = _DEFAULTS.nonnegative,
     biases: Annotated[
         bool, _training("Whether the model has a mean and biases.")
     ] = _DEFAULTS.biases,
     normalize: Annotated[
-        bool, _training("Whether to train on ratings divided by their standard deviation.")
+        bool, _training("Whether to train on ratings divided by their deviation or mean.")
     ] = _DEFAULTS.normalize,
     optimizer: Annotated[
         str,
@@ -324,7 +350,7 @@ def train(
     ] = _DEFAULTS.init_scale,
     patience: Annotated[
         int,
-        _training("Epochs without a better validation RMSE before training stops; 0 never stops."),
+        _training("Epochs without a lower validation loss before training stops; 0 never stops."),
     ] = _DEFAULTS.patience,
     dtype: Annotated[
         str, _training("Type of the factors", choices=["float32", "float64"])
@@ -370,8 +396,12 @@ def train(
         n_factors,
         n_epochs=n_epochs,
         learning_rate=learning_rate,
+        loss=loss,
+        huber_delta=huber_delta,
         reg=reg,
         reg_bias=reg_bias,
+        l1_ratio=l1_ratio,
+        nonnegative=nonnegative,
         biases=biases,
         normalize=normalize,
         optimizer=optimizer,

@@ -29,26 +29,33 @@ _UNKNOWN = ("mean", "nan", "raise")
 class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     r"""Biased matrix factorization of ratings, trained by parallel SGD.
 
-    The model predicts user u's rating of item i as
+    The model predicts user u's rating of item i from the score
 
-        r̂(u, i) = μ + b_u + b_i + p_u · q_i
+        x(u, i) = μ + b_u + b_i + p_u · q_i
 
-    and training minimizes, over the ratings r with weights w (scaled to a mean of 1),
+    which is the prediction r̂ itself with most losses, and training minimizes, over the ratings with
+    weights w (scaled to a mean of 1),
 
-        Σ w/2 · [(z - ẑ)² + reg·(‖p_u‖² + ‖q_i‖²) + reg_bias·(b_u² + b_i²)]
+        Σ w · [l(z, ẑ) + reg·(h(p_u) + h(q_i)) + reg_bias·(h(b_u) + h(b_i))]
 
-    where z = (r - μ)/s are the standardized ratings, μ is their mean (0 without biases) and s their
-    standard deviation, but at least a fifth of the root mean square of r - μ, and 1 with
-    ``normalize=False``. So both penalties count once per rating seen,
-    and `learning_rate`, `reg` and `reg_bias` mean the same on any rating scale. The fitted
-    attributes are in the units of the ratings. For one rating with error e = z - ẑ a step is
+    where h(v) = l1_ratio ‖v‖₁ + (1 - l1_ratio)/2 ‖v‖₂², and the loss l (see `loss`) is by default
+    ½(z - ẑ)² with z = (r - μ)/s the standardized ratings, μ their mean (0 without biases) and s
+    their standard deviation, but at least a fifth of the root mean square of r - μ, and 1 with
+    ``normalize=False``. So the penalties count once per rating seen, and `learning_rate`, `reg` and
+    `reg_bias` mean the same on any rating scale. The fitted attributes are in the units of the
+    ratings. For one rating with the slope g = ∂l/∂ẑ (ẑ - z with the squared loss) a step is
 
-        p_u ← p_u + η w (e q_i - reg p_u),    b_u ← b_u + η w (e - reg_bias b_u)
+        p_u ← p_u - η w (g q_i + reg p_u),    b_u ← b_u - η w (g + reg_bias b_u)
 
-    and likewise for the item, both from the values before the step. Steps are limited, because a
-    few long ones would send the factors to infinity: e is clipped to five standard deviations of
-    the ratings, or twice the root mean square of r - μ if that is more (not where `init` gives the
-    factors), and η w to the larger of η and 1/4.
+    and likewise for the item, both from the values before the step. With an L1 part, reg is
+    (1 - l1_ratio) reg here, and the proximal step of the L1 part follows, the soft threshold
+
+        v ← sign(v) max(0, |v| - η w l1_ratio reg)
+
+    for each element, which leaves exact zeros. Steps are limited, because a few long ones would
+    send the factors to infinity: g is clipped to five standard deviations of the ratings, or twice
+    the root mean square of r - μ if that is more (not where `init` gives the factors; see `loss`
+    for those whose g is something else), and η w to the larger of η and 1/4.
 
     Parameters
     ----------
@@ -58,14 +65,42 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Passes over the ratings.
     learning_rate : float, default 0.04
         η of the first epoch.
-    reg : float, default 0.04
-        Strength of the L2 penalty on the factors.
-    reg_bias : float, default 0.05
-        Strength of the L2 penalty on the biases.
+    reg : float or (float, float), default 0.04
+        Strength of the penalty on the factors; a pair is (of the users, of the items).
+    reg_bias : float or (float, float), default 0.05
+        Strength of the penalty on the biases; a pair is (of the users, of the items).
     biases : bool, default True
-        Whether the model has μ, b_u and b_i; otherwise r̂ = p_u · q_i.
-    loss : {"squared"}, default "squared"
-        The error term.
+        Whether the score has μ, b_u and b_i; otherwise x = p_u · q_i.
+    loss : str, default "squared"
+        The error term l(r, x) of a rating r and its score x.
+
+        "squared" : ½(r - x)². Predicts x.
+        "absolute" : |r - x|. Predicts x: an estimate of the median, which outliers do not move.
+        "huber" : ½e² where |e| = |r - x| is at most δ, δ(|e| - δ/2) beyond [5]_, with δ
+        `huber_delta` times s: outliers count by their distance only. Predicts x.
+        "logistic" : log(1 + exp(-y x)), with y = ±1 the label: ratings are all -1 or 1, or all 0 or
+        1. μ is the log-odds of the upper label's share of the ratings. Predicts the probability
+        p = 1/(1 + exp(-x)) of the upper label for labels 0 and 1, and 2p - 1 for -1 and 1.
+        "squared_hinge" : ½ max(0, 1 - y x)², labels as for "logistic", μ = 0. Predicts x, whose
+        sign is the label. g is clipped to 5.
+        "poisson" : r log(r/x) - r + x, for counts and other ratings r ≥ 0: half of the Poisson
+        deviance, alias the generalized Kullback-Leibler divergence of non-negative matrix
+        factorization [6]_. Implies `nonnegative`; s is the mean rating. Predicts x. Below a
+        millionth of the mean, l goes on along its tangent; g is clipped to five times the ratings'
+        standard deviation over their mean, or to 5 if that is more.
+
+        Ratings that a loss cannot take are an error. `normalize` does nothing for losses with
+        labels.
+    huber_delta : float, default 1.0
+        δ of the Huber loss, in units of s.
+    l1_ratio : float, default 0.0
+        The share of L1 in the penalties, from 0 (all L2) to 1 (all L1), as in scikit-learn's
+        elastic net. L1 pulls by the same amount however small a factor is, so that with the default
+        `reg` and `init` all factors may end at 0: begin with 0.01 and 0.1, say.
+    nonnegative : bool, default False
+        Whether all factors and biases are kept at 0 or above, by projection after each step. Then
+        μ = 0, biases start from half of the mean rating each, random factors from non-negative
+        numbers, and factors given by `init` must be non-negative. Not with losses with labels.
     optimizer : {"sgd", "adagrad"}, default "sgd"
         How a gradient becomes a step. "sgd": η times the gradient. "adagrad" [3]_: η/√(1 + G) times
         it, where G is a number that each user and item has of its own, the sum over its steps so
@@ -80,7 +115,9 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     init : float or (P, Q), default 0.01
         The standard deviation of the random (uniform) initial factors, in units of √s; or the
         initial factors themselves, of shapes (n_users, n_factors) and (n_items, n_factors), in
-        rating units and with rows in the order of the sorted ids.
+        rating units and with rows in the order of the sorted ids. Random factors with
+        ``loss="poisson"`` and no biases are about √(mean rating / n_factors), so that the first
+        predictions are about the mean.
     dtype : {"float32", "float64"}, default "float32"
         Type of the factors and predictions. Ratings are float32 in either case.
     device : {"cpu", "cuda", "cuda:<n>", "auto"}, default "cpu"
@@ -93,14 +130,14 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Seed of the initial factors and of the order of the ratings. An int gives the same model
         each time (with ``parallel="blocked"``, on the same kind of processor).
     early_stopping : bool or int, default True
-        With a validation set: stop after this many epochs (True: 3) without a lower validation RMSE
+        With a validation set: stop after this many epochs (True: 3) without a lower validation loss
         and keep the best epoch's factors. False: run all epochs and keep the last one's.
     unknown : {"mean", "nan", "raise"}, default "mean"
         The prediction for a user or item without training ratings: its bias and factors count
-        as zero (so, μ plus the bias of the one that is known; without biases, the ratings' mean);
-        NaN; or a `ValueError`.
+        as zero (so, μ plus the bias of the one that is known; without biases, the ratings' mean;
+        where biases start from half of the mean, as half of it); NaN; or a `ValueError`.
     normalize : bool, default True
-        Whether to train on ratings divided by their standard deviation.
+        Whether to train on ratings divided by s, or else s = 1.
     verbose : int or bool, default 1
         1: a progress bar and a closing line, if standard error is a terminal. 0: nothing.
     callbacks : list or tuple of callable, default ()
@@ -112,14 +149,19 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     user_factors_, item_factors_ : ndarray of shape (n_users, n_factors) and (n_items, n_factors)
         P and Q. Rows without a training rating are zero (or as `init` gave them).
     user_biases_, item_biases_ : ndarray of shape (n_users,) and (n_items,)
-        b_u and b_i; zeros without biases.
+        b_u and b_i; zeros without biases. Rows without a training rating have what biases start
+        from.
     global_mean_ : float
-        μ: the (weighted) mean of the training ratings, or 0 without biases.
+        μ: the (weighted) mean of the training ratings, or 0 without biases (but see `loss` and
+        `nonnegative`).
     user_ids_, item_ids_ : ndarray of shape (n_users,) and (n_items,)
         The ids of the rows, sorted.
     history_ : list of dict
         For each epoch: epoch (from 1), seconds (of that epoch), learning_rate, train_rmse (each
-        rating's error just before its own step) and valid_rmse (NaN without a validation set).
+        rating's error just before its own step), train_loss (likewise), valid_rmse and valid_loss
+        (after the epoch; NaN without a validation set). RMSEs are those of the predictions. Losses
+        are the mean of l in the units of the ratings as given, with labels as ±1 and δ of the Huber
+        loss times s; the squared loss without its ½, so it is the square of the RMSE.
     n_epochs_ : int
         The epoch, counted from 1, whose factors were kept; ``len(history_)`` epochs were run.
     n_threads_ : int
@@ -137,6 +179,9 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
        stochastic optimization", JMLR 12, 2011.
     .. [4] W.-S. Chin, Y. Zhuang, Y.-C. Juan, C.-J. Lin, "A learning-rate schedule for stochastic
        gradient methods to matrix factorization", PAKDD 2015.
+    .. [5] P. J. Huber, "Robust estimation of a location parameter", Annals of Mathematical
+       Statistics 35(1), 1964.
+    .. [6] D. D. Lee, H. S. Seung, "Algorithms for non-negative matrix factorization", NIPS 2000.
 
     Examples
     --------
@@ -162,9 +207,14 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     n_epochs_: int
     n_threads_: int
     instruction_set_: str
-    # What the public attributes cannot tell: the mean even without biases, which rows have training
-    # ratings, and each user's items (compressed rows), which recommend leaves out.
+    # What the public attributes cannot tell: the prediction where nothing is known, even without
+    # biases (the mean, or a score of 0); the bias of a row that is not there; what the model was
+    # trained with, whatever set_params has changed since; which rows have training ratings; and
+    # each user's items (compressed rows), which recommend leaves out.
     _rating_mean: float
+    _start_bias: float
+    _trained_loss: str
+    _link: _core.Link
     _user_known: NDArray[np.bool_]
     _item_known: NDArray[np.bool_]
     _seen: tuple[NDArray[np.int64], NDArray[np.int32]]
@@ -176,10 +226,13 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         *,
         n_epochs: int = _DEFAULTS.n_epochs,
         learning_rate: float = _DEFAULTS.learning_rate,
-        reg: float = _DEFAULTS.reg,
-        reg_bias: float = _DEFAULTS.reg_bias,
+        reg: float | tuple[float, float] = _DEFAULTS.reg[0],
+        reg_bias: float | tuple[float, float] = _DEFAULTS.reg_bias[0],
         biases: bool = _DEFAULTS.biases,
-        loss: str = "squared",
+        loss: str = _DEFAULTS.loss.name,
+        huber_delta: float = _DEFAULTS.huber_delta,
+        l1_ratio: float = _DEFAULTS.l1_ratio,
+        nonnegative: bool = _DEFAULTS.nonnegative,
         optimizer: str = _DEFAULTS.optimizer.name,
         schedule: str = _DEFAULTS.schedule.name,
         parallel: str = _DEFAULTS.parallel.name,
@@ -201,6 +254,9 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.reg_bias = reg_bias
         self.biases = biases
         self.loss = loss
+        self.huber_delta = huber_delta
+        self.l1_ratio = l1_ratio
+        self.nonnegative = nonnegative
         self.optimizer = optimizer
         self.schedule = schedule
         self.parallel = parallel
@@ -266,7 +322,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         train = _core.train_float32 if dtype == np.float32 else _core.train_float64
 
         verbose = self.verbose if isinstance(self.verbose, bool) else self._count("verbose", 0) > 0
-        with EpochBar(params.n_epochs, enabled=verbose) as bar:
+        with EpochBar(params.n_epochs, params.loss.name, enabled=verbose) as bar:
 
             def on_epoch(record: EpochRecord) -> bool:
                 bar.advance(record)
@@ -295,7 +351,11 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.n_epochs_ = result["best_epoch"]
         self.n_threads_ = result["n_threads"]
         self.instruction_set_ = result["instruction_set"]
-        self._rating_mean = result["rating_mean"]
+        score_only = params.loss is _core.Loss.squared_hinge
+        self._rating_mean = 0.0 if score_only else result["rating_mean"]
+        self._start_bias = result["start_bias"]
+        self._trained_loss = params.loss.name
+        self._link = result["link"]
         self._user_known = result["user_counts"] > 0
         self._item_known = result["item_counts"] > 0
         self._train_pairs = ratings.users[counted], ratings.items[counted]
@@ -314,7 +374,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         ndarray of shape (n_pairs,), dtype of the factors
-            r̂ of each pair, in the units of the ratings; not clipped to their range.
+            r̂ of each pair, in the units of the ratings; not clipped to their range. What r̂ is for
+            ratings that are labels, see `loss`.
 
         Raises
         ------
@@ -338,6 +399,9 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         predicted = _core.predict(
             *self._factors(), users=users, items=items, n_threads=self._thread_count()
         )
+        if some_missing and self._start_bias:
+            predicted += self._start_bias * ((users < 0).astype(int) + (items < 0))
+        predicted = self._answers(predicted)
         if some_missing and self.unknown == "nan":
             predicted[missing] = np.nan
         elif some_missing and not self._has_biases():
@@ -408,10 +472,10 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         indptr = indices = None
         if exclude_seen:
             indptr, indices = _gather_rows(*self._seen_lists(), codes)
-        P, Q, user_biases, item_biases, mean = self._factors()
-        return self._best_items(
-            (P, Q, user_biases, item_biases, mean), codes, n, indptr, indices, single
-        )
+        ids, scores = self._best_items(self._factors(), codes, n, indptr, indices, single)
+        if self._start_bias:
+            scores[codes[0] < 0 if single else codes < 0] += self._start_bias
+        return ids, self._answers(scores)
 
     def similar_items(self, items: Any, n: int = 10) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the items whose factors point most nearly the same way.
@@ -504,15 +568,18 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return super().__getstate__()
 
     def _train_params(self) -> _core.TrainParams:
-        self._choice("loss", ("squared",))
         self._unknown_choice()
         params = _core.TrainParams()
         params.n_factors = self._count("n_factors", 1, 1024)
         params.n_epochs = self._count("n_epochs", 0)
         params.learning_rate = self._real("learning_rate")
-        params.reg = self._real("reg")
-        params.reg_bias = self._real("reg_bias")
+        params.reg = self._per_side("reg")
+        params.reg_bias = self._per_side("reg_bias")
+        params.l1_ratio = self._real("l1_ratio")
+        params.nonnegative = self._flag("nonnegative")
         params.biases = self._flag("biases")
+        params.loss = _core.Loss[self._choice("loss", [each.name for each in _core.Loss])]
+        params.huber_delta = self._real("huber_delta")
         params.normalize = self._flag("normalize")
         params.optimizer = _core.Optimizer[
             self._choice("optimizer", [o.name for o in _core.Optimizer])
@@ -546,9 +613,10 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(self.init, numbers.Real):
             return None, None
         P, Q = cast("tuple[ArrayLike, ArrayLike]", self.init)
+        nonnegative = params.nonnegative or params.loss is _core.Loss.poisson
         return (
-            _initial("P", P, (ratings.n_users, params.n_factors), dtype),
-            _initial("Q", Q, (ratings.n_items, params.n_factors), dtype),
+            _initial("P", P, (ratings.n_users, params.n_factors), dtype, nonnegative),
+            _initial("Q", Q, (ratings.n_items, params.n_factors), dtype, nonnegative),
         )
 
     def _float_type(self) -> np.dtype[Any]:
@@ -609,6 +677,17 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"{name} is {value!r}; it must be a number")
         return float(value)  # its range is checked in the core
 
+    def _per_side(self, name: str) -> tuple[float, float]:
+        value = getattr(self, name)
+        sides = value if isinstance(value, (tuple, list)) else (value, value)
+        if len(sides) != 2 or any(
+            not isinstance(side, numbers.Real) or isinstance(side, bool) for side in sides
+        ):
+            raise ValueError(
+                f"{name} is {value!r}; it must be a number, or a pair of them (users, items)"
+            )
+        return float(sides[0]), float(sides[1])
+
     def _flag(self, name: str) -> bool:
         value = getattr(self, name)
         if not isinstance(value, (bool, np.bool_)):
@@ -627,6 +706,16 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             self.item_biases_,
             self.global_mean_,
         )
+
+    def _answers(self, scores: NDArray[Any]) -> NDArray[Any]:
+        """Turn scores into predicted ratings."""
+        if self._link is _core.Link.identity:
+            return scores
+        with np.errstate(over="ignore"):  # exp of a large number, whose reciprocal is 0
+            probability = 1 / (1 + np.exp(-scores))
+        if self._link is _core.Link.probability:
+            return cast("NDArray[Any]", probability)
+        return cast("NDArray[Any]", 2 * probability - 1)
 
     def _lookup(self, wanted: Any, ids: NDArray[Any], name: str) -> tuple[bool, NDArray[np.int32]]:
         single = isinstance(wanted, (str, bytes)) or np.ndim(wanted) == 0
@@ -711,7 +800,7 @@ def _weights(sample_weight: Any, n_ratings: int) -> NDArray[np.float32]:
 
 
 def _initial(
-    name: str, given: ArrayLike, shape: tuple[int, int], dtype: np.dtype[Any]
+    name: str, given: ArrayLike, shape: tuple[int, int], dtype: np.dtype[Any], nonnegative: bool
 ) -> NDArray[Any]:
     array = np.asarray(given)
     if array.dtype.kind not in "fiub":
@@ -723,6 +812,11 @@ def _initial(
         )
     if not np.isfinite(array).all():
         raise ValueError(f"init: {name} holds NaN or infinity; initial factors must be finite")
+    if nonnegative and array.size and array.min() < 0:
+        raise ValueError(
+            f"init: {name} holds {array.min()}; with nonnegative=True, and with loss='poisson', "
+            "initial factors must be at least 0"
+        )
     return np.ascontiguousarray(array, dtype)
 
 

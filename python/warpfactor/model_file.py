@@ -52,6 +52,9 @@ def save(model: MatrixFactorization, path: str | os.PathLike[str]) -> None:
             {
                 "global_mean": model.global_mean_,
                 "rating_mean": model._rating_mean,
+                "start_bias": model._start_bias,
+                "loss": model._trained_loss,
+                "link": model._link.name,
                 "history": model.history_,
                 "n_epochs": model.n_epochs_,
                 "n_threads": model.n_threads_,
@@ -130,6 +133,8 @@ def _restore(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Matr
         raise ValueError("its contents do not match their checksum")
     fitted = json.loads(metadata["fitted"])
     params = json.loads(metadata["params"])
+    # JSON has no tuples. Of the parameters, only pairs of strengths are stored as lists.
+    params = {name: tuple(v) if isinstance(v, list) else v for name, v in params.items()}
     unknown = set(params) - set(MatrixFactorization().get_params())
     if unknown:
         raise ValueError(f"unknown parameters {sorted(unknown)}")
@@ -159,6 +164,13 @@ def _restore(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Matr
     model._seen, model._train_pairs = (indptr, seen), None
     model.global_mean_ = float(fitted["global_mean"])
     model._rating_mean = float(fitted["rating_mean"])
+    # Files written before there were other losses are of the squared one.
+    model._start_bias = float(fitted.get("start_bias", 0.0))
+    model._trained_loss = str(fitted.get("loss", "squared"))
+    model._link = _core.Link[fitted.get("link", "identity")]
+    for record in fitted["history"]:
+        for part in ("train", "valid"):
+            record.setdefault(f"{part}_loss", record[f"{part}_rmse"] ** 2)
     model.history_ = fitted["history"]
     model.n_epochs_ = int(fitted["n_epochs"])
     model.n_threads_ = int(fitted["n_threads"])
@@ -178,9 +190,11 @@ def _storable_params(model: MatrixFactorization) -> dict[str, Any]:
     """Return the parameters that JSON can hold; the others fall back to their defaults."""
     params: dict[str, Any] = model.get_params(deep=False)
     params["dtype"] = np.dtype(params["dtype"]).name
-    stored = {}
+    stored: dict[str, Any] = {}
     for name, value in params.items():
         plain = value.item() if isinstance(value, np.generic) else value
         if plain is None or isinstance(plain, (bool, int, float, str)):
             stored[name] = plain
+        elif name in ("reg", "reg_bias"):
+            stored[name] = [float(strength) for strength in plain]
     return stored

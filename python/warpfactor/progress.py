@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import sys
 import time
@@ -21,7 +22,9 @@ class EpochRecord(TypedDict):
     seconds: float
     learning_rate: float
     train_rmse: float
+    train_loss: float
     valid_rmse: float
+    valid_loss: float
 
 
 class EpochBar:
@@ -31,12 +34,14 @@ class EpochBar:
     ----------
     n_epochs : int
         The most epochs that will run.
+    loss : str
+        The loss that is trained; RMSEs are shown of "squared", losses of others.
     enabled : bool
         Whether to show anything. Nothing is shown either where standard error is no terminal, or in
         a worker process, whose bars would overwrite each other.
     """
 
-    def __init__(self, n_epochs: int, *, enabled: bool) -> None:
+    def __init__(self, n_epochs: int, loss: str, *, enabled: bool) -> None:
         self.enabled = (
             enabled
             and sys.stderr is not None
@@ -44,6 +49,7 @@ class EpochBar:
             and multiprocessing.parent_process() is None
         )
         self._n_epochs = n_epochs
+        self._loss = loss
         self._start = time.perf_counter()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
@@ -68,7 +74,7 @@ class EpochBar:
     def advance(self, record: EpochRecord) -> None:
         """Show an epoch that has ended."""
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, advance=1, description=_errors(record))
+            self._progress.update(self._task, advance=1, description=_errors(record, self._loss))
 
     def finish(self, model: MatrixFactorization) -> None:
         """Print what the fit took and reached."""
@@ -98,7 +104,7 @@ def errors_of(model: MatrixFactorization) -> str:
     if not model.n_epochs_:
         return ""
     which = f" (epoch {model.n_epochs_} kept)" if model.n_epochs_ < len(model.history_) else ""
-    return f": {_errors(model.history_[model.n_epochs_ - 1])}{which}"
+    return f": {_errors(model.history_[model.n_epochs_ - 1], model._trained_loss)}{which}"
 
 
 def counted(n: int, noun: str) -> str:
@@ -106,8 +112,11 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
-def _errors(record: EpochRecord) -> str:
-    text = f"train RMSE {record['train_rmse']:.4f}"
-    if record["valid_rmse"] == record["valid_rmse"]:  # not NaN
-        text += f", validation RMSE {record['valid_rmse']:.4f}"
+def _errors(record: EpochRecord, loss: str) -> str:
+    name, train, valid = "RMSE", record["train_rmse"], record["valid_rmse"]
+    if loss != "squared":
+        name, train, valid = f"{loss} loss", record["train_loss"], record["valid_loss"]
+    text = f"train {name} {train:.4f}"
+    if not math.isnan(valid):
+        text += f", validation {name} {valid:.4f}"
     return text

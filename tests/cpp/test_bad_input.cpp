@@ -34,9 +34,21 @@ TEST(parameters_out_of_range_are_named_with_their_value) {
     check_params("learning_rate is", [&](TrainParams& p) { p.learning_rate = bad; });
     check_params("reg is", [&](TrainParams& p) { p.reg = bad; });
     check_params("reg_bias is", [&](TrainParams& p) { p.reg_bias = bad; });
+    check_params("reg.users is", [&](TrainParams& p) { p.reg = {bad, 0.1}; });
+    check_params("reg_bias.items is", [&](TrainParams& p) { p.reg_bias = {0.1, bad}; });
+    check_params("l1_ratio is", [&](TrainParams& p) { p.l1_ratio = bad; });
+    check_params("huber_delta is", [&](TrainParams& p) { p.huber_delta = bad; });
     check_params("init_scale is", [&](TrainParams& p) { p.init_scale = bad; });
   }
   check_params("learning_rate is 0", [](TrainParams& p) { p.learning_rate = 0; });
+  check_params("l1_ratio is 1.5", [](TrainParams& p) { p.l1_ratio = 1.5; });
+  check_params("huber_delta is 0", [](TrainParams& p) { p.huber_delta = 0; });
+  for (const Loss loss : {Loss::logistic, Loss::squared_hinge}) {
+    check_params("nonnegative is true, and the", [&](TrainParams& p) {
+      p.nonnegative = true;
+      p.loss = loss;
+    });
+  }
 }
 
 /// Applies `change` to a copy of good ratings, as the ratings and as the validation.

@@ -37,7 +37,27 @@ def model_of(**params):
         ({"reg": -0.1}, "reg is -0.1; it must be finite and at least 0"),
         ({"reg_bias": float("inf")}, "reg_bias is inf"),
         ({"biases": "yes"}, "biases is 'yes'; it must be True or False"),
-        ({"loss": "huber"}, "loss is 'huber'; it must be 'squared'"),
+        ({"reg": (0.1, -0.2)}, r"reg.items is -0.2; it must be finite and at least 0"),
+        ({"reg": (0.1, 0.2, 0.3)}, r"reg is \(0.1, 0.2, 0.3\); it must be a number, or a pair"),
+        ({"reg_bias": (0.1, "x")}, r"reg_bias is \(0.1, 'x'\); it must be a number, or a pair"),
+        ({"loss": "mse"}, "loss is 'mse'; it must be 'squared' or 'absolute' or 'huber' or"),
+        ({"huber_delta": 0}, "huber_delta is 0; it must be finite and above 0"),
+        ({"huber_delta": "1"}, "huber_delta is '1'; it must be a number"),
+        ({"l1_ratio": 1.1}, "l1_ratio is 1.1; it must be from 0"),
+        ({"l1_ratio": -0.1}, "l1_ratio is -0.1"),
+        ({"nonnegative": 1}, "nonnegative is 1; it must be True or False"),
+        (
+            {"nonnegative": True, "loss": "logistic"},
+            "nonnegative is true, and the logistic loss needs negative scores",
+        ),
+        (
+            {"nonnegative": True, "init": (-np.ones((3, 2)), np.ones((2, 2)))},
+            "init: P holds -1.0; with nonnegative=True, and with loss='poisson', initial factors",
+        ),
+        (
+            {"loss": "poisson", "init": (np.ones((3, 2)), -np.ones((2, 2)))},
+            "init: Q holds -1.0; with nonnegative=True, and with loss='poisson', initial factors",
+        ),
         ({"optimizer": "adam"}, "optimizer is 'adam'; it must be 'sgd' or 'adagrad'"),
         ({"schedule": "step"}, "schedule is 'step'; it must be 'constant' or"),
         ({"parallel": 4}, "parallel is 4; it must be 'blocked' or 'hogwild'"),
@@ -97,6 +117,35 @@ def test_bad_parameters(params, says):
 def test_bad_ratings(data, says):
     with pytest.raises((ValueError, TypeError), match=says):
         model_of().fit(*data)
+
+
+@pytest.mark.parametrize("loss", ["logistic", "squared_hinge"])
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ([1, 0, 2, 1], r"ratings.values\[2\] is 2; the {loss} loss takes labels"),
+        ([1, 0, -1, 1], r"ratings.values\[2\] is -1; the {loss} .*there is a 0 before"),
+        ([-1, 0, -1, 1], r"ratings.values\[1\] is 0; the {loss} .*there is a -1 before"),
+        ([1, 1, 1, 1], "ratings are all 1; the {loss} loss needs ratings of both labels"),
+        ([0, 0, 0, 0], "ratings are all 0; the {loss} loss needs ratings of both labels"),
+        (Y, r"ratings.values\[1\] is 2"),
+    ],
+)
+def test_bad_labels(loss, values, says):
+    with pytest.raises(ValueError, match=says.format(loss=loss)):
+        model_of(loss=loss).fit(X, values)
+
+
+def test_bad_labels_in_the_validation_set():
+    with pytest.raises(ValueError, match=r"validation.values\[0\] is -1; the logistic loss"):
+        model_of(loss="logistic").fit(X, [0, 1, 1, 0], validation=(X, [-1, 1, 1, 1]))
+    with pytest.raises(ValueError, match=r"validation.values\[1\] is -2; the poisson loss"):
+        model_of(loss="poisson").fit(X, Y, validation=(X, [1, -2, 1, 1]))
+
+
+def test_bad_counts():
+    with pytest.raises(ValueError, match=r"ratings.values\[3\] is -0.5; the poisson loss takes"):
+        model_of(loss="poisson").fit(X, [1, 2, 0, -0.5])
 
 
 @pytest.mark.parametrize(
@@ -176,6 +225,25 @@ def test_degenerate_ratings_give_finite_models(pairs, values, biases, normalize)
     if biases and normalize:
         # Within the ratings' range, or a random start's distance from it (s = 1 if all are equal).
         assert np.abs(predicted - np.mean(values)).max() <= max(np.ptp(values), 0.05)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(0, 4), st.integers(0, 4), st.floats(0, 1e6, width=32)), min_size=1
+    ),
+    loss=st.sampled_from(["absolute", "huber", "poisson"]),
+    biases=st.booleans(),
+    nonnegative=st.booleans(),
+    l1_ratio=st.sampled_from([0.0, 0.5, 1.0]),
+)
+def test_any_small_ratings_train_with_every_loss(rows, loss, biases, nonnegative, l1_ratio):
+    pairs, y = [row[:2] for row in rows], [row[2] for row in rows]
+    params = {"loss": loss, "biases": biases, "nonnegative": nonnegative, "l1_ratio": l1_ratio}
+    model = model_of(**params).fit(pairs, y)
+    assert np.isfinite(model.predict(pairs)).all()
+    if nonnegative or loss == "poisson":
+        assert (model.predict(pairs) >= 0).all()
 
 
 def test_all_ratings_equal_predict_that_rating():

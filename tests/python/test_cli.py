@@ -101,7 +101,8 @@ def test_train_uses_the_estimators_defaults(trained: Trained, tmp_path: Path) ->
 
 def test_train_passes_its_options_on(trained: Trained, tmp_path: Path) -> None:
     text = (
-        "--n-factors 3 --n-epochs 2 --learning-rate 0.01 --reg 0.2 --reg-bias 0.3 --no-biases "
+        "--n-factors 3 --n-epochs 2 --learning-rate 0.01 --reg 0.2 --reg-bias 0.3,0.1 --no-biases "
+        "--loss huber --huber-delta 0.5 --l1-ratio 0.25 --nonnegative "
         "--no-normalize --schedule cosine --parallel hogwild --init-scale 0.5 --patience 0 "
         "--dtype float64 --device cpu --n-threads 2 --unknown nan --seed 7 --quiet"
     )
@@ -112,7 +113,11 @@ def test_train_passes_its_options_on(trained: Trained, tmp_path: Path) -> None:
         n_epochs=2,
         learning_rate=0.01,
         reg=0.2,
-        reg_bias=0.3,
+        reg_bias=(0.3, 0.1),
+        loss="huber",
+        huber_delta=0.5,
+        l1_ratio=0.25,
+        nonnegative=True,
         biases=False,
         normalize=False,
         schedule="cosine",

@@ -132,7 +132,8 @@ import warpfactor as wf
 data = wf.datasets.make_ratings(n_users=3000, n_items=2000, n_ratings=240_000, random_state=0)
 fits = [
     wf.MatrixFactorization(
-        n_factors=20, n_epochs=2, optimizer=sys.argv[1], n_threads=t, random_state=0, verbose=0
+        n_factors=20, n_epochs=2, optimizer=sys.argv[1], loss=sys.argv[2], n_threads=t,
+        random_state=0, verbose=0,
     ).fit(data.ratings)
     for t in (1, 2, 3, 7)
 ]
@@ -145,11 +146,13 @@ print(fits[0].instruction_set_, len(bits))
 """
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
+@pytest.mark.parametrize(
+    ("optimizer", "loss"), [("sgd", "squared"), ("adagrad", "squared"), ("sgd", "poisson")]
+)
 @pytest.mark.parametrize("isa", wf.show_config("dicts")["built_instruction_sets"])
-def test_blocked_gives_the_same_bytes_with_each_instruction_set(isa, optimizer):
+def test_blocked_gives_the_same_bytes_with_each_instruction_set(isa, optimizer, loss):
     done = subprocess.run(
-        [sys.executable, "-c", SAME_BITS, optimizer],
+        [sys.executable, "-c", SAME_BITS, optimizer, loss],
         env={**os.environ, "WARPFACTOR_ISA": isa},
         capture_output=True,
         text=True,

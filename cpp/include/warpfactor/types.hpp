@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "warpfactor/loss.hpp"
+
 namespace warpfactor {
 
 /// Ratings as borrowed COO triples: entry n says that user `users[n]` gave item `items[n]` the rating `values[n]`.
@@ -30,7 +32,7 @@ enum class Schedule {
 };
 
 /// How a gradient becomes a step. With eta from the schedule, w a rating's weight, and g = w * (dl/dz^ * q_i + reg *
-/// p_u) the gradient by a row (likewise for items, and for the row's bias):
+/// p_u) the gradient by a row (likewise for items, and for the row's bias; reg here is the L2 part of the penalty):
 enum class Optimizer {
   sgd,      ///< p_u <- p_u - eta * g
   adagrad,  ///< p_u <- p_u - eta / sqrt(1 + G_u) * g, then G_u += the mean of g^2 over the row's factors and bias
@@ -44,24 +46,49 @@ enum class Parallel {
 
 enum class Device { cpu, cuda };
 
+/// A penalty's strength for the users' parameters and for the items'; one number means both.
+struct PerSide {
+  double users, items;
+  constexpr PerSide(double both) noexcept : users(both), items(both) {}  // NOLINT: params.reg = 0.1
+  constexpr PerSide(double of_users, double of_items) noexcept : users(of_users), items(of_items) {}
+};
+
 /// Everything a user may set. The defaults here are the only ones; Python reads them through the binding.
 ///
-/// Training minimizes, over the ratings z = (r - mu) / s,
-///   sum_n w_n / 2 * [ (z - z^)^2 + reg * (|p_u|^2 + |q_i|^2) + reg_bias * (b_u^2 + b_i^2) ],
-/// where mu is their mean (0 without biases) and s their standard deviation, but at least a fifth of the root mean
-/// square of r - mu (s = 1 without `normalize`). Both penalties count once per rating seen, and learning rate and
-/// penalties mean the same on any rating scale. Steps are limited: in them the error counts up to five standard
-/// deviations of the ratings, or twice their root mean square about mu if that is more (not where the caller gives the
-/// initial factors), and eta * w_n up to max(eta, 1/4).
+/// Training minimizes, over the ratings z and their scores z^ = b_u + b_i + p_u . q_i,
+///   sum_n w_n * [ l(z, z^) + reg.users * h(p_u) + reg.items * h(q_i)
+///                          + reg_bias.users * h(b_u) + reg_bias.items * h(b_i) ],
+/// with l of `loss` and the penalty h(v) = l1_ratio * |v|_1 + (1 - l1_ratio) / 2 * |v|_2^2. The penalties count once
+/// per rating seen. What z is, and the score, depends on the loss:
+/// - squared, absolute, huber: z = (r - mu) / s, where mu is the mean rating (0 without biases) and s the ratings'
+///   standard deviation, but at least a fifth of the root mean square of r - mu (s = 1 without `normalize`).
+/// - logistic: z = y, the label -1 or 1, and z^ = mu + .., where mu is the log-odds of the upper label's share of the
+///   (weighted) ratings, 0 without biases. squared_hinge: likewise with mu = 0.
+/// - poisson: z = r / s, where s is the mean rating (1 without `normalize`); mu = 0.
+/// So learning rate and penalties mean the same on any rating scale. With `nonnegative`, and always with poisson, no
+/// factor or bias is below 0; then mu = 0, and biases start from half of the mean rating each instead of 0 (without
+/// biases poisson's factors start around the number of which k squares make the mean).
+///
+/// The gradient of l and of the L2 part makes a step (see Optimizer); then each number w that it moved becomes
+/// sign(w) * max(0, |w| - rate * l1), the proximal step of the L1 part, with the step's own rate, and at least 0 with
+/// `nonnegative`. Steps are limited: eta * w_n counts up to max(eta, 1/4), and the slope dl/dz^ up to
+/// - five standard deviations of the ratings, or twice their root mean square about mu if that is more (squared, huber;
+///   absolute needs no limit); not where the caller gives the initial factors;
+/// - 5 (squared_hinge; not where the caller gives the initial factors); logistic needs no limit;
+/// - five times the ratings' standard deviation over their mean, at least 5 (poisson).
 struct TrainParams {
   std::int32_t n_factors = 64;  ///< 1 .. 1024
   std::int32_t n_epochs = 20;   ///< >= 0 (0 returns the initial model)
   double learning_rate = 0.04;  ///< eta > 0
-  double reg = 0.04;            ///< lambda of the factors, >= 0
-  double reg_bias = 0.05;       ///< lambda of the biases, >= 0
-  bool biases = true;           ///< r^ = mu + b_u + b_i + p.q; false: r^ = p.q
-  bool normalize = true;        ///< train on ratings divided by their standard deviation
-  double init_scale = 0.01;     ///< standard deviation of the uniform random start of P and Q
+  PerSide reg = 0.04;           ///< lambda of the factors, >= 0
+  PerSide reg_bias = 0.05;      ///< lambda of the biases, >= 0
+  double l1_ratio = 0;          ///< 0 .. 1: the share of L1 in the penalties; the rest is L2
+  bool nonnegative = false;     ///< all factors and biases are kept >= 0; not with the losses that have labels
+  bool biases = true;           ///< the score is mu + b_u + b_i + p.q; false: p.q
+  Loss loss = Loss::squared;
+  double huber_delta = 1;    ///< > 0, in units of the standardized ratings
+  bool normalize = true;     ///< train on ratings divided by their standard deviation, or by their mean (poisson)
+  double init_scale = 0.01;  ///< standard deviation of the uniform random start of P and Q; if >= 0, their RMS
   Optimizer optimizer = Optimizer::sgd;
   Schedule schedule = Schedule::linear;
   Parallel parallel = Parallel::blocked;
@@ -69,7 +96,7 @@ struct TrainParams {
   std::int32_t device_index = 0;
   std::int32_t n_threads = 0;  ///< 0: available_threads()
   std::uint64_t seed = 0;
-  /// Epochs without a better validation RMSE before stopping and going back to the best one; 0: run all epochs and keep
+  /// Epochs without a lower validation loss before stopping and going back to the best one; 0: run all epochs and keep
   /// the last.
   std::int32_t patience = 3;
 };

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Alone in this file, so that the kernels, which may see no standard library, share the names with their callers.
+#pragma once
+
+namespace warpfactor {
+
+/// The error term l(r, x) of a rating r and its score x = mu + b_u + b_i + p.q, and what rating a score predicts.
+enum class Loss {
+  squared,   ///< (r - x)^2 / 2, reported without the half; predicts x
+  absolute,  ///< |r - x|; predicts x
+  huber,     ///< e^2 / 2 where |e| = |r - x| <= delta, delta (|e| - delta / 2) beyond (Huber 1964); predicts x
+  /// log(1 + exp(-y x)), where y = -1 or 1 is the label: the ratings are all -1 or 1, or all 0 or 1. Predicts the
+  /// probability of the upper label, 1 / (1 + exp(-x)), mapped to the labels' range.
+  logistic,
+  squared_hinge,  ///< max(0, 1 - y x)^2 / 2, labels as for logistic; predicts x, whose sign tells the label
+  /// r log(r / x) - r + x for r >= 0: the Poisson deviance, halved, or generalized Kullback-Leibler divergence (Lee and
+  /// Seung 2000). All factors and biases are non-negative. Below a millionth of the mean rating the loss goes on in a
+  /// straight line. Predicts x.
+  poisson,
+};
+
+/// What a score x predicts.
+enum class Link {
+  identity,            ///< x
+  probability,         ///< 1 / (1 + exp(-x))
+  signed_probability,  ///< 2 / (1 + exp(-x)) - 1
+};
+
+struct LossTerm {
+  double loss;   ///< l(r, x) as its formula says
+  double slope;  ///< dl/dx
+};
+
+/// One rating's loss as training computes it, in the units in which it trains: `rating` is y for losses with labels,
+/// and for poisson the mean rating is 1.
+LossTerm loss_term(Loss loss, double rating, double score, double huber_delta = 1);
+
+}  // namespace warpfactor

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a loss asks of the ratings, and the units in which it is trained.
+#pragma once
+
+#include "step_sizes.hpp"
+#include "survey.hpp"
+#include "warpfactor/train.hpp"
+
+namespace warpfactor {
+
+/// How the trainer's numbers relate to the caller's: z = (r - shift) / scale, and weights of mean 1. Factors and biases
+/// are in z units on the device.
+struct Standardization {
+  double shift = 0;
+  double scale = 1;
+  double weight_scale = 1;
+  double model_scale = 1;  ///< one z unit of a score in the caller's; a product of factors scales like a score
+  double loss_scale = 1;   ///< one z unit of the loss in the caller's
+  double global_mean = 0;  ///< mu, in the caller's units
+  double start_bias = 0;   ///< in z units, like all below
+  double start_factor = 0;
+  double max_slope = 0;       ///< where the loss's slope is clipped
+  double furthest_error = 0;  ///< what mean_error() may at most be, or training has diverged
+  double lowest = 0;          ///< of any factor or bias
+  Link link = Link::identity;
+  LossShape<double> loss;
+
+  /// How far off predictions are, on a scale on which scores ten times as far off give about ten times as much.
+  [[nodiscard]] double mean_error(double mean_loss, double mean_square) const;
+};
+
+/// Throws std::invalid_argument for ratings that the loss cannot take. `given`: whether the caller gives the initial
+/// factors, so that nothing is known about the errors at the start.
+Standardization standardize(const RatingsView& ratings, const Survey& rated, const RatingsView& validation,
+                            const TrainParams& params, bool given);
+
+/// As Python spells it.
+const char* name_of(Loss loss);
+
+}  // namespace warpfactor
