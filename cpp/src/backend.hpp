@@ -22,10 +22,11 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  /// Takes the ratings and the model, whose factors and biases are in z units. Neither is used after the return.
-  virtual void upload(const RatingsView& ratings, const Survey& rated, const RatingsView& validation,
-                      const Standardization& z, const Model<T>& model, const TrainParams& params) = 0;
-  /// One SGD pass; returns the losses over it. `epoch` (0-based) and the seed fix the order.
+  /// Takes the ratings and the model, whose factors and biases are in z units. Neither is used after the return, nor
+  /// are the options, but for the caller's functions.
+  virtual void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Model<T>& model,
+                      const TrainParams& params, const TrainOptions<T>& options) = 0;
+  /// One pass; returns the losses over it. `epoch` (0-based) and the seed fix the order.
   virtual MeanLoss run_epoch(std::int32_t epoch, double learning_rate) = 0;
   /// The losses over the validation ratings.
   virtual MeanLoss evaluate() = 0;

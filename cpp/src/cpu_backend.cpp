@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "backend.hpp"
+#include "batches.hpp"
 #include "blocks.hpp"
 #include "buffer.hpp"
 #include "epoch_order.hpp"
@@ -36,8 +37,16 @@ void pause_briefly(int attempt) {
 template <class T>
 struct Rows {
   Buffer<T> factors;
-  Buffer<T> biases;   ///< empty in a model without biases
-  Buffer<T> squares;  ///< adagrad's accumulators; empty for plain SGD
+  Buffer<T> biases;                                               ///< empty in a model without biases
+  Buffer<T> first, second, bias_first, bias_second, row_numbers;  ///< as in SideRows; empty where nothing is remembered
+
+  /// From row `row` on.
+  SideRows<T> from(std::int64_t row, std::int64_t stride) {
+    const auto at = [](Buffer<T>& buffer, std::int64_t n) { return buffer.size() > 0 ? buffer.data() + n : nullptr; };
+    return {at(factors, row * stride),         at(biases, row),     at(first, row * stride),
+            at(second, row * stride),          at(bias_first, row), at(bias_second, row),
+            at(row_numbers, row * kRowNumbers)};
+  }
 };
 
 /// How many steps a place has behind it, those of all epochs before counted. On a cache line of its own: one thread
@@ -52,25 +61,116 @@ class CpuBackend final : public Backend<T> {
   CpuBackend(std::int32_t n_threads, std::function<bool()> interrupted)
       : kernels_(kernel_table()), n_threads_(n_threads), interrupted_(std::move(interrupted)) {}
 
-  void upload(const RatingsView& ratings, const Survey& rated, const RatingsView& validation, const Standardization& z,
-              const Model<T>& model, const TrainParams& params) override {
+  void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Model<T>& model,
+              const TrainParams& params, const TrainOptions<T>& options) override {
     params_ = params;
+    loss_ = options.loss;
+    penalty_ = options.penalty;
+    z_ = z;
     n_factors_ = model.n_factors;
     stride_ = padded_stride<T>(n_factors_);
+    total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
+    if (params.batch_size > 0 || params.optimizer == Optimizer::gd) {
+      make_batch_stepper(ratings, rated, model);
+    } else {
+      make_cells(ratings, rated, model);
+    }
+    take_validation(options.validation);
+  }
+
+  MeanLoss run_epoch(std::int32_t epoch, double learning_rate) override {
+    const StepSizes<T> sizes = step_sizes(learning_rate);
+    return mean_of(batch_stepper_ ? run_batches(epoch, sizes) : run_cells(epoch, sizes), total_weight_);
+  }
+  MeanLoss evaluate() override {
+    const std::int64_t n = valid_values_.size();
+    const bool squared = z_.loss.loss == Loss::squared;
+    std::vector<PassSums> sums(static_cast<std::size_t>(n / ThreadTeam::kSlice + 1));
+    team_->run_slices(n, [&](std::int64_t begin, std::int64_t end, int) {
+      constexpr std::int64_t kBatch = 1024;
+      alignas(kRowAlignment) T predicted[kBatch], losses[kBatch];
+      PassSums sum;
+      for (std::int64_t from = begin; from < end; from += kBatch) {
+        const std::int64_t size = std::min(kBatch, end - from);
+        kernels_.kernels<T>().predict_pairs({users_.factors.data(), items_.factors.data(), biases(users_),
+                                             biases(items_), static_cast<T>(z_.loss.offset), stride_, stride_,
+                                             valid_users_.data() + from, valid_items_.data() + from, size, predicted});
+        if (loss_ != nullptr) custom_losses(valid_values_.data() + from, size, predicted, losses);
+        for (std::int64_t r = 0; r < size; ++r) {
+          const auto value = static_cast<double>(valid_values_[from + r]), score = static_cast<double>(predicted[r]);
+          const double weight = valid_weights_.size() > 0 ? static_cast<double>(valid_weights_[from + r]) : 1.0;
+          if (squared) {
+            const double error = value - score;
+            sum.loss += weight * error * error;
+          } else if (loss_ != nullptr) {
+            sum.loss += weight * static_cast<double>(losses[r]);
+            sum.squares += weight * (value - score) * (value - score);
+          } else {
+            const rule::LossTerms<double> terms = rule::loss_terms(value, score, z_.loss);
+            sum.loss += weight * terms.reported;
+            sum.squares += weight * terms.square;
+          }
+        }
+      }
+      if (squared) sum.squares = sum.loss;
+      sums[static_cast<std::size_t>(begin / ThreadTeam::kSlice)] = sum;
+    });
+    return mean_of(total(sums), valid_weight_);
+  }
+
+  void keep() override {
+    copy(users_, kept_users_);
+    copy(items_, kept_items_);
+  }
+  void restore() override {
+    copy(kept_users_, users_);
+    copy(kept_items_, items_);
+  }
+
+  void download(Model<T>& model) override {
+    blocked_.ratings = {};  // no longer needed, and the largest things here
+    blocked_.weights = {};
+    batch_stepper_.reset();
+    batches_ = {};
+    kept_users_ = {};
+    kept_items_ = {};
+    store(users_, blocked_.users, model.user_factors, model.user_biases);
+    store(items_, blocked_.items, model.item_factors, model.item_biases);
+  }
+
+  [[nodiscard]] std::int32_t n_threads() const override { return team_ ? team_->size() : 1; }
+  [[nodiscard]] std::string instruction_set() const override { return kernels_.instruction_set; }
+
+ private:
+  /// Each rating a step of its own, cell by cell.
+  void make_cells(const RatingsView& ratings, const Survey& rated, const Model<T>& model) {
     const Grid grid = choose_grid(ratings.n_users, ratings.n_items, rated.counted,
                                   stride_ * static_cast<std::int64_t>(sizeof(T)), users_are_outer(rated));
     // No more threads than can ever work at once: on cells that share no row, or on any cells.
     const std::int64_t shared = static_cast<std::int64_t>(grid.user_blocks) * grid.item_blocks;
-    const bool apart = params.parallel == Parallel::blocked;
+    const bool apart = params_.parallel == Parallel::blocked;
     team_.emplace(team_size(n_threads_, apart ? std::min(grid.user_blocks, grid.item_blocks) : shared), interrupted_);
-    blocked_ = make_blocks(ratings, rated, grid, z.shift, z.scale, z.weight_scale, params.seed, *team_);
-    load(users_, blocked_.users, model.user_factors, model.user_biases);
-    load(items_, blocked_.items, model.item_factors, model.item_biases);
+    blocked_ = make_blocks(ratings, rated, grid, z_.shift, z_.scale, z_.weight_scale, params_.seed, *team_);
+    load(users_, blocked_.users.position, model.user_factors, model.user_biases);
+    load(items_, blocked_.items.position, model.item_factors, model.item_biases);
     steps_done_ = std::vector<Progress>(static_cast<std::size_t>(blocked_.outer().blocks()));
     cell_sums_.assign(blocked_.grouped.size(), PassSums{});
-    total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
-    z_ = z;
+  }
 
+  /// Steps of many ratings.
+  void make_batch_stepper(const RatingsView& ratings, const Survey& rated, const Model<T>& model) {
+    const std::int64_t batch_size = params_.batch_size > 0 ? params_.batch_size : rated.counted;
+    team_.emplace(team_size(n_threads_, rated.counted * stride_ / kWorkPerThread), interrupted_);
+    const BatchInput<float> input{ratings.users, ratings.items, ratings.values, ratings.weights,
+                                  z_.shift,      z_.scale,      z_.weight_scale};
+    batches_ = make_batches<T>(input, batch_size, params_.seed, *team_);
+    load(users_, {}, model.user_factors, model.user_biases);
+    load(items_, {}, model.item_factors, model.item_biases);
+    const BatchModel<T> rows{users_.from(0, stride_), items_.from(0, stride_), n_factors_, stride_, false};
+    batch_stepper_.emplace(kernels_.kernels<T>(), batches_, rows, *team_);
+  }
+
+  void take_validation(const RatingsView& validation) {
     const std::int64_t n = validation.size();
     valid_users_ = Buffer<std::int32_t>(n);
     valid_items_ = Buffer<std::int32_t>(n);
@@ -79,18 +179,17 @@ class CpuBackend final : public Backend<T> {
     team_->run_slices(n, [&](std::int64_t begin, std::int64_t end, int) {
       for (std::int64_t r = begin; r < end; ++r) {
         const auto from = static_cast<std::size_t>(r);
-        valid_users_[r] = blocked_.users.position[static_cast<std::size_t>(validation.users[from])];
-        valid_items_[r] = blocked_.items.position[static_cast<std::size_t>(validation.items[from])];
-        valid_values_[r] = static_cast<float>((static_cast<double>(validation.values[from]) - z.shift) / z.scale);
+        valid_users_[r] = position(blocked_.users, validation.users[from]);
+        valid_items_[r] = position(blocked_.items, validation.items[from]);
+        valid_values_[r] = static_cast<float>((static_cast<double>(validation.values[from]) - z_.shift) / z_.scale);
         if (valid_weights_.size() > 0) valid_weights_[r] = validation.weights[from];
       }
     });
     valid_weight_ = weight_of(validation);
   }
 
-  MeanLoss run_epoch(std::int32_t epoch, double learning_rate) override {
+  PassSums run_cells(std::int32_t epoch, const StepSizes<T>& sizes) {
     const EpochOrder order(blocked_.outer().blocks(), blocked_.inner().blocks(), params_.seed, epoch);
-    const StepSizes<T> sizes = step_sizes(learning_rate);
     const bool wait = params_.parallel == Parallel::blocked;
     const std::int64_t n_steps = order.steps(), before = epoch * n_steps;
     team_->run(order.places(), [&](std::int64_t place, int thread) {
@@ -111,70 +210,37 @@ class CpuBackend final : public Backend<T> {
         steps_done_[static_cast<std::size_t>(place)].steps.store(before + step + 1, std::memory_order_release);
       }
     });
-    return mean_of(cell_sums_, total_weight_);
+    return total(cell_sums_);
   }
 
-  MeanLoss evaluate() override {
-    const std::int64_t n = valid_values_.size();
-    const bool squared = z_.loss.loss == Loss::squared;
-    std::vector<PassSums> sums(static_cast<std::size_t>(n / ThreadTeam::kSlice + 1));
-    team_->run_slices(n, [&](std::int64_t begin, std::int64_t end, int) {
-      constexpr std::int64_t kBatch = 1024;
-      T predicted[kBatch];
-      PassSums sum;
-      for (std::int64_t from = begin; from < end; from += kBatch) {
-        const std::int64_t size = std::min(kBatch, end - from);
-        kernels_.kernels<T>().predict_pairs({users_.factors.data(), items_.factors.data(), biases(users_),
-                                             biases(items_), static_cast<T>(z_.loss.offset), stride_, stride_,
-                                             valid_users_.data() + from, valid_items_.data() + from, size, predicted});
-        for (std::int64_t r = 0; r < size; ++r) {
-          const auto value = static_cast<double>(valid_values_[from + r]), score = static_cast<double>(predicted[r]);
-          const double weight = valid_weights_.size() > 0 ? static_cast<double>(valid_weights_[from + r]) : 1.0;
-          if (squared) {
-            const double error = value - score;
-            sum.loss += weight * error * error;
-          } else {
-            const rule::LossTerms<double> terms = rule::loss_terms(value, score, z_.loss);
-            sum.loss += weight * terms.reported;
-            sum.squares += weight * terms.square;
-          }
-        }
-      }
-      if (squared) sum.squares = sum.loss;
-      sums[static_cast<std::size_t>(begin / ThreadTeam::kSlice)] = sum;
-    });
-    return mean_of(sums, valid_weight_);
+  PassSums run_batches(std::int32_t epoch, const StepSizes<T>& sizes) {
+    const std::vector<std::int32_t> order = epoch_batches(batches_.n_batches, params_.seed, epoch);
+    return params_.parallel == Parallel::hogwild ? batch_stepper_->run_apart(order, sizes)
+                                                 : batch_stepper_->run_together(order, sizes);
   }
 
-  void keep() override {
-    copy(users_, kept_users_);
-    copy(items_, kept_items_);
-  }
-  void restore() override {
-    copy(kept_users_, users_);
-    copy(kept_items_, items_);
-  }
-
-  void download(Model<T>& model) override {
-    blocked_.ratings = {};  // no longer needed, and the largest things here
-    blocked_.weights = {};
-    kept_users_ = {};
-    kept_items_ = {};
-    store(users_, blocked_.users, model.user_factors, model.user_biases);
-    store(items_, blocked_.items, model.item_factors, model.item_biases);
-  }
-
-  [[nodiscard]] std::int32_t n_threads() const override { return team_ ? team_->size() : 1; }
-  [[nodiscard]] std::string instruction_set() const override { return kernels_.instruction_set; }
-
- private:
-  static MeanLoss mean_of(const std::vector<PassSums>& parts, double weight) {
+  static PassSums total(const std::vector<PassSums>& parts) {
     PassSums all;
     for (const PassSums& part : parts) {
       all.loss += part.loss;
       all.squares += part.squares;
     }
-    return {all.loss / weight, all.squares / weight};
+    return all;
+  }
+  static MeanLoss mean_of(const PassSums& sums, double weight) { return {sums.loss / weight, sums.squares / weight}; }
+
+  [[nodiscard]] StepRule step_rule() const {
+    switch (params_.optimizer) {
+      case Optimizer::adagrad:
+        return params_.adagrad_per == AdagradPer::row ? StepRule::adagrad_row : StepRule::adagrad_element;
+      case Optimizer::adam: return StepRule::adam;
+      default: return params_.momentum > 0 ? StepRule::momentum : StepRule::plain;
+    }
+  }
+
+  /// Where a row of the caller's is.
+  static std::int32_t position(const RowPartition& partition, std::int32_t row) {
+    return partition.position.empty() ? row : partition.position[static_cast<std::size_t>(row)];
   }
 
   [[nodiscard]] StepSizes<T> step_sizes(double learning_rate) const {
@@ -183,7 +249,15 @@ class CpuBackend final : public Backend<T> {
     };
     const double l1 = params_.l1_ratio, l2 = 1 - l1;
     StepSizes<T> sizes{};
+    sizes.rule = step_rule();
     sizes.learning_rate = static_cast<T>(learning_rate);
+    sizes.momentum = static_cast<T>(params_.momentum);
+    sizes.beta_1 = static_cast<T>(params_.beta_1);
+    sizes.beta_2 = static_cast<T>(params_.beta_2);
+    sizes.rest_1 = static_cast<T>(1 - params_.beta_1);
+    sizes.rest_2 = static_cast<T>(1 - params_.beta_2);
+    sizes.epsilon = static_cast<T>(params_.epsilon);
+    sizes.penalty = penalty_;
     sizes.reg = both(params_.reg, l2);
     sizes.reg_bias = both(params_.reg_bias, l2);
     sizes.max_weight = static_cast<T>(std::max(1.0, kMaxWeightedRate / learning_rate));
@@ -194,12 +268,29 @@ class CpuBackend final : public Backend<T> {
                   static_cast<T>(z_.loss.delta),
                   static_cast<T>(z_.loss.floor),
                   static_cast<T>(z_.loss.answer_scale),
-                  static_cast<T>(z_.loss.answer_shift)};
+                  static_cast<T>(z_.loss.answer_shift),
+                  static_cast<T>(z_.loss.slope_scale),
+                  loss_};
     sizes.proximal = l1 > 0 || z_.lowest == 0;
     sizes.l1 = both(params_.reg, l1);
     sizes.l1_bias = both(params_.reg_bias, l1);
     sizes.lowest = static_cast<T>(z_.lowest);
     return sizes;
+  }
+
+  /// Turns scores into predictions and takes the losses of both. There is room for whole groups.
+  void custom_losses(const float* values, std::int64_t size, T* scores, T* losses) const {
+    for (std::int64_t r = 0; r < size; ++r) {
+      scores[r] = static_cast<T>(z_.loss.answer_shift) + static_cast<T>(z_.loss.answer_scale) * scores[r];
+    }
+    for (std::int64_t r = 0; r < size; r += kGroup) {
+      alignas(kRowAlignment) T ratings[kGroup], slopes[kGroup];
+      for (std::int64_t j = 0; j < kGroup; ++j) {
+        ratings[j] = static_cast<T>(values[std::min(r + j, size - 1)]);
+        if (r + j >= size) scores[r + j] = scores[size - 1];
+      }
+      loss_(ratings, scores + r, losses + r, slopes);
+    }
   }
 
   static double weight_of(const RatingsView& ratings) {
@@ -215,16 +306,9 @@ class CpuBackend final : public Backend<T> {
     const std::size_t c = blocked_.cell(outer_block, inner_block);
     const std::int64_t first_user = blocked_.users.begin[user], first_item = blocked_.items.begin[item];
     SgdBlock<T> run{};
-    run.user_factors = users_.factors.data() + first_user * stride_;
-    run.item_factors = items_.factors.data() + first_item * stride_;
-    if (params_.biases) {
-      run.user_biases = users_.biases.data() + first_user;
-      run.item_biases = items_.biases.data() + first_item;
-    }
-    if (params_.optimizer == Optimizer::adagrad) {
-      run.user_squares = users_.squares.data() + first_user;
-      run.item_squares = items_.squares.data() + first_item;
-    }
+    run.users = users_.from(first_user, stride_);
+    run.items = items_.from(first_item, stride_);
+    run.n_factors = n_factors_;
     run.stride = stride_;
     run.sizes = sizes;
     sums = {};
@@ -245,18 +329,25 @@ class CpuBackend final : public Backend<T> {
     return true;
   }
 
-  void load(Rows<T>& rows, const RowPartition& partition, const std::vector<T>& factors,
+  /// Into the order of `positions`; empty: the caller's order.
+  void load(Rows<T>& rows, const std::vector<std::int32_t>& positions, const std::vector<T>& factors,
             const std::vector<T>& row_biases) {
-    const auto n_rows = static_cast<std::int64_t>(partition.position.size());
+    const auto n_rows = static_cast<std::int64_t>(row_biases.size());
     rows.factors = Buffer<T>(n_rows * stride_);
     rows.biases = Buffer<T>(params_.biases ? n_rows : 0);
-    rows.squares = Buffer<T>(params_.optimizer == Optimizer::adagrad ? n_rows : 0);
-    std::fill_n(rows.squares.data(), rows.squares.size(), T(0));
+    const StepRule rule = step_rule();
+    const bool numbers = rule == StepRule::adagrad_row || rule == StepRule::adam;
+    const bool first = rule != StepRule::plain && rule != StepRule::adagrad_row, second = rule == StepRule::adam;
+    rows.row_numbers = zeros(numbers ? n_rows * kRowNumbers : 0);
+    rows.first = zeros(first ? n_rows * stride_ : 0);
+    rows.second = zeros(second ? n_rows * stride_ : 0);
+    rows.bias_first = zeros(first ? n_rows : 0);
+    rows.bias_second = zeros(second ? n_rows : 0);
     team_->run_slices(
         n_rows,
         [&](std::int64_t begin, std::int64_t end, int) {
           for (std::int64_t row = begin; row < end; ++row) {
-            const std::int64_t to = partition.position[static_cast<std::size_t>(row)];
+            const std::int64_t to = positions.empty() ? row : positions[static_cast<std::size_t>(row)];
             T* target = std::copy_n(factors.data() + row * n_factors_, n_factors_, rows.factors.data() + to * stride_);
             std::fill_n(target, stride_ - n_factors_, T(0));
             if (params_.biases) rows.biases[to] = row_biases[static_cast<std::size_t>(row)];
@@ -265,12 +356,18 @@ class CpuBackend final : public Backend<T> {
         kRowSlice);
   }
 
+  static Buffer<T> zeros(std::int64_t size) {
+    Buffer<T> buffer(size);
+    std::fill_n(buffer.data(), size, T(0));
+    return buffer;
+  }
+
   void store(const Rows<T>& rows, const RowPartition& partition, std::vector<T>& factors, std::vector<T>& row_biases) {
     team_->run_slices(
-        static_cast<std::int64_t>(partition.position.size()),
+        static_cast<std::int64_t>(row_biases.size()),
         [&](std::int64_t begin, std::int64_t end, int) {
           for (std::int64_t row = begin; row < end; ++row) {
-            const std::int64_t from = partition.position[static_cast<std::size_t>(row)];
+            const std::int64_t from = position(partition, static_cast<std::int32_t>(row));
             std::copy_n(rows.factors.data() + from * stride_, n_factors_, factors.data() + row * n_factors_);
             if (params_.biases) row_biases[static_cast<std::size_t>(row)] = rows.biases[from];
           }
@@ -290,6 +387,8 @@ class CpuBackend final : public Backend<T> {
   }
 
   static constexpr std::int64_t kRowSlice = 4096;
+  // A thread is worth waking for this many factors to multiply and add in an epoch of batches.
+  static constexpr std::int64_t kWorkPerThread = 1 << 16;
 
   const KernelTable& kernels_;
   std::int32_t n_threads_;
@@ -297,7 +396,11 @@ class CpuBackend final : public Backend<T> {
   TrainParams params_;
   std::int64_t n_factors_ = 0, stride_ = 0;
   std::optional<ThreadTeam> team_;
-  BlockedRatings blocked_;
+  LossFunction<T> loss_ = nullptr;
+  PenaltyFunction<T> penalty_ = nullptr;
+  BlockedRatings blocked_;                        ///< empty for steps of many ratings
+  Batches<T> batches_;                            ///< empty for steps of one rating
+  std::optional<BatchStepper<T>> batch_stepper_;  ///< likewise
   Rows<T> users_, items_, kept_users_, kept_items_;
   std::vector<Progress> steps_done_;  ///< by place
   /// By place and step, summed in that order: the sums' bits do not depend on threads.

@@ -31,20 +31,48 @@ static_assert(sizeof(Rating) == 8);
 /// many ratings a second as 4, and 16 fewer again (fewer such groups can be formed).
 inline constexpr std::int64_t kGroup = 8;
 
-/// A run of ratings of one block, and the rows of that block. The padding lanes of the factors are zero and stay zero.
+/// The rows of one side and what the optimizer remembers of them. The padding lanes of the factors are zero and stay
+/// zero.
+template <class T>
+struct SideRows {
+  T* factors;  ///< the first row, aligned to kRowAlignment
+  T* biases;   ///< nullptr in a model without biases
+  /// One for each factor and bias, where the rule remembers something (see `stepped`): momentum and adagrad_element the
+  /// first, adam both.
+  T *first, *second, *bias_first, *bias_second;
+  T* row_numbers;  ///< kRowNumbers a row; adagrad_row: the sum of squares; adam: the two averages of ones
+};
+inline constexpr std::int64_t kRowNumbers = 2;
+
+/// A run of ratings of one block, and the rows of that block.
 template <class T>
 struct SgdBlock {
-  T* user_factors;  ///< the block's first user row, aligned to kRowAlignment
-  T* item_factors;
-  T* user_biases;  ///< nullptr in a model without biases
-  T* item_biases;
-  T* user_squares;  ///< adagrad's accumulators, one per row; nullptr: plain SGD
-  T* item_squares;
+  SideRows<T> users, items;
+  std::int64_t n_factors;
   std::int64_t stride;  ///< padded_stride(n_factors)
   const Rating* ratings;
   const float* weights;  ///< nullptr: all one
   std::int64_t n_ratings;
   std::int64_t n_grouped;  ///< the first of them, a multiple of kGroup, are in groups that share no row inside a group
+  StepSizes<T> sizes;
+};
+
+/// Some rows of one side with their ratings of a batch: row rows[r] has the ratings begin[r] .. begin[r + 1].
+template <class T>
+struct BatchRows {
+  SideRows<T> own, other;
+  bool of_users;
+  bool once;  ///< whether a row's penalty counts once, and not once for each of its ratings
+  std::int64_t n_factors, stride;
+  const std::int32_t* rows;
+  const std::int64_t* begin;
+  std::int64_t n_rows;
+  const std::int32_t* others;  ///< the other side's row of each rating
+  const T* values;
+  const float* weights;  ///< nullptr: all one
+  T* gradients;          ///< n_rows x stride, aligned; the sums over the row's ratings of the batch
+  T* bias_gradients;     ///< n_rows
+  T* row_weights;        ///< n_rows: how often the row's penalty counts
   StepSizes<T> sizes;
 };
 
@@ -76,29 +104,6 @@ struct RowScores {
   T* out;
 };
 
-/// errors[n] = values[n] - own . rows[indices[n]]; padded rows, aligned to kRowAlignment.
-template <class T>
-struct RowErrors {
-  const T* own;
-  const T* rows;
-  const std::int32_t* indices;
-  const T* values;
-  std::int64_t stride;
-  std::int64_t n;
-  T* errors;
-};
-
-/// sum = factors[0] * rows[indices[0]] + .. + factors[n - 1] * rows[indices[n - 1]], in that order; padded rows.
-template <class T>
-struct RowSum {
-  const T* rows;
-  const std::int32_t* indices;
-  const T* factors;
-  std::int64_t stride;
-  std::int64_t n;
-  T* sum;
-};
-
 /// Weighted sums over the ratings of a run, each rating taken just before its own step.
 struct PassSums {
   double loss = 0;     ///< as LossTerms::reported
@@ -110,8 +115,8 @@ struct Kernels {
   PassSums (*sgd)(const SgdBlock<T>&);  ///< one SGD pass over the run
   void (*predict_pairs)(const PairBatch<T>&);
   void (*score_rows)(const RowScores<T>&);
-  double (*row_errors)(const RowErrors<T>&);  ///< returns the sum of the squared errors
-  void (*row_sum)(const RowSum<T>&);
+  PassSums (*batch_gradients)(const BatchRows<T>&);  ///< the gradients; sums only over the users' rows, else zeros
+  void (*batch_steps)(const BatchRows<T>&);          ///< from the gradients
 };
 
 struct KernelTable {

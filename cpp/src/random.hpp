@@ -36,6 +36,14 @@ class SplitMix64 {
 };
 
 /// The purposes that draw random numbers, so that no two of them share a stream.
-enum RandomPurpose : std::uint64_t { kUserOrder, kItemOrder, kBlockShuffle, kEpochOrder, kUserInit, kItemInit };
+enum RandomPurpose : std::uint64_t {
+  kUserOrder,
+  kItemOrder,
+  kBlockShuffle,
+  kEpochOrder,
+  kUserInit,
+  kItemInit,
+  kBatchOrder
+};
 
 }  // namespace warpfactor

@@ -35,53 +35,112 @@ WARPFACTOR_INLINE typename Vec<T>::Raw products_of(const T* p, const T* q, std::
   return even + odd;
 }
 
-/// The losses other than the squared one are functions of their own, one for all variants of the pass: the loss is
-/// chosen at run time, because a variant for each would cost seconds of compiling.
+/// The terms of eight ratings by any loss. The losses other than the squared one are functions of their own, one for
+/// all variants of the pass: the loss is chosen at run time, because a variant for each would cost seconds of
+/// compiling.
 template <class T>
-WARPFACTOR_NOINLINE LossTerms<T> other_loss(LossShape<T> shape, T value, T score) {
-  return loss_terms(value, score + shape.offset, shape);
+WARPFACTOR_NOINLINE void group_terms(const Eight<T>& value, const Eight<T>& score, const LossShape<T>& shape,
+                                     LossTerms<Eight<T>>& terms) {
+  if (shape.loss != Loss::custom) {
+    terms = loss_terms(value, shape.offset + score, shape);
+    return;
+  }
+  const Eight<T> answer = shape.answer_shift + shape.answer_scale * score, error = value - answer;
+  alignas(kRowAlignment) T ratings[kGroup], scores[kGroup], losses[kGroup], slopes[kGroup];
+  value.store(ratings);
+  answer.store(scores);
+  shape.function(ratings, scores, losses, slopes);
+  terms.reported = Eight<T>::load(losses);
+  terms.slope = shape.slope_scale * Eight<T>::load(slopes);
+  terms.square = error * error;
+}
+
+/// The same for one rating.
+template <class T>
+WARPFACTOR_NOINLINE LossTerms<T> other_loss(const LossShape<T>& shape, T value, T score) {
+  if (shape.loss != Loss::custom) return loss_terms(value, score + shape.offset, shape);
+  LossTerms<Eight<T>> terms;
+  group_terms(Eight<T>::all(value), Eight<T>::all(score), shape, terms);
+  alignas(kRowAlignment) T reported[kGroup], slopes[kGroup], squares[kGroup];
+  terms.reported.store(reported);
+  terms.slope.store(slopes);
+  terms.square.store(squares);
+  return {reported[0], slopes[0], squares[0]};
+}
+
+/// Weighted losses and squared errors of eight ratings, added to sums[0 .. 7] and sums[8 .. 15].
+template <class T>
+WARPFACTOR_INLINE void add_terms(const LossTerms<Eight<T>>& terms, const Eight<T>& weight, double* sums) {
+  alignas(kRowAlignment) T reported[kGroup], squares[kGroup];
+  (weight * terms.reported).store(reported);
+  (weight * terms.square).store(squares);
+  for (int j = 0; j < kGroup; ++j) {
+    sums[j] += static_cast<double>(reported[j]);
+    sums[kGroup + j] += static_cast<double>(squares[j]);
+  }
+}
+
+PassSums total(const double* sums) {
+  PassSums all;
+  for (int j = 0; j < kGroup; ++j) {
+    all.loss += sums[j];
+    all.squares += sums[kGroup + j];
+  }
+  return all;
+}
+
+/// The weights of eight ratings.
+template <class T>
+WARPFACTOR_INLINE Eight<T> weights_of(const float* weights) {
+  return weights == nullptr ? Eight<T>::all(T(1)) : Eight<T>::each([&](int j) { return static_cast<T>(weights[j]); });
 }
 
 /// The slopes of a group's ratings, which begin at `r`; their losses and then their squared errors are added to `sums`.
-/// Called before the group's update and not in it, where the scores would be there already: a call there cost the
-/// squared loss, too, 1 to 4 % of its speed: a function that calls none needs less of the stack.
 template <class T>
-WARPFACTOR_NOINLINE void other_losses(const SgdBlock<T>& block, std::int64_t r, T* slopes, double* sums) {
+WARPFACTOR_NOINLINE void group_slopes(const SgdBlock<T>& block, std::int64_t r, T* slopes, double* sums) {
   using Numbers = Eight<T>;
   const Rating* const ratings = block.ratings + r;
   typename Vec<T>::Raw products[kGroup];
+  WARPFACTOR_UNROLL_8
   for (int j = 0; j < kGroup; ++j) {
-    products[j] = products_of(block.user_factors + ratings[j].user * block.stride,
-                              block.item_factors + ratings[j].item * block.stride, block.stride);
+    products[j] = products_of(block.users.factors + ratings[j].user * block.stride,
+                              block.items.factors + ratings[j].item * block.stride, block.stride);
   }
-  Numbers score = block.sizes.loss.offset + Numbers::sums(products);
-  if (block.user_biases != nullptr) {
-    score = score + Numbers::each(
-                        [&](int j) { return block.user_biases[ratings[j].user] + block.item_biases[ratings[j].item]; });
+  Numbers score = Numbers::sums(products);
+  if (block.users.biases != nullptr) {
+    score = score + Numbers::each([&](int j) {
+              return block.users.biases[ratings[j].user] + block.items.biases[ratings[j].item];
+            });
   }
-  const Numbers value = Numbers::each([&](int j) { return static_cast<T>(ratings[j].value); });
-  LossTerms<Numbers> terms = loss_terms(value, score, block.sizes.loss);
-  if (block.weights != nullptr) {
-    const Numbers weight = Numbers::each([&](int j) { return static_cast<T>(block.weights[r + j]); });
-    terms.reported = weight * terms.reported;
-    terms.square = weight * terms.square;
-  }
-  alignas(kRowAlignment) T reported[kGroup], square[kGroup];
-  terms.reported.store(reported);
-  terms.square.store(square);
+  LossTerms<Numbers> terms;
+  group_terms(Numbers::each([&](int j) { return static_cast<T>(ratings[j].value); }), score, block.sizes.loss, terms);
+  add_terms(terms, weights_of<T>(block.weights == nullptr ? nullptr : block.weights + r), sums);
   terms.slope.store(slopes);
-  for (int j = 0; j < kGroup; ++j) {
-    sums[j] += static_cast<double>(reported[j]);
-    sums[kGroup + j] += static_cast<double>(square[j]);
+}
+
+/// The score of one rating.
+template <class T>
+WARPFACTOR_INLINE T score_of(const SgdBlock<T>& block, const Rating& rating) {
+  const T x = Vec<T>{products_of(block.users.factors + rating.user * block.stride,
+                                 block.items.factors + rating.item * block.stride, block.stride)}
+                  .sum();
+  return block.users.biases == nullptr ? x : x + (block.users.biases[rating.user] + block.items.biases[rating.item]);
+}
+
+template <class T>
+WARPFACTOR_INLINE void prefetch_rows(const SgdBlock<T>& block, const Rating& rating, std::int64_t stride) {
+  constexpr std::int64_t kLine = kRowAlignment / static_cast<std::int64_t>(sizeof(T));
+  const T *p = block.users.factors + rating.user * stride, *q = block.items.factors + rating.item * stride;
+  for (std::int64_t f = 0; f < stride; f += kLine) {
+    prefetch(p + f);
+    prefetch(q + f);
   }
 }
 
-/// One pass over a block. kStride: the row length known at compile time, 0: taken from the block. kProximal: with an L1
-/// penalty or a lower limit; then weights may be there or not.
-template <class T, int kStride, bool kBiased, bool kWeighted, bool kAdagrad, bool kProximal>
+/// One pass of plain SGD with L2 penalties over a block: what most people train. kStride: the row length known at
+/// compile time, 0: taken from the block.
+template <class T, int kStride, bool kBiased, bool kWeighted>
 class Pass {
-  static_assert(kWeighted || !kProximal);
-
  public:
   explicit Pass(const SgdBlock<T>& block)
       : block_(block),
@@ -93,18 +152,16 @@ class Pass {
     const bool squared = block_.sizes.loss.loss == Loss::squared;
     alignas(kRowAlignment) T slopes[kGroup];
     for (std::int64_t r = 0; r < block_.n_grouped; r += kGroup) {
-      if (!squared) other_losses(block_, r, slopes, parts);
+      // Before the group's update and not in it, where the scores would be there already: a call there cost the squared
+      // loss, too, 1 to 4 % of its speed: a function that calls none needs less of the stack.
+      if (!squared) group_slopes(block_, r, slopes, parts);
       // A group ahead is far enough for a row from L2 to arrive in time, and too near for it to be evicted before use.
       update_group(r, block_.ratings + (r + kGroup < block_.n_grouped ? r + kGroup : r), squared ? nullptr : slopes,
                    parts);
     }
-    PassSums sums;
-    for (int j = 0; j < kGroup; ++j) {
-      sums.loss += parts[j];
-      sums.squares += parts[kGroup + j];
-    }
+    PassSums sums = total(parts);
     for (std::int64_t r = block_.n_grouped; r < block_.n_ratings; ++r) {
-      if (r + kAhead < block_.n_ratings) prefetch_rows(block_.ratings[r + kAhead]);
+      if (r + kAhead < block_.n_ratings) prefetch_rows(block_, block_.ratings[r + kAhead], stride());
       update_one(r, sums);
     }
     if (squared) sums.squares = sums.loss;
@@ -117,59 +174,15 @@ class Pass {
   using Numbers = Eight<T>;                  // one for each rating of a group
   static constexpr std::int64_t kAhead = 6;  // ratings, where they are updated one by one
 
-  T* user_row(const Rating& rating) const { return block_.user_factors + rating.user * stride(); }
-  T* item_row(const Rating& rating) const { return block_.item_factors + rating.item * stride(); }
+  T* user_row(const Rating& rating) const { return block_.users.factors + rating.user * stride(); }
+  T* item_row(const Rating& rating) const { return block_.items.factors + rating.item * stride(); }
   std::int64_t stride() const { return kStride > 0 ? kStride : stride_; }
-  T limited(T weight) const { return at_most(weight, block_.sizes.max_weight); }
 
-  WARPFACTOR_INLINE void prefetch_rows(const Rating& rating) const {
-    constexpr std::int64_t kLine = kRowAlignment / static_cast<std::int64_t>(sizeof(T));
-    const T *p = user_row(rating), *q = item_row(rating);
-    for (std::int64_t f = 0; f < stride(); f += kLine) {
-      prefetch(p + f);
-      prefetch(q + f);
-    }
-  }
-
-  /// What a step has made of factors or of a bias, within the L1 penalty and the lower limit.
-  WARPFACTOR_INLINE Raw settled(Raw w, T threshold) const {
-    if constexpr (kProximal) {
-      return proximal(V{w}, threshold, block_.sizes.lowest).as_raw();
-    } else {
-      return w;
-    }
-  }
-  template <class B, class R>
-  WARPFACTOR_INLINE B settled_bias(const B& b, const R& rate, T l1) const {
-    if constexpr (kProximal) {
-      return proximal(b, l1 * rate, block_.sizes.lowest);
-    } else {
-      return b;
-    }
-  }
-
-  WARPFACTOR_INLINE void update_rows(T* p, T* q, T slope, Sides<T> keep, T rate) const {
-    const Sides<T> l1 = block_.sizes.l1;
+  WARPFACTOR_INLINE void update_rows(T* p, T* q, T slope, Sides<T> keep) const {
     for (std::int64_t f = 0; f < stride(); f += V::lanes) {
       const Raw user = V::load_raw(p + f), item = V::load_raw(q + f);
-      V::store_raw(p + f, settled(stepped_factor(user, item, slope, keep.user), rate * l1.user));
-      V::store_raw(q + f, settled(stepped_factor(item, user, slope, keep.item), rate * l1.item));
-    }
-  }
-
-  /// Adagrad: each row at a rate of its own. Hands back lanes that add up to the squares of the gradients.
-  WARPFACTOR_INLINE void update_rows(T* p, T* q, T slope, T user_rate, T item_rate, Raw& user_squares,
-                                     Raw& item_squares) const {
-    const Sides<T> reg = block_.sizes.reg, l1 = block_.sizes.l1;
-    user_squares = item_squares = Raw{};
-    for (std::int64_t f = 0; f < stride(); f += V::lanes) {
-      const Raw user = V::load_raw(p + f), item = V::load_raw(q + f);
-      const Raw user_gradient = gradient(user, item, slope, reg.user);
-      const Raw item_gradient = gradient(item, user, slope, reg.item);
-      V::store_raw(p + f, settled(user - user_rate * user_gradient, user_rate * l1.user));
-      V::store_raw(q + f, settled(item - item_rate * item_gradient, item_rate * l1.item));
-      user_squares = user_squares + user_gradient * user_gradient;
-      item_squares = item_squares + item_gradient * item_gradient;
+      V::store_raw(p + f, stepped_factor(user, item, slope, keep.user));
+      V::store_raw(q + f, stepped_factor(item, user, slope, keep.item));
     }
   }
 
@@ -183,31 +196,20 @@ class Pass {
     Raw products[kGroup];
     WARPFACTOR_UNROLL_8
     for (int j = 0; j < kGroup; ++j) {
-      prefetch_rows(next[j]);
+      prefetch_rows(block_, next[j], stride());
       p[j] = user_row(ratings[j]);
       q[j] = item_row(ratings[j]);
       products[j] = products_of(p[j], q[j], stride());
     }
-    const auto of_users = [&](const T* values) {
-      return Numbers::each([&](int j) { return values[ratings[j].user]; });
-    };
-    const auto of_items = [&](const T* values) {
-      return Numbers::each([&](int j) { return values[ratings[j].item]; });
-    };
     Numbers prediction = Numbers::sums(products), user_bias, item_bias;
     if constexpr (kBiased) {
-      user_bias = of_users(block_.user_biases);
-      item_bias = of_items(block_.item_biases);
+      user_bias = Numbers::each([&](int j) { return block_.users.biases[ratings[j].user]; });
+      item_bias = Numbers::each([&](int j) { return block_.items.biases[ratings[j].item]; });
       prediction = prediction + (user_bias + item_bias);
     }
     const Numbers value = Numbers::each([&](int j) { return static_cast<T>(ratings[j].value); });
-    Numbers weight, limited_weight;
-    if constexpr (kWeighted) {
-      weight = kProximal && block_.weights == nullptr
-                   ? Numbers::all(T(1))
-                   : Numbers::each([&](int j) { return static_cast<T>(block_.weights[r + j]); });
-      limited_weight = at_most(weight, sizes.max_weight);
-    }
+    Numbers weight;
+    if constexpr (kWeighted) weight = weights_of<T>(block_.weights + r);
     Numbers slope;
     if (slopes_given == nullptr) [[likely]] {
       Numbers reported = SquaredLoss::reported(value, prediction);
@@ -220,83 +222,36 @@ class Pass {
       slope = Numbers::load(slopes_given);
     }
     slope = capped(slope, sizes);
-    if constexpr (kAdagrad) {
-      const Numbers user_sums = of_users(block_.user_squares), item_sums = of_items(block_.item_squares);
-      Numbers user_rate = sizes.learning_rate * adagrad_scale(user_sums, T(1));
-      Numbers item_rate = sizes.learning_rate * adagrad_scale(item_sums, T(1));
-      Numbers share = Numbers::all(sizes.per_element);
-      if constexpr (kWeighted) {
-        user_rate = limited_weight * user_rate;
-        item_rate = limited_weight * item_rate;
-        share = limited_weight * limited_weight * share;
-      }
-      alignas(kRowAlignment) T slopes[kGroup], user_rates[kGroup], item_rates[kGroup];
-      slope.store(slopes);
-      user_rate.store(user_rates);
-      item_rate.store(item_rates);
-      Raw user_squares[kGroup], item_squares[kGroup];
-      WARPFACTOR_UNROLL_8
-      for (int j = 0; j < kGroup; ++j) {
-        update_rows(p[j], q[j], slopes[j], user_rates[j], item_rates[j], user_squares[j], item_squares[j]);
-      }
-      Numbers user_square = Numbers::sums(user_squares), item_square = Numbers::sums(item_squares);
-      if constexpr (kBiased) {
-        const Numbers user_gradient = bias_gradient(user_bias, slope, sizes.reg_bias.user);
-        const Numbers item_gradient = bias_gradient(item_bias, slope, sizes.reg_bias.item);
-        scatter(ratings, settled_bias(user_bias - user_rate * user_gradient, user_rate, sizes.l1_bias.user),
-                settled_bias(item_bias - item_rate * item_gradient, item_rate, sizes.l1_bias.item), block_.user_biases,
-                block_.item_biases);
-        user_square = user_square + user_gradient * user_gradient;
-        item_square = item_square + item_gradient * item_gradient;
-      }
-      scatter(ratings, user_sums + share * user_square, item_sums + share * item_square, block_.user_squares,
-              block_.item_squares);
-    } else if constexpr (kWeighted) {
-      const Numbers rate = sizes.learning_rate * limited_weight;
-      const auto step = make_step(slope, rate, sizes);
-      alignas(kRowAlignment) T slopes[kGroup], user_keeps[kGroup], item_keeps[kGroup], rates[kGroup];
+    alignas(kRowAlignment) T slopes[kGroup];
+    if constexpr (kWeighted) {
+      const auto step = make_step(slope, sizes.learning_rate * at_most(weight, sizes.max_weight), sizes);
+      alignas(kRowAlignment) T user_keeps[kGroup], item_keeps[kGroup];
       step.slope.store(slopes);
       step.keep_factors.user.store(user_keeps);
       step.keep_factors.item.store(item_keeps);
-      rate.store(rates);
-      step_biases(ratings, user_bias, item_bias, step, rate);
+      step_biases(ratings, user_bias, item_bias, step);
       WARPFACTOR_UNROLL_8
-      for (int j = 0; j < kGroup; ++j) {
-        update_rows(p[j], q[j], slopes[j], {user_keeps[j], item_keeps[j]}, rates[j]);
-      }
+      for (int j = 0; j < kGroup; ++j) update_rows(p[j], q[j], slopes[j], {user_keeps[j], item_keeps[j]});
     } else {
       const Step<Numbers, T> step{sizes.learning_rate * slope, even_step_.keep_factors, even_step_.keep_biases};
-      alignas(kRowAlignment) T slopes[kGroup];
       step.slope.store(slopes);
-      step_biases(ratings, user_bias, item_bias, step, sizes.learning_rate);
+      step_biases(ratings, user_bias, item_bias, step);
+      WARPFACTOR_UNROLL_8
+      for (int j = 0; j < kGroup; ++j) update_rows(p[j], q[j], moved(slopes[j]), step.keep_factors);
+    }
+  }
+
+  template <class S>
+  void step_biases(const Rating* ratings, const Numbers& user_bias, const Numbers& item_bias, const S& step) const {
+    if constexpr (kBiased) {
+      alignas(kRowAlignment) T users[kGroup], items[kGroup];
+      stepped_bias(user_bias, step.slope, step.keep_biases.user).store(users);
+      stepped_bias(item_bias, step.slope, step.keep_biases.item).store(items);
       WARPFACTOR_UNROLL_8
       for (int j = 0; j < kGroup; ++j) {
-        update_rows(p[j], q[j], moved(slopes[j]), step.keep_factors, sizes.learning_rate);
+        block_.users.biases[ratings[j].user] = users[j];
+        block_.items.biases[ratings[j].item] = items[j];
       }
-    }
-  }
-
-  template <class S, class R>
-  void step_biases(const Rating* ratings, const Numbers& user_bias, const Numbers& item_bias, const S& step,
-                   const R& rate) const {
-    if constexpr (kBiased) {
-      const Sides<T> l1 = block_.sizes.l1_bias;
-      scatter(ratings, settled_bias(stepped_bias(user_bias, step.slope, step.keep_biases.user), rate, l1.user),
-              settled_bias(stepped_bias(item_bias, step.slope, step.keep_biases.item), rate, l1.item),
-              block_.user_biases, block_.item_biases);
-    }
-  }
-
-  /// A number for each rating's user and one for its item, to where those are.
-  void scatter(const Rating* ratings, const Numbers& of_users, const Numbers& of_items, T* to_users,
-               T* to_items) const {
-    alignas(kRowAlignment) T users[kGroup], items[kGroup];
-    of_users.store(users);
-    of_items.store(items);
-    WARPFACTOR_UNROLL_8
-    for (int j = 0; j < kGroup; ++j) {
-      to_users[ratings[j].user] = users[j];
-      to_items[ratings[j].item] = items[j];
     }
   }
 
@@ -305,9 +260,9 @@ class Pass {
     const StepSizes<T>& sizes = block_.sizes;
     T *p = user_row(rating), *q = item_row(rating);
     T prediction = V{products_of(p, q, stride())}.sum();
-    if constexpr (kBiased) prediction += block_.user_biases[rating.user] + block_.item_biases[rating.item];
+    if constexpr (kBiased) prediction += block_.users.biases[rating.user] + block_.items.biases[rating.item];
     const T value = static_cast<T>(rating.value);
-    const T weight = kWeighted && (!kProximal || block_.weights != nullptr) ? static_cast<T>(block_.weights[r]) : T(1);
+    const T weight = kWeighted ? static_cast<T>(block_.weights[r]) : T(1);
     T reported, slope;
     if (sizes.loss.loss == Loss::squared) [[likely]] {
       reported = SquaredLoss::reported(value, prediction);
@@ -319,35 +274,14 @@ class Pass {
       sums.squares += static_cast<double>(weight * terms.square);
     }
     sums.loss += static_cast<double>(weight * reported);
-    slope = capped(slope, sizes);
-    const T rate = sizes.learning_rate * limited(weight);
-    if constexpr (kAdagrad) {
-      T &user_sum = block_.user_squares[rating.user], &item_sum = block_.item_squares[rating.item];
-      const T user_rate = rate * adagrad_scale(user_sum, T(1)), item_rate = rate * adagrad_scale(item_sum, T(1));
-      Raw user_squares, item_squares;
-      update_rows(p, q, slope, user_rate, item_rate, user_squares, item_squares);
-      T user_square = V{user_squares}.sum(), item_square = V{item_squares}.sum();
-      if constexpr (kBiased) {
-        T &user_bias = block_.user_biases[rating.user], &item_bias = block_.item_biases[rating.item];
-        const T user_gradient = bias_gradient(user_bias, slope, sizes.reg_bias.user);
-        const T item_gradient = bias_gradient(item_bias, slope, sizes.reg_bias.item);
-        user_bias = settled_bias(user_bias - user_rate * user_gradient, user_rate, sizes.l1_bias.user);
-        item_bias = settled_bias(item_bias - item_rate * item_gradient, item_rate, sizes.l1_bias.item);
-        user_square += user_gradient * user_gradient;
-        item_square += item_gradient * item_gradient;
-      }
-      const T share = limited(weight) * limited(weight) * sizes.per_element;
-      user_sum += share * user_square;
-      item_sum += share * item_square;
-    } else {
-      const auto step = make_step(slope, rate, sizes);
-      if constexpr (kBiased) {
-        T &user_bias = block_.user_biases[rating.user], &item_bias = block_.item_biases[rating.item];
-        user_bias = settled_bias(stepped_bias(user_bias, step.slope, step.keep_biases.user), rate, sizes.l1_bias.user);
-        item_bias = settled_bias(stepped_bias(item_bias, step.slope, step.keep_biases.item), rate, sizes.l1_bias.item);
-      }
-      update_rows(p, q, moved(step.slope), step.keep_factors, rate);
+    const T rate = sizes.learning_rate * at_most(weight, sizes.max_weight);
+    const auto step = make_step(capped(slope, sizes), rate, sizes);
+    if constexpr (kBiased) {
+      T &user_bias = block_.users.biases[rating.user], &item_bias = block_.items.biases[rating.item];
+      user_bias = stepped_bias(user_bias, step.slope, step.keep_biases.user);
+      item_bias = stepped_bias(item_bias, step.slope, step.keep_biases.item);
     }
+    update_rows(p, q, moved(step.slope), step.keep_factors);
   }
 
   /// The slope by which rows move. The roofline benchmark compiles this file with rows that wait for no slope: it
@@ -366,31 +300,298 @@ class Pass {
   const Step<T, T> even_step_;  ///< what the steps of all ratings have in common, where they weigh the same
 };
 
-template <class T, int kStride, bool kWeighted, bool kAdagrad, bool kProximal = false>
-PassSums sgd_pass(const SgdBlock<T>& block) {
-  return block.user_biases != nullptr ? Pass<T, kStride, true, kWeighted, kAdagrad, kProximal>(block).run()
-                                      : Pass<T, kStride, false, kWeighted, kAdagrad, kProximal>(block).run();
+// Of the models that are trained; a batch without a penalty of the caller's may have any.
+constexpr std::int64_t kMaxStride = 1024;
+
+/// What pulls n parameters back to zero, times the strength of their penalty: themselves, or the slope of the caller's.
+/// `pulls` has room for whole multiples of 16; `values` too.
+template <class T>
+WARPFACTOR_INLINE void pulls_of(const StepSizes<T>& sizes, const T* values, std::int64_t n, T* pulls) {
+  const std::int64_t padded = (n + 15) / 16 * 16;
+  if (sizes.penalty == nullptr) {
+    for (std::int64_t f = 0; f < padded; ++f) pulls[f] = values[f];
+  } else {
+    sizes.penalty(values, pulls, padded);
+    for (std::int64_t f = n; f < padded; ++f) pulls[f] = 0;
+  }
+}
+
+/// One step of a row and its bias, whatever the rule. `weight`: how often the penalty counts.
+template <StepRule kRule, class T>
+WARPFACTOR_INLINE void step_row(const SideRows<T>& side, std::int64_t row, std::int64_t stride, const T* gradients,
+                                T bias_gradient, T weight, T l1, T l1_bias, const StepSizes<T>& sizes) {
+  RowRate<T> rate{sizes.learning_rate, weight * l1, weight * l1_bias, T(1), T(1)};
+  T* const numbers = side.row_numbers + row * kRowNumbers;
+  if constexpr (kRule == StepRule::adagrad_row) {
+    rate.rate *= adagrad_scale(numbers[0]);
+    T squares = Vec<T>{products_of(gradients, gradients, stride)}.sum();
+    if (side.biases != nullptr) squares += bias_gradient * bias_gradient;
+    numbers[0] += sizes.per_element * squares;
+  } else if constexpr (kRule == StepRule::adam) {
+    // 1 - beta^t, without the cancellation and without a power.
+    rate.average_1 = numbers[0] = sizes.beta_1 * numbers[0] + sizes.rest_1;
+    rate.average_2 = numbers[1] = sizes.beta_2 * numbers[1] + sizes.rest_2;
+  }
+  constexpr bool kFirst = kRule == StepRule::momentum || kRule == StepRule::adagrad_element || kRule == StepRule::adam;
+  constexpr bool kSecond = kRule == StepRule::adam;
+  T none = 0;
+  T* const factors = side.factors + row * stride;
+  T* const first = kFirst ? side.first + row * stride : nullptr;
+  T* const second = kSecond ? side.second + row * stride : nullptr;
+  WARPFACTOR_INDEPENDENT
+  for (std::int64_t f = 0; f < stride; ++f) {
+    T unused = 0;
+    factors[f] = stepped<kRule>(factors[f], gradients[f], kFirst ? first[f] : unused, kSecond ? second[f] : unused,
+                                rate, rate.l1_factors, sizes);
+  }
+  if (side.biases != nullptr) {
+    side.biases[row] = stepped<kRule>(side.biases[row], bias_gradient, kFirst ? side.bias_first[row] : none,
+                                      kSecond ? side.bias_second[row] : none, rate, rate.l1_bias, sizes);
+  }
+}
+
+/// One pass over a block by any rule, with any penalty.
+template <class T, StepRule kRule>
+class GeneralPass {
+ public:
+  explicit GeneralPass(const SgdBlock<T>& block) : block_(block) {}
+
+  PassSums run() const {
+    double parts[2 * kGroup] = {};
+    alignas(kRowAlignment) T slopes[kGroup];
+    for (std::int64_t r = 0; r < block_.n_grouped; r += kGroup) {
+      if (r + kGroup < block_.n_grouped) {
+        for (int j = 0; j < kGroup; ++j) prefetch_rows(block_, block_.ratings[r + kGroup + j], block_.stride);
+      }
+      group_slopes(block_, r, slopes, parts);
+      for (int j = 0; j < kGroup; ++j) update(r + j, slopes[j]);
+    }
+    PassSums sums = total(parts);
+    for (std::int64_t r = block_.n_grouped; r < block_.n_ratings; ++r) {
+      const Rating rating = block_.ratings[r];
+      const LossTerms<T> terms = other_loss(block_.sizes.loss, static_cast<T>(rating.value), score_of(block_, rating));
+      const T weight = block_.weights == nullptr ? T(1) : static_cast<T>(block_.weights[r]);
+      sums.loss += static_cast<double>(weight * terms.reported);
+      sums.squares += static_cast<double>(weight * terms.square);
+      update(r, terms.slope);
+    }
+    return sums;
+  }
+
+ private:
+  /// Both rows' gradients are taken before either row moves.
+  WARPFACTOR_NOINLINE void update(std::int64_t r, T slope) const {
+    const Rating rating = block_.ratings[r];
+    const StepSizes<T>& sizes = block_.sizes;
+    const std::int64_t stride = block_.stride;
+    const T weight = block_.weights == nullptr ? T(1) : at_most(static_cast<T>(block_.weights[r]), sizes.max_weight);
+    const T* const p = block_.users.factors + rating.user * stride;
+    const T* const q = block_.items.factors + rating.item * stride;
+    slope = weight * capped(slope, sizes);
+    alignas(kRowAlignment) T by_user[kMaxStride], by_item[kMaxStride];
+    pulls_of(sizes, p, block_.n_factors, by_user);
+    pulls_of(sizes, q, block_.n_factors, by_item);
+    const Sides<T> reg{weight * sizes.reg.user, weight * sizes.reg.item};
+    WARPFACTOR_INDEPENDENT
+    for (std::int64_t f = 0; f < stride; ++f) {
+      by_user[f] = gradient(by_user[f], q[f], slope, reg.user);
+      by_item[f] = gradient(by_item[f], p[f], slope, reg.item);
+    }
+    T by_bias[2] = {};
+    if (block_.users.biases != nullptr) {
+      alignas(kRowAlignment) T biases[16] = {block_.users.biases[rating.user], block_.items.biases[rating.item]};
+      alignas(kRowAlignment) T pulls[16];
+      pulls_of(sizes, biases, 2, pulls);
+      by_bias[0] = gradient(pulls[0], T(1), slope, weight * sizes.reg_bias.user);
+      by_bias[1] = gradient(pulls[1], T(1), slope, weight * sizes.reg_bias.item);
+    }
+    step_row<kRule>(block_.users, rating.user, stride, by_user, by_bias[0], weight, sizes.l1.user, sizes.l1_bias.user,
+                    sizes);
+    step_row<kRule>(block_.items, rating.item, stride, by_item, by_bias[1], weight, sizes.l1.item, sizes.l1_bias.item,
+                    sizes);
+  }
+
+  const SgdBlock<T> block_;  // a copy: nothing that is written can alias it
+};
+
+template <class T, int kStride, bool kWeighted>
+PassSums plain_pass(const SgdBlock<T>& block) {
+  return block.users.biases != nullptr ? Pass<T, kStride, true, kWeighted>(block).run()
+                                       : Pass<T, kStride, false, kWeighted>(block).run();
 }
 
 /// The common widths get a loop of their own, which the compiler unrolls, for what most people train: each costs
 /// seconds of compiling on every machine that builds this.
 template <class T>
 PassSums sgd(const SgdBlock<T>& block) {
-  const bool adagrad = block.user_squares != nullptr;
-  if (block.sizes.proximal) {
-    return adagrad ? sgd_pass<T, 0, true, true, true>(block) : sgd_pass<T, 0, true, false, true>(block);
+  switch (block.sizes.rule) {
+    case StepRule::plain: break;
+    case StepRule::momentum: return GeneralPass<T, StepRule::momentum>(block).run();
+    case StepRule::adagrad_row: return GeneralPass<T, StepRule::adagrad_row>(block).run();
+    case StepRule::adagrad_element: return GeneralPass<T, StepRule::adagrad_element>(block).run();
+    case StepRule::adam: return GeneralPass<T, StepRule::adam>(block).run();
   }
-  if (adagrad) {
-    return block.weights != nullptr ? sgd_pass<T, 0, true, true>(block) : sgd_pass<T, 0, false, true>(block);
-  }
-  if (block.weights != nullptr) return sgd_pass<T, 0, true, false>(block);
+  if (block.sizes.proximal || block.sizes.penalty != nullptr) return GeneralPass<T, StepRule::plain>(block).run();
+  if (block.weights != nullptr) return plain_pass<T, 0, true>(block);
   switch (block.stride) {
-    case 16: return sgd_pass<T, 16, false, false>(block);
-    case 32: return sgd_pass<T, 32, false, false>(block);
-    case 48: return sgd_pass<T, 48, false, false>(block);
-    case 64: return sgd_pass<T, 64, false, false>(block);
-    case 128: return sgd_pass<T, 128, false, false>(block);
-    default: return sgd_pass<T, 0, false, false>(block);
+    case 16: return plain_pass<T, 16, false>(block);
+    case 32: return plain_pass<T, 32, false>(block);
+    case 48: return plain_pass<T, 48, false>(block);
+    case 64: return plain_pass<T, 64, false>(block);
+    case 128: return plain_pass<T, 128, false>(block);
+    default: return plain_pass<T, 0, false>(block);
+  }
+}
+
+/// The gradient of one row over its ratings begin .. end of a batch, penalties left out. kVectors: how many vectors a
+/// row has, if its part of the eight rows at work fits the registers; 0: any number.
+template <class T, int kVectors>
+WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, double* sums) {
+  using V = Vec<T>;
+  using Raw = typename V::Raw;
+  using Numbers = Eight<T>;
+  const std::int64_t begin = batch.begin[r], end = batch.begin[r + 1],
+                     stride = kVectors > 0 ? kVectors * V::lanes : batch.stride;
+  const StepSizes<T>& sizes = batch.sizes;
+  const bool squared = sizes.loss.loss == Loss::squared;
+  const T* const own = batch.own.factors + batch.rows[r] * stride;
+  T* const gradient = batch.gradients + r * stride;
+  constexpr int kKept = kVectors > 0 ? kVectors : 1;
+  Raw own_part[kKept], sum[kKept] = {};
+  if constexpr (kVectors > 0) {
+    for (int v = 0; v < kVectors; ++v) own_part[v] = V::load_raw(own + v * V::lanes);
+  } else {
+    for (std::int64_t f = 0; f < stride; f += V::lanes) V::store_raw(gradient + f, Raw{});
+  }
+  const T own_bias = batch.own.biases == nullptr ? T(0) : batch.own.biases[batch.rows[r]];
+  Numbers slope_sum = Numbers::all(T(0)), weight_sum = Numbers::all(T(0));
+  for (std::int64_t at = begin; at < end; at += kGroup) {
+    const int n = end - at < kGroup ? static_cast<int>(end - at) : static_cast<int>(kGroup);
+    const auto rating = [&](int j) {
+      return at + (j < n ? j : 0);
+    };  // what is missing in the last group counts 0 times
+    const T* rows[kGroup];
+    Raw others[kGroup][kKept], products[kGroup];
+    WARPFACTOR_UNROLL_8
+    for (int j = 0; j < kGroup; ++j) {
+      rows[j] = batch.other.factors + batch.others[rating(j)] * stride;
+      if constexpr (kVectors > 0) {
+        for (int v = 0; v < kVectors; ++v) others[j][v] = V::load_raw(rows[j] + v * V::lanes);
+        products[j] = own_part[0] * others[j][0];
+        for (int v = 1; v < kVectors; ++v) products[j] = products[j] + own_part[v] * others[j][v];
+      } else {
+        products[j] = products_of(own, rows[j], stride);
+      }
+    }
+    Numbers score = Numbers::sums(products);
+    if (batch.own.biases != nullptr) {
+      score = score + Numbers::each([&](int j) { return own_bias + batch.other.biases[batch.others[rating(j)]]; });
+    }
+    Numbers value, weight, slope;
+    if (n == kGroup) [[likely]] {
+      value = Numbers::load(batch.values + at);
+      weight = weights_of<T>(batch.weights == nullptr ? nullptr : batch.weights + at);
+    } else {
+      value = Numbers::each([&](int j) { return batch.values[rating(j)]; });
+      weight = Numbers::each([&](int j) {
+        return j >= n ? T(0) : batch.weights == nullptr ? T(1) : static_cast<T>(batch.weights[at + j]);
+      });
+    }
+    LossTerms<Numbers> terms;
+    if (squared) [[likely]] {
+      terms.slope = SquaredLoss::slope(value, score);
+      terms.reported = terms.square = terms.slope * terms.slope;
+    } else {
+      group_terms(value, score, sizes.loss, terms);
+    }
+    if (batch.of_users) add_terms(terms, weight, sums);
+    weight = at_most(weight, sizes.max_weight);
+    slope = weight * capped(terms.slope, sizes);
+    slope_sum = slope_sum + slope;
+    weight_sum = weight_sum + weight;
+    alignas(kRowAlignment) T slopes[kGroup];
+    slope.store(slopes);
+    if constexpr (kVectors > 0) {
+      WARPFACTOR_UNROLL_8
+      for (int j = 0; j < kGroup; ++j) {
+        for (int v = 0; v < kVectors; ++v) sum[v] = sum[v] + slopes[j] * others[j][v];
+      }
+    } else {
+      for (std::int64_t f = 0; f < stride; f += V::lanes) {
+        Raw part = V::load_raw(gradient + f);
+        WARPFACTOR_UNROLL_8
+        for (int j = 0; j < kGroup; ++j) part = part + slopes[j] * V::load_raw(rows[j] + f);
+        V::store_raw(gradient + f, part);
+      }
+    }
+  }
+  if constexpr (kVectors > 0) {
+    for (int v = 0; v < kVectors; ++v) V::store_raw(gradient + v * V::lanes, sum[v]);
+  }
+  alignas(kRowAlignment) T slopes[kGroup], weights[kGroup];
+  slope_sum.store(slopes);
+  weight_sum.store(weights);
+  T bias_gradient = 0, weight = 0;
+  for (int j = 0; j < kGroup; ++j) {
+    bias_gradient += slopes[j];
+    weight += weights[j];
+  }
+  batch.bias_gradients[r] = bias_gradient;
+  batch.row_weights[r] = batch.once ? T(1) : weight;
+}
+
+template <class T, int kVectors>
+PassSums row_gradients(const BatchRows<T>& batch) {
+  double sums[2 * kGroup] = {};
+  for (std::int64_t r = 0; r < batch.n_rows; ++r) row_gradient<T, kVectors>(batch, r, sums);
+  return total(sums);
+}
+
+template <class T>
+PassSums batch_gradients(const BatchRows<T>& batch) {
+  switch (batch.stride / Vec<T>::lanes) {
+    case 1: return row_gradients<T, 1>(batch);
+    case 2: return row_gradients<T, 2>(batch);
+    default: return row_gradients<T, 0>(batch);
+  }
+}
+
+template <class T, StepRule kRule>
+void row_steps(const BatchRows<T>& batch) {
+  const StepSizes<T>& sizes = batch.sizes;
+  const auto own = [&](const Sides<T>& sides) { return batch.of_users ? sides.user : sides.item; };
+  const T reg = own(sizes.reg), reg_bias = own(sizes.reg_bias), l1 = own(sizes.l1), l1_bias = own(sizes.l1_bias);
+  alignas(kRowAlignment) T slopes[kMaxStride];
+  for (std::int64_t r = 0; r < batch.n_rows; ++r) {
+    const std::int64_t row = batch.rows[r];
+    T* const gradients = batch.gradients + r * batch.stride;
+    const T weight = batch.row_weights[r];
+    const T* pulls = batch.own.factors + row * batch.stride;
+    if (sizes.penalty != nullptr) {
+      pulls_of(sizes, pulls, batch.n_factors, slopes);
+      pulls = slopes;
+    }
+    WARPFACTOR_INDEPENDENT
+    for (std::int64_t f = 0; f < batch.stride; ++f) gradients[f] += weight * reg * pulls[f];
+    T bias_gradient = batch.bias_gradients[r];
+    if (batch.own.biases != nullptr) {
+      alignas(kRowAlignment) T biases[16] = {batch.own.biases[row]};
+      alignas(kRowAlignment) T bias_pulls[16];
+      pulls_of(sizes, biases, 1, bias_pulls);
+      bias_gradient += weight * reg_bias * bias_pulls[0];
+    }
+    step_row<kRule>(batch.own, row, batch.stride, gradients, bias_gradient, weight, l1, l1_bias, sizes);
+  }
+}
+
+template <class T>
+void batch_steps(const BatchRows<T>& batch) {
+  switch (batch.sizes.rule) {
+    case StepRule::plain: return row_steps<T, StepRule::plain>(batch);
+    case StepRule::momentum: return row_steps<T, StepRule::momentum>(batch);
+    case StepRule::adagrad_row: return row_steps<T, StepRule::adagrad_row>(batch);
+    case StepRule::adagrad_element: return row_steps<T, StepRule::adagrad_element>(batch);
+    case StepRule::adam: return row_steps<T, StepRule::adam>(batch);
   }
 }
 
@@ -433,46 +634,13 @@ void score_rows(const RowScores<T>& scores) {
   }
 }
 
-template <class T>
-double row_errors(const RowErrors<T>& row) {
-  using V = Vec<T>;
-  double squares = 0;
-  for (std::int64_t n = 0; n < row.n; ++n) {
-    const T error = row.values[n] - V{products_of(row.own, row.rows + row.indices[n] * row.stride, row.stride)}.sum();
-    row.errors[n] = error;
-    squares += static_cast<double>(error) * static_cast<double>(error);
-  }
-  return squares;
-}
-
-/// The part of a sum that kVectors registers hold, from factor `f` on.
-template <class T, int kVectors>
-WARPFACTOR_INLINE void row_sum_part(const RowSum<T>& row, std::int64_t f) {
-  using V = Vec<T>;
-  typename V::Raw sums[kVectors] = {};
-  for (std::int64_t n = 0; n < row.n; ++n) {
-    const T* const from = row.rows + row.indices[n] * row.stride + f;
-    for (int v = 0; v < kVectors; ++v) sums[v] = sums[v] + row.factors[n] * V::load_raw(from + v * V::lanes);
-  }
-  for (int v = 0; v < kVectors; ++v) V::store_raw(row.sum + f + v * V::lanes, sums[v]);
-}
-
-template <class T>
-void row_sum(const RowSum<T>& row) {
-  constexpr std::int64_t lanes = Vec<T>::lanes;
-  std::int64_t f = 0;
-  for (; f + 4 * lanes <= row.stride; f += 4 * lanes) row_sum_part<T, 4>(row, f);
-  for (; f + 2 * lanes <= row.stride; f += 2 * lanes) row_sum_part<T, 2>(row, f);
-  for (; f < row.stride; f += lanes) row_sum_part<T, 1>(row, f);
-}
-
 }  // namespace
 
 const KernelTable kKernels = {
     WARPFACTOR_TEXT(WARPFACTOR_KERNEL_ISA),
     kVectorBytes,
-    {sgd<float>, predict_pairs<float>, score_rows<float>, row_errors<float>, row_sum<float>},
-    {sgd<double>, predict_pairs<double>, score_rows<double>, row_errors<double>, row_sum<double>},
+    {sgd<float>, predict_pairs<float>, score_rows<float>, batch_gradients<float>, batch_steps<float>},
+    {sgd<double>, predict_pairs<double>, score_rows<double>, batch_gradients<double>, batch_steps<double>},
 };
 
 }  // namespace WARPFACTOR_RULE_NAMESPACE

@@ -72,6 +72,7 @@ const char* name_of(Loss loss) {
     case Loss::logistic: return "logistic";
     case Loss::squared_hinge: return "squared_hinge";
     case Loss::poisson: return "poisson";
+    case Loss::custom: return "custom";
   }
   reject("loss has an unknown value");
 }
@@ -79,6 +80,7 @@ const char* name_of(Loss loss) {
 double Standardization::mean_error(double mean_loss, double mean_square) const {
   switch (loss.loss) {
     case Loss::logistic:
+    case Loss::custom:
     case Loss::poisson: return mean_loss;
     case Loss::squared_hinge: return std::sqrt(2 * mean_loss);
     default: return std::sqrt(mean_square);
@@ -86,7 +88,7 @@ double Standardization::mean_error(double mean_loss, double mean_square) const {
 }
 
 Standardization standardize(const RatingsView& ratings, const Survey& rated, const RatingsView& validation,
-                            const TrainParams& params, bool given) {
+                            const TrainParams& params, double learning_rate, bool given) {
   Standardization z;
   z.weight_scale = static_cast<double>(rated.counted) / rated.weight;
   z.loss.loss = params.loss;
@@ -142,7 +144,8 @@ Standardization standardize(const RatingsView& ratings, const Survey& rated, con
     }
     case Loss::squared:
     case Loss::absolute:
-    case Loss::huber: {
+    case Loss::huber:
+    case Loss::custom: {
       z.shift = z.global_mean = params.biases && !nonnegative ? rated.mean : 0.0;
       const double size = std::hypot(rated.deviation, rated.mean - z.shift);
       if (params.normalize && size > 0) z.scale = std::max(rated.deviation, size / kMostDeviations);
@@ -154,10 +157,26 @@ Standardization standardize(const RatingsView& ratings, const Survey& rated, con
       const double widest =
           std::max({kClippedDeviations * rated.deviation, 2 * size, kClippedDeviations * start * z.scale});
       z.max_slope = given || params.loss == Loss::absolute ? kInfinity : widest / z.scale;
+      if (params.loss == Loss::custom) {
+        // It sees ratings and predictions as the caller knows them; only the model is in z units.
+        z.start_score = params.biases ? rated.mean : 0.0;
+        if (nonnegative && !params.biases) {
+          z.start_score = std::max(rated.mean, 0.0);
+          z.start_factor = std::sqrt(z.start_score / z.scale / k);
+        }
+        z.loss.answer_scale = z.scale;
+        z.loss.answer_shift = z.shift;
+        z.shift = 0;
+        z.scale = z.loss_scale = 1;
+      }
       break;
     }
   }
-  z.furthest_error = kDivergedDeviations * std::max(usual_error, start);
+  // Adam's steps, and those of the absolute loss, are about as long as the rate, however small the errors are.
+  const double stepped = init + learning_rate, jolt = 2 * learning_rate + stepped * stepped * std::sqrt(k);
+  z.furthest_error = params.loss == Loss::custom
+                         ? std::numeric_limits<double>::max()  // nothing is known about its size
+                         : kDivergedDeviations * std::max({usual_error, start, jolt});
   return z;
 }
 

@@ -19,6 +19,7 @@ struct Standardization {
   double global_mean = 0;  ///< mu, in the caller's units
   double start_bias = 0;   ///< in z units, like all below
   double start_factor = 0;
+  double start_score = 0;     ///< about the first predictions, in the caller's units
   double max_slope = 0;       ///< where the loss's slope is clipped
   double furthest_error = 0;  ///< what mean_error() may at most be, or training has diverged
   double lowest = 0;          ///< of any factor or bias
@@ -32,7 +33,7 @@ struct Standardization {
 /// Throws std::invalid_argument for ratings that the loss cannot take. `given`: whether the caller gives the initial
 /// factors, so that nothing is known about the errors at the start.
 Standardization standardize(const RatingsView& ratings, const Survey& rated, const RatingsView& validation,
-                            const TrainParams& params, bool given);
+                            const TrainParams& params, double learning_rate, bool given);
 
 /// As Python spells it.
 const char* name_of(Loss loss);

@@ -7,14 +7,18 @@
 namespace warpfactor {
 
 /// A loss with its constants. Ratings and scores are in the units of training: standardized, labels as -1 and 1, counts
-/// divided by their mean.
+/// divided by their mean. A loss of the caller's sees the ratings as given, and answers.
 template <class T>
 struct LossShape {
   Loss loss = Loss::squared;
-  T offset = 0;                          ///< mu, where it is part of the score and not subtracted from the ratings
-  T delta = 1;                           ///< huber
-  T floor = 1;                           ///< poisson: below this score the loss is a straight line
-  T answer_scale = 1, answer_shift = 0;  ///< squared_hinge: a score x as a label in training units is scale * x + shift
+  T offset = 0;  ///< mu, where it is part of the score and not subtracted from the ratings
+  T delta = 1;   ///< huber
+  T floor = 1;   ///< poisson: below this score the loss is a straight line
+  /// squared_hinge, custom: a score x as a rating is scale * x + shift. With squared_hinge that is a label in the units
+  /// of training.
+  T answer_scale = 1, answer_shift = 0;
+  T slope_scale = 1;                   ///< custom: makes its slopes those that training works with
+  LossFunction<T> function = nullptr;  ///< custom
 };
 
 /// One number for the users' side and one for the items'.
@@ -23,14 +27,22 @@ struct Sides {
   T user, item;
 };
 
+/// How a gradient becomes a step: an Optimizer with its variant.
+enum class StepRule { plain, momentum, adagrad_row, adagrad_element, adam };
+
 /// What an epoch's steps have in common.
 template <class T>
 struct StepSizes {
+  StepRule rule;
   T learning_rate;
-  Sides<T> reg, reg_bias;  ///< L2
-  T max_weight;            ///< weights count up to this
-  T max_slope;             ///< the loss's slope counts up to this, either way
-  T per_element;           ///< adagrad: 1 / how many parameters a row has, its bias counted
+  Sides<T> reg, reg_bias;      ///< of the L2 penalty, or of the caller's
+  PenaltyFunction<T> penalty;  ///< nullptr: L2
+  T max_weight;                ///< weights count up to this
+  T max_slope;                 ///< the loss's slope counts up to this, either way
+  T per_element;               ///< adagrad_row: 1 / how many parameters a row has, its bias counted
+  T momentum;                  ///< momentum
+  T beta_1, beta_2, epsilon;   ///< adam
+  T rest_1, rest_2;            ///< adam: 1 - beta, which rounding would spoil if beta were T before
   LossShape<T> loss;
   bool proximal;         ///< whether any of the next three has an effect
   Sides<T> l1, l1_bias;  ///< L1

@@ -38,15 +38,15 @@ class ThreadTeam {
   [[nodiscard]] int size() const noexcept { return static_cast<int>(workers_.size()) + 1; }
 
   /// Runs task(0) .. task(n_tasks - 1), handed out in that order to whichever thread is free. Throws what a task threw,
-  /// or Interrupted; in both cases tasks not yet begun are left out.
-  void run(std::int64_t n_tasks, const Task& task) {
+  /// or Interrupted; in both cases tasks not yet begun are left out. Without `may_share`, all on the calling thread.
+  void run(std::int64_t n_tasks, const Task& task, bool may_share = true) {
     if (n_tasks <= 0) return;
     stop_.store(false, std::memory_order_relaxed);
     next_.store(0, std::memory_order_relaxed);
     n_tasks_ = n_tasks;
     task_ = &task;
     failure_ = nullptr;
-    const bool shared = !workers_.empty() && n_tasks > 1;
+    const bool shared = may_share && !workers_.empty() && n_tasks > 1;
     if (shared) {
       const std::lock_guard lock(mutex_);
       busy_ = static_cast<int>(workers_.size());

@@ -38,8 +38,10 @@ void require_strength(const PerSide& reg, const std::string& name) {
 void validate(const TrainParams& p) {
   require(p.n_factors >= 1 && p.n_factors <= kMaxFactors, "n_factors", p.n_factors, "from 1 to 1024");
   require(p.n_epochs >= 0, "n_epochs", p.n_epochs, "at least 0");
-  require(std::isfinite(p.learning_rate) && p.learning_rate > 0, "learning_rate", p.learning_rate,
-          "finite and above 0");
+  if (p.learning_rate) {
+    require(std::isfinite(*p.learning_rate) && *p.learning_rate > 0, "learning_rate", *p.learning_rate,
+            "finite and above 0");
+  }
   require_strength(p.reg, "reg");
   require_strength(p.reg_bias, "reg_bias");
   require(p.l1_ratio >= 0 && p.l1_ratio <= 1, "l1_ratio", p.l1_ratio, "from 0 (all L2) to 1 (all L1)");
@@ -48,18 +50,46 @@ void validate(const TrainParams& p) {
     reject(std::string("nonnegative is true, and the ") + name_of(p.loss) +
            " loss needs negative scores for the lower label: leave nonnegative out, or use another loss");
   }
+  const bool descends = p.optimizer == Optimizer::sgd || p.optimizer == Optimizer::gd;
+  require(p.momentum >= 0 && p.momentum < 1, "momentum", p.momentum, "at least 0 and below 1");
+  if (p.momentum > 0 && !descends) {
+    reject("momentum is " + text(p.momentum) + ", and only sgd and gd have one: set it to 0, or use another optimizer");
+  }
+  require(p.beta_1 >= 0 && p.beta_1 < 1, "beta_1", p.beta_1, "at least 0 and below 1");
+  require(p.beta_2 >= 0 && p.beta_2 < 1, "beta_2", p.beta_2, "at least 0 and below 1");
+  require(std::isfinite(p.epsilon) && p.epsilon > 0, "epsilon", p.epsilon, "finite and above 0");
+  require(p.batch_size >= 0, "batch_size", p.batch_size, "at least 1 (0: each rating makes a step of its own)");
+  if (p.batch_size > 0 && p.optimizer == Optimizer::gd) {
+    reject("batch_size is " + text(p.batch_size) +
+           ", and gd takes all ratings together: leave batch_size out, or use sgd");
+  }
   require(std::isfinite(p.init_scale) && p.init_scale >= 0, "init_scale", p.init_scale, "finite and at least 0");
   require(p.n_threads >= 0, "n_threads", p.n_threads, "at least 1, or 0 for all available");
   require(p.patience >= 0, "patience", p.patience, "at least 0 (0: run all epochs)");
 }
 
-double learning_rate_at(const TrainParams& p, std::int32_t epoch) {
+std::uint32_t most(const std::vector<std::uint32_t>& counts) { return *std::max_element(counts.begin(), counts.end()); }
+
+double first_learning_rate(const TrainParams& p, const Survey& rated) {
+  if (p.learning_rate) return *p.learning_rate;
+  switch (p.optimizer) {
+    case Optimizer::sgd: return 0.04 * (1 - p.momentum);
+    case Optimizer::adagrad: return 0.1;
+    case Optimizer::adam: return 0.005;
+    // The curvature along the biases of the busiest user and item is at most this sum.
+    case Optimizer::gd:
+      return (1 - p.momentum) / (static_cast<double>(most(rated.user_counts)) + most(rated.item_counts));
+  }
+  reject("optimizer has an unknown value");
+}
+
+double learning_rate_at(const TrainParams& p, double first, std::int32_t epoch) {
   const double t = epoch;
   switch (p.schedule) {
-    case Schedule::constant: return p.learning_rate;
-    case Schedule::inverse_time: return p.learning_rate / (1 + t / 10);
-    case Schedule::linear: return p.learning_rate * (1 - t / p.n_epochs);
-    case Schedule::cosine: return p.learning_rate * (1 + std::cos(std::numbers::pi * t / p.n_epochs)) / 2;
+    case Schedule::constant: return first;
+    case Schedule::inverse_time: return first / (1 + t / 10);
+    case Schedule::linear: return first * (1 - t / p.n_epochs);
+    case Schedule::cosine: return first * (1 + std::cos(std::numbers::pi * t / p.n_epochs)) / 2;
   }
   reject("schedule has an unknown value");
 }
@@ -119,15 +149,61 @@ bool all_finite(const std::vector<T>& values) {
   return std::all_of(values.begin(), values.end(), [](T v) { return std::isfinite(v); });
 }
 
-[[noreturn]] void diverged(std::int32_t epoch, const TrainParams& p, const std::string& how) {
+/// Divides the slopes of the caller's loss by their root mean square over the ratings at the score that training starts
+/// from, so that the learning rate and the penalties mean what they mean with the built-in losses.
+template <class T>
+void fit_to_custom_loss(Standardization& z, const RatingsView& ratings, const TrainParams& params, LossFunction<T> loss,
+                        ThreadTeam& team) {
+  constexpr std::size_t kAtOnce = 8;
+  const std::int64_t n = ratings.size();
+  std::vector<double> sums(static_cast<std::size_t>(n / ThreadTeam::kSlice + 1), 0.0);
+  const double start = z.start_score;
+  team.run_slices(n, [&](std::int64_t begin, std::int64_t end, int) {
+    double sum = 0;
+    for (std::int64_t from = begin; from < end; from += kAtOnce) {
+      alignas(64) T values[kAtOnce], scores[kAtOnce], losses[kAtOnce], slopes[kAtOnce];
+      const auto at = [&](std::size_t j) {
+        return static_cast<std::size_t>(std::min(from + static_cast<std::int64_t>(j), end - 1));
+      };
+      for (std::size_t j = 0; j < kAtOnce; ++j) {
+        values[j] = static_cast<T>(ratings.values[at(j)]);
+        scores[j] = static_cast<T>(start);
+      }
+      loss(values, scores, losses, slopes);
+      for (std::size_t j = 0; j < kAtOnce && from + static_cast<std::int64_t>(j) < end; ++j) {
+        const float weight = ratings.weights.empty() ? 1.0f : ratings.weights[at(j)];
+        if (weight == 0) continue;
+        if (!std::isfinite(losses[j]) || !std::isfinite(slopes[j])) {
+          reject("the custom loss gives " + text(losses[j]) + " with the slope " + text(slopes[j]) +
+                 " for the rating " + text(values[j]) + " and the prediction " + text(scores[j]) +
+                 ", with which training begins: make it finite there" +
+                 (params.biases || params.nonnegative ? "" : ", or use biases=True or nonnegative=True"));
+        }
+        sum += static_cast<double>(weight) * static_cast<double>(slopes[j]) * static_cast<double>(slopes[j]);
+      }
+    }
+    sums[static_cast<std::size_t>(begin / ThreadTeam::kSlice)] = sum;
+  });
+  double total = 0, weight = 0;
+  for (const double sum : sums) total += sum;
+  if (ratings.weights.empty()) {
+    weight = static_cast<double>(n);
+  } else {
+    for (const float w : ratings.weights) weight += static_cast<double>(w);
+  }
+  const double usual = std::sqrt(total / weight);
+  if (params.normalize && usual > 0 && std::isfinite(usual)) z.loss.slope_scale = 1 / usual;
+}
+
+[[noreturn]] void diverged(std::int32_t epoch, const TrainParams& p, double learning_rate, const std::string& how) {
   const double pull =
-      p.learning_rate * std::max({p.reg.users, p.reg.items, p.reg_bias.users, p.reg_bias.items}) * (1 - p.l1_ratio);
+      learning_rate * std::max({p.reg.users, p.reg.items, p.reg_bias.users, p.reg_bias.items}) * (1 - p.l1_ratio);
   const std::string hint =
-      pull > 1 && p.learning_rate < 1
+      pull > 1 && learning_rate < 1
           ? "learning_rate * reg is " + text(pull) + ", so each step overshoots zero: lower reg or learning_rate"
-          : "lower learning_rate, for example to " + text(p.learning_rate / 4);
+          : "lower learning_rate, for example to " + text(learning_rate / 4);
   throw DivergedError(epoch, "training diverged in epoch " + text(epoch) + " (" + how + ") with learning_rate " +
-                                 text(p.learning_rate) + ": " + hint);
+                                 text(learning_rate) + ": " + hint);
 }
 
 }  // namespace
@@ -145,6 +221,13 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     reject("validation is " + text(validation.n_users) + " x " + text(validation.n_items) +
            "; it must have the shape of the ratings, " + text(ratings.n_users) + " x " + text(ratings.n_items));
   }
+  if (params.loss == Loss::custom && options.loss == nullptr) {
+    reject("loss is custom, and options.loss is not given: give the function, or use another loss");
+  }
+  if (options.penalty != nullptr && params.l1_ratio > 0) {
+    reject("l1_ratio is " + text(params.l1_ratio) +
+           ", and options.penalty takes the place of both L1 and L2: set l1_ratio to 0, or leave the penalty out");
+  }
   if (options.user_factors.empty() != options.item_factors.empty()) {
     reject("give both initial user_factors and item_factors, or neither");
   }
@@ -157,6 +240,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   const bool given = !options.user_factors.empty();
   Standardization z;
   Survey rated;
+  double learning_rate = 0;
   {
     ThreadTeam team(team_size(params.n_threads, ratings.size() / ThreadTeam::kSlice), options.interrupted);
     rated = survey(ratings, "ratings", team);
@@ -164,7 +248,9 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     if (validating && survey(validation, "validation", team).counted == 0) {
       reject("validation.weights are all 0; at least one weight must be above 0");
     }
-    z = standardize(ratings, rated, validation, params, given);
+    learning_rate = first_learning_rate(params, rated);
+    z = standardize(ratings, rated, validation, params, learning_rate, given);
+    if (params.loss == Loss::custom) fit_to_custom_loss(z, ratings, params, options.loss, team);
     model.rating_mean = rated.mean;
     model.n_users = ratings.n_users;
     model.n_items = ratings.n_items;
@@ -188,11 +274,12 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     }
   }
 
-  backend->upload(ratings, rated, validation, z, model, params);
+  backend->upload(ratings, rated, z, model, params, options);
   model.user_factors = {};  // the device has its own until the download
   model.item_factors = {};
   result.n_threads = backend->n_threads();
   result.instruction_set = backend->instruction_set();
+  result.learning_rate = learning_rate;
 
   double limit = z.furthest_error;
   const auto describe = [&](const MeanLoss& mean, double& rmse, double& loss) {
@@ -209,16 +296,17 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     const Clock::time_point began = Clock::now();
     EpochReport report;
     report.epoch = epoch + 1;
-    report.learning_rate = learning_rate_at(params, epoch);
+    report.learning_rate = learning_rate_at(params, learning_rate, epoch);
     const MeanLoss pass = backend->run_epoch(epoch, report.learning_rate);
     const double error = z.mean_error(pass.loss, pass.square);
     if (given && epoch == 0 && std::isfinite(error)) limit = std::max(limit, kDivergedFirsts * error);
     describe(pass, report.train_rmse, report.train_loss);
-    if (!(error <= limit)) diverged(report.epoch, params, told("training", report.train_rmse, report.train_loss));
+    if (!(error <= limit))
+      diverged(report.epoch, params, learning_rate, told("training", report.train_rmse, report.train_loss));
     if (validating) {
       describe(backend->evaluate(), report.valid_rmse, report.valid_loss);
       if (!std::isfinite(report.valid_rmse) || !std::isfinite(report.valid_loss)) {
-        diverged(report.epoch, params, told("validation", report.valid_rmse, report.valid_loss));
+        diverged(report.epoch, params, learning_rate, told("validation", report.valid_rmse, report.valid_loss));
       }
     }
     report.seconds = std::chrono::duration<double>(Clock::now() - began).count();
@@ -246,7 +334,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   multiply(model.item_biases, z.model_scale);
   if (!all_finite(model.user_factors) || !all_finite(model.item_factors) || !all_finite(model.user_biases) ||
       !all_finite(model.item_biases)) {
-    diverged(static_cast<std::int32_t>(result.history.size()), params, "factors are not finite");
+    diverged(static_cast<std::int32_t>(result.history.size()), params, learning_rate, "factors are not finite");
   }
   return result;
 }

@@ -191,7 +191,8 @@ WARPFACTOR_HD WARPFACTOR_INLINE LossTerms<V> terms_of(const L& loss, const V& r,
 template <class V, class T>
 WARPFACTOR_HD WARPFACTOR_INLINE LossTerms<V> loss_terms(const V& r, const V& x, const LossShape<T>& shape) {
   switch (shape.loss) {
-    case Loss::squared: break;
+    case Loss::squared:
+    case Loss::custom: break;  // a custom loss is not asked for here: it comes for eight ratings at a time
     case Loss::absolute: return terms_of(AbsoluteLoss<T>{}, r, x, x);
     case Loss::huber: return terms_of(HuberLoss<T>{shape.delta}, r, x, x);
     case Loss::logistic: return terms_of(LogisticLoss<T>{}, r, x, LogisticLoss<T>{}.answer(x));
@@ -245,23 +246,46 @@ WARPFACTOR_HD WARPFACTOR_INLINE V proximal(const V& w, const R& threshold, T low
   return at_least(at_least(w - threshold, T(0)) + at_most(w + threshold, T(0)), lowest);
 }
 
-/// Adagrad (Duchi, Hazan, Singer 2011) with one accumulator G per row, as in Chin, Zhuang, Juan and Lin 2015: a row's
-/// rate is eta * w / sqrt(1 + G), and G grows by the mean square of the elements of w * gradient.
-template <class V, class T>
-WARPFACTOR_HD WARPFACTOR_INLINE V adagrad_scale(const V& squares, T one = T(1)) {
-  return one / root(one + squares);
+/// The gradient by a factor, of one rating.
+template <class T>
+WARPFACTOR_HD WARPFACTOR_INLINE T gradient(T pull, T other, T slope, T reg) {
+  return slope * other + reg * pull;
 }
 
-/// The gradient by a factor.
-template <class V, class S, class T>
-WARPFACTOR_HD WARPFACTOR_INLINE V gradient(V w, V other, S slope, T reg) {
-  return slope * other + reg * w;
+/// What the steps of one row have in common.
+template <class T>
+struct RowRate {
+  T rate;                  ///< of the row
+  T l1_factors, l1_bias;   ///< times the weight of the step's ratings
+  T average_1, average_2;  ///< adam: what averages of ones come to after as many steps as the row has made
+};
+
+/// Adagrad (Duchi, Hazan, Singer 2011): what a rate is multiplied by after squared gradients that add up to `squares`.
+/// With one such sum per row, as in Chin, Zhuang, Juan and Lin 2015, it grows by the mean square of the row's gradient.
+template <class T>
+WARPFACTOR_HD WARPFACTOR_INLINE T adagrad_scale(T squares) {
+  return T(1) / root(T(1) + squares);
 }
 
-/// The gradient by a bias.
-template <class V, class T>
-WARPFACTOR_HD WARPFACTOR_INLINE V bias_gradient(const V& b, const V& slope, T reg_bias) {
-  return slope + reg_bias * b;
+/// A parameter after a step along its gradient. `first` and `second` are what the optimizer remembers of it: momentum,
+/// the sum of the gradients, each older one weighing less (Polyak 1964); adagrad_element, the sum of their squares;
+/// adam (Kingma and Ba 2015), the moving averages of the gradients and of their squares.
+template <StepRule kRule, class T>
+WARPFACTOR_HD WARPFACTOR_INLINE T stepped(T w, T gradient, T& first, T& second, const RowRate<T>& row, T l1,
+                                          const StepSizes<T>& sizes) {
+  T rate = row.rate;
+  if constexpr (kRule == StepRule::momentum) {
+    gradient = first = sizes.momentum * first + gradient;
+  } else if constexpr (kRule == StepRule::adagrad_element) {
+    rate *= adagrad_scale(first);
+    first += gradient * gradient;
+  } else if constexpr (kRule == StepRule::adam) {
+    first = sizes.beta_1 * first + sizes.rest_1 * gradient;
+    second = sizes.beta_2 * second + sizes.rest_2 * gradient * gradient;
+    gradient = first / row.average_1;
+    rate /= root(second / row.average_2) + sizes.epsilon;
+  }
+  return proximal(w - rate * gradient, rate * l1, sizes.lowest);
 }
 
 }  // namespace WARPFACTOR_RULE_NAMESPACE

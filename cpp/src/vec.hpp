@@ -315,6 +315,15 @@ inline Eight<T> logarithm_1p(const Eight<T>& x) {
 #define WARPFACTOR_UNROLL_8
 #endif
 
+/// Before a loop whose rounds touch different elements: no check at run time whether its arrays overlap.
+#if defined(__clang__)
+#define WARPFACTOR_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define WARPFACTOR_INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define WARPFACTOR_INDEPENDENT
+#endif
+
 inline void prefetch(const void* address) {
 #if defined(__GNUC__) || defined(__clang__)
   __builtin_prefetch(address, 1, 3);

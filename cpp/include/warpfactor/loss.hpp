@@ -2,6 +2,8 @@
 // Alone in this file, so that the kernels, which may see no standard library, share the names with their callers.
 #pragma once
 
+#include <cstdint>
+
 namespace warpfactor {
 
 /// The error term l(r, x) of a rating r and its score x = mu + b_u + b_i + p.q, and what rating a score predicts.
@@ -17,7 +19,18 @@ enum class Loss {
   /// Seung 2000). All factors and biases are non-negative. Below a millionth of the mean rating the loss goes on in a
   /// straight line. Predicts x.
   poisson,
+  custom,  ///< the caller's, see LossFunction and TrainOptions; predicts x
 };
+
+/// A loss of the caller's. Reads eight ratings r and as many scores x, writes l(r, x) and dl/dx of each. Called by
+/// several threads at once; must not throw.
+template <class T>
+using LossFunction = void (*)(const T* ratings, const T* scores, T* losses, T* slopes);
+
+/// A penalty of the caller's, h(w) of each parameter: reads n of them, writes h'(w) of each. n is a multiple of 16.
+/// Called by several threads at once; must not throw.
+template <class T>
+using PenaltyFunction = void (*)(const T* values, T* slopes, std::int64_t n);
 
 /// What a score x predicts.
 enum class Link {
@@ -31,8 +44,8 @@ struct LossTerm {
   double slope;  ///< dl/dx
 };
 
-/// One rating's loss as training computes it, in the units in which it trains: `rating` is y for losses with labels,
-/// and for poisson the mean rating is 1.
+/// One rating's loss as training computes it (not for Loss::custom), in the units in which it trains: `rating` is y for
+/// losses with labels, and for poisson the mean rating is 1.
 LossTerm loss_term(Loss loss, double rating, double score, double huber_delta = 1);
 
 }  // namespace warpfactor

@@ -63,6 +63,8 @@ struct TrainOptions {
   std::span<const T> user_factors{};
   std::span<const T> item_factors{};                   ///< initial Q, n_items x n_factors row-major
   std::function<bool(const EpochReport&)> on_epoch{};  ///< after each epoch, calling thread; true stops training
+  LossFunction<T> loss = nullptr;                      ///< for Loss::custom, which needs it
+  PenaltyFunction<T> penalty = nullptr;                ///< h in place of the elastic net; not with an l1_ratio
   std::function<bool()> interrupted{};  ///< polled on the calling thread every 50 ms; true throws Interrupted
 };
 
@@ -72,6 +74,7 @@ struct TrainResult {
   std::vector<EpochReport> history;
   std::int32_t best_epoch = 0;  ///< 1-based: lowest validation loss, or the last epoch without early stopping
   std::int32_t n_threads = 1;   ///< threads used
+  double learning_rate = 0;     ///< that of the first epoch
   std::string instruction_set;  ///< kernels used: baseline, avx2, avx512
   std::vector<std::uint32_t> user_counts, item_counts;  ///< ratings of each row, without those of weight 0
 };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -31,12 +32,25 @@ enum class Schedule {
   cosine,        ///< eta * (1 + cos(pi t / n_epochs)) / 2
 };
 
-/// How a gradient becomes a step. With eta from the schedule, w a rating's weight, and g = w * (dl/dz^ * q_i + reg *
-/// p_u) the gradient by a row (likewise for items, and for the row's bias; reg here is the L2 part of the penalty):
+/// How a gradient becomes a step. A step is taken for each rating, or for `batch_size` of them together; g is the sum
+/// over the step's ratings n of the row, w_n * (dl/dz^ * q_i + reg * p_u) (likewise for items, and for the row's bias;
+/// reg here is the L2 part of the penalty), all of it before any row moves. A row without a rating in the step stays as
+/// it is, and so does what is remembered of it: t, v, m and G count the steps of the row, not those of the model.
 enum class Optimizer {
-  sgd,      ///< p_u <- p_u - eta * g
-  adagrad,  ///< p_u <- p_u - eta / sqrt(1 + G_u) * g, then G_u += the mean of g^2 over the row's factors and bias
+  /// p_u <- p_u - eta * v with v <- momentum * v + g, which is p_u - eta * g without momentum (Polyak 1964).
+  sgd,
+  /// p_u <- p_u - eta / sqrt(1 + G) * g, then G grows: a number for the row, by the mean of g^2 over the row's factors
+  /// and bias (Chin, Zhuang, Juan, Lin 2015), or a number for each element, by its g^2 (Duchi, Hazan, Singer 2011).
+  adagrad,
+  /// m <- beta_1 * m + (1 - beta_1) * g, s <- beta_2 * s + (1 - beta_2) * g^2, each by element, then
+  /// p_u <- p_u - eta * m / (1 - beta_1^t) / (sqrt(s / (1 - beta_2^t)) + epsilon) (Kingma and Ba 2015). With t the
+  /// row's own, a row that is rare gets the same correction in its first steps as one that is not.
+  adam,
+  gd,  ///< as sgd, but one step an epoch, of all ratings together
 };
+
+/// What adagrad keeps a sum of squares of.
+enum class AdagradPer { row, element };
 
 /// How threads share the work of an epoch.
 enum class Parallel {
@@ -79,17 +93,25 @@ struct PerSide {
 struct TrainParams {
   std::int32_t n_factors = 64;  ///< 1 .. 1024
   std::int32_t n_epochs = 20;   ///< >= 0 (0 returns the initial model)
-  double learning_rate = 0.04;  ///< eta > 0
-  PerSide reg = 0.04;           ///< lambda of the factors, >= 0
-  PerSide reg_bias = 0.05;      ///< lambda of the biases, >= 0
-  double l1_ratio = 0;          ///< 0 .. 1: the share of L1 in the penalties; the rest is L2
-  bool nonnegative = false;     ///< all factors and biases are kept >= 0; not with the losses that have labels
-  bool biases = true;           ///< the score is mu + b_u + b_i + p.q; false: p.q
+  /// eta > 0 of the first epoch. None: 0.04 for sgd, times 1 - momentum; ...
+  std::optional<double> learning_rate{};
+  PerSide reg = 0.04;        ///< lambda of the factors, >= 0
+  PerSide reg_bias = 0.05;   ///< lambda of the biases, >= 0
+  double l1_ratio = 0;       ///< 0 .. 1: the share of L1 in the penalties; the rest is L2
+  bool nonnegative = false;  ///< all factors and biases are kept >= 0; not with the losses that have labels
+  bool biases = true;        ///< the score is mu + b_u + b_i + p.q; false: p.q
   Loss loss = Loss::squared;
   double huber_delta = 1;    ///< > 0, in units of the standardized ratings
   bool normalize = true;     ///< train on ratings divided by their standard deviation, or by their mean (poisson)
   double init_scale = 0.01;  ///< standard deviation of the uniform random start of P and Q; if >= 0, their RMS
   Optimizer optimizer = Optimizer::sgd;
+  /// Ratings of a step, drawn together; 0: each rating makes a step of its own. Which ratings are together is drawn
+  /// once from the seed, in which order the batches come in every epoch. Not with gd.
+  std::int64_t batch_size = 0;
+  double momentum = 0;  ///< sgd and gd; 0 .. 1, 1 not included
+  AdagradPer adagrad_per = AdagradPer::row;
+  double beta_1 = 0.9, beta_2 = 0.999;  ///< adam; 0 .. 1, 1 not included
+  double epsilon = 1e-8;                ///< adam; > 0
   Schedule schedule = Schedule::linear;
   Parallel parallel = Parallel::blocked;
   Device device = Device::cpu;

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "batches.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "random.hpp"
+
+namespace warpfactor {
+namespace {
+
+// Ratings of a part, about: enough to be worth handing out, few enough for threads to share a batch evenly.
+constexpr std::int64_t kPartRatings = 2048;
+
+// A batch with less work than this, in factors of its ratings, is done by one thread: waking another takes longer.
+constexpr std::int64_t kSharedWork = 1 << 17;
+
+/// The entries of one batch, sorted by row; the same row's in the order of the batch.
+void sort_by_row(std::span<const std::int64_t> batch, std::span<const std::int32_t> rows, std::int32_t n_rows,
+                 std::vector<std::uint64_t>& keys, std::vector<std::int64_t>& counts, std::int64_t* sorted) {
+  if (static_cast<std::int64_t>(batch.size()) >= n_rows / 8) {
+    counts.assign(static_cast<std::size_t>(n_rows) + 1, 0);
+    for (const std::int64_t r : batch) ++counts[static_cast<std::size_t>(rows[static_cast<std::size_t>(r)]) + 1];
+    std::partial_sum(counts.begin(), counts.end(), counts.begin());
+    for (const std::int64_t r : batch) {
+      sorted[counts[static_cast<std::size_t>(rows[static_cast<std::size_t>(r)])]++] = r;
+    }
+    return;
+  }
+  // Fewer than 2^28 of them, because there are eight times as many rows.
+  keys.resize(batch.size());
+  for (std::size_t n = 0; n < batch.size(); ++n) {
+    keys[n] = static_cast<std::uint64_t>(rows[static_cast<std::size_t>(batch[n])]) << 32 | n;
+  }
+  std::sort(keys.begin(), keys.end());
+  for (std::size_t n = 0; n < batch.size(); ++n) sorted[n] = batch[static_cast<std::size_t>(keys[n] & 0xffffffffu)];
+}
+
+std::int32_t rows_of(std::span<const std::int32_t> rows) {
+  return rows.empty() ? 0 : *std::max_element(rows.begin(), rows.end()) + 1;
+}
+
+}  // namespace
+
+std::vector<std::int64_t> batch_order(std::span<const float> weights, std::int64_t n_ratings, std::int64_t batch_size,
+                                      std::uint64_t seed) {
+  std::vector<std::int64_t> order;
+  order.reserve(static_cast<std::size_t>(n_ratings));
+  for (std::int64_t r = 0; r < n_ratings; ++r) {
+    if (weights.empty() || weights[static_cast<std::size_t>(r)] > 0) order.push_back(r);
+  }
+  if (static_cast<std::int64_t>(order.size()) > batch_size) {
+    SplitMix64 random(seed, kBatchOrder, 0);
+    for (std::size_t n = order.size(); n > 1; --n) std::swap(order[n - 1], order[random.below(n)]);
+  }
+  return order;
+}
+
+std::vector<std::int32_t> epoch_batches(std::int64_t n_batches, std::uint64_t seed, std::int32_t epoch) {
+  std::vector<std::int32_t> order(static_cast<std::size_t>(n_batches));
+  std::iota(order.begin(), order.end(), 0);
+  SplitMix64 random(seed, kEpochOrder, static_cast<std::uint64_t>(epoch));
+  random.shuffle(order.data(), static_cast<std::uint32_t>(order.size()));
+  return order;
+}
+
+template <class T, class V>
+Batches<T> make_batches(const BatchInput<V>& input, std::int64_t batch_size, std::uint64_t seed, ThreadTeam& team) {
+  Batches<T> batches;
+  const std::vector<std::int64_t> order =
+      batch_order(input.weights, static_cast<std::int64_t>(input.values.size()), batch_size, seed);
+  const auto n = static_cast<std::int64_t>(order.size());
+  batches.n_ratings = n;
+  batches.batch_size = batch_size;
+  batches.n_batches = (n + batch_size - 1) / batch_size;
+  const auto n_batches = static_cast<std::size_t>(batches.n_batches);
+  struct Desk {
+    std::vector<std::uint64_t> keys;
+    std::vector<std::int64_t> counts, sorted;
+  };
+  std::vector<Desk> desks(static_cast<std::size_t>(team.size()));
+  for (const bool of_users : {true, false}) {
+    auto& side = of_users ? batches.users : batches.items;
+    const std::span<const std::int32_t> own = of_users ? input.users : input.items,
+                                        other = of_users ? input.items : input.users;
+    const std::int32_t n_rows = rows_of(own);
+    side.others = Buffer<std::int32_t>(n);
+    side.values = Buffer<T>(n);
+    side.weights = Buffer<float>(input.weights.empty() ? 0 : n);
+    Buffer<std::int32_t> own_rows(n);
+    std::vector<std::int64_t> first_row(n_batches + 1, 0);
+    team.run(batches.n_batches, [&](std::int64_t b, int thread) {
+      if (team.poll(thread)) return;
+      Desk& desk = desks[static_cast<std::size_t>(thread)];
+      const std::int64_t begin = b * batch_size, size = std::min(batch_size, n - begin);
+      desk.sorted.resize(static_cast<std::size_t>(size));
+      sort_by_row({order.data() + begin, static_cast<std::size_t>(size)}, own, n_rows, desk.keys, desk.counts,
+                  desk.sorted.data());
+      std::int64_t n_distinct = 0;
+      for (std::int64_t at = 0; at < size; ++at) {
+        const auto r = static_cast<std::size_t>(desk.sorted[static_cast<std::size_t>(at)]);
+        const std::int64_t to = begin + at;
+        own_rows[to] = own[r];
+        side.others[to] = other[r];
+        side.values[to] = static_cast<T>((static_cast<double>(input.values[r]) - input.shift) / input.scale);
+        if (side.weights.size() > 0) {
+          side.weights[to] = static_cast<float>(static_cast<double>(input.weights[r]) * input.weight_scale);
+        }
+        n_distinct += at == 0 || own_rows[to] != own_rows[to - 1] ? 1 : 0;
+      }
+      first_row[static_cast<std::size_t>(b) + 1] = n_distinct;
+    });
+    std::partial_sum(first_row.begin(), first_row.end(), first_row.begin());
+    side.rows.resize(static_cast<std::size_t>(first_row.back()));
+    side.begin.resize(side.rows.size() + 1);
+    side.begin.back() = n;
+    team.run(batches.n_batches, [&](std::int64_t b, int thread) {
+      if (team.poll(thread)) return;
+      auto row = static_cast<std::size_t>(first_row[static_cast<std::size_t>(b)]);
+      const std::int64_t begin = b * batch_size, end = std::min(n, begin + batch_size);
+      for (std::int64_t at = begin; at < end; ++at) {
+        if (at != begin && own_rows[at] == own_rows[at - 1]) continue;
+        side.rows[row] = own_rows[at];
+        side.begin[row++] = at;
+      }
+    });
+    side.parts.push_back(0);
+    side.batch_parts.push_back(0);
+    for (std::size_t b = 0; b < n_batches; ++b) {
+      std::int64_t part_begin = static_cast<std::int64_t>(b) * batch_size;
+      for (std::int64_t row = first_row[b] + 1; row <= first_row[b + 1]; ++row) {
+        const std::int64_t at = side.begin[static_cast<std::size_t>(row)];
+        if (at - part_begin < kPartRatings && row < first_row[b + 1]) continue;
+        side.parts.push_back(row);
+        part_begin = at;
+      }
+      side.batch_parts.push_back(static_cast<std::int64_t>(side.parts.size()) - 1);
+    }
+  }
+  return batches;
+}
+
+template <class T>
+BatchStepper<T>::BatchStepper(const Kernels<T>& kernels, const Batches<T>& batches, const BatchModel<T>& model,
+                              ThreadTeam& team)
+    : kernels_(kernels), batches_(batches), model_(model), team_(team) {
+  for (std::int64_t b = 0; b < batches.n_batches; ++b) {
+    const auto at = static_cast<std::size_t>(b);
+    std::int64_t n_rows = 0;
+    for (const auto* side : {&batches.users, &batches.items}) {
+      n_rows += side->parts[static_cast<std::size_t>(side->batch_parts[at + 1])] -
+                side->parts[static_cast<std::size_t>(side->batch_parts[at])];
+    }
+    most_rows_ = std::max(most_rows_, n_rows);
+  }
+  desks_.resize(static_cast<std::size_t>(team.size()));
+  part_sums_.resize(static_cast<std::size_t>(batches.users.batch_parts.back()));
+}
+
+template <class T>
+void BatchStepper<T>::make_desk(Desk& desk) const {
+  if (desk.weights.size() > 0) return;
+  desk.gradients = Buffer<T>(most_rows_ * model_.stride);
+  desk.bias_gradients = Buffer<T>(most_rows_);
+  desk.weights = Buffer<T>(most_rows_);
+}
+
+template <class T>
+std::int64_t BatchStepper<T>::n_parts(std::int64_t batch) const {
+  const auto at = static_cast<std::size_t>(batch);
+  return batches_.users.batch_parts[at + 1] - batches_.users.batch_parts[at] + batches_.items.batch_parts[at + 1] -
+         batches_.items.batch_parts[at];
+}
+
+/// The users' parts, then the items'.
+template <class T>
+BatchRows<T> BatchStepper<T>::part(std::int64_t batch, std::int64_t number, Desk& desk,
+                                   const StepSizes<T>& sizes) const {
+  const auto at = static_cast<std::size_t>(batch);
+  const std::int64_t user_parts = batches_.users.batch_parts[at + 1] - batches_.users.batch_parts[at];
+  const bool of_users = number < user_parts;
+  const auto& side = of_users ? batches_.users : batches_.items;
+  const auto part = static_cast<std::size_t>(side.batch_parts[at] + (of_users ? number : number - user_parts));
+  const auto first_row_of = [&](const auto& of) { return of.parts[static_cast<std::size_t>(of.batch_parts[at])]; };
+  const std::int64_t row = side.parts[part];
+  std::int64_t place = row - first_row_of(side);  // on the desk
+  if (!of_users) {
+    place += batches_.users.parts[static_cast<std::size_t>(batches_.users.batch_parts[at + 1])] -
+             first_row_of(batches_.users);
+  }
+  BatchRows<T> rows{};
+  rows.own = of_users ? model_.users : model_.items;
+  rows.other = of_users ? model_.items : model_.users;
+  rows.of_users = of_users;
+  rows.once = model_.once;
+  rows.n_factors = model_.n_factors;
+  rows.stride = model_.stride;
+  rows.rows = side.rows.data() + row;
+  rows.begin = side.begin.data() + row;
+  rows.n_rows = side.parts[part + 1] - row;
+  rows.others = side.others.data();
+  rows.values = side.values.data();
+  rows.weights = side.weights.size() > 0 ? side.weights.data() : nullptr;
+  rows.gradients = desk.gradients.data() + place * model_.stride;
+  rows.bias_gradients = desk.bias_gradients.data() + place;
+  rows.row_weights = desk.weights.data() + place;
+  rows.sizes = sizes;
+  return rows;
+}
+
+template <class T>
+PassSums BatchStepper<T>::total() const {
+  PassSums all;
+  for (const PassSums& sums : part_sums_) {
+    all.loss += sums.loss;
+    all.squares += sums.squares;
+  }
+  return all;
+}
+
+template <class T>
+PassSums BatchStepper<T>::run_together(const std::vector<std::int32_t>& order, const StepSizes<T>& sizes) {
+  Desk& desk = desks_.front();
+  make_desk(desk);
+  for (const std::int32_t b : order) {
+    const auto at = static_cast<std::size_t>(b);
+    const std::int64_t first_sum = batches_.users.batch_parts[at],
+                       user_parts = batches_.users.batch_parts[at + 1] - first_sum, parts = n_parts(b);
+    const auto take_gradients = [&](std::int64_t number, int thread) {
+      if (team_.poll(thread)) return;
+      const PassSums sums = kernels_.batch_gradients(part(b, number, desk, sizes));
+      if (number < user_parts) part_sums_[static_cast<std::size_t>(first_sum + number)] = sums;
+    };
+    const auto take_steps = [&](std::int64_t number, int thread) {
+      if (team_.poll(thread)) return;
+      kernels_.batch_steps(part(b, number, desk, sizes));
+    };
+    const std::int64_t size = std::min(batches_.batch_size, batches_.n_ratings - b * batches_.batch_size);
+    const bool shared = size * model_.stride >= kSharedWork;
+    team_.run(parts, take_gradients, shared);
+    team_.run(parts, take_steps, shared);
+  }
+  return total();
+}
+
+template <class T>
+PassSums BatchStepper<T>::run_apart(const std::vector<std::int32_t>& order, const StepSizes<T>& sizes) {
+  team_.run(static_cast<std::int64_t>(order.size()), [&](std::int64_t n, int thread) {
+    if (team_.poll(thread)) return;
+    Desk& desk = desks_[static_cast<std::size_t>(thread)];
+    make_desk(desk);
+    const std::int32_t b = order[static_cast<std::size_t>(n)];
+    const auto at = static_cast<std::size_t>(b);
+    const std::int64_t first_sum = batches_.users.batch_parts[at],
+                       user_parts = batches_.users.batch_parts[at + 1] - first_sum, parts = n_parts(b);
+    for (std::int64_t number = 0; number < parts; ++number) {
+      const PassSums sums = kernels_.batch_gradients(part(b, number, desk, sizes));
+      if (number < user_parts) part_sums_[static_cast<std::size_t>(first_sum + number)] = sums;
+    }
+    for (std::int64_t number = 0; number < parts; ++number) kernels_.batch_steps(part(b, number, desk, sizes));
+  });
+  return total();
+}
+
+template Batches<float> make_batches<float, float>(const BatchInput<float>&, std::int64_t, std::uint64_t, ThreadTeam&);
+template Batches<double> make_batches<double, float>(const BatchInput<float>&, std::int64_t, std::uint64_t,
+                                                     ThreadTeam&);
+template Batches<double> make_batches<double, double>(const BatchInput<double>&, std::int64_t, std::uint64_t,
+                                                      ThreadTeam&);
+template class BatchStepper<float>;
+template class BatchStepper<double>;
+
+}  // namespace warpfactor
