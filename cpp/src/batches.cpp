@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "random.hpp"
+#include "warpfactor/train.hpp"
 
 namespace warpfactor {
 namespace {
@@ -40,10 +41,9 @@ std::int32_t rows_of(std::span<const std::int32_t> rows) {
   return rows.empty() ? 0 : *std::max_element(rows.begin(), rows.end()) + 1;
 }
 
-}  // namespace
-
-std::vector<std::int64_t> batch_order(std::span<const float> weights, std::int64_t n_ratings, std::int64_t batch_size,
-                                      std::uint64_t seed) {
+/// The ratings in the order in which they are dealt: numbers of those given.
+std::vector<std::int64_t> dealing_order(std::span<const float> weights, std::int64_t n_ratings, std::int64_t batch_size,
+                                        std::uint64_t seed) {
   std::vector<std::int64_t> order;
   order.reserve(static_cast<std::size_t>(n_ratings));
   for (std::int64_t r = 0; r < n_ratings; ++r) {
@@ -56,7 +56,9 @@ std::vector<std::int64_t> batch_order(std::span<const float> weights, std::int64
   return order;
 }
 
-std::vector<std::int32_t> epoch_batches(std::int64_t n_batches, std::uint64_t seed, std::int32_t epoch) {
+}  // namespace
+
+std::vector<std::int32_t> batch_order(std::int64_t n_batches, std::uint64_t seed, std::int32_t epoch) {
   std::vector<std::int32_t> order(static_cast<std::size_t>(n_batches));
   std::iota(order.begin(), order.end(), 0);
   SplitMix64 random(seed, kEpochOrder, static_cast<std::uint64_t>(epoch));
@@ -64,11 +66,24 @@ std::vector<std::int32_t> epoch_batches(std::int64_t n_batches, std::uint64_t se
   return order;
 }
 
+std::vector<std::vector<std::int64_t>> epoch_batches(const RatingsView& ratings, const TrainParams& params,
+                                                     std::int32_t epoch) {
+  std::vector<std::vector<std::int64_t>> batches;
+  const std::int64_t size = params.optimizer == Optimizer::gd ? ratings.size() : params.batch_size;
+  if (size < 1) throw std::invalid_argument("batch_size is 0, so that each rating makes a step of its own; set it");
+  const std::vector<std::int64_t> order = dealing_order(ratings.weights, ratings.size(), size, params.seed);
+  const auto n = static_cast<std::int64_t>(order.size());
+  for (const std::int32_t b : batch_order((n + size - 1) / size, params.seed, epoch)) {
+    batches.emplace_back(order.begin() + b * size, order.begin() + std::min(n, (b + 1) * size));
+  }
+  return batches;
+}
+
 template <class T, class V>
 Batches<T> make_batches(const BatchInput<V>& input, std::int64_t batch_size, std::uint64_t seed, ThreadTeam& team) {
   Batches<T> batches;
   const std::vector<std::int64_t> order =
-      batch_order(input.weights, static_cast<std::int64_t>(input.values.size()), batch_size, seed);
+      dealing_order(input.weights, static_cast<std::int64_t>(input.values.size()), batch_size, seed);
   const auto n = static_cast<std::int64_t>(order.size());
   batches.n_ratings = n;
   batches.batch_size = batch_size;

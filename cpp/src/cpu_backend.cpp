@@ -214,7 +214,7 @@ class CpuBackend final : public Backend<T> {
   }
 
   PassSums run_batches(std::int32_t epoch, const StepSizes<T>& sizes) {
-    const std::vector<std::int32_t> order = epoch_batches(batches_.n_batches, params_.seed, epoch);
+    const std::vector<std::int32_t> order = batch_order(batches_.n_batches, params_.seed, epoch);
     return params_.parallel == Parallel::hogwild ? batch_stepper_->run_apart(order, sizes)
                                                  : batch_stepper_->run_together(order, sizes);
   }

@@ -319,7 +319,8 @@ WARPFACTOR_INLINE void pulls_of(const StepSizes<T>& sizes, const T* values, std:
 /// One step of a row and its bias, whatever the rule. `weight`: how often the penalty counts.
 template <StepRule kRule, class T>
 WARPFACTOR_INLINE void step_row(const SideRows<T>& side, std::int64_t row, std::int64_t stride, const T* gradients,
-                                T bias_gradient, T weight, T l1, T l1_bias, const StepSizes<T>& sizes) {
+                                T bias_gradient, T weight, T l1, T l1_bias, const StepSizes<T>& all_sizes) {
+  const StepSizes<T> sizes = all_sizes;  // a copy: nothing that is written can alias it
   RowRate<T> rate{sizes.learning_rate, weight * l1, weight * l1_bias, T(1), T(1)};
   T* const numbers = side.row_numbers + row * kRowNumbers;
   if constexpr (kRule == StepRule::adagrad_row) {

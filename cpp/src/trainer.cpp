@@ -70,15 +70,15 @@ void validate(const TrainParams& p) {
 
 std::uint32_t most(const std::vector<std::uint32_t>& counts) { return *std::max_element(counts.begin(), counts.end()); }
 
+// The numbers are those that did well on ML-100K (u1) and ML-1M (fold 1) with 20 epochs.
 double first_learning_rate(const TrainParams& p, const Survey& rated) {
   if (p.learning_rate) return *p.learning_rate;
   switch (p.optimizer) {
     case Optimizer::sgd: return 0.04 * (1 - p.momentum);
-    case Optimizer::adagrad: return 0.1;
-    case Optimizer::adam: return 0.005;
-    // The curvature along the biases of the busiest user and item is at most this sum.
-    case Optimizer::gd:
-      return (1 - p.momentum) / (static_cast<double>(most(rated.user_counts)) + most(rated.item_counts));
+    case Optimizer::adagrad: return p.adagrad_per == AdagradPer::row ? 0.1 : 0.05;
+    case Optimizer::adam: return 0.003;
+    // The curvature along the biases of the busiest user and item is at most this sum; momentum allows longer steps.
+    case Optimizer::gd: return 1 / (static_cast<double>(most(rated.user_counts)) + most(rated.item_counts));
   }
   reject("optimizer has an unknown value");
 }
@@ -279,7 +279,6 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   model.item_factors = {};
   result.n_threads = backend->n_threads();
   result.instruction_set = backend->instruction_set();
-  result.learning_rate = learning_rate;
 
   double limit = z.furthest_error;
   const auto describe = [&](const MeanLoss& mean, double& rmse, double& loss) {

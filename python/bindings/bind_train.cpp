@@ -43,8 +43,11 @@ py::dict to_dict(const EpochReport& report) {
 template <class T>
 py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t n_items, const TrainParams& params,
                   const std::optional<RatingArrays>& validation, const std::optional<Array<T>>& user_factors,
-                  const std::optional<Array<T>>& item_factors, const py::object& on_epoch) {
+                  const std::optional<Array<T>>& item_factors, const py::object& on_epoch, std::uintptr_t loss,
+                  std::uintptr_t penalty) {
   TrainOptions<T> options;
+  options.loss = reinterpret_cast<LossFunction<T>>(loss);
+  options.penalty = reinterpret_cast<PenaltyFunction<T>>(penalty);
   if (validation) options.validation = view(*validation, n_users, n_items);
   options.user_factors = python::view(user_factors);
   options.item_factors = python::view(item_factors);
@@ -114,6 +117,7 @@ void bind_train(py::module_& m) {
       .value("logistic", Loss::logistic)
       .value("squared_hinge", Loss::squared_hinge)
       .value("poisson", Loss::poisson)
+      .value("custom", Loss::custom)
       .finalize();
   py::native_enum<Link>(m, "Link", "enum.Enum")
       .value("identity", Link::identity)
@@ -123,6 +127,12 @@ void bind_train(py::module_& m) {
   py::native_enum<Optimizer>(m, "Optimizer", "enum.Enum")
       .value("sgd", Optimizer::sgd)
       .value("adagrad", Optimizer::adagrad)
+      .value("adam", Optimizer::adam)
+      .value("gd", Optimizer::gd)
+      .finalize();
+  py::native_enum<AdagradPer>(m, "AdagradPer", "enum.Enum")
+      .value("row", AdagradPer::row)
+      .value("element", AdagradPer::element)
       .finalize();
   py::native_enum<Schedule>(m, "Schedule", "enum.Enum")
       .value("constant", Schedule::constant)
@@ -151,6 +161,12 @@ void bind_train(py::module_& m) {
       .def_readwrite("normalize", &TrainParams::normalize)
       .def_readwrite("init_scale", &TrainParams::init_scale)
       .def_readwrite("optimizer", &TrainParams::optimizer)
+      .def_readwrite("batch_size", &TrainParams::batch_size)
+      .def_readwrite("momentum", &TrainParams::momentum)
+      .def_readwrite("adagrad_per", &TrainParams::adagrad_per)
+      .def_readwrite("beta_1", &TrainParams::beta_1)
+      .def_readwrite("beta_2", &TrainParams::beta_2)
+      .def_readwrite("epsilon", &TrainParams::epsilon)
       .def_readwrite("schedule", &TrainParams::schedule)
       .def_readwrite("parallel", &TrainParams::parallel)
       .def_readwrite("device", &TrainParams::device)
@@ -170,13 +186,23 @@ void bind_train(py::module_& m) {
   m.def("loss_terms", &loss_terms, "(l(r, x), dl/dx) of each rating and score, in the units of training.",
         py::arg("loss"), py::arg("ratings").noconvert(), py::arg("scores").noconvert(), py::arg("huber_delta") = 1.0);
 
+  m.def(
+      "epoch_batches",
+      [](const RatingArrays& arrays, const TrainParams& params, std::int32_t epoch) {
+        return epoch_batches(view(arrays, 0, 0), params, epoch);
+      },
+      "The ratings of each step of an epoch (0-based), as their numbers.", py::arg("ratings"), py::arg("params"),
+      py::arg("epoch"));
+
   const char* doc = "Factorize; returns a dict of arrays. Initial factors of both sides or of none.";
   m.def("train_float32", &train_as<float>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),
         py::arg("params"), py::arg("validation") = py::none(), py::arg("user_factors").noconvert() = py::none(),
-        py::arg("item_factors").noconvert() = py::none(), py::arg("on_epoch") = py::none());
+        py::arg("item_factors").noconvert() = py::none(), py::arg("on_epoch") = py::none(), py::arg("loss") = 0,
+        py::arg("penalty") = 0);
   m.def("train_float64", &train_as<double>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),
         py::arg("params"), py::arg("validation") = py::none(), py::arg("user_factors").noconvert() = py::none(),
-        py::arg("item_factors").noconvert() = py::none(), py::arg("on_epoch") = py::none());
+        py::arg("item_factors").noconvert() = py::none(), py::arg("on_epoch") = py::none(), py::arg("loss") = 0,
+        py::arg("penalty") = 0);
 }
 
 }  // namespace warpfactor::python

@@ -33,6 +33,7 @@ class Loss(enum.Enum):
     logistic = 3
     squared_hinge = 4
     poisson = 5
+    custom = 6
 
 class Link(enum.Enum):
     identity = 0
@@ -48,6 +49,12 @@ class Schedule(enum.Enum):
 class Optimizer(enum.Enum):
     sgd = 0
     adagrad = 1
+    adam = 2
+    gd = 3
+
+class AdagradPer(enum.Enum):
+    row = 0
+    element = 1
 
 class Parallel(enum.Enum):
     blocked = 0
@@ -60,7 +67,7 @@ class Device(enum.Enum):
 class TrainParams:
     n_factors: int
     n_epochs: int
-    learning_rate: float
+    learning_rate: float | None
     reg: tuple[float, float]
     reg_bias: tuple[float, float]
     l1_ratio: float
@@ -71,6 +78,12 @@ class TrainParams:
     normalize: bool
     init_scale: float
     optimizer: Optimizer
+    batch_size: int
+    momentum: float
+    adagrad_per: AdagradPer
+    beta_1: float
+    beta_2: float
+    epsilon: float
     schedule: Schedule
     parallel: Parallel
     device: Device
@@ -98,6 +111,8 @@ def train_float32(
     user_factors: NDArray[np.float32] | None = None,
     item_factors: NDArray[np.float32] | None = None,
     on_epoch: Callable[[EpochRecord], bool] | None = None,
+    loss: int = 0,
+    penalty: int = 0,
 ) -> _TrainResult: ...
 def train_float64(
     ratings: RatingArrays,
@@ -108,7 +123,10 @@ def train_float64(
     user_factors: NDArray[np.float64] | None = None,
     item_factors: NDArray[np.float64] | None = None,
     on_epoch: Callable[[EpochRecord], bool] | None = None,
+    loss: int = 0,
+    penalty: int = 0,
 ) -> _TrainResult: ...
+def epoch_batches(ratings: RatingArrays, params: TrainParams, epoch: int) -> list[list[int]]: ...
 def loss_terms(
     loss: Loss,
     ratings: NDArray[np.float64],

@@ -63,8 +63,10 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         The rank k, from 1 to 1024.
     n_epochs : int, default 20
         Passes over the ratings.
-    learning_rate : float, default 0.04
-        η of the first epoch.
+    learning_rate : float or None, default None
+        η of the first epoch. None: 0.04·(1 - `momentum`) with "sgd"; 0.1 with "adagrad" by row and
+        0.05 by element; 0.003 with "adam"; with "gd" 1/n, where n is the number of ratings of the
+        busiest user plus that of the busiest item.
     reg : float or (float, float), default 0.04
         Strength of the penalty on the factors; a pair is (of the users, of the items).
     reg_bias : float or (float, float), default 0.05
@@ -101,10 +103,36 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Whether all factors and biases are kept at 0 or above, by projection after each step. Then
         μ = 0, biases start from half of the mean rating each, random factors from non-negative
         numbers, and factors given by `init` must be non-negative. Not with losses with labels.
-    optimizer : {"sgd", "adagrad"}, default "sgd"
-        How a gradient becomes a step. "sgd": η times the gradient. "adagrad" [3]_: η/√(1 + G) times
-        it, where G is a number that each user and item has of its own, the sum over its steps so
-        far of the mean square of the gradient's elements [4]_; η may be larger then (0.1, say).
+    optimizer : {"sgd", "adagrad", "adam", "gd"}, default "sgd"
+        How the gradient G of a step becomes a change of the row p, where G is the sum of the above
+        over the ratings of the step (see `batch_size`) that are the row's, taken before any row
+        moves. A row without a rating in the step stays as it is, and so does what is remembered of
+        it: v, s, m and the count t are those of the row's own steps. This is what PyTorch's
+        optimizers do if each row is a parameter of its own.
+
+        "sgd" : p ← p - η v, with v ← `momentum` v + G; that is p - η G without momentum [7]_.
+        "adagrad" : p ← p - η G/√(1 + s), then s ← s + G², with s one number for each row, and the
+        mean of G² over its elements [4]_, or one for each element [3]_: see `adagrad_per`.
+        "adam" : p ← p - η m̂/(√ŝ + `epsilon`), with the moving averages m ← β₁m + (1 - β₁)G and
+        s ← β₂s + (1 - β₂)G², m̂ = m/(1 - β₁ᵗ) and ŝ = s/(1 - β₂ᵗ) [8]_. The more ratings a step has
+        the better: a few hundred to thousands.
+        "gd" : as "sgd", with one step an epoch of all ratings together. Takes hundreds of epochs.
+    batch_size : int or None, default None
+        How many ratings make a step; None: each rating makes one of its own, which is the fastest
+        way for "sgd". Since G is a sum, a learning rate does about as much in an epoch whatever the
+        size, as long as no row has so many ratings in a batch that their sum overshoots. The
+        ratings are dealt into batches once, at random; the order of the batches is drawn anew for
+        each epoch. Not with "gd". With ``parallel="hogwild"`` each thread takes batches of its own.
+    momentum : float, default 0.0
+        How much of the previous step is repeated, for "sgd" and "gd": 0 ≤ momentum < 1. It pays
+        with "gd", where 0.9 saves most of the epochs; with a step per rating the noise of the
+        steps leaves it nothing to gain.
+    adagrad_per : {"row", "element"}, default "row"
+        What "adagrad" keeps a sum of squares of.
+    beta_1, beta_2 : float, default 0.9 and 0.999
+        β₁ and β₂ of "adam", from 0 to below 1.
+    epsilon : float, default 1e-8
+        The ε of "adam", above 0.
     schedule : {"constant", "inverse_time", "linear", "cosine"}, default "linear"
         How η falls over the epochs t = 0 .. n_epochs - 1: η, η/(1 + t/10), η(1 - t/n_epochs) or
         η(1 + cos(πt/n_epochs))/2.
@@ -182,6 +210,9 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     .. [5] P. J. Huber, "Robust estimation of a location parameter", Annals of Mathematical
        Statistics 35(1), 1964.
     .. [6] D. D. Lee, H. S. Seung, "Algorithms for non-negative matrix factorization", NIPS 2000.
+    .. [7] B. T. Polyak, "Some methods of speeding up the convergence of iteration methods", USSR
+       Computational Mathematics and Mathematical Physics 4(5), 1964.
+    .. [8] D. P. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.
 
     Examples
     --------
@@ -225,7 +256,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         n_factors: int = _DEFAULTS.n_factors,
         *,
         n_epochs: int = _DEFAULTS.n_epochs,
-        learning_rate: float = _DEFAULTS.learning_rate,
+        learning_rate: float | None = _DEFAULTS.learning_rate,
         reg: float | tuple[float, float] = _DEFAULTS.reg[0],
         reg_bias: float | tuple[float, float] = _DEFAULTS.reg_bias[0],
         biases: bool = _DEFAULTS.biases,
@@ -234,6 +265,12 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         l1_ratio: float = _DEFAULTS.l1_ratio,
         nonnegative: bool = _DEFAULTS.nonnegative,
         optimizer: str = _DEFAULTS.optimizer.name,
+        batch_size: int | None = None,
+        momentum: float = _DEFAULTS.momentum,
+        adagrad_per: str = _DEFAULTS.adagrad_per.name,
+        beta_1: float = _DEFAULTS.beta_1,
+        beta_2: float = _DEFAULTS.beta_2,
+        epsilon: float = _DEFAULTS.epsilon,
         schedule: str = _DEFAULTS.schedule.name,
         parallel: str = _DEFAULTS.parallel.name,
         init: float | tuple[ArrayLike, ArrayLike] = _DEFAULTS.init_scale,
@@ -258,6 +295,12 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.l1_ratio = l1_ratio
         self.nonnegative = nonnegative
         self.optimizer = optimizer
+        self.batch_size = batch_size
+        self.momentum = momentum
+        self.adagrad_per = adagrad_per
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
         self.schedule = schedule
         self.parallel = parallel
         self.init = init
@@ -572,7 +615,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         params = _core.TrainParams()
         params.n_factors = self._count("n_factors", 1, 1024)
         params.n_epochs = self._count("n_epochs", 0)
-        params.learning_rate = self._real("learning_rate")
+        if self.learning_rate is not None:
+            params.learning_rate = self._real("learning_rate")
         params.reg = self._per_side("reg")
         params.reg_bias = self._per_side("reg_bias")
         params.l1_ratio = self._real("l1_ratio")
@@ -584,6 +628,14 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         params.optimizer = _core.Optimizer[
             self._choice("optimizer", [o.name for o in _core.Optimizer])
         ]
+        if self.batch_size is not None:
+            params.batch_size = self._count("batch_size", 1, 2**63 - 1)
+        params.momentum = self._real("momentum")
+        params.adagrad_per = _core.AdagradPer[
+            self._choice("adagrad_per", [each.name for each in _core.AdagradPer])
+        ]
+        params.beta_1, params.beta_2 = self._real("beta_1"), self._real("beta_2")
+        params.epsilon = self._real("epsilon")
         params.schedule = _core.Schedule[self._choice("schedule", [s.name for s in _core.Schedule])]
         params.parallel = _core.Parallel[self._choice("parallel", [p.name for p in _core.Parallel])]
         params.device, params.device_index = self._device()

@@ -74,10 +74,14 @@ struct TrainResult {
   std::vector<EpochReport> history;
   std::int32_t best_epoch = 0;  ///< 1-based: lowest validation loss, or the last epoch without early stopping
   std::int32_t n_threads = 1;   ///< threads used
-  double learning_rate = 0;     ///< that of the first epoch
   std::string instruction_set;  ///< kernels used: baseline, avx2, avx512
   std::vector<std::uint32_t> user_counts, item_counts;  ///< ratings of each row, without those of weight 0
 };
+
+/// Which ratings make up each step of an epoch (0-based), in the order of the steps, for comparisons with other
+/// programs: numbers of the ratings given. Throws std::invalid_argument where each rating makes a step of its own.
+std::vector<std::vector<std::int64_t>> epoch_batches(const RatingsView& ratings, const TrainParams& params,
+                                                     std::int32_t epoch);
 
 /// Factorizes `ratings`. Defined for T = float and double.
 /// Throws std::invalid_argument (bad input, names the argument), DivergedError, CudaError, Interrupted, std::bad_alloc.
