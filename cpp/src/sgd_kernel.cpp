@@ -68,12 +68,12 @@ WARPFACTOR_NOINLINE LossTerms<T> other_loss(const LossShape<T>& shape, T value, 
   return {reported[0], slopes[0], squares[0]};
 }
 
-/// Weighted losses and squared errors of eight ratings, added to sums[0 .. 7] and sums[8 .. 15].
+/// Losses and squared errors of eight ratings, added to sums[0 .. 7] and sums[8 .. 15].
 template <class T>
-WARPFACTOR_INLINE void add_terms(const LossTerms<Eight<T>>& terms, const Eight<T>& weight, double* sums) {
+WARPFACTOR_INLINE void add_terms(const LossTerms<Eight<T>>& terms, double* sums) {
   alignas(kRowAlignment) T reported[kGroup], squares[kGroup];
-  (weight * terms.reported).store(reported);
-  (weight * terms.square).store(squares);
+  terms.reported.store(reported);
+  terms.square.store(squares);
   for (int j = 0; j < kGroup; ++j) {
     sums[j] += static_cast<double>(reported[j]);
     sums[kGroup + j] += static_cast<double>(squares[j]);
@@ -114,7 +114,12 @@ WARPFACTOR_NOINLINE void group_slopes(const SgdBlock<T>& block, std::int64_t r, 
   }
   LossTerms<Numbers> terms;
   group_terms(Numbers::each([&](int j) { return static_cast<T>(ratings[j].value); }), score, block.sizes.loss, terms);
-  add_terms(terms, weights_of<T>(block.weights == nullptr ? nullptr : block.weights + r), sums);
+  if (block.weights != nullptr) {
+    const Numbers weight = weights_of<T>(block.weights + r);
+    terms.reported = weight * terms.reported;
+    terms.square = weight * terms.square;
+  }
+  add_terms(terms, sums);
   terms.slope.store(slopes);
 }
 
@@ -138,8 +143,10 @@ WARPFACTOR_INLINE void prefetch_rows(const SgdBlock<T>& block, const Rating& rat
 }
 
 /// One pass of plain SGD with L2 penalties over a block: what most people train. kStride: the row length known at
-/// compile time, 0: taken from the block.
-template <class T, int kStride, bool kBiased, bool kWeighted>
+/// compile time, 0: taken from the block. With a loss other than the squared one, the slopes are computed by a function
+/// of its own, before the group's update: a call in the update, never made, cost the squared loss 1 to 4 % of its
+/// speed.
+template <class T, int kStride, bool kBiased, bool kWeighted, bool kSquared>
 class Pass {
  public:
   explicit Pass(const SgdBlock<T>& block)
@@ -149,22 +156,18 @@ class Pass {
 
   PassSums run() const {
     double parts[2 * kGroup] = {};  // losses, then squared errors where those are something else
-    const bool squared = block_.sizes.loss.loss == Loss::squared;
     alignas(kRowAlignment) T slopes[kGroup];
     for (std::int64_t r = 0; r < block_.n_grouped; r += kGroup) {
-      // Before the group's update and not in it, where the scores would be there already: a call there cost the squared
-      // loss, too, 1 to 4 % of its speed: a function that calls none needs less of the stack.
-      if (!squared) group_slopes(block_, r, slopes, parts);
+      if constexpr (!kSquared) group_slopes(block_, r, slopes, parts);
       // A group ahead is far enough for a row from L2 to arrive in time, and too near for it to be evicted before use.
-      update_group(r, block_.ratings + (r + kGroup < block_.n_grouped ? r + kGroup : r), squared ? nullptr : slopes,
-                   parts);
+      update_group(r, block_.ratings + (r + kGroup < block_.n_grouped ? r + kGroup : r), slopes, parts);
     }
     PassSums sums = total(parts);
     for (std::int64_t r = block_.n_grouped; r < block_.n_ratings; ++r) {
       if (r + kAhead < block_.n_ratings) prefetch_rows(block_, block_.ratings[r + kAhead], stride());
       update_one(r, sums);
     }
-    if (squared) sums.squares = sums.loss;
+    if constexpr (kSquared) sums.squares = sums.loss;
     return sums;
   }
 
@@ -188,7 +191,7 @@ class Pass {
 
   /// Eight ratings that share no row. All rows are read before the first is written, which changes nothing but time. A
   /// function of its own: inlined into a longer one, GCC 12 runs out of registers and stores each vector a second time,
-  /// which took a fifth of the speed at 64 and 128 factors. Slopes are given unless the loss is the squared one.
+  /// which took a fifth of the speed at 64 and 128 factors.
   WARPFACTOR_NOINLINE void update_group(std::int64_t r, const Rating* next, const T* slopes_given, double* sums) const {
     const Rating* const ratings = block_.ratings + r;
     const StepSizes<T>& sizes = block_.sizes;
@@ -199,19 +202,18 @@ class Pass {
       prefetch_rows(block_, next[j], stride());
       p[j] = user_row(ratings[j]);
       q[j] = item_row(ratings[j]);
-      products[j] = products_of(p[j], q[j], stride());
+      if constexpr (kSquared) products[j] = products_of(p[j], q[j], stride());
     }
-    Numbers prediction = Numbers::sums(products), user_bias, item_bias;
+    Numbers user_bias, item_bias, weight, slope;
     if constexpr (kBiased) {
       user_bias = Numbers::each([&](int j) { return block_.users.biases[ratings[j].user]; });
       item_bias = Numbers::each([&](int j) { return block_.items.biases[ratings[j].item]; });
-      prediction = prediction + (user_bias + item_bias);
     }
-    const Numbers value = Numbers::each([&](int j) { return static_cast<T>(ratings[j].value); });
-    Numbers weight;
     if constexpr (kWeighted) weight = weights_of<T>(block_.weights + r);
-    Numbers slope;
-    if (slopes_given == nullptr) [[likely]] {
+    if constexpr (kSquared) {
+      Numbers prediction = Numbers::sums(products);
+      if constexpr (kBiased) prediction = prediction + (user_bias + item_bias);
+      const Numbers value = Numbers::each([&](int j) { return static_cast<T>(ratings[j].value); });
       Numbers reported = SquaredLoss::reported(value, prediction);
       if constexpr (kWeighted) reported = weight * reported;
       alignas(kRowAlignment) T loss[kGroup];
@@ -264,7 +266,7 @@ class Pass {
     const T value = static_cast<T>(rating.value);
     const T weight = kWeighted ? static_cast<T>(block_.weights[r]) : T(1);
     T reported, slope;
-    if (sizes.loss.loss == Loss::squared) [[likely]] {
+    if constexpr (kSquared) {
       reported = SquaredLoss::reported(value, prediction);
       slope = SquaredLoss::slope(value, prediction);
     } else {
@@ -415,10 +417,10 @@ class GeneralPass {
   const SgdBlock<T> block_;  // a copy: nothing that is written can alias it
 };
 
-template <class T, int kStride, bool kWeighted>
+template <class T, int kStride, bool kWeighted, bool kSquared = true>
 PassSums plain_pass(const SgdBlock<T>& block) {
-  return block.users.biases != nullptr ? Pass<T, kStride, true, kWeighted>(block).run()
-                                       : Pass<T, kStride, false, kWeighted>(block).run();
+  return block.users.biases != nullptr ? Pass<T, kStride, true, kWeighted, kSquared>(block).run()
+                                       : Pass<T, kStride, false, kWeighted, kSquared>(block).run();
 }
 
 /// The common widths get a loop of their own, which the compiler unrolls, for what most people train: each costs
@@ -433,6 +435,9 @@ PassSums sgd(const SgdBlock<T>& block) {
     case StepRule::adam: return GeneralPass<T, StepRule::adam>(block).run();
   }
   if (block.sizes.proximal || block.sizes.penalty != nullptr) return GeneralPass<T, StepRule::plain>(block).run();
+  if (block.sizes.loss.loss != Loss::squared) {
+    return block.weights != nullptr ? plain_pass<T, 0, true, false>(block) : plain_pass<T, 0, false, false>(block);
+  }
   if (block.weights != nullptr) return plain_pass<T, 0, true>(block);
   switch (block.stride) {
     case 16: return plain_pass<T, 16, false>(block);
@@ -444,70 +449,80 @@ PassSums sgd(const SgdBlock<T>& block) {
   }
 }
 
-/// The gradient of one row over its ratings begin .. end of a batch, penalties left out. kVectors: how many vectors a
-/// row has, if its part of the eight rows at work fits the registers; 0: any number.
-template <class T, int kVectors>
+/// The gradient of one row over its ratings of a batch, penalties left out. kVectors: how many vectors a row has, if
+/// its part of the eight rows at work fits the registers; 0: any number. kSquared: as for Pass.
+template <class T, int kVectors, bool kSquared>
 WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, double* sums) {
   using V = Vec<T>;
   using Raw = typename V::Raw;
   using Numbers = Eight<T>;
-  const std::int64_t begin = batch.begin[r], end = batch.begin[r + 1],
-                     stride = kVectors > 0 ? kVectors * V::lanes : batch.stride;
-  const StepSizes<T>& sizes = batch.sizes;
-  const bool squared = sizes.loss.loss == Loss::squared;
+  const std::int64_t begin = batch.begin[r], end = batch.begin[r + 1];
+  const std::int64_t stride = kVectors > 0 ? kVectors * V::lanes : batch.stride;
+  const T max_slope = batch.sizes.max_slope, max_weight = batch.sizes.max_weight;
+  const T *const other_factors = batch.other.factors, *const other_biases = batch.other.biases;
   const T* const own = batch.own.factors + batch.rows[r] * stride;
   T* const gradient = batch.gradients + r * stride;
   constexpr int kKept = kVectors > 0 ? kVectors : 1;
-  Raw own_part[kKept], sum[kKept] = {};
+  Raw own_part[kKept], even[kKept] = {}, odd[kKept] = {};  // two sums, so that additions wait less for each other
   if constexpr (kVectors > 0) {
     for (int v = 0; v < kVectors; ++v) own_part[v] = V::load_raw(own + v * V::lanes);
   } else {
     for (std::int64_t f = 0; f < stride; f += V::lanes) V::store_raw(gradient + f, Raw{});
   }
-  const T own_bias = batch.own.biases == nullptr ? T(0) : batch.own.biases[batch.rows[r]];
-  Numbers slope_sum = Numbers::all(T(0)), weight_sum = Numbers::all(T(0));
-  for (std::int64_t at = begin; at < end; at += kGroup) {
-    const int n = end - at < kGroup ? static_cast<int>(end - at) : static_cast<int>(kGroup);
-    const auto rating = [&](int j) {
-      return at + (j < n ? j : 0);
-    };  // what is missing in the last group counts 0 times
+  const T own_bias = other_biases == nullptr ? T(0) : batch.own.biases[batch.rows[r]];
+  const Numbers zero = Numbers::all(T(0));
+  Numbers slope_sum = zero, weight_sum = zero;
+  LossTerms<Numbers> told{zero, zero, zero};  // of a few ratings, whose sum is as good in T
+
+  // Eight ratings from `at` on, or as many as there are. What is missing in the last group counts 0 times.
+  const auto take = [&]<bool kFull>(std::int64_t at, int n) WARPFACTOR_INLINE_LAMBDA {
+    const std::int32_t* const others = batch.others + at;
+    const auto there = [&](int j) { return kFull || j < n ? j : 0; };
     const T* rows[kGroup];
-    Raw others[kGroup][kKept], products[kGroup];
+    Raw parts[kGroup][kKept], products[kGroup];
     WARPFACTOR_UNROLL_8
     for (int j = 0; j < kGroup; ++j) {
-      rows[j] = batch.other.factors + batch.others[rating(j)] * stride;
+      rows[j] = other_factors + others[there(j)] * stride;
       if constexpr (kVectors > 0) {
-        for (int v = 0; v < kVectors; ++v) others[j][v] = V::load_raw(rows[j] + v * V::lanes);
-        products[j] = own_part[0] * others[j][0];
-        for (int v = 1; v < kVectors; ++v) products[j] = products[j] + own_part[v] * others[j][v];
+        for (int v = 0; v < kVectors; ++v) parts[j][v] = V::load_raw(rows[j] + v * V::lanes);
+        products[j] = own_part[0] * parts[j][0];
+        for (int v = 1; v < kVectors; ++v) products[j] = products[j] + own_part[v] * parts[j][v];
       } else {
         products[j] = products_of(own, rows[j], stride);
       }
     }
-    Numbers score = Numbers::sums(products);
-    if (batch.own.biases != nullptr) {
-      score = score + Numbers::each([&](int j) { return own_bias + batch.other.biases[batch.others[rating(j)]]; });
+    Numbers score = Numbers::sums(products), value;
+    if (other_biases != nullptr) {
+      score = score + Numbers::each([&](int j) { return own_bias + other_biases[others[there(j)]]; });
     }
-    Numbers value, weight, slope;
-    if (n == kGroup) [[likely]] {
+    if constexpr (kFull) {
       value = Numbers::load(batch.values + at);
-      weight = weights_of<T>(batch.weights == nullptr ? nullptr : batch.weights + at);
     } else {
-      value = Numbers::each([&](int j) { return batch.values[rating(j)]; });
+      value = Numbers::each([&](int j) { return batch.values[at + there(j)]; });
+    }
+    const bool even_weights = kFull && batch.weights == nullptr;
+    Numbers weight = Numbers::all(T(1));
+    if (!even_weights) {
       weight = Numbers::each([&](int j) {
-        return j >= n ? T(0) : batch.weights == nullptr ? T(1) : static_cast<T>(batch.weights[at + j]);
+        return !kFull && j >= n ? T(0) : batch.weights == nullptr ? T(1) : static_cast<T>(batch.weights[at + j]);
       });
     }
     LossTerms<Numbers> terms;
-    if (squared) [[likely]] {
+    if constexpr (kSquared) {
       terms.slope = SquaredLoss::slope(value, score);
       terms.reported = terms.square = terms.slope * terms.slope;
     } else {
-      group_terms(value, score, sizes.loss, terms);
+      group_terms(value, score, batch.sizes.loss, terms);
     }
-    if (batch.of_users) add_terms(terms, weight, sums);
-    weight = at_most(weight, sizes.max_weight);
-    slope = weight * capped(terms.slope, sizes);
+    if (batch.of_users) {
+      told.reported = told.reported + weight * terms.reported;
+      if constexpr (!kSquared) told.square = told.square + weight * terms.square;
+    }
+    Numbers slope = at_least(at_most(terms.slope, max_slope), -max_slope);
+    if (!even_weights) {
+      weight = at_most(weight, max_weight);
+      slope = weight * slope;
+    }
     slope_sum = slope_sum + slope;
     weight_sum = weight_sum + weight;
     alignas(kRowAlignment) T slopes[kGroup];
@@ -515,7 +530,8 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
     if constexpr (kVectors > 0) {
       WARPFACTOR_UNROLL_8
       for (int j = 0; j < kGroup; ++j) {
-        for (int v = 0; v < kVectors; ++v) sum[v] = sum[v] + slopes[j] * others[j][v];
+        Raw* const sum = j % 2 == 0 ? even : odd;
+        for (int v = 0; v < kVectors; ++v) sum[v] = sum[v] + slopes[j] * parts[j][v];
       }
     } else {
       for (std::int64_t f = 0; f < stride; f += V::lanes) {
@@ -525,9 +541,22 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
         V::store_raw(gradient + f, part);
       }
     }
+  };
+  const auto tell = [&] {
+    if constexpr (kSquared) told.square = told.reported;
+    add_terms(told, sums);
+    told = {zero, zero, zero};
+  };
+  std::int64_t at = begin;
+  for (; at + kGroup <= end; at += kGroup) {
+    take.template operator()<true>(at, kGroup);
+    if (batch.of_users && (at - begin) % 256 == 256 - kGroup) tell();
   }
+  if (at < end) take.template operator()<false>(at, static_cast<int>(end - at));
+  if (batch.of_users) tell();
+
   if constexpr (kVectors > 0) {
-    for (int v = 0; v < kVectors; ++v) V::store_raw(gradient + v * V::lanes, sum[v]);
+    for (int v = 0; v < kVectors; ++v) V::store_raw(gradient + v * V::lanes, even[v] + odd[v]);
   }
   alignas(kRowAlignment) T slopes[kGroup], weights[kGroup];
   slope_sum.store(slopes);
@@ -541,19 +570,20 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
   batch.row_weights[r] = batch.once ? T(1) : weight;
 }
 
-template <class T, int kVectors>
+template <class T, int kVectors, bool kSquared>
 PassSums row_gradients(const BatchRows<T>& batch) {
   double sums[2 * kGroup] = {};
-  for (std::int64_t r = 0; r < batch.n_rows; ++r) row_gradient<T, kVectors>(batch, r, sums);
+  for (std::int64_t r = 0; r < batch.n_rows; ++r) row_gradient<T, kVectors, kSquared>(batch, r, sums);
   return total(sums);
 }
 
 template <class T>
 PassSums batch_gradients(const BatchRows<T>& batch) {
+  if (batch.sizes.loss.loss != Loss::squared) return row_gradients<T, 0, false>(batch);
   switch (batch.stride / Vec<T>::lanes) {
-    case 1: return row_gradients<T, 1>(batch);
-    case 2: return row_gradients<T, 2>(batch);
-    default: return row_gradients<T, 0>(batch);
+    case 1: return row_gradients<T, 1, true>(batch);
+    case 2: return row_gradients<T, 2, true>(batch);
+    default: return row_gradients<T, 0, true>(batch);
   }
 }
 

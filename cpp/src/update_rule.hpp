@@ -18,9 +18,11 @@
 
 #if defined(__GNUC__) || defined(__clang__)
 #define WARPFACTOR_INLINE __attribute__((always_inline)) inline
+#define WARPFACTOR_INLINE_LAMBDA __attribute__((always_inline))
 #define WARPFACTOR_NOINLINE __attribute__((noinline))
 #else
 #define WARPFACTOR_INLINE inline
+#define WARPFACTOR_INLINE_LAMBDA
 #define WARPFACTOR_NOINLINE
 #endif
 #if defined(__CUDACC__)

@@ -68,24 +68,23 @@ struct Vec {
     }
   }
 
-  /// out[j] = sum of v[j]'s lanes, for eight vectors at once: far fewer instructions than eight sums.
-  static void sums(const Raw (&v)[8], T* out) {
-#if WARPFACTOR_HAS_SHUFFLE
+  /// The sums of eight vectors' lanes, in that order, kQuarter of them in each result: far fewer instructions than
+  /// eight sums.
+  static constexpr int kQuarter = 16 / static_cast<int>(sizeof(T));  // lanes of the narrowest register, 16 bytes
+  typedef T Quarter __attribute__((vector_size(16)));
+  WARPFACTOR_INLINE static void sums(const Raw (&v)[8], Quarter (&out)[8 / kQuarter]) {
     for (int j = 0; j < 8; j += kQuarter) {
+#if WARPFACTOR_HAS_SHUFFLE
       Raw paired = pair(v[j], v[j + 1]);
       if constexpr (kQuarter == 4) paired = pair(paired, pair(v[j + 2], v[j + 3]));
-      const Quarter folded = fold<kVectorBytes>(paired);
-      std::memcpy(out + j, &folded, sizeof(folded));
-    }
+      out[j / kQuarter] = fold<kVectorBytes>(paired);
 #else
-    for (int j = 0; j < 8; ++j) out[j] = Vec{v[j]}.sum();
+      for (int lane = 0; lane < kQuarter; ++lane) out[j / kQuarter][lane] = Vec{v[j + lane]}.sum();
 #endif
+    }
   }
 
  private:
-  static constexpr int kQuarter = 16 / static_cast<int>(sizeof(T));  // lanes of the narrowest register, 16 bytes
-  typedef T Quarter __attribute__((vector_size(16)));
-
 #if WARPFACTOR_HAS_SHUFFLE
   /// In each 16 bytes: the sums of x's neighbouring lanes, then those of y's.
   static Raw pair(Raw x, Raw y) { return pair(x, y, std::make_index_sequence<static_cast<std::size_t>(lanes)>()); }
@@ -181,7 +180,9 @@ struct Vec {
   }
   static Vec load_raw(const T* from) { return load(from); }
   static void store_raw(T* to, const Vec& v) { store(to, v); }
-  static void sums(const Vec (&v)[8], T* out) {
+  static constexpr int kQuarter = 1;
+  typedef T Quarter;
+  static void sums(const Vec (&v)[8], T (&out)[8]) {
     for (int j = 0; j < 8; ++j) out[j] = v[j].sum();
   }
 };
@@ -210,10 +211,23 @@ struct Eight {
     for (int p = 0; p < n_parts; ++p) *reinterpret_cast<Memory*>(to + p * n) = parts[p];
   }
   /// The sum of each vector's lanes.
-  static Eight sums(const typename Vec<T>::Raw (&vectors)[8]) {
-    alignas(kVectorBytes) T out[8];
-    Vec<T>::sums(vectors, out);
-    return load(out);
+  WARPFACTOR_INLINE static Eight sums(const typename Vec<T>::Raw (&vectors)[8]) {
+    constexpr int kQuarter = Vec<T>::kQuarter, kJoined = n / kQuarter;
+    typename Vec<T>::Quarter quarters[8 / kQuarter];
+    Vec<T>::sums(vectors, quarters);
+    return by_part([&](int p) {
+      const auto* const of = quarters + p * kJoined;
+#if WARPFACTOR_HAS_SHUFFLE
+      if constexpr (kJoined == 4) {
+        return joined(joined(of[0], of[1]), joined(of[2], of[3]));
+      } else if constexpr (kJoined == 2) {
+        return joined(of[0], of[1]);
+      }
+#endif
+      Part part;
+      std::memcpy(&part, of, sizeof(part));
+      return part;
+    });
   }
   /// of(0), .. of(7). Put together in registers: a wide load of what several narrow stores have just written would have
   /// to wait for them.
@@ -278,6 +292,18 @@ struct Eight {
       return x > zero ? T(1) - zero : (x < zero ? T(-1) - zero : x);
     });
   }
+
+#if WARPFACTOR_HAS_SHUFFLE
+  /// Two registers as one twice as wide. Through memory, the wide load would have to wait for the narrow stores.
+  template <class Half>
+  WARPFACTOR_INLINE static auto joined(Half low, Half high) {
+    return joined(low, high, std::make_index_sequence<2 * sizeof(Half) / sizeof(T)>());
+  }
+  template <class Half, std::size_t... lane>
+  WARPFACTOR_INLINE static auto joined(Half low, Half high, std::index_sequence<lane...>) {
+    return __builtin_shufflevector(low, high, static_cast<int>(lane)...);
+  }
+#endif
 
   /// f of each number by itself, for functions that no vector instruction computes.
   template <class F>
