@@ -13,7 +13,7 @@ from sympy.codegen.cfunctions import expm1, log1p
 from . import formula
 from .formula import Symbolic
 
-__all__ = ["differentiate", "numeric", "to_sympy"]
+__all__ = ["check_real", "differentiate", "numeric", "to_sympy"]
 
 
 class _Real(sympy.Function):  # type: ignore[misc]
@@ -226,7 +226,7 @@ def to_sympy(tree: Symbolic, symbols: Sequence[str]) -> Any:
     """Return the SymPy expression of a formula, in plain symbols of the same names."""
     names = {name: sympy.Symbol(name) for name in symbols}
     functions = {op: _with_real_numbers(function) for op, function in _SYMPY.items()}
-    return sympy.factor_terms(formula.evaluate(tree, names, functions))
+    return _factored(formula.evaluate(tree, names, functions))
 
 
 def _with_real_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -240,15 +240,29 @@ def _with_real_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
             except (TypeError, ValueError, OverflowError):  # complex, or undefined
                 finite = False
             if not finite:
-                raise ValueError(f"{value} in it is not a finite real number")
+                raise ValueError(f"{value} is not a finite real number")
         return value
 
     return checked
 
 
+def check_real(expression: Any) -> None:
+    """Refuse what SymPy found to be complex or undefined."""
+    if expression.has(sympy.zoo, sympy.oo, -sympy.oo, sympy.nan):
+        raise ValueError("it divides by 0")
+    if expression.has(sympy.I):
+        raise ValueError(f"{expression} is complex")
+
+
 def differentiate(expression: Any, symbol: str) -> Any:
     """Return the derivative, with common factors taken out."""
-    return sympy.factor_terms(sympy.diff(expression, sympy.Symbol(symbol)))
+    return _factored(sympy.diff(expression, sympy.Symbol(symbol)))
+
+
+def _factored(expression: Any) -> Any:
+    # For the eye, and for x - r as one exact difference instead of two products. It takes seconds
+    # for formulas that nobody reads.
+    return sympy.factor_terms(expression) if expression.count_ops() < 500 else expression
 
 
 _NUMPY = {

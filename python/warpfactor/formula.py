@@ -107,25 +107,23 @@ class Node:
 
     def __bool__(self) -> bool:
         raise TraceError(
-            f"{self} is a formula, neither true nor false yet: instead of `if` write "
-            "wf.losses.where(condition, a, b), instead of `and`, `or`, `not` write &, |, ~, "
-            "instead of max() and min() wf.losses.maximum and minimum, and instead of a < b < c "
-            "write (a < b) & (b < c)"
+            f"{self} is a formula, neither true nor false yet: write wf.losses.where(condition, a, "
+            "b) for `if`; &, | and ~ for `and`, `or` and `not`, and (a < b) & (b < c) for a < b < "
+            "c; wf.losses.maximum and minimum for max() and min()"
         )
 
     def _no_number(self) -> Any:
         raise TraceError(
-            f"{self} is a formula, not a number yet, and cannot be given to a function that takes "
-            "a number, such as those of the math module: use those of wf.losses "
-            "(wf.losses.exp, log, sqrt, ...)"
+            f"{self} is a formula, not a number yet, which functions that take numbers, such as "
+            "those of math, cannot use: take those of wf.losses (wf.losses.exp, log, sqrt, ...)"
         )
 
     __float__ = __int__ = __complex__ = __index__ = _no_number
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise TraceError(
-            f"{self} is a formula, not an array: a loss is a formula of one rating and one "
-            "prediction, without arrays in it"
+            f"{self} is a formula of single numbers, one rating and one prediction: there can be no "
+            "array in it"
         )
 
     def _no_steps(self, *_: Any) -> Any:
@@ -195,7 +193,7 @@ class Node:
             return where(*args)
         if name == "clip":
             return clip(*args, **{k.removeprefix("a_"): v for k, v in kwargs.items()})
-        raise TraceError(_unknown_message(name))
+        raise TraceError(unknown_message(name))
 
 
 class Symbolic(Node):
@@ -270,6 +268,8 @@ def _binary(op: str, left: Any, right: Any) -> Any:
     left, right = _operand(left), _operand(right)
     if left is NotImplemented or right is NotImplemented:
         return NotImplemented
+    if op == "/" and right.op == "number" and not right.args[0]:
+        raise TraceError(f"{left} is divided by 0")
     return Symbolic(op, left, right)
 
 
@@ -290,7 +290,7 @@ def _logical(op: str, left: Condition, right: Any) -> Any:
 def apply(name: str, *args: Any) -> Any:
     """Return the formula that is a function of formulas and numbers."""
     if name not in FUNCTIONS:
-        raise TraceError(_unknown_message(name))
+        raise TraceError(unknown_message(name))
     return Symbolic(name, *(_argument(name, a) for a in args))
 
 
@@ -322,7 +322,8 @@ def _step_message(what: str) -> str:
     return f"{what} cannot be trained through: the slope of a step is zero wherever there is one"
 
 
-def _unknown_message(name: str) -> str:
+def unknown_message(name: str) -> str:
+    """Return what to say of a function that is not among ours."""
     if name in _STEPS:
         return _step_message(name)
     known = ", ".join(sorted([*FUNCTIONS, "logaddexp", "square", "where"]))

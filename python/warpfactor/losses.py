@@ -17,6 +17,7 @@ import ast
 import importlib
 import inspect
 import linecache
+import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
@@ -60,8 +61,8 @@ __all__ = [
 def custom(function: Callable[[Any, Any], Any]) -> CustomLoss:
     """Make a loss from a formula, for ``MatrixFactorization(loss=...)``.
 
-    The function is called with two symbols, the rating r and the score x (see
-    `MatrixFactorization`), and its result is taken down as a formula. Its slope ∂l/∂x is derived
+    The function is called with two symbols, the rating r and the prediction x,
+    and its result is taken down as a formula. Its slope ∂l/∂x is derived
     by SymPy, and both are compiled by Numba when training begins, so that all threads run them
     without Python. r and x are in the units of the ratings as given. With ``normalize=True`` the
     slopes are divided by their root mean square over the ratings at the start, so that
@@ -85,10 +86,10 @@ def custom(function: Callable[[Any, Any], Any]) -> CustomLoss:
     Raises
     ------
     ValueError
-        If the function cannot be trained with; the text says why. Among the reasons: the score
-        does not occur in it; loss or slope are not finite at ratings and scores from 0.5 to 5, equal
+        If the function cannot be trained with; the text says why. Among the reasons: the prediction
+        does not occur in it; loss or slope are not finite at ratings and predictions from 0.5 to 5, equal
         ones among them; the slope is zero wherever there is one; or the loss falls faster and
-        faster as the score grows. Scores of 0 and below are not tried, as ``x - r*log(x)`` is a
+        faster as the prediction grows. Predictions of 0 and below are not tried, as ``x - r*log(x)`` is a
         good loss with ``nonnegative=True``.
     ImportError
         If SymPy or Numba is not installed.
@@ -117,7 +118,7 @@ def custom(function: Callable[[Any, Any], Any]) -> CustomLoss:
 
 
 def penalty(function: Callable[[Any], Any]) -> CustomPenalty:
-    """Make a penalty from a formula, for ``MatrixFactorization(penalty=...)``.
+    """Make a penalty from a formula, in place of the L2 penalty.
 
     The function is called with one symbol w, which stands for each element of the factors and
     biases in turn: `reg` times its slope h'(w) takes the place of `reg` times w in a step.
@@ -235,7 +236,7 @@ class _Custom:
         Examples
         --------
         >>> import warpfactor as wf
-        >>> wf.losses.custom(lambda rating, score: abs(rating - score)).to_text()
+        >>> wf.losses.custom(lambda rating, prediction: abs(rating - prediction)).to_text()
         'abs(r - x)'
         """
         return self._text
@@ -316,6 +317,8 @@ class _Custom:
             try:
                 expression = derive.to_sympy(self._tree, self._SYMBOLS)
                 slope = derive.differentiate(expression, self._SYMBOLS[-1])
+                derive.check_real(expression)
+                derive.check_real(slope)
                 evaluate = derive.numeric([expression, slope], self._SYMBOLS)
             except Exception as error:
                 raise ValueError(f"{self._call}: it cannot be differentiated: {error}") from error
@@ -339,9 +342,6 @@ class _Custom:
                 f"{self._call}: the slope by {by} is zero wherever there is one, so nothing would "
                 f"be trained; {by} must count by more than comparisons and sign()"
             )
-        for what, expression in self._parts(derived):
-            if expression.has(sympy.I, sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
-                raise ValueError(f"{self._call}: {what} is {expression}, which is no real number")
 
     def _parts(self, derived: _Derived) -> list[tuple[str, Any]]:
         return [(f"the {self._KIND}", derived.expression), ("its slope", derived.derivative)]
@@ -404,7 +404,7 @@ class CustomLoss(_Custom):
     """
 
     _KIND = "loss"
-    _MEANING = "the rating and the score"
+    _MEANING = "the rating and the prediction"
     _MAKER = "wf.losses.custom"
     _SYMBOLS = ("r", "x")
     _EXAMPLE = "lambda r, x: (r - x)**2"
@@ -417,7 +417,7 @@ class CustomLoss(_Custom):
         Parameters
         ----------
         r, x : array-like
-            Ratings and scores, of shapes that fit together.
+            Ratings and predictions, of shapes that fit together.
 
         Returns
         -------
@@ -440,26 +440,26 @@ class CustomLoss(_Custom):
 
     def _check(self, derived: _Derived) -> None:
         super()._check(derived)
-        # Unequal ones first: what is wrong only where the score is right is said so.
-        ratings, scores = (a.ravel() for a in np.meshgrid(_SANE_RATINGS, _SANE_SCORES))
-        equal = ratings == scores
+        # Unequal ones first: what is wrong only where the prediction is right is said so.
+        ratings, predictions = (a.ravel() for a in np.meshgrid(_SANE_RATINGS, _SANE_PREDICTIONS))
+        equal = ratings == predictions
         self._check_finite(
             derived,
-            "it must be finite for all ratings and scores from 0.5 to 5: wf.losses.where, maximum "
+            "it must be finite for all ratings and predictions from 0.5 to 5: wf.losses.where, maximum "
             "and clip can keep log, sqrt and / to where they are defined",
             ratings[~equal],
-            scores[~equal],
+            predictions[~equal],
         )
         self._check_finite(
             derived,
-            "it must be finite where the score is right, too: write abs(u) for sqrt(u**2), and "
+            "it must be finite where the prediction is right, too: write abs(u) for sqrt(u**2), and "
             "sqrt(u + 1e-6) for sqrt(u)",
             ratings[equal],
-            scores[equal],
+            predictions[equal],
         )
         _, slopes = derived.evaluate(_SANE_RATINGS[:, np.newaxis], _FAR)
         # Falling at least as fast as the square: an L2 penalty cannot hold it. Only upwards, as
-        # scores below 0 may be out of the question, and only if it is so for every rating, as
+        # predictions below 0 may be out of the question, and only if it is so for every rating, as
         # these may be more than the loss is for (labels, say).
         if (slopes < 0).all() and (slopes[:, 1:] <= 2 * slopes[:, :-1]).all():
             r, x = self._names
@@ -543,9 +543,9 @@ class CustomPenalty(_Custom):
             )
 
 
-# Points at which everything must be finite, equal ratings and scores among them.
+# Points at which everything must be finite, equal ratings and predictions among them.
 _SANE_RATINGS = np.array([0.5, 1.0, 2.0, 3.5, 5.0])
-_SANE_SCORES = np.array([0.5, 1.0, 1.7, 2.0, 3.5, 4.9, 5.0])
+_SANE_PREDICTIONS = np.array([0.5, 1.0, 1.7, 2.0, 3.5, 4.9, 5.0])
 _SANE_ELEMENTS = np.array([0.0, 0.01, -0.01, 0.1, -0.1, 1.0, -1.0, 2.0, -2.0])
 _FAR = np.array([1e2, 1e3, 1e4, 1e5])
 
@@ -603,6 +603,10 @@ def _called(function: Callable[..., Any], names: Sequence[str], call: str) -> Sy
         result = function(*(Symbolic("symbol", name) for name in names))
     except Exception as error:
         what = str(error) if isinstance(error, TraceError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, AttributeError) and (
+            isinstance(error.obj, Node) or error.obj is sys.modules[__name__]
+        ):
+            what = formula.unknown_message(str(error.name))
         where = _culprit(error, function)
         raise ValueError(f"{call}: {f'in {where}: ' if where else ''}{what}") from error
     if isinstance(result, Condition):
