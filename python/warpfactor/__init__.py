@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, metrics
+    from . import datasets, losses, metrics
     from ._core import __version__
     from .config import show_config
     from .descent import matrix_factorization_bgd
@@ -34,6 +34,7 @@ __all__ = [
     "__version__",
     "datasets",
     "load",
+    "losses",
     "matrix_factorization_bgd",
     "metrics",
     "read_ratings",
@@ -56,7 +57,7 @@ _HOME = {
     "show_config": "config",
     "train_test_split": "model_selection",
 }
-_MODULES = ("datasets", "metrics")
+_MODULES = ("datasets", "losses", "metrics")
 
 
 def __getattr__(name: str) -> Any:
