@@ -226,7 +226,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   }
   if (options.penalty != nullptr && params.l1_ratio > 0) {
     reject("l1_ratio is " + text(params.l1_ratio) +
-           ", and options.penalty takes the place of both L1 and L2: set l1_ratio to 0, or leave the penalty out");
+           ", and a penalty of your own takes the place of both L1 and L2: set l1_ratio to 0, or leave it out");
   }
   if (options.user_factors.empty() != options.item_factors.empty()) {
     reject("give both initial user_factors and item_factors, or neither");

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import _core
 from .ids import lookup_ids
+from .losses import CustomLoss, CustomPenalty
 from .progress import EpochBar, EpochRecord
 from .ratings import Ratings, as_float32, pairs_to_codes
 
@@ -73,7 +74,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Strength of the penalty on the biases; a pair is (of the users, of the items).
     biases : bool, default True
         Whether the score has μ, b_u and b_i; otherwise x = p_u · q_i.
-    loss : str, default "squared"
+    loss : str or CustomLoss, default "squared"
         The error term l(r, x) of a rating r and its score x.
 
         "squared" : ½(r - x)². Predicts x.
@@ -91,6 +92,12 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         millionth of the mean, l goes on along its tangent; g is clipped to five times the ratings'
         standard deviation over their mean, or to 5 if that is more.
 
+        ``wf.losses.custom(lambda r, x: ...)`` : a formula of your own; see `losses.custom`. It sees
+        r and x as you know them, not standardized, and predicts x. With ``normalize=True`` its
+        slopes are divided by their root mean square over the ratings at the start of the training,
+        so that `learning_rate` and the penalties keep their meaning whatever the formula's scale (a
+        factor in front of it changes nothing then); the model is still trained in units of s.
+
         Ratings that a loss cannot take are an error. `normalize` does nothing for losses with
         labels.
     huber_delta : float, default 1.0
@@ -99,6 +106,10 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         The share of L1 in the penalties, from 0 (all L2) to 1 (all L1), as in scikit-learn's
         elastic net. L1 pulls by the same amount however small a factor is, so that with the default
         `reg` and `init` all factors may end at 0: begin with 0.01 and 0.1, say.
+    penalty : CustomPenalty or None, default None
+        ``wf.losses.penalty(lambda w: ...)``: a formula h(w) of your own in place of the elastic net,
+        for each factor and bias w, in units of training (factors √s, biases s); `reg` and `reg_bias`
+        are its strengths, and its slope is part of the gradient. Not with an `l1_ratio`.
     nonnegative : bool, default False
         Whether all factors and biases are kept at 0 or above, by projection after each step. Then
         μ = 0, biases start from half of the mean rating each, random factors from non-negative
@@ -260,9 +271,10 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         reg: float | tuple[float, float] = _DEFAULTS.reg[0],
         reg_bias: float | tuple[float, float] = _DEFAULTS.reg_bias[0],
         biases: bool = _DEFAULTS.biases,
-        loss: str = _DEFAULTS.loss.name,
+        loss: str | CustomLoss = _DEFAULTS.loss.name,
         huber_delta: float = _DEFAULTS.huber_delta,
         l1_ratio: float = _DEFAULTS.l1_ratio,
+        penalty: CustomPenalty | None = None,
         nonnegative: bool = _DEFAULTS.nonnegative,
         optimizer: str = _DEFAULTS.optimizer.name,
         batch_size: int | None = None,
@@ -293,6 +305,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.loss = loss
         self.huber_delta = huber_delta
         self.l1_ratio = l1_ratio
+        self.penalty = penalty
         self.nonnegative = nonnegative
         self.optimizer = optimizer
         self.batch_size = batch_size
@@ -362,6 +375,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         if validation is not None:
             held_out = _validation_arrays(validation, ratings, weights)
         P, Q = self._initial_factors(ratings, params, dtype)
+        loss = self.loss.address(dtype) if isinstance(self.loss, CustomLoss) else 0
+        penalty = 0 if self.penalty is None else self.penalty.address(dtype)
         train = _core.train_float32 if dtype == np.float32 else _core.train_float64
 
         verbose = self.verbose if isinstance(self.verbose, bool) else self._count("verbose", 0) > 0
@@ -381,6 +396,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 P,
                 Q,
                 on_epoch if self.callbacks or bar.enabled else None,
+                loss,
+                penalty,
             )
 
         self.user_factors_ = result["user_factors"]
@@ -622,7 +639,22 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         params.l1_ratio = self._real("l1_ratio")
         params.nonnegative = self._flag("nonnegative")
         params.biases = self._flag("biases")
-        params.loss = _core.Loss[self._choice("loss", [each.name for each in _core.Loss])]
+        if isinstance(self.loss, CustomLoss):
+            params.loss = _core.Loss.custom
+        else:
+            names = [each.name for each in _core.Loss if each is not _core.Loss.custom]
+            if not isinstance(self.loss, str) or self.loss not in names:
+                listed = ", ".join(repr(name) for name in names)
+                raise ValueError(
+                    f"loss is {self.loss!r:.80}; it must be {listed}, or one that "
+                    "warpfactor.losses.custom made"
+                )
+            params.loss = _core.Loss[self.loss]
+        if self.penalty is not None and not isinstance(self.penalty, CustomPenalty):
+            raise ValueError(
+                f"penalty is {self.penalty!r:.80}; it must be None, or one that "
+                "warpfactor.losses.penalty made"
+            )
         params.huber_delta = self._real("huber_delta")
         params.normalize = self._flag("normalize")
         params.optimizer = _core.Optimizer[

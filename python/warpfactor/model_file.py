@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from . import _core
 from .estimator import MatrixFactorization
 from .exceptions import ModelFileError
 from .ids import id_kind, pack_ids, unpack_ids
+from .losses import CustomLoss, CustomPenalty
 
 __all__ = ["load", "save"]
 
@@ -133,8 +135,7 @@ def _restore(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Matr
         raise ValueError("its contents do not match their checksum")
     fitted = json.loads(metadata["fitted"])
     params = json.loads(metadata["params"])
-    # JSON has no tuples. Of the parameters, only pairs of strengths are stored as lists.
-    params = {name: tuple(v) if isinstance(v, list) else v for name, v in params.items()}
+    params = {name: _restored_param(name, value) for name, value in params.items()}
     unknown = set(params) - set(MatrixFactorization().get_params())
     if unknown:
         raise ValueError(f"unknown parameters {sorted(unknown)}")
@@ -178,6 +179,18 @@ def _restore(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Matr
     return model
 
 
+def _restored_param(name: str, value: Any) -> Any:
+    if isinstance(value, list):  # JSON has no tuples, and only pairs of strengths are stored as lists
+        return tuple(value)
+    if isinstance(value, dict):
+        formulas: dict[str, Callable[[str], Any]] = {
+            "loss": CustomLoss.from_text,
+            "penalty": CustomPenalty.from_text,
+        }
+        return formulas[name](value["formula"])
+    return value
+
+
 def _checksum(tensors: dict[str, NDArray[Any]]) -> int:
     crc = 0
     for name in sorted(tensors):
@@ -197,4 +210,6 @@ def _storable_params(model: MatrixFactorization) -> dict[str, Any]:
             stored[name] = plain
         elif name in ("reg", "reg_bias"):
             stored[name] = [float(strength) for strength in plain]
+        elif isinstance(plain, (CustomLoss, CustomPenalty)):
+            stored[name] = {"formula": plain.to_text()}
     return stored
