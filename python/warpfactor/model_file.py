@@ -180,7 +180,9 @@ def _restore(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Matr
 
 
 def _restored_param(name: str, value: Any) -> Any:
-    if isinstance(value, list):  # JSON has no tuples, and only pairs of strengths are stored as lists
+    if isinstance(
+        value, list
+    ):  # JSON has no tuples, and only pairs of strengths are stored as lists
         return tuple(value)
     if isinstance(value, dict):
         formulas: dict[str, Callable[[str], Any]] = {
