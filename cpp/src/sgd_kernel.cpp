@@ -96,15 +96,17 @@ WARPFACTOR_INLINE Eight<T> weights_of(const float* weights) {
 }
 
 /// The slopes of a group's ratings, which begin at `r`; their losses and then their squared errors are added to `sums`.
-template <class T>
+/// kStride: as for Pass.
+template <class T, int kStride>
 WARPFACTOR_NOINLINE void group_slopes(const SgdBlock<T>& block, std::int64_t r, T* slopes, double* sums) {
   using Numbers = Eight<T>;
+  const std::int64_t stride = kStride > 0 ? kStride : block.stride;
   const Rating* const ratings = block.ratings + r;
   typename Vec<T>::Raw products[kGroup];
   WARPFACTOR_UNROLL_8
   for (int j = 0; j < kGroup; ++j) {
-    products[j] = products_of(block.users.factors + ratings[j].user * block.stride,
-                              block.items.factors + ratings[j].item * block.stride, block.stride);
+    products[j] = products_of(block.users.factors + ratings[j].user * stride,
+                              block.items.factors + ratings[j].item * stride, stride);
   }
   Numbers score = Numbers::sums(products);
   if (block.users.biases != nullptr) {
@@ -158,7 +160,7 @@ class Pass {
     double parts[2 * kGroup] = {};  // losses, then squared errors where those are something else
     alignas(kRowAlignment) T slopes[kGroup];
     for (std::int64_t r = 0; r < block_.n_grouped; r += kGroup) {
-      if constexpr (!kSquared) group_slopes(block_, r, slopes, parts);
+      if constexpr (!kSquared) group_slopes<T, kStride>(block_, r, slopes, parts);
       // A group ahead is far enough for a row from L2 to arrive in time, and too near for it to be evicted before use.
       update_group(r, block_.ratings + (r + kGroup < block_.n_grouped ? r + kGroup : r), slopes, parts);
     }
@@ -366,7 +368,7 @@ class GeneralPass {
       if (r + kGroup < block_.n_grouped) {
         for (int j = 0; j < kGroup; ++j) prefetch_rows(block_, block_.ratings[r + kGroup + j], block_.stride);
       }
-      group_slopes(block_, r, slopes, parts);
+      group_slopes<T, 0>(block_, r, slopes, parts);
       for (int j = 0; j < kGroup; ++j) update(r + j, slopes[j]);
     }
     PassSums sums = total(parts);
@@ -436,7 +438,13 @@ PassSums sgd(const SgdBlock<T>& block) {
   }
   if (block.sizes.proximal || block.sizes.penalty != nullptr) return GeneralPass<T, StepRule::plain>(block).run();
   if (block.sizes.loss.loss != Loss::squared) {
-    return block.weights != nullptr ? plain_pass<T, 0, true, false>(block) : plain_pass<T, 0, false, false>(block);
+    if (block.weights != nullptr) return plain_pass<T, 0, true, false>(block);
+    if constexpr (sizeof(T) == sizeof(float)) {
+      if (block.stride == 32) return plain_pass<T, 32, false, false>(block);
+      if (block.stride == 64) return plain_pass<T, 64, false, false>(block);
+      if (block.stride == 128) return plain_pass<T, 128, false, false>(block);
+    }
+    return plain_pass<T, 0, false, false>(block);
   }
   if (block.weights != nullptr) return plain_pass<T, 0, true>(block);
   switch (block.stride) {
