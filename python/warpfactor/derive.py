@@ -34,11 +34,8 @@ class _Real(sympy.Function):  # type: ignore[misc]
         return None
 
     def _eval_derivative(self, symbol: Any) -> Any:
-        return sum(
-            slope * inner
-            for slope, inner in zip(self.slopes(), _inner(self, symbol), strict=True)
-            if inner != 0
-        )
+        slopes = zip(self.slopes(), _inner(self, symbol), strict=True)
+        return sympy.Add(*(slope * inner for slope, inner in slopes if inner != 0))
 
 
 def _inner(function: Any, symbol: Any) -> list[Any]:
@@ -230,7 +227,7 @@ def to_sympy(tree: Symbolic, symbols: Sequence[str]) -> Any:
 
 
 def _with_real_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Check what turns out to be a constant, before SymPy computes a further exp(exp(...)) of it."""
+    """Check what turns out to be a constant, before SymPy computes exp(exp(...)) of it."""
 
     def checked(*args: Any) -> Any:
         value = function(*args)
@@ -252,6 +249,13 @@ def check_real(expression: Any) -> None:
         raise ValueError("it divides by 0")
     if expression.has(sympy.I):
         raise ValueError(f"{expression} is complex")
+    for number in expression.atoms(sympy.Number):
+        try:
+            finite = np.isfinite(float(number))
+        except OverflowError:
+            finite = False
+        if not finite:
+            raise ValueError(f"its constant {sympy.Float(number, 3)} is beyond float64")
 
 
 def differentiate(expression: Any, symbol: str) -> Any:

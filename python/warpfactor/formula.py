@@ -12,7 +12,6 @@ import math
 import numbers
 import operator
 import re
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -391,9 +390,7 @@ def parse(text: str, symbols: Sequence[str]) -> Symbolic:
         bad = next(c for c in text if not _CHARACTERS.fullmatch(c))
         raise ValueError(f"the formula holds {bad!r}, which is in no formula")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Python's parser, about literals such as 1if
-            tree = ast.parse(text.strip(), mode="eval")
+        tree = ast.parse(text.strip(), mode="eval")
         node = _from_ast(tree.body, symbols)
     except (SyntaxError, MemoryError, RecursionError) as error:
         raise ValueError(f"{_shortened(text)!r} is no formula ({error})") from error
@@ -459,7 +456,7 @@ def _shortened(text: str, width: int = 80) -> str:
 
 
 def evaluate(node: Node, values: Mapping[str, Any], functions: Mapping[str, Any]) -> Any:
-    """Return the value of a formula, given those of its symbols and functions for its operations."""
+    """Return the value of a formula, given its symbols' values and a function per operation."""
     if node.op == "symbol":
         return values[node.args[0]]
     if node.op == "number":

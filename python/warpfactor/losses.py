@@ -61,13 +61,13 @@ __all__ = [
 def custom(function: Callable[[Any, Any], Any]) -> CustomLoss:
     """Make a loss from a formula, for ``MatrixFactorization(loss=...)``.
 
-    The function is called with two symbols, the rating r and the prediction x,
-    and its result is taken down as a formula. Its slope ∂l/∂x is derived
-    by SymPy, and both are compiled by Numba when training begins, so that all threads run them
-    without Python. r and x are in the units of the ratings as given. With ``normalize=True`` the
-    slopes are divided by their root mean square over the ratings at the start, so that
-    `learning_rate` and `reg` keep their meaning and a constant factor of the loss has no effect;
-    ``normalize=False`` trains the formula exactly as it is written.
+    The function is called with two symbols, the rating r and the prediction x, and its result is
+    taken down as a formula. Its slope ∂l/∂x is derived by SymPy, and both are compiled by Numba
+    when training begins, so that all threads run them without Python. r and x are in the units of
+    the ratings as given. With ``normalize=True`` the slopes are divided by their root mean square
+    over the ratings at the start, so that `learning_rate` and `reg` keep their meaning and a
+    constant factor of the loss has no effect; ``normalize=False`` trains the formula exactly as it
+    is written.
 
     Parameters
     ----------
@@ -87,10 +87,10 @@ def custom(function: Callable[[Any, Any], Any]) -> CustomLoss:
     ------
     ValueError
         If the function cannot be trained with; the text says why. Among the reasons: the prediction
-        does not occur in it; loss or slope are not finite at ratings and predictions from 0.5 to 5, equal
-        ones among them; the slope is zero wherever there is one; or the loss falls faster and
-        faster as the prediction grows. Predictions of 0 and below are not tried, as ``x - r*log(x)`` is a
-        good loss with ``nonnegative=True``.
+        does not occur in it; loss or slope are not finite at ratings and predictions from 0.5 to 5,
+        equal ones among them; the slope is zero wherever there is one; or the loss falls faster and
+        faster as the prediction grows. Predictions of 0 and below are not tried, as
+        ``x - r*log(x)`` is a good loss with ``nonnegative=True``.
     ImportError
         If SymPy or Numba is not installed.
 
@@ -358,7 +358,8 @@ class _Custom:
 
     def _said(self, expression: Any) -> str:
         """Return an expression in the user's names of the symbols."""
-        names = dict(zip(self._SYMBOLS, self._names, strict=True))
+        symbol = importlib.import_module("sympy").Symbol
+        names = {symbol(a): symbol(b) for a, b in zip(self._SYMBOLS, self._names, strict=True)}
         return str(expression.subs(names, simultaneous=True))
 
     def __repr__(self) -> str:
@@ -445,8 +446,8 @@ class CustomLoss(_Custom):
         equal = ratings == predictions
         self._check_finite(
             derived,
-            "it must be finite for all ratings and predictions from 0.5 to 5: wf.losses.where, maximum "
-            "and clip can keep log, sqrt and / to where they are defined",
+            "it must be finite for all ratings and predictions from 0.5 to 5: wf.losses.where, "
+            "maximum and clip can keep log, sqrt and / to where they are defined",
             ratings[~equal],
             predictions[~equal],
         )
@@ -568,7 +569,9 @@ def _trace(kind: type[_Custom], function: Any) -> tuple[Symbolic, Sequence[str],
     names, quoted = _words(kind, function)
     call = f"{kind._MAKER}({quoted})"
     if not callable(function):
-        built_in = "; built-in losses are given to the model by name" if quoted[0] == "'" else ""
+        built_in = (
+            "; built-in losses are given to the model by name" if isinstance(function, str) else ""
+        )
         raise ValueError(
             f"{call}: it takes a function of {kind._MEANING}, such as {kind._EXAMPLE}{built_in}"
         )
@@ -635,17 +638,16 @@ def _words(kind: type[_Custom], function: Any) -> tuple[Sequence[str], str]:
     """Return the names of the parameters, and the function as it is written."""
     names: Sequence[str] = kind._SYMBOLS
     try:
-        taken = list(inspect.signature(function).parameters)
+        signature = inspect.signature(function)
     except (TypeError, ValueError):
         return names, _shortened(repr(function))
-    if len(taken) >= len(names) and len(set(taken)) == len(taken):
-        names = tuple(taken[: len(names)])
-    name = getattr(function, "__name__", None) or repr(function)
-    if name != "<lambda>":
-        return names, _shortened(name)
-    code = function.__code__
+    if len(signature.parameters) >= len(names):
+        names = tuple(signature.parameters)[: len(names)]
+    code = getattr(function, "__code__", None)
+    if code is None or code.co_name != "<lambda>":
+        return names, _shortened(getattr(function, "__name__", None) or repr(function))
     written = _source(code.co_filename, code.co_positions())
-    return names, f"lambda {', '.join(taken)}: {written or '...'}"
+    return names, f"lambda {_shortened(str(signature)[1:-1])}: {written or '...'}"
 
 
 def _culprit(error: BaseException, function: Any) -> str:

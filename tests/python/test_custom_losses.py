@@ -203,6 +203,32 @@ def test_compiled_penalty_computes_what_numpy_does(name, dtype):
     assert run_penalty(made, dtype, np.zeros(16))[0] == made.evaluate(0.0)[1]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "log(log(x + 2))",
+        "abs(where(~(x < 2), 0, 1))*x",
+        "-x - r",
+        "-(x*r)",
+        "1/x/r",
+        "-1/(3*x)",
+        "(x + r)**-2",
+        "-((x + r)**-0.5)",
+        "x**1.5*r**-2.5/7",
+        "where((x < r) | (x == 1) & (r != 2), maximum(x, r), minimum(x, r))*x",
+        "clip(x, r - 1, r + 1)**2",
+        "x + softplus(r - x)",
+        "0.1*x + 3*r*x - 1e-07*r**7",
+        "2**x*x**r",
+    ],
+)
+def test_all_kinds_of_terms_are_compiled(text):
+    loss = CustomLoss.from_text(text)
+    r, x = grid(16)
+    for got, wanted in zip(run_loss(loss, "float64", r, x), loss.evaluate(r, x), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-12)
+
+
 def test_eight_ratings_are_computed_side_by_side():
     loss = custom(huber)
     loss.address("float32")
@@ -484,6 +510,7 @@ def test_what_is_no_text_is_refused():
         "maximum(exp(exp(exp(exp(50 + x - x)))), 3)*x",
         "x*1e300**x*(1e300*x)**100*(1e300*x)**100",
         "(9007199254740991*x)**100*(9007199254740993*x)**0.3333",
+        "(999999*x)**100*r",
         "*".join(["(x + r)"] * 70),
         "*".join(f"(x + {k}*r)" for k in range(70)),
         "where(" * 20 + "x > r" + ", x, r) > x" * 19 + ", x, r)",
@@ -715,6 +742,11 @@ def test_a_function_that_changes_is_an_error():
     seen[:] = [formula.Symbolic("symbol", "w")]
     with pytest.raises(ValueError, match="w in it is a symbol of another function"):
         custom(leaks)
+
+
+def test_names_that_mean_something_to_sympy_are_just_names():
+    with pytest.raises(ValueError, match=r"its slope -sign\(E - S\)/.* at E = 0.5, S = 0.5"):
+        custom(lambda E, S, power=0.5: abs(E - S) ** power)
 
 
 def test_an_error_inside_the_function_is_chained():
