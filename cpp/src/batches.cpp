@@ -99,9 +99,12 @@ Batches<T> make_batches(const BatchInput<V>& input, std::int64_t batch_size, std
     const std::span<const std::int32_t> own = of_users ? input.users : input.items,
                                         other = of_users ? input.items : input.users;
     const std::int32_t n_rows = rows_of(own);
-    side.others = Buffer<std::int32_t>(n);
-    side.values = Buffer<T>(n);
-    side.weights = Buffer<float>(input.weights.empty() ? 0 : n);
+    side.others = Buffer<std::int32_t>(n + kGroup);
+    side.values = Buffer<T>(n + kGroup);
+    side.weights = Buffer<float>(input.weights.empty() ? 0 : n + kGroup);
+    std::fill_n(side.others.data() + n, kGroup, 0);  // which the kernel reads and counts 0 times
+    std::fill_n(side.values.data() + n, kGroup, T(0));
+    if (side.weights.size() > 0) std::fill_n(side.weights.data() + n, kGroup, 0.0f);
     Buffer<std::int32_t> own_rows(n);
     std::vector<std::int64_t> first_row(n_batches + 1, 0);
     team.run(batches.n_batches, [&](std::int64_t b, int thread) {

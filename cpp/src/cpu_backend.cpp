@@ -13,21 +13,15 @@
 #include "threads.hpp"
 #include "update_rule.hpp"
 
-#if defined(__x86_64__) || defined(_M_X64)
-#include <immintrin.h>
-#endif
-
 namespace warpfactor {
 namespace {
 
 // A weight lifts a step's rate up to this, or the step would overshoot: at twice it, two biases alone would.
 constexpr double kMaxWeightedRate = 0.25;
 
-void pause_briefly(int attempt) {
+void wait_briefly(int attempt) {
   if (attempt < 64) {
-#if defined(__x86_64__) || defined(_M_X64)
-    _mm_pause();
-#endif
+    pause_briefly();
   } else {
     std::this_thread::yield();  // the thread waited for may need this processor
   }
@@ -202,7 +196,7 @@ class CpuBackend final : public Backend<T> {
           const Progress& previous = steps_done_[static_cast<std::size_t>(place - 1)];
           for (int attempt = 0; previous.steps.load(std::memory_order_acquire) <= before + step; ++attempt) {
             if (team_->poll(thread)) return;
-            pause_briefly(attempt);
+            wait_briefly(attempt);
           }
         }
         PassSums& sums = cell_sums_[static_cast<std::size_t>(place * n_steps + step)];

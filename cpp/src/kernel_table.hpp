@@ -67,12 +67,14 @@ struct BatchRows {
   const std::int32_t* rows;
   const std::int64_t* begin;
   std::int64_t n_rows;
-  const std::int32_t* others;  ///< the other side's row of each rating
+  /// Of each rating, the other side's row, the value, and the weight (nullptr: all one). After the last rating there
+  /// are kGroup - 1 more of each that may be read, of any row.
+  const std::int32_t* others;
   const T* values;
-  const float* weights;  ///< nullptr: all one
-  T* gradients;          ///< n_rows x stride, aligned; the sums over the row's ratings of the batch
-  T* bias_gradients;     ///< n_rows
-  T* row_weights;        ///< n_rows: how often the row's penalty counts
+  const float* weights;
+  T* gradients;       ///< n_rows x stride, aligned; the sums over the row's ratings of the batch
+  T* bias_gradients;  ///< n_rows
+  T* row_weights;     ///< n_rows: how often the row's penalty counts
   StepSizes<T> sizes;
 };
 

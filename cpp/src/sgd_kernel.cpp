@@ -468,6 +468,7 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
   const std::int64_t stride = kVectors > 0 ? kVectors * V::lanes : batch.stride;
   const T max_slope = batch.sizes.max_slope, max_weight = batch.sizes.max_weight;
   const T *const other_factors = batch.other.factors, *const other_biases = batch.other.biases;
+  const float* const weights = batch.weights;
   const T* const own = batch.own.factors + batch.rows[r] * stride;
   T* const gradient = batch.gradients + r * stride;
   constexpr int kKept = kVectors > 0 ? kVectors : 1;
@@ -482,15 +483,14 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
   Numbers slope_sum = zero, weight_sum = zero;
   LossTerms<Numbers> told{zero, zero, zero};  // of a few ratings, whose sum is as good in T
 
-  // Eight ratings from `at` on, or as many as there are. What is missing in the last group counts 0 times.
+  // Eight ratings from `at` on. At the row's end those of the next row are read along, to count 0 times.
   const auto take = [&]<bool kFull>(std::int64_t at, int n) WARPFACTOR_INLINE_LAMBDA {
     const std::int32_t* const others = batch.others + at;
-    const auto there = [&](int j) { return kFull || j < n ? j : 0; };
     const T* rows[kGroup];
     Raw parts[kGroup][kKept], products[kGroup];
     WARPFACTOR_UNROLL_8
     for (int j = 0; j < kGroup; ++j) {
-      rows[j] = other_factors + others[there(j)] * stride;
+      rows[j] = other_factors + others[j] * stride;
       if constexpr (kVectors > 0) {
         for (int v = 0; v < kVectors; ++v) parts[j][v] = V::load_raw(rows[j] + v * V::lanes);
         products[j] = own_part[0] * parts[j][0];
@@ -499,40 +499,35 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
         products[j] = products_of(own, rows[j], stride);
       }
     }
-    Numbers score = Numbers::sums(products), value;
+    Numbers score = Numbers::sums(products);
     if (other_biases != nullptr) {
-      score = score + Numbers::each([&](int j) { return own_bias + other_biases[others[there(j)]]; });
+      score = score + Numbers::each([&](int j) { return own_bias + other_biases[others[j]]; });
     }
-    if constexpr (kFull) {
-      value = Numbers::load(batch.values + at);
-    } else {
-      value = Numbers::each([&](int j) { return batch.values[at + there(j)]; });
-    }
-    const bool even_weights = kFull && batch.weights == nullptr;
-    Numbers weight = Numbers::all(T(1));
-    if (!even_weights) {
-      weight = Numbers::each([&](int j) {
-        return !kFull && j >= n ? T(0) : batch.weights == nullptr ? T(1) : static_cast<T>(batch.weights[at + j]);
-      });
-    }
+    const Numbers value = Numbers::load(batch.values + at);
     LossTerms<Numbers> terms;
     if constexpr (kSquared) {
       terms.slope = SquaredLoss::slope(value, score);
-      terms.reported = terms.square = terms.slope * terms.slope;
+      terms.reported = terms.slope * terms.slope;
+      terms.square = zero;
     } else {
       group_terms(value, score, batch.sizes.loss, terms);
     }
-    if (batch.of_users) {
-      told.reported = told.reported + weight * terms.reported;
-      if constexpr (!kSquared) told.square = told.square + weight * terms.square;
-    }
     Numbers slope = at_least(at_most(terms.slope, max_slope), -max_slope);
-    if (!even_weights) {
-      weight = at_most(weight, max_weight);
-      slope = weight * slope;
+    if (!kFull || weights != nullptr) {
+      const Numbers weight = Numbers::each([&](int j) {
+        return !kFull && j >= n ? T(0) : weights == nullptr ? T(1) : static_cast<T>(weights[at + j]);
+      });
+      terms.reported = weight * terms.reported;
+      terms.square = weight * terms.square;
+      const Numbers counted = at_most(weight, max_weight);
+      weight_sum = weight_sum + counted;
+      slope = counted * slope;
     }
-    slope_sum = slope_sum + slope;
-    weight_sum = weight_sum + weight;
+    if (batch.of_users) {
+      told.reported = told.reported + terms.reported;
+      if constexpr (!kSquared) told.square = told.square + terms.square;
+    }
+    if (other_biases != nullptr) slope_sum = slope_sum + slope;
     alignas(kRowAlignment) T slopes[kGroup];
     slope.store(slopes);
     if constexpr (kVectors > 0) {
@@ -566,16 +561,8 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
   if constexpr (kVectors > 0) {
     for (int v = 0; v < kVectors; ++v) V::store_raw(gradient + v * V::lanes, even[v] + odd[v]);
   }
-  alignas(kRowAlignment) T slopes[kGroup], weights[kGroup];
-  slope_sum.store(slopes);
-  weight_sum.store(weights);
-  T bias_gradient = 0, weight = 0;
-  for (int j = 0; j < kGroup; ++j) {
-    bias_gradient += slopes[j];
-    weight += weights[j];
-  }
-  batch.bias_gradients[r] = bias_gradient;
-  batch.row_weights[r] = batch.once ? T(1) : weight;
+  batch.bias_gradients[r] = other_biases == nullptr ? T(0) : slope_sum.sum();
+  batch.row_weights[r] = batch.once ? T(1) : weights == nullptr ? static_cast<T>(end - begin) : weight_sum.sum();
 }
 
 template <class T, int kVectors, bool kSquared>

@@ -14,9 +14,20 @@
 #include <utility>
 #include <vector>
 
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+
 #include "warpfactor/types.hpp"
 
 namespace warpfactor {
+
+/// For a loop that waits for another thread: leaves the processor's other half its resources.
+inline void pause_briefly() {
+#if defined(__x86_64__) || defined(_M_X64)
+  _mm_pause();
+#endif
+}
 
 /// Private threads for one call of the library; the calling thread is number 0 and works too.
 class ThreadTeam {
@@ -55,6 +66,7 @@ class ThreadTeam {
     }
     take_tasks(0);
     if (shared) {
+      spin_until([this] { return busy_ == 0; });
       std::unique_lock lock(mutex_);
       while (!done_.wait_for(lock, std::chrono::milliseconds(20), [this] { return busy_ == 0; })) {
         lock.unlock();
@@ -94,6 +106,7 @@ class ThreadTeam {
   void serve(int thread) {
     std::uint64_t seen = 0;
     for (;;) {
+      spin_until([&] { return ending_ || round_ != seen; });
       {
         std::unique_lock lock(mutex_);
         wake_.wait(lock, [&] { return ending_ || round_ != seen; });
@@ -104,6 +117,12 @@ class ThreadTeam {
       const std::lock_guard lock(mutex_);
       if (--busy_ == 0) done_.notify_one();
     }
+  }
+
+  /// Looks for a few microseconds, before a wait that the system has to end: short runs follow each other closely.
+  template <class Condition>
+  static void spin_until(const Condition& condition) {
+    for (int n = 0; n < 500 && !condition(); ++n) pause_briefly();
   }
 
   void take_tasks(int thread) {
@@ -142,9 +161,9 @@ class ThreadTeam {
   const Task* task_ = nullptr;
   std::mutex mutex_;
   std::condition_variable wake_, done_;
-  std::uint64_t round_ = 0;
-  int busy_ = 0;
-  bool ending_ = false;
+  std::atomic<std::uint64_t> round_{0};  // these three are written under the mutex and looked at without it
+  std::atomic<int> busy_{0};
+  std::atomic<bool> ending_{false};
   std::exception_ptr failure_;
   std::vector<std::thread> workers_;  // last: the threads use the members above
 };

@@ -229,6 +229,11 @@ struct Eight {
       return part;
     });
   }
+  [[nodiscard]] T sum() const {
+    alignas(kVectorBytes) T v[8];
+    store(v);
+    return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+  }
   /// of(0), .. of(7). Put together in registers: a wide load of what several narrow stores have just written would have
   /// to wait for them.
   template <class Of>
