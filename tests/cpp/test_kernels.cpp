@@ -103,9 +103,11 @@ void own_loss(const T* ratings, const T* scores, T* losses, T* slopes) {
 }
 /// The caller's penalty of these tests, by its slope h'(w) = 1/2 + w / (1 + w^2), whose slope is at most 1. Nothing but
 /// the kernel keeps it from padding lanes, where it is not 0.
+std::int64_t penalized_factors = 0;  // of a row; what follows them must be zeros, and not another row
 template <class T>
 void own_penalty(const T* values, T* slopes, std::int64_t n) {
   CHECK(n > 0 && n % 16 == 0);
+  for (std::int64_t f = std::max<std::int64_t>(2, penalized_factors); f < n; ++f) CHECK_EQ(values[f], T(0));
   for (std::int64_t f = 0; f < n; ++f) slopes[f] = T(0.5) + values[f] / (T(1) + values[f] * values[f]);
 }
 
@@ -211,6 +213,7 @@ StepSizes<T> sizes_of(const Case& tried, std::int64_t k) {
   sizes.reg = {T(0.1), T(0.07)};
   sizes.reg_bias = {T(0.03), T(0.05)};
   sizes.penalty = tried.own_penalty ? own_penalty<T> : nullptr;
+  penalized_factors = k;
   sizes.max_weight = kMaxWeight<T>;
   // Caps some slopes and not others, where slopes have more than two values.
   sizes.max_slope = tried.loss == Loss::poisson || tried.loss == Loss::absolute ? T(2) : T(0.75);
