@@ -69,10 +69,11 @@ std::vector<std::int32_t> batch_order(std::int64_t n_batches, std::uint64_t seed
 std::vector<std::vector<std::int64_t>> epoch_batches(const RatingsView& ratings, const TrainParams& params,
                                                      std::int32_t epoch) {
   std::vector<std::vector<std::int64_t>> batches;
-  const std::int64_t size = params.optimizer == Optimizer::gd ? ratings.size() : params.batch_size;
+  std::int64_t size = params.optimizer == Optimizer::gd ? ratings.size() : params.batch_size;
   if (size < 1) throw std::invalid_argument("batch_size is 0, so that each rating makes a step of its own; set it");
   const std::vector<std::int64_t> order = dealing_order(ratings.weights, ratings.size(), size, params.seed);
   const auto n = static_cast<std::int64_t>(order.size());
+  size = std::min(size, std::max<std::int64_t>(n, 1));  // n + size must not overflow
   for (const std::int32_t b : batch_order((n + size - 1) / size, params.seed, epoch)) {
     batches.emplace_back(order.begin() + b * size, order.begin() + std::min(n, (b + 1) * size));
   }
@@ -85,6 +86,7 @@ Batches<T> make_batches(const BatchInput<V>& input, std::int64_t batch_size, std
   const std::vector<std::int64_t> order =
       dealing_order(input.weights, static_cast<std::int64_t>(input.values.size()), batch_size, seed);
   const auto n = static_cast<std::int64_t>(order.size());
+  batch_size = std::min(batch_size, std::max<std::int64_t>(n, 1));  // n + batch_size must not overflow
   batches.n_ratings = n;
   batches.batch_size = batch_size;
   batches.n_batches = (n + batch_size - 1) / batch_size;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Threads, and who takes which cell when.
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <numeric>
 #include <optional>
 
@@ -250,7 +252,9 @@ class CpuBackend final : public Backend<T> {
     sizes.beta_2 = static_cast<T>(params_.beta_2);
     sizes.rest_1 = static_cast<T>(1 - params_.beta_1);
     sizes.rest_2 = static_cast<T>(1 - params_.beta_2);
-    sizes.epsilon = static_cast<T>(params_.epsilon);
+    // Where squares of gradients underflow, epsilon must not, or a gradient of 0 would make a step of 0 / 0.
+    sizes.epsilon =
+        static_cast<T>(std::max(params_.epsilon, std::sqrt(static_cast<double>(std::numeric_limits<T>::min()))));
     sizes.penalty = penalty_;
     sizes.reg = both(params_.reg, l2);
     sizes.reg_bias = both(params_.reg_bias, l2);

@@ -51,6 +51,51 @@ TEST(parameters_out_of_range_are_named_with_their_value) {
   }
 }
 
+TEST(parameters_of_the_optimizers_are_named_with_their_value) {
+  for (const double bad : {kNan, kInf, -0.1, 1.0, 1.5}) {
+    check_params("momentum is", [&](TrainParams& p) { p.momentum = bad; });
+    check_params("beta_1 is", [&](TrainParams& p) { p.beta_1 = bad; });
+    check_params("beta_2 is", [&](TrainParams& p) { p.beta_2 = bad; });
+  }
+  for (const double bad : {kNan, kInf, 0.0, -1e-8}) {
+    check_params("epsilon is", [&](TrainParams& p) { p.epsilon = bad; });
+  }
+  check_params("momentum is 1; it must be at least 0 and below 1", [](TrainParams& p) { p.momentum = 1; });
+  check_params("batch_size is -1; it must be at least 1", [](TrainParams& p) { p.batch_size = -1; });
+  check_params("batch_size is 7, and gd takes all ratings together", [](TrainParams& p) {
+    p.optimizer = Optimizer::gd;
+    p.batch_size = 7;
+  });
+  for (const Optimizer optimizer : {Optimizer::adam, Optimizer::adagrad}) {
+    check_params("momentum is 0.5, and only sgd and gd have one", [&](TrainParams& p) {
+      p.optimizer = optimizer;
+      p.momentum = 0.5;
+    });
+  }
+  check_params("optimizer has an unknown value", [](TrainParams& p) { p.optimizer = static_cast<Optimizer>(77); });
+}
+
+TEST(functions_of_the_callers_that_are_missing_or_too_many_are_named) {
+  const Data data(5, 4, 20);
+  TrainParams params;
+  params.loss = Loss::custom;
+  CHECK_THROWS(std::invalid_argument, "loss is custom, and options.loss is not given",
+               train<float>(data.view(), params));
+  TrainOptions<double> options;
+  options.penalty = [](const double* w, double* slopes, std::int64_t n) { std::copy_n(w, n, slopes); };
+  params = {};
+  params.l1_ratio = 0.5;
+  CHECK_THROWS(std::invalid_argument, "l1_ratio is 0.5", train<double>(data.view(), params, options));
+  params = {};
+  params.loss = Loss::custom;
+  options.loss = [](const double*, const double*, double* losses, double* slopes) {
+    std::fill_n(losses, 8, 0.0);
+    std::fill_n(slopes, 8, kNan);
+  };
+  CHECK_THROWS(std::invalid_argument, "the custom loss gives 0 with the slope nan",
+               train<double>(data.view(), params, options));
+}
+
 /// Applies `change` to a copy of good ratings, as the ratings and as the validation.
 void check_ratings(const char* part, const std::function<void(Data&)>& change) {
   const Data good(5, 4, 20);

@@ -35,6 +35,34 @@ TEST(hogwild_on_one_thread_is_blocked_on_one_thread) {
   CHECK(same_bits(blocked.model, train<float>(data.view(), params).model));
 }
 
+TEST(hogwild_learns_as_well_by_batches) {
+  const Data data(400, 300, 40000, 0.1), held_out(400, 300, 5000, 0.1, 1);
+  for (const Optimizer optimizer : {Optimizer::sgd, Optimizer::adagrad, Optimizer::adam}) {
+    for (const std::int64_t batch_size : {10, 300}) {
+      check::context =
+          "optimizer " + std::to_string(static_cast<int>(optimizer)) + ", batches of " + std::to_string(batch_size);
+      TrainParams params;
+      params.n_factors = 8;
+      params.reg = 0.01;
+      params.optimizer = optimizer;
+      params.batch_size = batch_size;
+      params.n_epochs = 8;
+      params.n_threads = 1;
+      const TrainResult<float> blocked = train<float>(data.view(), params);
+      params.parallel = Parallel::hogwild;
+      CHECK(same_bits(blocked.model, train<float>(data.view(), params).model));
+      params.n_threads = 3;
+      const TrainResult<float> result = train<float>(data.view(), params);
+      CHECK(finite(result.model));
+      CHECK_EQ(result.n_threads, 3);
+      const double error = rmse(blocked.model, held_out);
+      CHECK_CLOSE(rmse(result.model, held_out), error, 0.05 * error);
+      CHECK_CLOSE(result.history.back().train_rmse, blocked.history.back().train_rmse,
+                  0.05 * blocked.history.back().train_rmse);
+    }
+  }
+}
+
 TEST(hogwild_obeys_an_interrupt) {
   const Data data(200, 100, 20000);
   TrainParams params;
@@ -43,7 +71,10 @@ TEST(hogwild_obeys_an_interrupt) {
   params.n_epochs = 1000000;
   TrainOptions<float> options;
   options.interrupted = [] { return true; };
-  CHECK_THROWS(Interrupted, "interrupted", train<float>(data.view(), params, options));
+  for (const std::int64_t batch_size : {0, 1, 100}) {
+    params.batch_size = batch_size;
+    CHECK_THROWS(Interrupted, "interrupted", train<float>(data.view(), params, options));
+  }
 }
 
 }  // namespace
