@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <limits>
 #include <numeric>
 #include <queue>
 #include <vector>
@@ -131,10 +132,11 @@ int main(int argc, char** argv) {
         const std::size_t user = blocked.users_outer ? one : other, item = blocked.users_outer ? other : one;
         const std::size_t cell = blocked.cell(order.outer_block(place), order.inner_block(step));
         SgdBlock<float> block{};
-        block.user_factors = users.data() + blocked.users.begin[user] * stride;
-        block.item_factors = items.data() + blocked.items.begin[item] * stride;
-        block.user_biases = user_biases.data() + blocked.users.begin[user];
-        block.item_biases = item_biases.data() + blocked.items.begin[item];
+        block.users.factors = users.data() + blocked.users.begin[user] * stride;
+        block.items.factors = items.data() + blocked.items.begin[item] * stride;
+        block.users.biases = user_biases.data() + blocked.users.begin[user];
+        block.items.biases = item_biases.data() + blocked.items.begin[item];
+        block.n_factors = k;
         block.stride = stride;
         block.ratings = blocked.ratings.data() + blocked.offsets[cell];
         block.n_ratings = blocked.offsets[cell + 1] - blocked.offsets[cell];
@@ -144,6 +146,7 @@ int main(int argc, char** argv) {
         block.sizes.reg_bias = {0.04f, 0.04f};
         block.sizes.max_weight = 6.0f;
         block.sizes.max_slope = 5.0f;
+        block.sizes.lowest = -std::numeric_limits<float>::infinity();
         const auto began = std::chrono::steady_clock::now();
         kernel_table().f32.sgd(block);
         epoch_cost[static_cast<std::size_t>(place * order.steps() + step)] =

@@ -77,6 +77,20 @@ void unpad(const Buffer<T>& rows, std::int64_t n_factors, std::int64_t stride, s
   }
 }
 
+/// What n_steps steps make of the rows without an entry, which no batch has: the penalty alone moves them.
+template <class T>
+void shrink_rest(Buffer<T>& rows, std::int64_t stride, const std::vector<std::int32_t>& with_entries, double decay,
+                 std::int64_t n_steps) {
+  const T shrunk = static_cast<T>(std::pow(1 - decay, static_cast<double>(n_steps)));
+  std::int64_t row = 0;
+  const auto shrink_until = [&](std::int64_t end) {
+    for (std::int64_t f = row * stride; f < end * stride; ++f) rows[f] *= shrunk;
+    row = end + 1;
+  };
+  for (const std::int32_t there : with_entries) shrink_until(there);
+  shrink_until(rows.size() / stride);
+}
+
 }  // namespace
 
 template <class T>
@@ -116,6 +130,8 @@ void descend(const EntriesView<T>& entries, std::span<T> P, std::span<T> Q_trans
                               ": lower alpha, for example to " + text(alpha / 4));
     }
   }
+  shrink_rest(p, stride, batches.users.rows, alpha * beta, n_steps);
+  shrink_rest(q, stride, batches.items.rows, alpha * beta, n_steps);
   const auto finite = [](const Buffer<T>& rows) {
     return std::all_of(rows.data(), rows.data() + rows.size(), [](T v) { return std::isfinite(v); });
   };

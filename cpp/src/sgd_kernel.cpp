@@ -308,16 +308,24 @@ class Pass {
 constexpr std::int64_t kMaxStride = 1024;
 
 /// What pulls n parameters back to zero, times the strength of their penalty: themselves, or the slope of the caller's.
-/// `pulls` has room for whole multiples of 16; `values` too.
+/// There are `stride` values and not more, those from n on zeros; `pulls` has room for whole multiples of 16.
 template <class T>
-WARPFACTOR_INLINE void pulls_of(const StepSizes<T>& sizes, const T* values, std::int64_t n, T* pulls) {
-  const std::int64_t padded = (n + 15) / 16 * 16;
+WARPFACTOR_INLINE void pulls_of(const StepSizes<T>& sizes, const T* values, std::int64_t n, std::int64_t stride,
+                                T* pulls) {
   if (sizes.penalty == nullptr) {
-    for (std::int64_t f = 0; f < padded; ++f) pulls[f] = values[f];
-  } else {
-    sizes.penalty(values, pulls, padded);
-    for (std::int64_t f = n; f < padded; ++f) pulls[f] = 0;
+    for (std::int64_t f = 0; f < stride; ++f) pulls[f] = values[f];
+    return;
   }
+  constexpr std::int64_t kAtOnce = 16;
+  const std::int64_t padded = (n + kAtOnce - 1) / kAtOnce * kAtOnce,
+                     whole = padded <= stride ? padded : padded - kAtOnce;
+  if (whole > 0) sizes.penalty(values, pulls, whole);
+  if (whole < padded) {  // a row of doubles may end in the middle of 16, and what follows is another row
+    alignas(kRowAlignment) T rest[kAtOnce] = {};
+    for (std::int64_t f = whole; f < n; ++f) rest[f - whole] = values[f];
+    sizes.penalty(rest, pulls + whole, kAtOnce);
+  }
+  for (std::int64_t f = n; f < padded; ++f) pulls[f] = 0;
 }
 
 /// One step of a row and its bias, whatever the rule. `weight`: how often the penalty counts.
@@ -394,8 +402,8 @@ class GeneralPass {
     const T* const q = block_.items.factors + rating.item * stride;
     slope = weight * capped(slope, sizes);
     alignas(kRowAlignment) T by_user[kMaxStride], by_item[kMaxStride];
-    pulls_of(sizes, p, block_.n_factors, by_user);
-    pulls_of(sizes, q, block_.n_factors, by_item);
+    pulls_of(sizes, p, block_.n_factors, stride, by_user);
+    pulls_of(sizes, q, block_.n_factors, stride, by_item);
     const Sides<T> reg{weight * sizes.reg.user, weight * sizes.reg.item};
     WARPFACTOR_INDEPENDENT
     for (std::int64_t f = 0; f < stride; ++f) {
@@ -406,7 +414,7 @@ class GeneralPass {
     if (block_.users.biases != nullptr) {
       alignas(kRowAlignment) T biases[16] = {block_.users.biases[rating.user], block_.items.biases[rating.item]};
       alignas(kRowAlignment) T pulls[16];
-      pulls_of(sizes, biases, 2, pulls);
+      pulls_of(sizes, biases, 2, 16, pulls);
       by_bias[0] = gradient(pulls[0], T(1), slope, weight * sizes.reg_bias.user);
       by_bias[1] = gradient(pulls[1], T(1), slope, weight * sizes.reg_bias.item);
     }
@@ -594,7 +602,7 @@ void row_steps(const BatchRows<T>& batch) {
     const T weight = batch.row_weights[r];
     const T* pulls = batch.own.factors + row * batch.stride;
     if (sizes.penalty != nullptr) {
-      pulls_of(sizes, pulls, batch.n_factors, slopes);
+      pulls_of(sizes, pulls, batch.n_factors, batch.stride, slopes);
       pulls = slopes;
     }
     WARPFACTOR_INDEPENDENT
@@ -603,7 +611,7 @@ void row_steps(const BatchRows<T>& batch) {
     if (batch.own.biases != nullptr) {
       alignas(kRowAlignment) T biases[16] = {batch.own.biases[row]};
       alignas(kRowAlignment) T bias_pulls[16];
-      pulls_of(sizes, biases, 1, bias_pulls);
+      pulls_of(sizes, biases, 1, 16, bias_pulls);
       bias_gradient += weight * reg_bias * bias_pulls[0];
     }
     step_row<kRule>(batch.own, row, batch.stride, gradients, bias_gradient, weight, l1, l1_bias, sizes);

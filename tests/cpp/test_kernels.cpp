@@ -3,6 +3,7 @@
 // extended precision. How far a kernel may be off is not guessed: the loops carry a bound of the rounding error along
 // (a running error analysis, Higham 2002, section 3.3).
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <span>
 #include <tuple>
@@ -21,6 +22,7 @@ using Real = long double;  // at least double
 
 constexpr int kRanks[] = {1, 2, 7, 15, 16, 17, 31, 33, 48, 64, 65, 100, 128, 1000, 1024};
 constexpr int kSomeRanks[] = {1, 7, 16, 17, 64, 100};
+constexpr int kFewRanks[] = {7, 17, 33};  // one, two and more vectors
 constexpr std::int64_t kUsers = 10, kItems = 9;
 constexpr std::int64_t kIdleUser = 4, kIdleItem = 3;  // without a rating
 constexpr std::int64_t kRatings = 60, kGrouped = 3 * kGroup;
@@ -36,6 +38,14 @@ Bounded operator*(const Bounded& a, const Bounded& b) {
 }
 Bounded operator+(const Bounded& a, const Bounded& b) { return {a.value + b.value, a.error + b.error}; }
 Bounded operator-(const Bounded& a, const Bounded& b) { return {a.value - b.value, a.error + b.error}; }
+/// b.error must be below |b.value|.
+Bounded operator/(const Bounded& a, const Bounded& b) {
+  const Real least = std::abs(b.value) - b.error;
+  return {a.value / b.value, a.error / least + std::abs(a.value / b.value) * b.error / least};
+}
+Bounded root_of(const Bounded& a) {
+  return {std::sqrt(a.value), std::sqrt(a.value) - std::sqrt(std::max(0.0L, a.value - a.error))};
+}
 
 template <class T>
 constexpr Real kUnit = static_cast<Real>(std::numeric_limits<T>::epsilon()) / 2;
@@ -48,24 +58,85 @@ float uniform(SplitMix64& random) {
 /// What stands in the way of a factor or bias after its step.
 enum class Limits { none, l1, l1_and_zero };
 
+constexpr StepRule kRules[] = {StepRule::plain, StepRule::momentum, StepRule::adagrad_row, StepRule::adagrad_element,
+                               StepRule::adam};
+constexpr StepRule kGeneralRules[] = {StepRule::momentum, StepRule::adagrad_row, StepRule::adagrad_element,
+                                      StepRule::adam};
+
+const char* name_of_rule(StepRule rule) {
+  switch (rule) {
+    case StepRule::plain: return "plain";
+    case StepRule::momentum: return "momentum";
+    case StepRule::adagrad_row: return "adagrad by row";
+    case StepRule::adagrad_element: return "adagrad by element";
+    case StepRule::adam: return "adam";
+  }
+  return "";
+}
+
 struct Case {
-  bool biased, weighted, adagrad;
+  bool biased = false, weighted = false;
+  StepRule rule = StepRule::plain;
   Loss loss = Loss::squared;
   Limits limits = Limits::none;
+  bool own_penalty = false;  ///< the caller's in place of L2
 
   [[nodiscard]] bool labels() const { return loss == Loss::logistic || loss == Loss::squared_hinge; }
+  [[nodiscard]] std::string text(const char* type, int k) const {
+    return std::string(kernel_table().instruction_set) + ", " + type + ", k = " + std::to_string(k) + ", " +
+           name_of_rule(rule) + (biased ? ", biased" : "") + (weighted ? ", weighted" : "") + ", " + name_of(loss) +
+           (limits == Limits::none ? ""
+            : limits == Limits::l1 ? ", L1"
+                                   : ", L1 and non-negative") +
+           (own_penalty ? ", own penalty" : "");
+  }
+};
+
+/// The caller's loss of these tests: sqrt(1 + e^2) - 1 with e = x - r. Its slope is at most 1, and so is the slope's.
+template <class T>
+void own_loss(const T* ratings, const T* scores, T* losses, T* slopes) {
+  for (int n = 0; n < 8; ++n) {
+    const T e = scores[n] - ratings[n], size = std::sqrt(T(1) + e * e);
+    losses[n] = size - T(1);
+    slopes[n] = e / size;
+  }
+}
+/// The caller's penalty of these tests, by its slope h'(w) = 1/2 + w / (1 + w^2), whose slope is at most 1. Nothing but
+/// the kernel keeps it from padding lanes, where it is not 0.
+std::int64_t penalized_factors = 0;  // of a row; what follows them must be zeros, and not another row
+template <class T>
+void own_penalty(const T* values, T* slopes, std::int64_t n) {
+  CHECK(n > 0 && n % 16 == 0);
+  for (std::int64_t f = std::max<std::int64_t>(2, penalized_factors); f < n; ++f) CHECK_EQ(values[f], T(0));
+  for (std::int64_t f = 0; f < n; ++f) slopes[f] = T(0.5) + values[f] / (T(1) + values[f] * values[f]);
+}
+
+/// One side's rows and what the optimizer remembers of them.
+template <class T>
+struct RowsOf {
+  Buffer<T> factors, first, second;
+  std::vector<T> biases, bias_first, bias_second, numbers;
+
+  RowsOf(std::int64_t n_rows, std::int64_t stride)
+      : factors(n_rows * stride), first(n_rows * stride), second(n_rows * stride) {}
+
+  SideRows<T> view(bool biased) {
+    return {factors.data(),    biased ? biases.data() : nullptr,
+            first.data(),      second.data(),
+            bias_first.data(), bias_second.data(),
+            numbers.data()};
+  }
 };
 
 template <class T>
 struct Problem {
   std::int64_t k, stride;
-  Buffer<T> users, items;
-  std::vector<T> user_biases, item_biases, user_squares, item_squares;
+  RowsOf<T> users, items;
   std::vector<Rating> ratings;
   std::vector<float> weights;
 
   explicit Problem(std::int64_t n_factors, const Case& tried = {})
-      : k(n_factors), stride(padded_stride<T>(n_factors)), users(kUsers * stride), items(kItems * stride) {
+      : k(n_factors), stride(padded_stride<T>(n_factors)), users(kUsers, stride), items(kItems, stride) {
     SplitMix64 random(7, 0, static_cast<std::uint64_t>(k));
     const bool counts = tried.loss == Loss::poisson;
     const auto number = [&] {
@@ -74,13 +145,27 @@ struct Problem {
     };
     // Rows of about unit length whatever their width, so that the updates matter and nothing grows.
     const T scale = static_cast<T>(1.7 / std::sqrt(static_cast<double>(k)));
-    for (Buffer<T>* rows : {&users, &items}) {
-      for (std::int64_t n = 0; n < rows->size(); ++n) (*rows)[n] = n % stride < k ? scale * number() : T(0);
+    for (RowsOf<T>* rows : {&users, &items}) {
+      for (std::int64_t n = 0; n < rows->factors.size(); ++n) rows->factors[n] = n % stride < k ? scale * number() : 0;
     }
-    for (std::int64_t n = 0; n < kUsers; ++n) user_biases.push_back(number());
-    for (std::int64_t n = 0; n < kItems; ++n) item_biases.push_back(number());
-    for (std::int64_t n = 0; n < kUsers; ++n) user_squares.push_back(T(1) + uniform(random));
-    for (std::int64_t n = 0; n < kItems; ++n) item_squares.push_back(T(1) + uniform(random));
+    for (std::int64_t n = 0; n < kUsers; ++n) users.biases.push_back(number());
+    for (std::int64_t n = 0; n < kItems; ++n) items.biases.push_back(number());
+    // What is remembered is not 0, as if there had been steps before. Sums of squares are above 0, the averages of ones
+    // (adam) between 0 and 1.
+    const bool sums = tried.rule == StepRule::adagrad_element;
+    const auto remembered = [&](T size) { return sums ? T(1) + uniform(random) : size * uniform(random); };
+    for (RowsOf<T>* rows : {&users, &items}) {
+      for (std::int64_t n = 0; n < rows->factors.size(); ++n) {
+        rows->first[n] = n % stride < k ? remembered(scale) : T(0);
+        rows->second[n] = n % stride < k ? T(1.5) + uniform(random) : T(0);
+      }
+      for (std::size_t n = 0; n < rows->biases.size(); ++n) {
+        rows->bias_first.push_back(remembered(1));
+        rows->bias_second.push_back(T(1.5) + uniform(random));
+        rows->numbers.push_back(T(0.5) + T(0.25) * uniform(random));
+        rows->numbers.push_back(T(0.5) + T(0.25) * uniform(random));
+      }
+    }
     while (ratings.size() < kRatings) {
       const auto user = static_cast<std::uint16_t>(random.below(kUsers));
       const auto item = static_cast<std::uint16_t>(random.below(kItems));
@@ -107,6 +192,14 @@ std::vector<Bounded> exact(const T* values, std::int64_t n) {
   for (std::size_t at = 0; at < all.size(); ++at) all[at].value = static_cast<Real>(values[at]);
   return all;
 }
+template <class T>
+std::vector<Bounded> exact(const Buffer<T>& values) {
+  return exact(values.data(), values.size());
+}
+template <class T>
+std::vector<Bounded> exact(const std::vector<T>& values) {
+  return exact(values.data(), static_cast<std::int64_t>(values.size()));
+}
 
 template <class T>
 constexpr T kMaxWeight = T(1.5);  // weights are 1 to 2, and 0
@@ -115,13 +208,23 @@ constexpr T kMaxWeight = T(1.5);  // weights are 1 to 2, and 0
 template <class T>
 StepSizes<T> sizes_of(const Case& tried, std::int64_t k) {
   StepSizes<T> sizes{};
+  sizes.rule = tried.rule;
   sizes.learning_rate = T(0.0625);
   sizes.reg = {T(0.1), T(0.07)};
   sizes.reg_bias = {T(0.03), T(0.05)};
+  sizes.penalty = tried.own_penalty ? own_penalty<T> : nullptr;
+  penalized_factors = k;
   sizes.max_weight = kMaxWeight<T>;
   // Caps some slopes and not others, where slopes have more than two values.
   sizes.max_slope = tried.loss == Loss::poisson || tried.loss == Loss::absolute ? T(2) : T(0.75);
   sizes.per_element = T(1) / static_cast<T>(k + (tried.biased ? 1 : 0));
+  // Far from 1, so that a wrong average shows; with binary fractions 1 - beta is exact.
+  sizes.momentum = T(0.625);
+  sizes.beta_1 = T(0.75);
+  sizes.rest_1 = T(0.25);
+  sizes.beta_2 = T(0.875);
+  sizes.rest_2 = T(0.125);
+  sizes.epsilon = T(0.03125);
   sizes.loss.loss = tried.loss;
   if (tried.loss == Loss::squared_hinge) sizes.max_slope = T(1);
   if (tried.loss == Loss::logistic) {  // whose slope is -1 to 1
@@ -134,8 +237,14 @@ StepSizes<T> sizes_of(const Case& tried, std::int64_t k) {
     sizes.loss.answer_scale = T(2);
     sizes.loss.answer_shift = T(-1);
   }
+  if (tried.loss == Loss::custom) {
+    sizes.loss.answer_scale = T(1.25);
+    sizes.loss.answer_shift = T(0.375);
+    sizes.loss.slope_scale = T(1.5);
+    sizes.loss.function = own_loss<T>;
+  }
   sizes.proximal = tried.limits != Limits::none;
-  if (sizes.proximal) {
+  if (sizes.proximal && !tried.own_penalty) {
     const T scale = T(1) / static_cast<T>(std::sqrt(static_cast<double>(k)));
     sizes.l1 = {T(0.5) * scale, T(0.3) * scale};
     sizes.l1_bias = {T(0.4), T(0.2)};
@@ -157,6 +266,10 @@ Terms terms_of(Real r, const Bounded& score, const LossShape<T>& shape) {
   if (shape.offset != T(0)) {
     x.value += static_cast<Real>(shape.offset);
     x.error += 2 * u * x.most();
+  }
+  if (shape.loss == Loss::custom) {
+    x = Bounded{static_cast<Real>(shape.answer_shift)} + Bounded{static_cast<Real>(shape.answer_scale)} * x;
+    x.error += 4 * u * (x.most() + 1);
   }
   const Bounded miss{x.value - r, x.error + u * (x.most() + 2)};
   const auto squared = [&](const Bounded& error) {
@@ -197,6 +310,12 @@ Terms terms_of(Real r, const Bounded& score, const LossShape<T>& shape) {
               {1 - ratio, r * x.error / (nearest * nearest) + 8 * u * steepest},
               squared(miss)};
     }
+    case Loss::custom: {
+      const Real size = std::sqrt(1 + miss.value * miss.value), scale = static_cast<Real>(shape.slope_scale);
+      return {{size - 1, miss.error + 8 * u * (size + miss.error)},
+              {scale * miss.value / size, scale * (miss.error + 8 * u)},
+              squared(miss)};
+    }
   }
   return {};
 }
@@ -208,81 +327,90 @@ Bounded clipped(const Bounded& b, Real cap) {
   return {value, std::max(high - value, value - low)};
 }
 
-/// The SGD pass by its formulas; 8 u covers the handful of operations of each formula.
+/// The value as before, after so many operations in T.
 template <class T>
-struct Reference {
-  int clips = 0, zeros = 0;
-  std::vector<Bounded> users, items, user_biases, item_biases, user_squares, item_squares;
-  Bounded loss, squares;
+Bounded rounded(Bounded b, Real operations = 4) {
+  b.error += operations * kUnit<T> * b.most();
+  return b;
+}
 
-  Reference(const Problem<T>& problem, const Case& tried, const StepSizes<T>& sizes)
-      : users(exact(problem.users.data(), problem.users.size())),
-        items(exact(problem.items.data(), problem.items.size())),
-        user_biases(exact(problem.user_biases.data(), kUsers)),
-        item_biases(exact(problem.item_biases.data(), kItems)),
-        user_squares(exact(problem.user_squares.data(), kUsers)),
-        item_squares(exact(problem.item_squares.data(), kItems)) {
-    const Real u = kUnit<T>;
-    for (std::size_t r = 0; r < problem.ratings.size(); ++r) {
-      const Rating& rating = problem.ratings[r];
-      Bounded* p = users.data() + rating.user * problem.stride;
-      Bounded* q = items.data() + rating.item * problem.stride;
-      Bounded& b = user_biases[rating.user];
-      Bounded& c = item_biases[rating.item];
-      Bounded x;
-      Real magnitude = 0;
-      for (std::int64_t f = 0; f < problem.k; ++f) {
-        x.value += p[f].value * q[f].value;
-        x.error += p[f].most() * q[f].most() - std::abs(p[f].value * q[f].value);
-        magnitude += p[f].most() * q[f].most();
-      }
-      if (tried.biased) {
-        x.value += b.value + c.value;
-        x.error += b.error + c.error;
-        magnitude += b.most() + c.most();
-      }
-      x.error += static_cast<Real>(problem.stride + 8) * u * magnitude;
-      const Terms terms = terms_of(static_cast<Real>(rating.value), x, sizes.loss);
-      const Real weight = tried.weighted ? static_cast<Real>(problem.weights[r]) : 1;
-      const auto add = [&](Bounded& sum, const Bounded& term) {
-        sum = sum + Bounded{weight * term.value, weight * (term.error + 2 * u * term.most())};
-      };
-      add(loss, terms.reported);
-      add(squares, terms.square);
+/// One side as the steps change it.
+template <class T>
+struct SideReference {
+  std::vector<Bounded> factors, first, second, biases, bias_first, bias_second, numbers;
 
-      const Real rate = static_cast<Real>(sizes.learning_rate) * std::min(weight, static_cast<Real>(sizes.max_weight));
-      const Bounded capped = clipped(terms.slope, static_cast<Real>(sizes.max_slope));
-      clips += capped.value != terms.slope.value ? 1 : 0;
-      if (tried.adagrad) {
-        step_adagrad(problem, rating, tried.biased, rate / static_cast<Real>(sizes.learning_rate), capped, sizes);
-        continue;
-      }
-      const Bounded slope{rate * capped.value, rate * capped.error + 8 * u * rate * capped.most()};
-      const auto step = [&](Bounded& w, const Bounded& slope_part, T penalty, T l1) {
-        const Bounded keep{1 - rate * static_cast<Real>(penalty), 8 * u * (1 + rate * static_cast<Real>(penalty))};
-        const Real value = keep.value * w.value - slope_part.value;
-        const Real kept_most = keep.most() * w.most();
-        w.error =
-            kept_most - std::abs(keep.value * w.value) + slope_part.error + 8 * u * (kept_most + slope_part.most());
-        w.value = value;
-        settle(w, {rate * static_cast<Real>(l1), 4 * u * rate * static_cast<Real>(l1)}, sizes);
-      };
-      const auto product = [](const Bounded& s, const Bounded& w) {
-        return Bounded{s.value * w.value, s.most() * w.most() - std::abs(s.value * w.value)};
-      };
-      for (std::int64_t f = 0; f < problem.k; ++f) {
-        const Bounded user_part = product(slope, q[f]), item_part = product(slope, p[f]);
-        step(p[f], user_part, sizes.reg.user, sizes.l1.user);
-        step(q[f], item_part, sizes.reg.item, sizes.l1.item);
-      }
-      if (tried.biased) {
-        step(b, slope, sizes.reg_bias.user, sizes.l1_bias.user);
-        step(c, slope, sizes.reg_bias.item, sizes.l1_bias.item);
-      }
+  explicit SideReference(const RowsOf<T>& rows)
+      : factors(exact(rows.factors)),
+        first(exact(rows.first)),
+        second(exact(rows.second)),
+        biases(exact(rows.biases)),
+        bias_first(exact(rows.bias_first)),
+        bias_second(exact(rows.bias_second)),
+        numbers(exact(rows.numbers)) {}
+};
+
+/// The step of one row from its gradients, by the formulas of types.hpp.
+template <class T>
+class StepReference {
+ public:
+  int zeros = 0;
+
+  void step(SideReference<T>& side, std::size_t row, std::int64_t k, std::int64_t stride,
+            const std::vector<Bounded>& gradients, const Bounded& bias_gradient, bool biased, const Bounded& weight,
+            T l1, T l1_bias, const StepSizes<T>& sizes) {
+    Bounded rate{static_cast<Real>(sizes.learning_rate)}, average_1, average_2;
+    Bounded *const numbers = side.numbers.data() + row * kRowNumbers, one{1};
+    const auto average = [&](Bounded& of, T beta) {
+      const Bounded old{static_cast<Real>(beta)}, rest{1 - static_cast<Real>(beta)};
+      return of = rounded<T>(old * of + rest);
+    };
+    if (sizes.rule == StepRule::adagrad_row) {
+      rate = rounded<T>(rate / root_of(one + numbers[0]), 8);
+      Bounded sum = biased ? bias_gradient * bias_gradient : Bounded{};
+      for (std::int64_t f = 0; f < k; ++f) sum = sum + gradients[at(f)] * gradients[at(f)];
+      const Bounded share{1 / static_cast<Real>(k + (biased ? 1 : 0))};
+      numbers[0] = rounded<T>(numbers[0] + rounded<T>(share * sum, static_cast<Real>(stride + 8)));
+    } else if (sizes.rule == StepRule::adam) {
+      average_1 = average(numbers[0], sizes.beta_1);
+      average_2 = average(numbers[1], sizes.beta_2);
     }
+    const auto move = [&](Bounded& w, const Bounded& gradient, Bounded& first, Bounded& second, T penalty) {
+      Bounded along = gradient, own_rate = rate;
+      if (sizes.rule == StepRule::momentum) {
+        const Bounded kept = Bounded{static_cast<Real>(sizes.momentum)} * first;
+        first = kept + gradient;
+        first.error += 4 * kUnit<T> * (kept.most() + gradient.most());
+        along = first;
+      } else if (sizes.rule == StepRule::adagrad_element) {
+        own_rate = rounded<T>(rate / root_of(one + first), 8);
+        first = rounded<T>(first + gradient * gradient);
+      } else if (sizes.rule == StepRule::adam) {
+        const Bounded kept = Bounded{static_cast<Real>(sizes.beta_1)} * first,
+                      added = Bounded{1 - static_cast<Real>(sizes.beta_1)} * gradient;
+        first = kept + added;
+        first.error += 4 * kUnit<T> * (kept.most() + added.most());
+        second = rounded<T>(Bounded{static_cast<Real>(sizes.beta_2)} * second +
+                                Bounded{1 - static_cast<Real>(sizes.beta_2)} * (gradient * gradient),
+                            8);
+        along = rounded<T>(first / average_1);
+        const Bounded epsilon{static_cast<Real>(sizes.epsilon)};
+        own_rate = rounded<T>(rate / (root_of(rounded<T>(second / average_2)) + epsilon), 8);
+      }
+      const Bounded step = own_rate * along, before = w;
+      w = w - step;
+      w.error += 8 * kUnit<T> * (before.most() + step.most());
+      settle(w, rounded<T>(own_rate * weight * Bounded{static_cast<Real>(penalty)}, 8), sizes);
+    };
+    for (std::int64_t f = 0; f < k; ++f) {
+      const std::size_t n = row * at(stride) + at(f);
+      move(side.factors[n], gradients[at(f)], side.first[n], side.second[n], l1);
+    }
+    if (biased) move(side.biases[row], bias_gradient, side.bias_first[row], side.bias_second[row], l1_bias);
   }
 
  private:
+  static std::size_t at(std::int64_t n) { return static_cast<std::size_t>(n); }
+
   /// Soft threshold and lower limit, which move two numbers no farther apart.
   void settle(Bounded& w, const Bounded& threshold, const StepSizes<T>& sizes) {
     if (!sizes.proximal) return;
@@ -291,61 +419,97 @@ struct Reference {
     w.error += threshold.error + 4 * kUnit<T> * (before + threshold.most());
     zeros += w.value == 0 ? 1 : 0;
   }
-  void step_adagrad(const Problem<T>& problem, const Rating& rating, bool biased, Real weight, const Bounded& slope,
-                    const StepSizes<T>& sizes);
 };
 
-/// By the formulas of update_rule.hpp: both rows' gradients are taken before either row moves.
+/// What pulls a parameter back to zero.
 template <class T>
-void Reference<T>::step_adagrad(const Problem<T>& problem, const Rating& rating, bool biased, Real weight,
-                                const Bounded& slope, const StepSizes<T>& sizes) {
-  const Real u = kUnit<T>, learning_rate = static_cast<Real>(sizes.learning_rate);
-  const auto rounded = [&](Bounded b, Real operations) {
-    b.error += operations * u * b.most();
-    return b;
-  };
-  struct Side {
-    Bounded *row, *bias, *squares;
-    Bounded sum{};
-  };
-  Side user{users.data() + rating.user * problem.stride, &user_biases[rating.user], &user_squares[rating.user]};
-  Side item{items.data() + rating.item * problem.stride, &item_biases[rating.item], &item_squares[rating.item]};
-  const auto rate_of = [&](const Side& side) {
-    const Real root = std::sqrt(1 + side.squares->value);
-    // d/dG 1/sqrt(1 + G) is at most 1/2 for G >= 0.
-    return rounded({learning_rate * weight / root, learning_rate * weight * side.squares->error / 2}, 8);
-  };
-  const Bounded user_rate = rate_of(user), item_rate = rate_of(item);
-  const auto move = [&](Bounded& w, const Bounded& gradient, const Bounded& rate, Side& side, T l1) {
-    side.sum = side.sum + gradient * gradient;
-    const Bounded step = rate * gradient, before = w;
-    w = w - step;
-    w.error += 4 * u * (before.most() + step.most());
-    settle(w, rounded(rate * Bounded{static_cast<Real>(l1)}, 4), sizes);
-  };
-  const auto gradient = [&](const Bounded& w, const Bounded& other, T penalty) {
-    const Bounded pull = slope * other, shrink = Bounded{static_cast<Real>(penalty)} * w;
-    Bounded sum = pull + shrink;
-    sum.error += 4 * u * (pull.most() + shrink.most());
-    return sum;
-  };
-  for (std::int64_t f = 0; f < problem.k; ++f) {
-    const Bounded by_user = gradient(user.row[f], item.row[f], sizes.reg.user),
-                  by_item = gradient(item.row[f], user.row[f], sizes.reg.item);
-    move(user.row[f], by_user, user_rate, user, sizes.l1.user);
-    move(item.row[f], by_item, item_rate, item, sizes.l1.item);
+Bounded pull_of(const Bounded& w, const StepSizes<T>& sizes) {
+  if (sizes.penalty == nullptr) return w;
+  return {0.5L + w.value / (1 + w.value * w.value), w.error + 8 * kUnit<T>};
+}
+
+template <class T>
+Bounded score_of(const Bounded* p, const Bounded* q, std::int64_t k, std::int64_t stride, bool biased, const Bounded& b,
+                 const Bounded& c) {
+  Bounded x;
+  Real magnitude = 0;
+  for (std::int64_t f = 0; f < k; ++f) {
+    x = x + p[f] * q[f];
+    magnitude += p[f].most() * q[f].most();
   }
   if (biased) {
-    const Bounded one{1};
-    move(*user.bias, gradient(*user.bias, one, sizes.reg_bias.user), user_rate, user, sizes.l1_bias.user);
-    move(*item.bias, gradient(*item.bias, one, sizes.reg_bias.item), item_rate, item, sizes.l1_bias.item);
+    x = x + b + c;
+    magnitude += b.most() + c.most();
   }
-  for (Side* side : {&user, &item}) {
-    const Real share = weight * weight / static_cast<Real>(problem.k + (biased ? 1 : 0));
-    *side->squares = *side->squares + rounded(Bounded{share} * side->sum, static_cast<Real>(problem.stride + 8));
-    side->squares->error += 2 * u * side->squares->most();
-  }
+  x.error += static_cast<Real>(stride + 8) * kUnit<T> * magnitude;
+  return x;
 }
+
+/// Weighted sums of losses and of squared errors.
+template <class T>
+struct SumReference {
+  Bounded loss, squares;
+  Real additions = 0;  ///< in T and not in double, at most
+
+  void add(const Terms& terms, Real weight) {
+    const auto added = [&](Bounded& sum, const Bounded& term) {
+      sum = sum + Bounded{weight * term.value, weight * (term.error + 2 * kUnit<T> * term.most())};
+    };
+    added(loss, terms.reported);
+    added(squares, terms.square);
+  }
+  void check(const PassSums& sums, Loss of) const {
+    const Real adding = additions * kUnit<T> + 1e-13L;  // all terms are above 0
+    CHECK_CLOSE(sums.loss, loss.value, loss.error + adding * loss.most());
+    CHECK_CLOSE(sums.squares, squares.value, squares.error + adding * squares.most());
+    if (of == Loss::squared) CHECK_EQ(sums.loss, sums.squares);
+  }
+};
+
+/// The SGD pass by its formulas: both rows' gradients are taken before either row moves.
+template <class T>
+struct Reference {
+  int clips = 0;
+  SideReference<T> users, items;
+  SumReference<T> sums;
+  StepReference<T> steps;
+
+  Reference(const Problem<T>& problem, const Case& tried, const StepSizes<T>& sizes)
+      : users(problem.users), items(problem.items) {
+    const std::int64_t k = problem.k, stride = problem.stride;
+    std::vector<Bounded> by_user(static_cast<std::size_t>(k)), by_item(by_user);
+    for (std::size_t r = 0; r < problem.ratings.size(); ++r) {
+      const Rating& rating = problem.ratings[r];
+      const Bounded* p = users.factors.data() + rating.user * stride;
+      const Bounded* q = items.factors.data() + rating.item * stride;
+      const Bounded b = users.biases[rating.user], c = items.biases[rating.item];
+      const Bounded x = score_of<T>(p, q, k, stride, tried.biased, b, c);
+      const Terms terms = terms_of(static_cast<Real>(rating.value), x, sizes.loss);
+      Real weight = tried.weighted ? static_cast<Real>(problem.weights[r]) : 1;
+      sums.add(terms, weight);
+      weight = std::min(weight, static_cast<Real>(sizes.max_weight));
+      const Bounded capped = clipped(terms.slope, static_cast<Real>(sizes.max_slope));
+      clips += capped.value != terms.slope.value ? 1 : 0;
+      const Bounded slope = Bounded{weight} * capped;
+      const auto gradient = [&](const Bounded& w, const Bounded& other, T reg) {
+        const Bounded push = slope * other, pull = Bounded{weight * static_cast<Real>(reg)} * pull_of(w, sizes);
+        Bounded sum = push + pull;
+        sum.error += 8 * kUnit<T> * (push.most() + pull.most());
+        return sum;
+      };
+      for (std::int64_t f = 0; f < k; ++f) {
+        by_user[static_cast<std::size_t>(f)] = gradient(p[f], q[f], sizes.reg.user);
+        by_item[static_cast<std::size_t>(f)] = gradient(q[f], p[f], sizes.reg.item);
+      }
+      const Bounded one{1}, by_user_bias = gradient(b, one, sizes.reg_bias.user),
+                            by_item_bias = gradient(c, one, sizes.reg_bias.item);
+      steps.step(users, rating.user, k, stride, by_user, by_user_bias, tried.biased, {weight}, sizes.l1.user,
+                 sizes.l1_bias.user, sizes);
+      steps.step(items, rating.item, k, stride, by_item, by_item_bias, tried.biased, {weight}, sizes.l1.item,
+                 sizes.l1_bias.item, sizes);
+    }
+  }
+};
 
 /// Whether the test's cap is met by some slopes and not by others.
 bool sizes_cap_some(Loss loss) { return loss != Loss::poisson && loss != Loss::absolute; }
@@ -355,160 +519,275 @@ void check_all(const T* values, const std::vector<Bounded>& expected) {
   for (std::size_t n = 0; n < expected.size(); ++n) CHECK_CLOSE(values[n], expected[n].value, expected[n].error);
 }
 
+/// What the rule has no use for must not be touched: there the bound is 0, as it is in the padding lanes.
+template <class T>
+void check_side(const RowsOf<T>& rows, const SideReference<T>& expected) {
+  check_all(rows.factors.data(), expected.factors);
+  check_all(rows.first.data(), expected.first);
+  check_all(rows.second.data(), expected.second);
+  check_all(rows.biases.data(), expected.biases);
+  check_all(rows.bias_first.data(), expected.bias_first);
+  check_all(rows.bias_second.data(), expected.bias_second);
+  check_all(rows.numbers.data(), expected.numbers);
+}
+
+/// A bound must be able to tell a wrong kernel from rounding: far below what one factor of one rating contributes.
+template <class T>
+void check_narrow(const std::vector<Bounded>& expected, Real factor = 1) {
+  Real widest = 0;
+  for (const Bounded& b : expected) widest = std::max(widest, b.error);
+  CHECK(widest < factor * (sizeof(T) == 4 ? 1e-3L : 1e-12L));
+}
+
+template <class T>
+SgdBlock<T> block_of(Problem<T>& problem, const Case& tried) {
+  SgdBlock<T> block{};
+  block.users = problem.users.view(tried.biased);
+  block.items = problem.items.view(tried.biased);
+  block.n_factors = problem.k;
+  block.stride = problem.stride;
+  block.sizes = sizes_of<T>(tried, problem.k);
+  return block;
+}
+
 template <class T>
 void check_sgd(int k, const Case& tried) {
   Problem<T> problem(k, tried);
   const Problem<T> before(k, tried);
-  SgdBlock<T> block{};
-  block.user_factors = problem.users.data();
-  block.item_factors = problem.items.data();
-  block.user_biases = tried.biased ? problem.user_biases.data() : nullptr;
-  block.item_biases = tried.biased ? problem.item_biases.data() : nullptr;
-  block.user_squares = tried.adagrad ? problem.user_squares.data() : nullptr;
-  block.item_squares = tried.adagrad ? problem.item_squares.data() : nullptr;
-  block.stride = problem.stride;
+  SgdBlock<T> block = block_of(problem, tried);
   block.ratings = problem.ratings.data();
   block.weights = tried.weighted ? problem.weights.data() : nullptr;
   block.n_ratings = static_cast<std::int64_t>(problem.ratings.size());
   block.n_grouped = kGrouped;
-  block.sizes = sizes_of<T>(tried, k);
   const Reference<T> expected(problem, tried, block.sizes);
   const PassSums sums = kernel_table().kernels<T>().sgd(block);
 
-  // The bound must be able to tell a wrong kernel from rounding: far below what one factor of one rating contributes.
-  Real widest = 0;
-  for (const Bounded& b : expected.users) widest = std::max(widest, b.error);
-  CHECK(widest < (sizeof(T) == 4 ? 1e-3L : 1e-12L));
-
+  check_narrow<T>(expected.users.factors);
   // Both kinds of slope are in the test, and of what the threshold makes.
   if (sizes_cap_some(tried.loss)) CHECK(expected.clips > 0 && expected.clips < block.n_ratings);
-  if (tried.limits != Limits::none && k > 1)
-    CHECK(expected.zeros > 0 && expected.zeros < block.n_ratings * (2 * k + 2));
-  CHECK_CLOSE(sums.loss, expected.loss.value, expected.loss.error + 1e-13L * expected.loss.value);
-  CHECK_CLOSE(sums.squares, expected.squares.value, expected.squares.error + 1e-13L * expected.squares.value);
-  if (tried.loss == Loss::squared) CHECK_EQ(sums.loss, sums.squares);
-  check_all(problem.users.data(), expected.users);  // padding lanes too: their value and bound are 0
-  check_all(problem.items.data(), expected.items);
-  check_all(problem.user_biases.data(), expected.user_biases);
-  check_all(problem.item_biases.data(), expected.item_biases);
-  check_all(problem.user_squares.data(), expected.user_squares);
-  check_all(problem.item_squares.data(), expected.item_squares);
+  if (tried.limits != Limits::none && k > 1) {
+    CHECK(expected.steps.zeros > 0 && expected.steps.zeros < block.n_ratings * (2 * k + 2));
+  }
+  expected.sums.check(sums, tried.loss);
+  check_side(problem.users, expected.users);
+  check_side(problem.items, expected.items);
   for (std::int64_t f = 0; f < problem.stride; ++f) {
-    CHECK_EQ(problem.users[kIdleUser * problem.stride + f], before.users[kIdleUser * problem.stride + f]);
-    CHECK_EQ(problem.items[kIdleItem * problem.stride + f], before.items[kIdleItem * problem.stride + f]);
+    const std::int64_t user = kIdleUser * problem.stride + f, item = kIdleItem * problem.stride + f;
+    CHECK_EQ(problem.users.factors[user], before.users.factors[user]);
+    CHECK_EQ(problem.items.factors[item], before.items.factors[item]);
   }
 }
 
-template <class T>
-void check_sgd_all(const char* type, std::span<const int> ranks, Loss loss, Limits limits) {
+void check_sgd_all(std::span<const int> ranks, std::span<const StepRule> rules, Case tried) {
   for (const int k : ranks) {
-    for (const bool biased : {false, true}) {
-      for (const bool weighted : {false, true}) {
-        for (const bool adagrad : {false, true}) {
-          check::context = std::string(kernel_table().instruction_set) + ", " + type + ", k = " + std::to_string(k) +
-                           (biased ? ", biased" : "") + (weighted ? ", weighted" : "") + (adagrad ? ", adagrad" : "") +
-                           ", " + name_of(loss) +
-                           (limits == Limits::none ? ""
-                            : limits == Limits::l1 ? ", L1"
-                                                   : ", L1 and non-negative");
-          check_sgd<T>(k, {biased, weighted, adagrad, loss, limits});
+    for (const StepRule rule : rules) {
+      for (const bool biased : {false, true}) {
+        for (const bool weighted : {false, true}) {
+          tried.rule = rule;
+          tried.biased = biased;
+          tried.weighted = weighted;
+          check::context = tried.text("float", k);
+          check_sgd<float>(k, tried);
+          check::context = tried.text("double", k);
+          check_sgd<double>(k, tried);
         }
       }
     }
   }
 }
 
-template <class T>
-void check_sgd_limits(const char* type, Limits limits) {
-  for (const Loss loss : {Loss::squared, Loss::absolute, Loss::huber, Loss::logistic, Loss::squared_hinge}) {
-    check_sgd_all<T>(type, kSomeRanks, loss, limits);
+constexpr Loss kRealLosses[] = {Loss::absolute, Loss::huber, Loss::logistic, Loss::squared_hinge, Loss::custom};
+constexpr StepRule kPlainAndAdam[] = {StepRule::plain, StepRule::adam};
+
+TEST(sgd_agrees_with_the_formulas) { check_sgd_all(kRanks, std::span(kRules).first(1), {}); }
+TEST(every_rule_agrees_with_its_formulas) {
+  check_sgd_all(kSomeRanks, kGeneralRules, {});
+  check_sgd_all(std::array{1024}, kGeneralRules, {});
+}
+TEST(sgd_agrees_with_the_formulas_of_every_loss) {
+  for (const Loss loss : kRealLosses) check_sgd_all(kFewRanks, kPlainAndAdam, {.loss = loss});
+}
+TEST(every_rule_agrees_with_its_formulas_with_an_l1_penalty) {
+  check_sgd_all(kSomeRanks, kRules, {.limits = Limits::l1});
+  for (const Loss loss : kRealLosses) {
+    check_sgd_all(kFewRanks, std::span(kRules).first(1), {.loss = loss, .limits = Limits::l1});
   }
 }
-
-TEST(sgd_agrees_with_the_formulas_in_float) { check_sgd_all<float>("float", kRanks, Loss::squared, Limits::none); }
-TEST(sgd_agrees_with_the_formulas_in_double) { check_sgd_all<double>("double", kRanks, Loss::squared, Limits::none); }
-TEST(sgd_agrees_with_the_formulas_of_every_loss) {
-  check_sgd_limits<float>("float", Limits::none);
-  check_sgd_limits<double>("double", Limits::none);
+TEST(every_rule_agrees_with_its_formulas_without_negative_numbers) {
+  check_sgd_all(kSomeRanks, kRules, {.limits = Limits::l1_and_zero});
 }
-TEST(sgd_agrees_with_the_formulas_of_every_loss_with_an_l1_penalty) {
-  check_sgd_limits<float>("float", Limits::l1);
-  check_sgd_limits<double>("double", Limits::l1);
+TEST(every_rule_agrees_with_the_formulas_of_the_poisson_loss) {
+  check_sgd_all(kFewRanks, kRules, {.loss = Loss::poisson, .limits = Limits::l1_and_zero});
 }
-TEST(sgd_agrees_with_the_formulas_of_every_loss_without_negative_numbers) {
-  check_sgd_limits<float>("float", Limits::l1_and_zero);
-  check_sgd_limits<double>("double", Limits::l1_and_zero);
-}
-TEST(sgd_agrees_with_the_formulas_of_the_poisson_loss) {
-  check_sgd_all<float>("float", kSomeRanks, Loss::poisson, Limits::l1_and_zero);
-  check_sgd_all<double>("double", kSomeRanks, Loss::poisson, Limits::l1_and_zero);
+TEST(every_rule_agrees_with_its_formulas_with_a_loss_and_a_penalty_of_the_callers) {
+  check_sgd_all(kSomeRanks, kRules, {.loss = Loss::custom, .own_penalty = true});
+  check_sgd_all(kFewRanks, kRules, {.limits = Limits::l1_and_zero, .own_penalty = true});
 }
 
 TEST(sgd_over_no_ratings_changes_nothing) {
-  Problem<float> problem(8);
-  const Problem<float> before(8);
-  SgdBlock<float> block{};
-  block.user_factors = problem.users.data();
-  block.item_factors = problem.items.data();
-  block.stride = problem.stride;
-  block.sizes = sizes_of<float>({}, 8);
-  CHECK_EQ(kernel_table().f32.sgd(block).loss, 0.0);
-  CHECK(std::equal(before.users.data(), before.users.data() + before.users.size(), problem.users.data()));
+  for (const StepRule rule : kRules) {
+    Problem<float> problem(8);
+    const Problem<float> before(8);
+    SgdBlock<float> block = block_of(problem, {.rule = rule});
+    CHECK_EQ(kernel_table().f32.sgd(block).loss, 0.0);
+    CHECK(std::equal(before.users.factors.data(), before.users.factors.data() + before.users.factors.size(),
+                     problem.users.factors.data()));
+  }
 }
 
-/// The two kernels of a full-batch step, over lists of rows in which some come twice.
+/// The two kernels of a step by batches: rows in any order with these many ratings, which cover a whole group of
+/// eight, parts of one, and several, and more than are added up in T.
+constexpr std::int64_t kRowRatings[] = {3, 1, 8, 0, 7, 20, 9, 16, 300};
+
 template <class T>
-void check_row_kernels(int k) {
-  const Problem<T> problem(k);
-  const Real u = kUnit<T>;
-  for (const std::int64_t n : {0, 1, 13}) {
-    std::vector<std::int32_t> indices;
-    std::vector<T> values;
-    SplitMix64 random(5, 0, static_cast<std::uint64_t>(n));
-    for (std::int64_t at = 0; at < n; ++at) {
-      indices.push_back(static_cast<std::int32_t>(random.below(kItems)));
-      values.push_back(T(2) * uniform(random));
-    }
-    std::vector<T> errors(values.size());
-    const T* const own = problem.users.data() + 2 * problem.stride;
-    const double squares = kernel_table().kernels<T>().row_errors(
-        {own, problem.items.data(), indices.data(), values.data(), problem.stride, n, errors.data()});
-    Real expected_squares = 0;
-    for (std::size_t at = 0; at < indices.size(); ++at) {
-      const T* const row = problem.items.data() + indices[at] * problem.stride;
-      Real error = static_cast<Real>(values[at]), magnitude = std::abs(error);
-      for (std::int64_t f = 0; f < problem.stride; ++f) {
-        const Real product = static_cast<Real>(own[f]) * static_cast<Real>(row[f]);
-        error -= product;
-        magnitude += std::abs(product);
-      }
-      CHECK_CLOSE(errors[at], error, static_cast<Real>(problem.stride + 2) * u * magnitude);
-      expected_squares += static_cast<Real>(errors[at]) * static_cast<Real>(errors[at]);
-    }
-    CHECK_CLOSE(squares, expected_squares, 1e-14L * expected_squares);
+void check_batch(int k, const Case& tried, bool of_users, bool once) {
+  Problem<T> problem(k, tried);
+  const std::int64_t stride = problem.stride;
+  RowsOf<T>&own = of_users ? problem.users : problem.items, &other = of_users ? problem.items : problem.users;
+  const std::size_t n_own = own.biases.size(), n_other = other.biases.size();
+  std::vector<std::int32_t> rows, others;
+  std::vector<std::int64_t> begin{5};  // the part's first rating is not the batch's
+  std::vector<T> values;
+  std::vector<float> weights;
+  for (std::size_t r = 0; r < std::size(kRowRatings); ++r) {
+    rows.push_back(static_cast<std::int32_t>((3 * r + 1) % n_own));
+    begin.push_back(begin.back() + kRowRatings[r]);
+  }
+  // The ratings of the problem, over and over: their values fit the loss.
+  SplitMix64 random(11, 0, static_cast<std::uint64_t>(k));
+  for (std::int64_t n = 0; n < begin.back(); ++n) {
+    const auto at = static_cast<std::size_t>(n) % problem.ratings.size();
+    others.push_back(static_cast<std::int32_t>(random.below(n_other)));
+    values.push_back(static_cast<T>(problem.ratings[at].value));
+    weights.push_back(problem.weights[at]);
+  }
+  const auto n_rows = static_cast<std::int64_t>(rows.size());
+  Buffer<T> gradients(n_rows * stride);
+  std::vector<T> bias_gradients(rows.size()), row_weights(rows.size());
 
-    Buffer<T> sum(problem.stride);
-    kernel_table().kernels<T>().row_sum(
-        {problem.items.data(), indices.data(), values.data(), problem.stride, n, sum.data()});
-    for (std::int64_t f = 0; f < problem.stride; ++f) {
-      Real value = 0, magnitude = 0;
-      for (std::size_t at = 0; at < indices.size(); ++at) {
-        const Real term =
-            static_cast<Real>(values[at]) * static_cast<Real>(problem.items[indices[at] * problem.stride + f]);
-        value += term;
-        magnitude += std::abs(term);
+  BatchRows<T> batch{};
+  batch.own = own.view(tried.biased);
+  batch.other = other.view(tried.biased);
+  batch.of_users = of_users;
+  batch.once = once;
+  batch.n_factors = k;
+  batch.stride = stride;
+  batch.rows = rows.data();
+  batch.begin = begin.data();
+  batch.n_rows = n_rows;
+  batch.others = others.data();
+  batch.values = values.data();
+  batch.weights = tried.weighted ? weights.data() : nullptr;
+  batch.gradients = gradients.data();
+  batch.bias_gradients = bias_gradients.data();
+  batch.row_weights = row_weights.data();
+  batch.sizes = sizes_of<T>(tried, k);
+  const StepSizes<T>& sizes = batch.sizes;
+
+  const PassSums found = kernel_table().kernels<T>().batch_gradients(batch);
+  SideReference<T> side(own);
+  const SideReference<T> across(other);
+  check_side(own, side);  // no row has moved
+  check_side(other, across);
+  SumReference<T> sums;
+  sums.additions = 32;  // 256 ratings, eight sums
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    const auto row = static_cast<std::size_t>(rows[r]);
+    std::vector<Bounded> gradient(static_cast<std::size_t>(stride));
+    std::vector<Real> magnitudes(gradient.size(), 0);
+    Bounded bias_gradient;
+    Real bias_magnitude = 0, weight_sum = 0;
+    for (std::int64_t n = begin[r]; n < begin[r + 1]; ++n) {
+      const auto at = static_cast<std::size_t>(n), rated = static_cast<std::size_t>(others[at]);
+      const Bounded *p = side.factors.data() + rows[r] * stride, *q = across.factors.data() + others[at] * stride;
+      const Bounded x = score_of<T>(p, q, k, stride, tried.biased, side.biases[row], across.biases[rated]);
+      const Terms terms = terms_of(static_cast<Real>(values[at]), x, sizes.loss);
+      Real weight = tried.weighted ? static_cast<Real>(weights[at]) : 1;
+      if (of_users) sums.add(terms, weight);
+      weight = std::min(weight, static_cast<Real>(sizes.max_weight));
+      weight_sum += weight;
+      const Bounded slope = rounded<T>(Bounded{weight} * clipped(terms.slope, static_cast<Real>(sizes.max_slope)), 2);
+      bias_gradient = bias_gradient + slope;
+      bias_magnitude += slope.most();
+      for (std::int64_t f = 0; f < stride; ++f) {
+        const Bounded part = slope * q[f];
+        gradient[static_cast<std::size_t>(f)] = gradient[static_cast<std::size_t>(f)] + part;
+        magnitudes[static_cast<std::size_t>(f)] += part.most();
       }
-      CHECK_CLOSE(sum[f], value, static_cast<Real>(n + 1) * u * magnitude);
+    }
+    const Real u = kUnit<T>, n_terms = static_cast<Real>(kRowRatings[r] + 8);
+    for (std::size_t f = 0; f < gradient.size(); ++f) gradient[f].error += n_terms * u * magnitudes[f];
+    check_narrow<T>(gradient, kRowRatings[r] > 100 ? 10 : 1);
+    for (std::size_t f = 0; f < gradient.size(); ++f) {
+      CHECK_CLOSE(gradients[static_cast<std::int64_t>(r) * stride + static_cast<std::int64_t>(f)], gradient[f].value,
+                  gradient[f].error);
+    }
+    CHECK_CLOSE(bias_gradients[r], bias_gradient.value, bias_gradient.error + n_terms * u * bias_magnitude);
+    CHECK_CLOSE(row_weights[r], once ? 1 : weight_sum, n_terms * u * weight_sum);
+  }
+  sums.check(found, tried.loss);
+
+  // The steps, from the gradients as they were found.
+  StepReference<T> steps;
+  const auto own_of = [&](const Sides<T>& sides) { return of_users ? sides.user : sides.item; };
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    const auto row = static_cast<std::size_t>(rows[r]);
+    const Bounded weight{static_cast<Real>(row_weights[r])};
+    const auto with_pull = [&](T gradient, const Bounded& w, T reg) {
+      const Bounded push{static_cast<Real>(gradient)},
+          pull = weight * Bounded{static_cast<Real>(reg)} * pull_of(w, sizes);
+      Bounded sum = push + pull;
+      sum.error += 4 * kUnit<T> * (push.most() + pull.most());
+      return sum;
+    };
+    std::vector<Bounded> gradient;
+    for (std::int64_t f = 0; f < k; ++f) {
+      gradient.push_back(with_pull(gradients[static_cast<std::int64_t>(r) * stride + f],
+                                   side.factors[row * static_cast<std::size_t>(stride) + static_cast<std::size_t>(f)],
+                                   own_of(sizes.reg)));
+    }
+    steps.step(side, row, k, stride, gradient, with_pull(bias_gradients[r], side.biases[row], own_of(sizes.reg_bias)),
+               tried.biased, weight, own_of(sizes.l1), own_of(sizes.l1_bias), sizes);
+  }
+  kernel_table().kernels<T>().batch_steps(batch);
+  check_narrow<T>(side.factors);
+  check_side(own, side);
+  check_side(other, across);
+}
+
+void check_batches(std::span<const int> ranks, std::span<const StepRule> rules, Case tried) {
+  for (const int k : ranks) {
+    for (const StepRule rule : rules) {
+      for (const bool biased : {false, true}) {
+        for (const bool weighted : {false, true}) {
+          tried.rule = rule;
+          tried.biased = biased;
+          tried.weighted = weighted;
+          const bool of_users = biased != weighted, once = weighted;
+          const std::string side = of_users ? ", users" : ", items";
+          check::context = tried.text("float", k) + side;
+          check_batch<float>(k, tried, of_users, once);
+          check::context = tried.text("double", k) + side;
+          check_batch<double>(k, tried, !of_users, !once);
+        }
+      }
     }
   }
 }
 
-TEST(row_errors_and_row_sum_agree_with_plain_loops) {
-  for (const int k : kRanks) {
-    check::context = std::string(kernel_table().instruction_set) + ", k = " + std::to_string(k);
-    check_row_kernels<float>(k);
-    check_row_kernels<double>(k);
-  }
+// Rows of one, two and more vectors, with each instruction set and type.
+TEST(batch_gradients_agree_with_plain_loops) { check_batches(kRanks, std::span(kRules).first(1), {}); }
+TEST(batch_steps_agree_with_the_formulas_of_every_rule) {
+  check_batches(kSomeRanks, kGeneralRules, {});
+  check_batches(kFewRanks, kRules, {.limits = Limits::l1});
+  check_batches(kFewRanks, kRules, {.limits = Limits::l1_and_zero});
+}
+TEST(batch_gradients_agree_with_the_formulas_of_every_loss) {
+  for (const Loss loss : kRealLosses) check_batches(kFewRanks, std::span(kRules).first(1), {.loss = loss});
+  check_batches(kFewRanks, kPlainAndAdam, {.loss = Loss::poisson, .limits = Limits::l1_and_zero});
+}
+TEST(batches_take_a_loss_and_a_penalty_of_the_callers) {
+  check_batches(kFewRanks, kRules, {.loss = Loss::custom, .own_penalty = true});
 }
 
 /// Rows without padding at an address aligned for nothing wider than T, as the caller of predict() may pass them.
@@ -528,7 +807,8 @@ struct Unpadded {
 template <class T>
 void check_predictions(int k) {
   const Problem<T> problem(k);
-  const Unpadded<T> users(problem.users, kUsers, k, problem.stride), items(problem.items, kItems, k, problem.stride);
+  const Unpadded<T> users(problem.users.factors, kUsers, k, problem.stride),
+      items(problem.items.factors, kItems, k, problem.stride);
   const T mean = T(3.5);
   const auto expected = [&](std::int64_t user, std::int64_t item, bool biased) {
     Real value = static_cast<Real>(mean), magnitude = std::abs(value);
@@ -536,8 +816,8 @@ void check_predictions(int k) {
       value += term;
       magnitude += std::abs(term);
     };
-    if (biased && user >= 0) add(static_cast<Real>(problem.user_biases[static_cast<std::size_t>(user)]));
-    if (biased && item >= 0) add(static_cast<Real>(problem.item_biases[static_cast<std::size_t>(item)]));
+    if (biased && user >= 0) add(static_cast<Real>(problem.users.biases[static_cast<std::size_t>(user)]));
+    if (biased && item >= 0) add(static_cast<Real>(problem.items.biases[static_cast<std::size_t>(item)]));
     for (std::int64_t f = 0; user >= 0 && item >= 0 && f < k; ++f) {
       add(static_cast<Real>(users.rows[user * k + f]) * static_cast<Real>(items.rows[item * k + f]));
     }
@@ -552,14 +832,14 @@ void check_predictions(int k) {
   }
   const Kernels<T>& kernels = kernel_table().kernels<T>();
   for (const bool biased : {false, true}) {
-    const T* user_biases = biased ? problem.user_biases.data() : nullptr;
-    const T* item_biases = biased ? problem.item_biases.data() : nullptr;
+    const T* user_biases = biased ? problem.users.biases.data() : nullptr;
+    const T* item_biases = biased ? problem.items.biases.data() : nullptr;
     std::vector<T> plain(user_ids.size()), padded(user_ids.size());
     const auto n = static_cast<std::int64_t>(user_ids.size());
     kernels.predict_pairs({users.rows, items.rows, user_biases, item_biases, mean, k, k, user_ids.data(),
                            item_ids.data(), n, plain.data()});
-    kernels.predict_pairs({problem.users.data(), problem.items.data(), user_biases, item_biases, mean, problem.stride,
-                           problem.stride, user_ids.data(), item_ids.data(), n, padded.data()});
+    kernels.predict_pairs({problem.users.factors.data(), problem.items.factors.data(), user_biases, item_biases, mean,
+                           problem.stride, problem.stride, user_ids.data(), item_ids.data(), n, padded.data()});
     for (std::size_t r = 0; r < plain.size(); ++r) {
       const Bounded x = expected(user_ids[r], item_ids[r], biased);
       CHECK_CLOSE(plain[r], x.value, x.error);
@@ -567,7 +847,7 @@ void check_predictions(int k) {
     }
     for (std::int32_t user = -1; user < kUsers; ++user) {
       T offset = mean;
-      if (biased && user >= 0) offset += problem.user_biases[static_cast<std::size_t>(user)];
+      if (biased && user >= 0) offset += problem.users.biases[static_cast<std::size_t>(user)];
       std::vector<T> scores(kItems);
       kernels.score_rows(
           {user >= 0 ? users.rows + user * k : nullptr, items.rows, item_biases, offset, k, kItems, scores.data()});
