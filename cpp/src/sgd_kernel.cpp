@@ -511,7 +511,18 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
     if (other_biases != nullptr) {
       score = score + Numbers::each([&](int j) { return own_bias + other_biases[others[j]]; });
     }
-    const Numbers value = Numbers::load(batch.values + at);
+    Numbers value = Numbers::load(batch.values + at);
+    if constexpr (!kFull && !kSquared) {  // a loss may be no number where no rating is, which 0 times would not be 0
+      alignas(kRowAlignment) T values[kGroup], scores[kGroup];
+      value.store(values);
+      score.store(scores);
+      for (int j = n; j < kGroup; ++j) {
+        values[j] = values[0];
+        scores[j] = scores[0];
+      }
+      value = Numbers::load(values);
+      score = Numbers::load(scores);
+    }
     LossTerms<Numbers> terms;
     if constexpr (kSquared) {
       terms.slope = SquaredLoss::slope(value, score);

@@ -661,6 +661,12 @@ void check_batch(int k, const Case& tried, bool of_users, bool once) {
     values.push_back(static_cast<T>(problem.ratings[at].value));
     weights.push_back(problem.weights[at]);
   }
+  // What may be read after the last rating, and must not count, whatever a loss makes of it.
+  for (int j = 0; j < kGroup; ++j) {
+    others.push_back(j);
+    values.push_back(tried.loss == Loss::squared ? T(100) : std::numeric_limits<T>::quiet_NaN());
+    weights.push_back(7);
+  }
   const auto n_rows = static_cast<std::int64_t>(rows.size());
   Buffer<T> gradients(n_rows * stride);
   std::vector<T> bias_gradients(rows.size()), row_weights(rows.size());
@@ -722,7 +728,8 @@ void check_batch(int k, const Case& tried, bool of_users, bool once) {
       CHECK_CLOSE(gradients[static_cast<std::int64_t>(r) * stride + static_cast<std::int64_t>(f)], gradient[f].value,
                   gradient[f].error);
     }
-    CHECK_CLOSE(bias_gradients[r], bias_gradient.value, bias_gradient.error + n_terms * u * bias_magnitude);
+    if (tried.biased)
+      CHECK_CLOSE(bias_gradients[r], bias_gradient.value, bias_gradient.error + n_terms * u * bias_magnitude);
     CHECK_CLOSE(row_weights[r], once ? 1 : weight_sum, n_terms * u * weight_sum);
   }
   sums.check(found, tried.loss);
