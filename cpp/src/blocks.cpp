@@ -9,6 +9,7 @@
 #include <span>
 #include <utility>
 
+#include "prefetch.hpp"
 #include "random.hpp"
 
 namespace warpfactor {
@@ -108,6 +109,11 @@ struct Runs {
       bool counts(std::size_t r) const { return weights == nullptr || weights[r] > 0; }
       Place outer_place(std::size_t r) const { return outer_places[outer[r]]; }
       Place inner_place(std::size_t r) const { return inner_places[inner[r]]; }
+      void prefetch_at(std::size_t r) const {
+        prefetch(outer + r);
+        prefetch(inner + r);
+        prefetch(values + r);
+      }
       std::size_t run(Place of_outer, Place of_inner) const { return of_outer.block * n_spans + of_inner.block; }
     };
     const bool users_outer = blocked.users_outer;
@@ -156,15 +162,21 @@ struct Runs {
       each_slice_of(
           part, thread,
           [columns, to = next[static_cast<std::size_t>(part)].data(), out = blocked.ratings.data(),
-           out_weights = blocked.weights.data(), shift, per_unit = 1 / scale,
-           weight_scale](std::size_t from, std::size_t end) {
+           out_weights = blocked.weights.data(), shift, per_unit = 1 / scale, weight_scale,
+           last = blocked.ratings.size() - 1](std::size_t from, std::size_t end) {
+            constexpr std::int64_t kLine = 64 / sizeof(Rating);
+            constexpr std::size_t kInputLine = 64 / sizeof(float), kInputAhead = 256;
             for (std::size_t r = from; r < end; ++r) {
               if (!columns.counts(r)) continue;
               const Place outer = columns.outer_place(r), inner = columns.inner_place(r);
               const std::int64_t place = to[columns.run(outer, inner)]++;
               const auto value = static_cast<float>((static_cast<double>(columns.values[r]) - shift) * per_unit);
-              out[place] =
+              const Rating rating =
                   columns.users_outer ? Rating{outer.row, inner.row, value} : Rating{inner.row, outer.row, value};
+              const auto bits = std::bit_cast<std::uint64_t>(rating);  // one store; as a struct it would be two
+              std::memcpy(out + place, &bits, sizeof(bits));
+              prefetch(out + std::min(place + kLine, last));  // where this run goes on
+              if (r % kInputLine == 0) columns.prefetch_at(std::min(r + kInputAhead, end - 1));
               if (columns.weights != nullptr) {
                 out_weights[place] = static_cast<float>(static_cast<double>(columns.weights[r]) * weight_scale);
               }
@@ -401,14 +413,15 @@ RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32
   result.begin.push_back(static_cast<std::int32_t>(n_rows));
   // Inside a block by the number of ratings, so that the rows of a band have about as many each: a row that had most of
   // its band's ratings would find few others to share a group with.
+  std::vector<std::uint64_t> keys(n_rows);  // the most ratings first, then by the place so far, which is the low half
+  for (std::uint32_t p = 0; p < n_rows; ++p) {
+    keys[p] = static_cast<std::uint64_t>(~counts[static_cast<std::size_t>(order[p])]) << 32 | p;
+  }
   for (std::size_t b = 0; b + 1 < result.begin.size(); ++b) {
-    std::stable_sort(order.begin() + result.begin[b], order.begin() + result.begin[b + 1],
-                     [&](std::int32_t one, std::int32_t other) {
-                       return counts[static_cast<std::size_t>(one)] > counts[static_cast<std::size_t>(other)];
-                     });
+    std::sort(keys.begin() + result.begin[b], keys.begin() + result.begin[b + 1]);
   }
   for (std::uint32_t p = 0; p < n_rows; ++p) {
-    result.position[static_cast<std::size_t>(order[p])] = static_cast<std::int32_t>(p);
+    result.position[static_cast<std::size_t>(order[keys[p] & 0xffffffffu])] = static_cast<std::int32_t>(p);
   }
   return result;
 }

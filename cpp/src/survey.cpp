@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "prefetch.hpp"
 #include "text.hpp"
 
 namespace warpfactor {
@@ -54,67 +55,92 @@ void reject_first_bad(const RatingsView& ratings, const char* argument, std::int
   }
 }
 
-/// The sum of f(r), in four sums so that additions need not wait for each other.
+/// The sum of f(0) .. f(n - 1), in several sums so that additions need not wait for each other.
 template <class F>
-double sum_of(std::int64_t begin, std::int64_t end, const F& f) {
-  double sums[4] = {};
-  for (; begin + 4 <= end; begin += 4) {
-    for (int j = 0; j < 4; ++j) sums[j] += f(static_cast<std::size_t>(begin + j));
+double sum_of(std::int64_t n, const F& f) {
+  constexpr std::int64_t kSums = 8;
+  double sums[kSums] = {};
+  std::int64_t r = 0;
+  for (; r + kSums <= n; r += kSums) {
+    for (std::int64_t j = 0; j < kSums; ++j) sums[j] += f(r + j);
   }
-  for (; begin < end; ++begin) sums[0] += f(static_cast<std::size_t>(begin));
-  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  for (; r < n; ++r) sums[0] += f(r);
+  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+/// What survey_piece goes over several times is to stay in L1.
+constexpr std::int64_t kPiece = 2048;
+constexpr std::int64_t kLine = 64 / sizeof(float);
+
+/// 0 if all of the indices are from 0 to last, or else the sign bit.
+std::uint32_t out_of_range(const std::int32_t* indices, std::int64_t n, std::int32_t last) {
+  std::uint32_t bad = 0;
+  for (std::int64_t r = 0; r < n; ++r) {
+    const auto index = static_cast<std::uint32_t>(indices[r]);
+    bad |= index | (static_cast<std::uint32_t>(last) - index);
+  }
+  return bad & 0x80000000u;
+}
+
+/// Short loops over plain arrays, which the compiler turns into vector code.
+Moments survey_piece(const RatingsView& ratings, const char* argument, std::int64_t begin, std::int64_t end,
+                     std::uint32_t* user_counts, std::uint32_t* item_counts) {
+  const std::int64_t n = end - begin;
+  const std::int32_t* const users = ratings.users.data() + begin;
+  const std::int32_t* const items = ratings.items.data() + begin;
+  const float* const values = ratings.values.data() + begin;
+  const float* const weights = ratings.weights.empty() ? nullptr : ratings.weights.data() + begin;
+  constexpr float kMost = std::numeric_limits<float>::max();
+  bool valid = (out_of_range(users, n, ratings.n_users - 1) | out_of_range(items, n, ratings.n_items - 1)) == 0;
+  for (std::int64_t r = 0; weights != nullptr && r < n; ++r) valid &= weights[r] >= 0 && weights[r] <= kMost;
+  // Finite if all values are.
+  const double sum = sum_of(n, [=](std::int64_t r) { return static_cast<double>(values[r]); });
+  if (!valid || !std::isfinite(sum)) reject_first_bad(ratings, argument, begin, end);
+
+  Moments piece;
+  if (weights == nullptr) {
+    const std::int64_t ahead = std::min(kPiece, ratings.size() - end);  // while counting, the next piece is fetched
+    for (std::int64_t r = 0; r < n; ++r) {
+      if (r % kLine == 0 && r < ahead) {
+        prefetch(users + n + r);
+        prefetch(items + n + r);
+        prefetch(values + n + r);
+      }
+      ++user_counts[users[r]];
+      ++item_counts[items[r]];
+    }
+    piece.counted = n;
+    piece.weight = static_cast<double>(n);
+    piece.mean = sum / piece.weight;
+    piece.square = sum_of(n, [=, mean = piece.mean](std::int64_t r) {
+      const double apart = static_cast<double>(values[r]) - mean;
+      return apart * apart;
+    });
+    return piece;
+  }
+  for (std::int64_t r = 0; r < n; ++r) {
+    if (weights[r] == 0) continue;
+    ++user_counts[users[r]];
+    ++item_counts[items[r]];
+    ++piece.counted;
+  }
+  piece.weight = sum_of(n, [=](std::int64_t r) { return static_cast<double>(weights[r]); });
+  if (piece.weight <= 0) return piece;
+  piece.mean =
+      sum_of(n, [=](std::int64_t r) { return static_cast<double>(weights[r]) * static_cast<double>(values[r]); }) /
+      piece.weight;
+  piece.square = sum_of(n, [=, mean = piece.mean](std::int64_t r) {
+    const double apart = static_cast<double>(values[r]) - mean;
+    return static_cast<double>(weights[r]) * apart * apart;
+  });
+  return piece;
 }
 
 Moments survey_slice(const RatingsView& ratings, const char* argument, std::int64_t begin, std::int64_t end,
                      std::uint32_t* user_counts, std::uint32_t* item_counts) {
-  // Short loops over plain arrays, which the compiler turns into vector code.
-  const std::int32_t* const users = ratings.users.data();
-  const std::int32_t* const items = ratings.items.data();
-  const float* const values = ratings.values.data();
-  const float* const weights = ratings.weights.empty() ? nullptr : ratings.weights.data();
-  constexpr float kMost = std::numeric_limits<float>::max();
-  const auto n_users = static_cast<std::uint32_t>(ratings.n_users),
-             n_items = static_cast<std::uint32_t>(ratings.n_items);
-  bool valid = true;
-  for (std::int64_t r = begin; r < end; ++r) {
-    valid &= static_cast<std::uint32_t>(users[r]) < n_users && static_cast<std::uint32_t>(items[r]) < n_items;
-  }
-  for (std::int64_t r = begin; r < end; ++r) valid &= std::abs(values[r]) <= kMost;
-  for (std::int64_t r = begin; weights != nullptr && r < end; ++r) valid &= weights[r] >= 0 && weights[r] <= kMost;
-  if (!valid) reject_first_bad(ratings, argument, begin, end);
-
   Moments slice;
-  if (weights == nullptr) {
-    for (std::int64_t r = begin; r < end; ++r) {
-      ++user_counts[users[r]];
-      ++item_counts[items[r]];
-    }
-    slice.counted = end - begin;
-    slice.weight = static_cast<double>(slice.counted);
-    slice.mean = sum_of(begin, end, [&](std::size_t r) { return static_cast<double>(values[r]); }) / slice.weight;
-    slice.square = sum_of(begin, end, [&](std::size_t r) {
-      const double apart = static_cast<double>(values[r]) - slice.mean;
-      return apart * apart;
-    });
-    return slice;
-  }
-  for (std::int64_t r = begin; r < end; ++r) {
-    if (weights[r] == 0) continue;
-    ++user_counts[users[r]];
-    ++item_counts[items[r]];
-    ++slice.counted;
-  }
-  double sum = 0;
-  for (std::int64_t r = begin; r < end; ++r) {
-    const auto weight = static_cast<double>(weights[r]);
-    slice.weight += weight;
-    sum += weight * static_cast<double>(values[r]);
-  }
-  if (slice.weight <= 0) return slice;
-  slice.mean = sum / slice.weight;
-  for (std::int64_t r = begin; r < end; ++r) {
-    const double apart = static_cast<double>(values[r]) - slice.mean;
-    slice.square += static_cast<double>(weights[r]) * apart * apart;
+  for (std::int64_t from = begin; from < end; from += kPiece) {
+    slice.add(survey_piece(ratings, argument, from, std::min(end, from + kPiece), user_counts, item_counts));
   }
   return slice;
 }

@@ -149,11 +149,12 @@ bool all_finite(const std::vector<T>& values) {
   return std::all_of(values.begin(), values.end(), [](T v) { return std::isfinite(v); });
 }
 
-/// Divides the slopes of the caller's loss by their root mean square over the ratings at the score that training starts
-/// from, so that the learning rate and the penalties mean what they mean with the built-in losses.
+/// Scales the slopes of the caller's loss so that their root mean square over the ratings, at the score that training
+/// starts from, is what it would be with the squared loss: then the learning rate and the penalties mean what they mean
+/// with that. Without `normalize` only the clipping is scaled.
 template <class T>
-void fit_to_custom_loss(Standardization& z, const RatingsView& ratings, const TrainParams& params, LossFunction<T> loss,
-                        ThreadTeam& team) {
+void fit_to_custom_loss(Standardization& z, const RatingsView& ratings, const Survey& rated, const TrainParams& params,
+                        LossFunction<T> loss, ThreadTeam& team) {
   constexpr std::size_t kAtOnce = 8;
   const std::int64_t n = ratings.size();
   std::vector<double> sums(static_cast<std::size_t>(n / ThreadTeam::kSlice + 1), 0.0);
@@ -192,7 +193,13 @@ void fit_to_custom_loss(Standardization& z, const RatingsView& ratings, const Tr
     for (const float w : ratings.weights) weight += static_cast<double>(w);
   }
   const double usual = std::sqrt(total / weight);
-  if (params.normalize && usual > 0 && std::isfinite(usual)) z.loss.slope_scale = 1 / usual;
+  if (!(usual > 0) || !std::isfinite(usual)) return;
+  const double squared = std::hypot(rated.deviation, rated.mean - start) / z.loss.answer_scale;
+  if (params.normalize) {
+    z.loss.slope_scale = squared / usual;
+  } else {
+    z.max_slope *= usual / squared;
+  }
 }
 
 [[noreturn]] void diverged(std::int32_t epoch, const TrainParams& p, double learning_rate, const std::string& how) {
@@ -250,7 +257,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     }
     learning_rate = first_learning_rate(params, rated);
     z = standardize(ratings, rated, validation, params, learning_rate, given);
-    if (params.loss == Loss::custom) fit_to_custom_loss(z, ratings, params, options.loss, team);
+    if (params.loss == Loss::custom) fit_to_custom_loss(z, ratings, rated, params, options.loss, team);
     model.rating_mean = rated.mean;
     model.n_users = ratings.n_users;
     model.n_items = ratings.n_items;
