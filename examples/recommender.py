@@ -38,7 +38,10 @@ model.fit(ratings)
 user = model.user_ids_[0]
 if options.user is not None:
     user = model.user_ids_.dtype.type(options.user)
-scores = model.predict(np.array([(user, item) for item in model.item_ids_]))
+everything = wf.Ratings.from_arrays(
+    np.full(len(model.item_ids_), user), model.item_ids_, np.zeros(len(model.item_ids_))
+)
+scores = model.predict(everything)
 rated = set(ratings.item_ids[ratings.items[ratings.user_ids[ratings.users] == user]].tolist())
 
 print(f"\nuser {user}: {len(scores)} items scored, best first ('rated' by the user already)")

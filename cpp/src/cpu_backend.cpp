@@ -60,7 +60,7 @@ class CpuBackend final : public Backend<T> {
   void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Model<T>& model,
               const TrainParams& params, const TrainOptions<T>& options) override {
     params_ = params;
-    loss_ = options.loss;
+    loss_ = params.loss == Loss::custom ? options.loss : nullptr;
     penalty_ = options.penalty;
     z_ = z;
     n_factors_ = model.n_factors;
@@ -211,7 +211,9 @@ class CpuBackend final : public Backend<T> {
 
   PassSums run_batches(std::int32_t epoch, const StepSizes<T>& sizes) {
     const std::vector<std::int32_t> order = batch_order(batches_.n_batches, params_.seed, epoch);
-    return params_.parallel == Parallel::hogwild ? batch_stepper_->run_apart(order, sizes)
+    // A thread with batches of its own needs some.
+    const bool apart = params_.parallel == Parallel::hogwild && batches_.n_batches >= team_->size();
+    return apart ? batch_stepper_->run_apart(order, sizes)
                                                  : batch_stepper_->run_together(order, sizes);
   }
 

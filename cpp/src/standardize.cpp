@@ -159,11 +159,9 @@ Standardization standardize(const RatingsView& ratings, const Survey& rated, con
       z.max_slope = given || params.loss == Loss::absolute ? kInfinity : widest / z.scale;
       if (params.loss == Loss::custom) {
         // It sees ratings and predictions as the caller knows them; only the model is in z units.
-        z.start_score = params.biases ? rated.mean : 0.0;
-        if (nonnegative && !params.biases) {
-          z.start_score = std::max(rated.mean, 0.0);
-          z.start_factor = std::sqrt(z.start_score / z.scale / k);
-        }
+        z.start_score = params.biases && !nonnegative ? rated.mean : nonnegative ? std::max(rated.mean, 0.0) : 0.0;
+        if (nonnegative && !params.biases && !given) z.start_factor = std::sqrt(z.start_score / z.scale / k);
+        if (given && !params.biases) z.start_score = 0;  // the factors that are given come to it
         z.loss.answer_scale = z.scale;
         z.loss.answer_shift = z.shift;
         z.shift = 0;

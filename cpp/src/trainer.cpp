@@ -68,19 +68,34 @@ void validate(const TrainParams& p) {
   require(p.patience >= 0, "patience", p.patience, "at least 0 (0: run all epochs)");
 }
 
-std::uint32_t most(const std::vector<std::uint32_t>& counts) { return *std::max_element(counts.begin(), counts.end()); }
-
-// The numbers are those that did well on ML-100K (u1) and ML-1M (fold 1) with 20 epochs.
-double first_learning_rate(const TrainParams& p, const Survey& rated) {
-  if (p.learning_rate) return *p.learning_rate;
-  switch (p.optimizer) {
-    case Optimizer::sgd: return 0.04 * (1 - p.momentum);
-    case Optimizer::adagrad: return p.adagrad_per == AdagradPer::row ? 0.1 : 0.05;
-    case Optimizer::adam: return 0.003;
-    // The curvature along the biases of the busiest user and item is at most this sum; momentum allows longer steps.
-    case Optimizer::gd: return 1 / (static_cast<double>(most(rated.user_counts)) + most(rated.item_counts));
+/// The most that the ratings of one row weigh, weights having a mean of 1.
+double most_weight(std::span<const std::int32_t> rows, const std::vector<std::uint32_t>& counts,
+                   const RatingsView& ratings, const Survey& rated) {
+  if (ratings.weights.empty()) return *std::max_element(counts.begin(), counts.end());
+  std::vector<double> sums(counts.size(), 0.0);
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    sums[static_cast<std::size_t>(rows[r])] += static_cast<double>(ratings.weights[r]);
   }
-  reject("optimizer has an unknown value");
+  return *std::max_element(sums.begin(), sums.end()) * static_cast<double>(rated.counted) / rated.weight;
+}
+
+double first_learning_rate(const TrainParams& p, const RatingsView& ratings, const Survey& rated) {
+  if (p.learning_rate) return *p.learning_rate;
+  double rate = 0;
+  // The numbers are those that did well on ML-100K (u1), with 30 factors and 20 epochs.
+  switch (p.optimizer) {
+    case Optimizer::sgd: rate = 0.04 * (1 - p.momentum); break;
+    case Optimizer::adagrad: rate = p.adagrad_per == AdagradPer::row ? 0.1 : 0.05; break;
+    case Optimizer::adam: return 0.003;
+    case Optimizer::gd: rate = std::numeric_limits<double>::infinity(); break;
+  }
+  if (p.batch_size == 0 && p.optimizer != Optimizer::gd) return rate;
+  // The curvature along the biases of the busiest user and item is at most what their ratings weigh in a step.
+  const double share = p.optimizer == Optimizer::gd
+                           ? 1.0
+                           : std::min(1.0, static_cast<double>(p.batch_size) / static_cast<double>(rated.counted));
+  return std::min(rate, 1 / (share * (most_weight(ratings.users, rated.user_counts, ratings, rated) +
+                                      most_weight(ratings.items, rated.item_counts, ratings, rated))));
 }
 
 double learning_rate_at(const TrainParams& p, double first, std::int32_t epoch) {
@@ -149,56 +164,76 @@ bool all_finite(const std::vector<T>& values) {
   return std::all_of(values.begin(), values.end(), [](T v) { return std::isfinite(v); });
 }
 
-/// Scales the slopes of the caller's loss so that their root mean square over the ratings, at the score that training
-/// starts from, is what it would be with the squared loss: then the learning rate and the penalties mean what they mean
-/// with that. Without `normalize` only the clipping is scaled.
+/// Root mean squares over ratings, at the predictions that training starts from.
+struct StartOf {
+  double slope, error;
+};
+
+/// Throws where the caller's loss is not finite. `start`: the prediction, without the factors that the caller gives.
 template <class T>
-void fit_to_custom_loss(Standardization& z, const RatingsView& ratings, const Survey& rated, const TrainParams& params,
-                        LossFunction<T> loss, ThreadTeam& team) {
-  constexpr std::size_t kAtOnce = 8;
-  const std::int64_t n = ratings.size();
-  std::vector<double> sums(static_cast<std::size_t>(n / ThreadTeam::kSlice + 1), 0.0);
-  const double start = z.start_score;
+StartOf start_of_custom_loss(const RatingsView& ratings, const char* argument, double start, const TrainParams& params,
+                             const TrainOptions<T>& options, ThreadTeam& team) {
+  constexpr std::int64_t kAtOnce = 8;
+  const std::int64_t n = ratings.size(), k = params.n_factors;
+  struct Sums {
+    double weight = 0, slopes = 0, errors = 0;
+  };
+  std::vector<Sums> sums(static_cast<std::size_t>(n / ThreadTeam::kSlice + 1));
+  const auto prediction = [&](std::size_t r) {
+    double x = start;
+    for (std::int64_t f = 0; f < k && !options.user_factors.empty(); ++f) {
+      x += static_cast<double>(options.user_factors[static_cast<std::size_t>(ratings.users[r] * k + f)]) *
+           static_cast<double>(options.item_factors[static_cast<std::size_t>(ratings.items[r] * k + f)]);
+    }
+    return static_cast<T>(x);
+  };
   team.run_slices(n, [&](std::int64_t begin, std::int64_t end, int) {
-    double sum = 0;
+    Sums sum;
     for (std::int64_t from = begin; from < end; from += kAtOnce) {
-      alignas(64) T values[kAtOnce], scores[kAtOnce], losses[kAtOnce], slopes[kAtOnce];
-      const auto at = [&](std::size_t j) {
-        return static_cast<std::size_t>(std::min(from + static_cast<std::int64_t>(j), end - 1));
-      };
-      for (std::size_t j = 0; j < kAtOnce; ++j) {
-        values[j] = static_cast<T>(ratings.values[at(j)]);
-        scores[j] = static_cast<T>(start);
+      alignas(64) T values[kAtOnce], predictions[kAtOnce], losses[kAtOnce], slopes[kAtOnce];
+      for (std::int64_t j = 0; j < kAtOnce; ++j) {
+        const auto r = static_cast<std::size_t>(std::min(from + j, end - 1));
+        values[j] = static_cast<T>(ratings.values[r]);
+        predictions[j] = prediction(r);
       }
-      loss(values, scores, losses, slopes);
-      for (std::size_t j = 0; j < kAtOnce && from + static_cast<std::int64_t>(j) < end; ++j) {
-        const float weight = ratings.weights.empty() ? 1.0f : ratings.weights[at(j)];
+      options.loss(values, predictions, losses, slopes);
+      for (std::int64_t j = 0; j < kAtOnce && from + j < end; ++j) {
+        const auto r = static_cast<std::size_t>(from + j);
+        const double weight = ratings.weights.empty() ? 1.0 : static_cast<double>(ratings.weights[r]);
         if (weight == 0) continue;
         if (!std::isfinite(losses[j]) || !std::isfinite(slopes[j])) {
-          reject("the custom loss gives " + text(losses[j]) + " with the slope " + text(slopes[j]) +
-                 " for the rating " + text(values[j]) + " and the prediction " + text(scores[j]) +
+          reject("the custom loss gives " + text(losses[j]) + " with the slope " + text(slopes[j]) + " for " + argument +
+                 ".values[" + text(r) + "], " + text(values[j]) + ", and the prediction " + text(predictions[j]) +
                  ", with which training begins: make it finite there" +
                  (params.biases || params.nonnegative ? "" : ", or use biases=True or nonnegative=True"));
         }
-        sum += static_cast<double>(weight) * static_cast<double>(slopes[j]) * static_cast<double>(slopes[j]);
+        const double slope = static_cast<double>(slopes[j]),
+                     error = static_cast<double>(values[j]) - static_cast<double>(predictions[j]);
+        sum.weight += weight;
+        sum.slopes += weight * slope * slope;
+        sum.errors += weight * error * error;
       }
     }
     sums[static_cast<std::size_t>(begin / ThreadTeam::kSlice)] = sum;
   });
-  double total = 0, weight = 0;
-  for (const double sum : sums) total += sum;
-  if (ratings.weights.empty()) {
-    weight = static_cast<double>(n);
-  } else {
-    for (const float w : ratings.weights) weight += static_cast<double>(w);
+  Sums all;
+  for (const Sums& sum : sums) {
+    all.weight += sum.weight;
+    all.slopes += sum.slopes;
+    all.errors += sum.errors;
   }
-  const double usual = std::sqrt(total / weight);
-  if (!(usual > 0) || !std::isfinite(usual)) return;
-  const double squared = std::hypot(rated.deviation, rated.mean - start) / z.loss.answer_scale;
-  if (params.normalize) {
-    z.loss.slope_scale = squared / usual;
+  return {std::sqrt(all.slopes / all.weight), std::sqrt(all.errors / all.weight)};
+}
+
+/// Scales the slopes of the caller's loss so that their root mean square is what it would be with the squared loss: then
+/// the learning rate and the penalties mean what they mean with that. Without `normalize` only the clipping is scaled.
+void fit_to_custom_loss(Standardization& z, const StartOf& start, bool normalize) {
+  const double squared = start.error / z.loss.answer_scale;
+  if (!(start.slope > 0) || !std::isfinite(start.slope) || !(squared > 0)) return;
+  if (normalize) {
+    z.loss.slope_scale = squared / start.slope;
   } else {
-    z.max_slope *= usual / squared;
+    z.max_slope *= start.slope / squared;
   }
 }
 
@@ -208,7 +243,11 @@ void fit_to_custom_loss(Standardization& z, const RatingsView& ratings, const Su
   const std::string hint =
       pull > 1 && learning_rate < 1
           ? "learning_rate * reg is " + text(pull) + ", so each step overshoots zero: lower reg or learning_rate"
-          : "lower learning_rate, for example to " + text(learning_rate / 4);
+          : "lower learning_rate, for example to " + text(learning_rate / 4) +
+                (p.batch_size > 0 ? ", or batch_size" : "") +
+                (p.loss == Loss::custom
+                     ? ", or keep the log, sqrt and / of the loss to where they are defined, by where, maximum or clip"
+                     : "");
   throw DivergedError(epoch, "training diverged in epoch " + text(epoch) + " (" + how + ") with learning_rate " +
                                  text(learning_rate) + ": " + hint);
 }
@@ -255,9 +294,8 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     if (validating && survey(validation, "validation", team).counted == 0) {
       reject("validation.weights are all 0; at least one weight must be above 0");
     }
-    learning_rate = first_learning_rate(params, rated);
+    learning_rate = first_learning_rate(params, ratings, rated);
     z = standardize(ratings, rated, validation, params, learning_rate, given);
-    if (params.loss == Loss::custom) fit_to_custom_loss(z, ratings, rated, params, options.loss, team);
     model.rating_mean = rated.mean;
     model.n_users = ratings.n_users;
     model.n_items = ratings.n_items;
@@ -279,6 +317,11 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
       multiply(model.user_factors, 1 / std::sqrt(z.model_scale));
       multiply(model.item_factors, 1 / std::sqrt(z.model_scale));
     }
+    if (params.loss == Loss::custom) {
+      fit_to_custom_loss(z, start_of_custom_loss(ratings, "ratings", z.start_score, params, options, team),
+                         params.normalize);
+      if (validating) start_of_custom_loss(validation, "validation", z.start_score, params, options, team);
+    }
   }
 
   backend->upload(ratings, rated, z, model, params, options);
@@ -293,8 +336,9 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     loss = params.loss == Loss::squared ? rmse * rmse : z.loss_scale * mean.loss;
   };
   const auto told = [&](const char* of, double rmse, double loss) {
-    const bool labels = params.loss == Loss::logistic || params.loss == Loss::squared_hinge;
-    return std::string(of) + (labels ? " loss " + text(loss) : " RMSE " + text(rmse));
+    const bool by_loss =
+        params.loss == Loss::logistic || params.loss == Loss::squared_hinge || params.loss == Loss::custom;
+    return std::string(of) + (by_loss ? " loss " + text(loss) : " RMSE " + text(rmse));
   };
   const bool choosing = validating && params.patience > 0;
   double best = std::numeric_limits<double>::infinity();

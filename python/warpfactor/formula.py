@@ -181,7 +181,8 @@ class Node:
         if method != "__call__" or options:
             extra = f".{method}" if method != "__call__" else f" with {', '.join(options)}"
             raise TraceError(f"{name}{extra} cannot be used on {self}: write it without")
-        inputs = tuple(i[()] if isinstance(i, np.ndarray) else i for i in inputs)
+        # As Python's numbers: those of NumPy would come back here.
+        inputs = tuple(i.item() if isinstance(i, (np.generic, np.ndarray)) else i for i in inputs)
         if name in _UFUNC_OPERATORS:
             return _UFUNC_OPERATORS[name](*inputs)
         return apply(_UFUNC_NAMES.get(name, name), *inputs)
@@ -236,6 +237,15 @@ class Condition(Node):
 
     __ror__ = __or__
 
+    def __eq__(self, other: object) -> Any:
+        raise TraceError(
+            f"the condition {self} is compared with another: write (a & b) | (~a & ~b) where both "
+            "are to hold or neither"
+        )
+
+    __ne__ = __eq__
+    __hash__ = None  # type: ignore[assignment]
+
     def __invert__(self) -> Condition:
         return Condition("~", self)
 
@@ -258,6 +268,8 @@ def _operand(value: Any) -> Any:
         return value
     if isinstance(value, Condition):
         return Symbolic("where", value, constant(1), constant(0))
+    if isinstance(value, np.ndarray) and not value.ndim:
+        value = value.item()
     if isinstance(value, (numbers.Real, np.bool)):
         return constant(value)
     return NotImplemented

@@ -64,10 +64,11 @@ def custom(function: Callable[[Any, Any], Any]) -> CustomLoss:
     The function is called with two symbols, the rating r and the prediction x, and its result is
     taken down as a formula. Its slope ∂l/∂x is derived by SymPy, and both are compiled by Numba
     when training begins, so that all threads run them without Python. r and x are in the units of
-    the ratings as given. With ``normalize=True`` the slopes are divided by their root mean square
-    over the ratings at the start, so that `learning_rate` and `reg` keep their meaning and a
-    constant factor of the loss has no effect; ``normalize=False`` trains the formula exactly as it
-    is written.
+    the ratings as given. With ``normalize=True`` the slopes are scaled so that their root mean
+    square over the ratings, at the predictions that training starts from, is that of the squared
+    loss: `learning_rate` and `reg` keep their meaning, and a constant factor of the loss has no
+    effect. ``normalize=False`` trains the formula as it is written. In both cases slopes are
+    clipped, to that multiple of their root mean square to which the squared loss's are.
 
     Parameters
     ----------
@@ -89,8 +90,8 @@ def custom(function: Callable[[Any, Any], Any]) -> CustomLoss:
         If the function cannot be trained with; the text says why. Among the reasons: the prediction
         does not occur in it; loss or slope are not finite at ratings and predictions from 0.5 to 5,
         equal ones among them; the slope is zero wherever there is one; or the loss falls faster and
-        faster as the prediction grows. Predictions of 0 and below are not tried, as
-        ``x - r*log(x)`` is a good loss with ``nonnegative=True``.
+        faster as the prediction grows. Predictions of 0 and below are not tried: a loss may want
+        ``nonnegative=True``, but must be finite at 0 then, as ``x - r*log(maximum(x, 1e-3))`` is.
     ImportError
         If SymPy or Numba is not installed.
 

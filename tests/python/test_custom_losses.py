@@ -6,6 +6,7 @@ import copy
 import ctypes
 import doctest
 import math
+import operator
 import pickle
 import random
 import subprocess
@@ -831,3 +832,21 @@ def test_functions_take_numbers_and_arrays():
 
 def test_the_examples_of_the_docstrings_hold():
     assert doctest.testmod(losses).failed == 0
+
+
+@pytest.mark.parametrize(
+    "two", [np.float64(2), np.float32(2), np.int64(2), np.array(2.0), wf.losses.log(np.exp(2))]
+)
+def test_numpys_scalars_stand_on_either_side(two):
+    for made in (
+        custom(lambda r, x: two * (r - x) ** 2),
+        custom(lambda r, x: (r - x) ** 2 * two),
+        custom(lambda r, x: losses.where(two > 1, two, 1) * (r - x) ** 2 + 0 * (two - x)),
+    ):
+        np.testing.assert_allclose(made.evaluate(1.0, 4.0), (18.0, 12.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("compare", [operator.eq, operator.ne])
+def test_conditions_are_not_compared_unnoticed(compare):
+    with pytest.raises(ValueError, match=r"the condition r > 3 is compared .* write \(a & b\)"):
+        custom(lambda r, x: losses.where(compare(r > 3, x > 3), (r - x) ** 2, 5 * (r - x) ** 2))
