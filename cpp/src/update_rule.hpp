@@ -286,6 +286,8 @@ WARPFACTOR_HD WARPFACTOR_INLINE T stepped(T w, T gradient, T& first, T& second, 
     second = sizes.beta_2 * second + sizes.rest_2 * gradient * gradient;
     gradient = first / row.average_1;
     rate /= root(second / row.average_2) + sizes.epsilon;
+    // Where the loss has hardly a slope, a rate without limit would make L1 the end of any parameter in one step.
+    return proximal(w - rate * gradient, at_most(rate * l1, row.rate), sizes.lowest);
   }
   return proximal(w - rate * gradient, rate * l1, sizes.lowest);
 }
