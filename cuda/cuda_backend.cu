@@ -18,8 +18,8 @@ __global__ void rule_compiles_for_the_device(const float* rating, float* factor,
   const rule::LossTerms<float> terms = rule::loss_terms(rating[0], bias[0], sizes.loss);
   const rule::Step<float, float> step = rule::make_step(rule::capped(terms.slope, sizes), sizes.learning_rate, sizes);
   const float moved = rule::stepped_factor(factor[threadIdx.x], other[threadIdx.x], step.slope, step.keep_factors.user);
-  const rule::RowRate<float> row{sizes.learning_rate * rule::adagrad_scale(bias[2]), sizes.l1.user, sizes.l1_bias.user,
-                                 bias[4], bias[5]};
+  const rule::RowRate<float> row{sizes.learning_rate * rule::adagrad_scale<float>(bias[2]), sizes.l1.user,
+                                 sizes.l1_bias.user, bias[4], bias[5]};
   const float slope = rule::gradient(bias[0], 1.0f, step.slope, sizes.reg_bias.user);
   factor[threadIdx.x] = rule::stepped<StepRule::adam>(moved, slope, bias[6], bias[7], row, row.l1_factors, sizes);
   bias[0] = rule::stepped_bias(bias[0], step.slope, step.keep_biases.user);

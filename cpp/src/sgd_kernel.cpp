@@ -307,61 +307,105 @@ class Pass {
 // Of the models that are trained; a batch without a penalty of the caller's may have any.
 constexpr std::int64_t kMaxStride = 1024;
 
-/// What pulls n parameters back to zero, times the strength of their penalty: themselves, or the slope of the caller's.
-/// There are `stride` values and not more, those from n on zeros; `pulls` has room for whole multiples of 16.
+/// The slopes of the caller's penalty at a row's n parameters. There are `stride` of those and not more, from n on
+/// zeros; `slopes` has room for whole multiples of 16.
 template <class T>
-WARPFACTOR_INLINE void pulls_of(const StepSizes<T>& sizes, const T* values, std::int64_t n, std::int64_t stride,
-                                T* pulls) {
-  if (sizes.penalty == nullptr) {
-    for (std::int64_t f = 0; f < stride; ++f) pulls[f] = values[f];
-    return;
-  }
+WARPFACTOR_NOINLINE void penalty_slopes(PenaltyFunction<T> penalty, const T* values, std::int64_t n,
+                                        std::int64_t stride, T* slopes) {
   constexpr std::int64_t kAtOnce = 16;
   const std::int64_t padded = (n + kAtOnce - 1) / kAtOnce * kAtOnce,
                      whole = padded <= stride ? padded : padded - kAtOnce;
-  if (whole > 0) sizes.penalty(values, pulls, whole);
+  if (whole > 0) penalty(values, slopes, whole);
   if (whole < padded) {  // a row of doubles may end in the middle of 16, and what follows is another row
     alignas(kRowAlignment) T rest[kAtOnce] = {};
     for (std::int64_t f = whole; f < n; ++f) rest[f - whole] = values[f];
-    sizes.penalty(rest, pulls + whole, kAtOnce);
+    penalty(rest, slopes + whole, kAtOnce);
   }
-  for (std::int64_t f = n; f < padded; ++f) pulls[f] = 0;
+  for (std::int64_t f = n; f < padded; ++f) slopes[f] = 0;
 }
 
-/// One step of a row and its bias, whatever the rule. `weight`: how often the penalty counts.
-template <StepRule kRule, class T>
-WARPFACTOR_INLINE void step_row(const SideRows<T>& side, std::int64_t row, std::int64_t stride, const T* gradients,
-                                T bias_gradient, T weight, T l1, T l1_bias, const StepSizes<T>& all_sizes) {
-  const StepSizes<T> sizes = all_sizes;  // a copy: nothing that is written can alias it
-  RowRate<T> rate{sizes.learning_rate, weight * l1, weight * l1_bias, T(1), T(1)};
-  T* const numbers = side.row_numbers + row * kRowNumbers;
-  if constexpr (kRule == StepRule::adagrad_row) {
-    rate.rate *= adagrad_scale(numbers[0]);
-    T squares = Vec<T>{products_of(gradients, gradients, stride)}.sum();
-    if (side.biases != nullptr) squares += bias_gradient * bias_gradient;
-    numbers[0] += sizes.per_element * squares;
-  } else if constexpr (kRule == StepRule::adam) {
-    // 1 - beta^t, without the cancellation and without a power.
-    rate.average_1 = numbers[0] = sizes.beta_1 * numbers[0] + sizes.rest_1;
-    rate.average_2 = numbers[1] = sizes.beta_2 * numbers[1] + sizes.rest_2;
-  }
-  constexpr bool kFirst = kRule == StepRule::momentum || kRule == StepRule::adagrad_element || kRule == StepRule::adam;
-  constexpr bool kSecond = kRule == StepRule::adam;
-  T none = 0;
-  T* const factors = side.factors + row * stride;
-  T* const first = kFirst ? side.first + row * stride : nullptr;
-  T* const second = kSecond ? side.second + row * stride : nullptr;
-  WARPFACTOR_INDEPENDENT
-  for (std::int64_t f = 0; f < stride; ++f) {
-    T unused = 0;
-    factors[f] = stepped<kRule>(factors[f], gradients[f], kFirst ? first[f] : unused, kSecond ? second[f] : unused,
-                                rate, rate.l1_factors, sizes);
-  }
-  if (side.biases != nullptr) {
-    side.biases[row] = stepped<kRule>(side.biases[row], bias_gradient, kFirst ? side.bias_first[row] : none,
-                                      kSecond ? side.bias_second[row] : none, rate, rate.l1_bias, sizes);
-  }
+/// What pulls parameters back to zero, times the strength of their penalty: they themselves, or the slopes of the
+/// caller's penalty, for which there is room.
+template <class T>
+WARPFACTOR_INLINE const T* pulls_of(const StepSizes<T>& sizes, const T* values, std::int64_t n, std::int64_t stride,
+                                    T* slopes) {
+  if (sizes.penalty == nullptr) [[likely]]
+    return values;
+  penalty_slopes(sizes.penalty, values, n, stride, slopes);
+  return slopes;
 }
+
+/// The gradient by a bias: `slope`, and what the penalty adds.
+template <class T>
+WARPFACTOR_INLINE T bias_gradient(const StepSizes<T>& sizes, T bias, T slope, T reg) {
+  if (sizes.penalty == nullptr) [[likely]]
+    return gradient(bias, T(1), slope, reg);
+  alignas(kRowAlignment) T biases[16] = {bias}, pulls[16];
+  penalty_slopes(sizes.penalty, biases, 1, 16, pulls);
+  return gradient(pulls[0], T(1), slope, reg);
+}
+
+/// One step of a row, whatever the rule: of its factors, a vector at a time, and then of its bias.
+template <StepRule kRule, class T>
+class RowStep {
+ public:
+  using V = Vec<T>;
+
+  /// `weight`: how often the penalty counts.
+  WARPFACTOR_INLINE RowStep(const SideRows<T>& side, std::int64_t row, std::int64_t stride, T weight, T l1, T l1_bias,
+                            const StepSizes<T>& sizes)
+      : side_(side),
+        sizes_(sizes),
+        row_(row),
+        first_(kFirst ? side.first + row * stride : nullptr),
+        second_(kSecond ? side.second + row * stride : nullptr),
+        numbers_(side.row_numbers + row * kRowNumbers),
+        rate_{sizes.learning_rate, weight * l1, weight * l1_bias, T(1), T(1)} {
+    if constexpr (kRule == StepRule::adagrad_row) {
+      rate_.rate *= adagrad_scale<T>(numbers_[0]);
+    } else if constexpr (kRule == StepRule::adam) {
+      // 1 - beta^t, without the cancellation and without a power.
+      numbers_[0] = sizes.beta_1 * numbers_[0] + sizes.rest_1;
+      numbers_[1] = sizes.beta_2 * numbers_[1] + sizes.rest_2;
+      rate_.unbias_1 = T(1) / numbers_[0];
+      rate_.unbias_2 = T(1) / root(numbers_[1]);
+    }
+  }
+
+  /// The factors from f on after the step.
+  WARPFACTOR_INLINE V factors(std::int64_t f, V w, V gradient) {
+    V first = V::zero(), second = V::zero();
+    if constexpr (kFirst) first = V::load(first_ + f);
+    if constexpr (kSecond) second = V::load(second_ + f);
+    const V moved = stepped<kRule>(w, gradient, first, second, rate_, rate_.l1_factors, sizes_);
+    if constexpr (kFirst) V::store_raw(first_ + f, first.as_raw());
+    if constexpr (kSecond) V::store_raw(second_ + f, second.as_raw());
+    if constexpr (kRule == StepRule::adagrad_row) squares_ = squares_ + gradient * gradient;
+    return moved;
+  }
+
+  WARPFACTOR_INLINE void finish(T bias_gradient) {
+    T square = 0, none = 0;
+    if (side_.biases != nullptr) {
+      T& bias = side_.biases[row_];
+      bias = stepped<kRule>(bias, bias_gradient, kFirst ? side_.bias_first[row_] : none,
+                            kSecond ? side_.bias_second[row_] : none, rate_, rate_.l1_bias, sizes_);
+      square = bias_gradient * bias_gradient;
+    }
+    if constexpr (kRule == StepRule::adagrad_row) numbers_[0] += sizes_.per_element * (squares_.sum() + square);
+  }
+
+ private:
+  static constexpr bool kSecond = kRule == StepRule::adam;
+  static constexpr bool kFirst = kSecond || kRule == StepRule::momentum || kRule == StepRule::adagrad_element;
+
+  const SideRows<T>& side_;
+  const StepSizes<T> sizes_;  // a copy: nothing that is written can alias it
+  const std::int64_t row_;
+  T *const first_, *const second_, *const numbers_;
+  RowRate<T> rate_;
+  V squares_ = V::zero();
+};
 
 /// One pass over a block by any rule, with any penalty.
 template <class T, StepRule kRule>
@@ -398,32 +442,32 @@ class GeneralPass {
     const StepSizes<T>& sizes = block_.sizes;
     const std::int64_t stride = block_.stride;
     const T weight = block_.weights == nullptr ? T(1) : at_most(static_cast<T>(block_.weights[r]), sizes.max_weight);
-    const T* const p = block_.users.factors + rating.user * stride;
-    const T* const q = block_.items.factors + rating.item * stride;
+    T* const p = block_.users.factors + rating.user * stride;
+    T* const q = block_.items.factors + rating.item * stride;
     slope = weight * capped(slope, sizes);
-    alignas(kRowAlignment) T by_user[kMaxStride], by_item[kMaxStride];
-    pulls_of(sizes, p, block_.n_factors, stride, by_user);
-    pulls_of(sizes, q, block_.n_factors, stride, by_item);
+    alignas(kRowAlignment) T user_slopes[kMaxStride], item_slopes[kMaxStride];
+    const T* const user_pulls = pulls_of(sizes, p, block_.n_factors, stride, user_slopes);
+    const T* const item_pulls = pulls_of(sizes, q, block_.n_factors, stride, item_slopes);
     const Sides<T> reg{weight * sizes.reg.user, weight * sizes.reg.item};
-    WARPFACTOR_INDEPENDENT
-    for (std::int64_t f = 0; f < stride; ++f) {
-      by_user[f] = gradient(by_user[f], q[f], slope, reg.user);
-      by_item[f] = gradient(by_item[f], p[f], slope, reg.item);
+    RowStep<kRule, T> user(block_.users, rating.user, stride, weight, sizes.l1.user, sizes.l1_bias.user, sizes);
+    RowStep<kRule, T> item(block_.items, rating.item, stride, weight, sizes.l1.item, sizes.l1_bias.item, sizes);
+    for (std::int64_t f = 0; f < stride; f += V::lanes) {
+      const V own = V::load(p + f), other = V::load(q + f);
+      const V by_user = gradient(V::load(user_pulls + f), other, slope, reg.user);
+      const V by_item = gradient(V::load(item_pulls + f), own, slope, reg.item);
+      V::store_raw(p + f, user.factors(f, own, by_user).as_raw());
+      V::store_raw(q + f, item.factors(f, other, by_item).as_raw());
     }
-    T by_bias[2] = {};
+    Sides<T> by_bias{};
     if (block_.users.biases != nullptr) {
-      alignas(kRowAlignment) T biases[16] = {block_.users.biases[rating.user], block_.items.biases[rating.item]};
-      alignas(kRowAlignment) T pulls[16];
-      pulls_of(sizes, biases, 2, 16, pulls);
-      by_bias[0] = gradient(pulls[0], T(1), slope, weight * sizes.reg_bias.user);
-      by_bias[1] = gradient(pulls[1], T(1), slope, weight * sizes.reg_bias.item);
+      by_bias = {bias_gradient(sizes, block_.users.biases[rating.user], slope, weight * sizes.reg_bias.user),
+                 bias_gradient(sizes, block_.items.biases[rating.item], slope, weight * sizes.reg_bias.item)};
     }
-    step_row<kRule>(block_.users, rating.user, stride, by_user, by_bias[0], weight, sizes.l1.user, sizes.l1_bias.user,
-                    sizes);
-    step_row<kRule>(block_.items, rating.item, stride, by_item, by_bias[1], weight, sizes.l1.item, sizes.l1_bias.item,
-                    sizes);
+    user.finish(by_bias.user);
+    item.finish(by_bias.item);
   }
 
+  using V = Vec<T>;
   const SgdBlock<T> block_;  // a copy: nothing that is written can alias it
 };
 
@@ -489,6 +533,8 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
   const T own_bias = other_biases == nullptr ? T(0) : batch.own.biases[batch.rows[r]];
   const Numbers zero = Numbers::all(T(0));
   Numbers slope_sum = zero, weight_sum = zero;
+  T slope_rest = 0, weight_rest = 0;
+  constexpr std::int64_t kSingles = 2;
   LossTerms<Numbers> told{zero, zero, zero};  // of a few ratings, whose sum is as good in T
 
   // Eight ratings from `at` on. At the row's end those of the next row are read along, to count 0 times.
@@ -564,6 +610,31 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
       }
     }
   };
+  // One rating: in small batches most rows have no more.
+  const auto take_one = [&](std::int64_t at) {
+    const T* const row = other_factors + batch.others[at] * stride;
+    T score = V{products_of(own, row, stride)}.sum();
+    if (other_biases != nullptr) score += own_bias + other_biases[batch.others[at]];
+    const T weight = weights == nullptr ? T(1) : static_cast<T>(weights[at]), counted = at_most(weight, max_weight);
+    LossTerms<T> terms;
+    if constexpr (kSquared) {
+      terms.slope = SquaredLoss::slope(batch.values[at], score);
+      terms.reported = terms.square = terms.slope * terms.slope;
+    } else {
+      terms = other_loss(batch.sizes.loss, batch.values[at], score);
+    }
+    if (batch.of_users) {
+      sums[0] += static_cast<double>(weight * terms.reported);
+      sums[kGroup] += static_cast<double>(weight * terms.square);
+    }
+    const T slope = counted * at_least(at_most(terms.slope, max_slope), -max_slope);
+    slope_rest += slope;
+    weight_rest += counted;
+    for (int v = 0; v < kVectors; ++v) even[v] = even[v] + slope * V::load_raw(row + v * V::lanes);
+    for (std::int64_t f = 0; kVectors == 0 && f < stride; f += V::lanes) {
+      V::store_raw(gradient + f, V::load_raw(gradient + f) + slope * V::load_raw(row + f));
+    }
+  };
   const auto tell = [&] {
     if constexpr (kSquared) told.square = told.reported;
     add_terms(told, sums);
@@ -574,14 +645,20 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
     take.template operator()<true>(at, kGroup);
     if (batch.of_users && (at - begin) % 256 == 256 - kGroup) tell();
   }
-  if (at < end) take.template operator()<false>(at, static_cast<int>(end - at));
+  if (end - at > kSingles) {
+    take.template operator()<false>(at, static_cast<int>(end - at));
+  } else {
+    for (; at < end; ++at) take_one(at);
+  }
   if (batch.of_users) tell();
 
   if constexpr (kVectors > 0) {
     for (int v = 0; v < kVectors; ++v) V::store_raw(gradient + v * V::lanes, even[v] + odd[v]);
   }
-  batch.bias_gradients[r] = other_biases == nullptr ? T(0) : slope_sum.sum();
-  batch.row_weights[r] = batch.once ? T(1) : weights == nullptr ? static_cast<T>(end - begin) : weight_sum.sum();
+  batch.bias_gradients[r] = other_biases == nullptr ? T(0) : slope_sum.sum() + slope_rest;
+  batch.row_weights[r] = batch.once           ? T(1)
+                         : weights == nullptr ? static_cast<T>(end - begin)
+                                              : weight_sum.sum() + weight_rest;
 }
 
 template <class T, int kVectors, bool kSquared>
@@ -606,26 +683,22 @@ void row_steps(const BatchRows<T>& batch) {
   const StepSizes<T>& sizes = batch.sizes;
   const auto own = [&](const Sides<T>& sides) { return batch.of_users ? sides.user : sides.item; };
   const T reg = own(sizes.reg), reg_bias = own(sizes.reg_bias), l1 = own(sizes.l1), l1_bias = own(sizes.l1_bias);
+  using V = Vec<T>;
   alignas(kRowAlignment) T slopes[kMaxStride];
   for (std::int64_t r = 0; r < batch.n_rows; ++r) {
     const std::int64_t row = batch.rows[r];
-    T* const gradients = batch.gradients + r * batch.stride;
-    const T weight = batch.row_weights[r];
-    const T* pulls = batch.own.factors + row * batch.stride;
-    if (sizes.penalty != nullptr) {
-      pulls_of(sizes, pulls, batch.n_factors, batch.stride, slopes);
-      pulls = slopes;
+    const T* const gradients = batch.gradients + r * batch.stride;
+    T* const factors = batch.own.factors + row * batch.stride;
+    const T weight = batch.row_weights[r], penalty = weight * reg;
+    const T* const pulls = pulls_of(sizes, factors, batch.n_factors, batch.stride, slopes);
+    RowStep<kRule, T> step(batch.own, row, batch.stride, weight, l1, l1_bias, sizes);
+    for (std::int64_t f = 0; f < batch.stride; f += V::lanes) {
+      const V by_factors = V::load(gradients + f) + penalty * V::load(pulls + f);
+      V::store_raw(factors + f, step.factors(f, V::load(factors + f), by_factors).as_raw());
     }
-    WARPFACTOR_INDEPENDENT
-    for (std::int64_t f = 0; f < batch.stride; ++f) gradients[f] += weight * reg * pulls[f];
-    T bias_gradient = batch.bias_gradients[r];
-    if (batch.own.biases != nullptr) {
-      alignas(kRowAlignment) T biases[16] = {batch.own.biases[row]};
-      alignas(kRowAlignment) T bias_pulls[16];
-      pulls_of(sizes, biases, 1, 16, bias_pulls);
-      bias_gradient += weight * reg_bias * bias_pulls[0];
-    }
-    step_row<kRule>(batch.own, row, batch.stride, gradients, bias_gradient, weight, l1, l1_bias, sizes);
+    step.finish(batch.own.biases == nullptr
+                    ? T(0)
+                    : bias_gradient(sizes, batch.own.biases[row], batch.bias_gradients[r], weight * reg_bias));
   }
 }
 

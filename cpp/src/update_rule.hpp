@@ -248,48 +248,48 @@ WARPFACTOR_HD WARPFACTOR_INLINE V proximal(const V& w, const R& threshold, T low
   return at_least(at_least(w - threshold, T(0)) + at_most(w + threshold, T(0)), lowest);
 }
 
-/// The gradient by a factor, of one rating.
-template <class T>
-WARPFACTOR_HD WARPFACTOR_INLINE T gradient(T pull, T other, T slope, T reg) {
+/// The gradient by a factor, of one rating, or by a vector of factors.
+template <class V, class T>
+WARPFACTOR_HD WARPFACTOR_INLINE V gradient(const V& pull, const V& other, T slope, T reg) {
   return slope * other + reg * pull;
 }
 
 /// What the steps of one row have in common.
 template <class T>
 struct RowRate {
-  T rate;                  ///< of the row
-  T l1_factors, l1_bias;   ///< times the weight of the step's ratings
-  T average_1, average_2;  ///< adam: what averages of ones come to after as many steps as the row has made
+  T rate;                 ///< of the row
+  T l1_factors, l1_bias;  ///< times the weight of the step's ratings
+  T unbias_1, unbias_2;   ///< adam: 1 / a_1 and 1 / sqrt(a_2), with a: what an average of ones, one a step, comes to
 };
 
 /// Adagrad (Duchi, Hazan, Singer 2011): what a rate is multiplied by after squared gradients that add up to `squares`.
 /// With one such sum per row, as in Chin, Zhuang, Juan and Lin 2015, it grows by the mean square of the row's gradient.
-template <class T>
-WARPFACTOR_HD WARPFACTOR_INLINE T adagrad_scale(T squares) {
+template <class T, class V>
+WARPFACTOR_HD WARPFACTOR_INLINE V adagrad_scale(const V& squares) {
   return T(1) / root(T(1) + squares);
 }
 
-/// A parameter after a step along its gradient. `first` and `second` are what the optimizer remembers of it: momentum,
-/// the sum of the gradients, each older one weighing less (Polyak 1964); adagrad_element, the sum of their squares;
-/// adam (Kingma and Ba 2015), the moving averages of the gradients and of their squares.
-template <StepRule kRule, class T>
-WARPFACTOR_HD WARPFACTOR_INLINE T stepped(T w, T gradient, T& first, T& second, const RowRate<T>& row, T l1,
-                                          const StepSizes<T>& sizes) {
-  T rate = row.rate;
-  if constexpr (kRule == StepRule::momentum) {
-    gradient = first = sizes.momentum * first + gradient;
-  } else if constexpr (kRule == StepRule::adagrad_element) {
-    rate *= adagrad_scale(first);
-    first += gradient * gradient;
+/// A parameter after a step along its gradient, or a vector of them. `first` and `second` are what the optimizer
+/// remembers of it: momentum, the sum of the gradients, each older one weighing less (Polyak 1964); adagrad_element,
+/// the sum of their squares; adam (Kingma and Ba 2015), the moving averages of the gradients and of their squares.
+template <StepRule kRule, class V, class T>
+WARPFACTOR_HD WARPFACTOR_INLINE V stepped(const V& w, const V& gradient, V& first, V& second, const RowRate<T>& row,
+                                          T l1, const StepSizes<T>& sizes) {
+  if constexpr (kRule == StepRule::adagrad_element) {
+    const V rate = row.rate * adagrad_scale<T>(first), moved = w - rate * gradient;
+    first = first + gradient * gradient;
+    return sizes.proximal ? proximal(moved, l1 * rate, sizes.lowest) : moved;
   } else if constexpr (kRule == StepRule::adam) {
     first = sizes.beta_1 * first + sizes.rest_1 * gradient;
-    second = sizes.beta_2 * second + sizes.rest_2 * gradient * gradient;
-    gradient = first / row.average_1;
-    rate /= root(second / row.average_2) + sizes.epsilon;
+    second = sizes.beta_2 * second + sizes.rest_2 * (gradient * gradient);
+    const V rate = row.rate / (sizes.epsilon + row.unbias_2 * root(second)), moved = w - rate * (row.unbias_1 * first);
     // Where the loss has hardly a slope, a rate without limit would make L1 the end of any parameter in one step.
-    return proximal(w - rate * gradient, at_most(rate * l1, row.rate), sizes.lowest);
+    return sizes.proximal ? proximal(moved, at_most(l1 * rate, row.rate), sizes.lowest) : moved;
+  } else {
+    if constexpr (kRule == StepRule::momentum) first = sizes.momentum * first + gradient;
+    const V moved = w - row.rate * (kRule == StepRule::momentum ? first : gradient);
+    return sizes.proximal ? proximal(moved, row.rate * l1, sizes.lowest) : moved;
   }
-  return proximal(w - rate * gradient, rate * l1, sizes.lowest);
 }
 
 }  // namespace WARPFACTOR_RULE_NAMESPACE

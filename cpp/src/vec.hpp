@@ -55,7 +55,15 @@ struct Vec {
   WARPFACTOR_INLINE friend Vec operator*(Vec a, Vec b) { return {a.raw * b.raw}; }
   WARPFACTOR_INLINE friend Vec operator+(Vec a, Vec b) { return {a.raw + b.raw}; }
   WARPFACTOR_INLINE friend Vec operator+(Vec a, T b) { return {a.raw + b}; }
+  WARPFACTOR_INLINE friend Vec operator+(T a, Vec b) { return {a + b.raw}; }
+  WARPFACTOR_INLINE friend Vec operator-(Vec a, Vec b) { return {a.raw - b.raw}; }
   WARPFACTOR_INLINE friend Vec operator-(Vec a, T b) { return {a.raw - b}; }
+  WARPFACTOR_INLINE friend Vec operator*(T a, Vec b) { return {a * b.raw}; }
+  WARPFACTOR_INLINE friend Vec operator/(T a, Vec b) { return {a / b.raw}; }
+  WARPFACTOR_INLINE friend Vec root(Vec a) {
+    for (int lane = 0; lane < lanes; ++lane) a.raw[lane] = root(a.raw[lane]);
+    return a;
+  }
   WARPFACTOR_INLINE friend Vec at_most(Vec a, T limit) { return {a.raw > limit ? limit - Raw{} : a.raw}; }
   WARPFACTOR_INLINE friend Vec at_least(Vec a, T limit) { return {a.raw < limit ? limit - Raw{} : a.raw}; }
   WARPFACTOR_INLINE Raw as_raw() const { return raw; }
@@ -147,6 +155,15 @@ struct Vec {
     Vec v;
     for (int l = 0; l < lanes; ++l) v.raw[l] = f(l);
     return v;
+  }
+  friend Vec operator+(T a, const Vec& b) {
+    return each([&](int l) { return a + b.raw[l]; });
+  }
+  friend Vec operator/(T a, const Vec& b) {
+    return each([&](int l) { return a / b.raw[l]; });
+  }
+  friend Vec root(const Vec& a) {
+    return each([&](int l) { return root(a.raw[l]); });
   }
   friend Vec operator*(T a, const Vec& b) {
     return each([&](int l) { return a * b.raw[l]; });
@@ -344,15 +361,6 @@ inline Eight<T> logarithm_1p(const Eight<T>& x) {
 #define WARPFACTOR_UNROLL_8 _Pragma("GCC unroll 8")
 #else
 #define WARPFACTOR_UNROLL_8
-#endif
-
-/// Before a loop whose rounds touch different elements: no check at run time whether its arrays overlap.
-#if defined(__clang__)
-#define WARPFACTOR_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
-#elif defined(__GNUC__)
-#define WARPFACTOR_INDEPENDENT _Pragma("GCC ivdep")
-#else
-#define WARPFACTOR_INDEPENDENT
 #endif
 
 inline void prefetch(const void* address) {
