@@ -283,7 +283,8 @@ WARPFACTOR_HD WARPFACTOR_INLINE V stepped(const V& w, const V& gradient, V& firs
     first = sizes.beta_1 * first + sizes.rest_1 * gradient;
     second = sizes.beta_2 * second + sizes.rest_2 * (gradient * gradient);
     const V rate = row.rate / (sizes.epsilon + row.unbias_2 * root(second)), moved = w - rate * (row.unbias_1 * first);
-    return sizes.proximal ? proximal(moved, l1 * rate, sizes.lowest) : moved;
+    // Where the loss has hardly a slope, a rate without limit would make L1 the end of any parameter in one step.
+    return sizes.proximal ? proximal(moved, at_most(l1 * rate, row.rate), sizes.lowest) : moved;
   } else {
     if constexpr (kRule == StepRule::momentum) first = sizes.momentum * first + gradient;
     const V moved = w - row.rate * (kRule == StepRule::momentum ? first : gradient);

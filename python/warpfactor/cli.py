@@ -314,9 +314,15 @@ def train(
     ] = False,
     n_factors: NFactors = _DEFAULTS.n_factors,
     n_epochs: Annotated[int, _training("Passes over the ratings.")] = _DEFAULTS.n_epochs,
-    learning_rate: Annotated[float, _training("Step size at the start.")] = _DEFAULTS.learning_rate,
+    learning_rate: Annotated[
+        float | None,
+        _training("Step size at the start; chosen by the optimizer if not given."),
+    ] = _DEFAULTS.learning_rate,
     loss: Annotated[
-        str, _training("The error term", choices=_core.Loss.__members__)
+        str,
+        _training(
+            "The error term", choices=[name for name in _core.Loss.__members__ if name != "custom"]
+        ),
     ] = _DEFAULTS.loss.name,
     huber_delta: Annotated[
         float, _training("Where the Huber loss turns linear, in standard deviations.")
@@ -339,6 +345,26 @@ def train(
         str,
         _training("How a gradient becomes a step", choices=_core.Optimizer.__members__),
     ] = _DEFAULTS.optimizer.name,
+    batch_size: Annotated[
+        int | None,
+        _training("Ratings that make a step together; each makes its own if not given."),
+    ] = None,
+    momentum: Annotated[
+        float, _training("Share of the previous step that is repeated, with sgd and gd.")
+    ] = _DEFAULTS.momentum,
+    adagrad_per: Annotated[
+        str,
+        _training("What adagrad keeps a sum of squares of", choices=_core.AdagradPer.__members__),
+    ] = _DEFAULTS.adagrad_per.name,
+    beta_1: Annotated[
+        float, _training("How slowly adam forgets gradients.", "--beta-1")
+    ] = _DEFAULTS.beta_1,
+    beta_2: Annotated[
+        float, _training("How slowly adam forgets their squares.", "--beta-2")
+    ] = _DEFAULTS.beta_2,
+    epsilon: Annotated[
+        float, _training("What adam adds to the root of the squares.")
+    ] = _DEFAULTS.epsilon,
     schedule: Annotated[
         str, _training("How the learning rate falls", choices=_core.Schedule.__members__)
     ] = _DEFAULTS.schedule.name,
@@ -405,6 +431,12 @@ def train(
         biases=biases,
         normalize=normalize,
         optimizer=optimizer,
+        batch_size=batch_size,
+        momentum=momentum,
+        adagrad_per=adagrad_per,
+        beta_1=beta_1,
+        beta_2=beta_2,
+        epsilon=epsilon,
         schedule=schedule,
         parallel=parallel,
         init=init_scale,

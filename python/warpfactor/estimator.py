@@ -53,7 +53,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
         v ← sign(v) max(0, |v| - η w l1_ratio reg)
 
-    for each element, which leaves exact zeros. Steps are limited, because a few long ones would
+    for each element, which leaves exact zeros; with the other optimizers their own rate stands for
+    η (with "adam" the threshold is at most η). Steps are limited, because a few long ones would
     send the factors to infinity: g is clipped to five standard deviations of the ratings, or twice
     the root mean square of r - μ if that is more (not where `init` gives the factors; see `loss`
     for those whose g is something else), and η w to the larger of η and 1/4.

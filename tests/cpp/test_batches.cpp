@@ -236,7 +236,8 @@ struct Simulated {
       }
       Real& w = row.w[f];
       w -= own_rate * along;
-      const Real threshold = own_rate * row.weight * params.l1_ratio * (f < k ? reg : reg_bias);
+      Real threshold = own_rate * row.weight * params.l1_ratio * (f < k ? reg : reg_bias);
+      if (params.optimizer == Optimizer::adam) threshold = std::min(threshold, rate);
       w = w > 0 ? std::max(0.0L, w - threshold) : std::min(0.0L, w + threshold);
       g = 0;
     }
@@ -347,7 +348,7 @@ template <class T>
 void check_same_bits(const Tried& tried, std::int64_t batch_size) {
   check::context = std::string(tried.name) + ", " + std::to_string(8 * sizeof(T)) + " bits, batches of " +
                    std::to_string(batch_size);
-  const Data data(900, 700, 30000, 0.3), held_out(900, 700, 3000, 0.3, 1);
+  const Data data(900, 700, 12000, 0.3), held_out(900, 700, 1000, 0.3, 1);
   TrainOptions<T> options;
   options.validation = held_out.view();
   TrainParams params = params_of(tried, batch_size);
@@ -369,22 +370,21 @@ void check_same_bits(const Tried& tried, std::int64_t batch_size) {
 }
 
 TEST(batches_give_the_same_bits_for_any_number_of_threads) {
-  for (const Tried& tried : kTried) {
-    check_same_bits<float>(tried, 8000);  // enough work for several threads in each
-    check_same_bits<double>(tried, 8000);
-  }
+  for (const Tried& tried : kTried) check_same_bits<float>(tried, 5000);  // enough work for several threads in each
+  check_same_bits<double>(kTried[0], 5000);
+  check_same_bits<double>(kTried[4], 5000);
   check_same_bits<float>(kTried[0], 100);
   check_same_bits<float>({"gd", Optimizer::gd, 0.001, 0.5}, 0);
 }
 
 TEST(every_optimizer_learns_by_batches_and_by_single_ratings) {
-  const Data data(300, 200, 20000, 0.1), held_out(300, 200, 4000, 0.1, 1);
+  const Data data(100, 80, 6000, 0.1), held_out(100, 80, 1000, 0.1, 1);
   for (const Tried& tried : kTried) {
-    for (const std::int64_t batch_size : {0, 50, 1000}) {
+    for (const std::int64_t batch_size : {0, 100}) {
       TrainParams params = params_of(tried, batch_size);
       check::context = std::string(tried.name) + ", batches of " + std::to_string(batch_size);
       params.learning_rate.reset();
-      params.n_epochs = 80;
+      params.n_epochs = 40;
       params.reg = params.reg_bias = 0.005;
       params.init_scale = 0.1;
       CHECK(rmse(train<float>(data.view(), params).model, held_out) < 0.5);  // of a deviation of about 1.2
@@ -460,6 +460,18 @@ TEST(a_loss_and_a_penalty_of_the_callers_train_as_the_built_in_ones_do) {
     check_own_functions<float>(batch_size);
     check_own_functions<double>(batch_size);
   }
+}
+
+TEST(adams_l1_step_is_no_longer_than_the_rate) {
+  // Counts that the start predicts exactly: without a slope to divide by, L1 alone would take all to 0 at once.
+  Data data(1, 1, 1);
+  data.values[0] = 1;
+  TrainParams params = params_of(kTried[4], 0);
+  params.loss = Loss::poisson;
+  params.l1_ratio = 1;
+  params.n_epochs = 1;
+  const TrainResult<double> result = train<double>(data.view(), params);
+  CHECK(result.model.user_biases[0] > 0.5 - 2.01 * 0.01);  // one along the slope, and one of L1
 }
 
 TEST(an_epsilon_too_small_for_the_type_is_none) {

@@ -3,7 +3,6 @@
 // extended precision. How far a kernel may be off is not guessed: the loops carry a bound of the rounding error along
 // (a running error analysis, Higham 2002, section 3.3).
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <span>
 #include <tuple>
@@ -20,9 +19,15 @@ namespace {
 using namespace warpfactor;
 using Real = long double;  // at least double
 
+#if defined(__SANITIZE_THREAD__)  // GCC; one thread runs here, and its loads and stores take ten times as long
+constexpr int kRanks[] = {1, 7, 33}, kSomeRanks[] = {7, 17}, kFewRanks[] = {7};
+constexpr int kMostFactors[] = {64};
+#else
 constexpr int kRanks[] = {1, 2, 7, 15, 16, 17, 31, 33, 48, 64, 65, 100, 128, 1000, 1024};
 constexpr int kSomeRanks[] = {1, 7, 16, 17, 64, 100};
 constexpr int kFewRanks[] = {7, 17, 33};  // one, two and more vectors
+constexpr int kMostFactors[] = {1024};
+#endif
 constexpr std::int64_t kUsers = 10, kItems = 9;
 constexpr std::int64_t kIdleUser = 4, kIdleItem = 3;  // without a rating
 constexpr std::int64_t kRatings = 60, kGrouped = 3 * kGroup;
@@ -399,7 +404,9 @@ class StepReference {
       const Bounded step = own_rate * along, before = w;
       w = w - step;
       w.error += 8 * kUnit<T> * (before.most() + step.most());
-      settle(w, rounded<T>(own_rate * weight * Bounded{static_cast<Real>(penalty)}, 8), sizes);
+      Bounded threshold = rounded<T>(own_rate * weight * Bounded{static_cast<Real>(penalty)}, 8);
+      if (sizes.rule == StepRule::adam) threshold.value = std::min(threshold.value, rate.value);
+      settle(w, threshold, sizes);
     };
     for (std::int64_t f = 0; f < k; ++f) {
       const std::size_t n = row * at(stride) + at(f);
@@ -602,7 +609,7 @@ constexpr StepRule kPlainAndAdam[] = {StepRule::plain, StepRule::adam};
 TEST(sgd_agrees_with_the_formulas) { check_sgd_all(kRanks, std::span(kRules).first(1), {}); }
 TEST(every_rule_agrees_with_its_formulas) {
   check_sgd_all(kSomeRanks, kGeneralRules, {});
-  check_sgd_all(std::array{1024}, kGeneralRules, {});
+  check_sgd_all(kMostFactors, kGeneralRules, {});
 }
 TEST(sgd_agrees_with_the_formulas_of_every_loss) {
   for (const Loss loss : kRealLosses) check_sgd_all(kFewRanks, kPlainAndAdam, {.loss = loss});

@@ -188,9 +188,9 @@ TrainParams params_for(Loss loss, std::int32_t n_factors = 6) {
 TEST(blocked_gives_the_same_bits_for_any_number_of_threads_with_every_loss) {
   for (const Loss loss : kLosses) {
     for (const double l1_ratio : {0.0, 0.5}) {
-      Data data = data_for(loss, 1500, 1200, 60000);
+      Data data = data_for(loss, 1500, 1200, 12000);
       for (std::size_t r = 0; r < data.values.size(); ++r) data.weights.push_back(0.5f + static_cast<float>(r % 3));
-      const Data held_out = data_for(loss, 1500, 1200, 5000, 1);
+      const Data held_out = data_for(loss, 1500, 1200, 2000, 1);
       TrainOptions<float> options;
       options.validation = held_out.view();
       TrainParams params = params_for(loss, 40);
@@ -198,16 +198,14 @@ TEST(blocked_gives_the_same_bits_for_any_number_of_threads_with_every_loss) {
       params.l1_ratio = l1_ratio;
       params.n_threads = 1;
       const TrainResult<float> alone = train<float>(data.view(), params, options);
-      for (const std::int32_t threads : {2, 3}) {
-        check::context = std::string(name_of(loss)) + ", " + std::to_string(threads) + " threads";
-        params.n_threads = threads;
-        const TrainResult<float> result = train<float>(data.view(), params, options);
-        CHECK_EQ(result.n_threads, threads);
-        CHECK(same_bits(alone.model, result.model));
-        CHECK_EQ(alone.history.back().train_loss, result.history.back().train_loss);
-        CHECK_EQ(alone.history.back().train_rmse, result.history.back().train_rmse);
-        CHECK_EQ(alone.history.back().valid_loss, result.history.back().valid_loss);
-      }
+      check::context = name_of(loss);
+      params.n_threads = 2;
+      const TrainResult<float> shared = train<float>(data.view(), params, options);
+      CHECK_EQ(shared.n_threads, 2);
+      CHECK(same_bits(alone.model, shared.model));
+      CHECK_EQ(alone.history.back().train_loss, shared.history.back().train_loss);
+      CHECK_EQ(alone.history.back().train_rmse, shared.history.back().train_rmse);
+      CHECK_EQ(alone.history.back().valid_loss, shared.history.back().valid_loss);
     }
   }
 }
@@ -339,7 +337,7 @@ T least(const Model<T>& model) {
 
 TEST(nothing_is_negative_with_nonnegative_or_counts) {
   for (const Loss loss : {Loss::squared, Loss::absolute, Loss::huber, Loss::poisson}) {
-    for (const Optimizer optimizer : {Optimizer::sgd, Optimizer::adagrad}) {
+    for (const Optimizer optimizer : {Optimizer::sgd, Optimizer::adagrad, Optimizer::adam}) {
       for (const bool biased : {false, true}) {
         check::context = std::string(name_of(loss)) + (biased ? ", biased" : "");
         const Data data = data_for(Loss::poisson, 60, 50, 2500);
@@ -376,7 +374,7 @@ TEST(initial_factors_below_0_are_refused_where_nothing_may_be_negative) {
 
 TEST(an_l1_penalty_leaves_exact_zeros_and_an_l2_penalty_does_not) {
   const Data data = data_for(Loss::squared, 100, 80, 4000);
-  for (const Optimizer optimizer : {Optimizer::sgd, Optimizer::adagrad}) {
+  for (const Optimizer optimizer : {Optimizer::sgd, Optimizer::adagrad, Optimizer::adam}) {
     double share[2] = {};
     for (const double l1_ratio : {0.0, 1.0}) {
       TrainParams params = params_for(Loss::squared, 16);
@@ -443,7 +441,8 @@ TEST(every_loss_diverges_with_an_error_or_not_at_all) {
 
 TEST(every_loss_trains_with_any_start_and_any_width) {
   for (const Loss loss : kLosses) {
-    for (const std::int32_t k : {1, 3, 64, 100}) {
+    const Data data = data_for(loss, 40, 30, 1000);
+    for (const std::int32_t k : {1, 3, 100}) {
       for (const double init_scale : {0.0, 0.01, 0.3}) {
         for (const bool biased : {false, true}) {
           check::context = std::string(name_of(loss)) + ", k = " + std::to_string(k) + ", init " +
@@ -451,7 +450,8 @@ TEST(every_loss_trains_with_any_start_and_any_width) {
           TrainParams params = params_for(loss, k);
           params.init_scale = init_scale;
           params.biases = biased;
-          const TrainResult<float> result = train<float>(data_for(loss, 60, 50, 2500).view(), params);
+          params.n_epochs = 8;
+          const TrainResult<float> result = train<float>(data.view(), params);
           CHECK(finite(result.model));
           CHECK(result.history.back().train_loss <= 1.001 * result.history.front().train_loss);
         }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+POISSON_FLOOR = 1e-6  # of the mean rating; below, the loss goes on along its tangent
+
 
 def predict(P, Q, bu, bi, mu, users, items):
     return mu + bu[users] + bi[items] + np.einsum("nf,nf->n", P[users], Q[items])
@@ -23,7 +25,9 @@ def loss_of(loss, r, x, delta=1.0):
     if loss == "squared_hinge":
         return np.maximum(0, 1 - r * x) ** 2 / 2
     assert loss == "poisson"
-    return np.where(r > 0, r * np.log(np.where(r > 0, r, 1) / x), 0) - r + x
+    touching = np.maximum(x, POISSON_FLOOR)
+    log_part = np.where(r > 0, r * np.log(np.where(r > 0, r, 1) / touching), 0)
+    return log_part - r / touching * (x - touching) - r + x
 
 
 def slope_of(loss, r, x, delta=1.0):
@@ -40,7 +44,7 @@ def slope_of(loss, r, x, delta=1.0):
     if loss == "squared_hinge":
         return -r * np.maximum(0, 1 - r * x)
     assert loss == "poisson"
-    return 1 - r / x
+    return 1 - r / np.maximum(x, POISSON_FLOOR)
 
 
 def sides(reg):
@@ -100,3 +104,115 @@ def objective(
     terms += penalty_of(bu[users], reg_bias[0], l1_ratio)
     terms += penalty_of(bi[items], reg_bias[1], l1_ratio)
     return (weights * terms).sum()
+
+
+class Steps:
+    """The steps of every optimizer, each of any number of ratings together, in double precision.
+
+    `rule` is "sgd", "adagrad row", "adagrad element" or "adam". P, Q, bu and bi are changed in
+    place. What a row remembers counts its own steps: those with one of its ratings.
+    """
+
+    def __init__(
+        self, P, Q, bu, bi, *, rule, reg, reg_bias, biases=True, loss="squared", delta=1.0,
+        offset=0.0, l1_ratio=0.0, lowest=-np.inf, max_slope=np.inf, momentum=0.0, beta_1=0.9,
+        beta_2=0.999, epsilon=1e-8,
+    ):  # fmt: skip
+        self.sides = [[P, bu], [Q, bi]]
+        self.rule, self.biases, self.l1_ratio = rule, biases, l1_ratio
+        self.strengths = list(zip(sides(reg), sides(reg_bias), strict=True))
+        self.loss, self.delta, self.offset = loss, delta, offset
+        self.lowest, self.max_slope = lowest, max_slope
+        self.momentum, self.beta_1, self.beta_2 = momentum, beta_1, beta_2
+        self.epsilon = epsilon
+        self.first = [[np.zeros_like(part) for part in side] for side in self.sides]
+        self.second = [[np.zeros_like(part) for part in side] for side in self.sides]
+        self.squares = [np.zeros(len(P)), np.zeros(len(Q))]
+        self.counts = [np.zeros(len(P), int), np.zeros(len(Q), int)]
+
+    def step(self, users, items, z, weights, rate):
+        """One step of all ratings given; their weighted losses and squared errors, from before."""
+        (P, bu), (Q, bi) = self.sides
+        x = self.offset + np.einsum("nf,nf->n", P[users], Q[items])
+        if self.biases:
+            x = x + bu[users] + bi[items]
+        slope = slope_of(self.loss, z, x, self.delta)
+        slope = weights * np.clip(slope, -self.max_slope, self.max_slope)
+        moves = []
+        for side, (rows, others) in enumerate(((users, Q[items]), (items, P[users]))):
+            moved = np.unique(rows)
+            weight = np.zeros(len(self.sides[side][1]))
+            np.add.at(weight, rows, weights)
+            gradients = []
+            for part, by_rating in enumerate((slope[:, None] * others, slope)):
+                w, reg = self.sides[side][part], self.strengths[side][part]
+                total = np.zeros_like(w)
+                np.add.at(total, rows, by_rating)
+                shaped = weight[:, None] if part == 0 else weight
+                gradients.append(total + shaped * (1 - self.l1_ratio) * reg * w)
+            moves.append((moved, gradients, weight))
+        # All gradients are taken: now the rows move.
+        for side, move in enumerate(moves):
+            self._move(side, *move, rate)
+        losses = loss_of(self.loss, z, x, self.delta) * (2 if self.loss == "squared" else 1)
+        return (weights * losses).sum(), (weights * (z - x) ** 2).sum()
+
+    def _move(self, side, rows, gradients, weight, rate):
+        self.counts[side][rows] += 1
+        t = self.counts[side][rows]
+        squares = self.squares[side][rows]
+        by_row = np.c_[gradients[0], gradients[1]] if self.biases else gradients[0]
+        self.squares[side][rows] += (by_row[rows] ** 2).mean(1)
+        for part in range(2 if self.biases else 1):
+            g = gradients[part][rows]
+            column = (slice(None), None) if part == 0 else slice(None)
+            m, s = self.first[side][part], self.second[side][part]
+            own_rate, along = np.full_like(g, rate), g
+            if self.rule == "sgd":
+                m[rows] = along = self.momentum * m[rows] + g
+            elif self.rule == "adagrad row":
+                own_rate /= np.sqrt(1 + squares)[column]
+            elif self.rule == "adagrad element":
+                own_rate /= np.sqrt(1 + s[rows])
+                s[rows] += g**2
+            else:
+                assert self.rule == "adam"
+                m[rows] = self.beta_1 * m[rows] + (1 - self.beta_1) * g
+                s[rows] = self.beta_2 * s[rows] + (1 - self.beta_2) * g**2
+                along = m[rows] / (1 - self.beta_1**t)[column]
+                root = np.sqrt(s[rows] / (1 - self.beta_2**t)[column])
+                own_rate = rate / (root + self.epsilon)
+            w = self.sides[side][part]
+            strength = self.l1_ratio * self.strengths[side][part]
+            stepped = w[rows] - own_rate * along
+            threshold = own_rate * weight[rows][column] * strength
+            if self.rule == "adam":
+                threshold = np.minimum(threshold, rate)
+            shrunk = np.sign(stepped) * np.maximum(0, np.abs(stepped) - threshold)
+            w[rows] = np.maximum(shrunk, self.lowest)
+
+
+class Units:
+    """In which units a loss trains, as the class docstring of TrainParams says."""
+
+    def __init__(self, values, weights, *, loss, biases=True, nonnegative=False, normalize=True):
+        mean = np.average(values, weights=weights)
+        deviation = np.sqrt(np.average((values - mean) ** 2, weights=weights))
+        self.shift = self.offset = self.start_bias = 0.0
+        self.scale = 1.0  # of the ratings
+        self.max_slope = np.inf  # with initial factors given
+        self.lowest = 0.0 if nonnegative or loss == "poisson" else -np.inf
+        if loss in ("logistic", "squared_hinge"):
+            if loss == "logistic" and biases:
+                self.offset = np.log((1 + mean) / (1 - mean))
+        elif loss == "poisson":
+            self.scale = mean if normalize else 1.0
+            self.max_slope = 5 * max(1, deviation / mean)
+        else:
+            self.shift = mean if biases and not nonnegative else 0.0
+            size = np.hypot(deviation, mean - self.shift)
+            self.scale = max(deviation, size / 5) if normalize else 1.0
+        if biases and self.lowest == 0:
+            self.start_bias = mean / 2 / self.scale
+        labels = loss in ("logistic", "squared_hinge")
+        self.model_scale = 1.0 if labels else self.scale

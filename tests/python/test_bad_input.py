@@ -40,7 +40,10 @@ def model_of(**params):
         ({"reg": (0.1, -0.2)}, r"reg.items is -0.2; it must be finite and at least 0"),
         ({"reg": (0.1, 0.2, 0.3)}, r"reg is \(0.1, 0.2, 0.3\); it must be a number, or a pair"),
         ({"reg_bias": (0.1, "x")}, r"reg_bias is \(0.1, 'x'\); it must be a number, or a pair"),
-        ({"loss": "mse"}, "loss is 'mse'; it must be 'squared' or 'absolute' or 'huber' or"),
+        (
+            {"loss": "mse"},
+            "loss is 'mse'; it must be 'squared', 'absolute', 'huber', 'logistic', .*losses.custom made",
+        ),
         ({"huber_delta": 0}, "huber_delta is 0; it must be finite and above 0"),
         ({"huber_delta": "1"}, "huber_delta is '1'; it must be a number"),
         ({"l1_ratio": 1.1}, "l1_ratio is 1.1; it must be from 0"),
@@ -58,7 +61,7 @@ def model_of(**params):
             {"loss": "poisson", "init": (np.ones((3, 2)), -np.ones((2, 2)))},
             "init: Q holds -1.0; with nonnegative=True, and with loss='poisson', initial factors",
         ),
-        ({"optimizer": "adam"}, "optimizer is 'adam'; it must be 'sgd' or 'adagrad'"),
+        ({"optimizer": "Adam"}, "optimizer is 'Adam'; it must be 'sgd' or 'adagrad' or 'adam'"),
         ({"schedule": "step"}, "schedule is 'step'; it must be 'constant' or"),
         ({"parallel": 4}, "parallel is 4; it must be 'blocked' or 'hogwild'"),
         ({"init": -1.0}, "init_scale is -1"),
@@ -227,19 +230,24 @@ def test_degenerate_ratings_give_finite_models(pairs, values, biases, normalize)
         assert np.abs(predicted - np.mean(values)).max() <= max(np.ptp(values), 0.05)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     rows=st.lists(
         st.tuples(st.integers(0, 4), st.integers(0, 4), st.floats(0, 1e6, width=32)), min_size=1
     ),
-    loss=st.sampled_from(["absolute", "huber", "poisson"]),
+    loss=st.sampled_from(["squared", "absolute", "huber", "poisson"]),
     biases=st.booleans(),
     nonnegative=st.booleans(),
     l1_ratio=st.sampled_from([0.0, 0.5, 1.0]),
+    optimizer=st.sampled_from(["sgd", "adagrad", "adam", "gd"]),
+    batch_size=st.sampled_from([None, 1, 3, 100]),
 )
-def test_any_small_ratings_train_with_every_loss(rows, loss, biases, nonnegative, l1_ratio):
+def test_any_small_ratings_train_with_every_loss_and_optimizer(
+    rows, loss, biases, nonnegative, l1_ratio, optimizer, batch_size
+):
     pairs, y = [row[:2] for row in rows], [row[2] for row in rows]
     params = {"loss": loss, "biases": biases, "nonnegative": nonnegative, "l1_ratio": l1_ratio}
+    params |= {"optimizer": optimizer, "batch_size": None if optimizer == "gd" else batch_size}
     model = model_of(**params).fit(pairs, y)
     assert np.isfinite(model.predict(pairs)).all()
     if nonnegative or loss == "poisson":

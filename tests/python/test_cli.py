@@ -134,6 +134,35 @@ def test_train_passes_its_options_on(trained: Trained, tmp_path: Path) -> None:
     assert params == expected.get_params()
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--optimizer adam", {"optimizer": "adam"}),
+        ("--optimizer adam --batch-size 32", {"optimizer": "adam", "batch_size": 32}),
+        ("--momentum 0.5", {"momentum": 0.5}),
+        (
+            "--optimizer adagrad --adagrad-per element",
+            {"optimizer": "adagrad", "adagrad_per": "element"},
+        ),
+        ("--optimizer adam --beta-1 0.8", {"optimizer": "adam", "beta_1": 0.8}),
+        ("--optimizer adam --beta-2 0.9", {"optimizer": "adam", "beta_2": 0.9}),
+        ("--optimizer adam --epsilon 1e-6", {"optimizer": "adam", "epsilon": 1e-6}),
+        ("--optimizer gd --momentum 0.9", {"optimizer": "gd", "momentum": 0.9}),
+        ("--learning-rate 0.02", {"learning_rate": 0.02}),
+    ],
+)
+def test_train_passes_on_what_an_optimizer_takes(
+    trained: Trained, tmp_path: Path, options: str, expected: dict[str, object]
+) -> None:
+    succeed("train", trained.ratings, "--output", tmp_path / "m", "--quiet", *options.split())
+    changed = {"learning_rate": None, **expected}
+    params = wf.load(tmp_path / "m").get_params()
+    assert {name: params[name] for name in changed} == changed
+    for name, value in wf.MatrixFactorization().get_params().items():
+        if name not in {*changed, "random_state", "verbose", "early_stopping"}:
+            assert params[name] == value, name
+
+
 def test_quiet_train_prints_the_test_rmse_only(trained: Trained) -> None:
     result = succeed("train", trained.ratings, "--test-size", "0.2", "--quiet", *QUICK)
     assert re.fullmatch(r"test RMSE \d\.\d{4}\n", result.out)

@@ -11,7 +11,7 @@ import reference
 import warpfactor as wf
 from warpfactor import _core
 
-LOSSES = [loss.name for loss in _core.Loss]
+LOSSES = [loss.name for loss in _core.Loss if loss is not _core.Loss.custom]
 LABELS = ("logistic", "squared_hinge")
 
 

@@ -127,6 +127,37 @@ def test_a_later_format_says_update(path):
         wf.load(path)
 
 
+def test_the_optimizers_parameters_are_stored(tmp_path):
+    params = {
+        "optimizer": "adam", "batch_size": 7, "momentum": 0.0, "adagrad_per": "element",
+        "beta_1": 0.5, "beta_2": 0.6, "epsilon": 1e-5, "learning_rate": None,
+    }  # fmt: skip
+    model = wf.MatrixFactorization(n_factors=2, n_epochs=1, verbose=0, **params)
+    model.fit([(0, 0), (1, 1)], [1, 2]).save(tmp_path / "m.safetensors")
+    loaded = wf.load(tmp_path / "m.safetensors")
+    assert loaded.get_params() == model.get_params()
+    assert loaded.history_[0]["learning_rate"] == model.history_[0]["learning_rate"] == 0.003
+
+
+def test_a_file_from_before_there_were_these_parameters_loads(model, path):
+    later = (
+        "batch_size", "momentum", "adagrad_per", "beta_1", "beta_2", "epsilon", "penalty",
+        "huber_delta", "l1_ratio", "nonnegative",
+    )  # fmt: skip
+    params = {
+        name: value
+        for name, value in model.get_params().items()
+        if name not in (*later, "callbacks")
+    }
+    rewrite_metadata(path, params=json.dumps({**params, "learning_rate": 0.04}))
+    loaded = wf.load(path)
+    assert loaded.learning_rate == 0.04
+    defaults = wf.MatrixFactorization().get_params()
+    assert {name: loaded.get_params()[name] for name in later} == {n: defaults[n] for n in later}
+    X = np.c_[model.user_ids_[:20], model.item_ids_[:20]]
+    assert loaded.predict(X).tobytes() == model.predict(X).tobytes()
+
+
 def test_unknown_parameters_are_damage(path):
     rewrite_metadata(path, params=json.dumps({"n_wings": 2}))
     with pytest.raises(wf.ModelFileError, match="n_wings"):

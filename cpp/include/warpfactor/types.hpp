@@ -84,8 +84,8 @@ struct PerSide {
 /// biases poisson's factors start around the number of which k squares make the mean).
 ///
 /// The gradient of l and of the L2 part makes a step (see Optimizer); then each number w that it moved becomes
-/// sign(w) * max(0, |w| - rate * l1), the proximal step of the L1 part, with the step's own rate, and at least 0 with
-/// `nonnegative`. Steps are limited: eta * w_n counts up to max(eta, 1/4), and the slope dl/dz^ up to
+/// sign(w) * max(0, |w| - rate * l1), the proximal step of the L1 part, with the step's own rate (with adam no more than
+/// eta in all), and at least 0 with `nonnegative`. Steps are limited: eta * w_n counts up to max(eta, 1/4), and the slope dl/dz^ up to
 /// - five standard deviations of the ratings, or twice their root mean square about mu if that is more (squared, huber;
 ///   absolute needs no limit); not where the caller gives the initial factors;
 /// - 5 (squared_hinge; not where the caller gives the initial factors); logistic needs no limit;
