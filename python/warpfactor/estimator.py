@@ -67,8 +67,9 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Passes over the ratings.
     learning_rate : float or None, default None
         η of the first epoch. None: 0.04·(1 - `momentum`) with "sgd"; 0.1 with "adagrad" by row and
-        0.05 by element; 0.003 with "adam"; with "gd" 1/n, where n is the number of ratings of the
-        busiest user plus that of the busiest item.
+        0.05 by element; 0.003 with "adam"; with "gd" 1/n, where n is the number of ratings (their
+        weights, if there are) of the busiest user plus that of the busiest item. In batches "sgd"
+        and "adagrad" take no more than 1/n for the share of n that a batch has on average.
     reg : float or (float, float), default 0.04
         Strength of the penalty on the factors; a pair is (of the users, of the items).
     reg_bias : float or (float, float), default 0.05
@@ -95,9 +96,10 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
         ``wf.losses.custom(lambda r, x: ...)`` : a formula of your own; see `losses.custom`. It sees
         r and x as you know them, not standardized, and predicts x. With ``normalize=True`` its
-        slopes are divided by their root mean square over the ratings at the start of the training,
-        so that `learning_rate` and the penalties keep their meaning whatever the formula's scale (a
-        factor in front of it changes nothing then); the model is still trained in units of s.
+        slopes are scaled so that their root mean square over the ratings, at the predictions that
+        training starts from, is that of the squared loss: `learning_rate` and the penalties keep
+        their meaning whatever the formula's scale (a factor in front of it changes nothing). g is
+        clipped where the squared loss's g would be, as a multiple of its root mean square.
 
         Ratings that a loss cannot take are an error. `normalize` does nothing for losses with
         labels.
@@ -119,26 +121,27 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         How the gradient G of a step becomes a change of the row p, where G is the sum of the above
         over the ratings of the step (see `batch_size`) that are the row's, taken before any row
         moves. A row without a rating in the step stays as it is, and so does what is remembered of
-        it: v, s, m and the count t are those of the row's own steps. This is what PyTorch's
-        optimizers do if each row is a parameter of its own.
+        it: v, s, m and the count t are those of the row's own steps. (So do PyTorch's SGD and Adam if
+        each row is a parameter of its own, without a gradient where it has no rating.) The η of an
+        L1 step is what the element's G is multiplied by, for "adam" at most η itself.
 
         "sgd" : p ← p - η v, with v ← `momentum` v + G; that is p - η G without momentum [7]_.
         "adagrad" : p ← p - η G/√(1 + s), then s ← s + G², with s one number for each row, and the
         mean of G² over its elements [4]_, or one for each element [3]_: see `adagrad_per`.
         "adam" : p ← p - η m̂/(√ŝ + `epsilon`), with the moving averages m ← β₁m + (1 - β₁)G and
-        s ← β₂s + (1 - β₂)G², m̂ = m/(1 - β₁ᵗ) and ŝ = s/(1 - β₂ᵗ) [8]_. The more ratings a step has
-        the better: a few hundred to thousands.
+        s ← β₂s + (1 - β₂)G², m̂ = m/(1 - β₁ᵗ) and ŝ = s/(1 - β₂ᵗ) [8]_.
         "gd" : as "sgd", with one step an epoch of all ratings together. Takes hundreds of epochs.
     batch_size : int or None, default None
         How many ratings make a step; None: each rating makes one of its own, which is the fastest
         way for "sgd". Since G is a sum, a learning rate does about as much in an epoch whatever the
         size, as long as no row has so many ratings in a batch that their sum overshoots. The
         ratings are dealt into batches once, at random; the order of the batches is drawn anew for
-        each epoch. Not with "gd". With ``parallel="hogwild"`` each thread takes batches of its own.
+        each epoch. Not with "gd". With ``parallel="hogwild"`` each thread takes batches of its own,
+        if there are as many as threads.
     momentum : float, default 0.0
-        How much of the previous step is repeated, for "sgd" and "gd": 0 ≤ momentum < 1. It pays
-        with "gd", where 0.9 saves most of the epochs; with a step per rating the noise of the
-        steps leaves it nothing to gain.
+        How much of the previous step is repeated, for "sgd" and "gd": 0 ≤ momentum < 1. On
+        MovieLens 100K 0.9 takes "gd" in 76 epochs to a test RMSE that it does not reach in 500
+        without; with a step per rating it changed nothing.
     adagrad_per : {"row", "element"}, default "row"
         What "adagrad" keeps a sum of squares of.
     beta_1, beta_2 : float, default 0.9 and 0.999
@@ -156,8 +159,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         The standard deviation of the random (uniform) initial factors, in units of √s; or the
         initial factors themselves, of shapes (n_users, n_factors) and (n_items, n_factors), in
         rating units and with rows in the order of the sorted ids. Random factors with
-        ``loss="poisson"`` and no biases are about √(mean rating / n_factors), so that the first
-        predictions are about the mean.
+        ``loss="poisson"``, or a loss of your own with `nonnegative`, and no biases are about
+        √(mean rating / n_factors), so that the first predictions are about the mean.
     dtype : {"float32", "float64"}, default "float32"
         Type of the factors and predictions. Ratings are float32 in either case.
     device : {"cpu", "cuda", "cuda:<n>", "auto"}, default "cpu"
