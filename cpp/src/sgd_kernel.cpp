@@ -359,18 +359,8 @@ class RowStep {
         row_(row),
         first_(kFirst ? side.first + row * stride : nullptr),
         second_(kSecond ? side.second + row * stride : nullptr),
-        numbers_(side.row_numbers + row * kRowNumbers),
-        rate_{sizes.learning_rate, weight * l1, weight * l1_bias, T(1), T(1)} {
-    if constexpr (kRule == StepRule::adagrad_row) {
-      rate_.rate *= adagrad_scale<T>(numbers_[0]);
-    } else if constexpr (kRule == StepRule::adam) {
-      // 1 - beta^t, without the cancellation and without a power.
-      numbers_[0] = sizes.beta_1 * numbers_[0] + sizes.rest_1;
-      numbers_[1] = sizes.beta_2 * numbers_[1] + sizes.rest_2;
-      rate_.unbias_1 = T(1) / numbers_[0];
-      rate_.unbias_2 = T(1) / root(numbers_[1]);
-    }
-  }
+        numbers_(kNumbers ? side.row_numbers + row * kRowNumbers : nullptr),
+        rate_(row_rate<kRule>(numbers_, weight, l1, l1_bias, sizes)) {}
 
   /// The factors from f on after the step.
   WARPFACTOR_INLINE V factors(std::int64_t f, V w, V gradient) {
@@ -392,11 +382,14 @@ class RowStep {
                             kSecond ? side_.bias_second[row_] : none, rate_, rate_.l1_bias, sizes_);
       square = bias_gradient * bias_gradient;
     }
-    if constexpr (kRule == StepRule::adagrad_row) numbers_[0] += sizes_.per_element * (squares_.sum() + square);
+    if constexpr (kRule == StepRule::adagrad_row) {
+      numbers_[0] = adagrad_sum(numbers_[0], squares_.sum() + square, sizes_);
+    }
   }
 
  private:
   static constexpr bool kSecond = kRule == StepRule::adam;
+  static constexpr bool kNumbers = kSecond || kRule == StepRule::adagrad_row;
   static constexpr bool kFirst = kSecond || kRule == StepRule::momentum || kRule == StepRule::adagrad_element;
 
   const SideRows<T>& side_;

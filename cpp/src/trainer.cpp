@@ -202,9 +202,9 @@ StartOf start_of_custom_loss(const RatingsView& ratings, const char* argument, d
         const double weight = ratings.weights.empty() ? 1.0 : static_cast<double>(ratings.weights[r]);
         if (weight == 0) continue;
         if (!std::isfinite(losses[j]) || !std::isfinite(slopes[j])) {
-          reject("the custom loss gives " + text(losses[j]) + " with the slope " + text(slopes[j]) + " for " + argument +
-                 ".values[" + text(r) + "], " + text(values[j]) + ", and the prediction " + text(predictions[j]) +
-                 ", with which training begins: make it finite there" +
+          reject("the custom loss gives " + text(losses[j]) + " with the slope " + text(slopes[j]) + " for " +
+                 argument + ".values[" + text(r) + "], " + text(values[j]) + ", and the prediction " +
+                 text(predictions[j]) + ", with which training begins: make it finite there" +
                  (params.biases || params.nonnegative ? "" : ", or use biases=True or nonnegative=True"));
         }
         const double slope = static_cast<double>(slopes[j]),
@@ -225,8 +225,9 @@ StartOf start_of_custom_loss(const RatingsView& ratings, const char* argument, d
   return {std::sqrt(all.slopes / all.weight), std::sqrt(all.errors / all.weight)};
 }
 
-/// Scales the slopes of the caller's loss so that their root mean square is what it would be with the squared loss: then
-/// the learning rate and the penalties mean what they mean with that. Without `normalize` only the clipping is scaled.
+/// Scales the slopes of the caller's loss so that their root mean square is what it would be with the squared loss:
+/// then the learning rate and the penalties mean what they mean with that. Without `normalize` only the clipping is
+/// scaled.
 void fit_to_custom_loss(Standardization& z, const StartOf& start, bool normalize) {
   const double squared = start.error / z.loss.answer_scale;
   if (!(start.slope > 0) || !std::isfinite(start.slope) || !(squared > 0)) return;

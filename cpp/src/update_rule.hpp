@@ -269,6 +269,30 @@ WARPFACTOR_HD WARPFACTOR_INLINE V adagrad_scale(const V& squares) {
   return T(1) / root(T(1) + squares);
 }
 
+/// The rate of a row's next step. `numbers`: what the row remembers as a whole, kRowNumbers of them; nullptr where the
+/// rule needs none. `weight`: how often the penalty counts.
+template <StepRule kRule, class T>
+WARPFACTOR_HD WARPFACTOR_INLINE RowRate<T> row_rate(T* numbers, T weight, T l1_factors, T l1_bias,
+                                                    const StepSizes<T>& sizes) {
+  RowRate<T> row{sizes.learning_rate, weight * l1_factors, weight * l1_bias, T(1), T(1)};
+  if constexpr (kRule == StepRule::adagrad_row) {
+    row.rate *= adagrad_scale<T>(numbers[0]);
+  } else if constexpr (kRule == StepRule::adam) {
+    // 1 - beta^t, without the cancellation and without a power.
+    numbers[0] = sizes.beta_1 * numbers[0] + sizes.rest_1;
+    numbers[1] = sizes.beta_2 * numbers[1] + sizes.rest_2;
+    row.unbias_1 = T(1) / numbers[0];
+    row.unbias_2 = T(1) / root(numbers[1]);
+  }
+  return row;
+}
+
+/// adagrad_row's sum after a step whose gradient has elements with this sum of squares.
+template <class T>
+WARPFACTOR_HD WARPFACTOR_INLINE T adagrad_sum(T sum, T squares, const StepSizes<T>& sizes) {
+  return sum + sizes.per_element * squares;
+}
+
 /// A parameter after a step along its gradient, or a vector of them. `first` and `second` are what the optimizer
 /// remembers of it: momentum, the sum of the gradients, each older one weighing less (Polyak 1964); adagrad_element,
 /// the sum of their squares; adam (Kingma and Ba 2015), the moving averages of the gradients and of their squares.

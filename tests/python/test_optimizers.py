@@ -327,10 +327,18 @@ def test_the_default_learning_rate_is_the_documented_one(optimizer):
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_the_default_learning_rate_of_gd_is_that_of_the_busiest_rows(momentum):
     problem = Problem("squared", weighted=True)
-    counted = problem.weights > 0
-    busiest = sum(np.bincount(rows[counted]).max() for rows in (problem.users, problem.items))
+    weights = problem.weights / problem.weights[problem.weights > 0].mean()
+    busiest = sum(np.bincount(rows, weights).max() for rows in (problem.users, problem.items))
     model = problem.fit(model_of(optimizer="gd", momentum=momentum, n_epochs=1))
     assert model.history_[0]["learning_rate"] == pytest.approx(1 / busiest)
+
+
+def test_the_default_learning_rate_of_large_batches_is_that_of_their_busiest_rows():
+    problem = Problem("squared")
+    busiest = sum(np.bincount(rows).max() for rows in (problem.users, problem.items))
+    for optimizer in ("sgd", "adagrad"):
+        all_at_once = problem.fit(model_of(optimizer=optimizer, batch_size=10**6, n_epochs=1))
+        assert all_at_once.history_[0]["learning_rate"] == pytest.approx(1 / busiest)
 
 
 @pytest.mark.parametrize("optimizer", [name for name in DEFAULTS if name != "sgd with momentum"])

@@ -84,9 +84,9 @@ struct PerSide {
 /// biases poisson's factors start around the number of which k squares make the mean).
 ///
 /// The gradient of l and of the L2 part makes a step (see Optimizer); then each number w that it moved becomes
-/// sign(w) * max(0, |w| - rate * l1), the proximal step of the L1 part, with the step's own rate (with adam no more than
-/// eta in all), and at least 0 with `nonnegative`. Steps are limited: eta * w_n counts up to max(eta, 1/4), and the
-/// slope dl/dz^ up to
+/// sign(w) * max(0, |w| - rate * l1), the proximal step of the L1 part, with the step's own rate (with adam no more
+/// than eta in all), and at least 0 with `nonnegative`. Steps are limited: eta * w_n counts up to max(eta, 1/4), and
+/// the slope dl/dz^ up to
 /// - five standard deviations of the ratings, or twice their root mean square about mu if that is more (squared, huber;
 ///   absolute needs no limit), the same multiple of its root mean square at the start (custom); not where the caller
 ///   gives the initial factors;
@@ -96,8 +96,8 @@ struct TrainParams {
   std::int32_t n_factors = 64;  ///< 1 .. 1024
   std::int32_t n_epochs = 20;   ///< >= 0 (0 returns the initial model)
   /// eta > 0 of the first epoch. None: 0.04 * (1 - momentum) with sgd; 0.1 with adagrad by row, 0.05 by element; 0.003
-  /// with adam; with gd 1 / n, where n is what the ratings of the busiest user weigh plus those of the busiest item (weights
-  /// have a mean of 1). In batches sgd and adagrad take no more than 1 / n for a batch's average share of n.
+  /// with adam; with gd 1 / n, where n is what the ratings of the busiest user weigh plus those of the busiest item
+  /// (weights have a mean of 1). In batches sgd and adagrad take no more than 1 / n for a batch's average share of n.
   std::optional<double> learning_rate{};
   PerSide reg = 0.04;        ///< lambda of the factors, >= 0
   PerSide reg_bias = 0.05;   ///< lambda of the biases, >= 0
