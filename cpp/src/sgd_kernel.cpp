@@ -570,7 +570,7 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
     } else {
       group_terms(value, score, batch.sizes.loss, terms);
     }
-    Numbers slope = at_least(at_most(terms.slope, max_slope), -max_slope);
+    Numbers slope = capped(terms.slope, max_slope);
     if (!kFull || weights != nullptr) {
       const Numbers weight = Numbers::each([&](int j) {
         return !kFull && j >= n ? T(0) : weights == nullptr ? T(1) : static_cast<T>(weights[at + j]);
@@ -620,7 +620,7 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
       sums[0] += static_cast<double>(weight * terms.reported);
       sums[kGroup] += static_cast<double>(weight * terms.square);
     }
-    const T slope = counted * at_least(at_most(terms.slope, max_slope), -max_slope);
+    const T slope = counted * capped(terms.slope, max_slope);
     slope_rest += slope;
     weight_rest += counted;
     for (int v = 0; v < kVectors; ++v) even[v] = even[v] + slope * V::load_raw(row + v * V::lanes);

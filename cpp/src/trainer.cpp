@@ -88,6 +88,7 @@ double first_learning_rate(const TrainParams& p, const RatingsView& ratings, con
     case Optimizer::adagrad: rate = p.adagrad_per == AdagradPer::row ? 0.1 : 0.05; break;
     case Optimizer::adam: return 0.003;
     case Optimizer::gd: rate = std::numeric_limits<double>::infinity(); break;
+    default: reject("optimizer has an unknown value");
   }
   if (p.batch_size == 0 && p.optimizer != Optimizer::gd) return rate;
   // The curvature along the biases of the busiest user and item is at most what their ratings weigh in a step.

@@ -216,8 +216,12 @@ struct Step {
 /// A slope, capped, because one step of a large multiple of the usual size sends the factors where no later step can
 /// fetch them back from. A slope that is no number stays none.
 template <class V, class T>
+WARPFACTOR_HD WARPFACTOR_INLINE V capped(const V& slope, T max_slope) {
+  return at_least(at_most(slope, max_slope), -max_slope);
+}
+template <class V, class T>
 WARPFACTOR_HD WARPFACTOR_INLINE V capped(const V& slope, const StepSizes<T>& sizes) {
-  return at_least(at_most(slope, sizes.max_slope), -sizes.max_slope);
+  return capped(slope, sizes.max_slope);
 }
 
 /// `rate` is eta * w: the weight w scales the whole term, penalty included, so weight 2 acts as the rating twice.

@@ -19,15 +19,10 @@ namespace {
 using namespace warpfactor;
 using Real = long double;  // at least double
 
-#if defined(__SANITIZE_THREAD__)  // GCC; one thread runs here, and its loads and stores take ten times as long
-constexpr int kRanks[] = {1, 7, 33}, kSomeRanks[] = {7, 17}, kFewRanks[] = {7};
-constexpr int kMostFactors[] = {64};
-#else
 constexpr int kRanks[] = {1, 2, 7, 15, 16, 17, 31, 33, 48, 64, 65, 100, 128, 1000, 1024};
 constexpr int kSomeRanks[] = {1, 7, 16, 17, 64, 100};
 constexpr int kFewRanks[] = {7, 17, 33};  // one, two and more vectors
 constexpr int kMostFactors[] = {1024};
-#endif
 constexpr std::int64_t kUsers = 10, kItems = 9;
 constexpr std::int64_t kIdleUser = 4, kIdleItem = 3;  // without a rating
 constexpr std::int64_t kRatings = 60, kGrouped = 3 * kGroup;
