@@ -470,6 +470,12 @@ PassSums plain_pass(const SgdBlock<T>& block) {
                                        : Pass<T, kStride, false, kWeighted, kSquared>(block).run();
 }
 
+#if defined(WARPFACTOR_SANITIZED)
+constexpr bool kWidths = false;  // under a sanitizer they would take minutes to compile, and are the same source
+#else
+constexpr bool kWidths = true;
+#endif
+
 /// The common widths get a loop of their own, which the compiler unrolls, for what most people train: each costs
 /// seconds of compiling on every machine that builds this.
 template <class T>
@@ -484,7 +490,7 @@ PassSums sgd(const SgdBlock<T>& block) {
   if (block.sizes.proximal || block.sizes.penalty != nullptr) return GeneralPass<T, StepRule::plain>(block).run();
   if (block.sizes.loss.loss != Loss::squared) {
     if (block.weights != nullptr) return plain_pass<T, 0, true, false>(block);
-    if constexpr (sizeof(T) == sizeof(float)) {
+    if constexpr (kWidths && sizeof(T) == sizeof(float)) {
       if (block.stride == 32) return plain_pass<T, 32, false, false>(block);
       if (block.stride == 64) return plain_pass<T, 64, false, false>(block);
       if (block.stride == 128) return plain_pass<T, 128, false, false>(block);
@@ -492,14 +498,17 @@ PassSums sgd(const SgdBlock<T>& block) {
     return plain_pass<T, 0, false, false>(block);
   }
   if (block.weights != nullptr) return plain_pass<T, 0, true>(block);
-  switch (block.stride) {
-    case 16: return plain_pass<T, 16, false>(block);
-    case 32: return plain_pass<T, 32, false>(block);
-    case 48: return plain_pass<T, 48, false>(block);
-    case 64: return plain_pass<T, 64, false>(block);
-    case 128: return plain_pass<T, 128, false>(block);
-    default: return plain_pass<T, 0, false>(block);
+  if constexpr (kWidths) {
+    switch (block.stride) {
+      case 16: return plain_pass<T, 16, false>(block);
+      case 32: return plain_pass<T, 32, false>(block);
+      case 48: return plain_pass<T, 48, false>(block);
+      case 64: return plain_pass<T, 64, false>(block);
+      case 128: return plain_pass<T, 128, false>(block);
+      default: break;
+    }
   }
+  return plain_pass<T, 0, false>(block);
 }
 
 /// The gradient of one row over its ratings of a batch, penalties left out. kVectors: how many vectors a row has, if
