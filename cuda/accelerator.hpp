@@ -31,8 +31,12 @@ enum class Kernel {
 };
 inline constexpr int kKernels = 6;
 
+inline constexpr int kThreads = 128;  ///< of a CUDA block
+
 /// Work on a stream is done in order; the two streams do not wait for each other unless told to.
 enum class Stream { compute, copy };
+
+inline constexpr int kMarks = 4;  ///< see Accelerator::mark
 
 /// Errors are thrown as CudaError, but for release(), which has nobody to tell.
 class Accelerator {
@@ -54,7 +58,7 @@ class Accelerator {
   virtual void copy(void* to, const void* from, std::int64_t bytes, Stream stream) = 0;
   virtual void zero(void* to, std::int64_t bytes, Stream stream) = 0;
 
-  /// A mark on a stream, one of a few by number, and the other stream's wait for it.
+  /// A mark on a stream, one of kMarks by number, and the other stream's wait for it.
   virtual void mark(int number, Stream stream) = 0;
   virtual void wait(int number, Stream stream) = 0;
   /// Whether all work on a stream is done.
@@ -62,7 +66,7 @@ class Accelerator {
 
   /// Tiles that run at the same time.
   [[nodiscard]] virtual std::int64_t tiles_at_once(Kernel kernel, Storage storage, Tile tile) = 0;
-  /// Starts a kernel on the compute stream, in at least one warp; `args` is copied.
+  /// Starts a kernel on the compute stream; `args` is copied. The tiles make whole CUDA blocks.
   virtual void launch(Kernel kernel, Storage storage, Tile tile, std::int64_t n_tiles, const void* args) = 0;
   /// Takes a kernel that the caller compiled in place of the own one.
   virtual void replace(Kernel kernel, std::uintptr_t function) = 0;
@@ -70,8 +74,6 @@ class Accelerator {
   /// For people, as "sm_90".
   [[nodiscard]] virtual std::string architecture() const = 0;
 };
-
-inline constexpr int kMarks = 4;
 
 /// Memory on a device.
 template <class T>

@@ -8,8 +8,6 @@
 
 namespace warpfactor {
 
-inline constexpr int kThreads = 128;  ///< of a CUDA block
-
 namespace global {
 
 template <class S, class A, int kLanes, int kChunks, bool kGeneral>
@@ -36,24 +34,24 @@ __global__ void __launch_bounds__(kThreads) evaluate(const __grid_constant__ Eva
 template <class S, class A>
 const void* global_kernel(Kernel kernel, Tile tile);
 
-#define WARPFACTOR_GLOBAL_KERNEL(n_lanes, n_chunks)                                                                   \
-  if (tile.lanes == n_lanes && tile.chunks == n_chunks) {                                                             \
-    switch (kernel) {                                                                                                 \
-      case Kernel::pass: return reinterpret_cast<const void*>(&global::pass<S, A, n_lanes, n_chunks, false>);         \
-      case Kernel::general_pass: return reinterpret_cast<const void*>(&global::pass<S, A, n_lanes, n_chunks, true>);  \
-      case Kernel::batch_gradients:                                                                                   \
-        return reinterpret_cast<const void*>(&global::batch_gradients<S, A, n_lanes, n_chunks>);                      \
-      case Kernel::batch_steps: return reinterpret_cast<const void*>(&global::batch_steps<S, A, n_lanes, n_chunks>);  \
-      case Kernel::evaluate: return reinterpret_cast<const void*>(&global::evaluate<S, A, n_lanes, n_chunks>);        \
-      case Kernel::sum: break;                                                                                        \
-    }                                                                                                                 \
+#define WARPFACTOR_GLOBAL_KERNEL(n_lanes, n_chunks)                                                                  \
+  if (tile.lanes == n_lanes && tile.chunks == n_chunks) {                                                            \
+    switch (kernel) {                                                                                                \
+      case Kernel::pass: return reinterpret_cast<const void*>(&global::pass<S, A, n_lanes, n_chunks, false>);        \
+      case Kernel::general_pass: return reinterpret_cast<const void*>(&global::pass<S, A, n_lanes, n_chunks, true>); \
+      case Kernel::batch_gradients:                                                                                  \
+        return reinterpret_cast<const void*>(&global::batch_gradients<S, A, n_lanes, n_chunks>);                     \
+      case Kernel::batch_steps: return reinterpret_cast<const void*>(&global::batch_steps<S, A, n_lanes, n_chunks>); \
+      case Kernel::evaluate: return reinterpret_cast<const void*>(&global::evaluate<S, A, n_lanes, n_chunks>);       \
+      case Kernel::sum: break;                                                                                       \
+    }                                                                                                                \
   }
-#define WARPFACTOR_DEFINE_GLOBAL_KERNELS(Storage, Arithmetic)             \
-  template <class S, class A>                                             \
-  const void* global_kernel(Kernel kernel, Tile tile) {                   \
-    WARPFACTOR_TILES(WARPFACTOR_GLOBAL_KERNEL)                            \
-    return nullptr;                                                       \
-  }                                                                       \
+#define WARPFACTOR_DEFINE_GLOBAL_KERNELS(Storage, Arithmetic) \
+  template <class S, class A>                                 \
+  const void* global_kernel(Kernel kernel, Tile tile) {       \
+    WARPFACTOR_TILES(WARPFACTOR_GLOBAL_KERNEL)                \
+    return nullptr;                                           \
+  }                                                           \
   template const void* global_kernel<Storage, Arithmetic>(Kernel, Tile);
 
 }  // namespace warpfactor

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The device's kernels, over the warp of lanes.cuh: W is DeviceWarp on the device and HostWarp in the twin. Where a loss
-// or a penalty is the caller's, the text that defines warpfactor::custom comes before this header.
+// The device's kernels, over the warp of lanes.cuh: W is DeviceWarp on the device and HostWarp in the twin. Where a
+// loss or a penalty is the caller's, the text that defines warpfactor::custom comes before this header.
 #pragma once
 
 #include "lanes.cuh"
@@ -79,6 +79,7 @@ class TileWork {
 
   WARPFACTOR_LANES_FUNCTION TileWork(const W& w, std::int64_t stride, std::int32_t n_factors)
       : w_(w), stride_(stride), n_factors_(n_factors) {
+    WARPFACTOR_UNROLL
     for (int c = 0; c < kChunks; ++c) place_[c] = N(4 * (c * kLanes + w_.lane() % kLanes));
     leads_ = w_.lane() % kLanes == 0;
   }
@@ -130,6 +131,7 @@ class TileWork {
   };
   WARPFACTOR_LANES_FUNCTION Numbers load_numbers(const TileRows<S, A>& side, const N& row, const Mask& in) const {
     Numbers numbers;
+    WARPFACTOR_UNROLL
     for (int n = 0; n < kTileRowNumbers; ++n) {
       numbers.v[n] = side.row_numbers == nullptr ? F(A(0)) : w_.load(side.row_numbers, row * kTileRowNumbers + n, in);
     }
@@ -138,6 +140,7 @@ class TileWork {
   WARPFACTOR_LANES_FUNCTION void store_numbers(const TileRows<S, A>& side, const N& row, const Numbers& numbers,
                                                const Mask& in) const {
     if (side.row_numbers == nullptr) return;
+    WARPFACTOR_UNROLL
     for (int n = 0; n < kTileRowNumbers; ++n) {
       store_number(side.row_numbers, row * kTileRowNumbers + n, numbers.v[n], in);
     }
@@ -219,6 +222,8 @@ class TileWork {
 template <class W, class S, class A, int kLanes, int kChunks, bool kGeneral>
 class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
   using Base = TileWork<W, S, A, kLanes, kChunks>;
+  using Base::leads_;
+  using Base::w_;
   using typename Base::D;
   using typename Base::F;
   using typename Base::I;
@@ -226,8 +231,6 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
   using typename Base::N;
   using typename Base::Numbers;
   using typename Base::Row;
-  using Base::leads_;
-  using Base::w_;
 
  public:
   WARPFACTOR_LANES_FUNCTION SgdPass(const W& w, const PassArgs<S, A>& args)
@@ -286,10 +289,8 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
         }
       }
       if (args_.other.biases != nullptr) {
-        own_bias_ =
-            stepped_bias(own_bias_, step.slope, users ? step.keep_biases.user : step.keep_biases.item);
-        other_bias_ =
-            stepped_bias(other_bias_, step.slope, users ? step.keep_biases.item : step.keep_biases.user);
+        own_bias_ = stepped_bias(own_bias_, step.slope, users ? step.keep_biases.user : step.keep_biases.item);
+        other_bias_ = stepped_bias(other_bias_, step.slope, users ? step.keep_biases.item : step.keep_biases.user);
       }
     }
     this->store_row(args_.other.factors, other_row_, other_, in);
@@ -372,7 +373,8 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
     }
     if constexpr (kGeneral) {
       const Numbers numbers = this->load_numbers(args_.own, row_, entering);
-      for (int n = 0; n < kTileRowNumbers; ++n) {
+      WARPFACTOR_UNROLL
+    for (int n = 0; n < kTileRowNumbers; ++n) {
         own_numbers_.v[n] = W::template select<A>(entering, numbers.v[n], own_numbers_.v[n]);
       }
     }
@@ -394,14 +396,14 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
 template <class W, class S, class A, int kLanes, int kChunks>
 class BatchGradients : TileWork<W, S, A, kLanes, kChunks> {
   using Base = TileWork<W, S, A, kLanes, kChunks>;
+  using Base::leads_;
+  using Base::w_;
   using typename Base::D;
   using typename Base::F;
   using typename Base::I;
   using typename Base::Mask;
   using typename Base::N;
   using typename Base::Row;
-  using Base::leads_;
-  using Base::w_;
 
  public:
   WARPFACTOR_LANES_FUNCTION BatchGradients(const W& w, const BatchArgs<S, A>& args)
@@ -475,12 +477,12 @@ class BatchGradients : TileWork<W, S, A, kLanes, kChunks> {
 template <class W, class S, class A, int kLanes, int kChunks>
 class BatchSteps : TileWork<W, S, A, kLanes, kChunks> {
   using Base = TileWork<W, S, A, kLanes, kChunks>;
+  using Base::w_;
   using typename Base::F;
   using typename Base::Mask;
   using typename Base::N;
   using typename Base::Numbers;
   using typename Base::Row;
-  using Base::w_;
 
  public:
   WARPFACTOR_LANES_FUNCTION BatchSteps(const W& w, const BatchArgs<S, A>& args)
@@ -533,13 +535,13 @@ class BatchSteps : TileWork<W, S, A, kLanes, kChunks> {
 template <class W, class S, class A, int kLanes, int kChunks>
 class Evaluate : TileWork<W, S, A, kLanes, kChunks> {
   using Base = TileWork<W, S, A, kLanes, kChunks>;
+  using Base::leads_;
+  using Base::w_;
   using typename Base::D;
   using typename Base::F;
   using typename Base::Mask;
   using typename Base::N;
   using typename Base::Row;
-  using Base::leads_;
-  using Base::w_;
 
  public:
   WARPFACTOR_LANES_FUNCTION Evaluate(const W& w, const EvaluateArgs<S, A>& args)
@@ -611,6 +613,7 @@ WARPFACTOR_LANES_FUNCTION void best_of_row(const W& w, const BestArgs<A>& args, 
   const A least = -A(__builtin_huge_valf());
   F best[kSlots];
   I column[kSlots];
+  WARPFACTOR_UNROLL
   for (int s = 0; s < kSlots; ++s) {
     best[s] = F(least);
     column[s] = I(-1);

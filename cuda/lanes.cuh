@@ -187,8 +187,8 @@ struct Lanes {
     return out;
   }
 
-#define WARPFACTOR_LANES_OPERATOR(op, Result)                         \
-  friend Lanes<Result> operator op(const Lanes& a, const Lanes& b) {  \
+#define WARPFACTOR_LANES_OPERATOR(op, Result)                            \
+  friend Lanes<Result> operator op(const Lanes& a, const Lanes& b) {     \
     return Lanes<Result>::each([&](int l) { return a.v[l] op b.v[l]; }); \
   }
   WARPFACTOR_LANES_OPERATOR(+, T)

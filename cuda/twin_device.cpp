@@ -53,8 +53,8 @@ void run_tile(Kernel kernel, std::int64_t n_tiles, const void* args) {
 
 template <class S, class A>
 void run(Kernel kernel, Tile tile, std::int64_t n_tiles, const void* args) {
-#define WARPFACTOR_RUN_TILE(n_lanes, n_chunks)               \
-  if (tile.lanes == n_lanes && tile.chunks == n_chunks) {    \
+#define WARPFACTOR_RUN_TILE(n_lanes, n_chunks)                       \
+  if (tile.lanes == n_lanes && tile.chunks == n_chunks) {            \
     return run_tile<S, A, n_lanes, n_chunks>(kernel, n_tiles, args); \
   }
   WARPFACTOR_TILES(WARPFACTOR_RUN_TILE)
@@ -65,8 +65,8 @@ void run(Kernel kernel, Tile tile, std::int64_t n_tiles, const void* args) {
 
 void* TwinDevice::allocate(std::int64_t bytes) {
   if (bytes > free_) {
-    throw CudaError("out of memory on the device: " + std::to_string(bytes) + " bytes asked, " +
-                    std::to_string(free_) + " free");
+    throw CudaError("out of memory on the device: " + std::to_string(bytes) + " bytes asked, " + std::to_string(free_) +
+                    " free");
   }
   void* memory = ::operator new(static_cast<std::size_t>(bytes), kAlignment);
   std::memset(memory, 0xff, static_cast<std::size_t>(bytes));  // what is read before it is written shows

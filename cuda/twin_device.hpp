@@ -7,14 +7,19 @@
 
 namespace warpfactor {
 
+/// What the twin device is like; for tests to change.
+struct TwinLimits {
+  std::int64_t tiles_at_once = 64;
+  std::int64_t bytes = std::int64_t{1} << 40;  ///< allocations beyond these fail
+};
+inline TwinLimits twin_limits;
+
 /// A device that is the host: the kernels run over HostWarp, on the calling thread, and each call is done on return.
 /// Tests see with it what the kernels and the backend do, not how fast. All warps of a pass go on in step: each reads
 /// its rating's rows before any writes, which is as bad as races can be on a device with as many tiles.
 class TwinDevice final : public Accelerator {
  public:
-  /// Allocations beyond `bytes` fail.
-  explicit TwinDevice(std::int64_t tiles_at_once = 64, std::int64_t bytes = std::int64_t{1} << 40)
-      : tiles_at_once_(tiles_at_once), free_(bytes) {}
+  explicit TwinDevice(const TwinLimits& limits) : tiles_at_once_(limits.tiles_at_once), free_(limits.bytes) {}
 
   void* allocate(std::int64_t bytes) override;
   void release(void* memory) noexcept override;

@@ -1,5 +1,5 @@
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, type_check_only
 
 import numpy as np
@@ -88,6 +88,8 @@ class TrainParams:
     parallel: Parallel
     device: Device
     device_index: int
+    device_memory: int
+    half: bool
     n_threads: int
     seed: int
     patience: int
@@ -113,6 +115,7 @@ def train_float32(
     on_epoch: Callable[[EpochRecord], bool] | None = None,
     loss: int = 0,
     penalty: int = 0,
+    device_kernels: Sequence[int] = (0, 0, 0, 0),
 ) -> _TrainResult: ...
 def train_float64(
     ratings: RatingArrays,
@@ -125,6 +128,7 @@ def train_float64(
     on_epoch: Callable[[EpochRecord], bool] | None = None,
     loss: int = 0,
     penalty: int = 0,
+    device_kernels: Sequence[int] = (0, 0, 0, 0),
 ) -> _TrainResult: ...
 def epoch_batches(ratings: RatingArrays, params: TrainParams, epoch: int) -> list[list[int]]: ...
 def loss_terms(
@@ -176,3 +180,18 @@ def available_threads() -> int: ...
 def instruction_set() -> str: ...
 def built_instruction_sets() -> list[str]: ...
 def cuda_status() -> tuple[bool, bool, str]: ...
+def cuda_is_twin() -> bool: ...
+
+most_selected: int
+
+def best_items(
+    scores: int,
+    n_rows: int,
+    n_columns: int,
+    row_stride: int,
+    n: int,
+    items_out: int,
+    scores_out: int,
+    is_double: bool,
+    stream: int,
+) -> None: ...
