@@ -118,7 +118,8 @@ class Emitter(ABC):
     def product(self, e: Any) -> Any:
         above, below = [], []
         for factor in e.args:
-            base, exponent = factor.as_base_exp()
+            # SymPy takes exp(u) for a power of e, which pow() computes slowly and from a rounded e.
+            base, exponent = factor.as_base_exp() if factor.is_Pow else (factor, sympy.S.One)
             if exponent.is_number and exponent.is_negative and not base.is_number:
                 below.append((base, -exponent))
             else:

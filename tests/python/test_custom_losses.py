@@ -271,6 +271,15 @@ def test_stable_where_the_formula_as_written_overflows(name, dtype):
         assert values[0] == pytest.approx(3e4, rel=1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_exponentials_in_products_are_exact(dtype):
+    """With powers of a rounded e, float32 would lose 40 units in the last place at x = 80."""
+    loss = CustomLoss.from_text("r*exp(x)")
+    r, x = np.full(80, 3.0), np.arange(80.0)
+    for values, exact in zip(run_loss(loss, dtype, r, x), loss.evaluate(r, x), strict=True):
+        np.testing.assert_allclose(values, exact, rtol=4 * np.finfo(dtype).eps)
+
+
 def test_reciprocal_of_one_more_than_an_exponential_is_a_sigmoid():
     loss = custom(lambda r, x: r / (1 + losses.exp(x)))
     assert str(loss.derivative) == "-r*sigmoid(-x)*sigmoid(x)"
