@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,8 @@ from test_custom_losses import (
     run_loss,
     run_penalty,
 )
+from warpfactor import CudaError, cuda_compile, cuda_source, derive, formula
 from warpfactor import compile as compiler
-from warpfactor import cuda_source, derive, formula
 from warpfactor.losses import CustomLoss, custom, penalty
 
 DTYPES = {name: np.dtype(name) for name in ("float32", "float64")}
@@ -316,18 +317,26 @@ class Nvrtc:
         self.check(getattr(self.library, f"nvrtcGet{what}")(program, text))
         return text.value.decode()
 
-    def ptx(self, source, *options):
-        """Return what a source is compiled to."""
+    def ptx(self, source, *options, names=()):
+        """Return what a source is compiled to; `names` are templates to instantiate."""
         program = ctypes.c_void_p()
         create = self.library.nvrtcCreateProgram
         self.check(create(ctypes.byref(program), source.encode(), None, 0, None, None))
         try:
+            for name in names:
+                self.check(self.library.nvrtcAddNameExpression(program, name.encode()))
             given = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
             status = self.library.nvrtcCompileProgram(program, len(options), given)
             log = self.text(program, "ProgramLog")
             assert status == 0, log
             assert "warning" not in log, log
-            return self.text(program, "PTX")
+            ptx = self.text(program, "PTX")
+            for name in names:
+                lowered = ctypes.c_char_p()
+                get = self.library.nvrtcGetLoweredName
+                self.check(get(program, name.encode(), ctypes.byref(lowered)))
+                assert f".entry {lowered.value.decode()}(" in ptx
+            return ptx
         finally:
             self.library.nvrtcDestroyProgram(ctypes.byref(program))
 
@@ -350,7 +359,8 @@ def nvrtc():
             return Nvrtc(ctypes.CDLL(path))
         except OSError as error:
             problems.append(str(error))
-    why = f"no libnvrtc was found {problems or ''}: pip install nvidia-cuda-nvrtc"
+    found = "; ".join(problems) or "there is none"
+    why = f"libnvrtc cannot be loaded ({found}): pip install nvidia-cuda-nvrtc"
     if os.environ.get("WARPFACTOR_REQUIRE_NVRTC") == "1":
         pytest.fail(why)
     pytest.skip(why)
@@ -387,3 +397,150 @@ def test_nvrtc_reads_constants_as_numpy_does(nvrtc):
         for c in constants(dtype):
             bits = np.dtype(dtype).type(c).view(kind)
             assert f"{mark}{bits:0{2 * kind().nbytes}X}" in ptx
+
+
+# The kernels.
+
+
+@pytest.fixture
+def headers():
+    """The options that find the headers: the package's, or of a source tree those it will have."""
+    if cuda_compile._HEADERS.is_dir():
+        return [f"-I{cuda_compile._HEADERS}"]
+    root = Path(__file__).parents[2]
+    return [f"-I{root / folder}" for folder in ("cuda", "cpp/src", "cpp/include")]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "n_factors", "with_loss", "with_penalty"),
+    [
+        ("float16", 128, True, True),
+        ("float32", 1, True, False),
+        ("float32", 513, False, True),
+        ("float64", 64, True, True),
+    ],
+)
+def test_nvrtc_compiles_the_kernels(nvrtc, headers, dtype, n_factors, with_loss, with_penalty):
+    loss = custom(LOSSES["log_cosh"][0]) if with_loss else None
+    other = penalty(PENALTIES["smooth_l1"][0]) if with_penalty else None
+    code, names = cuda_compile.kernel_source(loss, other, n_factors=n_factors, dtype=dtype)
+    options = (*cuda_compile._OPTIONS, *headers, "--gpu-architecture=compute_80")
+    ptx = nvrtc.ptx(code, *options, names=names)
+    assert ptx.count(".entry ") == len(names) == 5
+
+
+class FakeCupy(types.ModuleType):
+    """What `device_kernels` uses of CuPy."""
+
+    class CompileError(Exception):
+        pass
+
+    def __init__(self, error=None):
+        super().__init__("cupy")
+        self.error, self.devices, self.options = error, [], None
+        self.cuda = self
+        self.compiler = types.ModuleType("cupy.cuda.compiler")
+        self.compiler.CompileException = self.CompileError
+
+    def Device(self, number):
+        self.devices.append(number)
+        return self
+
+    def __enter__(self):
+        self.devices.append("in")
+
+    def __exit__(self, *_):
+        self.devices.append("out")
+
+    def RawModule(self, code, options, name_expressions):
+        self.options = options
+        assert self.devices[-1] == "in"
+        if self.error:
+            raise self.error
+        handles = {name: 100 + k for k, name in enumerate(name_expressions)}
+        kernel = types.SimpleNamespace
+        return kernel(get_function=lambda n: kernel(kernel=kernel(ptr=handles[n])))
+
+
+def kernels_by(cupy, monkeypatch, loss="(r - x)**2"):
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setitem(sys.modules, "cupy.cuda", cupy)
+    monkeypatch.setitem(sys.modules, "cupy.cuda.compiler", getattr(cupy, "compiler", None))
+    return cuda_compile.device_kernels(
+        CustomLoss.from_text(loss), None, n_factors=8, dtype="float32", device=1
+    )
+
+
+def test_kernels_come_in_order_for_the_device_that_was_asked_for(monkeypatch):
+    cupy = FakeCupy()
+    kernels = kernels_by(cupy, monkeypatch)
+    assert kernels.functions == (100, 101, 102, 103, 104)
+    assert kernels.module.get_function
+    assert cupy.devices == [1, "in", "out"]
+    assert cupy.options[-1] == f"-I{cuda_compile._HEADERS}"
+
+
+@pytest.mark.parametrize(
+    ("cupy", "message"),
+    [
+        (None, r'need CuPy .*pip install "warpfactor\[gpu\]", or use device=.cpu.'),
+        (FakeCupy(FakeCupy.CompileError("line 7: no")), r"(?s)cannot compile.*r - x.*line 7: no"),
+        (FakeCupy(RuntimeError("failed to load libnvrtc")), "device 1: failed to load libnvrtc"),
+    ],
+)
+def test_what_keeps_kernels_from_being_compiled_is_said(monkeypatch, cupy, message):
+    with pytest.raises(CudaError, match=message):
+        kernels_by(cupy, monkeypatch)
+
+
+def test_the_code_changes_with_the_headers(monkeypatch, tmp_path):
+    """CuPy keeps what it compiled by the code, without what the code includes."""
+    monkeypatch.setattr(cuda_compile, "_HEADERS", tmp_path)
+    codes = []
+    for text in ("int a;", "int b;"):
+        (tmp_path / "kernels.cuh").write_text(text)
+        codes.append(cuda_compile.kernel_source(None, None, n_factors=8, dtype="float32")[0])
+    assert codes[0] != codes[1]
+
+
+def test_storage_is_checked():
+    with pytest.raises(ValueError, match="dtype is int8; it must be float16, float32 or float64"):
+        cuda_compile.kernel_source(None, None, n_factors=8, dtype="int8")
+
+
+# On a device.
+
+
+@pytest.fixture(scope="module")
+def cupy():
+    module = pytest.importorskip("cupy", reason="CuPy is not installed")
+    try:
+        module.cuda.Device(0).use()
+    except RuntimeError as error:
+        pytest.skip(f"there is no device: {error}")
+    return module
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_device_computes_what_numpy_does(cupy, dtype):
+    made = [custom(f) for f, _ in LOSSES.values()]
+    source = unit([(loss.cuda_source(dtype), dtype) for loss in made], KERNEL)
+    module = cupy.RawModule(code=source, options=cuda_compile._OPTIONS)
+    r, x = grid()
+    for k, loss in enumerate(made):
+        a, b = (cupy.asarray(v, dtype) for v in (r, x))
+        c, d = cupy.empty_like(a), cupy.empty_like(a)
+        module.get_function(f"entry_{k}")((1,), (len(r),), (a, b, c, d))
+        expressions = (loss.expression, loss.derivative)
+        for got, wanted, e in zip((c, d), loss.evaluate(r, x), expressions, strict=True):
+            bound = 2 * rounding(e, {"r": r, "x": x}, dtype)  # CUDA's functions: up to 4 eps
+            np.testing.assert_allclose(cupy.asnumpy(got), wanted, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_a_device_loads_the_kernels(cupy, dtype):
+    kernels = cuda_compile.device_kernels(
+        custom(LOSSES["huber"][0]), None, n_factors=64, dtype=dtype, device=0
+    )
+    assert len(set(kernels.functions)) == 5
+    assert all(kernels.functions)
