@@ -10,8 +10,6 @@
 
 namespace warpfactor {
 
-inline constexpr int kThreads = 128;  ///< of a CUDA block
-
 namespace global {
 
 template <class S, class A, int kLanes, int kChunks, bool kGeneral>

@@ -16,10 +16,9 @@ from .losses import CustomLoss, CustomPenalty
 __all__ = ["DeviceKernels", "device_kernels", "kernel_source"]
 
 _HEADERS = Path(__file__).with_name("include")
-# In the order of the core's enum Kernel.
+# In the order that the core takes them in.
 _KERNELS = (
-    "pass<{types}, tile.lanes, tile.chunks, false>",
-    "pass<{types}, tile.lanes, tile.chunks, true>",
+    "pass<{types}, tile.lanes, tile.chunks, {general}>",
     "batch_gradients<{types}, tile.lanes, tile.chunks>",
     "batch_steps<{types}, tile.lanes, tile.chunks>",
     "evaluate<{types}, tile.lanes, tile.chunks>",
@@ -40,7 +39,7 @@ class DeviceKernels(NamedTuple):
     Attributes
     ----------
     functions : tuple of int
-        The CUfunction of pass, general_pass, batch_gradients, batch_steps and evaluate.
+        The CUfunctions of the pass, the batches' gradients and steps, and the evaluation.
     module : cupy.RawModule
         What they are part of; they are gone when it is.
     """
@@ -56,6 +55,7 @@ def device_kernels(
     n_factors: int,
     dtype: DTypeLike,
     device: int,
+    general: bool = True,
 ) -> DeviceKernels:
     """Compile the kernels that train with a loss and a penalty.
 
@@ -73,6 +73,9 @@ def device_kernels(
         As what factors are stored on the device.
     device : int
         Its number, as CUDA counts those that are visible.
+    general : bool, default True
+        Whether the pass does more than plain SGD with an L2 penalty: momentum, another optimizer,
+        an L1 or custom penalty, a lower limit. False is faster, and does that alone.
 
     Returns
     -------
@@ -89,7 +92,7 @@ def device_kernels(
     ValueError
         If the arithmetic's type cannot hold a constant of a formula.
     """
-    code, names = kernel_source(loss, penalty, n_factors=n_factors, dtype=dtype)
+    code, names = kernel_source(loss, penalty, n_factors=n_factors, dtype=dtype, general=general)
     try:
         cupy = importlib.import_module("cupy")
         compiler = importlib.import_module("cupy.cuda.compiler")
@@ -118,7 +121,12 @@ def device_kernels(
 
 
 def kernel_source(
-    loss: CustomLoss | None, penalty: CustomPenalty | None, *, n_factors: int, dtype: DTypeLike
+    loss: CustomLoss | None,
+    penalty: CustomPenalty | None,
+    *,
+    n_factors: int,
+    dtype: DTypeLike,
+    general: bool = True,
 ) -> tuple[str, list[str]]:
     """Write the source of the kernels; see `device_kernels`.
 
@@ -142,8 +150,8 @@ def kernel_source(
         '#include "global_kernels.cuh"\n\n'
         f"constexpr warpfactor::Tile tile = warpfactor::tile_of({int(n_factors)});\n"
     )
-    types = ", ".join(_TYPES[name])
-    return code, [f"warpfactor::global::{kernel.format(types=types)}" for kernel in _KERNELS]
+    filled = {"types": ", ".join(_TYPES[name]), "general": "true" if general else "false"}
+    return code, [f"warpfactor::global::{kernel.format(**filled)}" for kernel in _KERNELS]
 
 
 def _headers_digest() -> str:

@@ -423,10 +423,12 @@ def headers():
 def test_nvrtc_compiles_the_kernels(nvrtc, headers, dtype, n_factors, with_loss, with_penalty):
     loss = custom(LOSSES["log_cosh"][0]) if with_loss else None
     other = penalty(PENALTIES["smooth_l1"][0]) if with_penalty else None
-    code, names = cuda_compile.kernel_source(loss, other, n_factors=n_factors, dtype=dtype)
+    code, names = cuda_compile.kernel_source(
+        loss, other, n_factors=n_factors, dtype=dtype, general=with_penalty
+    )
     options = (*cuda_compile._OPTIONS, *headers, "--gpu-architecture=compute_80")
     ptx = nvrtc.ptx(code, *options, names=names)
-    assert ptx.count(".entry ") == len(names) == 5
+    assert ptx.count(".entry ") == len(names) == 4
 
 
 class FakeCupy(types.ModuleType):
@@ -474,7 +476,7 @@ def kernels_by(cupy, monkeypatch, loss="(r - x)**2"):
 def test_kernels_come_in_order_for_the_device_that_was_asked_for(monkeypatch):
     cupy = FakeCupy()
     kernels = kernels_by(cupy, monkeypatch)
-    assert kernels.functions == (100, 101, 102, 103, 104)
+    assert kernels.functions == (100, 101, 102, 103)
     assert kernels.module.get_function
     assert cupy.devices == [1, "in", "out"]
     assert cupy.options[-1] == f"-I{cuda_compile._HEADERS}"
@@ -542,5 +544,5 @@ def test_a_device_loads_the_kernels(cupy, dtype):
     kernels = cuda_compile.device_kernels(
         custom(LOSSES["huber"][0]), None, n_factors=64, dtype=dtype, device=0
     )
-    assert len(set(kernels.functions)) == 5
+    assert len(set(kernels.functions)) == 4
     assert all(kernels.functions)
