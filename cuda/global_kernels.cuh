@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernels as functions that CUDA can start. One .cu file for each storage instantiates global_kernel(), so that
-// they compile side by side.
+// they compile side by side; those with a loss or penalty of the caller's are compiled at run time, one by one.
 #pragma once
 
+#if !defined(__CUDACC_RTC__)
 #include "accelerator.hpp"
+#endif
 #include "kernels.cuh"
 
 namespace warpfactor {
@@ -30,6 +32,8 @@ __global__ void __launch_bounds__(kThreads) evaluate(const __grid_constant__ Eva
 
 }  // namespace global
 
+#if !defined(__CUDACC_RTC__)
+
 /// What cudaLaunchKernel takes; nullptr for what there is not.
 template <class S, class A>
 const void* global_kernel(Kernel kernel, Tile tile);
@@ -53,5 +57,7 @@ const void* global_kernel(Kernel kernel, Tile tile);
     return nullptr;                                           \
   }                                                           \
   template const void* global_kernel<Storage, Arithmetic>(Kernel, Tile);
+
+#endif  // !__CUDACC_RTC__
 
 }  // namespace warpfactor

@@ -4,9 +4,6 @@
 
 #include "warpfactor/loss.hpp"  // the fixed-width integers
 
-#if defined(__CUDACC__)
-#include <cuda_fp16.h>
-#endif
 #if !defined(__CUDACC_RTC__)
 #include <cstring>
 #endif
@@ -20,8 +17,17 @@ struct Half {
 
 #if defined(__CUDA_ARCH__)
 
-__device__ __forceinline__ float to_number(Half h) { return __half2float(__ushort_as_half(h.bits)); }
-__device__ __forceinline__ Half to_half(float x) { return {__half_as_ushort(__float2half_rn(x))}; }
+// As PTX, because CUDA's run-time compiler may find no <cuda_fp16.h>.
+__device__ __forceinline__ float to_number(Half h) {
+  float x;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(h.bits));
+  return x;
+}
+__device__ __forceinline__ Half to_half(float x) {
+  Half h;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h.bits) : "f"(x));
+  return h;
+}
 
 #elif !defined(__CUDACC_RTC__)
 

@@ -7,6 +7,8 @@
 
 namespace warpfactor {
 
+inline constexpr int kThreads = 128;  ///< of a CUDA block
+
 /// A kernel's work is done by tiles: parts of a warp, each of which holds the rows of one rating at a time, `chunks`
 /// times four factors in each of its lanes.
 struct Tile {

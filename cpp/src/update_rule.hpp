@@ -6,7 +6,7 @@
 // lacks.
 #pragma once
 
-#if !defined(__GNUC__)
+#if !defined(__GNUC__) && !defined(__CUDACC_RTC__)
 #include <math.h>  // not <cmath>, whose inline functions would be compiled here
 #endif
 
@@ -34,7 +34,8 @@
 namespace warpfactor {
 namespace WARPFACTOR_RULE_NAMESPACE {
 
-#if defined(__GNUC__) || defined(__clang__) || defined(__CUDACC__)
+// CUDA's run-time compiler knows the C functions by itself, and no builtin ones.
+#if (defined(__GNUC__) || defined(__clang__) || defined(__CUDACC__)) && !defined(__CUDACC_RTC__)
 WARPFACTOR_HD WARPFACTOR_INLINE float root(float x) { return __builtin_sqrtf(x); }
 WARPFACTOR_HD WARPFACTOR_INLINE double root(double x) { return __builtin_sqrt(x); }
 WARPFACTOR_HD WARPFACTOR_INLINE float exponential(float x) { return __builtin_expf(x); }
@@ -44,14 +45,14 @@ WARPFACTOR_HD WARPFACTOR_INLINE double logarithm(double x) { return __builtin_lo
 WARPFACTOR_HD WARPFACTOR_INLINE float logarithm_1p(float x) { return __builtin_log1pf(x); }
 WARPFACTOR_HD WARPFACTOR_INLINE double logarithm_1p(double x) { return __builtin_log1p(x); }
 #else
-inline float root(float x) { return sqrtf(x); }
-inline double root(double x) { return sqrt(x); }
-inline float exponential(float x) { return expf(x); }
-inline double exponential(double x) { return exp(x); }
-inline float logarithm(float x) { return logf(x); }
-inline double logarithm(double x) { return log(x); }
-inline float logarithm_1p(float x) { return log1pf(x); }
-inline double logarithm_1p(double x) { return log1p(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE float root(float x) { return sqrtf(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE double root(double x) { return sqrt(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE float exponential(float x) { return expf(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE double exponential(double x) { return exp(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE float logarithm(float x) { return logf(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE double logarithm(double x) { return log(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE float logarithm_1p(float x) { return log1pf(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE double logarithm_1p(double x) { return log1p(x); }
 #endif
 
 /// A limit that a NaN passes.
