@@ -31,8 +31,6 @@ enum class Kernel {
 };
 inline constexpr int kKernels = 6;
 
-inline constexpr int kThreads = 128;  ///< of a CUDA block
-
 /// Work on a stream is done in order; the two streams do not wait for each other unless told to.
 enum class Stream { compute, copy };
 

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+// train() with Device::cuda, which here is the kernels' twin on the host, beside the CPU's.
+#include <algorithm>
+#include <numeric>
+#include <optional>
+
+#include "check.hpp"
+#include "synthetic.hpp"
+#include "twin_device.hpp"
+
+namespace {
+
+using namespace synthetic;
+using warpfactor::Device;
+
+TrainParams small(std::int32_t n_factors) {
+  TrainParams params;
+  params.n_factors = n_factors;
+  params.n_threads = 2;
+  params.n_epochs = 1;
+  return params;
+}
+
+/// Each user and each item has one rating, so that the order of the steps makes no difference.
+Data one_rating_each(std::int32_t n, bool weighted = false) {
+  Data data(n, n, n, 0.5);
+  SplitMix64 random(4);
+  std::iota(data.users.begin(), data.users.end(), 0);
+  std::iota(data.items.begin(), data.items.end(), 0);
+  random.shuffle(data.users.data(), static_cast<std::uint32_t>(n));
+  random.shuffle(data.items.data(), static_cast<std::uint32_t>(n));
+  for (std::int32_t r = 0; weighted && r < n; ++r) data.weights.push_back(static_cast<float>(r % 5) / 2);
+  return data;
+}
+
+template <class T>
+double furthest(const std::vector<T>& a, const std::vector<T>& b) {
+  double most = a.size() == b.size() ? 0 : 1e9;
+  for (std::size_t n = 0; n < std::min(a.size(), b.size()); ++n) {
+    const double distance = std::abs(static_cast<double>(a[n]) - static_cast<double>(b[n]));
+    most = distance <= most ? most : distance;  // NaN counts
+  }
+  return most;
+}
+template <class T>
+double furthest(const Model<T>& a, const Model<T>& b) {
+  return std::max({furthest(a.user_factors, b.user_factors), furthest(a.item_factors, b.item_factors),
+                   furthest(a.user_biases, b.user_biases), furthest(a.item_biases, b.item_biases)});
+}
+
+template <class T>
+void check_same(const Data& data, TrainParams params, double tolerance, const Data* held_out = nullptr,
+                const TrainOptions<T>& given = {}) {
+  TrainOptions<T> options = given;
+  if (held_out != nullptr) options.validation = held_out->view();
+  params.device = Device::cpu;
+  const bool half = std::exchange(params.half, false);
+  const TrainResult<T> cpu = train<T>(data.view(), params, options);
+  params.device = Device::cuda;
+  params.half = half;
+  const TrainResult<T> device = train<T>(data.view(), params, options);
+  CHECK_CLOSE(furthest(cpu.model, device.model), 0.0, tolerance);
+  CHECK_EQ(cpu.history.size(), device.history.size());
+  for (std::size_t e = 0; e < std::min(cpu.history.size(), device.history.size()); ++e) {
+    CHECK_CLOSE(cpu.history[e].train_loss, device.history[e].train_loss, tolerance * 10);
+    CHECK_CLOSE(cpu.history[e].train_rmse, device.history[e].train_rmse, tolerance * 10);
+    if (held_out != nullptr) CHECK_CLOSE(cpu.history[e].valid_loss, device.history[e].valid_loss, tolerance * 10);
+  }
+  CHECK_EQ(device.instruction_set, "twin");
+}
+
+struct Rule {
+  const char* name;
+  void (*set)(TrainParams&);
+};
+const Rule kRules[] = {
+    {"sgd", [](TrainParams&) {}},
+    {"momentum", [](TrainParams& p) { p.momentum = 0.7; }},
+    {"adagrad by row", [](TrainParams& p) { p.optimizer = Optimizer::adagrad; }},
+    {"adagrad by element",
+     [](TrainParams& p) {
+       p.optimizer = Optimizer::adagrad;
+       p.adagrad_per = AdagradPer::element;
+     }},
+    {"adam", [](TrainParams& p) { p.optimizer = Optimizer::adam; }},
+    {"l1",
+     [](TrainParams& p) {
+       p.l1_ratio = 0.5;
+       p.reg = p.reg_bias = PerSide(0.01, 0.02);
+     }},
+    {"nonnegative", [](TrainParams& p) { p.nonnegative = true; }},
+};
+
+// Adam divides by the root of squares, so that what rounding changed in a slope counts by its share of that slope.
+double tolerance_of(const Rule& rule, double tolerance) {
+  return std::string(rule.name) == "adam" ? 1000 * tolerance : tolerance;
+}
+
+TEST(one_step_of_each_row_is_the_cpus_for_each_rule_and_rank) {
+  const Data data = one_rating_each(150), weighted = one_rating_each(150, true);
+  for (const std::int32_t k : {1, 3, 16, 31, 33, 64, 100, 128, 130, 500, 1024}) {
+    for (const Rule& rule : kRules) {
+      for (const bool biases : {true, false}) {
+        check::context = std::string(rule.name) + ", k = " + std::to_string(k) + (biases ? "" : ", no biases");
+        TrainParams params = small(k);
+        params.n_epochs = 3;
+        params.biases = biases;
+        rule.set(params);
+        check_same<double>(k % 2 == 0 ? data : weighted, params, tolerance_of(rule, 1e-12));
+        check_same<float>(k % 2 == 0 ? data : weighted, params, tolerance_of(rule, 1e-6));
+      }
+    }
+  }
+  check::context.clear();
+}
+
+TEST(one_step_of_each_row_is_the_cpus_for_each_loss) {
+  Data data = one_rating_each(150);
+  const Data held_out(150, 150, 1000, 0.5, 1);
+  for (const Loss loss : {Loss::squared, Loss::absolute, Loss::huber}) {
+    TrainParams params = small(10);
+    params.n_epochs = 2;
+    params.loss = loss;
+    check::context = std::to_string(static_cast<int>(loss));
+    check_same<double>(data, params, 1e-12, &held_out);
+  }
+  Data labels = held_out;
+  for (float& value : data.values) value = value > 3 ? 1.0f : 0.0f;
+  for (float& value : labels.values) value = value > 3 ? 1.0f : 0.0f;
+  for (const Loss loss : {Loss::logistic, Loss::squared_hinge, Loss::poisson}) {
+    TrainParams params = small(10);
+    params.n_epochs = 2;
+    params.loss = loss;
+    check::context = std::to_string(static_cast<int>(loss));
+    // The CPU evaluates held-out ratings in double from values that were rounded to float, and so does the twin.
+    check_same<double>(data, params, 1e-12, &labels);
+    check_same<float>(data, params, 2e-6, &labels);
+  }
+  check::context.clear();
+}
+
+template <class T>
+void expectile(const T* ratings, const T* scores, T* losses, T* slopes) {
+  for (int n = 0; n < 8; ++n) {
+    const T error = scores[n] - ratings[n], factor = error < 0 ? T(2) : T(1);
+    losses[n] = factor * error * error;
+    slopes[n] = 2 * factor * error;
+  }
+}
+template <class T>
+void cubic(const T* values, T* slopes, std::int64_t n) {
+  for (std::int64_t f = 0; f < n; ++f) slopes[f] = values[f] * values[f] * values[f] + values[f];
+}
+
+TEST(a_loss_and_a_penalty_of_the_callers_are_used) {
+  TrainOptions<double> options;
+  options.loss = expectile<double>;
+  TrainParams params = small(10);
+  params.loss = Loss::custom;
+  params.n_epochs = 2;
+  const Data data = one_rating_each(150), held_out(150, 150, 1000, 0.5, 1);
+  check_same<double>(data, params, 1e-12, &held_out, options);
+  options.penalty = cubic<double>;
+  check_same<double>(data, params, 1e-12, &held_out, options);
+  params.batch_size = 40;
+  check_same<double>(data, params, 1e-12, &held_out, options);
+}
+
+TEST(half_storage_rounds_what_is_stored_and_nothing_else) {
+  TrainParams params = small(20);
+  params.half = true;
+  // A step's result is rounded once, by at most 2^-11 of it; factors start at 0.02 and move by less than that.
+  check_same<float>(one_rating_each(150), params, 0.1 * 0x1p-11);
+}
+
+TEST(batches_do_the_cpus_steps) {
+  const Data data(200, 100, 5000, 0.3), held_out(200, 100, 500, 0.3, 1);
+  Data weighted = data;
+  for (std::size_t r = 0; r < data.values.size(); ++r) weighted.weights.push_back(static_cast<float>(r % 3));
+  for (const Rule& rule : kRules) {
+    for (const std::int64_t batch_size : {1, 300, 100000}) {
+      check::context = std::string(rule.name) + " in batches of " + std::to_string(batch_size);
+      TrainParams params = small(12);
+      params.n_epochs = batch_size == 1 ? 1 : 3;
+      params.batch_size = batch_size;
+      rule.set(params);
+      check_same<double>(data, params, tolerance_of(rule, 1e-11), &held_out);
+      check_same<double>(weighted, params, tolerance_of(rule, 1e-11), &held_out);
+    }
+  }
+  TrainParams params = small(12);
+  params.optimizer = Optimizer::gd;
+  params.momentum = 0.5;
+  params.n_epochs = 10;
+  check::context = "gd";
+  check_same<double>(data, params, 1e-11, &held_out);
+  check::context.clear();
+}
+
+TEST(blocked_gives_the_same_bits_whatever_runs_at_once_and_other_seeds_others) {
+  const Data data(300, 200, 20000, 0.3), held_out(300, 200, 2000, 0.3, 1);
+  TrainOptions<float> options;
+  options.validation = held_out.view();
+  std::optional<Model<float>> first;
+  TrainParams params = small(20);
+  params.device = Device::cuda;
+  params.n_epochs = 3;
+  for (const std::int64_t tiles : {8, 64, 4096}) {
+    twin_limits.tiles_at_once = tiles;
+    params.n_threads = tiles == 64 ? 1 : 3;
+    const TrainResult<float> result = train<float>(data.view(), params, options);
+    if (!first) first = result.model;
+    CHECK(same_bits(*first, result.model));
+  }
+  twin_limits = {};
+  params.seed = 1;
+  CHECK(!same_bits(*first, train<float>(data.view(), params).model));
+}
+
+TEST(both_schedules_learn_as_the_cpu_does) {
+  Data data(2000, 500, 60000, 0.3), held_out(2000, 500, 5000, 0.3, 1);
+  TrainParams params = small(16);
+  params.n_epochs = 15;
+  const double cpu = rmse(train<float>(data.view(), params).model, held_out);
+  params.device = Device::cuda;
+  for (const Parallel parallel : {Parallel::blocked, Parallel::hogwild}) {
+    for (const bool half : {false, true}) {
+      params.parallel = parallel;
+      params.half = half;
+      check::context = half ? "half" : "float";
+      CHECK_CLOSE(rmse(train<float>(data.view(), params).model, held_out) / cpu, 1.0, 0.01);
+    }
+  }
+  check::context.clear();
+}
+
+TEST(ratings_that_do_not_fit_are_streamed_with_the_same_result) {
+  Data data(300, 200, 20000, 0.3);
+  for (std::size_t r = 0; r < data.values.size(); ++r) data.weights.push_back(1.0f + static_cast<float>(r % 2));
+  TrainParams params = small(20);
+  params.device = Device::cuda;
+  params.n_epochs = 3;
+  for (const Parallel parallel : {Parallel::blocked, Parallel::hogwild}) {
+    params.parallel = parallel;
+    // With one tile at a time hogwild's order is fixed, too.
+    twin_limits.tiles_at_once = parallel == Parallel::hogwild ? 1 : 64;
+    params.device_memory = 0;
+    const TrainResult<float> whole = train<float>(data.view(), params);
+    params.device_memory = 220000;  // of about 430,000 that the model and the ratings take
+    const TrainResult<float> streamed = train<float>(data.view(), params);
+    CHECK(same_bits(whole.model, streamed.model) || parallel == Parallel::hogwild);
+    CHECK_CLOSE(whole.history.back().train_rmse, streamed.history.back().train_rmse, 1e-2);
+    params.device_memory = 100000;
+    CHECK_THROWS(CudaError, "device_memory", train<float>(data.view(), params));
+  }
+  twin_limits = {};
+}
+
+TEST(no_more_memory_is_taken_than_allowed) {
+  const Data data(300, 200, 20000, 0.3), held_out(300, 200, 2000, 0.3, 1);
+  TrainOptions<float> options;
+  options.validation = held_out.view();
+  TrainParams params = small(20);
+  params.device = Device::cuda;
+  params.device_memory = 250000;
+  twin_limits.bytes = 250000;  // the twin refuses what is beyond
+  CHECK(finite(train<float>(data.view(), params, options).model));
+  twin_limits.bytes = 20000;
+  params.device_memory = 0;
+  CHECK_THROWS(CudaError, "bytes asked", train<float>(data.view(), params, options));
+  twin_limits = {};
+}
+
+TEST(the_best_epoch_is_restored) {
+  const Data data(100, 80, 1500, 0.8), held_out(100, 80, 500, 0.8, 1);
+  TrainOptions<float> options;
+  options.validation = held_out.view();
+  TrainParams params = small(20);
+  params.device = Device::cuda;
+  params.n_epochs = 60;
+  params.reg = params.reg_bias = 0;  // overfits soon
+  params.schedule = Schedule::constant;
+  const TrainResult<float> result = train<float>(data.view(), params, options);
+  CHECK(result.best_epoch < static_cast<std::int32_t>(result.history.size()));
+  CHECK_CLOSE(rmse(result.model, held_out), result.history[static_cast<std::size_t>(result.best_epoch) - 1].valid_rmse,
+              1e-5);
+}
+
+TEST(odd_shapes_train) {
+  for (const auto& [n_users, n_items, n] :
+       {std::tuple{1, 1, 5}, std::tuple{1, 300, 2000}, std::tuple{300, 1, 2000}, std::tuple{5, 4000, 9000},
+        std::tuple{4000, 5, 9000}, std::tuple{50000, 50000, 3}}) {
+    const Data data(n_users, n_items, n, 0.3);
+    for (const Parallel parallel : {Parallel::blocked, Parallel::hogwild}) {
+      TrainParams params = small(3);
+      params.n_epochs = 10;
+      const double cpu = train<float>(data.view(), params).history.back().train_rmse;
+      params.device = Device::cuda;
+      params.parallel = parallel;
+      check::context = std::to_string(n_users) + " x " + std::to_string(n_items) +
+                       (parallel == Parallel::blocked ? ", blocked" : ", hogwild");
+      const TrainResult<float> result = train<float>(data.view(), params);
+      CHECK(finite(result.model));
+      CHECK(result.history.back().train_rmse < 1.1 * cpu + 0.01);
+    }
+  }
+  check::context.clear();
+}
+
+TEST(what_a_device_cannot_do_is_said) {
+  const Data data(10, 10, 50);
+  TrainParams params = small(3);
+  params.half = true;
+  CHECK_THROWS(std::invalid_argument, "half", train<float>(data.view(), params));
+  params.device = Device::cuda;
+  CHECK_THROWS(std::invalid_argument, "half", train<double>(data.view(), params));
+  params.half = false;
+  params.device_memory = -1;
+  CHECK_THROWS(std::invalid_argument, "device_memory", train<float>(data.view(), params));
+  params.device_memory = 0;
+  params.device_index = 3;
+  CHECK_THROWS(CudaError, "no CUDA device 3", train<float>(data.view(), params));
+}
+
+TEST(training_can_be_interrupted) {
+  const Data data(300, 200, 20000, 0.3);
+  TrainParams params = small(20);
+  params.device = Device::cuda;
+  params.n_epochs = 1000000;
+  int asked = 0;
+  TrainOptions<float> options;
+  options.on_epoch = [&](const EpochReport&) { return ++asked >= 3; };
+  CHECK_EQ(train<float>(data.view(), params, options).history.size(), 3u);
+}
+
+}  // namespace

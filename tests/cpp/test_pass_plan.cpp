@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ratings -> waves, tasks and segments for a device.
+#include <algorithm>
+#include <map>
+#include <set>
+#include <tuple>
+
+#include "check.hpp"
+#include "pass_plan.hpp"
+#include "synthetic.hpp"
+
+namespace {
+
+using namespace synthetic;
+
+struct Planned {
+  PassPlan plan;
+  Survey rated;
+};
+
+Planned plan_of(const RatingsView& ratings, Parallel parallel, std::uint64_t seed = 0, int threads = 2) {
+  ThreadTeam team(threads, {});
+  Survey rated = survey(ratings, "ratings", team);
+  Standardization z;
+  z.shift = 3;
+  z.scale = 0.5;
+  z.weight_scale = 2;
+  return {make_pass_plan(ratings, rated, z, parallel, seed, team), rated};
+}
+
+using Triple = std::tuple<std::int32_t, std::int32_t, float, float>;  // user, item, value, weight
+
+/// Each task's ratings, by wave.
+std::vector<std::vector<std::vector<Triple>>> unrolled(const PassPlan& plan) {
+  std::vector<std::vector<std::vector<Triple>>> waves;
+  for (std::int64_t w = 0; w < plan.n_waves(); ++w) {
+    const PassPlan::Wave& wave = plan.waves[static_cast<std::size_t>(w)];
+    const std::uint32_t *const tasks = plan.task_begin.data() + wave.first_task, *const segments =
+                                                                                     plan.segment_begin.data() +
+                                                                                     wave.first_segment;
+    auto& of_wave = waves.emplace_back();
+    for (std::int64_t t = 0; t < plan.n_tasks(w); ++t) {
+      auto& task = of_wave.emplace_back();
+      CHECK(tasks[t] < tasks[t + 1]);
+      for (std::uint32_t s = tasks[t]; s < tasks[t + 1]; ++s) {
+        const std::int32_t own = plan.segment_rows[static_cast<std::size_t>(wave.first_segment + s)];
+        CHECK(segments[s] < segments[s + 1]);
+        for (std::uint32_t e = segments[s]; e < segments[s + 1]; ++e) {
+          const Entry entry = plan.entries[wave.first_entry + e];
+          const float weight = plan.weights.size() > 0 ? plan.weights[wave.first_entry + e] : 1.0f;
+          task.emplace_back(plan.users_own ? own : entry.other, plan.users_own ? entry.other : own, entry.value,
+                            weight);
+        }
+      }
+    }
+  }
+  return waves;
+}
+
+std::vector<Triple> sorted_triples(const PassPlan& plan) {
+  std::vector<Triple> all;
+  for (const auto& wave : unrolled(plan)) {
+    for (const auto& task : wave) all.insert(all.end(), task.begin(), task.end());
+  }
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+void check_all_there(const Data& data, Parallel parallel) {
+  const Planned planned = plan_of(data.view(), parallel);
+  std::vector<Triple> expected;
+  for (std::size_t r = 0; r < data.values.size(); ++r) {
+    const float weight = data.weights.empty() ? 1.0f : 2 * data.weights[r];
+    if (weight > 0) expected.emplace_back(data.users[r], data.items[r], (data.values[r] - 3) / 0.5f, weight);
+  }
+  std::sort(expected.begin(), expected.end());
+  const std::vector<Triple> found = sorted_triples(planned.plan);
+  CHECK_EQ(found.size(), expected.size());
+  for (std::size_t r = 0; r < std::min(found.size(), expected.size()); ++r) {
+    CHECK_EQ(std::get<0>(found[r]), std::get<0>(expected[r]));
+    CHECK_EQ(std::get<1>(found[r]), std::get<1>(expected[r]));
+    CHECK_CLOSE(std::get<2>(found[r]), std::get<2>(expected[r]), 1e-5);
+    CHECK_EQ(std::get<3>(found[r]), std::get<3>(expected[r]));
+  }
+  CHECK_EQ(planned.plan.task_begin.size(), static_cast<std::size_t>(planned.plan.waves.back().first_task));
+  CHECK_EQ(planned.plan.segment_begin.size(), planned.plan.segment_rows.size());
+  CHECK_EQ(planned.plan.entries.size(), planned.plan.waves.back().first_entry);
+}
+
+std::vector<Data> shapes() {
+  std::vector<Data> all{Data(300, 200, 20000, 0.3), Data(5, 3000, 8000), Data(3000, 5, 8000), Data(1, 50, 400),
+                        Data(50, 1, 400),           Data(1, 1, 30),      Data(40, 40, 1)};
+  Data hot(400, 300, 12000);
+  for (std::size_t r = 0; r < hot.items.size(); r += 2) hot.items[r] = 7;
+  all.push_back(hot);
+  Data weighted(200, 100, 5000);
+  for (std::size_t r = 0; r < weighted.values.size(); ++r) weighted.weights.push_back(static_cast<float>(r % 4));
+  all.push_back(weighted);
+  return all;
+}
+
+TEST(every_rating_is_in_one_task_of_one_wave) {
+  for (const Data& data : shapes()) {
+    for (const Parallel parallel : {Parallel::blocked, Parallel::hogwild}) {
+      check::context = std::to_string(data.n_users) + " x " + std::to_string(data.n_items);
+      check_all_there(data, parallel);
+    }
+  }
+  check::context.clear();
+}
+
+TEST(two_tasks_of_a_wave_share_no_row_of_the_own_side_and_with_blocked_none_of_the_other) {
+  for (const Data& data : shapes()) {
+    for (const Parallel parallel : {Parallel::blocked, Parallel::hogwild}) {
+      const Planned planned = plan_of(data.view(), parallel);
+      for (const auto& wave : unrolled(planned.plan)) {
+        std::map<std::int32_t, std::size_t> own_task, other_task;
+        for (std::size_t t = 0; t < wave.size(); ++t) {
+          for (const auto& [user, item, value, weight] : wave[t]) {
+            const std::int32_t own = planned.plan.users_own ? user : item, other = planned.plan.users_own ? item : user;
+            CHECK_EQ(own_task.try_emplace(own, t).first->second, t);
+            if (parallel == Parallel::blocked) CHECK_EQ(other_task.try_emplace(other, t).first->second, t);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(in_a_task_the_ratings_of_a_row_come_together) {
+  const Data data(300, 200, 20000);
+  for (const auto& wave : unrolled(plan_of(data.view(), Parallel::hogwild).plan)) {
+    for (const auto& task : wave) {
+      std::set<std::int32_t> over;
+      for (std::size_t r = 1; r < task.size(); ++r) {
+        if (std::get<0>(task[r]) != std::get<0>(task[r - 1])) over.insert(std::get<0>(task[r - 1]));
+        CHECK(!over.contains(std::get<0>(task[r])));
+      }
+    }
+  }
+}
+
+TEST(the_plan_depends_on_the_seed_and_not_on_the_threads) {
+  Data data(3000, 2000, 300000);
+  for (const Parallel parallel : {Parallel::blocked, Parallel::hogwild}) {
+    const auto alone = unrolled(plan_of(data.view(), parallel, 5, 1).plan);
+    CHECK(alone == unrolled(plan_of(data.view(), parallel, 5, 4).plan));
+    CHECK(alone != unrolled(plan_of(data.view(), parallel, 6, 1).plan));
+  }
+}
+
+TEST(the_waves_of_an_epoch_are_all_waves_in_another_order) {
+  std::vector<std::int32_t> first = wave_order(100, 3, 0), second = wave_order(100, 3, 1);
+  CHECK(first != second);
+  CHECK(first == wave_order(100, 3, 0));
+  std::sort(first.begin(), first.end());
+  std::sort(second.begin(), second.end());
+  CHECK(first == second);
+  CHECK_EQ(first.front(), 0);
+  CHECK_EQ(first.back(), 99);
+}
+
+TEST(few_tiles_take_a_popular_row_at_once) {
+  Data data(3000, 200, 200000);
+  CHECK_EQ(plan_of(data.view(), Parallel::hogwild).plan.most_tiles, 200000 / 4000);
+  for (std::size_t r = 0; r < data.items.size(); ++r) data.items[r] = r % 2 == 0 ? 0 : data.items[r];
+  const std::int64_t most = plan_of(data.view(), Parallel::hogwild).plan.most_tiles;
+  CHECK(most >= 28 && most <= 32);  // 16 of them on the item that has half of the ratings
+}
+
+TEST(pieces_are_all_tasks_in_order_and_fit) {
+  Data data(900, 700, 60000);
+  for (std::size_t r = 0; r < data.values.size(); ++r) data.weights.push_back(1.0f);
+  const PassPlan plan = plan_of(data.view(), Parallel::hogwild).plan;
+  const std::int64_t whole = make_pieces(plan, std::int64_t{1} << 40)[0].bytes(true);
+  for (const std::int64_t most : {whole, whole / 2, whole / 5, std::int64_t{16000}}) {
+    const std::vector<Piece> pieces = make_pieces(plan, most);
+    std::size_t n = 0;
+    for (std::int64_t w = 0; w < plan.n_waves(); ++w) {
+      const PassPlan::Wave &wave = plan.waves[static_cast<std::size_t>(w)],
+                           &next = plan.waves[static_cast<std::size_t>(w) + 1];
+      std::int64_t task = 0, segment = 0, entry = 0;
+      for (; n < pieces.size() && pieces[n].wave == w; ++n) {
+        CHECK_EQ(pieces[n].first_task, task);
+        CHECK_EQ(pieces[n].first_segment, segment);
+        CHECK_EQ(pieces[n].first_entry, entry);
+        CHECK(pieces[n].n_tasks > 0);
+        CHECK(pieces[n].bytes(true) <= most);
+        task += pieces[n].n_tasks;
+        segment += pieces[n].n_segments;
+        entry += pieces[n].n_entries;
+      }
+      CHECK_EQ(task, plan.n_tasks(w));
+      CHECK_EQ(segment, next.first_segment - wave.first_segment - 1);
+      CHECK_EQ(entry, next.first_entry - wave.first_entry);
+    }
+    CHECK_EQ(n, pieces.size());
+  }
+  CHECK_THROWS(CudaError, "bytes", make_pieces(plan, 1000));
+}
+
+}  // namespace
