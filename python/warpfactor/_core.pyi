@@ -91,6 +91,8 @@ class TrainParams:
     n_threads: int
     seed: int
     patience: int
+    half: bool
+    device_memory: int
     def __init__(self) -> None: ...
 
 class RatingArrays:
@@ -175,4 +177,16 @@ def group_by_user(
 def available_threads() -> int: ...
 def instruction_set() -> str: ...
 def built_instruction_sets() -> list[str]: ...
+def best_items(
+    scores: int,
+    n_rows: int,
+    n_cols: int,
+    row_stride: int,
+    n: int,
+    items_out: int,
+    scores_out: int,
+    is_double: bool,
+    stream: int,
+) -> None: ...
+def cuda_is_twin() -> bool: ...
 def cuda_status() -> tuple[bool, bool, str]: ...
