@@ -68,7 +68,7 @@ def array_module() -> Any:
         return np
     _, problem = cupy_status()
     if problem:
-        raise CudaError(f"{problem}, or use NumPy arrays and device='cpu'")
+        raise CudaError(f"arrays on a CUDA device are read by CuPy. {problem}")
     import cupy
 
     return cupy
@@ -82,14 +82,14 @@ def prediction_problem() -> str:
     if is_twin():
         return ""
     _, problem = cupy_status()
-    return f"predicting on a CUDA device needs CuPy. {problem}" if problem else ""
+    return f"{problem}, or predict on the CPU: set_params(device='cpu')" if problem else ""
 
 
 def require_prediction() -> None:
     """Raise CudaError unless this machine can predict on a CUDA device."""
     problem = prediction_problem()
     if problem:
-        raise CudaError(f"{problem}; or predict on the CPU: set_params(device='cpu')")
+        raise CudaError(problem)
 
 
 @contextmanager

@@ -627,8 +627,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             out = np if output == "numpy" else xp
             found, scores = _collected(out, parts, (len(codes), n), self.item_factors_.dtype)
             if self._start_bias:
-                unknown = codes < 0
-                scores[to_host(unknown) if out is np else unknown] += self._start_bias
+                unknown = to_host(codes < 0) if out is np else codes < 0
+                scores += out.where(unknown, self._start_bias, 0)[:, None]
             ids, scores = named_items(out, arrays.get("item_ids", self.item_ids_), found, scores)
             scores = answers(out, scores, self._link)
             return (ids[0], scores[0]) if single else (ids, scores)
@@ -936,7 +936,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         problem = prediction_problem() if self.device == "auto" else ""
         if where is _core.Device.cpu or problem:
             if output == "cupy":
-                why = f"; here that is the CPU: {problem}" if problem else ""
+                why = f", which is the CPU here ({problem})" if problem else ""
                 raise ValueError(
                     f"output is 'cupy', which needs a CUDA device, and device is {self.device!r}"
                     f"{why}: use set_params(device='cuda'), or output='numpy'"
@@ -1024,7 +1024,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 return values.ndim == 0, find_integers(scorer.xp, vocabulary, values.reshape(-1))
         wanted = to_host(wanted)
         single = isinstance(wanted, (str, bytes)) or np.ndim(wanted) == 0
-        values = [wanted] if single else wanted
+        values = [wanted.item() if isinstance(wanted, np.ndarray) else wanted] if single else wanted
         if not single and len(values) == 0:
             return False, scorer.xp.empty(0, np.int32)
         return single, scorer.xp.asarray(lookup_ids(ids, values, f"{side}s"))
@@ -1047,8 +1047,9 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def _reject_unknown(self, who: str, wanted: Any, single: bool, codes: Any) -> NoReturn:
         at = int((codes < 0).argmax())
-        if is_device_array(wanted):
-            wanted = to_host(wanted).tolist()
+        wanted = to_host(wanted)
+        if isinstance(wanted, np.ndarray):
+            wanted = wanted.tolist()
         value = wanted if single else list(wanted)[at]
         raise ValueError(
             f"{who} {value!r} has no training ratings: leave it out"
