@@ -197,7 +197,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         `CudaError` that says why, never a silent fall-back. Training needs a build with CUDA,
         prediction CuPy as well (``pip install "warpfactor[gpu]"``). "auto" trains on a CUDA device
         where one is usable, predicts there if CuPy can be imported too, and else uses the CPU. A
-        model may change the device between calls: ``set_params(device="cpu")``.
+        model may change the device between calls: ``set_params(device="cpu")``. Predictions leave
+        copies of the fitted arrays on the device: replace those arrays, do not write into them.
     device_memory : int or None, default None
         The most bytes of the device's memory to use, in training and in prediction, which works in
         tiles that fit beside the model; None: what is free. Arrays that the caller keeps there, and
