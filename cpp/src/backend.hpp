@@ -45,6 +45,6 @@ std::unique_ptr<Backend<T>> make_cpu_backend(std::int32_t n_threads, std::functi
 
 /// Throws CudaError where CUDA cannot be used.
 template <class T>
-std::unique_ptr<Backend<T>> make_cuda_backend(std::int32_t device_index, std::function<bool()> interrupted);
+std::unique_ptr<Backend<T>> make_cuda_backend(const TrainParams& params, std::function<bool()> interrupted);
 
 }  // namespace warpfactor

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Threads, and who takes which cell when.
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <numeric>
 #include <optional>
 
@@ -12,14 +10,12 @@
 #include "buffer.hpp"
 #include "epoch_order.hpp"
 #include "kernel_table.hpp"
+#include "optimizer.hpp"
 #include "threads.hpp"
 #include "update_rule.hpp"
 
 namespace warpfactor {
 namespace {
-
-// A weight lifts a step's rate up to this, or the step would overshoot: at twice it, two biases alone would.
-constexpr double kMaxWeightedRate = 0.25;
 
 void wait_briefly(int attempt) {
   if (attempt < 64) {
@@ -75,7 +71,7 @@ class CpuBackend final : public Backend<T> {
   }
 
   MeanLoss run_epoch(std::int32_t epoch, double learning_rate) override {
-    const StepSizes<T> sizes = step_sizes(learning_rate);
+    const StepSizes<T> sizes = step_sizes<T>(params_, z_, learning_rate, loss_, penalty_);
     return mean_of(batch_stepper_ ? run_batches(epoch, sizes) : run_cells(epoch, sizes), total_weight_);
   }
   MeanLoss evaluate() override {
@@ -226,55 +222,9 @@ class CpuBackend final : public Backend<T> {
   }
   static MeanLoss mean_of(const PassSums& sums, double weight) { return {sums.loss / weight, sums.squares / weight}; }
 
-  [[nodiscard]] StepRule step_rule() const {
-    switch (params_.optimizer) {
-      case Optimizer::adagrad:
-        return params_.adagrad_per == AdagradPer::row ? StepRule::adagrad_row : StepRule::adagrad_element;
-      case Optimizer::adam: return StepRule::adam;
-      default: return params_.momentum > 0 ? StepRule::momentum : StepRule::plain;
-    }
-  }
-
   /// Where a row of the caller's is.
   static std::int32_t position(const RowPartition& partition, std::int32_t row) {
     return partition.position.empty() ? row : partition.position[static_cast<std::size_t>(row)];
-  }
-
-  [[nodiscard]] StepSizes<T> step_sizes(double learning_rate) const {
-    const auto both = [](const PerSide& reg, double share) {
-      return Sides<T>{static_cast<T>(share * reg.users), static_cast<T>(share * reg.items)};
-    };
-    const double l1 = params_.l1_ratio, l2 = 1 - l1;
-    StepSizes<T> sizes{};
-    sizes.rule = step_rule();
-    sizes.learning_rate = static_cast<T>(learning_rate);
-    sizes.momentum = static_cast<T>(params_.momentum);
-    sizes.beta_1 = static_cast<T>(params_.beta_1);
-    sizes.beta_2 = static_cast<T>(params_.beta_2);
-    sizes.rest_1 = static_cast<T>(1 - params_.beta_1);
-    sizes.rest_2 = static_cast<T>(1 - params_.beta_2);
-    // Where squares of gradients underflow, epsilon must not, or a gradient of 0 would make a step of 0 / 0.
-    sizes.epsilon =
-        static_cast<T>(std::max(params_.epsilon, std::sqrt(static_cast<double>(std::numeric_limits<T>::min()))));
-    sizes.penalty = penalty_;
-    sizes.reg = both(params_.reg, l2);
-    sizes.reg_bias = both(params_.reg_bias, l2);
-    sizes.max_weight = static_cast<T>(std::max(1.0, kMaxWeightedRate / learning_rate));
-    sizes.max_slope = static_cast<T>(z_.max_slope);
-    sizes.per_element = static_cast<T>(1.0 / static_cast<double>(n_factors_ + (params_.biases ? 1 : 0)));
-    sizes.loss = {z_.loss.loss,
-                  static_cast<T>(z_.loss.offset),
-                  static_cast<T>(z_.loss.delta),
-                  static_cast<T>(z_.loss.floor),
-                  static_cast<T>(z_.loss.answer_scale),
-                  static_cast<T>(z_.loss.answer_shift),
-                  static_cast<T>(z_.loss.slope_scale),
-                  loss_};
-    sizes.proximal = l1 > 0 || z_.lowest == 0;
-    sizes.l1 = both(params_.reg, l1);
-    sizes.l1_bias = both(params_.reg_bias, l1);
-    sizes.lowest = static_cast<T>(z_.lowest);
-    return sizes;
   }
 
   /// Turns scores into predictions and takes the losses of both. There is room for whole groups.
@@ -334,14 +284,12 @@ class CpuBackend final : public Backend<T> {
     const auto n_rows = static_cast<std::int64_t>(row_biases.size());
     rows.factors = Buffer<T>(n_rows * stride_);
     rows.biases = Buffer<T>(params_.biases ? n_rows : 0);
-    const StepRule rule = step_rule();
-    const bool numbers = rule == StepRule::adagrad_row || rule == StepRule::adam;
-    const bool first = rule != StepRule::plain && rule != StepRule::adagrad_row, second = rule == StepRule::adam;
-    rows.row_numbers = zeros(numbers ? n_rows * kRowNumbers : 0);
-    rows.first = zeros(first ? n_rows * stride_ : 0);
-    rows.second = zeros(second ? n_rows * stride_ : 0);
-    rows.bias_first = zeros(first ? n_rows : 0);
-    rows.bias_second = zeros(second ? n_rows : 0);
+    const Remembered remembered = remembered_by(step_rule(params_));
+    rows.row_numbers = zeros(remembered.row_numbers ? n_rows * kRowNumbers : 0);
+    rows.first = zeros(remembered.first ? n_rows * stride_ : 0);
+    rows.second = zeros(remembered.second ? n_rows * stride_ : 0);
+    rows.bias_first = zeros(remembered.first ? n_rows : 0);
+    rows.bias_second = zeros(remembered.second ? n_rows : 0);
     team_->run_slices(
         n_rows,
         [&](std::int64_t begin, std::int64_t end, int) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The answer of a build without CUDA.
 #include "backend.hpp"
+#include "cuda_select.hpp"
 #include "warpfactor/runtime.hpp"
 
 namespace warpfactor {
@@ -12,11 +13,20 @@ constexpr const char* kNotBuilt =
 CudaStatus cuda_status() { return {false, false, kNotBuilt}; }
 
 template <class T>
-std::unique_ptr<Backend<T>> make_cuda_backend(std::int32_t, std::function<bool()>) {
+std::unique_ptr<Backend<T>> make_cuda_backend(const TrainParams&, std::function<bool()>) {
   throw CudaError(kNotBuilt);
 }
 
-template std::unique_ptr<Backend<float>> make_cuda_backend<float>(std::int32_t, std::function<bool()>);
-template std::unique_ptr<Backend<double>> make_cuda_backend<double>(std::int32_t, std::function<bool()>);
+template std::unique_ptr<Backend<float>> make_cuda_backend<float>(const TrainParams&, std::function<bool()>);
+template std::unique_ptr<Backend<double>> make_cuda_backend<double>(const TrainParams&, std::function<bool()>);
+
+template <class T>
+void cuda_select_best(const BestArgs<T>&, std::uintptr_t) {
+  throw CudaError(kNotBuilt);
+}
+template void cuda_select_best<float>(const BestArgs<float>&, std::uintptr_t);
+template void cuda_select_best<double>(const BestArgs<double>&, std::uintptr_t);
+
+bool cuda_is_twin() { return false; }
 
 }  // namespace warpfactor

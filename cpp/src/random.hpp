@@ -43,7 +43,8 @@ enum RandomPurpose : std::uint64_t {
   kEpochOrder,
   kUserInit,
   kItemInit,
-  kBatchOrder
+  kBatchOrder,
+  kDeviceShuffle
 };
 
 }  // namespace warpfactor

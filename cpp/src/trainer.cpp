@@ -65,6 +65,11 @@ void validate(const TrainParams& p) {
   }
   require(std::isfinite(p.init_scale) && p.init_scale >= 0, "init_scale", p.init_scale, "finite and at least 0");
   require(p.n_threads >= 0, "n_threads", p.n_threads, "at least 1, or 0 for all available");
+  require(p.device_index >= 0, "device_index", p.device_index, "at least 0");
+  require(p.device_memory >= 0, "device_memory", p.device_memory, "at least 1 byte, or 0 for what is free");
+  if (p.half && p.device != Device::cuda) {
+    reject("half is true, and only CUDA devices store factors in half precision: set it to false, or use cuda");
+  }
   require(p.patience >= 0, "patience", p.patience, "at least 0 (0: run all epochs)");
 }
 
@@ -269,6 +274,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     reject("validation is " + text(validation.n_users) + " x " + text(validation.n_items) +
            "; it must have the shape of the ratings, " + text(ratings.n_users) + " x " + text(ratings.n_items));
   }
+  if (params.half && sizeof(T) != sizeof(float)) reject("half is true, and factors in double are none: use float");
   if (params.loss == Loss::custom && options.loss == nullptr) {
     reject("loss is custom, and options.loss is not given: give the function, or use another loss");
   }
@@ -281,7 +287,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   }
 
   std::unique_ptr<Backend<T>> backend = params.device == Device::cuda
-                                            ? make_cuda_backend<T>(params.device_index, options.interrupted)
+                                            ? make_cuda_backend<T>(params, options.interrupted)
                                             : make_cpu_backend<T>(params.n_threads, options.interrupted);
   TrainResult<T> result;
   Model<T>& model = result.model;

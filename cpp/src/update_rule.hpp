@@ -6,7 +6,7 @@
 // lacks.
 #pragma once
 
-#if !defined(__GNUC__)
+#if !defined(__GNUC__) && !defined(__CUDACC_RTC__)
 #include <math.h>  // not <cmath>, whose inline functions would be compiled here
 #endif
 
@@ -34,7 +34,8 @@
 namespace warpfactor {
 namespace WARPFACTOR_RULE_NAMESPACE {
 
-#if defined(__GNUC__) || defined(__clang__) || defined(__CUDACC__)
+// CUDA's run-time compiler knows the C functions by itself, and no builtin ones.
+#if (defined(__GNUC__) || defined(__clang__) || defined(__CUDACC__)) && !defined(__CUDACC_RTC__)
 WARPFACTOR_HD WARPFACTOR_INLINE float root(float x) { return __builtin_sqrtf(x); }
 WARPFACTOR_HD WARPFACTOR_INLINE double root(double x) { return __builtin_sqrt(x); }
 WARPFACTOR_HD WARPFACTOR_INLINE float exponential(float x) { return __builtin_expf(x); }
@@ -44,14 +45,14 @@ WARPFACTOR_HD WARPFACTOR_INLINE double logarithm(double x) { return __builtin_lo
 WARPFACTOR_HD WARPFACTOR_INLINE float logarithm_1p(float x) { return __builtin_log1pf(x); }
 WARPFACTOR_HD WARPFACTOR_INLINE double logarithm_1p(double x) { return __builtin_log1p(x); }
 #else
-inline float root(float x) { return sqrtf(x); }
-inline double root(double x) { return sqrt(x); }
-inline float exponential(float x) { return expf(x); }
-inline double exponential(double x) { return exp(x); }
-inline float logarithm(float x) { return logf(x); }
-inline double logarithm(double x) { return log(x); }
-inline float logarithm_1p(float x) { return log1pf(x); }
-inline double logarithm_1p(double x) { return log1p(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE float root(float x) { return sqrtf(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE double root(double x) { return sqrt(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE float exponential(float x) { return expf(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE double exponential(double x) { return exp(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE float logarithm(float x) { return logf(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE double logarithm(double x) { return log(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE float logarithm_1p(float x) { return log1pf(x); }
+WARPFACTOR_HD WARPFACTOR_INLINE double logarithm_1p(double x) { return log1p(x); }
 #endif
 
 /// A limit that a NaN passes.
@@ -258,7 +259,7 @@ WARPFACTOR_HD WARPFACTOR_INLINE V gradient(const V& pull, const V& other, T slop
   return slope * other + reg * pull;
 }
 
-/// What the steps of one row have in common.
+/// What the steps of one row have in common. T is a number, or a pack with one for each of several rows.
 template <class T>
 struct RowRate {
   T rate;                 ///< of the row
@@ -275,12 +276,12 @@ WARPFACTOR_HD WARPFACTOR_INLINE V adagrad_scale(const V& squares) {
 
 /// The rate of a row's next step. `numbers`: what the row remembers as a whole, kRowNumbers of them; nullptr where the
 /// rule needs none. `weight`: how often the penalty counts.
-template <StepRule kRule, class T>
-WARPFACTOR_HD WARPFACTOR_INLINE RowRate<T> row_rate(T* numbers, T weight, T l1_factors, T l1_bias,
+template <StepRule kRule, class R, class T>
+WARPFACTOR_HD WARPFACTOR_INLINE RowRate<R> row_rate(R* numbers, R weight, T l1_factors, T l1_bias,
                                                     const StepSizes<T>& sizes) {
-  RowRate<T> row{sizes.learning_rate, weight * l1_factors, weight * l1_bias, T(1), T(1)};
+  RowRate<R> row{R(sizes.learning_rate), weight * l1_factors, weight * l1_bias, R(T(1)), R(T(1))};
   if constexpr (kRule == StepRule::adagrad_row) {
-    row.rate *= adagrad_scale<T>(numbers[0]);
+    row.rate = row.rate * adagrad_scale<T>(numbers[0]);
   } else if constexpr (kRule == StepRule::adam) {
     // 1 - beta^t, without the cancellation and without a power.
     numbers[0] = sizes.beta_1 * numbers[0] + sizes.rest_1;
@@ -292,17 +293,17 @@ WARPFACTOR_HD WARPFACTOR_INLINE RowRate<T> row_rate(T* numbers, T weight, T l1_f
 }
 
 /// adagrad_row's sum after a step whose gradient has elements with this sum of squares.
-template <class T>
-WARPFACTOR_HD WARPFACTOR_INLINE T adagrad_sum(T sum, T squares, const StepSizes<T>& sizes) {
+template <class R, class T>
+WARPFACTOR_HD WARPFACTOR_INLINE R adagrad_sum(R sum, R squares, const StepSizes<T>& sizes) {
   return sum + sizes.per_element * squares;
 }
 
 /// A parameter after a step along its gradient, or a vector of them. `first` and `second` are what the optimizer
 /// remembers of it: momentum, the sum of the gradients, each older one weighing less (Polyak 1964); adagrad_element,
 /// the sum of their squares; adam (Kingma and Ba 2015), the moving averages of the gradients and of their squares.
-template <StepRule kRule, class V, class T>
-WARPFACTOR_HD WARPFACTOR_INLINE V stepped(const V& w, const V& gradient, V& first, V& second, const RowRate<T>& row,
-                                          T l1, const StepSizes<T>& sizes) {
+template <StepRule kRule, class V, class R, class T>
+WARPFACTOR_HD WARPFACTOR_INLINE V stepped(const V& w, const V& gradient, V& first, V& second, const RowRate<R>& row,
+                                          R l1, const StepSizes<T>& sizes) {
   if constexpr (kRule == StepRule::adagrad_element) {
     const V rate = row.rate * adagrad_scale<T>(first), moved = w - rate * gradient;
     first = first + gradient * gradient;

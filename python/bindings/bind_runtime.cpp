@@ -2,9 +2,27 @@
 #include <pybind11/stl.h>
 
 #include "arrays.hpp"
+#include "cuda_select.hpp"
 #include "warpfactor/runtime.hpp"
 
 namespace warpfactor::python {
+namespace {
+
+template <class T>
+void best_items_as(std::uintptr_t scores, std::int64_t n_rows, std::int32_t n_columns, std::int64_t row_stride,
+                   std::int32_t n, std::uintptr_t columns, std::uintptr_t best, std::uintptr_t stream) {
+  BestArgs<T> args{};
+  args.scores = reinterpret_cast<const T*>(scores);
+  args.n_rows = n_rows;
+  args.row_stride = row_stride;
+  args.n_columns = n_columns;
+  args.n = n;
+  args.columns = reinterpret_cast<std::int32_t*>(columns);
+  args.best = reinterpret_cast<T*>(best);
+  cuda_select_best(args, stream);
+}
+
+}  // namespace
 
 void bind_runtime(py::module_& m) {
   m.def("available_threads", &available_threads, "Processors this process may use (affinity and container limits).");
@@ -17,6 +35,20 @@ void bind_runtime(py::module_& m) {
         return py::make_tuple(status.built, status.usable, status.reason);
       },
       "(built, usable, why not).");
+  m.def("cuda_is_twin", &cuda_is_twin, "Whether the host stands in for the CUDA device, for tests.");
+  m.attr("most_selected") = kMostSelected;
+  m.def(
+      "best_items",
+      [](std::uintptr_t scores, std::int64_t n_rows, std::int32_t n_columns, std::int64_t row_stride, std::int32_t n,
+         std::uintptr_t items, std::uintptr_t best, bool is_double, std::uintptr_t stream) {
+        if (n < 1 || n > kMostSelected) throw std::invalid_argument("n must be from 1 to " + std::to_string(kMostSelected));
+        const py::gil_scoped_release no_gil;
+        (is_double ? best_items_as<double> : best_items_as<float>)(scores, n_rows, n_columns, row_stride, n, items, best,
+                                                                   stream);
+      },
+      "The n best of each row of scores on the device, best first; arrays as addresses.", py::arg("scores"),
+      py::arg("n_rows"), py::arg("n_columns"), py::arg("row_stride"), py::arg("n"), py::arg("items_out"),
+      py::arg("scores_out"), py::arg("is_double"), py::arg("stream"));
 }
 
 }  // namespace warpfactor::python

@@ -3,6 +3,7 @@
 #include <pybind11/native_enum.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <optional>
 
 #include "arrays.hpp"
@@ -44,8 +45,9 @@ template <class T>
 py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t n_items, const TrainParams& params,
                   const std::optional<RatingArrays>& validation, const std::optional<Array<T>>& user_factors,
                   const std::optional<Array<T>>& item_factors, const py::object& on_epoch, std::uintptr_t loss,
-                  std::uintptr_t penalty) {
+                  std::uintptr_t penalty, const std::array<std::uintptr_t, 4>& device_kernels) {
   TrainOptions<T> options;
+  options.device_kernels = device_kernels;
   options.loss = reinterpret_cast<LossFunction<T>>(loss);
   options.penalty = reinterpret_cast<PenaltyFunction<T>>(penalty);
   if (validation) options.validation = view(*validation, n_users, n_items);
@@ -171,6 +173,8 @@ void bind_train(py::module_& m) {
       .def_readwrite("parallel", &TrainParams::parallel)
       .def_readwrite("device", &TrainParams::device)
       .def_readwrite("device_index", &TrainParams::device_index)
+      .def_readwrite("device_memory", &TrainParams::device_memory)
+      .def_readwrite("half", &TrainParams::half)
       .def_readwrite("n_threads", &TrainParams::n_threads)
       .def_readwrite("seed", &TrainParams::seed)
       .def_readwrite("patience", &TrainParams::patience);
@@ -198,11 +202,11 @@ void bind_train(py::module_& m) {
   m.def("train_float32", &train_as<float>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),
         py::arg("params"), py::arg("validation") = py::none(), py::arg("user_factors").noconvert() = py::none(),
         py::arg("item_factors").noconvert() = py::none(), py::arg("on_epoch") = py::none(), py::arg("loss") = 0,
-        py::arg("penalty") = 0);
+        py::arg("penalty") = 0, py::arg("device_kernels") = std::array<std::uintptr_t, 4>{});
   m.def("train_float64", &train_as<double>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),
         py::arg("params"), py::arg("validation") = py::none(), py::arg("user_factors").noconvert() = py::none(),
         py::arg("item_factors").noconvert() = py::none(), py::arg("on_epoch") = py::none(), py::arg("loss") = 0,
-        py::arg("penalty") = 0);
+        py::arg("penalty") = 0, py::arg("device_kernels") = std::array<std::uintptr_t, 4>{});
 }
 
 }  // namespace warpfactor::python

@@ -1,5 +1,5 @@
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, type_check_only
 
 import numpy as np
@@ -88,11 +88,11 @@ class TrainParams:
     parallel: Parallel
     device: Device
     device_index: int
+    device_memory: int
+    half: bool
     n_threads: int
     seed: int
     patience: int
-    half: bool
-    device_memory: int
     def __init__(self) -> None: ...
 
 class RatingArrays:
@@ -115,6 +115,7 @@ def train_float32(
     on_epoch: Callable[[EpochRecord], bool] | None = None,
     loss: int = 0,
     penalty: int = 0,
+    device_kernels: Sequence[int] = (0, 0, 0, 0),
 ) -> _TrainResult: ...
 def train_float64(
     ratings: RatingArrays,
@@ -127,6 +128,7 @@ def train_float64(
     on_epoch: Callable[[EpochRecord], bool] | None = None,
     loss: int = 0,
     penalty: int = 0,
+    device_kernels: Sequence[int] = (0, 0, 0, 0),
 ) -> _TrainResult: ...
 def epoch_batches(ratings: RatingArrays, params: TrainParams, epoch: int) -> list[list[int]]: ...
 def loss_terms(
@@ -177,10 +179,15 @@ def group_by_user(
 def available_threads() -> int: ...
 def instruction_set() -> str: ...
 def built_instruction_sets() -> list[str]: ...
+def cuda_status() -> tuple[bool, bool, str]: ...
+def cuda_is_twin() -> bool: ...
+
+most_selected: int
+
 def best_items(
     scores: int,
     n_rows: int,
-    n_cols: int,
+    n_columns: int,
     row_stride: int,
     n: int,
     items_out: int,
@@ -188,5 +195,3 @@ def best_items(
     is_double: bool,
     stream: int,
 ) -> None: ...
-def cuda_is_twin() -> bool: ...
-def cuda_status() -> tuple[bool, bool, str]: ...

@@ -42,12 +42,6 @@ _MAX_TILE_BYTES = 1 << 28
 _TWIN_BYTES = 1 << 30
 
 
-def is_twin() -> bool:
-    """Whether the core is the twin build, whose device memory is the host's."""
-    # TODO(core): call _core.cuda_is_twin() once every build has it.
-    return bool(getattr(_core, "cuda_is_twin", bool)())
-
-
 def cupy_status() -> tuple[str, str]:
     """Return CuPy's version and why it cannot be imported; one of them is empty."""
     try:
@@ -64,7 +58,7 @@ def cupy_status() -> tuple[str, str]:
 
 def array_module() -> Any:
     """Return CuPy, or in a twin build NumPy; raise CudaError where CuPy is missing."""
-    if is_twin():
+    if _core.cuda_is_twin():
         return np
     _, problem = cupy_status()
     if problem:
@@ -79,7 +73,7 @@ def prediction_problem() -> str:
     _, usable, reason = _core.cuda_status()
     if not usable:
         return reason
-    if is_twin():
+    if _core.cuda_is_twin():
         return ""
     _, problem = cupy_status()
     return f"{problem}, or predict on the CPU: set_params(device='cpu')" if problem else ""
@@ -143,7 +137,7 @@ def free_bytes() -> int:
 
 def free_cached(index: int) -> None:
     """Give the blocks that CuPy's pool keeps back to the device, for others to take."""
-    if is_twin() or "cupy" not in sys.modules:
+    if _core.cuda_is_twin() or "cupy" not in sys.modules:
         return
     with use_device(index) as xp:
         xp.get_default_memory_pool().free_all_blocks()
@@ -210,7 +204,7 @@ def best_items(scores: Any, n: int) -> tuple[Any, Any]:
     scores : array of shape (n_rows, n_columns), float32 or float64, C-contiguous
         -inf and NaN are never selected.
     n : int
-        From 1 to 1024.
+        From 1 to `_core.most_selected`.
 
     Returns
     -------

@@ -245,9 +245,10 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     n_epochs_ : int
         The epoch, counted from 1, whose factors were kept; ``len(history_)`` epochs were run.
     n_threads_ : int
-        The threads that trained.
+        The threads that trained, or prepared the ratings for a CUDA device.
     instruction_set_ : str
-        The kernels that trained: "baseline", "avx2" or "avx512".
+        The kernels that trained: "baseline", "avx2" or "avx512", or the architecture of a CUDA
+        device, such as "sm_90".
 
     References
     ----------
@@ -787,16 +788,13 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         params.schedule = _core.Schedule[self._choice("schedule", [s.name for s in _core.Schedule])]
         params.parallel = _core.Parallel[self._choice("parallel", [p.name for p in _core.Parallel])]
         params.device, params.device_index = self._device()
-        half = self._float_type() == np.float16
-        if half and params.device is _core.Device.cpu:
+        params.device_memory = self._memory_limit()
+        params.half = self._float_type() == np.float16
+        if params.half and params.device is _core.Device.cpu:
             raise ValueError(
                 f"dtype is 'float16', which is for CUDA devices, and device is {self.device!r}, "
                 "here the CPU: use dtype='float32', or device='cuda'"
             )
-        # TODO(core): assign both directly once the core has them.
-        for name, value in (("half", half), ("device_memory", self._memory_limit())):
-            if hasattr(params, name):
-                setattr(params, name, value)
         params.n_threads = self._thread_count()
         params.seed = self._seed()
         patience = self.early_stopping

@@ -283,24 +283,48 @@ class _Custom:
         >>> loss.address("float32") == loss.address("float32") != 0
         True
         """
-        name = np.dtype(dtype).name
-        if name not in ("float32", "float64"):
-            raise ValueError(f"dtype is {name}; it must be float32 or float64")
-        if name not in self._compiled:
-            self._compiled[name] = self._compile(np.dtype(name))
-        return int(self._compiled[name].address)
+        number = _number_type(dtype)
+        if number.name not in self._compiled:
+            self._compiled[number.name] = self._compile(number)
+        return int(self._compiled[number.name].address)
+
+    def cuda_source(self, dtype: DTypeLike) -> str:
+        """Return the same function as CUDA source, for one number.
+
+        Parameters
+        ----------
+        dtype : {"float32", "float64"}
+            What ``Number`` in it stands for.
+
+        Returns
+        -------
+        str
+            Of a loss, the definition of ``void loss(Number r, Number x, Number& loss, Number&
+            slope)``; of a penalty, of ``Number penalty_slope(Number w)``.
+
+        Raises
+        ------
+        ValueError
+            If `dtype` is another type, or cannot hold a constant of the formula.
+        ImportError
+            If SymPy is not installed.
+
+        Examples
+        --------
+        >>> import warpfactor as wf
+        >>> print(wf.losses.penalty(lambda w: w**2).cuda_source("float32"))
+        WARPFACTOR_CUSTOM_FUNCTION Number penalty_slope(Number w) {
+          const Number v0 = Number(2.0) * w;
+          return v0;
+        }
+        <BLANKLINE>
+        """
+        number = _number_type(dtype)
+        return self._source(self._derived_within(number), number)
 
     def _compile(self, dtype: np.dtype[Any]) -> Any:
-        derived = self._derive()
+        derived = self._derived_within(dtype)
         _require("numba", self._MAKER)
-        sympy = importlib.import_module("sympy")
-        for expression in (derived.expression, derived.derivative):
-            for number in expression.atoms(sympy.Number):
-                if not np.abs(float(number)) <= np.finfo(dtype).max:
-                    raise ValueError(
-                        f"{self._call}: the constant {float(number):g} is beyond {dtype.name}"
-                        + ("; use dtype='float64'" if dtype == np.float32 else "")
-                    )
         key = (type(self), self._text, dtype.name)
         with _COMPILE_LOCK:
             if key not in _COMPILED:
@@ -310,6 +334,23 @@ class _Custom:
     @staticmethod
     def _native(derived: _Derived, dtype: np.dtype[Any]) -> Any:
         raise NotImplementedError
+
+    @staticmethod
+    def _source(derived: _Derived, dtype: np.dtype[Any]) -> str:
+        raise NotImplementedError
+
+    def _derived_within(self, dtype: np.dtype[Any]) -> _Derived:
+        """Derive, and refuse constants that the type cannot hold."""
+        derived = self._derive()
+        sympy = importlib.import_module("sympy")
+        for expression in (derived.expression, derived.derivative):
+            for number in expression.atoms(sympy.Number):
+                if not np.abs(float(number)) <= np.finfo(dtype).max:
+                    raise ValueError(
+                        f"{self._call}: the constant {float(number):g} is beyond {dtype.name}"
+                        + ("; use dtype='float64'" if dtype == np.float32 else "")
+                    )
+        return derived
 
     def _derive(self) -> _Derived:
         if self._derived is None:
@@ -440,6 +481,11 @@ class CustomLoss(_Custom):
         compiler = importlib.import_module(".compile", __package__)
         return compiler.compile_loss(derived.expression, derived.derivative, dtype)
 
+    @staticmethod
+    def _source(derived: _Derived, dtype: np.dtype[Any]) -> str:
+        writer = importlib.import_module(".cuda_source", __package__)
+        return str(writer.loss_function(derived.expression, derived.derivative, dtype))
+
     def _check(self, derived: _Derived) -> None:
         super()._check(derived)
         # Unequal ones first: what is wrong only where the prediction is right is said so.
@@ -525,6 +571,11 @@ class CustomPenalty(_Custom):
         compiler = importlib.import_module(".compile", __package__)
         return compiler.compile_penalty(derived.derivative, dtype)
 
+    @staticmethod
+    def _source(derived: _Derived, dtype: np.dtype[Any]) -> str:
+        writer = importlib.import_module(".cuda_source", __package__)
+        return str(writer.penalty_function(derived.derivative, dtype))
+
     def _check(self, derived: _Derived) -> None:
         super()._check(derived)
         self._check_finite(
@@ -554,6 +605,13 @@ _FAR = np.array([1e2, 1e3, 1e4, 1e5])
 # Compiled functions by type, formula and dtype. They stay: the core may hold an address.
 _COMPILED: dict[tuple[type, str, str], Any] = {}
 _COMPILE_LOCK = threading.Lock()
+
+
+def _number_type(dtype: DTypeLike) -> np.dtype[Any]:
+    name = np.dtype(dtype).name
+    if name not in ("float32", "float64"):
+        raise ValueError(f"dtype is {name}; it must be float32 or float64")
+    return np.dtype(name)
 
 
 def _require(module: str, maker: str) -> None:

@@ -17,7 +17,6 @@ from . import _core
 from .device import DeviceCopies, Memory, best_items
 
 __all__ = [
-    "MAX_KERNEL_ITEMS",
     "PAIR_BYTES",
     "CpuScorer",
     "DeviceScorer",
@@ -31,8 +30,6 @@ __all__ = [
     "unit_rows",
 ]
 
-# The most that the core's kernel selects.
-MAX_KERNEL_ITEMS = 1024
 # Temporary arrays of one pair: ids, codes, masks and scores, at most eight bytes each.
 PAIR_BYTES = 128
 # Temporary arrays of one seen item: positions as int64.
@@ -88,7 +85,7 @@ def answers(xp: Any, scores: Any, link: _core.Link) -> Any:
 def row_bytes(n_items: int, n_factors: int, n: int, item_size: int) -> int:
     """Return the bytes that `DeviceScorer.best_items` needs for each row of a tile."""
     scores = n_items * item_size
-    if n > MAX_KERNEL_ITEMS:  # negated and sorted scores, positions, and what a sort needs
+    if n > _core.most_selected:  # negated and sorted scores, positions, and what a sort needs
         scores += n_items * (3 * item_size + 32)
     seen = max(n_items // _SEEN_SHARE, 1) * _SEEN_BYTES
     return scores + seen + 2 * n_factors * item_size + 2 * n * (item_size + 4) + PAIR_BYTES
@@ -213,7 +210,7 @@ def _seen_places(xp: Any, rows: Any, indptr: Any, items: Any, n_items: int) -> I
 
 
 def _select(xp: Any, scores: Any, n: int) -> tuple[Any, Any]:
-    if n <= MAX_KERNEL_ITEMS:
+    if n <= _core.most_selected:
         return best_items(scores, n)
     order = xp.argsort(-scores, axis=1, kind="stable")[:, :n]
     best = xp.take_along_axis(scores, order, axis=1)

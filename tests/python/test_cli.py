@@ -521,7 +521,7 @@ def test_train_that_could_not_test_fails_before_the_work(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_core, "cuda_status", lambda: (True, True, ""))
-    monkeypatch.setattr(_core, "cuda_is_twin", lambda: False, raising=False)
+    monkeypatch.setattr(_core, "cuda_is_twin", lambda: False)
     monkeypatch.setitem(sys.modules, "cupy", None)
     output = tmp_path / "m.safetensors"
     where = ("--device", "cuda", "--test-size", "0.1", "--output", output)

@@ -36,7 +36,7 @@ def best_items_on_host(
     rows = array_at(scores, real, (n_rows, row_stride))[:, :n_cols]
     items = array_at(items_out, ctypes.c_int32, (n_rows, n))
     best = array_at(scores_out, real, (n_rows, n))
-    assert 1 <= n <= scoring.MAX_KERNEL_ITEMS
+    assert 1 <= n <= _core.most_selected
     for row, item_row, best_row in zip(rows, items, best, strict=True):
         order = np.argsort(-row, kind="stable")
         order = order[row[order] > -np.inf][:n]
@@ -46,10 +46,10 @@ def best_items_on_host(
 
 @pytest.fixture
 def twin(monkeypatch):
-    if not device.is_twin():
-        monkeypatch.setattr(_core, "cuda_is_twin", lambda: True, raising=False)
+    if not _core.cuda_is_twin():
+        monkeypatch.setattr(_core, "cuda_is_twin", lambda: True)
         monkeypatch.setattr(_core, "cuda_status", lambda: (True, True, ""))
-        monkeypatch.setattr(_core, "best_items", best_items_on_host, raising=False)
+        monkeypatch.setattr(_core, "best_items", best_items_on_host)
     return np
 
 
@@ -58,7 +58,7 @@ def xp(request):
     """The array module: NumPy for the twin, CuPy where there is a device."""
     if request.param == "twin":
         return request.getfixturevalue("twin")
-    if device.is_twin() or device.prediction_problem():
+    if _core.cuda_is_twin() or device.prediction_problem():
         pytest.skip(f"no GPU: {device.prediction_problem() or 'this is the twin build'}")
     return device.array_module()
 
@@ -529,6 +529,22 @@ def test_fit_takes_arrays_that_lie_on_the_device(xp, gappy, wrap):
     assert dense.user_factors_.tobytes() == model_of().fit(D).user_factors_.tobytes()
 
 
+@pytest.mark.skipif(not _core.cuda_status()[1], reason=_core.cuda_status()[2])
+@pytest.mark.parametrize("params", [{}, {"dtype": "float16"}, {"dtype": "float64"}])
+def test_a_model_trained_on_the_device_is_served_on_the_cpu(data, params, tmp_path):
+    model = model_of(device="cuda", **params).fit(data, validation=data)
+    assert model.user_factors_.dtype == (
+        "float64" if params.get("dtype") == "float64" else "float32"
+    )
+    model.save(tmp_path / "m")
+    served = wf.load(tmp_path / "m", "cpu")
+    model.set_params(device="cpu")
+    assert served.predict(data).tobytes() == model.predict(data).tobytes()
+    if not device.prediction_problem():
+        assert_same_predictions(model, every_pair(data))
+        assert_same_recommendations(model, data.user_ids)
+
+
 def test_cpu_predictions_take_arrays_that_lie_on_the_device(xp, model, data):
     X = every_pair(data)
     assert model.predict(Foreign(xp.asarray(X))).tobytes() == model.predict(X).tobytes()
@@ -539,7 +555,7 @@ def test_cpu_predictions_take_arrays_that_lie_on_the_device(xp, model, data):
 @pytest.fixture
 def usable(monkeypatch):
     """A core that could use CUDA, on a machine without CuPy."""
-    monkeypatch.setattr(_core, "cuda_is_twin", lambda: False, raising=False)
+    monkeypatch.setattr(_core, "cuda_is_twin", lambda: False)
     monkeypatch.setattr(_core, "cuda_status", lambda: (True, True, ""))
     monkeypatch.setitem(sys.modules, "cupy", None)
 
@@ -587,7 +603,7 @@ def test_a_broken_cupy_gives_its_reason(usable, model, monkeypatch, tmp_path):
     ],
 )
 def test_the_reason_of_the_core_is_the_error(model, monkeypatch, reason):
-    monkeypatch.setattr(_core, "cuda_is_twin", lambda: False, raising=False)
+    monkeypatch.setattr(_core, "cuda_is_twin", lambda: False)
     monkeypatch.setattr(_core, "cuda_status", lambda: ("built" not in reason, False, reason))
     for call in CALLS:
         with pytest.raises(wf.CudaError, match=re.escape(reason)):

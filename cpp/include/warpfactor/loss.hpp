@@ -2,7 +2,16 @@
 // Alone in this file, so that the kernels, which may see no standard library, share the names with their callers.
 #pragma once
 
+#if defined(__CUDACC_RTC__)  // CUDA's run-time compiler has no standard library
+namespace std {
+using int32_t = int;
+using uint16_t = unsigned short;
+using uint32_t = unsigned int;
+using int64_t = long long;
+}  // namespace std
+#else
 #include <cstdint>
+#endif
 
 namespace warpfactor {
 

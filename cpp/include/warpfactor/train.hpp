@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -65,6 +66,10 @@ struct TrainOptions {
   std::function<bool(const EpochReport&)> on_epoch{};  ///< after each epoch, calling thread; true stops training
   LossFunction<T> loss = nullptr;                      ///< for Loss::custom, which needs it
   PenaltyFunction<T> penalty = nullptr;                ///< h in place of the elastic net; not with an l1_ratio
+  /// For Device::cuda with `loss` or `penalty`: the kernels with these compiled in, as CUfunctions. They are those of
+  /// cuda/kernels.cuh: the pass (general if there is more to it than plain SGD with an L2 penalty), the batches'
+  /// gradients and steps, and the evaluation.
+  std::array<std::uintptr_t, 4> device_kernels{};
   std::function<bool()> interrupted{};  ///< polled on the calling thread every 50 ms; true throws Interrupted
 };
 

@@ -120,6 +120,11 @@ struct TrainParams {
   Parallel parallel = Parallel::blocked;
   Device device = Device::cpu;
   std::int32_t device_index = 0;
+  /// Bytes of the device's memory to use at most; 0: what is free. Ratings that do not fit beside the factors go to the
+  /// device in chunks, each epoch anew (not those of batches, which must fit).
+  std::int64_t device_memory = 0;
+  /// Whether a device stores the factors in half precision; all arithmetic is in float. Not with T = double.
+  bool half = false;
   std::int32_t n_threads = 0;  ///< 0: available_threads()
   std::uint64_t seed = 0;
   /// Epochs without a lower validation loss before stopping and going back to the best one; 0: run all epochs and keep

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CUDA device: memory, streams, launches. And what a build with CUDA can say of the machine it runs on.
+#include <cuda.h>
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include "cuda_check.cuh"
+#include "cuda_select.hpp"
+#include "device_backend.hpp"
+#include "global_kernels.cuh"
+#include "warpfactor/runtime.hpp"
+
+namespace warpfactor {
+
+// Defined by the file of each storage.
+extern template const void* global_kernel<Half, float>(Kernel, Tile);
+extern template const void* global_kernel<float, float>(Kernel, Tile);
+extern template const void* global_kernel<double, double>(Kernel, Tile);
+
+namespace {
+
+__global__ void __launch_bounds__(kThreads) sum_pairs(const __grid_constant__ SumArgs args) {
+  rule::sum_pairs(rule::DeviceWarp(), args);
+}
+
+template <class A, int kSlots>
+__global__ void __launch_bounds__(kThreads) best_of_rows(const __grid_constant__ BestArgs<A> args) {
+  const rule::DeviceWarp warp;
+  for (std::int64_t row = warp.number(); row < args.n_rows; row += warp.count()) {
+    rule::best_of_row<rule::DeviceWarp, A, kSlots>(warp, args, row);
+  }
+}
+
+/// Why the device cannot be used, or nothing.
+std::string device_problem(std::int32_t index) {
+  int driver = 0;
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
+    return "no NVIDIA driver is installed: install one, or use device='cpu'";
+  }
+  int devices = 0;
+  const cudaError_t error = cudaGetDeviceCount(&devices);
+  (void)cudaGetLastError();
+  if (error == cudaErrorInsufficientDriver) {
+    return "the NVIDIA driver supports CUDA " + std::to_string(driver / 1000) + "." +
+           std::to_string(driver % 1000 / 10) + " and warpfactor was built with " +
+           std::to_string(CUDART_VERSION / 1000) + "." + std::to_string(CUDART_VERSION % 1000 / 10) +
+           ": update the driver, or use device='cpu'";
+  }
+  if (error != cudaSuccess || devices == 0) {
+    return std::string("no CUDA device is visible (") + cudaGetErrorString(error) +
+           "): check nvidia-smi and CUDA_VISIBLE_DEVICES, or use device='cpu'";
+  }
+  if (index >= devices) {
+    return "there is no CUDA device " + std::to_string(index) + ": this machine has " + std::to_string(devices) +
+           ", counted from 0";
+  }
+  // Kernels for an older architecture than those built do not exist.
+  cudaFuncAttributes attributes{};
+  int current = 0;
+  if (cudaGetDevice(&current) != cudaSuccess || cudaSetDevice(index) != cudaSuccess) {
+    (void)cudaGetLastError();
+    return "CUDA device " + std::to_string(index) + " cannot be opened: check nvidia-smi, or use device='cpu'";
+  }
+  const cudaError_t found = cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(&sum_pairs));
+  (void)cudaGetLastError();
+  (void)cudaSetDevice(current);
+  if (found != cudaSuccess) {
+    return "warpfactor was built without kernels for CUDA device " + std::to_string(index) + " (" +
+           cudaGetErrorString(found) + "): build it with CMAKE_CUDA_ARCHITECTURES for that device, or use device='cpu'";
+  }
+  return "";
+}
+
+/// A function of the driver, which is not linked: the library must load where there is none.
+template <class Function>
+Function driver_function(const char* name) {
+  void* found = nullptr;
+  cudaDriverEntryPointQueryResult result{};
+#if CUDART_VERSION >= 13000
+  cuda_check(cudaGetDriverEntryPointByVersion(name, &found, 12000, cudaEnableDefault, &result), "asking the driver");
+#else
+  cuda_check(cudaGetDriverEntryPoint(name, &found, cudaEnableDefault, &result), "asking the driver");
+#endif
+  if (found == nullptr) throw CudaError(std::string("the NVIDIA driver has no ") + name + ": update it");
+  return reinterpret_cast<Function>(found);
+}
+
+/// While it lives, the device is the calling thread's current one.
+class CurrentDevice {
+ public:
+  explicit CurrentDevice(int index) {
+    if (cudaGetDevice(&before_) != cudaSuccess) before_ = -1;
+    (void)cudaSetDevice(index);
+  }
+  ~CurrentDevice() {
+    if (before_ >= 0) (void)cudaSetDevice(before_);
+    (void)cudaGetLastError();
+  }
+  CurrentDevice(const CurrentDevice&) = delete;
+  CurrentDevice& operator=(const CurrentDevice&) = delete;
+
+ private:
+  int before_ = -1;
+};
+
+class CudaDevice final : public Accelerator {
+ public:
+  explicit CudaDevice(std::int32_t index) : index_(index) {
+    const CurrentDevice current(index_);
+    cuda_check(cudaSetDevice(index_), "opening the device");
+    cudaDeviceProp properties{};
+    cuda_check(cudaGetDeviceProperties(&properties, index_), "asking the device");
+    multiprocessors_ = properties.multiProcessorCount;
+    architecture_ = "sm_" + std::to_string(10 * properties.major + properties.minor);
+    for (cudaStream_t& stream : streams_) {
+      cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream");
+    }
+    for (cudaEvent_t& mark : marks_) {
+      cuda_check(cudaEventCreateWithFlags(&mark, cudaEventDisableTiming), "making an event");
+    }
+  }
+  ~CudaDevice() override {
+    const CurrentDevice current(index_);
+    for (cudaStream_t stream : streams_) {
+      if (stream == nullptr) continue;
+      (void)cudaStreamSynchronize(stream);
+      (void)cudaStreamDestroy(stream);
+    }
+    for (cudaEvent_t mark : marks_) {
+      if (mark != nullptr) (void)cudaEventDestroy(mark);
+    }
+  }
+  CudaDevice(const CudaDevice&) = delete;
+  CudaDevice& operator=(const CudaDevice&) = delete;
+
+  void* allocate(std::int64_t bytes) override {
+    const CurrentDevice current(index_);
+    void* memory = nullptr;
+    const cudaError_t error = cudaMalloc(&memory, static_cast<std::size_t>(bytes));
+    if (error == cudaErrorMemoryAllocation) {
+      (void)cudaGetLastError();
+      throw CudaError("out of memory on CUDA device " + std::to_string(index_) + ": " + std::to_string(bytes) +
+                      " bytes asked, " + std::to_string(free_bytes()) +
+                      " free: free some, use fewer factors, or set device_memory, so that ratings are streamed");
+    }
+    cuda_check(error, "allocating memory");
+    return memory;
+  }
+  void release(void* memory) noexcept override {
+    const CurrentDevice current(index_);
+    (void)cudaFree(memory);
+  }
+  std::int64_t free_bytes() override {
+    const CurrentDevice current(index_);
+    std::size_t free = 0, total = 0;
+    cuda_check(cudaMemGetInfo(&free, &total), "asking for the free memory");
+    return static_cast<std::int64_t>(free);
+  }
+  void pin(const void* memory, std::int64_t bytes) override {
+    const CurrentDevice current(index_);
+    cuda_check(cudaHostRegister(const_cast<void*>(memory), static_cast<std::size_t>(bytes), cudaHostRegisterDefault),
+               "pinning the ratings in the host's memory");
+  }
+  void unpin(const void* memory) noexcept override {
+    const CurrentDevice current(index_);
+    for (cudaStream_t stream : streams_) (void)cudaStreamSynchronize(stream);
+    (void)cudaHostUnregister(const_cast<void*>(memory));
+  }
+
+  void upload(void* to, const void* from, std::int64_t bytes, Stream stream) override {
+    const CurrentDevice current(index_);
+    cuda_check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyHostToDevice, stream_of(stream)),
+               "copying to the device");
+  }
+  void download(void* to, const void* from, std::int64_t bytes) override {
+    const CurrentDevice current(index_);
+    cudaStream_t stream = stream_of(Stream::compute);
+    cuda_check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToHost, stream),
+               "copying from the device");
+    cuda_check(cudaStreamSynchronize(stream), "copying from the device");
+  }
+  void copy(void* to, const void* from, std::int64_t bytes, Stream stream) override {
+    const CurrentDevice current(index_);
+    cuda_check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToDevice, stream_of(stream)),
+               "copying on the device");
+  }
+  void zero(void* to, std::int64_t bytes, Stream stream) override {
+    const CurrentDevice current(index_);
+    cuda_check(cudaMemsetAsync(to, 0, static_cast<std::size_t>(bytes), stream_of(stream)), "clearing memory");
+  }
+
+  void mark(int number, Stream stream) override {
+    const CurrentDevice current(index_);
+    cuda_check(cudaEventRecord(marks_[static_cast<std::size_t>(number)], stream_of(stream)), "recording an event");
+  }
+  void wait(int number, Stream stream) override {
+    const CurrentDevice current(index_);
+    cuda_check(cudaStreamWaitEvent(stream_of(stream), marks_[static_cast<std::size_t>(number)], 0),
+               "waiting for an event");
+  }
+  bool idle(Stream stream) override {
+    const CurrentDevice current(index_);
+    const cudaError_t error = cudaStreamQuery(stream_of(stream));
+    if (error == cudaErrorNotReady) {
+      (void)cudaGetLastError();
+      return false;
+    }
+    cuda_check(error, "running the kernels");
+    return true;
+  }
+
+  std::int64_t tiles_at_once(Kernel kernel, Storage storage, Tile tile) override {
+    const CurrentDevice current(index_);
+    int blocks = 0;
+    if (const CUfunction replaced = replaced_[static_cast<std::size_t>(kernel)]; replaced != nullptr) {
+      const auto ask = driver_function<CUresult (*)(int*, CUfunction, int, std::size_t)>(
+          "cuOccupancyMaxActiveBlocksPerMultiprocessor");
+      if (ask(&blocks, replaced, kThreads, 0) != CUDA_SUCCESS) blocks = 1;
+    } else {
+      cuda_check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, address(kernel, storage, tile), kThreads, 0),
+                 "asking how many blocks fit");
+    }
+    return static_cast<std::int64_t>(std::max(blocks, 1)) * multiprocessors_ * (kThreads / tile.lanes);
+  }
+
+  void launch(Kernel kernel, Storage storage, Tile tile, std::int64_t n_tiles, const void* args) override {
+    const CurrentDevice current(index_);
+    const auto n_blocks = static_cast<unsigned>(n_tiles * tile.lanes / kThreads);
+    void* parameters[] = {const_cast<void*>(args)};
+    cudaStream_t stream = stream_of(Stream::compute);
+    if (const CUfunction replaced = replaced_[static_cast<std::size_t>(kernel)]; replaced != nullptr) {
+      const auto start = driver_function<CUresult (*)(CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned,
+                                                      unsigned, unsigned, CUstream, void**, void**)>("cuLaunchKernel");
+      const CUresult result = start(replaced, n_blocks, 1, 1, kThreads, 1, 1, 0, stream, parameters, nullptr);
+      if (result != CUDA_SUCCESS) {
+        throw CudaError("CUDA failed while starting the kernel of a custom loss (error " + std::to_string(result) +
+                        ")");
+      }
+      return;
+    }
+    cuda_check(cudaLaunchKernel(address(kernel, storage, tile), dim3(n_blocks), dim3(kThreads), parameters, 0, stream),
+               "starting a kernel");
+  }
+
+  void replace(Kernel kernel, std::uintptr_t function) override {
+    if (function == 0) {
+      throw std::invalid_argument(
+          "a loss or penalty of your own needs kernels that were compiled with it (device_kernels): give them, or use "
+          "device='cpu'");
+    }
+    replaced_[static_cast<std::size_t>(kernel)] = reinterpret_cast<CUfunction>(function);
+  }
+
+  std::string architecture() const override { return architecture_; }
+
+ private:
+  cudaStream_t stream_of(Stream stream) const { return streams_[stream == Stream::compute ? 0 : 1]; }
+
+  static const void* address(Kernel kernel, Storage storage, Tile tile) {
+    if (kernel == Kernel::sum) return reinterpret_cast<const void*>(&sum_pairs);
+    switch (storage) {
+      case Storage::f16: return global_kernel<Half, float>(kernel, tile);
+      case Storage::f32: return global_kernel<float, float>(kernel, tile);
+      case Storage::f64: return global_kernel<double, double>(kernel, tile);
+    }
+    return nullptr;
+  }
+
+  const std::int32_t index_;
+  int multiprocessors_ = 1;
+  std::string architecture_;
+  std::array<cudaStream_t, 2> streams_{};
+  std::array<cudaEvent_t, kMarks> marks_{};
+  std::array<CUfunction, kKernels> replaced_{};
+};
+
+}  // namespace
+
+CudaStatus cuda_status() {
+  const std::string problem = device_problem(0);
+  return {true, problem.empty(), problem};
+}
+
+template <class T>
+std::unique_ptr<Backend<T>> make_cuda_backend(const TrainParams& params, std::function<bool()> interrupted) {
+  if (const std::string problem = device_problem(params.device_index); !problem.empty()) throw CudaError(problem);
+  return make_device_backend<T>(std::make_unique<CudaDevice>(params.device_index), params, std::move(interrupted));
+}
+
+template std::unique_ptr<Backend<float>> make_cuda_backend<float>(const TrainParams&, std::function<bool()>);
+template std::unique_ptr<Backend<double>> make_cuda_backend<double>(const TrainParams&, std::function<bool()>);
+
+template <class T>
+void cuda_select_best(const BestArgs<T>& args, std::uintptr_t stream) {
+  constexpr int kWarps = kThreads / rule::kWarp;
+  if (args.n_rows == 0) return;
+  const auto n_blocks = static_cast<unsigned>(std::min<std::int64_t>((args.n_rows + kWarps - 1) / kWarps, 1 << 20));
+  auto* const on = reinterpret_cast<cudaStream_t>(stream);
+  if (args.n <= rule::kWarp) {
+    best_of_rows<T, 1><<<n_blocks, kThreads, 0, on>>>(args);
+  } else if (args.n <= 4 * rule::kWarp) {
+    best_of_rows<T, 4><<<n_blocks, kThreads, 0, on>>>(args);
+  } else {
+    best_of_rows<T, 32><<<n_blocks, kThreads, 0, on>>>(args);
+  }
+  cuda_check(cudaGetLastError(), "selecting the best scores");
+}
+template void cuda_select_best<float>(const BestArgs<float>&, std::uintptr_t);
+template void cuda_select_best<double>(const BestArgs<double>&, std::uintptr_t);
+
+bool cuda_is_twin() { return false; }
+
+}  // namespace warpfactor

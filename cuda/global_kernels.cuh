@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels as functions that CUDA can start. One .cu file for each storage instantiates global_kernel(), so that
+// they compile side by side; those with a loss or penalty of the caller's are compiled at run time, one by one.
+#pragma once
+
+#if !defined(__CUDACC_RTC__)
+#include "accelerator.hpp"
+#endif
+#include "kernels.cuh"
+
+namespace warpfactor {
+
+namespace global {
+
+template <class S, class A, int kLanes, int kChunks, bool kGeneral>
+__global__ void __launch_bounds__(kThreads) pass(const __grid_constant__ PassArgs<S, A> args) {
+  rule::SgdPass<rule::DeviceWarp, S, A, kLanes, kChunks, kGeneral> work(rule::DeviceWarp(), args);
+  while (work.fetch()) work.update();
+}
+template <class S, class A, int kLanes, int kChunks>
+__global__ void __launch_bounds__(kThreads) batch_gradients(const __grid_constant__ BatchArgs<S, A> args) {
+  rule::BatchGradients<rule::DeviceWarp, S, A, kLanes, kChunks>(rule::DeviceWarp(), args).run();
+}
+template <class S, class A, int kLanes, int kChunks>
+__global__ void __launch_bounds__(kThreads) batch_steps(const __grid_constant__ BatchArgs<S, A> args) {
+  rule::BatchSteps<rule::DeviceWarp, S, A, kLanes, kChunks>(rule::DeviceWarp(), args).run();
+}
+template <class S, class A, int kLanes, int kChunks>
+__global__ void __launch_bounds__(kThreads) evaluate(const __grid_constant__ EvaluateArgs<S, A> args) {
+  rule::Evaluate<rule::DeviceWarp, S, A, kLanes, kChunks>(rule::DeviceWarp(), args).run();
+}
+
+}  // namespace global
+
+#if !defined(__CUDACC_RTC__)
+
+/// What cudaLaunchKernel takes; nullptr for what there is not.
+template <class S, class A>
+const void* global_kernel(Kernel kernel, Tile tile);
+
+#define WARPFACTOR_GLOBAL_KERNEL(n_lanes, n_chunks)                                                                  \
+  if (tile.lanes == n_lanes && tile.chunks == n_chunks) {                                                            \
+    switch (kernel) {                                                                                                \
+      case Kernel::pass: return reinterpret_cast<const void*>(&global::pass<S, A, n_lanes, n_chunks, false>);        \
+      case Kernel::general_pass: return reinterpret_cast<const void*>(&global::pass<S, A, n_lanes, n_chunks, true>); \
+      case Kernel::batch_gradients:                                                                                  \
+        return reinterpret_cast<const void*>(&global::batch_gradients<S, A, n_lanes, n_chunks>);                     \
+      case Kernel::batch_steps: return reinterpret_cast<const void*>(&global::batch_steps<S, A, n_lanes, n_chunks>); \
+      case Kernel::evaluate: return reinterpret_cast<const void*>(&global::evaluate<S, A, n_lanes, n_chunks>);       \
+      case Kernel::sum: break;                                                                                       \
+    }                                                                                                                \
+  }
+#define WARPFACTOR_DEFINE_GLOBAL_KERNELS(Storage, Arithmetic) \
+  template <class S, class A>                                 \
+  const void* global_kernel(Kernel kernel, Tile tile) {       \
+    WARPFACTOR_TILES(WARPFACTOR_GLOBAL_KERNEL)                \
+    return nullptr;                                           \
+  }                                                           \
+  template const void* global_kernel<Storage, Arithmetic>(Kernel, Tile);
+
+#endif  // !__CUDACC_RTC__
+
+}  // namespace warpfactor

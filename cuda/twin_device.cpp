@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "twin_device.hpp"
+
+#include <cstring>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "kernels.cuh"
+#include "warpfactor/types.hpp"
+
+namespace warpfactor {
+namespace {
+
+using rule::HostWarp;
+using rule::kWarp;
+
+constexpr std::align_val_t kAlignment{256};
+
+template <class S, class A, int kLanes, int kChunks, bool kGeneral>
+void run_pass(const PassArgs<S, A>& args, std::int64_t n_warps) {
+  using Pass = rule::SgdPass<HostWarp, S, A, kLanes, kChunks, kGeneral>;
+  std::vector<std::unique_ptr<Pass>> at_work;
+  for (std::int64_t w = 0; w < n_warps; ++w) at_work.push_back(std::make_unique<Pass>(HostWarp(w, n_warps), args));
+  while (!at_work.empty()) {
+    std::erase_if(at_work, [](const std::unique_ptr<Pass>& pass) { return !pass->fetch(); });
+    for (const std::unique_ptr<Pass>& pass : at_work) pass->update();
+  }
+}
+
+template <class Work, class Args>
+void run_warps(const Args& args, std::int64_t n_warps) {
+  for (std::int64_t w = 0; w < n_warps; ++w) Work(HostWarp(w, n_warps), args).run();
+}
+
+template <class S, class A, int kLanes, int kChunks>
+void run_tile(Kernel kernel, std::int64_t n_tiles, const void* args) {
+  constexpr std::int64_t kTiles = kWarp / kLanes;
+  const std::int64_t n_warps = (n_tiles + kTiles - 1) / kTiles;
+  const auto& pass = *static_cast<const PassArgs<S, A>*>(args);
+  const auto& batch = *static_cast<const BatchArgs<S, A>*>(args);
+  const auto& evaluated = *static_cast<const EvaluateArgs<S, A>*>(args);
+  switch (kernel) {
+    case Kernel::pass: return run_pass<S, A, kLanes, kChunks, false>(pass, n_warps);
+    case Kernel::general_pass: return run_pass<S, A, kLanes, kChunks, true>(pass, n_warps);
+    case Kernel::batch_gradients:
+      return run_warps<rule::BatchGradients<HostWarp, S, A, kLanes, kChunks>>(batch, n_warps);
+    case Kernel::batch_steps: return run_warps<rule::BatchSteps<HostWarp, S, A, kLanes, kChunks>>(batch, n_warps);
+    case Kernel::evaluate: return run_warps<rule::Evaluate<HostWarp, S, A, kLanes, kChunks>>(evaluated, n_warps);
+    case Kernel::sum: break;
+  }
+}
+
+template <class S, class A>
+void run(Kernel kernel, Tile tile, std::int64_t n_tiles, const void* args) {
+#define WARPFACTOR_RUN_TILE(n_lanes, n_chunks)                       \
+  if (tile.lanes == n_lanes && tile.chunks == n_chunks) {            \
+    return run_tile<S, A, n_lanes, n_chunks>(kernel, n_tiles, args); \
+  }
+  WARPFACTOR_TILES(WARPFACTOR_RUN_TILE)
+#undef WARPFACTOR_RUN_TILE
+}
+
+}  // namespace
+
+void* TwinDevice::allocate(std::int64_t bytes) {
+  if (bytes > free_) {
+    throw CudaError("out of memory on the device: " + std::to_string(bytes) + " bytes asked, " + std::to_string(free_) +
+                    " free");
+  }
+  void* memory = ::operator new(static_cast<std::size_t>(bytes), kAlignment);
+  std::memset(memory, 0xff, static_cast<std::size_t>(bytes));  // what is read before it is written shows
+  free_ -= bytes;
+  sizes_[memory] = bytes;
+  return memory;
+}
+
+void TwinDevice::release(void* memory) noexcept {
+  free_ += sizes_[memory];
+  sizes_.erase(memory);
+  ::operator delete(memory, kAlignment);
+}
+
+void TwinDevice::upload(void* to, const void* from, std::int64_t bytes, Stream) {
+  std::memcpy(to, from, static_cast<std::size_t>(bytes));
+}
+void TwinDevice::download(void* to, const void* from, std::int64_t bytes) {
+  std::memcpy(to, from, static_cast<std::size_t>(bytes));
+}
+void TwinDevice::copy(void* to, const void* from, std::int64_t bytes, Stream) {
+  std::memcpy(to, from, static_cast<std::size_t>(bytes));
+}
+void TwinDevice::zero(void* to, std::int64_t bytes, Stream) { std::memset(to, 0, static_cast<std::size_t>(bytes)); }
+
+void TwinDevice::launch(Kernel kernel, Storage storage, Tile tile, std::int64_t n_tiles, const void* args) {
+  if (kernel == Kernel::sum) {
+    for (std::int64_t w = 0; w < n_tiles; ++w) {
+      rule::sum_pairs(HostWarp(w, n_tiles), *static_cast<const SumArgs*>(args));
+    }
+    return;
+  }
+  switch (storage) {
+    case Storage::f16: return run<Half, float>(kernel, tile, n_tiles, args);
+    case Storage::f32: return run<float, float>(kernel, tile, n_tiles, args);
+    case Storage::f64: return run<double, double>(kernel, tile, n_tiles, args);
+  }
+}
+
+template <class A>
+void twin_best(const BestArgs<A>& args) {
+  const HostWarp warp(0, 1);
+  for (std::int64_t row = 0; row < args.n_rows; ++row) {
+    if (args.n <= kWarp) {
+      rule::best_of_row<HostWarp, A, 1>(warp, args, row);
+    } else if (args.n <= 4 * kWarp) {
+      rule::best_of_row<HostWarp, A, 4>(warp, args, row);
+    } else {
+      rule::best_of_row<HostWarp, A, 32>(warp, args, row);
+    }
+  }
+}
+
+template void twin_best<float>(const BestArgs<float>&);
+template void twin_best<double>(const BestArgs<double>&);
+
+}  // namespace warpfactor
