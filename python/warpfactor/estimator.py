@@ -245,9 +245,10 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     n_epochs_ : int
         The epoch, counted from 1, whose factors were kept; ``len(history_)`` epochs were run.
     n_threads_ : int
-        The threads that trained.
+        The threads that trained, or prepared the ratings for a CUDA device.
     instruction_set_ : str
-        The kernels that trained: "baseline", "avx2" or "avx512".
+        The kernels that trained: "baseline", "avx2" or "avx512", or the architecture of a CUDA
+        device, such as "sm_90".
 
     References
     ----------

@@ -529,6 +529,22 @@ def test_fit_takes_arrays_that_lie_on_the_device(xp, gappy, wrap):
     assert dense.user_factors_.tobytes() == model_of().fit(D).user_factors_.tobytes()
 
 
+@pytest.mark.skipif(not _core.cuda_status()[1], reason=_core.cuda_status()[2])
+@pytest.mark.parametrize("params", [{}, {"dtype": "float16"}, {"dtype": "float64"}])
+def test_a_model_trained_on_the_device_is_served_on_the_cpu(data, params, tmp_path):
+    model = model_of(device="cuda", **params).fit(data, validation=data)
+    assert model.user_factors_.dtype == (
+        "float64" if params.get("dtype") == "float64" else "float32"
+    )
+    model.save(tmp_path / "m")
+    served = wf.load(tmp_path / "m", "cpu")
+    model.set_params(device="cpu")
+    assert served.predict(data).tobytes() == model.predict(data).tobytes()
+    if not device.prediction_problem():
+        assert_same_predictions(model, every_pair(data))
+        assert_same_recommendations(model, data.user_ids)
+
+
 def test_cpu_predictions_take_arrays_that_lie_on_the_device(xp, model, data):
     X = every_pair(data)
     assert model.predict(Foreign(xp.asarray(X))).tobytes() == model.predict(X).tobytes()
