@@ -188,6 +188,15 @@ Header = Annotated[
         help="Whether the file begins with the columns' names; found out if not given.",
     ),
 ]
+PredictionDevice = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="Where to predict: cpu, cuda, cuda:1, auto. If not given, where the model was trained, "
+        "or the CPU where this machine has no CUDA.",
+    ),
+]
 NFactors = Annotated[
     int, _training("Length of the vector of each user and item.", "--n-factors", "-k")
 ]
@@ -379,11 +388,16 @@ def train(
         _training("Epochs without a lower validation loss before training stops; 0 never stops."),
     ] = _DEFAULTS.patience,
     dtype: Annotated[
-        str, _training("Type of the factors", choices=["float32", "float64"])
+        str,
+        _training("Type of the factors", choices=["float32", "float64", "float16 (with cuda)"]),
     ] = "float32",
     device: Annotated[
-        str, _training("Where to train", choices=["cpu", "cuda", "cuda:1", "auto"])
+        str, _training("Where to train and test", choices=["cpu", "cuda", "cuda:1", "auto"])
     ] = _DEFAULTS.device.name,
+    device_memory: Annotated[
+        int | None,
+        _training("Bytes of the device's memory to use at most; what is free if not given."),
+    ] = None,
     n_threads: Annotated[
         int | None, _training("Threads; all processors allowed if not given.")
     ] = None,
@@ -443,11 +457,14 @@ def train(
         early_stopping=patience or False,
         dtype=dtype,
         device=device,
+        device_memory=device_memory,
         n_threads=n_threads,
         unknown=unknown,
         random_state=seed,
         verbose=0 if quiet else 1,
     )
+    if test_size is not None:
+        model._prediction_device("numpy")  # fails before the work instead of after it
     held_out: list[Ratings | None] = []
     rest = data
     for size in (test_size, validation_size):
@@ -496,6 +513,7 @@ def evaluate(
     rating: RatingColumn = None,
     sep: Separator = None,
     header: Header = None,
+    device: PredictionDevice = None,
 ) -> None:
     """Measure a model's error on a file of ratings.
 
@@ -503,7 +521,7 @@ def evaluate(
     """
     import warpfactor as wf
 
-    model = wf.load(model_file)
+    model = wf.load(model_file, device)
     data = wf.read_ratings(ratings, user=user, item=item, rating=rating, sep=sep, header=header)
     pairs = _in_kind_of(model, data)
     known_users, known_items = _known(model, pairs)
@@ -589,6 +607,7 @@ def predict(
     item_column: Annotated[Any, _column("item", "--item-column")] = None,
     sep: Separator = None,
     header: Header = None,
+    device: PredictionDevice = None,
 ) -> None:
     """Predict ratings: of the pairs of a file, as csv, or of one user and item.
 
@@ -605,7 +624,7 @@ def predict(
 
     import warpfactor as wf
 
-    model = wf.load(model_file)
+    model = wf.load(model_file, device)
     users: Any
     items: Any
     if pairs is None:
@@ -681,6 +700,7 @@ def recommend(
         ),
     ] = None,
     output: Annotated[Path | None, _output("File to write; else to stdout.")] = None,
+    device: PredictionDevice = None,
 ) -> None:
     """List the items that a user would rate highest, best first.
 
@@ -698,7 +718,7 @@ def recommend(
 
     import warpfactor as wf
 
-    model = wf.load(model_file)
+    model = wf.load(model_file, device)
     # With another `unknown`, the model refuses users whose ratings were all held out.
     users = model.user_ids_ if model.unknown == "mean" else model.user_ids_[model._user_known]
     if user:

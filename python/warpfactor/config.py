@@ -6,6 +6,7 @@ import sys
 from typing import Any, Literal, overload
 
 from . import _core
+from .device import cupy_status
 
 __all__ = ["show_config"]
 
@@ -26,8 +27,9 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
     -------
     dict or None
         With ``mode="dicts"``: ``version``, ``instruction_set``, ``built_instruction_sets``,
-        ``n_threads`` (the processors this process may use), ``cuda_built``, ``cuda_usable`` and
-        ``cuda_reason`` (why CUDA is not usable, and what to do; empty if it is).
+        ``n_threads`` (the processors this process may use), ``cuda_built``, ``cuda_usable``,
+        ``cuda_reason`` (why CUDA is not usable, and what to do; empty if it is) and ``cupy`` (its
+        version, or why it is missing, and what to do: predictions on a CUDA device need it).
 
     Raises
     ------
@@ -38,6 +40,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
     if mode not in ("stdout", "dicts"):
         raise ValueError(f"mode is {mode!r}; it must be 'stdout' or 'dicts'")
     built, usable, reason = _core.cuda_status()
+    cupy_version, cupy_problem = cupy_status()
     config = {
         "version": _core.__version__,
         "instruction_set": _core.instruction_set(),
@@ -46,6 +49,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
         "cuda_built": built,
         "cuda_usable": usable,
         "cuda_reason": reason,
+        "cupy": cupy_version or cupy_problem,
     }
     if mode == "dicts":
         return config

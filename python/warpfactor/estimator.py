@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
@@ -13,10 +14,34 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from . import _core
-from .ids import lookup_ids
+from .device import (
+    DeviceCopies,
+    Memory,
+    as_device_array,
+    free_cached,
+    is_device_array,
+    prediction_problem,
+    require_prediction,
+    to_host,
+    use_device,
+)
+from .ids import consecutive, find_integers, lookup_ids
 from .losses import CustomLoss, CustomPenalty
 from .progress import EpochBar, EpochRecord
 from .ratings import Ratings, as_float32, pairs_to_codes
+from .scoring import (
+    PAIR_BYTES,
+    CpuScorer,
+    DeviceScorer,
+    Factors,
+    answers,
+    known_rows,
+    named_items,
+    rated_biases,
+    row_bytes,
+    tiles,
+    unit_rows,
+)
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -25,6 +50,7 @@ __all__ = ["MatrixFactorization"]
 
 _DEFAULTS = _core.TrainParams()
 _UNKNOWN = ("mean", "nan", "raise")
+_OUTPUTS = ("numpy", "cupy")
 
 
 class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -153,19 +179,30 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         η(1 + cos(πt/n_epochs))/2.
     parallel : {"blocked", "hogwild"}, default "blocked"
         How threads share the work. "blocked": no two of them touch the same row at once, so
-        the same seed gives the same bits for any number of threads. "hogwild" [2]_: without locks;
-        results vary from run to run.
+        the same seed gives the same bits for any number of threads; on a CUDA device, on each run
+        on the same card. "hogwild" [2]_: without locks; results vary from run to run. On a CUDA
+        device it is faster than "blocked", and only items are raced for, users never.
     init : float or (P, Q), default 0.01
         The standard deviation of the random (uniform) initial factors, in units of √s; or the
         initial factors themselves, of shapes (n_users, n_factors) and (n_items, n_factors), in
         rating units and with rows in the order of the sorted ids. Random factors with
         ``loss="poisson"``, or a loss of your own with `nonnegative`, and no biases are about
         √(mean rating / n_factors), so that the first predictions are about the mean.
-    dtype : {"float32", "float64"}, default "float32"
-        Type of the factors and predictions. Ratings are float32 in either case.
+    dtype : {"float32", "float64", "float16"}, default "float32"
+        Type of the factors and predictions. Ratings are float32 in any case. "float16" is for CUDA
+        devices: factors are stored in half precision while they are trained, which halves their
+        memory and its traffic; arithmetic, fitted attributes and predictions are float32.
     device : {"cpu", "cuda", "cuda:<n>", "auto"}, default "cpu"
-        Where to train. "auto" takes a usable CUDA device where there is one. This version trains on
-        the CPU only: "cuda" raises `CudaError`, with the reason.
+        Where to train and to predict; "cuda" is "cuda:0". A CUDA device that cannot be used is a
+        `CudaError` that says why, never a silent fall-back. Training needs a build with CUDA,
+        prediction CuPy as well (``pip install "warpfactor[gpu]"``). "auto" trains on a CUDA device
+        where one is usable, predicts there if CuPy can be imported too, and else uses the CPU. A
+        model may change the device between calls: ``set_params(device="cpu")``. Predictions leave
+        copies of the fitted arrays on the device: replace those arrays, do not write into them.
+    device_memory : int or None, default None
+        The most bytes of the device's memory to use, in training and in prediction, which works in
+        tiles that fit beside the model; None: what is free. Arrays that the caller keeps there, and
+        what the CUDA libraries take for themselves, are not counted.
     n_threads : int or None, default None
         Threads to use; None: the processors that this process may really use (affinity and
         container limits). Small data uses fewer: no more than can work without sharing a row.
@@ -208,9 +245,10 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     n_epochs_ : int
         The epoch, counted from 1, whose factors were kept; ``len(history_)`` epochs were run.
     n_threads_ : int
-        The threads that trained.
+        The threads that trained, or prepared the ratings for a CUDA device.
     instruction_set_ : str
-        The kernels that trained: "baseline", "avx2" or "avx512".
+        The kernels that trained: "baseline", "avx2" or "avx512", or the architecture of a CUDA
+        device, such as "sm_90".
 
     References
     ----------
@@ -265,6 +303,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     _item_known: NDArray[np.bool_]
     _seen: tuple[NDArray[np.int64], NDArray[np.int32]]
     _train_pairs: tuple[NDArray[np.int32], NDArray[np.int32]] | None
+    # What predictions on a device have left there; never pickled or saved.
+    _device_copies: DeviceCopies | None = None
 
     def __init__(
         self,
@@ -292,6 +332,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         init: float | tuple[ArrayLike, ArrayLike] = _DEFAULTS.init_scale,
         dtype: DTypeLike = "float32",
         device: str = _DEFAULTS.device.name,
+        device_memory: int | None = None,
         n_threads: int | None = None,
         random_state: int | np.random.RandomState | np.random.Generator | None = None,
         early_stopping: bool | int = True,
@@ -323,6 +364,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.init = init
         self.dtype = dtype
         self.device = device
+        self.device_memory = device_memory
         self.n_threads = n_threads
         self.random_state = random_state
         self.early_stopping = early_stopping
@@ -347,6 +389,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             With `y`: user ids and item ids. Without: `Ratings`, a scipy sparse matrix (zeros that
             it stores are ratings), a NumPy masked array (masked: missing), a float array (NaN:
             missing), or a pandas, polars or Arrow table. A pair that occurs twice counts twice.
+            This and the other arrays may lie on a CUDA device (CuPy, DLPack or
+            ``__cuda_array_interface__``): they are copied to the host once, where ids are numbered.
         y : array-like of shape (n_ratings,), default None
             The ratings.
         sample_weight : array-like of shape (n_ratings,), default None
@@ -368,10 +412,12 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         DivergedError
             If training diverges.
         CudaError
-            If `device` asks for CUDA and it cannot be used.
+            If `device` asks for CUDA and it cannot be used (not built, no driver, driver too old,
+            no device, out of memory), or arrays are on a device and CuPy is missing.
         """
         params = self._train_params()
-        dtype = self._float_type()
+        # Half precision is for the device's memory: what comes in and out is float32.
+        dtype = np.dtype(np.float64 if self._float_type() == np.float64 else np.float32)
         ratings = Ratings.from_any(X, y)
         weights = None if sample_weight is None else _weights(sample_weight, len(ratings))
         counted = slice(None) if weights is None else weights > 0
@@ -383,6 +429,9 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         penalty = 0 if self.penalty is None else self.penalty.address(dtype)
         train = _core.train_float32 if dtype == np.float32 else _core.train_float64
 
+        if params.device is _core.Device.cuda:
+            self._device_copies = None
+            free_cached(params.device_index)
         verbose = self.verbose if isinstance(self.verbose, bool) else self._count("verbose", 0) > 0
         with EpochBar(params.n_epochs, params.loss.name, enabled=verbose) as bar:
 
@@ -426,14 +475,17 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         bar.finish(self)
         return self
 
-    def predict(self, X: Any) -> NDArray[Any]:
+    def predict(self, X: Any, *, output: str = "numpy") -> NDArray[Any]:
         """Predict the rating of each (user, item) pair.
 
         Parameters
         ----------
         X : array-like of shape (n_pairs, 2), Ratings, table or matrix
             User ids and item ids; of a matrix, the entries that are there (a matrix stands for the
-            ids 0, 1, ... of rows and columns).
+            ids 0, 1, ... of rows and columns). Integers that lie on a CUDA device (CuPy, DLPack or
+            ``__cuda_array_interface__``, of any strides) are looked up there.
+        output : {"numpy", "cupy"}, default "numpy"
+            What to return; "cupy" needs a CUDA `device`, on which the result stays.
 
         Returns
         -------
@@ -445,32 +497,55 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         ------
         ValueError
             If ids are of another kind than in training, or, with ``unknown="raise"``, have no
-            training rating.
+            training rating; or if `output` is "cupy" and `device` the CPU.
+        CudaError
+            If `device` asks for a CUDA device that cannot be used; the text says why.
         """
         check_is_fitted(self)
-        users, items = pairs_to_codes(X, self.user_ids_, self.item_ids_)
-        users, items = _known(users, self._user_known), _known(items, self._item_known)
-        self._unknown_choice()
-        missing = (users < 0) | (items < 0)
-        some_missing = bool(missing.any())
-        if some_missing and self.unknown == "raise":
-            at = int(np.argmax(missing))
-            who = "user" if users[at] < 0 else "item"
-            raise ValueError(
-                f"X has {int(missing.sum())} pairs with a user or item without training ratings, "
-                f"the first at row {at} (its {who}): drop them, or use unknown='mean' or 'nan'"
-            )
-        predicted = _core.predict(
-            *self._factors(), users=users, items=items, n_threads=self._thread_count()
-        )
-        if some_missing and self._start_bias:
-            predicted += self._start_bias * ((users < 0).astype(int) + (items < 0))
-        predicted = self._answers(predicted)
-        if some_missing and self.unknown == "nan":
-            predicted[missing] = np.nan
-        elif some_missing and not self._has_biases():
-            predicted[missing] = self._rating_mean
-        return predicted
+        unknown = self._unknown_choice()
+        with self._scorer(output) as scorer:
+            xp, k = scorer.xp, self.item_factors_.shape[1]
+            dtype = self.item_factors_.dtype
+            wanted = self._known_arrays() | self._factor_arrays()
+            pairs = self._integer_pairs(X) if isinstance(scorer, DeviceScorer) else None
+            if pairs is None:
+                columns = pairs_to_codes(X, self.user_ids_, self.item_ids_)
+                n_pairs = len(columns[0])
+            else:
+                n_pairs = len(pairs)
+                wanted |= self._vocabularies("user", "item")
+            fixed = n_pairs * dtype.itemsize if output == "cupy" else 0
+            per_pair = 2 * k * dtype.itemsize + PAIR_BYTES
+            arrays, n_rows = scorer.take(wanted, self._memory("predict", fixed, per_pair))
+            factors = self._factors(arrays)
+
+            def codes_of(part: slice) -> list[Any]:
+                if pairs is None:
+                    codes = [xp.asarray(column[part]) for column in columns]
+                else:
+                    block = xp.asarray(pairs[part])
+                    codes = [
+                        find_integers(xp, self._vocabulary(arrays, side), block[:, at])
+                        for at, side in enumerate(("user", "item"))
+                    ]
+                return [
+                    known_rows(xp, column, arrays[f"{side}_known"])
+                    for side, column in zip(("user", "item"), codes, strict=True)
+                ]
+
+            parts = list(tiles(n_pairs, n_rows))
+            if unknown == "raise":
+                self._reject_unknown_pairs((part.start, *codes_of(part)) for part in parts)
+            predicted: NDArray[Any] = (np if output == "numpy" else xp).empty(n_pairs, dtype)
+            for part in parts:
+                codes = codes_of(part)
+                some = self._finished(xp, scorer.pair_scores(factors, *codes), *codes)
+                if output == "numpy":
+                    some = to_host(some)
+                if len(some) == n_pairs:
+                    return cast("NDArray[Any]", some)
+                predicted[part] = some
+            return predicted
 
     def score(
         self, X: Any, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
@@ -500,7 +575,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return float(r2_score(ratings.values, self.predict(ratings), sample_weight=sample_weight))
 
     def recommend(
-        self, users: Any, n: int = 10, *, exclude_seen: bool = True
+        self, users: Any, n: int = 10, *, exclude_seen: bool = True, output: str = "numpy"
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return each user's items of the highest predicted rating.
 
@@ -514,6 +589,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         exclude_seen : bool, default True
             Whether to leave out the items that the user rated in training. Items without any
             training rating are always left out.
+        output : {"numpy", "cupy"}, default "numpy"
+            What to return; "cupy" needs a CUDA `device` and item ids that are integers.
 
         Returns
         -------
@@ -526,22 +603,41 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If a user has no training ratings and `unknown` is not "mean".
+            If a user has no training ratings and `unknown` is not "mean", or `output` cannot be
+            "cupy".
+        CudaError
+            If `device` asks for a CUDA device that cannot be used; the text says why.
         """
         check_is_fitted(self)
-        single, codes = self._lookup(users, self.user_ids_, "users")
-        codes = _known(codes, self._user_known)
-        if self._unknown_choice() != "mean" and (codes < 0).any():
-            self._reject_unknown("user", users, single, codes)
-        indptr = indices = None
-        if exclude_seen:
-            indptr, indices = _gather_rows(*self._seen_lists(), codes)
-        ids, scores = self._best_items(self._factors(), codes, n, indptr, indices, single)
-        if self._start_bias:
-            scores[codes[0] < 0 if single else codes < 0] += self._start_bias
-        return ids, self._answers(scores)
+        with self._scorer(output) as scorer:
+            xp = scorer.xp
+            n = min(_count("n", n, 1), len(self.item_ids_))
+            single, codes = self._lookup(scorer, users, "user")
+            wanted = self._known_arrays() | self._factor_arrays()
+            if exclude_seen:
+                wanted["seen_indptr"], wanted["seen_items"] = self._seen_lists()
+            fixed = self.item_biases_.nbytes
+            arrays, n_rows = self._take(scorer, wanted, "recommend", len(codes), n, fixed, output)
+            codes = known_rows(xp, codes, arrays["user_known"])
+            if self._unknown_choice() != "mean" and (codes < 0).any():
+                self._reject_unknown("user", users, single, codes)
+            factors = self._factors(arrays)
+            rated = rated_biases(xp, factors.item_biases, arrays["item_known"])
+            factors = factors._replace(item_biases=rated)
+            seen = (arrays["seen_indptr"], arrays["seen_items"]) if exclude_seen else None
+            parts = scorer.best_items(factors, codes, n, seen, n_rows)
+            out = np if output == "numpy" else xp
+            found, scores = _collected(out, parts, (len(codes), n), self.item_factors_.dtype)
+            if self._start_bias:
+                unknown = to_host(codes < 0) if out is np else codes < 0
+                scores += out.where(unknown, self._start_bias, 0)[:, None]
+            ids, scores = named_items(out, arrays.get("item_ids", self.item_ids_), found, scores)
+            scores = answers(out, scores, self._link)
+            return (ids[0], scores[0]) if single else (ids, scores)
 
-    def similar_items(self, items: Any, n: int = 10) -> tuple[NDArray[Any], NDArray[Any]]:
+    def similar_items(
+        self, items: Any, n: int = 10, *, output: str = "numpy"
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the items whose factors point most nearly the same way.
 
         Parameters
@@ -550,6 +646,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             The items to compare with; each is left out of its own row.
         n : int, default 10
             How many similar items each gets.
+        output : {"numpy", "cupy"}, default "numpy"
+            As in `recommend`.
 
         Returns
         -------
@@ -561,19 +659,33 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If an item has no training ratings.
+            If an item has no training ratings, or `output` cannot be "cupy".
+        CudaError
+            If `device` asks for a CUDA device that cannot be used; the text says why.
         """
         check_is_fitted(self)
-        single, codes = self._lookup(items, self.item_ids_, "items")
-        codes = _known(codes, self._item_known)
-        if (codes < 0).any():
-            self._reject_unknown("item", items, single, codes)
-        lengths = np.linalg.norm(self.item_factors_, axis=1, keepdims=True)
-        # The smallest normal number keeps a zero row zero instead of NaN.
-        unit = self.item_factors_ / np.maximum(lengths, np.finfo(lengths.dtype).tiny)
-        none = np.zeros(len(unit), unit.dtype)
-        indptr = np.arange(len(codes) + 1, dtype=np.int64)
-        return self._best_items((unit, unit, none, none, 0.0), codes, n, indptr, codes, single)
+        with self._scorer(output) as scorer:
+            xp = scorer.xp
+            n = min(_count("n", n, 1), len(self.item_ids_))
+            single, codes = self._lookup(scorer, items, "item")
+            wanted = {"item_factors": self.item_factors_, "item_known": self._item_known}
+            fixed = 2 * self.item_factors_.nbytes + PAIR_BYTES * len(self.item_ids_)
+            arrays, n_rows = self._take(
+                scorer, wanted, "similar_items", len(codes), n, fixed, output
+            )
+            codes = known_rows(xp, codes, arrays["item_known"])
+            if (codes < 0).any():
+                self._reject_unknown("item", items, single, codes)
+            unit = unit_rows(xp, arrays["item_factors"])
+            none = xp.zeros(len(unit), unit.dtype)
+            biases = rated_biases(xp, none, arrays["item_known"])
+            factors = Factors(unit, unit, none, biases, 0.0)
+            itself = xp.arange(len(unit) + 1), xp.arange(len(unit), dtype=np.int32)
+            parts = scorer.best_items(factors, codes, n, itself, n_rows)
+            out = np if output == "numpy" else xp
+            found, scores = _collected(out, parts, (len(codes), n), self.item_factors_.dtype)
+            ids, scores = named_items(out, arrays.get("item_ids", self.item_ids_), found, scores)
+            return (ids[0], scores[0]) if single else (ids, scores)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted model to one safetensors file, without pickle.
@@ -629,7 +741,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def __getstate__(self) -> Any:
         if self.__sklearn_is_fitted__():
             self._seen_lists()  # half the size of the pairs
-        return super().__getstate__()
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_device_copies"}
 
     def _train_params(self) -> _core.TrainParams:
         self._unknown_choice()
@@ -675,6 +788,13 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         params.schedule = _core.Schedule[self._choice("schedule", [s.name for s in _core.Schedule])]
         params.parallel = _core.Parallel[self._choice("parallel", [p.name for p in _core.Parallel])]
         params.device, params.device_index = self._device()
+        params.device_memory = self._memory_limit()
+        params.half = self._float_type() == np.float16
+        if params.half and params.device is _core.Device.cpu:
+            raise ValueError(
+                f"dtype is 'float16', which is for CUDA devices, and device is {self.device!r}, "
+                "here the CPU: use dtype='float32', or device='cuda'"
+            )
         params.n_threads = self._thread_count()
         params.seed = self._seed()
         patience = self.early_stopping
@@ -712,8 +832,11 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             dtype = np.dtype(self.dtype)
         except TypeError:
             dtype = np.dtype(object)
-        if dtype not in (np.float32, np.float64):
-            raise ValueError(f"dtype is {self.dtype!r}; it must be 'float32' or 'float64'")
+        if dtype not in (np.float16, np.float32, np.float64):
+            raise ValueError(
+                f"dtype is {self.dtype!r}; it must be 'float32' or 'float64', or on a CUDA device "
+                "'float16'"
+            )
         return dtype
 
     def _device(self) -> tuple[_core.Device, int]:
@@ -786,81 +909,165 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         # Not self.biases: set_params may have changed it since the fit.
         return bool(self.global_mean_ or self.user_biases_.any() or self.item_biases_.any())
 
-    def _factors(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], float]:
-        return (
-            self.user_factors_,
-            self.item_factors_,
-            self.user_biases_,
-            self.item_biases_,
-            self.global_mean_,
-        )
+    def _factor_arrays(self) -> dict[str, NDArray[Any]]:
+        return {name: getattr(self, f"{name}_") for name in Factors._fields if name != "mean"}
 
-    def _answers(self, scores: NDArray[Any]) -> NDArray[Any]:
-        """Turn scores into predicted ratings."""
-        if self._link is _core.Link.identity:
-            return scores
-        with np.errstate(over="ignore"):  # exp of a large number, whose reciprocal is 0
-            probability = 1 / (1 + np.exp(-scores))
-        if self._link is _core.Link.probability:
-            return cast("NDArray[Any]", probability)
-        return cast("NDArray[Any]", 2 * probability - 1)
+    def _factors(self, arrays: dict[str, Any]) -> Factors:
+        named = {name: arrays[name] for name in self._factor_arrays()}
+        return Factors(**named, mean=self.global_mean_)
 
-    def _lookup(self, wanted: Any, ids: NDArray[Any], name: str) -> tuple[bool, NDArray[np.int32]]:
+    def _known_arrays(self) -> dict[str, NDArray[Any]]:
+        return {"user_known": self._user_known, "item_known": self._item_known}
+
+    def _vocabularies(self, *sides: str) -> dict[str, NDArray[Any]]:
+        """What look-ups on a device need there: nothing where ids are consecutive integers."""
+        ids = {f"{side}_ids": getattr(self, f"{side}_ids_") for side in sides}
+        return {name: array for name, array in ids.items() if consecutive(array) is None}
+
+    def _vocabulary(self, arrays: dict[str, Any], side: str) -> Any:
+        return consecutive(getattr(self, f"{side}_ids_")) or arrays[f"{side}_ids"]
+
+    def _prediction_device(self, output: str) -> int | None:
+        """Return the number of the CUDA device to predict on; None: the CPU."""
+        if not isinstance(output, str) or output not in _OUTPUTS:
+            raise ValueError(f"output is {output!r}; it must be 'numpy' or 'cupy'")
+        where, index = self._device()
+        problem = prediction_problem() if self.device == "auto" else ""
+        if where is _core.Device.cpu or problem:
+            if output == "cupy":
+                why = f", which is the CPU here ({problem})" if problem else ""
+                raise ValueError(
+                    f"output is 'cupy', which needs a CUDA device, and device is {self.device!r}"
+                    f"{why}: use set_params(device='cuda'), or output='numpy'"
+                )
+            return None
+        require_prediction()
+        return index
+
+    @contextmanager
+    def _scorer(self, output: str) -> Iterator[CpuScorer | DeviceScorer]:
+        index = self._prediction_device(output)
+        if index is None:
+            yield CpuScorer(self._thread_count())
+            return
+        with use_device(index) as xp:
+            if self._device_copies is None or self._device_copies.index != index:
+                self._device_copies = DeviceCopies(index)
+            yield DeviceScorer(xp, self._device_copies)
+
+    def _memory(self, what: str, fixed: int, per_row: int) -> Memory:
+        return Memory(what, fixed, per_row, self._memory_limit() or None)
+
+    def _memory_limit(self) -> int:
+        """Return `device_memory` as the core takes it: 0 stands for what is free."""
+        return 0 if self.device_memory is None else self._count("device_memory", 1, 2**63 - 1)
+
+    def _take(
+        self,
+        scorer: CpuScorer | DeviceScorer,
+        wanted: dict[str, NDArray[Any]],
+        what: str,
+        n_queries: int,
+        n: int,
+        fixed: int,
+        output: str,
+    ) -> tuple[dict[str, Any], int]:
+        """Get the arrays that a search for the n best items needs, and the rows of its tiles."""
+        n_items, k = self.item_factors_.shape
+        size = self.item_factors_.itemsize
+        fixed += n_queries * PAIR_BYTES
+        if output == "cupy":
+            if self.item_ids_.dtype == object:
+                raise ValueError(
+                    "output is 'cupy', and CuPy arrays hold numbers only, but the model's item "
+                    f"ids are like {self.item_ids_[0]!r}: use output='numpy'"
+                )
+            wanted = wanted | {"item_ids": self.item_ids_}
+            # Codes, ids, scores, and the masks and indices on the way.
+            fixed += n_queries * n * (24 + 2 * size)
+        return scorer.take(wanted, self._memory(what, fixed, row_bytes(n_items, k, n, size)))
+
+    def _finished(self, xp: Any, scores: Any, users: Any, items: Any) -> Any:
+        """Turn the scores of pairs of codes into predicted ratings."""
+        missing = (users < 0) | (items < 0)
+        some_missing = bool(missing.any())
+        if some_missing and self._start_bias:
+            scores += self._start_bias * ((users < 0).astype(int) + (items < 0))
+        predicted = answers(xp, scores, self._link)
+        if some_missing and self.unknown == "nan":
+            predicted[missing] = np.nan
+        elif some_missing and not self._has_biases():
+            predicted[missing] = self._rating_mean
+        return predicted
+
+    def _integer_pairs(self, X: Any) -> Any:
+        """Return pairs of integers whose ids a device can look up, or None."""
+        if self.user_ids_.dtype == object or self.item_ids_.dtype == object:
+            return None
+        if is_device_array(X):
+            X = as_device_array(X)
+        elif not isinstance(X, np.ndarray) or isinstance(X, np.ma.MaskedArray):
+            return None
+        return X if X.ndim == 2 and X.shape[1] == 2 and X.dtype.kind in "iu" else None
+
+    def _lookup(self, scorer: CpuScorer | DeviceScorer, wanted: Any, side: str) -> tuple[bool, Any]:
+        """Return whether a single id is wanted, and the codes, where the scores will be."""
+        ids = getattr(self, f"{side}_ids_")
+        if isinstance(scorer, DeviceScorer) and ids.dtype != object and is_device_array(wanted):
+            values = as_device_array(wanted)
+            if values.ndim < 2 and values.dtype.kind in "iu":
+                arrays, _ = scorer.take(
+                    self._vocabularies(side), self._memory("looking up ids", 0, PAIR_BYTES)
+                )
+                vocabulary = self._vocabulary(arrays, side)
+                return values.ndim == 0, find_integers(scorer.xp, vocabulary, values.reshape(-1))
+        wanted = to_host(wanted)
         single = isinstance(wanted, (str, bytes)) or np.ndim(wanted) == 0
-        values = [wanted] if single else wanted
+        values = [wanted.item() if isinstance(wanted, np.ndarray) else wanted] if single else wanted
         if not single and len(values) == 0:
-            return False, np.empty(0, np.int32)
-        return single, lookup_ids(ids, values, name)
+            return False, scorer.xp.empty(0, np.int32)
+        return single, scorer.xp.asarray(lookup_ids(ids, values, f"{side}s"))
 
-    def _reject_unknown(
-        self, who: str, wanted: Any, single: bool, codes: NDArray[np.int32]
-    ) -> NoReturn:
-        at = int(np.argmax(codes < 0))
+    def _reject_unknown_pairs(self, parts: Iterable[tuple[int, Any, Any]]) -> None:
+        """Raise ValueError if codes, with the row they start at, hold unknown users or items."""
+        n_missing, first = 0, ""
+        for start, users, items in parts:
+            missing = (users < 0) | (items < 0)
+            n_here = int(missing.sum())
+            if n_here and not n_missing:
+                at = int(missing.argmax())
+                first = f"{start + at} (its {'user' if users[at] < 0 else 'item'})"
+            n_missing += n_here
+        if n_missing:
+            raise ValueError(
+                f"X has {n_missing} pairs with a user or item without training ratings, the first "
+                f"at row {first}: drop them, or use unknown='mean' or 'nan'"
+            )
+
+    def _reject_unknown(self, who: str, wanted: Any, single: bool, codes: Any) -> NoReturn:
+        at = int((codes < 0).argmax())
+        wanted = to_host(wanted)
+        if isinstance(wanted, np.ndarray):
+            wanted = wanted.tolist()
         value = wanted if single else list(wanted)[at]
         raise ValueError(
             f"{who} {value!r} has no training ratings: leave it out"
             + (", or use unknown='mean'" if who == "user" else "")
         )
 
-    def _best_items(
-        self,
-        factors: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], float],
-        codes: NDArray[np.int32],
-        n: int,
-        indptr: NDArray[np.int64] | None,
-        indices: NDArray[np.int32] | None,
-        single: bool,
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        P, Q, user_biases, item_biases, mean = factors
-        n = min(_count("n", n, 1), len(self.item_ids_))
-        # Nothing is known about an item without ratings; -inf takes it out of the running.
-        item_biases = np.where(self._item_known, item_biases, -np.inf).astype(Q.dtype)
-        found, scores = _core.recommend(
-            P,
-            Q,
-            user_biases,
-            item_biases,
-            mean,
-            codes,
-            n,
-            indptr,
-            indices,
-            self._thread_count(),
-        )
-        empty = ~np.isfinite(scores)
-        ids = self.item_ids_[np.where(empty, 0, found)]
-        if empty.any():
-            scores[empty] = np.nan
-            filler = {"i": -1, "u": 0}.get(ids.dtype.kind)
-            ids[empty] = filler
-        return (ids[0], scores[0]) if single else (ids, scores)
 
-
-def _known(codes: NDArray[np.int32], known: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Turn the codes of rows without training ratings into -1."""
-    if known.all():
-        return codes
-    return np.where((codes >= 0) & known[codes], codes, np.int32(-1))
+def _collected(
+    module: Any, parts: Iterable[tuple[slice, Any, Any]], shape: tuple[int, int], dtype: Any
+) -> tuple[Any, Any]:
+    """Put the parts of a search together, in arrays of NumPy or CuPy."""
+    found, scores = module.empty(shape, np.int32), module.empty(shape, dtype)
+    for part, some_found, some_scores in parts:
+        if module is np:
+            some_found, some_scores = to_host(some_found), to_host(some_scores)
+        if len(some_found) == shape[0]:
+            return some_found, some_scores
+        found[part], scores[part] = some_found, some_scores
+    return found, scores
 
 
 def _count(name: str, value: Any, low: int, high: int = 2**31 - 1) -> int:
@@ -914,8 +1121,8 @@ def _validation_arrays(
     X, y = validation if isinstance(validation, tuple) else (validation, None)
     held_out = Ratings.from_any(X, y, "validation")
     users, items = pairs_to_codes(held_out, train.user_ids, train.item_ids, "validation")
-    users = _known(users, _core.rated_rows(train.users, train.n_users, weights))
-    items = _known(items, _core.rated_rows(train.items, train.n_items, weights))
+    users = known_rows(np, users, _core.rated_rows(train.users, train.n_users, weights))
+    items = known_rows(np, items, _core.rated_rows(train.items, train.n_items, weights))
     usable = (users >= 0) & (items >= 0)
     if not usable.any():
         raise ValueError(
@@ -923,16 +1130,3 @@ def _validation_arrays(
             "ratings; are its ids those of X?"
         )
     return _core.RatingArrays(users[usable], items[usable], held_out.values[usable])
-
-
-def _gather_rows(
-    indptr: NDArray[np.int64], indices: NDArray[np.int32], rows: NDArray[np.int32]
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Pick rows of a compressed-row layout; row -1 is empty."""
-    known = rows >= 0
-    starts = np.where(known, indptr[rows], 0)
-    counts = np.where(known, indptr[rows + 1] - indptr[rows], 0)
-    picked = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum(counts, out=picked[1:])
-    places = np.arange(picked[-1]) + np.repeat(starts - picked[:-1], counts)
-    return picked, indices[places]

@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from .device import to_host
+
 IdKind = Literal["int", "str", "uuid"]
 Id = int | str | UUID
 
@@ -89,6 +91,44 @@ def lookup_ids(ids: NDArray[Any], values: Any, name: str) -> NDArray[np.int32]:
     if id_kind(ids) != id_kind(distinct):
         raise ValueError(_kind_mismatch(id_kind(ids), distinct[codes[0]], name))
     return _positions(ids, distinct)[codes]
+
+
+def consecutive(ids: NDArray[Any]) -> range | None:
+    """Return a vocabulary as a range where it is one: a look-up there is a subtraction."""
+    if ids.dtype != np.int64 or not len(ids) or int(ids[-1]) - int(ids[0]) >= len(ids):
+        return None
+    return range(int(ids[0]), int(ids[-1]) + 1)
+
+
+def find_integers(xp: Any, ids: Any, wanted: Any) -> Any:
+    """Find integers in a vocabulary; array code for NumPy and CuPy.
+
+    Parameters
+    ----------
+    xp : module
+        NumPy or CuPy.
+    ids : array of shape (n_ids,), int64 or uint64, or range
+        The vocabulary.
+    wanted : array of shape (n,)
+        Integers of any type.
+
+    Returns
+    -------
+    array of shape (n,), int32
+        The codes, -1 where an integer is not in the vocabulary.
+    """
+    if not len(ids):
+        return xp.full(len(wanted), -1, np.int32)
+    # What the vocabulary's type cannot hold wraps around, and shows by its sign.
+    same = wanted.astype(np.int64 if isinstance(ids, range) else ids.dtype)
+    there = (same < 0) == (wanted < 0)
+    if isinstance(ids, range):
+        at = same - ids.start
+        there &= (at >= 0) & (at < len(ids))
+    else:
+        at = xp.searchsorted(ids, same).clip(0, len(ids) - 1)
+        there &= ids[at] == same
+    return xp.where(there, at, -1).astype(np.int32)
 
 
 def id_kind(ids: NDArray[Any]) -> IdKind:
@@ -247,6 +287,7 @@ def _encode_dictionary(column: Any, name: str) -> tuple[NDArray[np.int32], NDArr
 
 
 def _as_numpy(values: Any, name: str) -> NDArray[Any]:
+    values = to_host(values)
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         at = int(np.argmax(np.ma.getmaskarray(values)))
         raise ValueError(f"{name}: the id at position {at} is masked: drop those rows")
@@ -383,9 +424,9 @@ def _positions(ids: NDArray[Any], distinct: NDArray[Any]) -> NDArray[np.int32]:
         # Hashing the whole vocabulary beats bisecting Python objects only for many look-ups.
         found = pc.index_in(_from_objects(distinct, "ids"), _from_objects(ids, "ids"))
         return np.asarray(found.fill_null(-1).to_numpy(), dtype=np.int32)
-    if ids.dtype != distinct.dtype:
-        # int64 against uint64: NumPy would compare both as float64, which is not exact.
-        ids, distinct = ids.astype(object), distinct.astype(object)
+    if ids.dtype != object:
+        codes: NDArray[np.int32] = find_integers(np, ids, distinct)
+        return codes
     if not len(ids):
         return np.full(len(distinct), -1, np.int32)
     at = np.searchsorted(ids, distinct).clip(max=len(ids) - 1).astype(np.int32)

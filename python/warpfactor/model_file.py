@@ -82,13 +82,17 @@ def save(model: MatrixFactorization, path: str | os.PathLike[str]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def load(path: str | os.PathLike[str]) -> MatrixFactorization:
+def load(path: str | os.PathLike[str], device: str | None = None) -> MatrixFactorization:
     """Read a model that `MatrixFactorization.save` wrote.
 
     Parameters
     ----------
     path : str or path-like
         The file.
+    device : {"cpu", "cuda", "cuda:<n>", "auto"} or None, default None
+        The model's `device` from now on. None: as it was saved, but "cpu" if that was a CUDA device
+        and this machine, or this build of warpfactor, cannot use CUDA. The predictions are the same
+        within rounding.
 
     Returns
     -------
@@ -97,11 +101,15 @@ def load(path: str | os.PathLike[str]) -> MatrixFactorization:
 
     Raises
     ------
+    ValueError
+        If `device` is another.
     FileNotFoundError
         If there is no such file.
     ModelFileError
         If the file is damaged, no warpfactor model, or of a later format; the text says which.
     """
+    if device is not None:
+        MatrixFactorization(device=device)._device()  # refuses what is none
     source = Path(path)
     if not source.exists():
         raise FileNotFoundError(f"there is no model file {source}")
@@ -125,9 +133,14 @@ def load(path: str | os.PathLike[str]) -> MatrixFactorization:
             f"{source} is damaged, or no safetensors file at all ({error}): save the model again"
         ) from error
     try:
-        return _restore(tensors, metadata)
+        model = _restore(tensors, metadata)
+        saved_for, _ = model._device()
     except (ValueError, KeyError, TypeError) as error:
         raise ModelFileError(f"{source} is damaged ({error}): save the model again") from error
+    _, usable, _ = _core.cuda_status()
+    if device is None and saved_for is _core.Device.cuda and not usable:
+        device = "cpu"
+    return model if device is None else model.set_params(device=device)
 
 
 def _restore(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> MatrixFactorization:

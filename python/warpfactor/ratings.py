@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
+from .device import to_host
 from .ids import as_arrow, check_vocabulary, encode_ids, lookup_ids, require_no_nulls
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class Ratings:
         ValueError
             If `D` is not 2-D and real, everything is NaN, or an entry is infinite.
         """
-        return _from_matrix(np.asarray(D), "D")
+        return _from_matrix(np.asarray(to_host(D)), "D")
 
     @classmethod
     def from_sparse(cls, S: Any) -> Ratings:
@@ -257,6 +258,7 @@ class Ratings:
         ValueError
             If `X` is of another kind, or holds its own ratings and `y` is given too.
         """
+        X = to_host(X)
         whole = isinstance(X, Ratings) or _is_masked(X) or _is_sparse(X)
         if y is not None and whole:
             raise ValueError(f"{name} ({_kind(X)}) holds the ratings itself: pass no y with it")
@@ -434,6 +436,7 @@ def pairs_to_codes(
         if X.item_ids is not item_ids:
             items = lookup_ids(item_ids, X.item_ids, "item ids")[items]
         return users, items
+    X = to_host(X)
     if _is_matrix(X):
         rows, columns, _, shape = matrix_entries(X, name)
         model_shape = len(user_ids), len(item_ids)
@@ -638,6 +641,7 @@ def _from_matrix(D: Any, name: str) -> Ratings:
 
 
 def _pair_columns(X: Any, name: str) -> tuple[Any, Any]:
+    X = to_host(X)
     frame = open_frame(X)
     if frame is not None:
         found = resolve_columns(frame.names, {"user": None, "item": None})
@@ -690,7 +694,7 @@ def _numbers(values: Any, name: str) -> NDArray[Any]:
     if np.ma.is_masked(values):
         at = int(np.argmax(np.ma.getmaskarray(values)))
         raise ValueError(f"{name}: the value at position {at} is masked: drop those rows")
-    array = np.asarray(values)
+    array = np.asarray(to_host(values))
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} must be real numbers, got {_first_other(array)}")
     return array

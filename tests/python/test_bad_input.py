@@ -69,7 +69,10 @@ def model_of(**params):
         ({"init": (np.ones((3, 2)), np.ones((3, 2)))}, r"Q has shape \(3, 2\); it must be"),
         ({"init": (np.full((3, 2), np.nan), np.ones((2, 2)))}, "P holds NaN"),
         ({"init": (np.full((3, 2), "a"), np.ones((2, 2)))}, "P has dtype"),
-        ({"dtype": "float16"}, "dtype is 'float16'; it must be 'float32' or 'float64'"),
+        (
+            {"dtype": "float16"},
+            "dtype is 'float16', which is for CUDA devices, and device is 'cpu'",
+        ),
         ({"dtype": "nonsense"}, "dtype is 'nonsense'"),
         ({"device": "gpu"}, "device is 'gpu'; it must be 'cpu', 'cuda'"),
         ({"device": "cuda:x"}, "device is 'cuda:x'"),

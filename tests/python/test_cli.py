@@ -104,7 +104,7 @@ def test_train_passes_its_options_on(trained: Trained, tmp_path: Path) -> None:
         "--n-factors 3 --n-epochs 2 --learning-rate 0.01 --reg 0.2 --reg-bias 0.3,0.1 --no-biases "
         "--loss huber --huber-delta 0.5 --l1-ratio 0.25 --nonnegative "
         "--no-normalize --schedule cosine --parallel hogwild --init-scale 0.5 --patience 0 "
-        "--dtype float64 --device cpu --n-threads 2 --unknown nan --seed 7 --quiet"
+        "--dtype float64 --device cpu --device-memory 1000000 --n-threads 2 --unknown nan --seed 7 --quiet"
     )
     succeed("train", trained.ratings, "--output", tmp_path / "m", *text.split())
     params = wf.load(tmp_path / "m").get_params()
@@ -126,6 +126,7 @@ def test_train_passes_its_options_on(trained: Trained, tmp_path: Path) -> None:
         early_stopping=False,
         dtype="float64",
         device="cpu",
+        device_memory=1_000_000,
         n_threads=2,
         unknown="nan",
         random_state=7,
@@ -496,6 +497,36 @@ def test_cuda_that_is_not_there_is_one_line(trained: Trained) -> None:
     result = warpfactor("train", trained.ratings, "--device", "cuda", *QUICK)
     assert result.code == 1
     assert re.fullmatch(r"warpfactor: error: .*(CUDA|cuda|NVIDIA).*\n", result.err)
+
+
+def test_a_model_predicts_where_it_is_told(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.safetensors"
+    wf.load(trained.model).set_params(device="cuda").save(path)
+    commands = (
+        ("evaluate", path, trained.ratings),
+        ("predict", path, "--user", "u1", "--item", "003"),
+        ("recommend", path, "--user", "u1"),
+    )
+    monkeypatch.setattr(_core, "cuda_status", lambda: (True, False, "no driver, use --device cpu"))
+    for command in commands:
+        on_cpu = succeed(*command)  # as saved, but there is no CUDA here
+        assert succeed(*command, "--device", "cpu") == on_cpu
+        assert "no driver" in warpfactor(*command, "--device", "cuda").err
+        assert "device is 'tpu'" in warpfactor(*command, "--device", "tpu").err
+
+
+def test_train_that_could_not_test_fails_before_the_work(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_core, "cuda_status", lambda: (True, True, ""))
+    monkeypatch.setattr(_core, "cuda_is_twin", lambda: False)
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    output = tmp_path / "m.safetensors"
+    where = ("--device", "cuda", "--test-size", "0.1", "--output", output)
+    result = warpfactor("train", trained.ratings, *where, *QUICK)
+    assert 'pip install "warpfactor[gpu]"' in result.err and not output.exists()
 
 
 def test_a_programming_error_keeps_its_traceback(

@@ -142,7 +142,7 @@ def test_the_optimizers_parameters_are_stored(tmp_path):
 def test_a_file_from_before_there_were_these_parameters_loads(model, path):
     later = (
         "batch_size", "momentum", "adagrad_per", "beta_1", "beta_2", "epsilon", "penalty",
-        "huber_delta", "l1_ratio", "nonnegative",
+        "huber_delta", "l1_ratio", "nonnegative", "device_memory",
     )  # fmt: skip
     params = {
         name: value
