@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from . import _core
+from .cuda_compile import DeviceKernels, device_kernels
 from .device import (
     DeviceCopies,
     Memory,
@@ -25,6 +26,7 @@ from .device import (
     to_host,
     use_device,
 )
+from .exceptions import CudaError
 from .ids import consecutive, find_integers, lookup_ids
 from .losses import CustomLoss, CustomPenalty
 from .progress import EpochBar, EpochRecord
@@ -427,6 +429,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         P, Q = self._initial_factors(ratings, params, dtype)
         loss = self.loss.address(dtype) if isinstance(self.loss, CustomLoss) else 0
         penalty = 0 if self.penalty is None else self.penalty.address(dtype)
+        kernels = self._device_kernels(params)
         train = _core.train_float32 if dtype == np.float32 else _core.train_float64
 
         if params.device is _core.Device.cuda:
@@ -451,6 +454,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 on_epoch if self.callbacks or bar.enabled else None,
                 loss,
                 penalty,
+                kernels.functions if kernels else (0, 0, 0, 0),
             )
 
         self.user_factors_ = result["user_factors"]
@@ -814,6 +818,30 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             if not callable(callback):
                 raise ValueError(f"callbacks holds {callback!r}; each must be callable")
         return params
+
+    def _device_kernels(self, params: _core.TrainParams) -> DeviceKernels | None:
+        """Compile the kernels of a custom loss or penalty, if they are to run on a CUDA device."""
+        loss = self.loss if isinstance(self.loss, CustomLoss) else None
+        custom = loss is not None or self.penalty is not None
+        # The twin calls the functions that the CPU calls.
+        if params.device is _core.Device.cpu or not custom or _core.cuda_is_twin():
+            return None
+        _, usable, reason = _core.cuda_status()
+        if not usable:
+            raise CudaError(reason)
+        plain = params.optimizer in (_core.Optimizer.sgd, _core.Optimizer.gd)
+        return device_kernels(
+            loss,
+            self.penalty,
+            n_factors=params.n_factors,
+            dtype=self._float_type(),
+            device=params.device_index,
+            general=not plain
+            or params.momentum > 0
+            or params.l1_ratio > 0
+            or params.nonnegative
+            or self.penalty is not None,
+        )
 
     def _initial_factors(
         self, ratings: Ratings, params: _core.TrainParams, dtype: np.dtype[Any]
