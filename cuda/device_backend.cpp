@@ -396,12 +396,13 @@ class DeviceBackend final : public Backend<A> {
     args.first_entry = whole ? 0 : piece.first_entry;
     args.first_segment = whole ? 0 : piece.first_segment;
     args.n_tasks = piece.n_tasks;
+    args.n_tiles = std::min(piece.n_tasks, plan_->most_tiles);
     args.next_task = next_tasks_.data() + number;
     args.task_sums = task_sums_.data() + 2 * (wave.first_task + piece.first_task);
     args.sizes = sizes;
     const bool general = sizes.rule != StepRule::plain || sizes.proximal || sizes.penalty != nullptr;
     const Kernel kernel = general ? Kernel::general_pass : Kernel::pass;
-    device_->launch(kernel, storage_of<S>(), tile_, tiles(kernel, std::min(piece.n_tasks, plan_->most_tiles)), &args);
+    device_->launch(kernel, storage_of<S>(), tile_, tiles(kernel, args.n_tiles), &args);
   }
 
   // Steps of many ratings.

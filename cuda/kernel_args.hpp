@@ -73,6 +73,7 @@ struct PassArgs {
   const std::uint32_t* task_begin;     ///< one more than tasks: the first segment of each, counted from first_segment
   std::int64_t first_entry, first_segment;
   std::int64_t n_tasks;
+  std::int64_t n_tiles;      ///< that take them; the others of the launch have nothing to do
   std::uint32_t* next_task;  ///< where tiles fetch the number of their next task; 0 at the start
   double* task_sums;         ///< of each task the loss, then the squared errors
   StepSizes<A> sizes;

@@ -242,7 +242,7 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
     loss_sum_ = square_sum_ = D(0.0);
     at_ = end_ = segment_ = segment_end_ = N(0);
     row_ = task_ = N(-1);
-    done_ = !(N(0) == N(0));
+    done_ = N(w.number() * (kWarp / kLanes)) + N(w_.lane() / kLanes) >= N(args.n_tiles);
   }
 
   /// On to the next rating of each tile, whose row of the other side is read; false when none is left.
