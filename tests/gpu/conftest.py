@@ -77,13 +77,3 @@ def cupy() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pytest.importorskip("cupy", exc_type=ImportError)
-
-
-@pytest.fixture
-def formulas(device: str, request: pytest.FixtureRequest) -> None:
-    """Losses of one's own can be compiled for the device."""
-    pytest.importorskip("sympy")
-    if device == "cpu":
-        pytest.importorskip("numba")
-    else:
-        request.getfixturevalue("cupy")

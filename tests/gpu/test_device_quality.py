@@ -1,0 +1,123 @@
+"""How good models are that a device trained in an order of its own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import warpfactor as wf
+from problems import LABELS, LOSSES, model_of, planted
+from warpfactor.losses import custom
+
+# What another order or another seed of the same settings makes of the RMSE is a tenth of it.
+WITHIN = 0.005
+
+
+@pytest.fixture(scope="module")
+def split():
+    return wf.train_test_split(planted(600, 400, 30_000), 0.2, random_state=0)
+
+
+def error_of(model, test):
+    return wf.metrics.rmse(test.values, model.predict(test))
+
+
+WAYS = {
+    "sgd": {},
+    "momentum": {"momentum": 0.75},
+    "adagrad": {"optimizer": "adagrad"},
+    "adagrad by element": {"optimizer": "adagrad", "adagrad_per": "element"},
+    "adam": {"optimizer": "adam"},
+    "batches": {"optimizer": "adam", "batch_size": 500},
+    "no biases": {"biases": False},
+    "non-negative": {"nonnegative": True},
+    "L1": {"l1_ratio": 0.5, "reg": 0.01, "init": 0.1},
+    "absolute": {"loss": "absolute"},
+    "huber": {"loss": "huber", "huber_delta": 0.5},
+    "poisson": {"loss": "poisson"},
+    "odd rank": {"n_factors": 33},
+    "hogwild": {"parallel": "hogwild"},
+    "hogwild adam": {"parallel": "hogwild", "optimizer": "adam"},
+}
+
+
+@pytest.fixture(scope="module")
+def by_cpu(split):
+    """A function from parameters to the test RMSE of a model of the CPU, of another seed."""
+    train, test = split
+    known = {}
+
+    def error(name):
+        if name not in known:
+            params = {"n_factors": 8, **WAYS[name], "parallel": "blocked", "random_state": 1}
+            known[name] = error_of(model_of(**params).fit(train), test)
+        return known[name]
+
+    return error
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_of_training_ends_where_the_cpus_does(place, split, by_cpu, way):
+    if place == {"device": "cuda", "dtype": "float64"}:
+        return  # the same order as float32
+    train, test = split
+    reached = error_of(model_of(**{"n_factors": 8, **WAYS[way]}, **place).fit(train), test)
+    assert reached == pytest.approx(by_cpu(way), rel=WITHIN)
+
+
+@pytest.mark.parametrize("loss", LABELS)
+def test_labels_are_told_apart(place, loss):
+    rng = np.random.default_rng(0)
+    users, items = rng.integers(0, 400, 40_000), rng.integers(0, 250, 40_000)
+    P, Q = rng.normal(0, 1, (400, 4)), rng.normal(0, 1, (250, 4))
+    truth = (P[users] * Q[items]).sum(1) > 0
+    y = np.where(truth ^ (rng.random(40_000) < 0.05), 1, -1)
+    train, X = np.arange(40_000) < 32_000, np.c_[users, items]
+    model = model_of(n_factors=8, loss=loss, reg=0.02, n_epochs=25, **place).fit(X[train], y[train])
+    assert ((model.predict(X[~train]) > 0) == truth[~train]).mean() > 0.85
+
+
+def real_ratings(data_path, twin):
+    """MovieLens 1M without one fold and that fold, or 100K's for the slow twin."""
+    name = "ml-100k" if twin else "ml-1m"
+    with np.load(data_path(f"{name}/{name}.npz")) as arrays:
+        ratings = wf.Ratings.from_arrays(arrays["users"], arrays["items"], arrays["ratings"])
+        held_out = arrays["fold"] == 1
+    return ratings.take(~held_out), ratings.take(held_out)
+
+
+@pytest.fixture(scope="module")
+def real(data_path, twin):
+    train, test = real_ratings(data_path, twin)
+    return train, test, error_of(model_of(n_factors=32, random_state=1).fit(train), test)
+
+
+@pytest.mark.parametrize("parallel", ["blocked", "hogwild"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("device", ["cpu", "cuda"], indirect=True)
+def test_real_ratings_reach_the_cpus_quality(device, real, dtype, parallel):
+    if device == "cpu" and dtype == "float16":
+        return  # it has no such storage
+    train, test, by_cpu = real
+    model = model_of(n_factors=32, device=device, dtype=dtype, parallel=parallel).fit(train)
+    assert error_of(model, test) == pytest.approx(by_cpu, rel=WITHIN)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_real_ratings_of_high_rank_reach_the_cpus_quality(cuda, data_path, twin, dtype):
+    train, test = real_ratings(data_path, twin)
+    params = {"n_factors": 128, "n_epochs": 8}
+    by_cpu = error_of(model_of(**params, random_state=1).fit(train), test)
+    on_device = error_of(model_of(**params, device=cuda, dtype=dtype).fit(train), test)
+    assert on_device == pytest.approx(by_cpu, rel=WITHIN)
+
+
+def test_a_formula_of_the_squared_loss_reaches_the_built_ins_quality(cuda, cupy, split, by_cpu):
+    pytest.importorskip("sympy")
+    train, test = split
+    own = model_of(n_factors=8, loss=custom(lambda r, x: (r - x) ** 2), device=cuda).fit(train)
+    assert error_of(own, test) == pytest.approx(by_cpu("sgd"), rel=WITHIN)
+
+
+def test_every_loss_is_tried():
+    assert set(LOSSES) == {way.get("loss", "squared") for way in WAYS.values()} | set(LABELS)
