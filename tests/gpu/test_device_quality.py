@@ -9,8 +9,14 @@ import warpfactor as wf
 from problems import LABELS, LOSSES, model_of, planted
 from warpfactor.losses import custom
 
-# What another order or another seed of the same settings makes of the RMSE is a tenth of it.
 WITHIN = 0.005
+
+
+def initial(ratings, k, nonnegative=False):
+    """Initial factors: with them, seeds differ in the order of the ratings alone."""
+    rng = np.random.default_rng(0)
+    factors = [rng.normal(0, 0.1, (n, k)) for n in (ratings.n_users, ratings.n_items)]
+    return tuple(np.abs(part) if nonnegative else part for part in factors)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +37,7 @@ WAYS = {
     "batches": {"optimizer": "adam", "batch_size": 500},
     "no biases": {"biases": False},
     "non-negative": {"nonnegative": True},
-    "L1": {"l1_ratio": 0.5, "reg": 0.01, "init": 0.1},
+    "L1": {"l1_ratio": 0.5, "reg": 0.01},
     "absolute": {"loss": "absolute"},
     "huber": {"loss": "huber", "huber_delta": 0.5},
     "poisson": {"loss": "poisson"},
@@ -41,28 +47,39 @@ WAYS = {
 }
 
 
+def fitted(train, way, **params):
+    params = {"n_factors": 8, **WAYS[way], **params}
+    nonnegative = way in ("non-negative", "poisson")
+    init = initial(train, params["n_factors"], nonnegative)
+    return model_of(**{"init": init, **params}).fit(train)
+
+
 @pytest.fixture(scope="module")
 def by_cpu(split):
-    """A function from parameters to the test RMSE of a model of the CPU, of another seed."""
+    """The lowest and the highest test RMSE of some orders that the CPU takes."""
     train, test = split
     known = {}
 
-    def error(name):
-        if name not in known:
-            params = {"n_factors": 8, **WAYS[name], "parallel": "blocked", "random_state": 1}
-            known[name] = error_of(model_of(**params).fit(train), test)
-        return known[name]
+    def errors(way):
+        if way not in known:
+            found = [
+                error_of(fitted(train, way, parallel="blocked", random_state=seed), test)
+                for seed in (1, 2, 3, 4)
+            ]
+            known[way] = min(found), max(found)
+        return known[way]
 
-    return error
+    return errors
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_of_training_ends_where_the_cpus_does(place, split, by_cpu, way):
     if place == {"device": "cuda", "dtype": "float64"}:
-        return  # the same order as float32
+        return  # the order of float32
     train, test = split
-    reached = error_of(model_of(**{"n_factors": 8, **WAYS[way]}, **place).fit(train), test)
-    assert reached == pytest.approx(by_cpu(way), rel=WITHIN)
+    lowest, highest = by_cpu(way)
+    reached = error_of(fitted(train, way, **place), test)
+    assert lowest * (1 - WITHIN) < reached < highest * (1 + WITHIN)
 
 
 @pytest.mark.parametrize("loss", LABELS)
@@ -115,8 +132,9 @@ def test_real_ratings_of_high_rank_reach_the_cpus_quality(cuda, data_path, twin,
 def test_a_formula_of_the_squared_loss_reaches_the_built_ins_quality(cuda, cupy, split, by_cpu):
     pytest.importorskip("sympy")
     train, test = split
-    own = model_of(n_factors=8, loss=custom(lambda r, x: (r - x) ** 2), device=cuda).fit(train)
-    assert error_of(own, test) == pytest.approx(by_cpu("sgd"), rel=WITHIN)
+    lowest, highest = by_cpu("sgd")
+    own = fitted(train, "sgd", loss=custom(lambda r, x: (r - x) ** 2), device=cuda)
+    assert lowest * (1 - WITHIN) < error_of(own, test) < highest * (1 + WITHIN)
 
 
 def test_every_loss_is_tried():
