@@ -103,10 +103,20 @@ def real_ratings(data_path, twin):
     return ratings.take(~held_out), ratings.take(held_out)
 
 
-@pytest.fixture(scope="module")
-def real(data_path, twin):
+RANKS = {"as it comes": {"n_factors": 32}, "high": {"n_factors": 128, "n_epochs": 8}}
+
+
+@pytest.fixture(scope="module", params=RANKS)
+def real(data_path, twin, request):
+    """Ratings, parameters, and the lowest and highest test RMSE of some seeds of the CPU."""
+    params = RANKS[request.param]
     train, test = real_ratings(data_path, twin)
-    return train, test, error_of(model_of(n_factors=32, random_state=1).fit(train), test)
+    # On 1M they are 0.1 % apart, on 100K 0.5 %.
+    found = [
+        error_of(model_of(**{**params, "random_state": seed}).fit(train), test)
+        for seed in (1, 2, 3)
+    ]
+    return train, test, params, min(found), max(found)
 
 
 @pytest.mark.parametrize("parallel", ["blocked", "hogwild"])
@@ -115,18 +125,9 @@ def real(data_path, twin):
 def test_real_ratings_reach_the_cpus_quality(device, real, dtype, parallel):
     if device == "cpu" and dtype == "float16":
         return  # it has no such storage
-    train, test, by_cpu = real
-    model = model_of(n_factors=32, device=device, dtype=dtype, parallel=parallel).fit(train)
-    assert error_of(model, test) == pytest.approx(by_cpu, rel=WITHIN)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_real_ratings_of_high_rank_reach_the_cpus_quality(cuda, data_path, twin, dtype):
-    train, test = real_ratings(data_path, twin)
-    params = {"n_factors": 128, "n_epochs": 8}
-    by_cpu = error_of(model_of(**params, random_state=1).fit(train), test)
-    on_device = error_of(model_of(**params, device=cuda, dtype=dtype).fit(train), test)
-    assert on_device == pytest.approx(by_cpu, rel=WITHIN)
+    train, test, params, lowest, highest = real
+    model = model_of(**params, device=device, dtype=dtype, parallel=parallel).fit(train)
+    assert lowest * (1 - WITHIN) < error_of(model, test) < highest * (1 + WITHIN)
 
 
 def test_a_formula_of_the_squared_loss_reaches_the_built_ins_quality(cuda, cupy, split, by_cpu):
