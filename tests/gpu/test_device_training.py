@@ -278,43 +278,50 @@ def test_a_validation_set_of_one_rating_is_enough(place):
     )
 
 
-# Bytes that a rating takes at the least: two 16-bit offsets and a float32.
-LEAST_BYTES = 8
+@pytest.fixture(scope="module")
+def many():
+    """Ratings that take at least eight bytes each on the device, 3.2 MB, and few to validate with."""
+    return wf.train_test_split(planted(1500, 700, 405_000), 5000, random_state=0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("way", ["sgd", "adam", "weighted", "batches"])
-def test_a_budget_less_than_the_ratings_changes_nothing(cuda, way, dtype):
-    ratings = planted(1500, 700, 150_000)
-    train, test = wf.train_test_split(ratings, 0.1, random_state=0)
-    weights = (
-        np.random.default_rng(0).choice([0.5, 1, 2], len(train)) if way == "weighted" else None
-    )
-    params = {"optimizer": "adam" if way in ("adam", "batches") else "sgd"}
-    if way == "batches":
-        params["batch_size"] = 4096
+@pytest.mark.parametrize("way", ["sgd", "adam", "weighted"])
+def test_a_budget_less_than_the_ratings_changes_nothing(cuda, many, way, dtype):
+    train, test = many
+    weights = None
+    if way == "weighted":
+        weights = np.random.default_rng(0).choice([0.5, 1, 2], len(train))
     fits = []
-    for share in (None, 2, 6):
-        memory = {} if share is None else {"device_memory": LEAST_BYTES * len(train) // share}
-        model = model_of(n_factors=4, n_epochs=2, device=cuda, dtype=dtype, **params, **memory)
+    for memory in ({}, {"device_memory": 2_000_000}, {"device_memory": 1_000_000}):
+        model = model_of(
+            n_factors=4, n_epochs=2, device=cuda, dtype=dtype,
+            optimizer="adam" if way == "adam" else "sgd", **memory,
+        )  # fmt: skip
         fits.append(model.fit(train, sample_weight=weights, validation=test))
     assert len({bytes_of(model) for model in fits}) == 1
     assert len({tuple(r["train_rmse"] for r in model.history_) for model in fits}) == 1
     assert len({tuple(r["valid_rmse"] for r in model.history_) for model in fits}) == 1
 
 
-def test_hogwild_streams_through_a_small_budget(cuda):
-    train, test = wf.train_test_split(planted(1500, 700, 150_000), 0.1, random_state=0)
+def test_hogwild_streams_through_a_small_budget(cuda, many):
+    train, test = many
     errors = [
         wf.metrics.rmse(
             test.values,
-            model_of(n_factors=4, n_epochs=5, device=cuda, parallel="hogwild", **memory)
+            model_of(n_factors=4, n_epochs=4, device=cuda, parallel="hogwild", **memory)
             .fit(train)
             .predict(test),
         )
-        for memory in ({}, {"device_memory": LEAST_BYTES * len(train) // 6})
+        for memory in ({}, {"device_memory": 1_000_000})
     ]
     assert errors[1] == pytest.approx(errors[0], rel=0.005)
+
+
+@pytest.mark.parametrize("how", [{"optimizer": "gd"}, {"batch_size": 4096}])
+def test_batches_stay_on_the_device_and_say_so_if_they_cannot(cuda, many, how):
+    model = model_of(n_factors=4, n_epochs=1, device=cuda, device_memory=1_000_000, **how)
+    with pytest.raises(wf.CudaError, match="device_memory is 1000000 bytes"):
+        model.fit(many[0])
 
 
 def test_a_budget_less_than_the_model_is_an_error_that_names_both(cuda):
