@@ -714,6 +714,8 @@ def main() -> None:
     config = wf.show_config("dicts")
     if options.device != "cpu" and not config["cuda_usable"]:
         raise SystemExit(f"CUDA is not usable: {config['cuda_reason']}")
+    if options.device != "cpu" and wf._core.cuda_is_twin():
+        console.print("a twin build: the host plays the device, and its times mean nothing")
     peers = find_peers(console, options.device != "cpu")
     timer = Timer(options.repeats, options.minutes)
     warm_up(options, peers)

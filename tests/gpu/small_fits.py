@@ -5,6 +5,7 @@ compute-sanitizer --tool memcheck --error-exitcode 1 python tests/gpu/small_fits
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 
 import numpy as np
@@ -44,6 +45,17 @@ def main() -> None:
             assert np.isfinite(scores[:, 0]).all()
         model.similar_items(np.unique(train.item_ids[train.items]), n=5)
         n_fits += 1
+    if importlib.util.find_spec("sympy"):  # else no formulas
+        own = {
+            "loss": wf.losses.custom(lambda r, x: wf.losses.log(1 + (r - x) ** 2)),
+            "penalty": wf.losses.penalty(lambda w: wf.losses.sqrt(w**2 + 0.01)),
+        }
+        for k, how in ((5, {}), (129, {"optimizer": "adam"}), (33, {"batch_size": 300})):
+            model = wf.MatrixFactorization(
+                n_factors=k, n_epochs=2, device="cuda", random_state=0, verbose=0, **own, **how
+            )
+            model.fit(train, validation=test)
+            n_fits += 1
     few = wf.MatrixFactorization(n_factors=8, n_epochs=2, device="cuda", verbose=0, random_state=0)
     streamed = few.fit(train).user_factors_.tobytes()
     size = 200_000
