@@ -25,11 +25,15 @@ ML10M_SHAPE = {"n_users": 69_878, "n_items": 10_677, "n_ratings": 10_000_000}
 
 
 def heading(console: Console) -> None:
-    """Print what a table needs beside it: the date, the processor, the build and the command."""
+    """Print what a table needs beside it: the date, the processor, the build and the command.
+
+    Where there is an NVIDIA card, its name, memory and driver too.
+    """
     config = wf.show_config("dicts")
+    cards = "".join(f"\n{card}" for card in nvidia_cards())
     console.print(
         f"{date.today()}, {processor()}, {config['n_threads']} threads, "
-        f"{config['instruction_set']}, warpfactor {config['version']}\n"
+        f"{config['instruction_set']}, warpfactor {config['version']}{cards}\n"
         f"$ python benchmarks/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}\n",
         highlight=False,
         markup=False,  # a list among the arguments is no markup
@@ -43,6 +47,17 @@ def processor() -> str:
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def nvidia_cards() -> list[str]:
+    """Name the NVIDIA cards, as the driver's own tool does."""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    names = [line.rsplit(", ", 1) for line in done.stdout.splitlines() if line.count(", ") == 2]
+    return [f"{card}, driver {driver}" for card, driver in names]
 
 
 def generated(**shape: int) -> tuple[wf.Ratings, wf.Ratings, float]:

@@ -1,0 +1,242 @@
+"""Predictions, recommendations and model files, computed on the device of the model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import warpfactor as wf
+from problems import model_of, planted, scores_of
+
+# Sums of k terms in float32, of numbers whose products come to about 4.
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+def host(array):
+    """A NumPy array of what may be CuPy's."""
+    return array.get() if hasattr(array, "get") else np.asarray(array)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return planted(150, 120, 3000)
+
+
+@pytest.fixture(scope="module", params=[1, 7, 64, 129])
+def fitted(place, data, request):
+    return model_of(n_factors=request.param, n_epochs=3, init=0.3, **place).fit(data)
+
+
+@pytest.fixture(scope="module")
+def on_device(cuda, data):
+    return model_of(n_factors=24, n_epochs=3, init=0.3, device=cuda).fit(data)
+
+
+def all_scores(model):
+    users, items = np.indices((len(model.user_ids_), len(model.item_ids_)))
+    return scores_of(model, users.ravel(), items.ravel()).reshape(users.shape)
+
+
+def check_ranking(ids, scores, item_ids, exact, n):
+    """The best by exact scores, but for those that are too close to tell apart in float32."""
+    for row, row_scores, expected in zip(ids, scores, exact, strict=True):
+        best = np.sort(expected[np.isfinite(expected)])[::-1][:n]
+        full = len(best)
+        np.testing.assert_allclose(row_scores[:full], best, **CLOSE)
+        np.testing.assert_allclose(
+            expected[np.searchsorted(item_ids, row[:full])], row_scores[:full], **CLOSE
+        )
+        assert len(set(row[:full].tolist())) == full
+        assert (row[full:] == -1).all() and np.isnan(row_scores[full:]).all()
+
+
+def test_predict_is_the_documented_formula(fitted, data):
+    predicted = fitted.predict(data)
+    assert predicted.dtype == ("float64" if fitted.dtype == "float64" else "float32")
+    np.testing.assert_allclose(predicted, scores_of(fitted, data.users, data.items), **CLOSE)
+
+
+@pytest.mark.parametrize("exclude_seen", [True, False])
+@pytest.mark.parametrize("n", [1, 10, 31, 32, 33, 120])
+def test_recommend_is_the_brute_force_ranking(fitted, data, n, exclude_seen):
+    ids, scores = fitted.recommend(data.user_ids, n=n, exclude_seen=exclude_seen)
+    assert ids.shape == scores.shape == (150, n)
+    exact = all_scores(fitted)
+    if exclude_seen:
+        exact[data.users, data.items] = -np.inf
+    exact[:, np.bincount(data.items, minlength=data.n_items) == 0] = -np.inf
+    check_ranking(ids, scores, data.item_ids, exact, n)
+
+
+@pytest.mark.parametrize("n", [1, 7, 119])
+def test_similar_items_are_ranked_by_cosine(fitted, data, n):
+    rated = np.unique(data.items)
+    ids, scores = fitted.similar_items(data.item_ids[rated], n=n)
+    Q = fitted.item_factors_.astype(float)
+    unit = Q / np.maximum(np.linalg.norm(Q, axis=1, keepdims=True), 1e-300)
+    exact = unit[rated] @ unit.T
+    exact[np.arange(len(rated)), rated] = -np.inf
+    exact[:, np.bincount(data.items, minlength=data.n_items) == 0] = -np.inf
+    check_ranking(ids, scores, data.item_ids, exact, n)
+
+
+def test_recommend_on_many_items_and_factors(device):
+    # More items than a block of threads looks at at once, and ties: the first item comes first.
+    rng = np.random.default_rng(0)
+    n_items = 70_000
+    X = np.c_[np.arange(n_items) % 5, np.arange(n_items)]
+    model = model_of(n_factors=2, n_epochs=0, biases=False, device=device,
+                     init=(np.ones((5, 2)), np.ones((n_items, 2))))  # fmt: skip
+    ids, scores = model.fit(X, rng.normal(size=n_items)).recommend(np.arange(5), n=4)
+    # User u has seen u, u + 5, ...
+    expected = [[i for i in range(9) if i % 5 != u][:4] for u in range(5)]
+    assert ids.tolist() == expected
+    np.testing.assert_allclose(scores, 2, rtol=1e-6)
+
+
+def test_one_user_and_none(fitted):
+    ids, scores = fitted.recommend(3, n=4)
+    assert ids.shape == scores.shape == (4,)
+    np.testing.assert_array_equal(ids, fitted.recommend([3], n=4)[0][0])
+    assert fitted.recommend([], n=3)[0].shape == (0, 3)
+    assert fitted.predict(np.empty((0, 2), int)).shape == (0,)
+
+
+@pytest.mark.parametrize("unknown", ["mean", "nan", "raise"])
+def test_unknown_users_and_items_follow_the_parameter(device, data, unknown):
+    model = model_of(n_factors=5, n_epochs=3, unknown=unknown, device=device).fit(data)
+    X = np.array([[0, 0], [9999, 0], [0, 9999], [9999, 9999]])
+    if unknown == "raise":
+        with pytest.raises(ValueError, match="3 pairs"):
+            model.predict(X)
+        with pytest.raises(ValueError, match="user 9999 has no training ratings"):
+            model.recommend([1, 9999])
+        return
+    mean, bu, bi = model.global_mean_, model.user_biases_[0], model.item_biases_[0]
+    predicted = model.predict(X)
+    if unknown == "nan":
+        assert np.isnan(predicted[1:]).all() and np.isfinite(predicted[0])
+    else:
+        np.testing.assert_allclose(predicted[1:], [mean + bi, mean + bu, mean], rtol=1e-5)
+        ids, _ = model.recommend([9999, 0], n=3)
+        best = np.argsort(-model.item_biases_, kind="stable")[:3]
+        np.testing.assert_array_equal(ids[0], data.item_ids[best])
+
+
+@pytest.mark.parametrize("loss", ["logistic", "poisson", "squared_hinge"])
+def test_answers_of_other_losses_are_in_their_units(device, data, loss):
+    values = np.where(data.values > 3, 1.0, 0.0)
+    X = np.c_[data.users, data.items]
+    model = model_of(n_factors=4, n_epochs=3, loss=loss, device=device).fit(X, values)
+    score = scores_of(model, data.users, data.items)
+    expected = 1 / (1 + np.exp(-score)) if loss == "logistic" else score
+    np.testing.assert_allclose(model.predict(X), expected, **CLOSE)
+    ids, scores = model.recommend([0, 1], n=5)
+    pairs = np.c_[np.repeat([0, 1], 5), ids.ravel()]
+    np.testing.assert_allclose(scores.ravel(), model.predict(pairs), **CLOSE)
+
+
+def test_strided_and_read_only_inputs_work(fitted, data):
+    X = np.c_[data.users, data.items]
+    base = fitted.predict(X)
+    wide = np.repeat(X, 2, axis=0)[::2]
+    assert not wide.flags.c_contiguous
+    frozen = np.asfortranarray(X)
+    frozen.flags.writeable = False
+    for given in (wide, frozen, X.astype(np.int32), X[::-1][::-1], X.tolist()):
+        assert fitted.predict(given).tobytes() == base.tobytes()
+    users = np.repeat(data.user_ids, 3)[::3]
+    np.testing.assert_array_equal(fitted.recommend(users)[0], fitted.recommend(data.user_ids)[0])
+
+
+def test_a_model_trained_anywhere_is_served_by_the_cpu(fitted, data, tmp_path):
+    fitted.save(tmp_path / "m.safetensors")
+    served = wf.load(tmp_path / "m.safetensors", device="cpu")
+    assert served.device == "cpu"
+    assert served.user_factors_.tobytes() == fitted.user_factors_.tobytes()
+    np.testing.assert_allclose(served.predict(data), fitted.predict(data), **CLOSE)
+    _, expected = fitted.recommend(data.user_ids, n=5)
+    np.testing.assert_allclose(served.recommend(data.user_ids, n=5)[1], expected, **CLOSE)
+    as_saved = wf.load(tmp_path / "m.safetensors")
+    assert as_saved.device == fitted.device
+    assert as_saved.predict(data).tobytes() == fitted.predict(data).tobytes()
+
+
+def test_a_model_trained_on_the_cpu_is_served_by_the_device(cuda, data, tmp_path):
+    model = model_of(n_factors=9, n_epochs=3).fit(data)
+    model.save(tmp_path / "m.safetensors")
+    served = wf.load(tmp_path / "m.safetensors", device=cuda)
+    np.testing.assert_allclose(served.predict(data), model.predict(data), **CLOSE)
+    # Without a file: the device is a parameter, and what it holds follows the model.
+    np.testing.assert_allclose(
+        model.set_params(device=cuda).predict(data), served.predict(data), **CLOSE
+    )
+
+
+def test_a_new_fit_is_what_answers_come_from(on_device, data):
+    model = model_of(n_factors=24, n_epochs=3, device="cuda").fit(data)
+    before = model.predict(data)
+    model.recommend([0])
+    model.set_params(n_factors=8, random_state=5).fit(data)
+    np.testing.assert_allclose(
+        model.predict(data), scores_of(model, data.users, data.items), **CLOSE
+    )
+    _, scores = model.recommend(data.user_ids[:1], n=1, exclude_seen=False)
+    np.testing.assert_allclose(scores[0, 0], all_scores(model)[0].max(), **CLOSE)
+    assert np.abs(model.predict(data) - before).max() > 1e-3
+
+
+def test_output_is_on_the_device_where_asked(on_device, cupy, data):
+    X = np.c_[data.users, data.items]
+    for answer, expected in (
+        (on_device.predict(X, output="cupy"), on_device.predict(X)),
+        (on_device.predict(X, output="numpy"), on_device.predict(X)),
+    ):
+        np.testing.assert_array_equal(host(answer), expected)
+    assert isinstance(on_device.predict(X, output="cupy"), cupy.ndarray)
+    assert isinstance(on_device.predict(X, output="numpy"), np.ndarray)
+    for answer, expected in (
+        (on_device.recommend([3, 1], n=4, output="cupy"), on_device.recommend([3, 1], n=4)),
+        (on_device.recommend(3, n=4, output="cupy"), on_device.recommend(3, n=4)),
+        (on_device.similar_items([2, 0], output="cupy"), on_device.similar_items([2, 0])),
+    ):
+        for part, expected_part in zip(answer, expected, strict=True):
+            assert isinstance(part, cupy.ndarray)
+            np.testing.assert_array_equal(host(part), expected_part)
+
+
+@pytest.mark.parametrize("order", ["C", "F", "strided"])
+def test_inputs_may_be_on_the_device(on_device, cupy, data, order):
+    X = np.c_[data.users, data.items].astype(np.int64)
+    given = cupy.asarray(X)
+    if order == "F":
+        given = cupy.asfortranarray(given)
+    elif order == "strided":
+        given = cupy.repeat(given, 2, axis=0)[::2]
+    assert on_device.predict(given).tobytes() == on_device.predict(X).tobytes()
+    users = cupy.asarray(data.user_ids)
+    np.testing.assert_array_equal(
+        on_device.recommend(users, n=3)[0], on_device.recommend(data.user_ids, n=3)[0]
+    )
+    np.testing.assert_array_equal(
+        host(on_device.recommend(users[::2], n=3, output="cupy")[0]),
+        on_device.recommend(data.user_ids[::2], n=3)[0],
+    )
+
+
+@pytest.mark.parametrize("output", ["torch", None, 1])
+def test_another_output_is_named(device, data, output):
+    model = model_of(n_factors=2, n_epochs=1, device=device).fit(data)
+    with pytest.raises(ValueError, match="output is"):
+        model.predict(data, output=output)
+    with pytest.raises(ValueError, match="output is"):
+        model.recommend([0], output=output)
+    with pytest.raises(ValueError, match="output is"):
+        model.similar_items(data.item_ids[:1], output=output)
+
+
+def test_ids_that_are_no_numbers_come_back(device, tmp_path):
+    pairs = [("ann", "up"), ("ann", "big"), ("bob", "up"), ("eve", "big")]
+    model = model_of(n_factors=2, device=device).fit(pairs, [5, 3, 4, 2])
+    assert model.recommend("bob", n=2)[0].tolist() == ["big", None]
+    assert model.similar_items(["up"], n=1)[0].tolist() == [["big"]]
