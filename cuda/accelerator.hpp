@@ -27,7 +27,7 @@ enum class Kernel {
   batch_gradients,  ///< BatchArgs
   batch_steps,      ///< BatchArgs
   evaluate,         ///< EvaluateArgs
-  sum,              ///< SumArgs; of one storage and tile
+  sum,              ///< SumArgs, by warps of any storage
 };
 inline constexpr int kKernels = 6;
 
@@ -45,8 +45,8 @@ class Accelerator {
   virtual void* allocate(std::int64_t bytes) = 0;
   virtual void release(void* memory) noexcept = 0;
   [[nodiscard]] virtual std::int64_t free_bytes() = 0;
-  /// Host memory from which copies overlap with work; unpin() before it is freed.
-  virtual void pin(const void* memory, std::int64_t bytes) = 0;
+  /// Host memory from which copies overlap with work; unpin() before it is freed. False where the system refuses.
+  [[nodiscard]] virtual bool pin(const void* memory, std::int64_t bytes) = 0;
   virtual void unpin(const void* memory) noexcept = 0;
 
   /// Host memory that is not pinned may be used again on return, pinned memory once the copy is done.

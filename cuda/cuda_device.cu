@@ -5,9 +5,10 @@
 
 #include <algorithm>
 #include <array>
+#include <stdexcept>
 #include <string>
 
-#include "cuda_check.cuh"
+#include "cuda_check.hpp"
 #include "cuda_select.hpp"
 #include "device_backend.hpp"
 #include "global_kernels.cuh"
@@ -22,6 +23,8 @@ extern template const void* global_kernel<double, double>(Kernel, Tile);
 
 namespace {
 
+constexpr int kLeastMajor = 8;  // of the architectures that are built
+
 __global__ void __launch_bounds__(kThreads) sum_pairs(const __grid_constant__ SumArgs args) {
   rule::sum_pairs(rule::DeviceWarp(), args);
 }
@@ -32,46 +35,6 @@ __global__ void __launch_bounds__(kThreads) best_of_rows(const __grid_constant__
   for (std::int64_t row = warp.number(); row < args.n_rows; row += warp.count()) {
     rule::best_of_row<rule::DeviceWarp, A, kSlots>(warp, args, row);
   }
-}
-
-/// Why the device cannot be used, or nothing.
-std::string device_problem(std::int32_t index) {
-  int driver = 0;
-  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
-    return "no NVIDIA driver is installed: install one, or use device='cpu'";
-  }
-  int devices = 0;
-  const cudaError_t error = cudaGetDeviceCount(&devices);
-  (void)cudaGetLastError();
-  if (error == cudaErrorInsufficientDriver) {
-    return "the NVIDIA driver supports CUDA " + std::to_string(driver / 1000) + "." +
-           std::to_string(driver % 1000 / 10) + " and warpfactor was built with " +
-           std::to_string(CUDART_VERSION / 1000) + "." + std::to_string(CUDART_VERSION % 1000 / 10) +
-           ": update the driver, or use device='cpu'";
-  }
-  if (error != cudaSuccess || devices == 0) {
-    return std::string("no CUDA device is visible (") + cudaGetErrorString(error) +
-           "): check nvidia-smi and CUDA_VISIBLE_DEVICES, or use device='cpu'";
-  }
-  if (index >= devices) {
-    return "there is no CUDA device " + std::to_string(index) + ": this machine has " + std::to_string(devices) +
-           ", counted from 0";
-  }
-  // Kernels for an older architecture than those built do not exist.
-  cudaFuncAttributes attributes{};
-  int current = 0;
-  if (cudaGetDevice(&current) != cudaSuccess || cudaSetDevice(index) != cudaSuccess) {
-    (void)cudaGetLastError();
-    return "CUDA device " + std::to_string(index) + " cannot be opened: check nvidia-smi, or use device='cpu'";
-  }
-  const cudaError_t found = cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(&sum_pairs));
-  (void)cudaGetLastError();
-  (void)cudaSetDevice(current);
-  if (found != cudaSuccess) {
-    return "warpfactor was built without kernels for CUDA device " + std::to_string(index) + " (" +
-           cudaGetErrorString(found) + "): build it with CMAKE_CUDA_ARCHITECTURES for that device, or use device='cpu'";
-  }
-  return "";
 }
 
 /// A function of the driver, which is not linked: the library must load where there is none.
@@ -88,49 +51,120 @@ Function driver_function(const char* name) {
   return reinterpret_cast<Function>(found);
 }
 
-/// While it lives, the device is the calling thread's current one.
+struct Driver {
+  CUresult (*get_context)(CUcontext*) = driver_function<decltype(get_context)>("cuCtxGetCurrent");
+  CUresult (*set_context)(CUcontext) = driver_function<decltype(set_context)>("cuCtxSetCurrent");
+  CUresult (*blocks_at_once)(int*, CUfunction, int, std::size_t) =
+      driver_function<decltype(blocks_at_once)>("cuOccupancyMaxActiveBlocksPerMultiprocessor");
+  CUresult (*launch)(CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CUstream, void**,
+                     void**) = driver_function<decltype(launch)>("cuLaunchKernel");
+};
+const Driver& driver() {
+  static const Driver functions;
+  return functions;
+}
+
+/// While it lives, the device is the calling thread's current one. Afterwards the caller's context is, if there was
+/// one: to ask for the device before, and to go back to it, would make a context on one that nobody uses.
 class CurrentDevice {
  public:
-  explicit CurrentDevice(int index) {
-    if (cudaGetDevice(&before_) != cudaSuccess) before_ = -1;
-    (void)cudaSetDevice(index);
+  explicit CurrentDevice(int index) : before_(context()) {
+    if (const cudaError_t error = cudaSetDevice(index); error != cudaSuccess) {
+      restore();
+      cuda_check(error, "opening the device");
+    }
   }
-  ~CurrentDevice() {
-    if (before_ >= 0) (void)cudaSetDevice(before_);
-    (void)cudaGetLastError();
-  }
+  ~CurrentDevice() { restore(); }
   CurrentDevice(const CurrentDevice&) = delete;
   CurrentDevice& operator=(const CurrentDevice&) = delete;
 
  private:
-  int before_ = -1;
+  static CUcontext context() {
+    CUcontext current = nullptr;
+    (void)driver().get_context(&current);
+    return current;
+  }
+  void restore() noexcept {
+    if (before_ != nullptr) (void)driver().set_context(before_);
+  }
+
+  const CUcontext before_;
+};
+
+/// Why there is no such device, or nothing. Does not open it, which takes time and some of its memory.
+std::string device_problem(std::int32_t index) {
+  int driver_version = 0;
+  if (cudaDriverGetVersion(&driver_version) != cudaSuccess || driver_version == 0) {
+    return "no NVIDIA driver is installed: install one, or use device='cpu'";
+  }
+  int devices = 0;
+  const cudaError_t error = cudaGetDeviceCount(&devices);
+  (void)cudaGetLastError();
+  if (error == cudaErrorInsufficientDriver) {
+    return "the NVIDIA driver supports CUDA " + std::to_string(driver_version / 1000) + "." +
+           std::to_string(driver_version % 1000 / 10) + " and warpfactor was built with " +
+           std::to_string(CUDART_VERSION / 1000) + "." + std::to_string(CUDART_VERSION % 1000 / 10) +
+           ": update the driver, or use device='cpu'";
+  }
+  if (error != cudaSuccess || devices == 0) {
+    return std::string("no CUDA device is visible (") + cudaGetErrorString(error) +
+           "): check nvidia-smi and CUDA_VISIBLE_DEVICES, or use device='cpu'";
+  }
+  if (index >= devices) {
+    return "there is no CUDA device " + std::to_string(index) + ": this machine has " + std::to_string(devices) +
+           ", counted from 0";
+  }
+  int major = 0;
+  if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index) != cudaSuccess || major < kLeastMajor) {
+    (void)cudaGetLastError();
+    return "CUDA device " + std::to_string(index) + " is of compute capability " + std::to_string(major) +
+           ".x, and warpfactor's kernels need " + std::to_string(kLeastMajor) + ".0: use another, or device='cpu'";
+  }
+  return "";
+}
+
+struct CudaStream {
+  cudaStream_t handle = nullptr;
+  CudaStream() = default;
+  CudaStream(const CudaStream&) = delete;
+  CudaStream& operator=(const CudaStream&) = delete;
+  ~CudaStream() {
+    if (handle != nullptr) (void)cudaStreamDestroy(handle);
+  }
+  void make() { cuda_check(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking), "making a stream"); }
+};
+
+struct CudaMark {
+  cudaEvent_t handle = nullptr;
+  CudaMark() = default;
+  CudaMark(const CudaMark&) = delete;
+  CudaMark& operator=(const CudaMark&) = delete;
+  ~CudaMark() {
+    if (handle != nullptr) (void)cudaEventDestroy(handle);
+  }
+  void make() { cuda_check(cudaEventCreateWithFlags(&handle, cudaEventDisableTiming), "making an event"); }
 };
 
 class CudaDevice final : public Accelerator {
  public:
   explicit CudaDevice(std::int32_t index) : index_(index) {
     const CurrentDevice current(index_);
-    cuda_check(cudaSetDevice(index_), "opening the device");
-    cudaDeviceProp properties{};
-    cuda_check(cudaGetDeviceProperties(&properties, index_), "asking the device");
-    multiprocessors_ = properties.multiProcessorCount;
-    architecture_ = "sm_" + std::to_string(10 * properties.major + properties.minor);
-    for (cudaStream_t& stream : streams_) {
-      cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream");
-    }
-    for (cudaEvent_t& mark : marks_) {
-      cuda_check(cudaEventCreateWithFlags(&mark, cudaEventDisableTiming), "making an event");
-    }
+    int major = 0, minor = 0;
+    cuda_check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index_), "asking the device");
+    cuda_check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index_), "asking the device");
+    cuda_check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, index_), "asking the device");
+    architecture_ = "sm_" + std::to_string(10 * major + minor);
+    cudaFuncAttributes attributes{};
+    cuda_check(cudaFuncGetAttributes(&attributes, address(Kernel::sum, Storage::f32, {})),
+               "looking for kernels that were built for the device");
+    for (CudaStream& stream : streams_) stream.make();
+    for (CudaMark& mark : marks_) mark.make();
   }
   ~CudaDevice() override {
-    const CurrentDevice current(index_);
-    for (cudaStream_t stream : streams_) {
-      if (stream == nullptr) continue;
-      (void)cudaStreamSynchronize(stream);
-      (void)cudaStreamDestroy(stream);
-    }
-    for (cudaEvent_t mark : marks_) {
-      if (mark != nullptr) (void)cudaEventDestroy(mark);
+    try {
+      const CurrentDevice current(index_);
+      for (CudaStream& stream : streams_) (void)cudaStreamSynchronize(stream.handle);
+    } catch (const CudaError&) {  // nobody is left to be told
     }
   }
   CudaDevice(const CudaDevice&) = delete;
@@ -149,24 +183,22 @@ class CudaDevice final : public Accelerator {
     cuda_check(error, "allocating memory");
     return memory;
   }
-  void release(void* memory) noexcept override {
-    const CurrentDevice current(index_);
-    (void)cudaFree(memory);
-  }
+  void release(void* memory) noexcept override { (void)cudaFree(memory); }  // whichever device is current
   std::int64_t free_bytes() override {
     const CurrentDevice current(index_);
     std::size_t free = 0, total = 0;
     cuda_check(cudaMemGetInfo(&free, &total), "asking for the free memory");
     return static_cast<std::int64_t>(free);
   }
-  void pin(const void* memory, std::int64_t bytes) override {
+  bool pin(const void* memory, std::int64_t bytes) override {
     const CurrentDevice current(index_);
-    cuda_check(cudaHostRegister(const_cast<void*>(memory), static_cast<std::size_t>(bytes), cudaHostRegisterDefault),
-               "pinning the ratings in the host's memory");
+    const cudaError_t error =
+        cudaHostRegister(const_cast<void*>(memory), static_cast<std::size_t>(bytes), cudaHostRegisterDefault);
+    (void)cudaGetLastError();
+    return error == cudaSuccess;
   }
   void unpin(const void* memory) noexcept override {
-    const CurrentDevice current(index_);
-    for (cudaStream_t stream : streams_) (void)cudaStreamSynchronize(stream);
+    for (const CudaStream& stream : streams_) (void)cudaStreamSynchronize(stream.handle);
     (void)cudaHostUnregister(const_cast<void*>(memory));
   }
 
@@ -194,11 +226,12 @@ class CudaDevice final : public Accelerator {
 
   void mark(int number, Stream stream) override {
     const CurrentDevice current(index_);
-    cuda_check(cudaEventRecord(marks_[static_cast<std::size_t>(number)], stream_of(stream)), "recording an event");
+    cuda_check(cudaEventRecord(marks_[static_cast<std::size_t>(number)].handle, stream_of(stream)),
+               "recording an event");
   }
   void wait(int number, Stream stream) override {
     const CurrentDevice current(index_);
-    cuda_check(cudaStreamWaitEvent(stream_of(stream), marks_[static_cast<std::size_t>(number)], 0),
+    cuda_check(cudaStreamWaitEvent(stream_of(stream), marks_[static_cast<std::size_t>(number)].handle, 0),
                "waiting for an event");
   }
   bool idle(Stream stream) override {
@@ -216,9 +249,7 @@ class CudaDevice final : public Accelerator {
     const CurrentDevice current(index_);
     int blocks = 0;
     if (const CUfunction replaced = replaced_[static_cast<std::size_t>(kernel)]; replaced != nullptr) {
-      const auto ask = driver_function<CUresult (*)(int*, CUfunction, int, std::size_t)>(
-          "cuOccupancyMaxActiveBlocksPerMultiprocessor");
-      if (ask(&blocks, replaced, kThreads, 0) != CUDA_SUCCESS) blocks = 1;
+      if (driver().blocks_at_once(&blocks, replaced, kThreads, 0) != CUDA_SUCCESS) blocks = 1;
     } else {
       cuda_check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, address(kernel, storage, tile), kThreads, 0),
                  "asking how many blocks fit");
@@ -228,13 +259,12 @@ class CudaDevice final : public Accelerator {
 
   void launch(Kernel kernel, Storage storage, Tile tile, std::int64_t n_tiles, const void* args) override {
     const CurrentDevice current(index_);
+    if (n_tiles < 1 || n_tiles * tile.lanes % kThreads != 0) throw std::logic_error("tiles make no whole CUDA blocks");
     const auto n_blocks = static_cast<unsigned>(n_tiles * tile.lanes / kThreads);
     void* parameters[] = {const_cast<void*>(args)};
     cudaStream_t stream = stream_of(Stream::compute);
     if (const CUfunction replaced = replaced_[static_cast<std::size_t>(kernel)]; replaced != nullptr) {
-      const auto start = driver_function<CUresult (*)(CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned,
-                                                      unsigned, unsigned, CUstream, void**, void**)>("cuLaunchKernel");
-      const CUresult result = start(replaced, n_blocks, 1, 1, kThreads, 1, 1, 0, stream, parameters, nullptr);
+      const CUresult result = driver().launch(replaced, n_blocks, 1, 1, kThreads, 1, 1, 0, stream, parameters, nullptr);
       if (result != CUDA_SUCCESS) {
         throw CudaError("CUDA failed while starting the kernel of a custom loss (error " + std::to_string(result) +
                         ")");
@@ -257,7 +287,7 @@ class CudaDevice final : public Accelerator {
   std::string architecture() const override { return architecture_; }
 
  private:
-  cudaStream_t stream_of(Stream stream) const { return streams_[stream == Stream::compute ? 0 : 1]; }
+  cudaStream_t stream_of(Stream stream) const { return streams_[stream == Stream::compute ? 0 : 1].handle; }
 
   static const void* address(Kernel kernel, Storage storage, Tile tile) {
     if (kernel == Kernel::sum) return reinterpret_cast<const void*>(&sum_pairs);
@@ -272,8 +302,8 @@ class CudaDevice final : public Accelerator {
   const std::int32_t index_;
   int multiprocessors_ = 1;
   std::string architecture_;
-  std::array<cudaStream_t, 2> streams_{};
-  std::array<cudaEvent_t, kMarks> marks_{};
+  std::array<CudaStream, 2> streams_;
+  std::array<CudaMark, kMarks> marks_;
   std::array<CUfunction, kKernels> replaced_{};
 };
 

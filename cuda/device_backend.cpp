@@ -44,10 +44,11 @@ class DeviceBackend final : public Backend<A> {
     take_kernels(options);
     n_factors_ = model.n_factors;
     stride_ = device_stride<S>(n_factors_);
-    tile_ = tile_of(n_factors_);
+    tile_ = tile_of<S>(n_factors_);
     total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
     const std::int64_t free = device_->free_bytes();
-    left_ = params.device_memory > 0 ? std::min(params.device_memory, free) : std::max(free - kReserve, free / 2);
+    left_ = std::max(free - kReserve, free / 2);
+    if (params.device_memory > 0) left_ = std::min(left_, params.device_memory);
     team_.emplace(team_size(n_threads_, ratings.size() / ThreadTeam::kSlice), interrupted_);
 
     load(users_, model.user_factors, model.user_biases);
@@ -155,10 +156,12 @@ class DeviceBackend final : public Backend<A> {
   template <class T>
   DeviceBuffer<T> take(std::int64_t size) {
     const std::int64_t bytes = size * static_cast<std::int64_t>(sizeof(T));
-    if (bytes > left_ && params_.device_memory > 0) {
-      throw CudaError("device_memory is " + std::to_string(params_.device_memory) + " bytes, of which " +
-                      std::to_string(left_) + " are left for " + std::to_string(bytes) +
-                      " more: allow more, or use device='cpu'");
+    if (bytes > left_) {
+      const std::string room = params_.device_memory > 0 ? "device_memory is " + std::to_string(params_.device_memory)
+                                                         : "device memory is short";
+      throw CudaError("out of memory on the device: " + std::to_string(bytes) + " bytes asked, " +
+                      std::to_string(std::max<std::int64_t>(left_, 0)) + " free (" + room +
+                      "): allow or free more, use fewer factors, or device='cpu'");
     }
     left_ -= bytes;
     return DeviceBuffer<T>(*device_, size);
@@ -260,14 +263,17 @@ class DeviceBackend final : public Backend<A> {
   /// Tiles for that many pieces of work: no more than run at once, and whole CUDA blocks of them.
   std::int64_t tiles(Kernel kernel, std::int64_t work) {
     const std::int64_t of_block = kThreads / tile_.lanes;
-    const std::int64_t most = std::max(of_block, device_->tiles_at_once(kernel, storage_of<S>(), tile_));
+    std::int64_t& at_once = tiles_at_once_[static_cast<std::size_t>(kernel)];
+    if (at_once == 0) at_once = device_->tiles_at_once(kernel, storage_of<S>(), tile_);
+    const std::int64_t most = std::max(of_block, at_once);
     return (std::clamp<std::int64_t>(work, 1, most) + of_block - 1) / of_block * of_block;
   }
 
   // Each rating a step of its own.
 
   void take_plan(const RatingsView& ratings, const Survey& rated) {
-    plan_.emplace(make_pass_plan(ratings, rated, z_, params_.parallel, params_.seed, *team_));
+    const Parallel parallel = params_.parallel == Parallel::blocked ? Parallel::blocked : Parallel::hogwild;
+    plan_.emplace(make_pass_plan(ratings, rated, z_, parallel, params_.seed, *team_));
     const PassPlan& plan = *plan_;
     weighted_ = plan.weights.size() > 0;
     const auto n_segments = static_cast<std::int64_t>(plan.segment_begin.size()),
@@ -277,7 +283,9 @@ class DeviceBackend final : public Backend<A> {
     const std::int64_t all = plan.entries.size() * static_cast<std::int64_t>(sizeof(Entry)) +
                              plan.weights.size() * static_cast<std::int64_t>(sizeof(float)) +
                              (2 * n_segments + n_tasks) * static_cast<std::int64_t>(sizeof(std::uint32_t));
-    const std::int64_t of_counters = kCounterShare * plan.n_waves();
+    // Two pieces of a wave in a row do not fit into one slot, so that there are at most so many.
+    const std::int64_t most_pieces = plan.n_waves() + 5 * all / std::max<std::int64_t>(left_, 1) + 16;
+    const std::int64_t of_counters = most_pieces * static_cast<std::int64_t>(sizeof(std::uint32_t));
     const bool resident = all + of_counters + kAlignments <= left_;
     pieces_ = make_pieces(plan, resident ? all + kAlignments : (left_ - of_counters) / 2);
     next_tasks_ = take<std::uint32_t>(static_cast<std::int64_t>(pieces_.size()));
@@ -311,8 +319,8 @@ class DeviceBackend final : public Backend<A> {
   template <class T>
   void pin(const T* memory, std::int64_t size) {
     if (size == 0) return;
-    device_->pin(memory, size * static_cast<std::int64_t>(sizeof(T)));
-    pinned_.push_back(memory);
+    // Some systems refuse to pin much. Copies are right without, but hold up the thread that starts them.
+    if (device_->pin(memory, size * static_cast<std::int64_t>(sizeof(T)))) pinned_.push_back(memory);
   }
   void unpin() {
     for (const void* memory : pinned_) device_->unpin(memory);
@@ -333,12 +341,13 @@ class DeviceBackend final : public Backend<A> {
         }
         // One slot is filled while the other's piece is worked off.
         const PlanArrays arrays = lay_out(slots_[static_cast<std::size_t>(turn)], pieces_[n]);
-        const int filled = turn, emptied = turn + 2;
+        const int filled = turn, emptied = turn + 2;  // marks
         device_->wait(emptied, Stream::copy);
         copy_piece(arrays, pieces_[n]);
         device_->mark(filled, Stream::copy);
         device_->wait(filled, Stream::compute);
         run_piece(n, arrays, false, sizes);
+        poll();
         device_->mark(emptied, Stream::compute);
         turn = 1 - turn;
       }
@@ -463,7 +472,6 @@ class DeviceBackend final : public Backend<A> {
     args.own = (of_users ? users_ : items_).view();
     args.other = (of_users ? items_ : users_).view();
     args.of_users = of_users;
-    args.once = false;
     args.n_factors = n_factors_;
     args.stride = stride_;
     args.rows = side.rows.data() + first;
@@ -500,25 +508,29 @@ class DeviceBackend final : public Backend<A> {
     return {mean.loss / weight, mean.square / weight};
   }
 
-  /// For all work, asking now and then whether the caller wants to go on.
+  /// For all work.
   void wait() {
-    using Clock = std::chrono::steady_clock;
-    Clock::time_point asked = Clock::now();
+    poll();
     while (!device_->idle(Stream::copy) || !device_->idle(Stream::compute)) {
       std::this_thread::sleep_for(std::chrono::microseconds(20));
-      if (!interrupted_ || Clock::now() - asked < std::chrono::milliseconds(50)) continue;
-      asked = Clock::now();
-      if (interrupted_()) throw Interrupted();
+      poll();
     }
   }
+  /// Asks now and then whether the caller wants to go on.
+  void poll() {
+    if (!interrupted_ || Clock::now() - asked_ < std::chrono::milliseconds(50)) return;
+    asked_ = Clock::now();
+    if (interrupted_()) throw Interrupted();
+  }
 
+  using Clock = std::chrono::steady_clock;
   static constexpr std::int64_t kRowSlice = 4096;
-  static constexpr std::int64_t kCounterShare = 4096;  // bytes a wave for counting tasks: 1,024 pieces
-  static constexpr std::int64_t kAlignments = 2048;    // bytes by which a piece may be longer than its arrays are
+  static constexpr std::int64_t kAlignments = 2048;  // bytes by which a piece may be longer than its arrays are
 
   std::unique_ptr<Accelerator> device_;  // first: it must outlive the buffers
   std::int32_t n_threads_;
   std::function<bool()> interrupted_;
+  Clock::time_point asked_ = Clock::now();  ///< when `interrupted_` was last
   TrainParams params_;
   Standardization z_;
   LossFunction<A> loss_ = nullptr;
@@ -526,6 +538,7 @@ class DeviceBackend final : public Backend<A> {
   std::int32_t n_factors_ = 0;
   std::int64_t stride_ = 0;
   Tile tile_{};
+  std::array<std::int64_t, kKernels> tiles_at_once_{};  ///< by kernel; 0: not asked yet
   double total_weight_ = 0;
   std::int64_t left_ = 0;  ///< bytes of the device's memory that may still be taken
   std::optional<ThreadTeam> team_;

@@ -12,8 +12,10 @@ namespace warpfactor {
 
 namespace global {
 
+// Few blocks at a time would leave the memory idle: up to two chunks, registers are kept to what seven blocks have.
 template <class S, class A, int kLanes, int kChunks, bool kGeneral>
-__global__ void __launch_bounds__(kThreads) pass(const __grid_constant__ PassArgs<S, A> args) {
+__global__ void __launch_bounds__(kThreads, kGeneral || kChunks > 2 || sizeof(S) == 8 ? 1 : 8)
+    pass(const __grid_constant__ PassArgs<S, A> args) {
   rule::SgdPass<rule::DeviceWarp, S, A, kLanes, kChunks, kGeneral> work(rule::DeviceWarp(), args);
   while (work.fetch()) work.update();
 }
@@ -50,12 +52,13 @@ const void* global_kernel(Kernel kernel, Tile tile);
       case Kernel::sum: break;                                                                                       \
     }                                                                                                                \
   }
-#define WARPFACTOR_DEFINE_GLOBAL_KERNELS(Storage, Arithmetic) \
-  template <class S, class A>                                 \
-  const void* global_kernel(Kernel kernel, Tile tile) {       \
-    WARPFACTOR_TILES(WARPFACTOR_GLOBAL_KERNEL)                \
-    return nullptr;                                           \
-  }                                                           \
+/// `TILES` is WARPFACTOR_TILES, or that of half storage.
+#define WARPFACTOR_DEFINE_GLOBAL_KERNELS(Storage, Arithmetic, TILES) \
+  template <class S, class A>                                        \
+  const void* global_kernel(Kernel kernel, Tile tile) {              \
+    TILES(WARPFACTOR_GLOBAL_KERNEL)                                  \
+    return nullptr;                                                  \
+  }                                                                  \
   template const void* global_kernel<Storage, Arithmetic>(Kernel, Tile);
 
 #endif  // !__CUDACC_RTC__

@@ -16,17 +16,27 @@ struct Tile {
   std::int32_t chunks;  ///< a tile holds rows of up to 4 * lanes * chunks factors
 };
 
-/// The smallest of the tiles that are compiled: X(lanes, chunks).
+/// The tiles that are compiled, X(lanes, chunks). With half storage a rating takes fewer lanes, each of which then
+/// reads as many bytes as with float: by the instructions counted in the binary for sm_90, 97 a rating and warp at k =
+/// 128, and 147 with 32 lanes.
 #if defined(WARPFACTOR_SANITIZED)  // where the others would take minutes to compile, and are the same source
 #define WARPFACTOR_TILES(X) X(8, 1) X(32, 8)
+#define WARPFACTOR_HALF_TILES(X) X(4, 2) X(32, 8)
 #else
 #define WARPFACTOR_TILES(X) X(8, 1) X(16, 1) X(32, 1) X(32, 2) X(32, 4) X(32, 8)
+#define WARPFACTOR_HALF_TILES(X) X(4, 2) X(8, 2) X(16, 2) X(32, 2) X(32, 4) X(32, 8)
 #endif
 
+/// The smallest that holds so many factors.
+template <class S>
 constexpr Tile tile_of(std::int64_t n_factors) {
 #define WARPFACTOR_TILE_FITS(lanes, chunks) \
   if (n_factors <= 4 * lanes * chunks) return {lanes, chunks};
-  WARPFACTOR_TILES(WARPFACTOR_TILE_FITS)
+  if constexpr (sizeof(S) == sizeof(Half)) {
+    WARPFACTOR_HALF_TILES(WARPFACTOR_TILE_FITS)
+  } else {
+    WARPFACTOR_TILES(WARPFACTOR_TILE_FITS)
+  }
 #undef WARPFACTOR_TILE_FITS
   return {0, 0};
 }
@@ -84,7 +94,6 @@ template <class S, class A>
 struct BatchArgs {
   TileRows<S, A> own, other;
   bool of_users;
-  bool once;  ///< whether a row's penalty counts once, and not once for each of its ratings
   std::int32_t n_factors;
   std::int64_t stride;
   const std::int32_t* rows;

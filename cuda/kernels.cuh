@@ -27,7 +27,9 @@ WARPFACTOR_LANES_FUNCTION LossTerms<A> score_terms(A value, A score, const LossS
   terms.square = error * error;
   return terms;
 #else
-  return loss_terms(value, shape.offset + score, shape);
+  const A x = shape.offset + score;
+  if (shape.loss == Loss::squared) return terms_of(SquaredLoss{}, value, x, x);  // without a jump over the others
+  return loss_terms(value, x, shape);
 #endif
 }
 
@@ -238,6 +240,8 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
     Base::clear(own_);
     Base::clear(other_);
     own_bias_ = other_bias_ = F(A(0));
+    next_other_ = I(0);
+    next_value_ = typename W::template Of<float>(0.0f);
     loss_ = square_ = F(A(0));
     loss_sum_ = square_sum_ = D(0.0);
     at_ = end_ = segment_ = segment_end_ = N(0);
@@ -251,13 +255,13 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
     if (W::any(over)) move_on(over);
     const Mask in = !done_;
     if (!W::any(in)) return false;
-    I other;
-    typename W::template Of<float> value;
-    w_.load_entry(args_.entries, at_, in, other, value);
-    value_ = F(value);
-    other_row_ = N(other);
+    value_ = F(next_value_);
+    other_row_ = N(next_other_);
     this->load_row(args_.other.factors, other_row_, in, other_);
     if (args_.other.biases != nullptr) other_bias_ = w_.load(args_.other.biases, other_row_, in);
+    weight_ = args_.weights == nullptr ? F(A(1)) : F(w_.load(args_.weights, at_, in));
+    // An entry ahead, so that the next row need not wait for it.
+    w_.load_entry(args_.entries, at_ + N(1), in & (at_ + N(1) < end_), next_other_, next_value_);
     return true;
   }
 
@@ -267,10 +271,9 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
     F score = Base::dot(own_, other_);
     if (args_.other.biases != nullptr) score = score + (own_bias_ + other_bias_);
     const LossTerms<F> terms = score_terms(value_, score, sizes.loss);
-    const F weight = args_.weights == nullptr ? F(A(1)) : F(w_.load(args_.weights, at_, in));
-    loss_ = loss_ + W::template select<A>(in, weight * terms.reported, F(A(0)));
-    square_ = square_ + W::template select<A>(in, weight * terms.square, F(A(0)));
-    const F counted = at_most(weight, sizes.max_weight), slope = capped(terms.slope, sizes);
+    loss_ = loss_ + W::template select<A>(in, weight_ * terms.reported, F(A(0)));
+    square_ = square_ + W::template select<A>(in, weight_ * terms.square, F(A(0)));
+    const F counted = at_most(weight_, sizes.max_weight), slope = capped(terms.slope, sizes);
     if constexpr (kGeneral) {
       step_both(counted * slope, counted, in);
     } else {
@@ -293,6 +296,7 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
         other_bias_ = stepped_bias(other_bias_, step.slope, users ? step.keep_biases.item : step.keep_biases.user);
       }
     }
+    w_.sync();  // all lanes have read what the first is about to write
     this->store_row(args_.other.factors, other_row_, other_, in);
     if (args_.other.biases != nullptr) this->store_number(args_.other.biases, other_row_, other_bias_, in);
     w_.sync();  // the row may be read again at once
@@ -366,7 +370,11 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
     at_ = W::template select<std::int64_t>(entering, begin, at_);
     end_ = W::template select<std::int64_t>(entering, end, end_);
     segment_ = W::template select<std::int64_t>(entering, segment_ + N(1), segment_);
-    w_.sync();  // the segment may be of the row just left
+    I other;
+    typename W::template Of<float> value;
+    w_.load_entry(args_.entries, at_, entering, other, value);
+    next_other_ = W::template select<std::int32_t>(entering, other, next_other_);
+    next_value_ = W::template select<float>(entering, value, next_value_);
     this->load_row(args_.own.factors, row_, entering, own_);
     if (args_.own.biases != nullptr) {
       own_bias_ = W::template select<A>(entering, w_.load(args_.own.biases, row_, entering), own_bias_);
@@ -374,7 +382,7 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
     if constexpr (kGeneral) {
       const Numbers numbers = this->load_numbers(args_.own, row_, entering);
       WARPFACTOR_UNROLL
-    for (int n = 0; n < kTileRowNumbers; ++n) {
+      for (int n = 0; n < kTileRowNumbers; ++n) {
         own_numbers_.v[n] = W::template select<A>(entering, numbers.v[n], own_numbers_.v[n]);
       }
     }
@@ -382,12 +390,14 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
 
   const PassArgs<S, A>& args_;
   Row own_, other_;
-  F own_bias_, other_bias_, value_;
+  F own_bias_, other_bias_, value_, weight_;
+  I next_other_;
+  typename W::template Of<float> next_value_;
   Numbers own_numbers_;
   F loss_, square_;           ///< over the segment
   D loss_sum_, square_sum_;   ///< over the task
-  N at_, end_;                ///< the entry, and the segment's last but one
-  N segment_, segment_end_;   ///< the next segment, and the task's last but one
+  N at_, end_;                ///< the entry, and where the segment ends
+  N segment_, segment_end_;   ///< the next segment, and where the task ends
   N row_, other_row_, task_;  ///< -1 before the first
   Mask done_;
 };
@@ -435,12 +445,12 @@ class BatchGradients : TileWork<W, S, A, kLanes, kChunks> {
     for (std::int64_t n = 0;; ++n) {
       const Mask here = in & (at < end);
       if (!W::any(here)) break;
-      const N number(w_.load(args_.others, at, here));
+      const N number(w_.load_constant(args_.others, at, here));
       this->load_row(args_.other.factors, number, here, other);
       F score = Base::dot(own, other);
       if (biased) score = score + (own_bias + w_.load(args_.other.biases, number, here));
-      const LossTerms<F> terms = score_terms(w_.load(args_.values, at, here), score, sizes.loss);
-      const F weight = args_.weights == nullptr ? F(A(1)) : F(w_.load(args_.weights, at, here));
+      const LossTerms<F> terms = score_terms(w_.load_constant(args_.values, at, here), score, sizes.loss);
+      const F weight = args_.weights == nullptr ? F(A(1)) : F(w_.load_constant(args_.weights, at, here));
       const F counted = at_most(weight, sizes.max_weight);
       const F slope = W::template select<A>(here, counted * capped(terms.slope, sizes), F(A(0)));
       WARPFACTOR_UNROLL
@@ -461,8 +471,7 @@ class BatchGradients : TileWork<W, S, A, kLanes, kChunks> {
     }
     this->store_row(args_.gradients, r, sums, in);
     this->store_number(args_.bias_gradients, r, slopes, in);
-    const F count = args_.once ? F(A(1)) : args_.weights == nullptr ? F(end - begin) : weights;
-    this->store_number(args_.row_weights, r, count, in);
+    this->store_number(args_.row_weights, r, args_.weights == nullptr ? F(end - begin) : weights, in);
     if (args_.of_users) {
       w_.store(args_.row_sums, N(2) * r, loss_sum + D(loss), in & leads_);
       w_.store(args_.row_sums, N(2) * r + N(1), square_sum + D(square), in & leads_);
@@ -557,15 +566,15 @@ class Evaluate : TileWork<W, S, A, kLanes, kChunks> {
     for (std::int64_t first = 0; first < args_.n_ratings; first += w_.count() * kTiles) {
       const N r = N(first) + tile;
       const Mask in = r < N(args_.n_ratings);
-      const N user_row(w_.load(args_.user_rows, r, in)), item_row(w_.load(args_.item_rows, r, in));
+      const N user_row(w_.load_constant(args_.user_rows, r, in)), item_row(w_.load_constant(args_.item_rows, r, in));
       this->load_row(args_.users.factors, user_row, in, user);
       this->load_row(args_.items.factors, item_row, in, item);
       F score = Base::dot(user, item);
       if (args_.users.biases != nullptr) {
         score = score + (w_.load(args_.users.biases, user_row, in) + w_.load(args_.items.biases, item_row, in));
       }
-      const LossTerms<F> terms = score_terms(F(w_.load(args_.values, r, in)), score, args_.sizes.loss);
-      const F weight = args_.weights == nullptr ? F(A(1)) : F(w_.load(args_.weights, r, in));
+      const LossTerms<F> terms = score_terms(F(w_.load_constant(args_.values, r, in)), score, args_.sizes.loss);
+      const F weight = args_.weights == nullptr ? F(A(1)) : F(w_.load_constant(args_.weights, r, in));
       loss = loss + W::template select<double>(in, D(weight * terms.reported), D(0.0));
       square = square + W::template select<double>(in, D(weight * terms.square), D(0.0));
     }

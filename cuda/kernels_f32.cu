@@ -2,5 +2,5 @@
 #include "global_kernels.cuh"
 
 namespace warpfactor {
-WARPFACTOR_DEFINE_GLOBAL_KERNELS(float, float)
+WARPFACTOR_DEFINE_GLOBAL_KERNELS(float, float, WARPFACTOR_TILES)
 }

@@ -89,6 +89,11 @@ class DeviceWarp {
   static __device__ T load(const T* from, std::int64_t at, bool in) {
     return in ? __ldcg(from + at) : T();
   }
+  /// Of what no kernel writes: neighbours stay in the first-level cache for the next read.
+  template <class T>
+  static __device__ T load_constant(const T* from, std::int64_t at, bool in) {
+    return in ? __ldg(from + at) : T();
+  }
   /// An entry's two parts; zeros where a lane is not `in`. It is read once: first in line to leave the caches.
   static __device__ void load_entry(const Entry* from, std::int64_t at, bool in, std::int32_t& other, float& value) {
     const unsigned long long raw = in ? __ldcs(reinterpret_cast<const unsigned long long*>(from + at)) : 0;
@@ -282,6 +287,10 @@ class HostWarp {
   template <class T>
   static Lanes<T> load(const T* from, const Lanes<std::int64_t>& at, const Mask& in) {
     return Lanes<T>::each([&](int l) { return in.v[l] ? from[at.v[l]] : T(); });
+  }
+  template <class T>
+  static Lanes<T> load_constant(const T* from, const Lanes<std::int64_t>& at, const Mask& in) {
+    return load(from, at, in);
   }
   static void load_entry(const Entry* from, const Lanes<std::int64_t>& at, const Mask& in, Lanes<std::int32_t>& other,
                          Lanes<float>& value) {

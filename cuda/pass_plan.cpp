@@ -17,14 +17,15 @@ namespace {
 constexpr std::int32_t kWaves = 8;
 // Hogwild: ratings of a task at least, so that fetching it costs little and the last ones of a wave do not take long.
 constexpr std::uint32_t kTaskRatings = 256;
+constexpr std::uint32_t kSegmentRatings = 3;  ///< that going to another segment costs about as much time as
 
 // Blocked: as many tiles at once as a card runs well with, if each gets at least kCellRatings a wave on average.
 constexpr std::int32_t kMostBlocks = 1024;
 constexpr double kCellRatings = 32;
 
 // How many tiles may take the most popular row at once on average, and how many ratings each tile must have in an
-// epoch. In the twin, whose races are the worst there can be, the test RMSE of MovieLens 1M (800,167 ratings, k = 64) is
-// 0.8411 by blocked, and by hogwild 0.8414 with 16 tiles, 0.8418 with 100 and 0.8436 with 390.
+// epoch. In the twin, whose races are the worst there can be, the test RMSE of MovieLens 1M (800,167 ratings, k = 64)
+// is 0.8411 by blocked, and by hogwild 0.8414 with 16 tiles, 0.8418 with 100 and 0.8436 with 390.
 constexpr double kTilesOnRow = 16;
 constexpr std::int64_t kRatingsOfTile = 4000;
 
@@ -158,7 +159,10 @@ PassPlan make_pass_plan(const RatingsView& ratings, const Survey& rated, const S
                         std::uint64_t seed, ThreadTeam& team) {
   const bool apart = parallel == Parallel::blocked;
   PassPlan plan;
-  plan.users_own = users_are_outer(rated);
+  // Hogwild: the row of the own side is one tile's work for a while, so that side is the one without heavy rows.
+  // Blocked: both sides' rows are one tile's in a wave; those with many ratings stay in its registers, and the others
+  // make steps of one or two ratings.
+  plan.users_own = users_are_outer(rated) != apart;
   const std::vector<std::uint32_t>&own_counts = plan.users_own ? rated.user_counts : rated.item_counts,
         &other_counts = plan.users_own ? rated.item_counts : rated.user_counts;
   const auto n_ratings = static_cast<double>(rated.counted);
@@ -208,9 +212,11 @@ PassPlan make_pass_plan(const RatingsView& ratings, const Survey& rated, const S
       // Files are often sorted by item or time, which SGD does not want.
       random.shuffle(desk.positions.data() + at, static_cast<std::uint32_t>(end - at));
       const bool first = part.tasks.empty();
-      const bool new_task = first || (apart ? own_blocks[static_cast<std::size_t>(row)] !=
-                                                  own_blocks[static_cast<std::size_t>(part.rows.back())]
-                                            : static_cast<std::uint32_t>(at) - task >= kTaskRatings);
+      const bool new_task =
+          first ||
+          (apart ? own_blocks[static_cast<std::size_t>(row)] != own_blocks[static_cast<std::size_t>(part.rows.back())]
+                 : static_cast<std::uint32_t>(at) - task + kSegmentRatings * (part.rows.size() - part.tasks.back()) >=
+                       kTaskRatings);
       if (new_task) {
         part.tasks.push_back(static_cast<std::uint32_t>(part.rows.size()));
         task = static_cast<std::uint32_t>(at);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "twin_device.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -57,7 +58,11 @@ void run(Kernel kernel, Tile tile, std::int64_t n_tiles, const void* args) {
   if (tile.lanes == n_lanes && tile.chunks == n_chunks) {            \
     return run_tile<S, A, n_lanes, n_chunks>(kernel, n_tiles, args); \
   }
-  WARPFACTOR_TILES(WARPFACTOR_RUN_TILE)
+  if constexpr (sizeof(S) == sizeof(Half)) {
+    WARPFACTOR_HALF_TILES(WARPFACTOR_RUN_TILE)
+  } else {
+    WARPFACTOR_TILES(WARPFACTOR_RUN_TILE)
+  }
 #undef WARPFACTOR_RUN_TILE
 }
 
@@ -71,6 +76,7 @@ void* TwinDevice::allocate(std::int64_t bytes) {
   void* memory = ::operator new(static_cast<std::size_t>(bytes), kAlignment);
   std::memset(memory, 0xff, static_cast<std::size_t>(bytes));  // what is read before it is written shows
   free_ -= bytes;
+  twin_most_taken = std::max(twin_most_taken, bytes_ - free_);
   sizes_[memory] = bytes;
   return memory;
 }

@@ -13,18 +13,21 @@ struct TwinLimits {
   std::int64_t bytes = std::int64_t{1} << 40;  ///< allocations beyond these fail
 };
 inline TwinLimits twin_limits;
+/// The most bytes that were taken at once since it was last set to 0.
+inline std::int64_t twin_most_taken = 0;
 
 /// A device that is the host: the kernels run over HostWarp, on the calling thread, and each call is done on return.
 /// Tests see with it what the kernels and the backend do, not how fast. All warps of a pass go on in step: each reads
 /// its rating's rows before any writes, which is as bad as races can be on a device with as many tiles.
 class TwinDevice final : public Accelerator {
  public:
-  explicit TwinDevice(const TwinLimits& limits) : tiles_at_once_(limits.tiles_at_once), free_(limits.bytes) {}
+  explicit TwinDevice(const TwinLimits& limits)
+      : tiles_at_once_(limits.tiles_at_once), bytes_(limits.bytes), free_(limits.bytes) {}
 
   void* allocate(std::int64_t bytes) override;
   void release(void* memory) noexcept override;
   std::int64_t free_bytes() override { return free_; }
-  void pin(const void*, std::int64_t) override {}
+  bool pin(const void*, std::int64_t) override { return true; }
   void unpin(const void*) noexcept override {}
   void upload(void* to, const void* from, std::int64_t bytes, Stream) override;
   void download(void* to, const void* from, std::int64_t bytes) override;
@@ -39,7 +42,7 @@ class TwinDevice final : public Accelerator {
   std::string architecture() const override { return "twin"; }
 
  private:
-  const std::int64_t tiles_at_once_;
+  const std::int64_t tiles_at_once_, bytes_;
   std::int64_t free_;
   std::map<void*, std::int64_t> sizes_;
 };

@@ -140,7 +140,7 @@ class CpuBackend final : public Backend<T> {
                                   stride_ * static_cast<std::int64_t>(sizeof(T)), users_are_outer(rated));
     // No more threads than can ever work at once: on cells that share no row, or on any cells.
     const std::int64_t shared = static_cast<std::int64_t>(grid.user_blocks) * grid.item_blocks;
-    const bool apart = params_.parallel == Parallel::blocked;
+    const bool apart = params_.parallel != Parallel::hogwild;
     team_.emplace(team_size(n_threads_, apart ? std::min(grid.user_blocks, grid.item_blocks) : shared), interrupted_);
     blocked_ = make_blocks(ratings, rated, grid, z_.shift, z_.scale, z_.weight_scale, params_.seed, *team_);
     load(users_, blocked_.users.position, model.user_factors, model.user_biases);
@@ -182,7 +182,7 @@ class CpuBackend final : public Backend<T> {
 
   PassSums run_cells(std::int32_t epoch, const StepSizes<T>& sizes) {
     const EpochOrder order(blocked_.outer().blocks(), blocked_.inner().blocks(), params_.seed, epoch);
-    const bool wait = params_.parallel == Parallel::blocked;
+    const bool wait = params_.parallel != Parallel::hogwild;
     const std::int64_t n_steps = order.steps(), before = epoch * n_steps;
     team_->run(order.places(), [&](std::int64_t place, int thread) {
       // Under hogwild two threads may update a row at once and lose part of an update: the one data race here, which

@@ -143,6 +143,7 @@ void bind_train(py::module_& m) {
       .value("cosine", Schedule::cosine)
       .finalize();
   py::native_enum<Parallel>(m, "Parallel", "enum.Enum")
+      .value("auto", Parallel::automatic)
       .value("blocked", Parallel::blocked)
       .value("hogwild", Parallel::hogwild)
       .finalize();

@@ -57,8 +57,9 @@ class AdagradPer(enum.Enum):
     element = 1
 
 class Parallel(enum.Enum):
-    blocked = 0
-    hogwild = 1
+    auto = 0
+    blocked = 1
+    hogwild = 2
 
 class Device(enum.Enum):
     cpu = 0

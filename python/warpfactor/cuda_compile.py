@@ -148,7 +148,7 @@ def kernel_source(
     code = (
         f"// Headers {_headers_digest()}\n{custom}\n"
         '#include "global_kernels.cuh"\n\n'
-        f"constexpr warpfactor::Tile tile = warpfactor::tile_of({int(n_factors)});\n"
+        f"constexpr warpfactor::Tile tile = warpfactor::tile_of<{_TYPES[name][0]}>({int(n_factors)});\n"
     )
     filled = {"types": ", ".join(_TYPES[name]), "general": "true" if general else "false"}
     return code, [f"warpfactor::global::{kernel.format(**filled)}" for kernel in _KERNELS]

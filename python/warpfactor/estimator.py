@@ -179,11 +179,12 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     schedule : {"constant", "inverse_time", "linear", "cosine"}, default "linear"
         How η falls over the epochs t = 0 .. n_epochs - 1: η, η/(1 + t/10), η(1 - t/n_epochs) or
         η(1 + cos(πt/n_epochs))/2.
-    parallel : {"blocked", "hogwild"}, default "blocked"
+    parallel : {"auto", "blocked", "hogwild"}, default "auto"
         How threads share the work. "blocked": no two of them touch the same row at once, so
-        the same seed gives the same bits for any number of threads; on a CUDA device, on each run
-        on the same card. "hogwild" [2]_: without locks; results vary from run to run. On a CUDA
-        device it is faster than "blocked", and only items are raced for, users never.
+        the same seed gives the same bits for any number of threads, and on any CUDA device of one
+        architecture. "hogwild" [2]_: without locks; results vary from run to run. On a CUDA device
+        the rows of one side only are raced for, the items' as a rule. "auto": "blocked" on the CPU,
+        where it costs nothing, and "hogwild" on a CUDA device, which it keeps busier.
     init : float or (P, Q), default 0.01
         The standard deviation of the random (uniform) initial factors, in units of √s; or the
         initial factors themselves, of shapes (n_users, n_factors) and (n_items, n_factors), in
@@ -203,14 +204,16 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         copies of the fitted arrays on the device: replace those arrays, do not write into them.
     device_memory : int or None, default None
         The most bytes of the device's memory to use, in training and in prediction, which works in
-        tiles that fit beside the model; None: what is free. Arrays that the caller keeps there, and
+        tiles that fit beside the model; None: what is free. Ratings that do not fit beside the model
+        go to the device in chunks in each epoch, while it works on those before; but with "gd" and
+        `batch_size` they must fit, twice. Arrays that the caller keeps there, and
         what the CUDA libraries take for themselves, are not counted.
     n_threads : int or None, default None
         Threads to use; None: the processors that this process may really use (affinity and
         container limits). Small data uses fewer: no more than can work without sharing a row.
     random_state : int, RandomState, Generator or None, default None
         Seed of the initial factors and of the order of the ratings. An int gives the same model
-        each time (with ``parallel="blocked"``, on the same kind of processor).
+        each time (but for "hogwild", on the same kind of processor).
     early_stopping : bool or int, default True
         With a validation set: stop after this many epochs (True: 3) without a lower validation loss
         and keep the best epoch's factors. False: run all epochs and keep the last one's.

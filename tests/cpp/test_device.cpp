@@ -263,11 +263,14 @@ TEST(no_more_memory_is_taken_than_allowed) {
   options.validation = held_out.view();
   TrainParams params = small(20);
   params.device = Device::cuda;
-  params.device_memory = 250000;
-  twin_limits.bytes = 250000;  // the twin refuses what is beyond
-  CHECK(finite(train<float>(data.view(), params, options).model));
-  twin_limits.bytes = 20000;
+  for (const std::int64_t bytes : {400000, 250000, 200000}) {
+    params.device_memory = bytes;
+    twin_most_taken = 0;
+    CHECK(finite(train<float>(data.view(), params, options).model));
+    CHECK(twin_most_taken <= bytes && twin_most_taken > bytes / 2);
+  }
   params.device_memory = 0;
+  twin_limits.bytes = 20000;
   CHECK_THROWS(CudaError, "bytes asked", train<float>(data.view(), params, options));
   twin_limits = {};
 }

@@ -46,18 +46,26 @@ TEST(floats_become_the_nearest_half_of_two_equally_near_the_even_one) {
   CHECK_EQ(to_half(1e-9f).bits, 0u);
 }
 
-TEST(a_tile_holds_rows_of_its_rank_and_the_next_smaller_one_does_not) {
+template <class S>
+void check_tiles() {
+  std::int32_t held = 0;  // by the tile of the rank before
   for (std::int32_t k = 1; k <= 1024; ++k) {
-    const Tile tile = tile_of(k);
+    const Tile tile = tile_of<S>(k);
     const std::int32_t holds = 4 * tile.lanes * tile.chunks;
     CHECK(holds >= k);
-    CHECK(holds == 32 || tile_of(holds / 2).lanes * tile_of(holds / 2).chunks <= tile.lanes * tile.chunks);
-    CHECK(device_stride<Half>(k) >= k && device_stride<Half>(k) <= holds);
-    CHECK(device_stride<float>(k) >= k && device_stride<float>(k) <= holds);
-    CHECK(device_stride<double>(k) >= k && device_stride<double>(k) <= holds);
-    CHECK_EQ(device_stride<Half>(k) * 2 % 32, 0);
-    CHECK_EQ(device_stride<double>(k) * 8 % 32, 0);
+    CHECK(holds == held || held < k);  // no larger than it must be
+    CHECK(rule::kWarp % tile.lanes == 0);
+    const std::int64_t stride = device_stride<S>(k);
+    CHECK(stride >= k && stride <= holds);
+    CHECK_EQ(stride * static_cast<std::int64_t>(sizeof(S)) % 32, 0);
+    held = holds;
   }
+}
+
+TEST(a_tile_holds_rows_of_its_rank_and_is_the_smallest_that_does) {
+  check_tiles<Half>();
+  check_tiles<float>();
+  check_tiles<double>();
 }
 
 TEST(sums_over_a_tile_are_in_all_of_its_lanes) {

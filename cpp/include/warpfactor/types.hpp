@@ -52,10 +52,11 @@ enum class Optimizer {
 /// What adagrad keeps a sum of squares of.
 enum class AdagradPer { row, element };
 
-/// How threads share the work of an epoch.
+/// How threads, or the tiles of a CUDA device, share the work of an epoch.
 enum class Parallel {
-  blocked,  ///< no two threads ever touch the same row: the same bits for any number of threads
-  hogwild,  ///< lock-free; threads may race on a row (Niu et al. 2011), results vary between runs
+  automatic,  ///< blocked on the CPU, where it costs nothing; hogwild on a CUDA device, which it keeps busier
+  blocked,    ///< no two ever touch the same row at once: the same bits for any number of threads
+  hogwild,    ///< lock-free; rows may be raced for (Niu et al. 2011; on a device those of one side), results vary
 };
 
 enum class Device { cpu, cuda };
@@ -117,7 +118,7 @@ struct TrainParams {
   double beta_1 = 0.9, beta_2 = 0.999;  ///< adam; 0 .. 1, 1 not included
   double epsilon = 1e-8;                ///< adam; > 0
   Schedule schedule = Schedule::linear;
-  Parallel parallel = Parallel::blocked;
+  Parallel parallel = Parallel::automatic;
   Device device = Device::cpu;
   std::int32_t device_index = 0;
   /// Bytes of the device's memory to use at most; 0: what is free. Ratings that do not fit beside the factors go to the
