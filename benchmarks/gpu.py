@@ -10,7 +10,7 @@ The generated ratings have Netflix' shape, 100 M of 480,189 x 17,770, by `wf.dat
 in a hundred is held out. With --cache they are kept in a file for the next run. "ml-1m" is MovieLens 1M, fold 1 held out
 (FOLDER, default $WARPFACTOR_DATA, holds ml-1m/ml-1m.npz). Everything runs once before it is timed, so that starting the
 device does not count. Runs alternate, one of each in turn, and the tables give medians over the turns. After M minutes
-(default 8) no further turn begins: the titles say how many there were. The CPU rows are of this machine, with T threads.
+(default 8) no further turn begins: the captions say how many there were. The CPU rows are of this machine, with T threads.
 
 throughput: an update is one rating of one pass, without validation. The figure of a fit is its median epoch, from
 `history_`, without the first, after which the ratings are on the device. The share is of the copy bandwidth, which is
@@ -25,16 +25,17 @@ quality: the target is 0.5 % above the lowest validation RMSE of the CPU, over f
 the shortest fit is its choice, and is what is repeated. "epochs" is the sum of `history_`'s seconds up to that epoch,
 which include the validation; "whole fit" is the wall clock of `fit`, with all preparation, transfers and the download.
 All of warpfactor's settings but E are at their defaults. PyTorch's are the best of a small grid: SGD and Adam, batch
-sizes of --torch-batch, a few learning rates and penalties, the same E, with the linear schedule of warpfactor; a run
-is stopped when it takes longer than the best so far or than S seconds, and its "whole fit" counts the upload of the ratings. The chosen
-settings are those that do best on the ratings that they are judged by, on every side.
+sizes of --torch-batch, a few learning rates and penalties, the same E, with the linear schedule of warpfactor; a run is
+stopped when it takes longer than the best so far or than S seconds, and its "whole fit" counts the upload of the
+ratings. The chosen settings are those that do best on the ratings that they are judged by, on every side.
 
 recommend: n = 10 for users drawn at random, those they rated left out, from a fit of one epoch on the generated ratings;
 the first call, which uploads the model, does not count. PyTorch multiplies, masks and takes `topk`, by 4096 users;
 implicit's GPU model gets the same factors, and the item biases as one more of them.
 
-Left out by default, for the time it takes: float64, rank 64 and ranks beyond 128, and more than two turns. What is not installed is
-left out and named. `--device cpu --n-ratings 300000 --n-users 3000 --n-items 1000` tries the script without a device.
+Left out by default, for the time it takes: float64, rank 64 and ranks beyond 128, and more than two turns. What is not
+installed is left out and named. `--device cpu --n-ratings 300000 --n-users 3000 --n-items 1000` tries the script without
+a device.
 """
 
 from __future__ import annotations

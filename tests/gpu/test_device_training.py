@@ -280,8 +280,8 @@ def test_a_validation_set_of_one_rating_is_enough(place):
 
 @pytest.fixture(scope="module")
 def many():
-    """Ratings that take at least eight bytes each on the device, 3.2 MB, and few to validate with."""
-    return wf.train_test_split(planted(1500, 700, 405_000), 5000, random_state=0)
+    """Ratings that take at least eight bytes each on the device, 1.6 MB, and few to validate with."""
+    return wf.train_test_split(planted(800, 520, 203_000), 3000, random_state=0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -292,7 +292,7 @@ def test_a_budget_less_than_the_ratings_changes_nothing(cuda, many, way, dtype):
     if way == "weighted":
         weights = np.random.default_rng(0).choice([0.5, 1, 2], len(train))
     fits = []
-    for memory in ({}, {"device_memory": 2_000_000}, {"device_memory": 1_000_000}):
+    for memory in ({}, {"device_memory": 1_200_000}, {"device_memory": 800_000}):
         model = model_of(
             n_factors=4, n_epochs=2, device=cuda, dtype=dtype,
             optimizer="adam" if way == "adam" else "sgd", **memory,
@@ -312,7 +312,7 @@ def test_hogwild_streams_through_a_small_budget(cuda, many):
             .fit(train)
             .predict(test),
         )
-        for memory in ({}, {"device_memory": 1_000_000})
+        for memory in ({}, {"device_memory": 500_000})
     ]
     assert errors[1] == pytest.approx(errors[0], rel=0.005)
 
