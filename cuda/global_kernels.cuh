@@ -14,7 +14,7 @@ namespace global {
 
 // Few blocks at a time would leave the memory idle: up to two chunks, registers are kept to what seven blocks have.
 template <class S, class A, int kLanes, int kChunks, bool kGeneral>
-__global__ void __launch_bounds__(kThreads, kGeneral || kChunks > 2 || sizeof(S) == 8 ? 1 : 8)
+__global__ void __launch_bounds__(kThreads, kGeneral || kChunks > 2 || sizeof(S) == 8 ? 1 : 7)
     pass(const __grid_constant__ PassArgs<S, A> args) {
   rule::SgdPass<rule::DeviceWarp, S, A, kLanes, kChunks, kGeneral> work(rule::DeviceWarp(), args);
   while (work.fetch()) work.update();
