@@ -14,11 +14,13 @@
 #include <vector>
 
 #include "batches.hpp"
+#include "device_plan.hpp"
 #include "optimizer.hpp"
-#include "pass_plan.hpp"
 
 namespace warpfactor {
 namespace {
+
+static_assert(kTileRowNumbers == kRowNumbers);
 
 // Warps that add up losses. Their number is part of what fixes the bits of the sum.
 constexpr std::int64_t kSumWarps = 64;
@@ -127,7 +129,7 @@ class DeviceBackend final : public Backend<A> {
               bias_first.data(), bias_second.data(), row_numbers.data()};
     }
   };
-  /// One side of all batches.
+  /// One side of all batches; all but the rows only if they are resident.
   struct BatchSide {
     DeviceBuffer<std::int32_t> rows, others;
     DeviceBuffer<std::int64_t> begin;
@@ -327,6 +329,20 @@ class DeviceBackend final : public Backend<A> {
     pinned_.clear();
   }
 
+  /// One slot is filled on the copy stream while the other's piece is worked off on the compute stream.
+  template <class Copy, class Run>
+  void through_slot(int& turn, const Copy& copy_to, const Run& run) {
+    const int filled = turn, emptied = turn + 2;  // marks
+    device_->wait(emptied, Stream::copy);
+    copy_to(slots_[static_cast<std::size_t>(turn)]);
+    device_->mark(filled, Stream::copy);
+    device_->wait(filled, Stream::compute);
+    run();
+    device_->mark(emptied, Stream::compute);
+    turn = 1 - turn;
+    poll();
+  }
+
   void run_waves(std::int32_t epoch, const StepSizes<A>& sizes) {
     next_tasks_.zero();
     std::vector<std::size_t> first_piece(static_cast<std::size_t>(plan_->n_waves()) + 1, pieces_.size());
@@ -339,17 +355,14 @@ class DeviceBackend final : public Backend<A> {
           run_piece(n, *resident_, true, sizes);
           continue;
         }
-        // One slot is filled while the other's piece is worked off.
-        const PlanArrays arrays = lay_out(slots_[static_cast<std::size_t>(turn)], pieces_[n]);
-        const int filled = turn, emptied = turn + 2;  // marks
-        device_->wait(emptied, Stream::copy);
-        copy_piece(arrays, pieces_[n]);
-        device_->mark(filled, Stream::copy);
-        device_->wait(filled, Stream::compute);
-        run_piece(n, arrays, false, sizes);
-        poll();
-        device_->mark(emptied, Stream::compute);
-        turn = 1 - turn;
+        PlanArrays arrays;
+        through_slot(
+            turn,
+            [&](const DeviceBuffer<char>& slot) {
+              arrays = lay_out(slot, pieces_[n]);
+              copy_piece(arrays, pieces_[n]);
+            },
+            [&] { run_piece(n, arrays, false, sizes); });
       }
     }
     add_up(task_sums_.data(), task_sums_.size() / 2, false);
@@ -420,23 +433,22 @@ class DeviceBackend final : public Backend<A> {
     const std::int64_t batch_size = params_.batch_size > 0 ? params_.batch_size : rated.counted;
     const BatchInput<float> input{ratings.users, ratings.items, ratings.values, ratings.weights,
                                   z_.shift,      z_.scale,      z_.weight_scale};
-    const Batches<A> batches = make_batches<A>(input, batch_size, params_.seed, *team_);
-    n_batches_ = batches.n_batches;
-    std::int64_t most_rows = 0, most_users = 0;
+    batches_.emplace(make_batches<A>(input, batch_size, params_.seed, *team_));
+    weighted_ = batches_->users.weights.size() > 0;
+    std::int64_t most_rows = 0, most_users = 0, streamed = 0;
     for (const bool of_users : {true, false}) {
-      const auto& from = of_users ? batches.users : batches.items;
+      const auto& from = of_users ? batches_->users : batches_->items;
       BatchSide& side = of_users ? batch_users_ : batch_items_;
       side.rows = take(from.rows.data(), static_cast<std::int64_t>(from.rows.size()));
-      side.begin = take(from.begin.data(), static_cast<std::int64_t>(from.begin.size()));
-      side.others = take(from.others.data(), from.others.size());
-      side.values = take(from.values.data(), from.values.size());
-      side.weights = take(from.weights.data(), from.weights.size());
-      side.first_row.clear();
       for (const std::int64_t part : from.batch_parts) {
         side.first_row.push_back(from.parts[static_cast<std::size_t>(part)]);
       }
+      BatchPiece whole;
+      whole.n_rows = static_cast<std::int64_t>(from.rows.size());
+      whole.n_entries = from.others.size();
+      streamed += whole.bytes(sizeof(A), weighted_);
     }
-    for (std::int64_t b = 0; b < n_batches_; ++b) {
+    for (std::int64_t b = 0; b < batches_->n_batches; ++b) {
       most_users = std::max(most_users, rows_of(batch_users_, b));
       most_rows = std::max(most_rows, rows_of(batch_users_, b) + rows_of(batch_items_, b));
     }
@@ -444,7 +456,34 @@ class DeviceBackend final : public Backend<A> {
     bias_gradients_ = take<A>(most_rows);
     row_weights_ = take<A>(most_rows);
     row_sums_ = take<double>(2 * most_users);
-    wait();  // before the batches go
+    if (streamed <= left_) {
+      for (const bool of_users : {true, false}) {
+        auto& from = of_users ? batches_->users : batches_->items;
+        BatchSide& side = of_users ? batch_users_ : batch_items_;
+        side.begin = take(from.begin.data(), static_cast<std::int64_t>(from.begin.size()));
+        side.others = take(from.others.data(), from.others.size());
+        side.values = take(from.values.data(), from.values.size());
+        side.weights = take(from.weights.data(), from.weights.size());
+      }
+      wait();  // before the batches' arrays go
+      const std::int64_t n_batches = batches_->n_batches;
+      batches_.emplace();
+      batches_->n_batches = n_batches;
+      return;
+    }
+    batch_pieces_ = make_batch_pieces(*batches_, left_ / 2);
+    std::int64_t most = 0;
+    for (const std::vector<BatchPiece>& pieces : batch_pieces_) {
+      for (const BatchPiece& piece : pieces) most = std::max(most, piece.bytes(sizeof(A), weighted_));
+    }
+    for (DeviceBuffer<char>& slot : slots_) slot = take<char>(most);
+    for (const auto* side : {&batches_->users, &batches_->items}) {
+      pin(side->begin.data(), static_cast<std::int64_t>(side->begin.size()));
+      pin(side->others.data(), side->others.size());
+      pin(side->values.data(), side->values.size());
+      pin(side->weights.data(), side->weights.size());
+    }
+    wait();
   }
 
   static std::int64_t rows_of(const BatchSide& side, std::int64_t batch) {
@@ -453,15 +492,50 @@ class DeviceBackend final : public Backend<A> {
 
   void run_batches(std::int32_t epoch, const StepSizes<A>& sizes) {
     sums_.zero();
-    for (const std::int32_t b : batch_order(n_batches_, params_.seed, epoch)) {
+    int turn = 0;
+    for (const std::int32_t b : batch_order(batches_->n_batches, params_.seed, epoch)) {
       // All gradients are taken before any row moves.
       const BatchArgs<S, A> of_users = batch_args(true, b, sizes), of_items = batch_args(false, b, sizes);
-      run_rows(Kernel::batch_gradients, of_users);
-      run_rows(Kernel::batch_gradients, of_items);
+      if (batch_pieces_.empty()) {
+        run_rows(Kernel::batch_gradients, of_users);
+        run_rows(Kernel::batch_gradients, of_items);
+      } else {
+        for (const BatchPiece& piece : batch_pieces_[static_cast<std::size_t>(b)]) {
+          BatchArgs<S, A> args = piece.of_users ? of_users : of_items;
+          const std::int64_t before =
+              piece.first_row - (piece.of_users ? batch_users_ : batch_items_).first_row[static_cast<std::size_t>(b)];
+          args.rows += before;
+          args.n_rows = piece.n_rows;
+          args.gradients += before * stride_;
+          args.bias_gradients += before;
+          args.row_weights += before;
+          args.row_sums += 2 * before;
+          through_slot(
+              turn, [&](const DeviceBuffer<char>& slot) { copy_piece(slot, piece, args); },
+              [&] { run_rows(Kernel::batch_gradients, args); });
+        }
+      }
       run_rows(Kernel::batch_steps, of_users);
       run_rows(Kernel::batch_steps, of_items);
       add_up(row_sums_.data(), of_users.n_rows, true);
     }
+  }
+
+  /// Into a slot, to where `args` then points.
+  void copy_piece(const DeviceBuffer<char>& slot, const BatchPiece& piece, BatchArgs<S, A>& args) {
+    const auto& from = piece.of_users ? batches_->users : batches_->items;
+    std::int64_t at = 0;
+    const auto copy_array = [&]<class T>(const T*& array, const T* data, std::int64_t first, std::int64_t size) {
+      const std::int64_t bytes = size * static_cast<std::int64_t>(sizeof(T));
+      device_->upload(slot.data() + at, data + first, bytes, Stream::copy);
+      array = reinterpret_cast<const T*>(slot.data() + at);
+      at += Piece::aligned_bytes(bytes);
+    };
+    copy_array(args.begin, from.begin.data(), piece.first_row, piece.n_rows + 1);
+    copy_array(args.others, from.others.data(), piece.first_entry, piece.n_entries);
+    copy_array(args.values, from.values.data(), piece.first_entry, piece.n_entries);
+    if (weighted_) copy_array(args.weights, from.weights.data(), piece.first_entry, piece.n_entries);
+    args.first_entry = piece.first_entry;
   }
 
   BatchArgs<S, A> batch_args(bool of_users, std::int64_t batch, const StepSizes<A>& sizes) const {
@@ -548,14 +622,15 @@ class DeviceBackend final : public Backend<A> {
   std::optional<PassPlan> plan_;  ///< where each rating is a step; its arrays are gone if they are resident
   bool weighted_ = false;
   std::vector<Piece> pieces_;
-  /// The first holds the whole plan, whose arrays are then resident_, or both a piece each.
+  /// The first holds the whole plan, whose arrays are then resident_, or both a piece each, of the plan or of batches.
   std::array<DeviceBuffer<char>, 2> slots_;
   std::optional<PlanArrays> resident_;
   DeviceBuffer<double> task_sums_;
   DeviceBuffer<std::uint32_t> next_tasks_;  ///< by piece
   std::vector<const void*> pinned_;
 
-  std::int64_t n_batches_ = 0;
+  std::optional<Batches<A>> batches_;  ///< where many ratings are a step; its arrays are gone if they are resident
+  std::vector<std::vector<BatchPiece>> batch_pieces_;  ///< by batch; empty if they are resident
   BatchSide batch_users_, batch_items_;
   DeviceBuffer<A> gradients_, bias_gradients_, row_weights_;  ///< of a batch's users, then its items
   DeviceBuffer<double> row_sums_;                             ///< of its users

@@ -99,6 +99,7 @@ struct BatchArgs {
   const std::int32_t* rows;
   const std::int64_t* begin;
   std::int64_t n_rows;
+  std::int64_t first_entry;  ///< from which `begin` counts; the next three begin there
   const std::int32_t* others;
   const A* values;
   const float* weights;  ///< nullptr: all one

@@ -438,8 +438,9 @@ class BatchGradients : TileWork<W, S, A, kLanes, kChunks> {
     Base::clear(sums);
     this->load_row(args_.own.factors, row, in, own);
     const F own_bias = biased ? w_.load(args_.own.biases, row, in) : F(A(0));
-    N at = w_.load(args_.begin, r, in);
-    const N begin = at, end = w_.load(args_.begin, r + N(1), in);
+    const N begin = w_.load_constant(args_.begin, r, in) - N(args_.first_entry),
+            end = w_.load_constant(args_.begin, r + N(1), in) - N(args_.first_entry);
+    N at = begin;
     F slopes(A(0)), weights(A(0)), loss(A(0)), square(A(0));
     D loss_sum(0.0), square_sum(0.0);
     for (std::int64_t n = 0;; ++n) {

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <stdexcept>
 #include <vector>
 
 #include "kernels.cuh"
@@ -99,6 +100,7 @@ void TwinDevice::copy(void* to, const void* from, std::int64_t bytes, Stream) {
 void TwinDevice::zero(void* to, std::int64_t bytes, Stream) { std::memset(to, 0, static_cast<std::size_t>(bytes)); }
 
 void TwinDevice::launch(Kernel kernel, Storage storage, Tile tile, std::int64_t n_tiles, const void* args) {
+  if (n_tiles < 1 || n_tiles * tile.lanes % kThreads != 0) throw std::logic_error("tiles make no whole CUDA blocks");
   if (kernel == Kernel::sum) {
     for (std::int64_t w = 0; w < n_tiles; ++w) {
       rule::sum_pairs(HostWarp(w, n_tiles), *static_cast<const SumArgs*>(args));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The losses and the step, written once: every CPU instruction set includes this header, and nvcc can.
+// The losses and the step, written once: every CPU instruction set includes this header, and the device.
 //
 // WARPFACTOR_RULE_NAMESPACE keeps the copies apart. Each instruction set compiles these inline functions for itself;
 // under one shared name the linker would keep a single copy, perhaps the one with instructions that the processor

@@ -205,8 +205,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     device_memory : int or None, default None
         The most bytes of the device's memory to use, in training and in prediction, which works in
         tiles that fit beside the model; None: what is free. Ratings that do not fit beside the model
-        go to the device in chunks in each epoch, while it works on those before; but with "gd" and
-        `batch_size` they must fit, twice. Arrays that the caller keeps there, and
+        go to the device in chunks in each epoch, while it works on those before. Arrays that the caller keeps there, and
         what the CUDA libraries take for themselves, are not counted.
     n_threads : int or None, default None
         Threads to use; None: the processors that this process may really use (affinity and

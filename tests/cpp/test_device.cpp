@@ -265,6 +265,30 @@ TEST(ratings_that_do_not_fit_are_streamed_with_the_same_result) {
   twin_limits = {};
 }
 
+TEST(batches_that_do_not_fit_are_streamed_with_the_same_result) {
+  Data data(300, 200, 20000, 0.3);
+  for (std::size_t r = 0; r < data.values.size(); ++r) data.weights.push_back(1.0f + static_cast<float>(r % 2));
+  for (const std::int64_t batch_size : {0, 3000}) {
+    TrainParams params = small(20);
+    params.device = Device::cuda;
+    params.n_epochs = 3;
+    params.momentum = 0.5;
+    params.batch_size = batch_size;
+    if (batch_size == 0) params.optimizer = Optimizer::gd;
+    twin_most_taken = 0;
+    const TrainResult<float> whole = train<float>(data.view(), params);
+    CHECK(twin_most_taken > 600000);  // 24 bytes a rating, and the model
+    params.device_memory = 350000;
+    twin_most_taken = 0;
+    const TrainResult<float> streamed = train<float>(data.view(), params);
+    CHECK(twin_most_taken <= params.device_memory);
+    CHECK(same_bits(whole.model, streamed.model));
+    CHECK_EQ(whole.history.back().train_rmse, streamed.history.back().train_rmse);
+    params.device_memory = 120000;
+    CHECK_THROWS(CudaError, "out of memory", train<float>(data.view(), params));
+  }
+}
+
 TEST(no_more_memory_is_taken_than_allowed) {
   const Data data(300, 200, 20000, 0.3), held_out(300, 200, 2000, 0.3, 1);
   TrainOptions<float> options;

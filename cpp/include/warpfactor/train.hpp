@@ -79,7 +79,7 @@ struct TrainResult {
   std::vector<EpochReport> history;
   std::int32_t best_epoch = 0;  ///< 1-based: lowest validation loss, or the last epoch without early stopping
   std::int32_t n_threads = 1;   ///< threads used
-  std::string instruction_set;  ///< kernels used: baseline, avx2, avx512
+  std::string instruction_set;  ///< kernels used: baseline, avx2, avx512, or as sm_90 of a device
   std::vector<std::uint32_t> user_counts, item_counts;  ///< ratings of each row, without those of weight 0
 };
 

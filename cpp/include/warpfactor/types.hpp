@@ -122,7 +122,7 @@ struct TrainParams {
   Device device = Device::cpu;
   std::int32_t device_index = 0;
   /// Bytes of the device's memory to use at most; 0: what is free. Ratings that do not fit beside the factors go to the
-  /// device in chunks, each epoch anew (not those of batches, which must fit).
+  /// device in chunks, each epoch anew.
   std::int64_t device_memory = 0;
   /// Whether a device stores the factors in half precision; all arithmetic is in float. Not with T = double.
   bool half = false;

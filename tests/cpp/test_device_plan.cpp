@@ -6,7 +6,7 @@
 #include <tuple>
 
 #include "check.hpp"
-#include "pass_plan.hpp"
+#include "device_plan.hpp"
 #include "synthetic.hpp"
 
 namespace {
@@ -197,6 +197,40 @@ TEST(pieces_are_all_tasks_in_order_and_fit) {
     CHECK_EQ(n, pieces.size());
   }
   CHECK_THROWS(CudaError, "bytes", make_pieces(plan, 1000));
+}
+
+TEST(pieces_of_batches_are_all_rows_in_order_and_fit) {
+  const Data data(900, 70, 30000);
+  ThreadTeam team(2, {});
+  const BatchInput<float> input{data.users, data.items, data.values};
+  const Batches<float> batches = make_batches<float>(input, 9000, 3, team);
+  for (const std::int64_t most : {std::int64_t{1} << 30, std::int64_t{40000}, std::int64_t{25000}}) {
+    const auto pieces = make_batch_pieces(batches, most);
+    CHECK_EQ(static_cast<std::int64_t>(pieces.size()), batches.n_batches);
+    for (std::size_t b = 0; b < pieces.size(); ++b) {
+      std::size_t n = 0;
+      for (const bool of_users : {true, false}) {
+        const auto& side = of_users ? batches.users : batches.items;
+        const auto row_at = [&](std::size_t batch) {
+          return side.parts[static_cast<std::size_t>(side.batch_parts[batch])];
+        };
+        std::int64_t row = row_at(b), entry = side.begin[static_cast<std::size_t>(row)];
+        for (; n < pieces[b].size() && pieces[b][n].of_users == of_users; ++n) {
+          const BatchPiece& piece = pieces[b][n];
+          CHECK_EQ(piece.first_row, row);
+          CHECK_EQ(piece.first_entry, entry);
+          CHECK(piece.n_rows > 0);
+          CHECK(piece.bytes(sizeof(float), false) <= most);
+          row += piece.n_rows;
+          entry += piece.n_entries;
+          CHECK_EQ(side.begin[static_cast<std::size_t>(row)], entry);
+        }
+        CHECK_EQ(row, row_at(b + 1));
+      }
+      CHECK_EQ(n, pieces[b].size());
+    }
+  }
+  CHECK_THROWS(CudaError, "bytes", make_batch_pieces(batches, 1000));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pass_plan.hpp"
+#include "device_plan.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -30,6 +30,13 @@ constexpr double kTilesOnRow = 16;
 constexpr std::int64_t kRatingsOfTile = 4000;
 
 constexpr std::int64_t kAlignment = 256;
+
+[[noreturn]] void no_room(std::int64_t least, std::int64_t most_bytes) {
+  throw CudaError("out of memory on the device: beside the model there is room for two chunks of the ratings with " +
+                  std::to_string(std::max<std::int64_t>(most_bytes, 0)) + " bytes each, and one takes " +
+                  std::to_string(least) + " bytes: allow " + std::to_string(2 * (least - most_bytes)) +
+                  " bytes of device_memory more, or use device='cpu'");
+}
 
 /// The block of each row.
 std::vector<std::int32_t> blocks_of(const RowPartition& partition) {
@@ -282,9 +289,7 @@ std::vector<Piece> make_pieces(const PassPlan& plan, std::int64_t most_bytes) {
     };
     for (std::int64_t first = 0; first < n_tasks;) {
       if (const std::int64_t least = of_tasks(first, first + 1).bytes(weighted); least > most_bytes) {
-        throw CudaError("device_memory leaves " + std::to_string(most_bytes) +
-                        " bytes for each of two chunks of the ratings, and one takes " + std::to_string(least) +
-                        ": allow " + std::to_string(2 * (least - most_bytes)) + " bytes more, or use device='cpu'");
+        no_room(least, most_bytes);
       }
       // The longest piece that fits, by bisection.
       std::int64_t fits = first + 1, too_long = n_tasks + 1;
@@ -298,6 +303,51 @@ std::vector<Piece> make_pieces(const PassPlan& plan, std::int64_t most_bytes) {
   }
   return pieces;
 }
+
+std::int64_t BatchPiece::bytes(std::int64_t value_bytes, bool weighted) const noexcept {
+  return Piece::aligned_bytes((n_rows + 1) * static_cast<std::int64_t>(sizeof(std::int64_t))) +
+         Piece::aligned_bytes(n_entries * static_cast<std::int64_t>(sizeof(std::int32_t))) +
+         Piece::aligned_bytes(n_entries * value_bytes) +
+         (weighted ? Piece::aligned_bytes(n_entries * static_cast<std::int64_t>(sizeof(float))) : 0);
+}
+
+template <class T>
+std::vector<std::vector<BatchPiece>> make_batch_pieces(const Batches<T>& batches, std::int64_t most_bytes) {
+  std::vector<std::vector<BatchPiece>> pieces(static_cast<std::size_t>(batches.n_batches));
+  for (std::int64_t b = 0; b < batches.n_batches; ++b) {
+    for (const bool of_users : {true, false}) {
+      const auto& side = of_users ? batches.users : batches.items;
+      const bool weighted = side.weights.size() > 0;
+      const auto of_parts = [&](std::int64_t first, std::int64_t end) {
+        BatchPiece piece;
+        piece.of_users = of_users;
+        piece.batch = b;
+        piece.first_row = side.parts[static_cast<std::size_t>(first)];
+        piece.n_rows = side.parts[static_cast<std::size_t>(end)] - piece.first_row;
+        piece.first_entry = side.begin[static_cast<std::size_t>(piece.first_row)];
+        piece.n_entries = side.begin[static_cast<std::size_t>(piece.first_row + piece.n_rows)] - piece.first_entry;
+        return piece;
+      };
+      const std::int64_t end = side.batch_parts[static_cast<std::size_t>(b) + 1];
+      for (std::int64_t first = side.batch_parts[static_cast<std::size_t>(b)]; first < end;) {
+        BatchPiece piece = of_parts(first, first + 1);
+        if (const std::int64_t least = piece.bytes(sizeof(T), weighted); least > most_bytes) no_room(least, most_bytes);
+        std::int64_t next = first + 1;
+        for (; next < end; ++next) {
+          const BatchPiece longer = of_parts(first, next + 1);
+          if (longer.bytes(sizeof(T), weighted) > most_bytes) break;
+          piece = longer;
+        }
+        pieces[static_cast<std::size_t>(b)].push_back(piece);
+        first = next;
+      }
+    }
+  }
+  return pieces;
+}
+
+template std::vector<std::vector<BatchPiece>> make_batch_pieces(const Batches<float>&, std::int64_t);
+template std::vector<std::vector<BatchPiece>> make_batch_pieces(const Batches<double>&, std::int64_t);
 
 std::vector<std::int32_t> wave_order(std::int64_t n_waves, std::uint64_t seed, std::int32_t epoch) {
   std::vector<std::int32_t> order(static_cast<std::size_t>(n_waves));

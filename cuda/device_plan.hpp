@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// COO ratings -> the order in which a device takes them where each is a step of its own.
+// The order in which a device takes ratings where each is a step of its own, and the pieces in which ratings go to a
+// device that has no room for all of them.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "batches.hpp"
 #include "buffer.hpp"
 #include "kernel_args.hpp"
 #include "standardize.hpp"
@@ -66,6 +68,21 @@ struct Piece {
 /// The plan in pieces of at most `most_bytes`, in order. Throws CudaError where a task is longer than that, with the
 /// bytes that it takes.
 std::vector<Piece> make_pieces(const PassPlan& plan, std::int64_t most_bytes);
+
+/// Some rows of one side of a batch, with their ratings, that are copied to the device together.
+struct BatchPiece {
+  bool of_users = true;
+  std::int64_t batch = 0;
+  std::int64_t first_row = 0, n_rows = 0;  ///< of Batches::Side::rows
+  std::int64_t first_entry = 0, n_entries = 0;
+
+  /// Of where rows begin, the other side's rows, values (of `value_bytes` each) and weights, each array aligned.
+  [[nodiscard]] std::int64_t bytes(std::int64_t value_bytes, bool weighted) const noexcept;
+};
+
+/// By batch: the users' side and then the items', in pieces of at most `most_bytes`. Throws CudaError as make_pieces.
+template <class T>
+std::vector<std::vector<BatchPiece>> make_batch_pieces(const Batches<T>& batches, std::int64_t most_bytes);
 
 /// The waves in the order of an epoch.
 std::vector<std::int32_t> wave_order(std::int64_t n_waves, std::uint64_t seed, std::int32_t epoch);
