@@ -56,8 +56,8 @@ TEST(hogwild_learns_as_well_by_batches) {
       CHECK(finite(result.model));
       CHECK_EQ(result.n_threads, 3);
       const double error = rmse(blocked.model, held_out);
-      // Three batches of 300 at a time touch most of the 400 users: with Adam that is worth up to 9 % on two processors,
-      // where the ratings' own deviation is three times the error.
+      // Three batches of 300 at a time touch most of the 400 users: with Adam that is worth up to 9 % on two
+      // processors, where the ratings' own deviation is three times the error.
       CHECK_CLOSE(rmse(result.model, held_out), error, 0.2 * error);
       CHECK_CLOSE(result.history.back().train_rmse, blocked.history.back().train_rmse,
                   0.2 * blocked.history.back().train_rmse);
