@@ -24,9 +24,9 @@ constexpr std::int32_t kMostBlocks = 1024;
 constexpr double kCellRatings = 32;
 
 // How many tiles may take the most popular row at once on average, and how many ratings each tile must have in an
-// epoch. In the twin, whose races are the worst there can be, the test RMSE of MovieLens 1M (800,167 ratings, k = 64) is
-// 0.8411 by blocked, and by hogwild 0.8414 with 16 tiles, 0.8418 with 100 and 0.8436 with 390. An item with a tenth of
-// 630,000 generated ratings was no worse off with 58 tiles at a time on its row than with one (0.57 and 0.61).
+// epoch. In the twin, whose races are the worst there can be, the test RMSE of MovieLens 1M (800,167 ratings, k = 64)
+// is 0.8411 by blocked, and by hogwild 0.8414 with 16 tiles, 0.8418 with 100 and 0.8436 with 390. An item with a tenth
+// of 630,000 generated ratings was no worse off with 58 tiles at a time on its row than with one (0.57 and 0.61).
 constexpr double kTilesOnRow = 64;
 constexpr std::int64_t kRatingsOfTile = 4000;
 
