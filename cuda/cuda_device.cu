@@ -106,6 +106,10 @@ std::string device_problem(std::int32_t index) {
            std::to_string(CUDART_VERSION / 1000) + "." + std::to_string(CUDART_VERSION % 1000 / 10) +
            ": update the driver, or use device='cpu'";
   }
+  if (error == cudaErrorInitializationError) {
+    return "CUDA cannot start in this process; after a fork it never can: start processes by \"spawn\", or use "
+           "device='cpu'";
+  }
   if (error != cudaSuccess || devices == 0) {
     return std::string("no CUDA device is visible (") + cudaGetErrorString(error) +
            "): check nvidia-smi and CUDA_VISIBLE_DEVICES, or use device='cpu'";
@@ -311,6 +315,13 @@ class CudaDevice final : public Accelerator {
 
 CudaStatus cuda_status() {
   const std::string problem = device_problem(0);
+  int devices = 0;
+  if (!problem.empty() && cudaGetDeviceCount(&devices) == cudaSuccess) {
+    for (int index = 1; index < devices; ++index) {
+      if (device_problem(index).empty()) return {true, true, ""};  // though not the first
+    }
+  }
+  (void)cudaGetLastError();
   return {true, problem.empty(), problem};
 }
 

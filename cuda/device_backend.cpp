@@ -50,7 +50,8 @@ class DeviceBackend final : public Backend<A> {
     total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
     const std::int64_t free = device_->free_bytes();
     left_ = std::max(free - kReserve, free / 2);
-    if (params.device_memory > 0) left_ = std::min(left_, params.device_memory);
+    limited_ = params.device_memory > 0 && params.device_memory < left_;
+    if (limited_) left_ = params.device_memory;
     team_.emplace(team_size(n_threads_, ratings.size() / ThreadTeam::kSlice), interrupted_);
 
     load(users_, model.user_factors, model.user_biases);
@@ -159,8 +160,8 @@ class DeviceBackend final : public Backend<A> {
   DeviceBuffer<T> take(std::int64_t size) {
     const std::int64_t bytes = size * static_cast<std::int64_t>(sizeof(T));
     if (bytes > left_) {
-      const std::string room = params_.device_memory > 0 ? "device_memory is " + std::to_string(params_.device_memory)
-                                                         : "device memory is short";
+      const std::string room =
+          limited_ ? "device_memory is " + std::to_string(params_.device_memory) + " bytes" : "all that is free";
       throw CudaError("out of memory on the device: " + std::to_string(bytes) + " bytes asked, " +
                       std::to_string(std::max<std::int64_t>(left_, 0)) + " free (" + room +
                       "): allow or free more, use fewer factors, or device='cpu'");
@@ -286,7 +287,7 @@ class DeviceBackend final : public Backend<A> {
                              plan.weights.size() * static_cast<std::int64_t>(sizeof(float)) +
                              (2 * n_segments + n_tasks) * static_cast<std::int64_t>(sizeof(std::uint32_t));
     // Two pieces of a wave in a row do not fit into one slot, so that there are at most so many.
-    const std::int64_t most_pieces = plan.n_waves() + 5 * all / std::max<std::int64_t>(left_, 1) + 16;
+    const std::int64_t most_pieces = plan.n_waves() + 5 * (all + kAlignments) / std::max<std::int64_t>(left_, 1) + 64;
     const std::int64_t of_counters = most_pieces * static_cast<std::int64_t>(sizeof(std::uint32_t));
     const bool resident = all + of_counters + kAlignments <= left_;
     pieces_ = make_pieces(plan, resident ? all + kAlignments : (left_ - of_counters) / 2);
@@ -313,9 +314,6 @@ class DeviceBackend final : public Backend<A> {
     for (DeviceBuffer<char>& slot : slots_) slot = take<char>(most);
     pin(plan.entries.data(), plan.entries.size());
     pin(plan.weights.data(), plan.weights.size());
-    pin(plan.segment_rows.data(), n_segments);
-    pin(plan.segment_begin.data(), n_segments);
-    pin(plan.task_begin.data(), n_tasks);
   }
 
   template <class T>
@@ -353,6 +351,7 @@ class DeviceBackend final : public Backend<A> {
            ++n) {
         if (resident_) {
           run_piece(n, *resident_, true, sizes);
+          poll();
           continue;
         }
         PlanArrays arrays;
@@ -478,7 +477,6 @@ class DeviceBackend final : public Backend<A> {
     }
     for (DeviceBuffer<char>& slot : slots_) slot = take<char>(most);
     for (const auto* side : {&batches_->users, &batches_->items}) {
-      pin(side->begin.data(), static_cast<std::int64_t>(side->begin.size()));
       pin(side->others.data(), side->others.size());
       pin(side->values.data(), side->values.size());
       pin(side->weights.data(), side->weights.size());
@@ -518,6 +516,7 @@ class DeviceBackend final : public Backend<A> {
       run_rows(Kernel::batch_steps, of_users);
       run_rows(Kernel::batch_steps, of_items);
       add_up(row_sums_.data(), of_users.n_rows, true);
+      poll();
     }
   }
 
@@ -614,6 +613,7 @@ class DeviceBackend final : public Backend<A> {
   Tile tile_{};
   std::array<std::int64_t, kKernels> tiles_at_once_{};  ///< by kernel; 0: not asked yet
   double total_weight_ = 0;
+  bool limited_ = false;   ///< whether device_memory is less than what is free
   std::int64_t left_ = 0;  ///< bytes of the device's memory that may still be taken
   std::optional<ThreadTeam> team_;
   Rows users_, items_, kept_users_, kept_items_;

@@ -36,7 +36,7 @@ constexpr std::int64_t kAlignment = 256;
   throw CudaError("out of memory on the device: beside the model there is room for two chunks of the ratings with " +
                   std::to_string(std::max<std::int64_t>(most_bytes, 0)) + " bytes each, and one takes " +
                   std::to_string(least) + " bytes: allow " + std::to_string(2 * (least - most_bytes)) +
-                  " bytes of device_memory more, or use device='cpu'");
+                  " bytes of device_memory more, or use fewer factors, or device='cpu'");
 }
 
 /// The block of each row.

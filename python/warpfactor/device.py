@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -137,9 +137,11 @@ def free_bytes() -> int:
 
 def free_cached(index: int) -> None:
     """Give the blocks that CuPy's pool keeps back to the device, for others to take."""
-    if _core.cuda_is_twin() or "cupy" not in sys.modules:
+    _, usable, _ = _core.cuda_status()
+    if not usable or _core.cuda_is_twin() or "cupy" not in sys.modules:
         return
-    with use_device(index) as xp:
+    # What is wrong with the device is for those who need it to say.
+    with suppress(CudaError), use_device(index) as xp:
         xp.get_default_memory_pool().free_all_blocks()
 
 

@@ -38,7 +38,9 @@ PENALTIES: dict[str, dict[str, Any]] = {
 
 
 def model_of(**params: Any) -> wf.MatrixFactorization:
-    return wf.MatrixFactorization(**{"random_state": 0, "verbose": 0, **params})
+    # "blocked" by default, whose bytes can be compared on any device.
+    defaults = {"random_state": 0, "verbose": 0, "parallel": "blocked"}
+    return wf.MatrixFactorization(**{**defaults, **params})
 
 
 def planted(n_users: int = 300, n_items: int = 200, n: int = 6000, seed: int = 0) -> wf.Ratings:

@@ -312,16 +312,33 @@ def test_hogwild_streams_through_a_small_budget(cuda, many):
             .fit(train)
             .predict(test),
         )
-        for memory in ({}, {"device_memory": 500_000})
+        for memory in ({}, {"device_memory": 250_000})
     ]
     assert errors[1] == pytest.approx(errors[0], rel=0.005)
 
 
 @pytest.mark.parametrize("how", [{"optimizer": "gd"}, {"batch_size": 4096}])
-def test_batches_stay_on_the_device_and_say_so_if_they_cannot(cuda, many, how):
-    model = model_of(n_factors=4, n_epochs=1, device=cuda, device_memory=1_000_000, **how)
-    with pytest.raises(wf.CudaError, match="device_memory is 1000000 bytes"):
-        model.fit(many[0])
+def test_a_budget_less_than_the_batches_changes_nothing(cuda, many, how):
+    model = model_of(n_factors=4, n_epochs=2, device=cuda, **how)
+    whole = bytes_of(model.fit(many[0]))
+    assert bytes_of(model.set_params(device_memory=1_000_000).fit(many[0])) == whole
+    with pytest.raises(wf.CudaError, match="device_memory is 100000 bytes"):
+        model.set_params(device_memory=100_000).fit(many[0])
+
+
+def test_auto_is_blocked_on_the_cpu_and_hogwild_on_a_device(device):
+    # With so few ratings one tile works at a time, so that hogwild's order is fixed, too.
+    ratings = planted(300, 200, 3000)
+    by = {
+        parallel: bytes_of(
+            model_of(n_factors=4, n_epochs=2, device=device, parallel=parallel).fit(ratings)
+        )
+        for parallel in ("auto", "blocked", "hogwild")
+    }
+    if device == "cpu":
+        assert by["auto"] == by["blocked"]
+    else:
+        assert by["auto"] == by["hogwild"] != by["blocked"]
 
 
 def test_a_budget_less_than_the_model_is_an_error_that_names_both(cuda):

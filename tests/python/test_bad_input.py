@@ -63,7 +63,7 @@ def model_of(**params):
         ),
         ({"optimizer": "Adam"}, "optimizer is 'Adam'; it must be 'sgd' or 'adagrad' or 'adam'"),
         ({"schedule": "step"}, "schedule is 'step'; it must be 'constant' or"),
-        ({"parallel": 4}, "parallel is 4; it must be 'blocked' or 'hogwild'"),
+        ({"parallel": 4}, "parallel is 4; it must be 'auto' or 'blocked' or 'hogwild'"),
         ({"init": -1.0}, "init_scale is -1"),
         ({"init": "random"}, "init is 'random'"),
         ({"init": (np.ones((3, 2)), np.ones((3, 2)))}, r"Q has shape \(3, 2\); it must be"),
