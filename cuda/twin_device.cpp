@@ -6,6 +6,7 @@
 #include <memory>
 #include <new>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "kernels.cuh"
@@ -83,34 +84,98 @@ void* TwinDevice::allocate(std::int64_t bytes) {
 }
 
 void TwinDevice::release(void* memory) noexcept {
+  run_all(Stream::copy);
+  run_all(Stream::compute);
   free_ += sizes_[memory];
   sizes_.erase(memory);
   ::operator delete(memory, kAlignment);
 }
 
-void TwinDevice::upload(void* to, const void* from, std::int64_t bytes, Stream) {
-  std::memcpy(to, from, static_cast<std::size_t>(bytes));
+bool TwinDevice::pin(const void* memory, std::int64_t bytes) {
+  pinned_[static_cast<const char*>(memory)] = bytes;
+  return true;
+}
+void TwinDevice::unpin(const void* memory) noexcept {
+  run_all(Stream::copy);
+  run_all(Stream::compute);
+  pinned_.erase(static_cast<const char*>(memory));
+}
+
+void TwinDevice::submit(Stream stream, Work work) {
+  queue(stream).push_back(std::move(work));
+  if (late_ != stream) run_all(stream);
+}
+void TwinDevice::run_one(Stream stream) {
+  const Work work = std::move(queue(stream).front());
+  queue(stream).pop_front();
+  work();
+}
+void TwinDevice::run_all(Stream stream) {
+  while (!queue(stream).empty()) run_one(stream);
+}
+
+void TwinDevice::upload(void* to, const void* from, std::int64_t bytes, Stream stream) {
+  const auto* const source = static_cast<const char*>(from);
+  auto pinned = pinned_.upper_bound(source);
+  const bool in_place = pinned != pinned_.begin() && source < (--pinned)->first + pinned->second;
+  if (in_place) {
+    submit(stream, [=] { std::memcpy(to, source, static_cast<std::size_t>(bytes)); });
+  } else {
+    submit(stream,
+           [to, kept = std::vector<char>(source, source + bytes)] { std::memcpy(to, kept.data(), kept.size()); });
+  }
 }
 void TwinDevice::download(void* to, const void* from, std::int64_t bytes) {
+  run_all(Stream::compute);
   std::memcpy(to, from, static_cast<std::size_t>(bytes));
 }
-void TwinDevice::copy(void* to, const void* from, std::int64_t bytes, Stream) {
-  std::memcpy(to, from, static_cast<std::size_t>(bytes));
+void TwinDevice::copy(void* to, const void* from, std::int64_t bytes, Stream stream) {
+  submit(stream, [=] { std::memcpy(to, from, static_cast<std::size_t>(bytes)); });
 }
-void TwinDevice::zero(void* to, std::int64_t bytes, Stream) { std::memset(to, 0, static_cast<std::size_t>(bytes)); }
+void TwinDevice::zero(void* to, std::int64_t bytes, Stream stream) {
+  submit(stream, [=] { std::memset(to, 0, static_cast<std::size_t>(bytes)); });
+}
+
+void TwinDevice::mark(int number, Stream stream) {
+  const std::int64_t mark = marks_[static_cast<std::size_t>(number)] = ++last_mark_;
+  submit(stream, [this, mark] { reached_.insert(mark); });
+}
+void TwinDevice::wait(int number, Stream stream) {
+  const std::int64_t mark = marks_[static_cast<std::size_t>(number)];
+  if (mark == 0) return;
+  const Stream other = stream == Stream::compute ? Stream::copy : Stream::compute;
+  submit(stream, [this, mark, other] {
+    while (!reached_.contains(mark)) run_one(other);
+  });
+}
+bool TwinDevice::idle(Stream stream) {
+  run_all(stream);
+  return true;
+}
 
 void TwinDevice::launch(Kernel kernel, Storage storage, Tile tile, std::int64_t n_tiles, const void* args) {
   if (n_tiles < 1 || n_tiles * tile.lanes % kThreads != 0) throw std::logic_error("tiles make no whole CUDA blocks");
-  if (kernel == Kernel::sum) {
-    for (std::int64_t w = 0; w < n_tiles; ++w) {
-      rule::sum_pairs(HostWarp(w, n_tiles), *static_cast<const SumArgs*>(args));
+  const auto with = [&]<class Args>(const Args& given, auto start) {
+    submit(Stream::compute, [=, kept = given] { start(&kept); });
+  };
+  const auto of = [&]<class S, class A>(S, A) {
+    const auto start = [=](const void* kept) { run<S, A>(kernel, tile, n_tiles, kept); };
+    switch (kernel) {
+      case Kernel::pass:
+      case Kernel::general_pass: return with(*static_cast<const PassArgs<S, A>*>(args), start);
+      case Kernel::batch_gradients:
+      case Kernel::batch_steps: return with(*static_cast<const BatchArgs<S, A>*>(args), start);
+      case Kernel::evaluate: return with(*static_cast<const EvaluateArgs<S, A>*>(args), start);
+      case Kernel::sum:
+        return with(*static_cast<const SumArgs*>(args), [n_tiles](const SumArgs* kept) {
+          for (std::int64_t w = 0; w < n_tiles; ++w) rule::sum_pairs(HostWarp(w, n_tiles), *kept);
+        });
     }
-    return;
-  }
+  };
   switch (storage) {
-    case Storage::f16: return run<Half, float>(kernel, tile, n_tiles, args);
-    case Storage::f32: return run<float, float>(kernel, tile, n_tiles, args);
-    case Storage::f64: return run<double, double>(kernel, tile, n_tiles, args);
+    case Storage::f16: return of(Half{}, 0.0f);
+    case Storage::f32: return of(0.0f, 0.0f);
+    case Storage::f64: return of(0.0, 0.0);
   }
 }
 

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
+#include <deque>
+#include <functional>
 #include <map>
+#include <optional>
+#include <set>
 
 #include "accelerator.hpp"
 
@@ -11,38 +16,52 @@ namespace warpfactor {
 struct TwinLimits {
   std::int64_t tiles_at_once = 64;
   std::int64_t bytes = std::int64_t{1} << 40;  ///< allocations beyond these fail
+  std::optional<Stream> late{};                ///< the stream whose work is put off for as long as it may be
 };
 inline TwinLimits twin_limits;
 /// The most bytes that were taken at once since it was last set to 0.
 inline std::int64_t twin_most_taken = 0;
 
-/// A device that is the host: the kernels run over HostWarp, on the calling thread, and each call is done on return.
-/// Tests see with it what the kernels and the backend do, not how fast. All warps of a pass go on in step: each reads
-/// its rating's rows before any writes, which is as bad as races can be on a device with as many tiles.
+/// A device that is the host: the kernels run over HostWarp, on the calling thread. Work is done on return, or with a
+/// late stream only when somebody waits for it, so that a wait that is missing shows. Tests see with it what the
+/// kernels and the backend do, not how fast. All warps of a pass go on in step: each reads its rating's rows before any
+/// writes, which is as bad as races can be on a device with as many tiles.
 class TwinDevice final : public Accelerator {
  public:
   explicit TwinDevice(const TwinLimits& limits)
-      : tiles_at_once_(limits.tiles_at_once), bytes_(limits.bytes), free_(limits.bytes) {}
+      : tiles_at_once_(limits.tiles_at_once), bytes_(limits.bytes), late_(limits.late), free_(limits.bytes) {}
 
   void* allocate(std::int64_t bytes) override;
   void release(void* memory) noexcept override;
   std::int64_t free_bytes() override { return free_; }
-  bool pin(const void*, std::int64_t) override { return true; }
-  void unpin(const void*) noexcept override {}
-  void upload(void* to, const void* from, std::int64_t bytes, Stream) override;
+  bool pin(const void* memory, std::int64_t bytes) override;
+  void unpin(const void* memory) noexcept override;
+  void upload(void* to, const void* from, std::int64_t bytes, Stream stream) override;
   void download(void* to, const void* from, std::int64_t bytes) override;
-  void copy(void* to, const void* from, std::int64_t bytes, Stream) override;
-  void zero(void* to, std::int64_t bytes, Stream) override;
-  void mark(int, Stream) override {}
-  void wait(int, Stream) override {}
-  bool idle(Stream) override { return true; }
+  void copy(void* to, const void* from, std::int64_t bytes, Stream stream) override;
+  void zero(void* to, std::int64_t bytes, Stream stream) override;
+  void mark(int number, Stream stream) override;
+  void wait(int number, Stream stream) override;
+  bool idle(Stream stream) override;
   std::int64_t tiles_at_once(Kernel, Storage, Tile) override { return tiles_at_once_; }
   void launch(Kernel kernel, Storage storage, Tile tile, std::int64_t n_tiles, const void* args) override;
   void replace(Kernel, std::uintptr_t) override {}  // what the caller compiled for a device is no code of the host's
   std::string architecture() const override { return "twin"; }
 
  private:
+  using Work = std::function<void()>;
+  void submit(Stream stream, Work work);
+  void run_one(Stream stream);
+  void run_all(Stream stream);
+  std::deque<Work>& queue(Stream stream) { return queues_[stream == Stream::compute ? 0 : 1]; }
+
   const std::int64_t tiles_at_once_, bytes_;
+  const std::optional<Stream> late_;
+  std::array<std::deque<Work>, 2> queues_;
+  std::array<std::int64_t, kMarks> marks_{};  ///< what each was last set to; 0: never
+  std::int64_t last_mark_ = 0;
+  std::set<std::int64_t> reached_;
+  std::map<const char*, std::int64_t> pinned_;  ///< sizes by address
   std::int64_t free_;
   std::map<void*, std::int64_t> sizes_;
 };

@@ -164,7 +164,7 @@ TEST(the_best_of_a_row_are_those_of_a_stable_sort) {
 }
 
 TEST(a_device_without_room_says_how_much_was_asked_and_is_free) {
-  TwinDevice device{TwinLimits{64, 1000}};
+  TwinDevice device{TwinLimits{64, 1000, {}}};
   const DeviceBuffer<double> some(device, 100);
   CHECK_THROWS(CudaError, "400 bytes asked, 200 free", DeviceBuffer<float>(device, 100));
   CHECK_EQ(device.free_bytes(), 200);
