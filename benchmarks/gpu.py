@@ -554,7 +554,8 @@ def quality(
         chosen = min(tried, key=lambda n_epochs: tried[n_epochs].epochs)
         if tried[chosen].epochs == math.inf:
             lowest = min(run.rmse for run in tried.values())
-            contestants.append((f"{way}: last RMSE {lowest:.4f} at the lowest", None))
+            why = f"last RMSE {lowest:.4f} at the lowest" if lowest < math.inf else "all diverged"
+            contestants.append((f"{way}: {why}", None))
             continue
 
         def again(way: Way = way, chosen: int = chosen) -> Run:
