@@ -135,6 +135,7 @@ def test_real_ratings_reach_the_cpus_quality(device, real, dtype, parallel):
 
 def test_a_formula_of_the_squared_loss_reaches_the_built_ins_quality(cuda, cupy, split, by_cpu):
     pytest.importorskip("sympy")
+    pytest.importorskip("numba")
     train, test = split
     lowest, highest = by_cpu("sgd")
     own = fitted(train, "sgd", loss=custom(lambda r, x: (r - x) ** 2), device=cuda)
