@@ -30,11 +30,13 @@ def heading(console: Console) -> None:
     Where there is an NVIDIA card, its name, memory and driver too.
     """
     config = wf.show_config("dicts")
+    # Where somebody keeps files is nobody's business, and the tables are committed.
+    arguments = [Path(a).name if Path(a).is_absolute() else a for a in sys.argv[1:]]
     cards = "".join(f"\n{card}" for card in nvidia_cards())
     console.print(
         f"{date.today()}, {processor()}, {config['n_threads']} threads, "
         f"{config['instruction_set']}, warpfactor {config['version']}{cards}\n"
-        f"$ python benchmarks/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}\n",
+        f"$ python benchmarks/{Path(sys.argv[0]).name} {shlex.join(arguments)}\n",
         highlight=False,
         markup=False,  # a list among the arguments is no markup
     )
