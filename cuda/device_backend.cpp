@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cmath>
 #include <optional>
 #include <string>
 #include <thread>
@@ -15,6 +14,7 @@
 
 #include "batches.hpp"
 #include "device_plan.hpp"
+#include "epoch_order.hpp"
 #include "optimizer.hpp"
 
 namespace warpfactor {
@@ -346,7 +346,7 @@ class DeviceBackend final : public Backend<A> {
     std::vector<std::size_t> first_piece(static_cast<std::size_t>(plan_->n_waves()) + 1, pieces_.size());
     for (std::size_t n = pieces_.size(); n-- > 0;) first_piece[static_cast<std::size_t>(pieces_[n].wave)] = n;
     int turn = 0;
-    for (const std::int32_t wave : wave_order(plan_->n_waves(), params_.seed, epoch)) {
+    for (const std::int32_t wave : shuffled(plan_->n_waves(), params_.seed, epoch)) {
       for (std::size_t n = first_piece[static_cast<std::size_t>(wave)]; n < pieces_.size() && pieces_[n].wave == wave;
            ++n) {
         if (resident_) {
@@ -491,7 +491,7 @@ class DeviceBackend final : public Backend<A> {
   void run_batches(std::int32_t epoch, const StepSizes<A>& sizes) {
     sums_.zero();
     int turn = 0;
-    for (const std::int32_t b : batch_order(batches_->n_batches, params_.seed, epoch)) {
+    for (const std::int32_t b : shuffled(batches_->n_batches, params_.seed, epoch)) {
       // All gradients are taken before any row moves.
       const BatchArgs<S, A> of_users = batch_args(true, b, sizes), of_items = batch_args(false, b, sizes);
       if (batch_pieces_.empty()) {

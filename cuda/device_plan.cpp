@@ -350,12 +350,4 @@ std::vector<std::vector<BatchPiece>> make_batch_pieces(const Batches<T>& batches
 template std::vector<std::vector<BatchPiece>> make_batch_pieces(const Batches<float>&, std::int64_t);
 template std::vector<std::vector<BatchPiece>> make_batch_pieces(const Batches<double>&, std::int64_t);
 
-std::vector<std::int32_t> wave_order(std::int64_t n_waves, std::uint64_t seed, std::int32_t epoch) {
-  std::vector<std::int32_t> order(static_cast<std::size_t>(n_waves));
-  std::iota(order.begin(), order.end(), 0);
-  SplitMix64 random(seed, kEpochOrder, static_cast<std::uint64_t>(epoch));
-  random.shuffle(order.data(), static_cast<std::uint32_t>(n_waves));
-  return order;
-}
-
 }  // namespace warpfactor

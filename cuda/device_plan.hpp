@@ -84,7 +84,4 @@ struct BatchPiece {
 template <class T>
 std::vector<std::vector<BatchPiece>> make_batch_pieces(const Batches<T>& batches, std::int64_t most_bytes);
 
-/// The waves in the order of an epoch.
-std::vector<std::int32_t> wave_order(std::int64_t n_waves, std::uint64_t seed, std::int32_t epoch);
-
 }  // namespace warpfactor

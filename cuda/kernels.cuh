@@ -20,12 +20,8 @@ namespace WARPFACTOR_RULE_NAMESPACE {
 template <class A>
 WARPFACTOR_LANES_FUNCTION LossTerms<A> score_terms(A value, A score, const LossShape<A>& shape) {
 #if defined(WARPFACTOR_CUSTOM_LOSS)
-  const A answer = shape.answer_shift + shape.answer_scale * score, error = value - answer;
-  LossTerms<A> terms;
-  custom::loss(value, answer, terms.reported, terms.slope);
-  terms.slope *= shape.slope_scale;
-  terms.square = error * error;
-  return terms;
+  return caller_terms(value, score, shape,
+                      [](A r, A answer, A& loss, A& slope) { custom::loss(r, answer, loss, slope); });
 #else
   const A x = shape.offset + score;
   if (shape.loss == Loss::squared) return terms_of(SquaredLoss{}, value, x, x);  // without a jump over the others
@@ -47,14 +43,12 @@ template <class A>
 LossTerms<Lanes<A>> score_terms(const Lanes<A>& value, const Lanes<A>& score, const LossShape<A>& shape) {
   if (shape.loss != Loss::custom) return loss_terms(value, shape.offset + score, shape);
   constexpr int kAtOnce = 8;
-  const Lanes<A> answer = shape.answer_shift + shape.answer_scale * score, error = value - answer;
-  LossTerms<Lanes<A>> terms;
-  for (int l = 0; l < kWarp; l += kAtOnce) {
-    shape.function(value.v + l, answer.v + l, terms.reported.v + l, terms.slope.v + l);
-  }
-  terms.slope = shape.slope_scale * terms.slope;
-  terms.square = error * error;
-  return terms;
+  return caller_terms(value, score, shape,
+                      [&](const Lanes<A>& r, const Lanes<A>& answer, Lanes<A>& loss, Lanes<A>& slope) {
+                        for (int l = 0; l < kWarp; l += kAtOnce) {
+                          shape.function(r.v + l, answer.v + l, loss.v + l, slope.v + l);
+                        }
+                      });
 }
 
 template <class A>
@@ -87,6 +81,17 @@ class TileWork {
   }
 
  protected:
+  /// The number of each lane's tile.
+  WARPFACTOR_LANES_FUNCTION N tile() const { return N(w_.number() * (kWarp / kLanes)) + N(w_.lane() / kLanes); }
+  /// n pieces of work, one after the other in each tile, all tiles of a warp side by side.
+  template <class Work>
+  WARPFACTOR_LANES_FUNCTION void each(std::int64_t n, const Work& work) const {
+    constexpr std::int64_t kTiles = kWarp / kLanes;
+    for (std::int64_t first = 0; w_.number() * kTiles + first < n; first += w_.count() * kTiles) {
+      const N at = N(first) + tile();
+      work(at, at < N(n));
+    }
+  }
   WARPFACTOR_LANES_FUNCTION static void clear(Row& row) {
     WARPFACTOR_UNROLL
     for (int c = 0; c < kChunks; ++c) {
@@ -246,7 +251,7 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
     loss_sum_ = square_sum_ = D(0.0);
     at_ = end_ = segment_ = segment_end_ = N(0);
     row_ = task_ = N(-1);
-    done_ = N(w.number() * (kWarp / kLanes)) + N(w_.lane() / kLanes) >= N(args.n_tiles);
+    done_ = this->tile() >= N(args.n_tiles);
   }
 
   /// On to the next rating of each tile, whose row of the other side is read; false when none is left.
@@ -420,11 +425,7 @@ class BatchGradients : TileWork<W, S, A, kLanes, kChunks> {
       : Base(w, args.stride, args.n_factors), args_(args) {}
 
   WARPFACTOR_LANES_FUNCTION void run() {
-    constexpr int kTiles = kWarp / kLanes;
-    for (std::int64_t first = w_.number() * kTiles; first < args_.n_rows; first += w_.count() * kTiles) {
-      const N r = N(first) + N(w_.lane() / kLanes);
-      row_gradient(r, r < N(args_.n_rows));
-    }
+    this->each(args_.n_rows, [&](const N& r, const Mask& in) { row_gradient(r, in); });
   }
 
  private:
@@ -499,11 +500,7 @@ class BatchSteps : TileWork<W, S, A, kLanes, kChunks> {
       : Base(w, args.stride, args.n_factors), args_(args) {}
 
   WARPFACTOR_LANES_FUNCTION void run() {
-    constexpr int kTiles = kWarp / kLanes;
-    for (std::int64_t first = w_.number() * kTiles; first < args_.n_rows; first += w_.count() * kTiles) {
-      const N r = N(first) + N(w_.lane() / kLanes);
-      row_step(r, r < N(args_.n_rows));
-    }
+    this->each(args_.n_rows, [&](const N& r, const Mask& in) { row_step(r, in); });
   }
 
  private:
@@ -558,15 +555,11 @@ class Evaluate : TileWork<W, S, A, kLanes, kChunks> {
       : Base(w, args.stride, args.n_factors), args_(args) {}
 
   WARPFACTOR_LANES_FUNCTION void run() {
-    constexpr int kTiles = kWarp / kLanes;
-    const N tile = N(w_.number() * kTiles) + N(w_.lane() / kLanes);
     Row user, item;
     Base::clear(user);
     Base::clear(item);
     D loss(0.0), square(0.0);
-    for (std::int64_t first = 0; first < args_.n_ratings; first += w_.count() * kTiles) {
-      const N r = N(first) + tile;
-      const Mask in = r < N(args_.n_ratings);
+    this->each(args_.n_ratings, [&](const N& r, const Mask& in) {
       const N user_row(w_.load_constant(args_.user_rows, r, in)), item_row(w_.load_constant(args_.item_rows, r, in));
       this->load_row(args_.users.factors, user_row, in, user);
       this->load_row(args_.items.factors, item_row, in, item);
@@ -578,9 +571,9 @@ class Evaluate : TileWork<W, S, A, kLanes, kChunks> {
       const F weight = args_.weights == nullptr ? F(A(1)) : F(w_.load_constant(args_.weights, r, in));
       loss = loss + W::template select<double>(in, D(weight * terms.reported), D(0.0));
       square = square + W::template select<double>(in, D(weight * terms.square), D(0.0));
-    }
-    w_.store(args_.tile_sums, N(2) * tile, loss, leads_);
-    w_.store(args_.tile_sums, N(2) * tile + N(1), square, leads_);
+    });
+    w_.store(args_.tile_sums, N(2) * this->tile(), loss, leads_);
+    w_.store(args_.tile_sums, N(2) * this->tile() + N(1), square, leads_);
   }
 
  private:

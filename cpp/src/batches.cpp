@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "epoch_order.hpp"
 #include "random.hpp"
 #include "warpfactor/train.hpp"
 
@@ -58,14 +59,6 @@ std::vector<std::int64_t> dealing_order(std::span<const float> weights, std::int
 
 }  // namespace
 
-std::vector<std::int32_t> batch_order(std::int64_t n_batches, std::uint64_t seed, std::int32_t epoch) {
-  std::vector<std::int32_t> order(static_cast<std::size_t>(n_batches));
-  std::iota(order.begin(), order.end(), 0);
-  SplitMix64 random(seed, kEpochOrder, static_cast<std::uint64_t>(epoch));
-  random.shuffle(order.data(), static_cast<std::uint32_t>(order.size()));
-  return order;
-}
-
 std::vector<std::vector<std::int64_t>> epoch_batches(const RatingsView& ratings, const TrainParams& params,
                                                      std::int32_t epoch) {
   std::vector<std::vector<std::int64_t>> batches;
@@ -74,7 +67,7 @@ std::vector<std::vector<std::int64_t>> epoch_batches(const RatingsView& ratings,
   const std::vector<std::int64_t> order = dealing_order(ratings.weights, ratings.size(), size, params.seed);
   const auto n = static_cast<std::int64_t>(order.size());
   size = std::min(size, std::max<std::int64_t>(n, 1));  // n + size must not overflow
-  for (const std::int32_t b : batch_order((n + size - 1) / size, params.seed, epoch)) {
+  for (const std::int32_t b : shuffled((n + size - 1) / size, params.seed, epoch)) {
     batches.emplace_back(order.begin() + b * size, order.begin() + std::min(n, (b + 1) * size));
   }
   return batches;

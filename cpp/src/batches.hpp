@@ -45,9 +45,6 @@ struct Batches {
 template <class T, class V>
 Batches<T> make_batches(const BatchInput<V>& input, std::int64_t batch_size, std::uint64_t seed, ThreadTeam& team);
 
-/// The order of an epoch's batches.
-std::vector<std::int32_t> batch_order(std::int64_t n_batches, std::uint64_t seed, std::int32_t epoch);
-
 /// Both sides' rows, as the steps change them.
 template <class T>
 struct BatchModel {

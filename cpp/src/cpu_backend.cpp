@@ -206,7 +206,7 @@ class CpuBackend final : public Backend<T> {
   }
 
   PassSums run_batches(std::int32_t epoch, const StepSizes<T>& sizes) {
-    const std::vector<std::int32_t> order = batch_order(batches_.n_batches, params_.seed, epoch);
+    const std::vector<std::int32_t> order = shuffled(batches_.n_batches, params_.seed, epoch);
     // A thread with batches of its own needs some.
     const bool apart = params_.parallel == Parallel::hogwild && batches_.n_batches >= team_->size();
     return apart ? batch_stepper_->run_apart(order, sizes) : batch_stepper_->run_together(order, sizes);

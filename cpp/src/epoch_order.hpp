@@ -9,6 +9,15 @@
 
 namespace warpfactor {
 
+/// The numbers from 0 to n - 1, batches or waves, in the order of an epoch.
+inline std::vector<std::int32_t> shuffled(std::int64_t n, std::uint64_t seed, std::int32_t epoch) {
+  std::vector<std::int32_t> order(static_cast<std::size_t>(n));
+  std::iota(order.begin(), order.end(), 0);
+  SplitMix64 random(seed, kEpochOrder, static_cast<std::uint64_t>(epoch));
+  random.shuffle(order.data(), static_cast<std::uint32_t>(order.size()));
+  return order;
+}
+
 /// The order of an epoch's cells: the blocks of the outer side one after the other, and for each of them all blocks of
 /// the inner side, in the same order for all. A thread takes a block of the outer side, whose rows then stay in its
 /// cache, and walks over the inner side; the thread with the next block of the outer side follows at least one step

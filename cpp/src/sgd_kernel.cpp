@@ -45,14 +45,15 @@ WARPFACTOR_NOINLINE void group_terms(const Eight<T>& value, const Eight<T>& scor
     terms = loss_terms(value, shape.offset + score, shape);
     return;
   }
-  const Eight<T> answer = shape.answer_shift + shape.answer_scale * score, error = value - answer;
-  alignas(kRowAlignment) T ratings[kGroup], scores[kGroup], losses[kGroup], slopes[kGroup];
-  value.store(ratings);
-  answer.store(scores);
-  shape.function(ratings, scores, losses, slopes);
-  terms.reported = Eight<T>::load(losses);
-  terms.slope = shape.slope_scale * Eight<T>::load(slopes);
-  terms.square = error * error;
+  terms = caller_terms(value, score, shape,
+                       [&](const Eight<T>& r, const Eight<T>& answer, Eight<T>& loss, Eight<T>& slope) {
+                         alignas(kRowAlignment) T ratings[kGroup], answers[kGroup], losses[kGroup], slopes[kGroup];
+                         r.store(ratings);
+                         answer.store(answers);
+                         shape.function(ratings, answers, losses, slopes);
+                         loss = Eight<T>::load(losses);
+                         slope = Eight<T>::load(slopes);
+                       });
 }
 
 /// The same for one rating.

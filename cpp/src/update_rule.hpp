@@ -205,6 +205,19 @@ WARPFACTOR_HD WARPFACTOR_INLINE LossTerms<V> loss_terms(const V& r, const V& x, 
   return terms_of(SquaredLoss{}, r, x, x);
 }
 
+/// Of the caller's loss, which sees answers and not scores: `function` takes ratings and answers and sets their losses
+/// and slopes.
+template <class V, class T, class Function>
+WARPFACTOR_HD WARPFACTOR_INLINE LossTerms<V> caller_terms(const V& r, const V& x, const LossShape<T>& shape,
+                                                          const Function& function) {
+  const V answer = shape.answer_shift + shape.answer_scale * x, error = r - answer;
+  LossTerms<V> terms;
+  function(r, answer, terms.reported, terms.slope);
+  terms.slope = shape.slope_scale * terms.slope;
+  terms.square = error * error;
+  return terms;
+}
+
 /// How strongly ratings move their rows. V is the type of a number that each rating has of its own: T for one rating, a
 /// pack of T for several. R is V where rates differ from rating to rating, T where all have the same.
 template <class V, class R>

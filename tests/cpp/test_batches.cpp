@@ -9,6 +9,7 @@
 
 #include "batches.hpp"
 #include "check.hpp"
+#include "epoch_order.hpp"
 #include "synthetic.hpp"
 
 namespace {
@@ -78,11 +79,11 @@ std::vector<std::vector<std::int64_t>> dealt_batches(const Dealt& data, std::int
   std::vector<std::vector<std::int64_t>> batches;
   for (const std::int32_t epoch : {0, 7}) {
     std::vector<std::vector<std::int64_t>> in_order = epoch_batches(data.view(), params, epoch);
-    const std::vector<std::int32_t> order = batch_order(static_cast<std::int64_t>(in_order.size()), seed, epoch);
+    const std::vector<std::int32_t> order = shuffled(static_cast<std::int64_t>(in_order.size()), seed, epoch);
     std::vector<std::vector<std::int64_t>> sorted(in_order.size());
     for (std::size_t n = 0; n < order.size(); ++n) sorted[static_cast<std::size_t>(order[n])] = in_order[n];
     if (epoch > 0) CHECK(sorted == batches);
-    if (epoch > 0 && order.size() > 20) CHECK(order != batch_order(static_cast<std::int64_t>(order.size()), seed, 0));
+    if (epoch > 0 && order.size() > 20) CHECK(order != shuffled(static_cast<std::int64_t>(order.size()), seed, 0));
     batches = std::move(sorted);
   }
   return batches;

@@ -7,6 +7,7 @@
 
 #include "check.hpp"
 #include "device_plan.hpp"
+#include "epoch_order.hpp"
 #include "synthetic.hpp"
 
 namespace {
@@ -150,9 +151,9 @@ TEST(the_plan_depends_on_the_seed_and_not_on_the_threads) {
 }
 
 TEST(the_waves_of_an_epoch_are_all_waves_in_another_order) {
-  std::vector<std::int32_t> first = wave_order(100, 3, 0), second = wave_order(100, 3, 1);
+  std::vector<std::int32_t> first = shuffled(100, 3, 0), second = shuffled(100, 3, 1);
   CHECK(first != second);
-  CHECK(first == wave_order(100, 3, 0));
+  CHECK(first == shuffled(100, 3, 0));
   std::sort(first.begin(), first.end());
   std::sort(second.begin(), second.end());
   CHECK(first == second);
