@@ -98,24 +98,6 @@ struct Runs {
   Runs(BlockedRatings& blocked, const RatingsView& ratings, double shift, double scale, double weight_scale,
        ThreadTeam& team)
       : spans(blocked.inner(), blocks_per_span(blocked, ratings.size())) {
-    // All by value and at hand, or the compiler would have to load it again after each rating stored.
-    struct Columns {
-      const std::int32_t *outer, *inner;
-      const float *values, *weights;
-      const Place *outer_places, *inner_places;
-      std::size_t n_spans;
-      bool users_outer;
-
-      bool counts(std::size_t r) const { return weights == nullptr || weights[r] > 0; }
-      Place outer_place(std::size_t r) const { return outer_places[outer[r]]; }
-      Place inner_place(std::size_t r) const { return inner_places[inner[r]]; }
-      void prefetch_at(std::size_t r) const {
-        prefetch(outer + r);
-        prefetch(inner + r);
-        prefetch(values + r);
-      }
-      std::size_t run(Place of_outer, Place of_inner) const { return of_outer.block * n_spans + of_inner.block; }
-    };
     const bool users_outer = blocked.users_outer;
     const std::vector<Place> outer_places = places_of(blocked.outer().position, blocked.outer().begin),
                              inner_places = places_of(blocked.inner().position, spans.begin);
@@ -125,8 +107,7 @@ struct Runs {
                           ratings.weights.empty() ? nullptr : ratings.weights.data(),
                           outer_places.data(),
                           inner_places.data(),
-                          static_cast<std::size_t>(spans.size()),
-                          users_outer};
+                          static_cast<std::size_t>(spans.size())};
     const auto n_runs = static_cast<std::size_t>(blocked.outer().blocks() * spans.size());
     const std::int64_t n = ratings.size();
 
@@ -159,33 +140,63 @@ struct Runs {
     }
     begin.back() = total;
     team.run(parts, [&](std::int64_t part, int thread) {
-      each_slice_of(
-          part, thread,
-          [columns, to = next[static_cast<std::size_t>(part)].data(), out = blocked.ratings.data(),
-           out_weights = blocked.weights.data(), shift, per_unit = 1 / scale, weight_scale,
-           last = blocked.ratings.size() - 1](std::size_t from, std::size_t end) {
-            constexpr std::int64_t kLine = 64 / sizeof(Rating);
-            constexpr std::size_t kInputLine = 64 / sizeof(float), kInputAhead = 256;
-            for (std::size_t r = from; r < end; ++r) {
-              if (!columns.counts(r)) continue;
-              const Place outer = columns.outer_place(r), inner = columns.inner_place(r);
-              const std::int64_t place = to[columns.run(outer, inner)]++;
-              const auto value = static_cast<float>((static_cast<double>(columns.values[r]) - shift) * per_unit);
-              const Rating rating =
-                  columns.users_outer ? Rating{outer.row, inner.row, value} : Rating{inner.row, outer.row, value};
-              const auto bits = std::bit_cast<std::uint64_t>(rating);  // one store; as a struct it would be two
-              std::memcpy(out + place, &bits, sizeof(bits));
-              prefetch(out + std::min(place + kLine, last));  // where this run goes on
-              if (r % kInputLine == 0) columns.prefetch_at(std::min(r + kInputAhead, end - 1));
-              if (columns.weights != nullptr) {
-                out_weights[place] = static_cast<float>(static_cast<double>(columns.weights[r]) * weight_scale);
-              }
-            }
-          });
+      std::int64_t* const to = next[static_cast<std::size_t>(part)].data();
+      const Target target{blocked.ratings.data(), blocked.weights.data(), shift, 1 / scale, weight_scale};
+      each_slice_of(part, thread, [&](std::size_t from, std::size_t end) {
+        for (; from < end; from += kPiece) {
+          const std::size_t n_piece = std::min(kPiece, end - from);
+          if (columns.weights != nullptr) {
+            write<true, true>(columns, from, n_piece, target, to);
+          } else if (users_outer) {
+            write<true, false>(columns, from, n_piece, target, to);
+          } else {
+            write<false, false>(columns, from, n_piece, target, to);
+          }
+        }
+      });
     });
   }
 
  private:
+  struct Columns {
+    const std::int32_t *outer, *inner;
+    const float *values, *weights;
+    const Place *outer_places, *inner_places;
+    std::size_t n_spans;
+
+    bool counts(std::size_t r) const { return weights == nullptr || weights[r] > 0; }
+    Place outer_place(std::size_t r) const { return outer_places[outer[r]]; }
+    Place inner_place(std::size_t r) const { return inner_places[inner[r]]; }
+    std::size_t run(Place of_outer, Place of_inner) const { return of_outer.block * n_spans + of_inner.block; }
+  };
+  struct Target {
+    Rating* ratings;
+    float* weights;
+    double shift, per_unit, weight_scale;
+  };
+  static constexpr std::size_t kPiece = 512;
+
+  template <bool kUsersOuter, bool kWeighted>
+  static void write(const Columns columns, std::size_t from, std::size_t n, const Target target, std::int64_t* to) {
+    float values[kPiece];
+    const float* const given = columns.values + from;
+    for (std::size_t r = 0; r < n; ++r) values[r] = static_cast<float>((static_cast<double>(given[r]) - target.shift) * target.per_unit);
+    const std::int32_t *const outer = columns.outer + from, *const inner = columns.inner + from;
+    const auto *const outer_places = columns.outer_places, *const inner_places = columns.inner_places;
+    const std::size_t n_spans = columns.n_spans;
+    for (std::size_t r = 0; r < n; ++r) {
+      const auto of_outer = std::bit_cast<std::uint32_t>(outer_places[outer[r]]), of_inner = std::bit_cast<std::uint32_t>(inner_places[inner[r]]);
+      std::int64_t& next = to[(of_outer & 0xffff) * n_spans + (of_inner & 0xffff)];
+      const std::int64_t place = next;
+      next = place + 1;
+      const std::uint32_t rows = kUsersOuter ? (of_outer >> 16) | (of_inner & 0xffff0000u) : (of_inner >> 16) | (of_outer & 0xffff0000u);
+      const std::uint64_t bits = rows | static_cast<std::uint64_t>(std::bit_cast<std::uint32_t>(values[r])) << 32;
+      std::memcpy(target.ratings + place, &bits, 8);
+      prefetch(target.ratings + place + 8);
+      if (r % 16 == 0) { prefetch(outer + r + 256); prefetch(inner + r + 256); prefetch(given + r + 256);}
+    }
+  }
+
   static std::int64_t blocks_per_span(const BlockedRatings& blocked, std::int64_t n_ratings) {
     const std::int64_t n_cells = std::int64_t{blocked.outer().blocks()} * blocked.inner().blocks();
     return std::max<std::int64_t>(1, kRatingsPerRun / std::max<std::int64_t>(1, n_ratings / n_cells));
@@ -224,95 +235,69 @@ struct Bands {
 /// Puts the ratings of a run into the order in which they are worked off. One per thread.
 class Arranger {
  public:
-  /// Sorts the run by band, into memory of its own, in the order that it has. `places`: of the span's rows, from its
-  /// first on. Returns where each of the `n_bands` bands ends.
-  std::span<std::int64_t> sort(const Rating* ratings, const float* weights, std::int64_t n, const BandPlace* places,
-                               std::int32_t n_bands, bool users_outer) {
+  /// Sorts the run by band; inside a band the order is random as far as that matters: of 256 sections of the run, one
+  /// rating each is taken at a time, the sections in an order that changes each time, and each section from a random
+  /// place on. So ratings that were neighbours are far apart, wherever the input was sorted. `places`: of the span's
+  /// rows, from its first on. Returns where each of the `n_bands` bands ends.
+  std::span<std::int64_t> arrange(Rating* ratings, float* weights, std::int64_t n, const BandPlace* places,
+                                  std::int32_t n_bands, bool users_outer, SplitMix64 random) {
     const auto size = static_cast<std::size_t>(n);
     if (ratings_.size() < size) ratings_.resize(size);
     if (weights != nullptr && weights_.size() < size) weights_.resize(size);
-    const auto place_of = [=](const Rating& rating) { return places[users_outer ? rating.item : rating.user]; };
+    if (weights != nullptr) std::copy_n(weights, n, weights_.data());
     // First the number of each band's ratings one further on, then where each band begins, then where it ends.
     ends_.assign(static_cast<std::size_t>(n_bands) + 1, 0);
-    std::int64_t* const ends = ends_.data();
-    for (std::int64_t r = 0; r < n; ++r) ++ends[place_of(ratings[r]).band + 1];
-    std::partial_sum(ends_.begin(), ends_.end(), ends_.begin());
-    Rating* const sorted = ratings_.data();
-    for (std::int64_t r = 0; r < n; ++r) {
-      const Rating rating = ratings[r];
-      const BandPlace place = place_of(rating);
-      const std::int64_t to = ends[place.band]++;
-      sorted[to] =
-          users_outer ? Rating{rating.user, place.row, rating.value} : Rating{place.row, rating.item, rating.value};
-      if (weights != nullptr) weights_[static_cast<std::size_t>(to)] = weights[r];
+    if (users_outer) {
+      arrange_run<true>(ratings, weights, static_cast<std::uint32_t>(n), places, random);
+    } else {
+      arrange_run<false>(ratings, weights, static_cast<std::uint32_t>(n), places, random);
     }
     return {ends_.data(), static_cast<std::size_t>(n_bands)};
   }
 
-  /// Writes the sorted ratings from `first` on, a cell, to `to`: in random order inside each band, in groups that share
-  /// no row as far as that goes. `ends`: where each band ends, from `first` on. Returns how many ratings, from the
-  /// first on, are in groups; the others follow.
-  std::int64_t deal(std::int64_t first, std::span<const std::int64_t> ends, SplitMix64 random, Rating* to,
-                    float* to_weights) {
-    return to_weights != nullptr ? deal_cell<true>(first, ends, random, to, to_weights)
-                                 : deal_cell<false>(first, ends, random, to, to_weights);
-  }
-
  private:
-  static constexpr int kAttempts = 4;
+  static constexpr std::uint32_t kSections = 256;
 
-  /// A shuffle (Fisher and Yates) that draws again where the drawn rating does not fit into the present group. Ratings
-  /// that found no group in their band have another chance in the next.
-  template <bool kWeighted>
-  std::int64_t deal_cell(std::int64_t first, std::span<const std::int64_t> ends, SplitMix64& random, Rating* to,
-                         float* to_weights) {
-    // What is not dealt yet lies from the place to be filled next on.
-    Rating* const rest = ratings_.data() + first;
-    float* const rest_weights = kWeighted ? weights_.data() + first : nullptr;
-    const auto take = [&](std::int64_t at, std::int64_t from) {
-      copy(rest + from, to + at);
-      copy(rest + at, rest + from);
-      if constexpr (kWeighted) {
-        to_weights[at] = rest_weights[from];
-        rest_weights[from] = rest_weights[at];
-      }
-    };
-    const auto draw = [&](std::int64_t begin, std::int64_t end) {
-      return begin + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(end - begin)));
-    };
-    std::size_t band = 0;
-    std::int64_t end = ends[0];  // from there on: ratings that found no group, and the bands to come
-    for (std::int64_t grouped = 0;; grouped += kGroup) {
-      const std::uint32_t group = next_group();
-      for (std::int64_t at = grouped; at < grouped + kGroup; ++at) {
-        for (int attempt = 0;; ++attempt) {
-          while (at >= end && band + 1 < ends.size()) {
-            end = ends[++band];
-            attempt = 0;
-          }
-          if (at >= end) {  // no group is left to fill: back with what is in the last one
-            std::copy(to + grouped, to + at, rest + grouped);
-            if constexpr (kWeighted) std::copy(to_weights + grouped, to_weights + at, rest_weights + grouped);
-            for (std::int64_t last = grouped; last < ends.back(); ++last) take(last, draw(last, ends.back()));
-            return grouped;
-          }
-          const std::int64_t drawn = draw(at, end);
-          const auto rating = std::bit_cast<Rating>(load(rest + drawn));
-          std::uint32_t &user = users_[rating.user], &item = items_[rating.item];
-          if (user != group && item != group) {
-            user = item = group;
-            take(at, drawn);
-            break;
-          }
-          if (attempt == kAttempts) {
-            --end;
-            std::swap(rest[drawn], rest[end]);
-            if constexpr (kWeighted) std::swap(rest_weights[drawn], rest_weights[end]);
-            attempt = 0;
-          }
-        }
+  template <bool kUsersOuter>
+  void arrange_run(Rating* ratings, float* weights, std::uint32_t n, const BandPlace* places, SplitMix64& random) {
+    std::int64_t* const ends = ends_.data();
+    Rating* const run = ratings_.data();
+    const float* const run_weights = weights_.data();
+    for (std::uint32_t r = 0; r < n; ++r) {
+      const std::uint64_t bits = load(ratings + r);
+      std::memcpy(run + r, &bits, sizeof(bits));
+      ++ends[places[inner_row<kUsersOuter>(bits)].band + 1];
+    }
+    std::partial_sum(ends_.begin(), ends_.end(), ends_.begin());
+    const std::uint32_t length = (n + kSections - 1) / kSections;
+    std::uint32_t starts[kSections], offsets[kSections];
+    for (std::uint32_t s = 0; s < kSections; ++s) {
+      starts[s] = s * length;
+      offsets[s] = static_cast<std::uint32_t>(random.below(std::max(1u, length)));
+    }
+    random.shuffle(starts, kSections);
+    for (std::uint32_t round = 0; round < length; ++round) {
+      const auto turn = static_cast<std::uint32_t>(random.next() % kSections);
+      for (std::uint32_t n_th = 0; n_th < kSections; ++n_th) {
+        const std::uint32_t s = n_th ^ turn;
+        std::uint32_t at = offsets[s] + round;
+        at = starts[s] + (at < length ? at : at - length);
+        if (at >= n) continue;
+        std::uint64_t bits = load(run + at);
+        const BandPlace place = places[inner_row<kUsersOuter>(bits)];
+        const std::int64_t to = ends[place.band]++;
+        constexpr int kShift = kUsersOuter ? 16 : 0;
+        bits = (bits & ~(std::uint64_t{0xffff} << kShift)) | static_cast<std::uint64_t>(place.row) << kShift;
+        std::memcpy(ratings + to, &bits, sizeof(bits));
+        if (weights != nullptr) weights[to] = run_weights[at];
       }
     }
+  }
+
+  template <bool kUsersOuter>
+  static std::uint16_t inner_row(std::uint64_t bits) {
+    const auto rating = std::bit_cast<Rating>(bits);
+    return kUsersOuter ? rating.item : rating.user;
   }
 
   // Whole, as one number: field by field, the next load of the whole would have to wait for the stores.
@@ -321,27 +306,10 @@ class Arranger {
     std::memcpy(&bits, from, sizeof(bits));
     return bits;
   }
-  static void copy(const Rating* from, Rating* to) {
-    const std::uint64_t bits = load(from);
-    std::memcpy(to, &bits, sizeof(bits));
-  }
-
-  std::uint32_t next_group() {
-    if (++last_ == 0) {
-      std::fill(users_.begin(), users_.end(), 0);
-      std::fill(items_.begin(), items_.end(), 0);
-      last_ = 1;
-    }
-    return last_;
-  }
 
   std::vector<Rating> ratings_;
   std::vector<float> weights_;
   std::vector<std::int64_t> ends_;
-  /// The group each row of a block was last put into, over all cells of this thread. 256 KiB each, of which a cell uses
-  /// as much as its blocks have rows.
-  std::vector<std::uint32_t> users_ = std::vector<std::uint32_t>(kMaxBlockRows, 0), items_ = users_;
-  std::uint32_t last_ = 0;
 };
 
 }  // namespace
@@ -452,24 +420,19 @@ BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid
     Rating* const target = blocked.ratings.data() + begin;
     float* const weights = blocked.weights.size() > 0 ? blocked.weights.data() + begin : nullptr;
     Arranger& arranger = arrangers[static_cast<std::size_t>(thread)];
-    const std::span<std::int64_t> ends =
-        arranger.sort(target, weights, size, bands.places.data() + runs.spans.begin[span],
-                      bands.in_span(runs.spans, span), grid.users_outer);
+    const std::span<const std::int64_t> ends = arranger.arrange(
+        target, weights, size, bands.places.data() + runs.spans.begin[span], bands.in_span(runs.spans, span),
+        grid.users_outer, SplitMix64(seed, kBlockShuffle, static_cast<std::uint64_t>(run)));
     std::int64_t cell_begin = 0;
     for (std::int32_t block = runs.spans.first_block[span], band = 0; block < runs.spans.first_block[span + 1];
          ++block) {
       if (team.poll(thread)) return;
       const auto c = static_cast<std::size_t>(outer * n_inner + block);
-      const std::int32_t n_bands = bands.in_block(block);
-      const std::span<std::int64_t> cell_ends =
-          ends.subspan(static_cast<std::size_t>(band), static_cast<std::size_t>(n_bands));
-      for (std::int64_t& end : cell_ends) end -= cell_begin;
+      band += bands.in_block(block);
+      const std::int64_t cell_end = ends[static_cast<std::size_t>(band) - 1];
       blocked.offsets[c] = begin + cell_begin;
-      blocked.grouped[c] =
-          arranger.deal(cell_begin, cell_ends, SplitMix64(seed, kBlockShuffle, static_cast<std::uint64_t>(c)),
-                        target + cell_begin, weights != nullptr ? weights + cell_begin : nullptr);
-      cell_begin += cell_ends.back();
-      band += n_bands;
+      blocked.grouped[c] = (cell_end - cell_begin) / kGroup * kGroup;
+      cell_begin = cell_end;
     }
   });
   return blocked;

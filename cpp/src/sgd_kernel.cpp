@@ -207,15 +207,15 @@ class Pass {
       q[j] = item_row(ratings[j]);
       if constexpr (kSquared) products[j] = products_of(p[j], q[j], stride());
     }
-    Numbers user_bias, item_bias, weight, slope;
-    if constexpr (kBiased) {
-      user_bias = Numbers::each([&](int j) { return block_.users.biases[ratings[j].user]; });
-      item_bias = Numbers::each([&](int j) { return block_.items.biases[ratings[j].item]; });
-    }
+    Numbers weight, slope;
     if constexpr (kWeighted) weight = weights_of<T>(block_.weights + r);
     if constexpr (kSquared) {
       Numbers prediction = Numbers::sums(products);
-      if constexpr (kBiased) prediction = prediction + (user_bias + item_bias);
+      if constexpr (kBiased) {
+        prediction = prediction + Numbers::each([&](int j) {
+                       return block_.users.biases[ratings[j].user] + block_.items.biases[ratings[j].item];
+                     });
+      }
       const Numbers value = Numbers::each([&](int j) { return static_cast<T>(ratings[j].value); });
       Numbers reported = SquaredLoss::reported(value, prediction);
       if constexpr (kWeighted) reported = weight * reported;
@@ -230,33 +230,29 @@ class Pass {
     alignas(kRowAlignment) T slopes[kGroup];
     if constexpr (kWeighted) {
       const auto step = make_step(slope, sizes.learning_rate * at_most(weight, sizes.max_weight), sizes);
-      alignas(kRowAlignment) T user_keeps[kGroup], item_keeps[kGroup];
+      alignas(kRowAlignment) T factor_keeps[2][kGroup], bias_keeps[2][kGroup];
       step.slope.store(slopes);
-      step.keep_factors.user.store(user_keeps);
-      step.keep_factors.item.store(item_keeps);
-      step_biases(ratings, user_bias, item_bias, step);
+      step.keep_factors.user.store(factor_keeps[0]);
+      step.keep_factors.item.store(factor_keeps[1]);
+      step.keep_biases.user.store(bias_keeps[0]);
+      step.keep_biases.item.store(bias_keeps[1]);
+      for (int j = 0; j < kGroup; ++j) step_biases(ratings[j], slopes[j], {bias_keeps[0][j], bias_keeps[1][j]});
       WARPFACTOR_UNROLL_8
-      for (int j = 0; j < kGroup; ++j) update_rows(p[j], q[j], slopes[j], {user_keeps[j], item_keeps[j]});
+      for (int j = 0; j < kGroup; ++j) update_rows(p[j], q[j], slopes[j], {factor_keeps[0][j], factor_keeps[1][j]});
     } else {
-      const Step<Numbers, T> step{sizes.learning_rate * slope, even_step_.keep_factors, even_step_.keep_biases};
-      step.slope.store(slopes);
-      step_biases(ratings, user_bias, item_bias, step);
+      (sizes.learning_rate * slope).store(slopes);
       WARPFACTOR_UNROLL_8
-      for (int j = 0; j < kGroup; ++j) update_rows(p[j], q[j], moved(slopes[j]), step.keep_factors);
+      for (int j = 0; j < kGroup; ++j) step_biases(ratings[j], slopes[j], even_step_.keep_biases);
+      WARPFACTOR_UNROLL_8
+      for (int j = 0; j < kGroup; ++j) update_rows(p[j], q[j], moved(slopes[j]), even_step_.keep_factors);
     }
   }
 
-  template <class S>
-  void step_biases(const Rating* ratings, const Numbers& user_bias, const Numbers& item_bias, const S& step) const {
+  void step_biases(const Rating& rating, T slope, Sides<T> keep) const {
     if constexpr (kBiased) {
-      alignas(kRowAlignment) T users[kGroup], items[kGroup];
-      stepped_bias(user_bias, step.slope, step.keep_biases.user).store(users);
-      stepped_bias(item_bias, step.slope, step.keep_biases.item).store(items);
-      WARPFACTOR_UNROLL_8
-      for (int j = 0; j < kGroup; ++j) {
-        block_.users.biases[ratings[j].user] = users[j];
-        block_.items.biases[ratings[j].item] = items[j];
-      }
+      T &user = block_.users.biases[rating.user], &item = block_.items.biases[rating.item];
+      user = stepped_bias(user, slope, keep.user);
+      item = stepped_bias(item, slope, keep.item);
     }
   }
 
@@ -281,11 +277,7 @@ class Pass {
     sums.loss += static_cast<double>(weight * reported);
     const T rate = sizes.learning_rate * at_most(weight, sizes.max_weight);
     const auto step = make_step(capped(slope, sizes), rate, sizes);
-    if constexpr (kBiased) {
-      T &user_bias = block_.users.biases[rating.user], &item_bias = block_.items.biases[rating.item];
-      user_bias = stepped_bias(user_bias, step.slope, step.keep_biases.user);
-      item_bias = stepped_bias(item_bias, step.slope, step.keep_biases.item);
-    }
+    step_biases(rating, step.slope, step.keep_biases);
     update_rows(p, q, moved(step.slope), step.keep_factors);
   }
 
