@@ -46,7 +46,7 @@ class DeviceBackend final : public Backend<A> {
     take_kernels(options);
     n_factors_ = model.n_factors;
     stride_ = device_stride<S>(n_factors_);
-    tile_ = tile_of<S>(n_factors_);
+    tile_ = used_tile_ = tile_of<S>(n_factors_);
     total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
     const std::int64_t free = device_->free_bytes();
     left_ = std::max(free - kReserve, free / 2);
@@ -72,7 +72,8 @@ class DeviceBackend final : public Backend<A> {
     wait();
   }
 
-  MeanLoss run_epoch(std::int32_t epoch, double learning_rate) override {
+  MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t n_factors) override {
+    use_factors(n_factors);
     const StepSizes<A> sizes = step_sizes<A>(params_, z_, learning_rate, loss_, penalty_);
     if (plan_) {
       run_waves(epoch, sizes);
@@ -87,7 +88,7 @@ class DeviceBackend final : public Backend<A> {
     args.users = users_.view();
     args.items = items_.view();
     args.n_factors = n_factors_;
-    args.stride = stride_;
+    args.width = args.stride = stride_;
     args.user_rows = valid_users_.data();
     args.item_rows = valid_items_.data();
     args.values = valid_values_.data();
@@ -259,15 +260,23 @@ class DeviceBackend final : public Backend<A> {
     valid_items_ = take(validation.items.data(), n);
     valid_values_ = take(values.data(), n);
     if (!validation.weights.empty()) valid_weights_ = take(validation.weights.data(), n);
-    tile_sums_ = take<double>(2 * tiles(Kernel::evaluate, n));
+    tile_sums_ = take<double>(2 * tiles(Kernel::evaluate, tile_, n));
     wait();  // before the values go
   }
 
+  void use_factors(std::int32_t n_factors) {
+    if (n_factors == used_factors_) return;
+    used_factors_ = n_factors;
+    // The kernels with the caller's functions are compiled for whole rows; they leave out what is beyond the width.
+    used_tile_ = loss_ != nullptr || penalty_ != nullptr ? tile_ : tile_of<S>(n_factors);
+    tiles_at_once_ = {};
+  }
+
   /// Tiles for that many pieces of work: no more than run at once, and whole CUDA blocks of them.
-  std::int64_t tiles(Kernel kernel, std::int64_t work) {
-    const std::int64_t of_block = kThreads / tile_.lanes;
+  std::int64_t tiles(Kernel kernel, Tile tile, std::int64_t work) {
+    const std::int64_t of_block = kThreads / tile.lanes;
     std::int64_t& at_once = tiles_at_once_[static_cast<std::size_t>(kernel)];
-    if (at_once == 0) at_once = device_->tiles_at_once(kernel, storage_of<S>(), tile_);
+    if (at_once == 0) at_once = device_->tiles_at_once(kernel, storage_of<S>(), tile);
     const std::int64_t most = std::max(of_block, at_once);
     return (std::clamp<std::int64_t>(work, 1, most) + of_block - 1) / of_block * of_block;
   }
@@ -407,7 +416,8 @@ class DeviceBackend final : public Backend<A> {
     args.own = (plan_->users_own ? users_ : items_).view();
     args.other = (plan_->users_own ? items_ : users_).view();
     args.own_is_user = plan_->users_own;
-    args.n_factors = n_factors_;
+    args.n_factors = used_factors_;
+    args.width = device_stride<S>(used_factors_);
     args.stride = stride_;
     args.entries = arrays.entries + (whole ? wave.first_entry : 0);
     args.weights = weighted_ ? arrays.weights + (whole ? wave.first_entry : 0) : nullptr;
@@ -423,7 +433,7 @@ class DeviceBackend final : public Backend<A> {
     args.sizes = sizes;
     const bool general = sizes.rule != StepRule::plain || sizes.proximal || sizes.penalty != nullptr;
     const Kernel kernel = general ? Kernel::general_pass : Kernel::pass;
-    device_->launch(kernel, storage_of<S>(), tile_, tiles(kernel, args.n_tiles), &args);
+    device_->launch(kernel, storage_of<S>(), used_tile_, tiles(kernel, used_tile_, args.n_tiles), &args);
   }
 
   // Steps of many ratings.
@@ -545,7 +555,8 @@ class DeviceBackend final : public Backend<A> {
     args.own = (of_users ? users_ : items_).view();
     args.other = (of_users ? items_ : users_).view();
     args.of_users = of_users;
-    args.n_factors = n_factors_;
+    args.n_factors = used_factors_;
+    args.width = device_stride<S>(used_factors_);
     args.stride = stride_;
     args.rows = side.rows.data() + first;
     args.begin = side.begin.data() + first;
@@ -561,7 +572,7 @@ class DeviceBackend final : public Backend<A> {
     return args;
   }
   void run_rows(Kernel kernel, const BatchArgs<S, A>& args) {
-    device_->launch(kernel, storage_of<S>(), tile_, tiles(kernel, args.n_rows), &args);
+    device_->launch(kernel, storage_of<S>(), used_tile_, tiles(kernel, used_tile_, args.n_rows), &args);
   }
 
   /// Into sums_; `more`: on top of what is there.
@@ -610,7 +621,9 @@ class DeviceBackend final : public Backend<A> {
   PenaltyFunction<A> penalty_ = nullptr;
   std::int32_t n_factors_ = 0;
   std::int64_t stride_ = 0;
-  Tile tile_{};
+  Tile tile_{};                    ///< of a whole row
+  std::int32_t used_factors_ = 0;  ///< those that the present epoch trains
+  Tile used_tile_{};
   std::array<std::int64_t, kKernels> tiles_at_once_{};  ///< by kernel; 0: not asked yet
   double total_weight_ = 0;
   bool limited_ = false;   ///< whether device_memory is less than what is free

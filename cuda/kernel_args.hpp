@@ -75,7 +75,7 @@ struct PassArgs {
   TileRows<S, A> own, other;
   bool own_is_user;
   std::int32_t n_factors;
-  std::int64_t stride;
+  std::int64_t width, stride;  ///< as in SgdBlock
   const Entry* entries;
   const float* weights;  ///< nullptr: all one
   const std::int32_t* segment_rows;
@@ -95,7 +95,7 @@ struct BatchArgs {
   TileRows<S, A> own, other;
   bool of_users;
   std::int32_t n_factors;
-  std::int64_t stride;
+  std::int64_t width, stride;  ///< as in SgdBlock
   const std::int32_t* rows;
   const std::int64_t* begin;
   std::int64_t n_rows;
@@ -115,7 +115,7 @@ template <class S, class A>
 struct EvaluateArgs {
   TileRows<S, A> users, items;
   std::int32_t n_factors;
-  std::int64_t stride;
+  std::int64_t width, stride;  ///< as in SgdBlock
   const std::int32_t* user_rows;
   const std::int32_t* item_rows;
   const float* values;

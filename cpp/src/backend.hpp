@@ -17,6 +17,9 @@ struct MeanLoss {
   double loss, square;
 };
 
+/// Whole vectors on every device.
+inline constexpr std::int32_t kWarmupFactors = 16;
+
 template <class T>
 class Backend {
  public:
@@ -26,8 +29,9 @@ class Backend {
   /// are the options, but for the caller's functions.
   virtual void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Model<T>& model,
                       const TrainParams& params, const TrainOptions<T>& options) = 0;
-  /// One pass; returns the losses over it. `epoch` (0-based) and the seed fix the order.
-  virtual MeanLoss run_epoch(std::int32_t epoch, double learning_rate) = 0;
+  /// One pass; returns the losses over it. `epoch` (0-based) and the seed fix the order. The model has the first
+  /// `n_factors` factors for now, all of them or a multiple of kWarmupFactors; the others stay as they are.
+  virtual MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t n_factors) = 0;
   /// The losses over the validation ratings.
   virtual MeanLoss evaluate() = 0;
   /// Remembers the present factors, or goes back to those last remembered.

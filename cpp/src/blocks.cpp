@@ -38,8 +38,13 @@ constexpr std::int64_t kRatingsPerCell = 4096;
 // anyway.
 constexpr std::int64_t kFewestPerCell = 256;
 
-// What is sorted at a time in make_blocks is to stay in L2.
+// What is arranged at a time in make_blocks is to stay in L2.
 constexpr std::int64_t kRatingsPerRun = 32768;
+
+// The dot products of a group are all taken before its steps, so that a row with several ratings in it takes too long a
+// step where the learning rate is high. A row with at most this share of what a group is drawn from has two places in
+// it on average; where one has more, ratings are updated one by one.
+constexpr double kGroupedShare = 0.25;
 
 /// Where a row's ratings go: its block (or span of blocks), and its number inside that. 4 bytes, so that the table
 /// stays in cache.
@@ -107,7 +112,8 @@ struct Runs {
                           ratings.weights.empty() ? nullptr : ratings.weights.data(),
                           outer_places.data(),
                           inner_places.data(),
-                          static_cast<std::size_t>(spans.size())};
+                          static_cast<std::size_t>(spans.size()),
+                          static_cast<std::size_t>(ratings.size() - 1)};
     const auto n_runs = static_cast<std::size_t>(blocked.outer().blocks() * spans.size());
     const std::int64_t n = ratings.size();
 
@@ -139,20 +145,15 @@ struct Runs {
       for (auto& counts : next) total += std::exchange(counts[run], total);
     }
     begin.back() = total;
+    const Target target{
+        blocked.ratings.data(), blocked.weights.data(), blocked.ratings.size() - 1, shift, 1 / scale, weight_scale};
+    const auto write = columns.weights != nullptr
+                           ? (users_outer ? write_piece<true, true> : write_piece<false, true>)
+                           : (users_outer ? write_piece<true, false> : write_piece<false, false>);
     team.run(parts, [&](std::int64_t part, int thread) {
       std::int64_t* const to = next[static_cast<std::size_t>(part)].data();
-      const Target target{blocked.ratings.data(), blocked.weights.data(), shift, 1 / scale, weight_scale};
       each_slice_of(part, thread, [&](std::size_t from, std::size_t end) {
-        for (; from < end; from += kPiece) {
-          const std::size_t n_piece = std::min(kPiece, end - from);
-          if (columns.weights != nullptr) {
-            write<true, true>(columns, from, n_piece, target, to);
-          } else if (users_outer) {
-            write<true, false>(columns, from, n_piece, target, to);
-          } else {
-            write<false, false>(columns, from, n_piece, target, to);
-          }
-        }
+        for (; from < end; from += kPiece) write(columns, from, std::min(kPiece, end - from), target, to);
       });
     });
   }
@@ -162,7 +163,7 @@ struct Runs {
     const std::int32_t *outer, *inner;
     const float *values, *weights;
     const Place *outer_places, *inner_places;
-    std::size_t n_spans;
+    std::size_t n_spans, last;  // the number of spans, and of the last rating
 
     bool counts(std::size_t r) const { return weights == nullptr || weights[r] > 0; }
     Place outer_place(std::size_t r) const { return outer_places[outer[r]]; }
@@ -172,28 +173,42 @@ struct Runs {
   struct Target {
     Rating* ratings;
     float* weights;
+    std::int64_t last;  ///< rating
     double shift, per_unit, weight_scale;
   };
   static constexpr std::size_t kPiece = 512;
 
+  /// The `n` ratings from `first` on, each to the place to[its run], which moves on. The arguments are values, or the
+  /// compiler would have to load them again after each rating stored.
   template <bool kUsersOuter, bool kWeighted>
-  static void write(const Columns columns, std::size_t from, std::size_t n, const Target target, std::int64_t* to) {
-    float values[kPiece];
-    const float* const given = columns.values + from;
-    for (std::size_t r = 0; r < n; ++r) values[r] = static_cast<float>((static_cast<double>(given[r]) - target.shift) * target.per_unit);
-    const std::int32_t *const outer = columns.outer + from, *const inner = columns.inner + from;
-    const auto *const outer_places = columns.outer_places, *const inner_places = columns.inner_places;
-    const std::size_t n_spans = columns.n_spans;
+  static void write_piece(const Columns columns, std::size_t first, std::size_t n, const Target target,
+                          std::int64_t* to) {
+    constexpr std::int64_t kLine = 64 / sizeof(Rating);
+    constexpr std::size_t kInputLine = 64 / sizeof(float), kInputAhead = 256;
+    float values[kPiece];  // in a loop of its own, which the compiler turns into vector code
     for (std::size_t r = 0; r < n; ++r) {
-      const auto of_outer = std::bit_cast<std::uint32_t>(outer_places[outer[r]]), of_inner = std::bit_cast<std::uint32_t>(inner_places[inner[r]]);
-      std::int64_t& next = to[(of_outer & 0xffff) * n_spans + (of_inner & 0xffff)];
+      values[r] = static_cast<float>((static_cast<double>(columns.values[first + r]) - target.shift) * target.per_unit);
+    }
+    for (std::size_t r = 0; r < n; ++r) {
+      if (r % kInputLine == 0) {
+        const std::size_t ahead = std::min(first + r + kInputAhead, columns.last);
+        prefetch(columns.outer + ahead);
+        prefetch(columns.inner + ahead);
+        prefetch(columns.values + ahead);
+      }
+      if (kWeighted && !columns.counts(first + r)) continue;
+      const Place outer = columns.outer_place(first + r), inner = columns.inner_place(first + r);
+      std::int64_t& next = to[columns.run(outer, inner)];
       const std::int64_t place = next;
       next = place + 1;
-      const std::uint32_t rows = kUsersOuter ? (of_outer >> 16) | (of_inner & 0xffff0000u) : (of_inner >> 16) | (of_outer & 0xffff0000u);
-      const std::uint64_t bits = rows | static_cast<std::uint64_t>(std::bit_cast<std::uint32_t>(values[r])) << 32;
-      std::memcpy(target.ratings + place, &bits, 8);
-      prefetch(target.ratings + place + 8);
-      if (r % 16 == 0) { prefetch(outer + r + 256); prefetch(inner + r + 256); prefetch(given + r + 256);}
+      const auto bits = std::bit_cast<std::uint64_t>(kUsersOuter ? Rating{outer.row, inner.row, values[r]}
+                                                                 : Rating{inner.row, outer.row, values[r]});
+      std::memcpy(target.ratings + place, &bits, sizeof(bits));         // one store; as a struct it would be two
+      prefetch(target.ratings + std::min(place + kLine, target.last));  // where this run goes on
+      if constexpr (kWeighted) {
+        target.weights[place] =
+            static_cast<float>(static_cast<double>(columns.weights[first + r]) * target.weight_scale);
+      }
     }
   }
 
@@ -203,23 +218,41 @@ struct Runs {
   }
 };
 
-/// Where each inner row's ratings go inside its span, by internal row.
+/// Where each inner row's ratings go inside its span, by internal row. A block's bands are numbered so that those whose
+/// ratings are updated one by one come last.
 struct Bands {
   std::vector<BandPlace> places;
-  std::vector<std::int32_t> first;  ///< band of each inner block, over all of them, and their number at the end
+  std::vector<std::int32_t> first;      ///< band of each inner block, over all of them, and their number at the end
+  std::vector<std::int32_t> n_grouped;  ///< of each inner block, how many bands come before those
 
-  Bands(const RowPartition& rows, const Spans& spans, std::int32_t band_rows) : places(rows.position.size()), first{0} {
+  /// `counts`: ratings of each row.
+  Bands(const RowPartition& rows, const std::vector<std::uint32_t>& counts, const Spans& spans, std::int32_t band_rows)
+      : places(rows.position.size()), first{0} {
+    const std::vector<std::uint32_t> by_position = in_order(rows, counts);
+    std::vector<std::int32_t> grouped, others;  // where the bands of a block begin
     for (std::int64_t span = 0; span < spans.size(); ++span) {
       const auto s = static_cast<std::size_t>(span);
       const std::int32_t base = first.back();
       for (auto b = static_cast<std::size_t>(spans.first_block[s]);
            b < static_cast<std::size_t>(spans.first_block[s + 1]); ++b) {
-        const std::int32_t n_rows = rows.begin[b + 1] - rows.begin[b];
-        for (std::int32_t row = 0; row < n_rows; ++row) {
-          places[static_cast<std::size_t>(rows.begin[b] + row)] = {
-              static_cast<std::uint16_t>(first.back() - base + row / band_rows), static_cast<std::uint16_t>(row)};
+        grouped.clear();
+        others.clear();
+        const std::int32_t end = rows.begin[b + 1];
+        for (std::int32_t from = rows.begin[b]; from < end; from += band_rows) {
+          const bool apart = one_has_most(by_position, from, std::min(from + band_rows, end));
+          (apart ? others : grouped).push_back(from);
         }
-        first.push_back(first.back() + (n_rows - 1) / band_rows + 1);
+        n_grouped.push_back(static_cast<std::int32_t>(grouped.size()));
+        grouped.insert(grouped.end(), others.begin(), others.end());
+        std::int32_t band = first.back() - base;
+        for (const std::int32_t from : grouped) {
+          for (std::int32_t row = from; row < std::min(from + band_rows, end); ++row) {
+            places[static_cast<std::size_t>(row)] = {static_cast<std::uint16_t>(band),
+                                                     static_cast<std::uint16_t>(row - rows.begin[b])};
+          }
+          ++band;
+        }
+        first.push_back(base + band);
       }
     }
   }
@@ -230,74 +263,89 @@ struct Bands {
     return first[static_cast<std::size_t>(spans.first_block[span + 1])] -
            first[static_cast<std::size_t>(spans.first_block[span])];
   }
+
+  /// The counts by internal row.
+  static std::vector<std::uint32_t> in_order(const RowPartition& rows, const std::vector<std::uint32_t>& counts) {
+    std::vector<std::uint32_t> by_position(counts.size());
+    for (std::size_t row = 0; row < counts.size(); ++row) {
+      by_position[static_cast<std::size_t>(rows.position[row])] = counts[row];
+    }
+    return by_position;
+  }
+  /// Whether one of the internal rows from `begin` to `end` has more than kGroupedShare of their ratings.
+  static bool one_has_most(const std::vector<std::uint32_t>& by_position, std::int32_t begin, std::int32_t end) {
+    std::uint64_t sum = 0, most = 0;
+    for (std::int32_t row = begin; row < end; ++row) {
+      const std::uint64_t count = by_position[static_cast<std::size_t>(row)];
+      sum += count;
+      most = std::max(most, count);
+    }
+    return static_cast<double>(most) > kGroupedShare * static_cast<double>(sum);
+  }
 };
 
 /// Puts the ratings of a run into the order in which they are worked off. One per thread.
 class Arranger {
  public:
-  /// Sorts the run by band; inside a band the order is random as far as that matters: of 256 sections of the run, one
-  /// rating each is taken at a time, the sections in an order that changes each time, and each section from a random
-  /// place on. So ratings that were neighbours are far apart, wherever the input was sorted. `places`: of the span's
-  /// rows, from its first on. Returns where each of the `n_bands` bands ends.
-  std::span<std::int64_t> arrange(Rating* ratings, float* weights, std::int64_t n, const BandPlace* places,
-                                  std::int32_t n_bands, bool users_outer, SplitMix64 random) {
-    const auto size = static_cast<std::size_t>(n);
-    if (ratings_.size() < size) ratings_.resize(size);
-    if (weights != nullptr && weights_.size() < size) weights_.resize(size);
-    if (weights != nullptr) std::copy_n(weights, n, weights_.data());
-    // First the number of each band's ratings one further on, then where each band begins, then where it ends.
+  /// Sorts the run by band. Inside a band the order is as good as random: the run is cut into sections, of which each
+  /// in turn, in an order that changes every time, gives one rating, each section from a random place of its own on. So
+  /// what were neighbours, in a file sorted by user or time, come far apart. `places`: of the span's rows, from its
+  /// first on. Returns where each of the `n_bands` bands ends.
+  std::span<const std::int64_t> arrange(Rating* ratings, float* weights, std::int64_t n, const BandPlace* places,
+                                        std::int32_t n_bands, bool users_outer, SplitMix64 random) {
+    if (static_cast<std::int64_t>(ratings_.size()) < n) ratings_.resize(static_cast<std::size_t>(n));
+    if (weights != nullptr) weights_.assign(weights, weights + n);
     ends_.assign(static_cast<std::size_t>(n_bands) + 1, 0);
     if (users_outer) {
-      arrange_run<true>(ratings, weights, static_cast<std::uint32_t>(n), places, random);
+      arrange_run<true>(ratings, weights, n, places, random);
     } else {
-      arrange_run<false>(ratings, weights, static_cast<std::uint32_t>(n), places, random);
+      arrange_run<false>(ratings, weights, n, places, random);
     }
     return {ends_.data(), static_cast<std::size_t>(n_bands)};
   }
 
  private:
-  static constexpr std::uint32_t kSections = 256;
+  static constexpr std::size_t kSections = 256;
 
   template <bool kUsersOuter>
-  void arrange_run(Rating* ratings, float* weights, std::uint32_t n, const BandPlace* places, SplitMix64& random) {
+  void arrange_run(Rating* ratings, float* weights, std::int64_t n, const BandPlace* places, SplitMix64& random) {
+    const auto place_of = [places](std::uint64_t bits) {
+      const auto rating = std::bit_cast<Rating>(bits);
+      return places[kUsersOuter ? rating.item : rating.user];
+    };
+    // First the number of each band's ratings one further on, then where each band begins, then where it ends.
     std::int64_t* const ends = ends_.data();
     Rating* const run = ratings_.data();
-    const float* const run_weights = weights_.data();
-    for (std::uint32_t r = 0; r < n; ++r) {
+    for (std::int64_t r = 0; r < n; ++r) {
       const std::uint64_t bits = load(ratings + r);
-      std::memcpy(run + r, &bits, sizeof(bits));
-      ++ends[places[inner_row<kUsersOuter>(bits)].band + 1];
+      store(bits, run + r);
+      ++ends[place_of(bits).band + 1];
     }
     std::partial_sum(ends_.begin(), ends_.end(), ends_.begin());
-    const std::uint32_t length = (n + kSections - 1) / kSections;
-    std::uint32_t starts[kSections], offsets[kSections];
-    for (std::uint32_t s = 0; s < kSections; ++s) {
-      starts[s] = s * length;
-      offsets[s] = static_cast<std::uint32_t>(random.below(std::max(1u, length)));
+
+    const std::int64_t length = (n + std::int64_t{kSections} - 1) / std::int64_t{kSections};
+    std::int64_t begin[kSections], first[kSections];
+    for (std::size_t s = 0; s < kSections; ++s) {
+      begin[s] = static_cast<std::int64_t>(s) * length;
+      first[s] = length > 1 ? static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(length))) : 0;
     }
-    random.shuffle(starts, kSections);
-    for (std::uint32_t round = 0; round < length; ++round) {
-      const auto turn = static_cast<std::uint32_t>(random.next() % kSections);
-      for (std::uint32_t n_th = 0; n_th < kSections; ++n_th) {
-        const std::uint32_t s = n_th ^ turn;
-        std::uint32_t at = offsets[s] + round;
-        at = starts[s] + (at < length ? at : at - length);
-        if (at >= n) continue;
-        std::uint64_t bits = load(run + at);
-        const BandPlace place = places[inner_row<kUsersOuter>(bits)];
+    random.shuffle(begin, kSections);
+    for (std::int64_t round = 0; round < length; ++round) {
+      const std::size_t turn = random.next() % kSections;
+      for (std::size_t s = 0; s < kSections; ++s) {
+        const std::size_t section = s ^ turn;
+        const std::int64_t in_section = first[section] + round;
+        const std::int64_t from = begin[section] + (in_section < length ? in_section : in_section - length);
+        if (from >= n) continue;  // the last sections may be shorter
+        std::uint64_t bits = load(run + from);
+        const BandPlace place = place_of(bits);
         const std::int64_t to = ends[place.band]++;
-        constexpr int kShift = kUsersOuter ? 16 : 0;
-        bits = (bits & ~(std::uint64_t{0xffff} << kShift)) | static_cast<std::uint64_t>(place.row) << kShift;
-        std::memcpy(ratings + to, &bits, sizeof(bits));
-        if (weights != nullptr) weights[to] = run_weights[at];
+        auto rating = std::bit_cast<Rating>(bits);
+        (kUsersOuter ? rating.item : rating.user) = place.row;
+        store(std::bit_cast<std::uint64_t>(rating), ratings + to);
+        if (weights != nullptr) weights[to] = weights_[static_cast<std::size_t>(from)];
       }
     }
-  }
-
-  template <bool kUsersOuter>
-  static std::uint16_t inner_row(std::uint64_t bits) {
-    const auto rating = std::bit_cast<Rating>(bits);
-    return kUsersOuter ? rating.item : rating.user;
   }
 
   // Whole, as one number: field by field, the next load of the whole would have to wait for the stores.
@@ -306,8 +354,9 @@ class Arranger {
     std::memcpy(&bits, from, sizeof(bits));
     return bits;
   }
+  static void store(std::uint64_t bits, Rating* to) { std::memcpy(to, &bits, sizeof(bits)); }
 
-  std::vector<Rating> ratings_;
+  std::vector<Rating> ratings_;  ///< the run as it came
   std::vector<float> weights_;
   std::vector<std::int64_t> ends_;
 };
@@ -351,14 +400,13 @@ RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32
   SplitMix64(seed, purpose, 0).shuffle(order.data(), n_rows);
 
   // A row's size is its share of the ratings for the most part, or the steps of an epoch would be uneven, and for the
-  // rest its share of the rows: by ratings alone nearly all rows of a long tail could come into one block. Ratings
-  // beyond a row's one place in each group are updated one by one, which takes about twice as long: they count twice.
+  // rest its share of the rows: by ratings alone nearly all rows of a long tail could come into one block. Where
+  // ratings are updated one by one, which takes about twice as long, they count twice.
   const double total =
       static_cast<double>(std::max<std::int64_t>(1, std::accumulate(counts.begin(), counts.end(), std::int64_t{0})));
-  const double in_groups = 1.0 / static_cast<double>(kGroup) / n_blocks;
   const auto size_of = [&](std::int32_t row) {
     const double share = static_cast<double>(counts[static_cast<std::size_t>(row)]) / total;
-    return 0.8 * (share + std::max(0.0, share - in_groups)) + 0.2 / n_rows;
+    return 0.8 * (share * n_blocks > kGroupedShare ? 2 * share : share) + 0.2 / n_rows;
   };
   RowPartition result;
   result.position.resize(n_rows);
@@ -379,8 +427,8 @@ RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32
     size += row_size;
   }
   result.begin.push_back(static_cast<std::int32_t>(n_rows));
-  // Inside a block by the number of ratings, so that the rows of a band have about as many each: a row that had most of
-  // its band's ratings would find few others to share a group with.
+  // Inside a block by the number of ratings, so that the rows of a band have about as many each: few ratings in a row
+  // are then of the same one.
   std::vector<std::uint64_t> keys(n_rows);  // the most ratings first, then by the place so far, which is the low half
   for (std::uint32_t p = 0; p < n_rows; ++p) {
     keys[p] = static_cast<std::uint64_t>(~counts[static_cast<std::size_t>(order[p])]) << 32 | p;
@@ -404,9 +452,11 @@ BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid
   blocked.weights = Buffer<float>(ratings.weights.empty() ? 0 : rated.counted);
   const Runs runs(blocked, ratings, shift, scale, weight_scale, team);
 
-  // Run by run to the bands of its cells, and those into groups and random order: files are often sorted by user or
-  // time, which SGD does not want.
-  const Bands bands(blocked.inner(), runs.spans, grid.band_rows);
+  // Run by run to the bands of its cells.
+  const std::vector<std::uint32_t>& inner_counts = grid.users_outer ? rated.item_counts : rated.user_counts;
+  const std::vector<std::uint32_t> outer_counts =
+      Bands::in_order(blocked.outer(), grid.users_outer ? rated.user_counts : rated.item_counts);
+  const Bands bands(blocked.inner(), inner_counts, runs.spans, grid.band_rows);
   const std::int64_t n_inner = blocked.inner().blocks(), n_spans = runs.spans.size();
   const auto n_cells = static_cast<std::size_t>(blocked.outer().blocks() * n_inner);
   blocked.offsets.assign(n_cells + 1, rated.counted);
@@ -423,16 +473,21 @@ BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid
     const std::span<const std::int64_t> ends = arranger.arrange(
         target, weights, size, bands.places.data() + runs.spans.begin[span], bands.in_span(runs.spans, span),
         grid.users_outer, SplitMix64(seed, kBlockShuffle, static_cast<std::uint64_t>(run)));
+    const std::vector<std::int32_t>& first_row = blocked.outer().begin;
+    const bool apart = Bands::one_has_most(outer_counts, first_row[static_cast<std::size_t>(outer)],
+                                           first_row[static_cast<std::size_t>(outer) + 1]);
     std::int64_t cell_begin = 0;
-    for (std::int32_t block = runs.spans.first_block[span], band = 0; block < runs.spans.first_block[span + 1];
-         ++block) {
-      if (team.poll(thread)) return;
+    std::int32_t band = 0;
+    for (std::int32_t block = runs.spans.first_block[span]; block < runs.spans.first_block[span + 1]; ++block) {
       const auto c = static_cast<std::size_t>(outer * n_inner + block);
-      band += bands.in_block(block);
-      const std::int64_t cell_end = ends[static_cast<std::size_t>(band) - 1];
+      const std::int32_t n_grouped = apart ? 0 : bands.n_grouped[static_cast<std::size_t>(block)];
+      if (n_grouped > 0) {
+        const std::int64_t grouped = ends[static_cast<std::size_t>(band + n_grouped) - 1] - cell_begin;
+        blocked.grouped[c] = grouped / kGroup * kGroup;
+      }
       blocked.offsets[c] = begin + cell_begin;
-      blocked.grouped[c] = (cell_end - cell_begin) / kGroup * kGroup;
-      cell_begin = cell_end;
+      band += bands.in_block(block);
+      cell_begin = ends[static_cast<std::size_t>(band) - 1];
     }
   });
   return blocked;

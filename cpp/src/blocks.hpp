@@ -47,13 +47,12 @@ RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32
 struct BlockedRatings {
   RowPartition users, items;
   bool users_outer = true;
-  /// By cell, in a cell by bands of Grid::band_rows inner rows, in a band in random order as far as the groups leave it
-  /// free; what found no group comes after all bands.
+  /// By cell, in a cell by bands of Grid::band_rows inner rows, in a band in an order that is as good as random.
   Buffer<Rating> ratings;
   Buffer<float> weights;              ///< alongside, empty if all are one
   std::vector<std::int64_t> offsets;  ///< cell c = cell(..): ratings offsets[c] .. offsets[c + 1]
-  /// The first grouped[c] ratings of cell c, a multiple of kGroup, are in groups of kGroup that share no row in a
-  /// group.
+  /// The first grouped[c] ratings of cell c, a multiple of kGroup, may be updated in groups of kGroup: in most groups,
+  /// none or two are of the same row. The others are of bands, or cells, most of whose ratings are of few rows.
   std::vector<std::int64_t> grouped;
 
   [[nodiscard]] const RowPartition& outer() const noexcept { return users_outer ? users : items; }

@@ -70,9 +70,10 @@ class CpuBackend final : public Backend<T> {
     take_validation(options.validation);
   }
 
-  MeanLoss run_epoch(std::int32_t epoch, double learning_rate) override {
+  MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t n_factors) override {
     const StepSizes<T> sizes = step_sizes<T>(params_, z_, learning_rate, loss_, penalty_);
-    return mean_of(batch_stepper_ ? run_batches(epoch, sizes) : run_cells(epoch, sizes), total_weight_);
+    const PassSums sums = batch_stepper_ ? run_batches(epoch, sizes, n_factors) : run_cells(epoch, sizes, n_factors);
+    return mean_of(sums, total_weight_);
   }
   MeanLoss evaluate() override {
     const std::int64_t n = valid_values_.size();
@@ -180,7 +181,7 @@ class CpuBackend final : public Backend<T> {
     valid_weight_ = weight_of(validation);
   }
 
-  PassSums run_cells(std::int32_t epoch, const StepSizes<T>& sizes) {
+  PassSums run_cells(std::int32_t epoch, const StepSizes<T>& sizes, std::int64_t n_factors) {
     const EpochOrder order(blocked_.outer().blocks(), blocked_.inner().blocks(), params_.seed, epoch);
     const bool wait = params_.parallel != Parallel::hogwild;
     const std::int64_t n_steps = order.steps(), before = epoch * n_steps;
@@ -198,14 +199,15 @@ class CpuBackend final : public Backend<T> {
           }
         }
         PassSums& sums = cell_sums_[static_cast<std::size_t>(place * n_steps + step)];
-        if (!run_cell(order.outer_block(place), order.inner_block(step), sizes, thread, sums)) return;
+        if (!run_cell(order.outer_block(place), order.inner_block(step), sizes, n_factors, thread, sums)) return;
         steps_done_[static_cast<std::size_t>(place)].steps.store(before + step + 1, std::memory_order_release);
       }
     });
     return total(cell_sums_);
   }
 
-  PassSums run_batches(std::int32_t epoch, const StepSizes<T>& sizes) {
+  PassSums run_batches(std::int32_t epoch, const StepSizes<T>& sizes, std::int64_t n_factors) {
+    batch_stepper_->use_factors(n_factors);
     const std::vector<std::int32_t> order = shuffled(batches_.n_batches, params_.seed, epoch);
     // A thread with batches of its own needs some.
     const bool apart = params_.parallel == Parallel::hogwild && batches_.n_batches >= team_->size();
@@ -248,8 +250,8 @@ class CpuBackend final : public Backend<T> {
   }
   static T* biases(Rows<T>& rows) { return rows.biases.size() > 0 ? rows.biases.data() : nullptr; }
 
-  bool run_cell(std::int32_t outer_block, std::int32_t inner_block, const StepSizes<T>& sizes, int thread,
-                PassSums& sums) {
+  bool run_cell(std::int32_t outer_block, std::int32_t inner_block, const StepSizes<T>& sizes, std::int64_t n_factors,
+                int thread, PassSums& sums) {
     const auto user = static_cast<std::size_t>(blocked_.users_outer ? outer_block : inner_block);
     const auto item = static_cast<std::size_t>(blocked_.users_outer ? inner_block : outer_block);
     const std::size_t c = blocked_.cell(outer_block, inner_block);
@@ -257,7 +259,8 @@ class CpuBackend final : public Backend<T> {
     SgdBlock<T> run{};
     run.users = users_.from(first_user, stride_);
     run.items = items_.from(first_item, stride_);
-    run.n_factors = n_factors_;
+    run.n_factors = n_factors;
+    run.width = padded_stride<T>(n_factors);
     run.stride = stride_;
     run.sizes = sizes;
     sums = {};

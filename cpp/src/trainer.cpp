@@ -42,6 +42,17 @@ void validate(const TrainParams& p) {
     require(std::isfinite(*p.learning_rate) && *p.learning_rate > 0, "learning_rate", *p.learning_rate,
             "finite and above 0");
   }
+  require(p.warmup_epochs >= 0, "warmup_epochs", p.warmup_epochs, "at least 0 (0: all epochs train all factors)");
+  require(p.warmup_factors >= 1, "warmup_factors", p.warmup_factors, "at least 1");
+  if (p.warmup_epochs > 0 && p.warmup_epochs >= p.n_epochs) {
+    reject("warmup_epochs is " + text(p.warmup_epochs) + ", and n_epochs " + text(p.n_epochs) +
+           ": the warm-up must end before the last epoch, so lower warmup_epochs or raise n_epochs");
+  }
+  if (p.warmup_epochs > 0 && p.optimizer == Optimizer::adam) {
+    reject("warmup_epochs is " + text(p.warmup_epochs) +
+           ", and adam corrects its averages for a row as a whole, which is wrong for factors that join in later: use "
+           "another optimizer, or set warmup_epochs to 0");
+  }
   require_strength(p.reg, "reg");
   require_strength(p.reg_bias, "reg_bias");
   require(p.l1_ratio >= 0 && p.l1_ratio <= 1, "l1_ratio", p.l1_ratio, "from 0 (all L2) to 1 (all L1)");
@@ -102,6 +113,12 @@ double first_learning_rate(const TrainParams& p, const RatingsView& ratings, con
                            : std::min(1.0, static_cast<double>(p.batch_size) / static_cast<double>(rated.counted));
   return std::min(rate, 1 / (share * (most_weight(ratings.users, rated.user_counts, ratings, rated) +
                                       most_weight(ratings.items, rated.item_counts, ratings, rated))));
+}
+
+/// How many factors the epochs of the warm-up train.
+std::int32_t warmup_factors(const TrainParams& p) {
+  const std::int64_t whole = (std::int64_t{p.warmup_factors} + kWarmupFactors - 1) / kWarmupFactors * kWarmupFactors;
+  return static_cast<std::int32_t>(std::min<std::int64_t>(p.n_factors, whole));
 }
 
 double learning_rate_at(const TrainParams& p, double first, std::int32_t epoch) {
@@ -304,6 +321,12 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     }
     learning_rate = first_learning_rate(params, ratings, rated);
     z = standardize(ratings, rated, validation, params, learning_rate, given);
+    if (params.warmup_epochs > 0 && (given || z.start_factor > 0)) {
+      reject("warmup_epochs is " + text(params.warmup_epochs) + ", and " +
+             (given ? "initial factors are given, which all take part from the start: give none"
+                    : "without biases all nonnegative factors are needed from the start: use biases=True") +
+             ", or set warmup_epochs to 0");
+    }
     model.rating_mean = rated.mean;
     model.n_users = ratings.n_users;
     model.n_items = ratings.n_items;
@@ -355,7 +378,9 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     EpochReport report;
     report.epoch = epoch + 1;
     report.learning_rate = learning_rate_at(params, learning_rate, epoch);
-    const MeanLoss pass = backend->run_epoch(epoch, report.learning_rate);
+    const bool warming_up = epoch < params.warmup_epochs;
+    const MeanLoss pass =
+        backend->run_epoch(epoch, report.learning_rate, warming_up ? warmup_factors(params) : params.n_factors);
     const double error = z.mean_error(pass.loss, pass.square);
     if (given && epoch == 0 && std::isfinite(error)) limit = std::max(limit, kDivergedFirsts * error);
     describe(pass, report.train_rmse, report.train_loss);
@@ -369,14 +394,14 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     }
     report.seconds = std::chrono::duration<double>(Clock::now() - began).count();
     result.history.push_back(report);
-    const bool better = !choosing || report.valid_loss < best;
+    const bool better = !choosing || warming_up || report.valid_loss < best;
     if (better) {
-      best = report.valid_loss;
+      if (!warming_up) best = report.valid_loss;
       result.best_epoch = report.epoch;
     }
     const bool exhausted = !better && report.epoch - result.best_epoch >= params.patience;
     const bool last = report.epoch == params.n_epochs || exhausted;
-    if (choosing && better && !last) backend->keep();
+    if (choosing && better && !warming_up && !last) backend->keep();
     if ((options.on_epoch && options.on_epoch(report)) || last) break;
   }
   if (choosing && !result.history.empty() && result.best_epoch != result.history.back().epoch) backend->restore();

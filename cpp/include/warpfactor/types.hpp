@@ -109,6 +109,12 @@ struct TrainParams {
   double huber_delta = 1;    ///< > 0, in units of the standardized ratings
   bool normalize = true;     ///< train on ratings divided by their standard deviation, or by their mean (poisson)
   double init_scale = 0.01;  ///< standard deviation of the uniform random start of P and Q; if >= 0, their RMS
+  /// So many epochs, fewer than n_epochs, train the first `warmup_factors` factors alone (in whole sixteens), which
+  /// takes as much less time; then the others join in, from their random start. Not with adam, which corrects its
+  /// averages for a row as a whole, nor where factors start from more than small random numbers (initial factors of the
+  /// caller's; poisson or a custom loss with `nonnegative`, without biases). Early stopping begins after them.
+  std::int32_t warmup_epochs = 0;
+  std::int32_t warmup_factors = 16;  ///< >= 1
   Optimizer optimizer = Optimizer::sgd;
   /// Ratings of a step, drawn together; 0: each rating makes a step of its own. Which ratings are together is drawn
   /// once from the seed, in which order the batches come in every epoch. Not with gd.
