@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Device-blind: validate, standardize, initialize, run epochs, stop early, hand back the best model.
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <numbers>
 
@@ -177,14 +179,19 @@ void take_initial(std::vector<T>& factors, std::span<const T> given, const char*
   factors.assign(given.begin(), given.end());
 }
 
+/// Multiplies all values; returns whether they are finite then.
 template <class T>
-void multiply(std::vector<T>& values, double factor) {
-  for (T& v : values) v = static_cast<T>(static_cast<double>(v) * factor);
-}
-
-template <class T>
-bool all_finite(const std::vector<T>& values) {
-  return std::all_of(values.begin(), values.end(), [](T v) { return std::isfinite(v); });
+bool multiply(std::vector<T>& values, double factor, ThreadTeam& team) {
+  std::atomic<bool> finite{true};
+  team.run_slices(static_cast<std::int64_t>(values.size()), [&](std::int64_t begin, std::int64_t end, int) {
+    bool all = true;
+    for (auto n = static_cast<std::size_t>(begin); n < static_cast<std::size_t>(end); ++n) {
+      values[n] = static_cast<T>(static_cast<double>(values[n]) * factor);
+      all &= std::isfinite(values[n]);
+    }
+    if (!all) finite.store(false, std::memory_order_relaxed);
+  });
+  return finite.load();
 }
 
 /// Root mean squares over ratings, at the predictions that training starts from.
@@ -345,8 +352,8 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     } else {
       take_initial(model.user_factors, options.user_factors, "initial user_factors", model.n_users, k, z.lowest);
       take_initial(model.item_factors, options.item_factors, "initial item_factors", model.n_items, k, z.lowest);
-      multiply(model.user_factors, 1 / std::sqrt(z.model_scale));
-      multiply(model.item_factors, 1 / std::sqrt(z.model_scale));
+      multiply(model.user_factors, 1 / std::sqrt(z.model_scale), team);
+      multiply(model.item_factors, 1 / std::sqrt(z.model_scale), team);
     }
     if (params.loss == Loss::custom) {
       fit_to_custom_loss(z, start_of_custom_loss(ratings, "ratings", z.start_score, params, options, team),
@@ -411,12 +418,14 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   model.user_factors.resize(static_cast<std::size_t>(model.n_users) * static_cast<std::size_t>(model.n_factors));
   model.item_factors.resize(static_cast<std::size_t>(model.n_items) * static_cast<std::size_t>(model.n_factors));
   backend->download(model);
-  multiply(model.user_factors, std::sqrt(z.model_scale));
-  multiply(model.item_factors, std::sqrt(z.model_scale));
-  multiply(model.user_biases, z.model_scale);
-  multiply(model.item_biases, z.model_scale);
-  if (!all_finite(model.user_factors) || !all_finite(model.item_factors) || !all_finite(model.user_biases) ||
-      !all_finite(model.item_biases)) {
+  ThreadTeam team(
+      team_size(params.n_threads,
+                static_cast<std::int64_t>(model.user_factors.size() + model.item_factors.size()) / ThreadTeam::kSlice));
+  const double factor_scale = std::sqrt(z.model_scale);
+  const bool finite[] = {
+      multiply(model.user_factors, factor_scale, team), multiply(model.item_factors, factor_scale, team),
+      multiply(model.user_biases, z.model_scale, team), multiply(model.item_biases, z.model_scale, team)};
+  if (!std::all_of(std::begin(finite), std::end(finite), [](bool each) { return each; })) {
     diverged(static_cast<std::int32_t>(result.history.size()), params, learning_rate, "factors are not finite");
   }
   return result;
