@@ -296,10 +296,12 @@ class Arranger {
     if (static_cast<std::int64_t>(ratings_.size()) < n) ratings_.resize(static_cast<std::size_t>(n));
     if (weights != nullptr) weights_.assign(weights, weights + n);
     ends_.assign(static_cast<std::size_t>(n_bands) + 1, 0);
-    if (users_outer) {
-      arrange_run<true>(ratings, weights, n, places, random);
+    if (weights != nullptr) {
+      users_outer ? arrange_run<true, true>(ratings, weights, n, places, random)
+                  : arrange_run<false, true>(ratings, weights, n, places, random);
     } else {
-      arrange_run<false>(ratings, weights, n, places, random);
+      users_outer ? arrange_run<true, false>(ratings, weights, n, places, random)
+                  : arrange_run<false, false>(ratings, weights, n, places, random);
     }
     return {ends_.data(), static_cast<std::size_t>(n_bands)};
   }
@@ -307,7 +309,7 @@ class Arranger {
  private:
   static constexpr std::size_t kSections = 256;
 
-  template <bool kUsersOuter>
+  template <bool kUsersOuter, bool kWeighted>
   void arrange_run(Rating* ratings, float* weights, std::int64_t n, const BandPlace* places, SplitMix64& random) {
     const auto place_of = [places](std::uint64_t bits) {
       const auto rating = std::bit_cast<Rating>(bits);
@@ -343,7 +345,7 @@ class Arranger {
         auto rating = std::bit_cast<Rating>(bits);
         (kUsersOuter ? rating.item : rating.user) = place.row;
         store(std::bit_cast<std::uint64_t>(rating), ratings + to);
-        if (weights != nullptr) weights[to] = weights_[static_cast<std::size_t>(from)];
+        if constexpr (kWeighted) weights[to] = weights_[static_cast<std::size_t>(from)];
       }
     }
   }
