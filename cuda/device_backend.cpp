@@ -37,14 +37,14 @@ class DeviceBackend final : public Backend<A> {
   DeviceBackend(const DeviceBackend&) = delete;
   DeviceBackend& operator=(const DeviceBackend&) = delete;
 
-  void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Model<A>& model,
+  void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Start<A>& start,
               const TrainParams& params, const TrainOptions<A>& options) override {
     params_ = params;
     z_ = z;
     loss_ = params.loss == Loss::custom ? options.loss : nullptr;
     penalty_ = options.penalty;
     take_kernels(options);
-    n_factors_ = model.n_factors;
+    n_factors_ = params.n_factors;
     stride_ = device_stride<S>(n_factors_);
     tile_ = used_tile_ = tile_of<S>(n_factors_);
     total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
@@ -54,8 +54,8 @@ class DeviceBackend final : public Backend<A> {
     if (limited_) left_ = params.device_memory;
     team_.emplace(team_size(n_threads_, ratings.size() / ThreadTeam::kSlice), interrupted_);
 
-    load(users_, model.user_factors, model.user_biases);
-    load(items_, model.item_factors, model.item_biases);
+    load(users_, ratings.n_users, start.user);
+    load(items_, ratings.n_items, start.item);
     if (options.validation.size() > 0) {
       take_validation(options.validation);
       if (params.patience > 0) {
@@ -182,22 +182,21 @@ class DeviceBackend final : public Backend<A> {
     return buffer;
   }
 
-  void load(Rows& rows, const std::vector<A>& factors, const std::vector<A>& row_biases) {
-    const auto n_rows = static_cast<std::int64_t>(row_biases.size());
+  void load(Rows& rows, std::int64_t n_rows, const std::function<void(std::int64_t, A*)>& start) {
     Buffer<S> padded(n_rows * stride_);
     team_->run_slices(
         n_rows,
         [&](std::int64_t begin, std::int64_t end, int) {
+          std::vector<A> factors(static_cast<std::size_t>(stride_), A(0));
           for (std::int64_t row = begin; row < end; ++row) {
-            for (std::int64_t f = 0; f < stride_; ++f) {
-              const A w = f < n_factors_ ? factors[static_cast<std::size_t>(row * n_factors_ + f)] : A(0);
-              padded[row * stride_ + f] = to_storage(w);
-            }
+            start(row, factors.data());
+            std::transform(factors.begin(), factors.end(), padded.data() + row * stride_, to_storage);
           }
         },
         kRowSlice);
     rows.factors = take(padded.data(), padded.size());
-    if (params_.biases) rows.biases = take(row_biases.data(), n_rows);
+    const std::vector<A> biases(static_cast<std::size_t>(params_.biases ? n_rows : 0), static_cast<A>(z_.start_bias));
+    if (params_.biases) rows.biases = take(biases.data(), n_rows);
     const Remembered remembered = remembered_by(step_rule(params_));
     if (remembered.first) rows.first = zeros(n_rows * stride_);
     if (remembered.second) rows.second = zeros(n_rows * stride_);

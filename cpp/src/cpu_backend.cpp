@@ -53,19 +53,19 @@ class CpuBackend final : public Backend<T> {
   CpuBackend(std::int32_t n_threads, std::function<bool()> interrupted)
       : kernels_(kernel_table()), n_threads_(n_threads), interrupted_(std::move(interrupted)) {}
 
-  void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Model<T>& model,
+  void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Start<T>& start,
               const TrainParams& params, const TrainOptions<T>& options) override {
     params_ = params;
     loss_ = params.loss == Loss::custom ? options.loss : nullptr;
     penalty_ = options.penalty;
     z_ = z;
-    n_factors_ = model.n_factors;
+    n_factors_ = params.n_factors;
     stride_ = padded_stride<T>(n_factors_);
     total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
     if (params.batch_size > 0 || params.optimizer == Optimizer::gd) {
-      make_batch_stepper(ratings, rated, model);
+      make_batch_stepper(ratings, rated, start);
     } else {
-      make_cells(ratings, rated, model);
+      make_cells(ratings, rated, start);
     }
     take_validation(options.validation);
   }
@@ -136,7 +136,7 @@ class CpuBackend final : public Backend<T> {
 
  private:
   /// Each rating a step of its own, cell by cell.
-  void make_cells(const RatingsView& ratings, const Survey& rated, const Model<T>& model) {
+  void make_cells(const RatingsView& ratings, const Survey& rated, const Start<T>& start) {
     const Grid grid = choose_grid(ratings.n_users, ratings.n_items, rated.counted,
                                   stride_ * static_cast<std::int64_t>(sizeof(T)), users_are_outer(rated));
     // No more threads than can ever work at once: on cells that share no row, or on any cells.
@@ -144,21 +144,21 @@ class CpuBackend final : public Backend<T> {
     const bool apart = params_.parallel != Parallel::hogwild;
     team_.emplace(team_size(n_threads_, apart ? std::min(grid.user_blocks, grid.item_blocks) : shared), interrupted_);
     blocked_ = make_blocks(ratings, rated, grid, z_.shift, z_.scale, z_.weight_scale, params_.seed, *team_);
-    load(users_, blocked_.users.position, model.user_factors, model.user_biases);
-    load(items_, blocked_.items.position, model.item_factors, model.item_biases);
+    load(users_, ratings.n_users, blocked_.users.position, start.user);
+    load(items_, ratings.n_items, blocked_.items.position, start.item);
     steps_done_ = std::vector<Progress>(static_cast<std::size_t>(blocked_.outer().blocks()));
     cell_sums_.assign(blocked_.grouped.size(), PassSums{});
   }
 
   /// Steps of many ratings.
-  void make_batch_stepper(const RatingsView& ratings, const Survey& rated, const Model<T>& model) {
+  void make_batch_stepper(const RatingsView& ratings, const Survey& rated, const Start<T>& start) {
     const std::int64_t batch_size = params_.batch_size > 0 ? params_.batch_size : rated.counted;
     team_.emplace(team_size(n_threads_, rated.counted * stride_ / kWorkPerThread), interrupted_);
     const BatchInput<float> input{ratings.users, ratings.items, ratings.values, ratings.weights,
                                   z_.shift,      z_.scale,      z_.weight_scale};
     batches_ = make_batches<T>(input, batch_size, params_.seed, *team_);
-    load(users_, {}, model.user_factors, model.user_biases);
-    load(items_, {}, model.item_factors, model.item_biases);
+    load(users_, ratings.n_users, {}, start.user);
+    load(items_, ratings.n_items, {}, start.item);
     const BatchModel<T> rows{users_.from(0, stride_), items_.from(0, stride_), n_factors_, stride_, false};
     batch_stepper_.emplace(kernels_.kernels<T>(), batches_, rows, *team_);
   }
@@ -282,9 +282,8 @@ class CpuBackend final : public Backend<T> {
   }
 
   /// Into the order of `positions`; empty: the caller's order.
-  void load(Rows<T>& rows, const std::vector<std::int32_t>& positions, const std::vector<T>& factors,
-            const std::vector<T>& row_biases) {
-    const auto n_rows = static_cast<std::int64_t>(row_biases.size());
+  void load(Rows<T>& rows, std::int64_t n_rows, const std::vector<std::int32_t>& positions,
+            const std::function<void(std::int64_t, T*)>& start) {
     rows.factors = Buffer<T>(n_rows * stride_);
     rows.biases = Buffer<T>(params_.biases ? n_rows : 0);
     const Remembered remembered = remembered_by(step_rule(params_));
@@ -298,9 +297,10 @@ class CpuBackend final : public Backend<T> {
         [&](std::int64_t begin, std::int64_t end, int) {
           for (std::int64_t row = begin; row < end; ++row) {
             const std::int64_t to = positions.empty() ? row : positions[static_cast<std::size_t>(row)];
-            T* target = std::copy_n(factors.data() + row * n_factors_, n_factors_, rows.factors.data() + to * stride_);
-            std::fill_n(target, stride_ - n_factors_, T(0));
-            if (params_.biases) rows.biases[to] = row_biases[static_cast<std::size_t>(row)];
+            T* const target = rows.factors.data() + to * stride_;
+            start(row, target);
+            std::fill_n(target + n_factors_, stride_ - n_factors_, T(0));
+            if (params_.biases) rows.biases[to] = static_cast<T>(z_.start_bias);
           }
         },
         kRowSlice);

@@ -135,33 +135,31 @@ double learning_rate_at(const TrainParams& p, double first, std::int32_t epoch) 
 }
 
 /// Uniform with the given standard deviation about z.start_factor; each row has a random stream of its own. Numbers
-/// below z.lowest change their sign. Rows without ratings stay zero: nothing is known about them, so their predictions
+/// below z.lowest change their sign. Rows without ratings are zero: nothing is known about them, so their predictions
 /// are to be the mean and the other side's bias.
 template <class T>
-void init_factors(std::vector<T>& factors, const std::vector<std::uint32_t>& counts, const TrainParams& params,
-                  const Standardization& z, std::uint64_t purpose, ThreadTeam& team) {
-  const auto n_rows = static_cast<std::int64_t>(counts.size());
-  const std::int64_t n_factors = params.n_factors;
-  const double half_width = params.init_scale * std::sqrt(3.0);
-  team.run_slices(
-      n_rows,
-      [&](std::int64_t begin, std::int64_t end, int) {
-        for (std::int64_t row = begin; row < end; ++row) {
-          if (counts[static_cast<std::size_t>(row)] == 0) continue;
-          SplitMix64 random(params.seed, purpose, static_cast<std::uint64_t>(row));
-          for (std::int64_t f = 0; f < n_factors; ++f) {
-            const double uniform = static_cast<double>(random.next() >> 11) * 0x1p-52 - 1;  // [-1, 1)
-            const double w = z.start_factor + half_width * uniform;
-            factors[static_cast<std::size_t>(row * n_factors + f)] = static_cast<T>(w < z.lowest ? -w : w);
-          }
-        }
-      },
-      4096);
+void random_row(std::int64_t row, const std::vector<std::uint32_t>& counts, const TrainParams& params,
+                const Standardization& z, std::uint64_t purpose, T* to) {
+  if (counts[static_cast<std::size_t>(row)] == 0) {
+    std::fill_n(to, params.n_factors, T(0));
+    return;
+  }
+  const double unit = params.init_scale * std::sqrt(3.0) * 0x1p-31;  // half of the width, by 32 bits with a sign
+  SplitMix64 random(params.seed, purpose, static_cast<std::uint64_t>(row));
+  const auto number = [&](std::uint32_t bits) {
+    const double w = z.start_factor + unit * static_cast<double>(static_cast<std::int32_t>(bits));
+    return static_cast<T>(w < z.lowest ? -w : w);
+  };
+  for (std::int32_t f = 0; f < params.n_factors; f += 2) {
+    const std::uint64_t drawn = random.next();
+    to[f] = number(static_cast<std::uint32_t>(drawn >> 32));
+    if (f + 1 < params.n_factors) to[f + 1] = number(static_cast<std::uint32_t>(drawn));
+  }
 }
 
 template <class T>
-void take_initial(std::vector<T>& factors, std::span<const T> given, const char* name, std::int64_t n_rows,
-                  std::int64_t n_factors, double lowest) {
+void check_initial(std::span<const T> given, const char* name, std::int64_t n_rows, std::int64_t n_factors,
+                   double lowest) {
   if (static_cast<std::int64_t>(given.size()) != n_rows * n_factors) {
     reject(std::string(name) + " has " + text(given.size()) + " elements; it must have " + text(n_rows) + " x " +
            text(n_factors));
@@ -176,7 +174,23 @@ void take_initial(std::vector<T>& factors, std::span<const T> given, const char*
     reject(std::string(name) + " holds " + text(*low) + " at element " + text(low - given.begin()) +
            "; with nonnegative, and with the poisson loss, initial factors must be at least 0");
   }
-  factors.assign(given.begin(), given.end());
+}
+
+template <class T>
+Start<T> start_of(const TrainParams& params, const Standardization& z, const Survey& rated,
+                  const TrainOptions<T>& options) {
+  if (options.user_factors.empty()) {
+    return {[&](std::int64_t row, T* to) { random_row(row, rated.user_counts, params, z, kUserInit, to); },
+            [&](std::int64_t row, T* to) { random_row(row, rated.item_counts, params, z, kItemInit, to); }};
+  }
+  const std::int64_t k = params.n_factors;
+  const auto given = [k, scale = 1 / std::sqrt(z.model_scale)](std::span<const T> factors) {
+    return [=](std::int64_t row, T* to) {
+      std::transform(factors.data() + row * k, factors.data() + (row + 1) * k, to,
+                     [scale](T v) { return static_cast<T>(static_cast<double>(v) * scale); });
+    };
+  };
+  return {given(options.user_factors), given(options.item_factors)};
 }
 
 /// Multiplies all values; returns whether they are finite then.
@@ -341,19 +355,9 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     model.global_mean = z.global_mean;
     model.start_bias = z.start_bias * z.model_scale;
     model.link = z.link;
-    const std::int64_t k = params.n_factors;
-    model.user_biases.assign(static_cast<std::size_t>(model.n_users), static_cast<T>(z.start_bias));
-    model.item_biases.assign(static_cast<std::size_t>(model.n_items), static_cast<T>(z.start_bias));
-    if (!given) {
-      model.user_factors.assign(static_cast<std::size_t>(model.n_users * k), T(0));
-      model.item_factors.assign(static_cast<std::size_t>(model.n_items * k), T(0));
-      init_factors(model.user_factors, rated.user_counts, params, z, kUserInit, team);
-      init_factors(model.item_factors, rated.item_counts, params, z, kItemInit, team);
-    } else {
-      take_initial(model.user_factors, options.user_factors, "initial user_factors", model.n_users, k, z.lowest);
-      take_initial(model.item_factors, options.item_factors, "initial item_factors", model.n_items, k, z.lowest);
-      multiply(model.user_factors, 1 / std::sqrt(z.model_scale), team);
-      multiply(model.item_factors, 1 / std::sqrt(z.model_scale), team);
+    if (given) {
+      check_initial(options.user_factors, "initial user_factors", model.n_users, params.n_factors, z.lowest);
+      check_initial(options.item_factors, "initial item_factors", model.n_items, params.n_factors, z.lowest);
     }
     if (params.loss == Loss::custom) {
       fit_to_custom_loss(z, start_of_custom_loss(ratings, "ratings", z.start_score, params, options, team),
@@ -362,9 +366,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     }
   }
 
-  backend->upload(ratings, rated, z, model, params, options);
-  model.user_factors = {};  // the device has its own until the download
-  model.item_factors = {};
+  backend->upload(ratings, rated, z, start_of(params, z, rated, options), params, options);
   result.n_threads = backend->n_threads();
   result.instruction_set = backend->instruction_set();
 
@@ -417,6 +419,8 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   result.item_counts = std::move(rated.item_counts);
   model.user_factors.resize(static_cast<std::size_t>(model.n_users) * static_cast<std::size_t>(model.n_factors));
   model.item_factors.resize(static_cast<std::size_t>(model.n_items) * static_cast<std::size_t>(model.n_factors));
+  model.user_biases.assign(static_cast<std::size_t>(model.n_users), static_cast<T>(z.start_bias));
+  model.item_biases.assign(static_cast<std::size_t>(model.n_items), static_cast<T>(z.start_bias));
   backend->download(model);
   ThreadTeam team(
       team_size(params.n_threads,
