@@ -74,7 +74,7 @@ class DeviceBackend final : public Backend<A> {
 
   MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t n_factors) override {
     use_factors(n_factors);
-    const StepSizes<A> sizes = step_sizes<A>(params_, z_, learning_rate, loss_, penalty_);
+    const StepSizes<A> sizes = step_sizes<A>(params_, z_, learning_rate, n_factors, loss_, penalty_);
     if (plan_) {
       run_waves(epoch, sizes);
     } else {
@@ -88,14 +88,14 @@ class DeviceBackend final : public Backend<A> {
     args.users = users_.view();
     args.items = items_.view();
     args.n_factors = n_factors_;
-    args.width = args.stride = stride_;
+    args.stride = stride_;
     args.user_rows = valid_users_.data();
     args.item_rows = valid_items_.data();
     args.values = valid_values_.data();
     args.weights = valid_weights_.data();
     args.n_ratings = valid_values_.size();
     args.tile_sums = tile_sums_.data();
-    args.sizes = step_sizes<A>(params_, z_, 1.0, loss_, penalty_);
+    args.sizes = step_sizes<A>(params_, z_, 1.0, n_factors_, loss_, penalty_);
     const std::int64_t n_tiles = tile_sums_.size() / 2;
     device_->launch(Kernel::evaluate, storage_of<S>(), tile_, n_tiles, &args);
     add_up(tile_sums_.data(), n_tiles, false);
@@ -259,7 +259,7 @@ class DeviceBackend final : public Backend<A> {
     valid_items_ = take(validation.items.data(), n);
     valid_values_ = take(values.data(), n);
     if (!validation.weights.empty()) valid_weights_ = take(validation.weights.data(), n);
-    tile_sums_ = take<double>(2 * tiles(Kernel::evaluate, tile_, n));
+    tile_sums_ = take<double>(2 * tiles(Kernel::evaluate, n));
     wait();  // before the values go
   }
 
@@ -272,10 +272,10 @@ class DeviceBackend final : public Backend<A> {
   }
 
   /// Tiles for that many pieces of work: no more than run at once, and whole CUDA blocks of them.
-  std::int64_t tiles(Kernel kernel, Tile tile, std::int64_t work) {
-    const std::int64_t of_block = kThreads / tile.lanes;
+  std::int64_t tiles(Kernel kernel, std::int64_t work) {
+    const std::int64_t of_block = kThreads / used_tile_.lanes;
     std::int64_t& at_once = tiles_at_once_[static_cast<std::size_t>(kernel)];
-    if (at_once == 0) at_once = device_->tiles_at_once(kernel, storage_of<S>(), tile);
+    if (at_once == 0) at_once = device_->tiles_at_once(kernel, storage_of<S>(), used_tile_);
     const std::int64_t most = std::max(of_block, at_once);
     return (std::clamp<std::int64_t>(work, 1, most) + of_block - 1) / of_block * of_block;
   }
@@ -432,7 +432,7 @@ class DeviceBackend final : public Backend<A> {
     args.sizes = sizes;
     const bool general = sizes.rule != StepRule::plain || sizes.proximal || sizes.penalty != nullptr;
     const Kernel kernel = general ? Kernel::general_pass : Kernel::pass;
-    device_->launch(kernel, storage_of<S>(), used_tile_, tiles(kernel, used_tile_, args.n_tiles), &args);
+    device_->launch(kernel, storage_of<S>(), used_tile_, tiles(kernel, args.n_tiles), &args);
   }
 
   // Steps of many ratings.
@@ -571,7 +571,7 @@ class DeviceBackend final : public Backend<A> {
     return args;
   }
   void run_rows(Kernel kernel, const BatchArgs<S, A>& args) {
-    device_->launch(kernel, storage_of<S>(), used_tile_, tiles(kernel, used_tile_, args.n_rows), &args);
+    device_->launch(kernel, storage_of<S>(), used_tile_, tiles(kernel, args.n_rows), &args);
   }
 
   /// Into sums_; `more`: on top of what is there.
@@ -623,7 +623,7 @@ class DeviceBackend final : public Backend<A> {
   Tile tile_{};                    ///< of a whole row
   std::int32_t used_factors_ = 0;  ///< those that the present epoch trains
   Tile used_tile_{};
-  std::array<std::int64_t, kKernels> tiles_at_once_{};  ///< by kernel; 0: not asked yet
+  std::array<std::int64_t, kKernels> tiles_at_once_{};  ///< by kernel, of used_tile_; 0: not asked yet
   double total_weight_ = 0;
   bool limited_ = false;   ///< whether device_memory is less than what is free
   std::int64_t left_ = 0;  ///< bytes of the device's memory that may still be taken

@@ -99,7 +99,7 @@ class TileWork {
       for (int j = 0; j < 4; ++j) row.part[c][j] = F(A(0));
     }
   }
-  /// Rows keep what they hold where a tile is not `in`, and their zeros beyond the factors.
+  /// Rows keep what they hold where a tile is not `in`, and zeros beyond the width.
   template <class T>
   WARPFACTOR_LANES_FUNCTION void load_row(const T* from, const N& number, const Mask& in, Row& row) const {
     WARPFACTOR_UNROLL
@@ -552,7 +552,7 @@ class Evaluate : TileWork<W, S, A, kLanes, kChunks> {
 
  public:
   WARPFACTOR_LANES_FUNCTION Evaluate(const W& w, const EvaluateArgs<S, A>& args)
-      : Base(w, args.width, args.stride, args.n_factors), args_(args) {}
+      : Base(w, args.stride, args.stride, args.n_factors), args_(args) {}
 
   WARPFACTOR_LANES_FUNCTION void run() {
     Row user, item;

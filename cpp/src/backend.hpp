@@ -40,7 +40,7 @@ class Backend {
   /// One pass; returns the losses over it. `epoch` (0-based) and the seed fix the order. The model has the first
   /// `n_factors` factors for now, all of them or a multiple of kWarmupFactors; the others stay as they are.
   virtual MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t n_factors) = 0;
-  /// The losses over the validation ratings.
+  /// The losses over the validation ratings, of the model with all factors.
   virtual MeanLoss evaluate() = 0;
   /// Remembers the present factors, or goes back to those last remembered.
   virtual void keep() = 0;

@@ -19,14 +19,14 @@ constexpr std::int64_t kMaxBlockRows = 65536;  // 16-bit row numbers inside a bl
 
 // A block of the outer side stays in a core's L2 cache (256 KiB to 2 MiB) while a thread walks over the inner side,
 // whose blocks are read from further away once each and are to fit into L2 beside it. Smaller inner blocks, down to
-// what L1 holds, were no faster, and with few rows in a block its ratings share rows too often to be grouped.
+// what L1 holds, were no faster, and with few rows in a block many of a group's ratings share one.
 constexpr std::int64_t kOuterBytes = 256 * 1024, kInnerBytes = 128 * 1024;
 constexpr std::int64_t kFewestRows = 64;
 
 // The ratings of a cell are worked off for so many rows of the inner block at a time, a band: up to some hundred
 // factors those rows stay in L1, and what comes from L2 is the rows of the outer block. Together with rows sorted by
 // their number of ratings that took 1.11 (k = 64) and 1.14 (k = 128) times as many ratings a second; at k = 32 nothing
-// changed. With fewer rows in a band than that, ratings share rows too often to be grouped soon.
+// changed. With fewer rows in a band than that, many of a group's ratings share one.
 constexpr std::int64_t kBandBytes = 8 * 1024;
 constexpr std::int64_t kFewestBandRows = 32;
 
@@ -238,15 +238,15 @@ struct Bands {
         grouped.clear();
         others.clear();
         const std::int32_t end = rows.begin[b + 1];
-        for (std::int32_t from = rows.begin[b]; from < end; from += band_rows) {
-          const bool apart = one_has_most(by_position, from, std::min(from + band_rows, end));
+        for (std::int32_t from = rows.begin[b]; from < end; from += std::min(band_rows, end - from)) {
+          const bool apart = one_has_most(by_position, from, from + std::min(band_rows, end - from));
           (apart ? others : grouped).push_back(from);
         }
         n_grouped.push_back(static_cast<std::int32_t>(grouped.size()));
         grouped.insert(grouped.end(), others.begin(), others.end());
         std::int32_t band = first.back() - base;
         for (const std::int32_t from : grouped) {
-          for (std::int32_t row = from; row < std::min(from + band_rows, end); ++row) {
+          for (std::int32_t row = from; row < from + std::min(band_rows, end - from); ++row) {
             places[static_cast<std::size_t>(row)] = {static_cast<std::uint16_t>(band),
                                                      static_cast<std::uint16_t>(row - rows.begin[b])};
           }
@@ -287,15 +287,16 @@ struct Bands {
 /// Puts the ratings of a run into the order in which they are worked off. One per thread.
 class Arranger {
  public:
-  /// Sorts the run by band. Inside a band the order is as good as random: the run is cut into sections, of which each
-  /// in turn, in an order that changes every time, gives one rating, each section from a random place of its own on. So
-  /// what were neighbours, in a file sorted by user or time, come far apart. `places`: of the span's rows, from its
-  /// first on. Returns where each of the `n_bands` bands ends.
+  /// Sorts the run by band, and shuffles it well enough for SGD: the run is cut into sections, of which each in turn,
+  /// in an order that changes, gives one rating. A section is walked from a random place of its own on, in far steps.
+  /// So what were neighbours, in a file sorted by user or item or time, come far apart, also inside a band. `places`:
+  /// of the span's rows, from its first on. Returns where each of the `n_bands` bands ends.
   std::span<const std::int64_t> arrange(Rating* ratings, float* weights, std::int64_t n, const BandPlace* places,
                                         std::int32_t n_bands, bool users_outer, SplitMix64 random) {
+    ends_.assign(static_cast<std::size_t>(n_bands) + 1, 0);
+    if (n == 0) return {ends_.data(), static_cast<std::size_t>(n_bands)};
     if (static_cast<std::int64_t>(ratings_.size()) < n) ratings_.resize(static_cast<std::size_t>(n));
     if (weights != nullptr) weights_.assign(weights, weights + n);
-    ends_.assign(static_cast<std::size_t>(n_bands) + 1, 0);
     if (weights != nullptr) {
       users_outer ? arrange_run<true, true>(ratings, weights, n, places, random)
                   : arrange_run<false, true>(ratings, weights, n, places, random);
@@ -308,6 +309,16 @@ class Arranger {
 
  private:
   static constexpr std::size_t kSections = 256;
+
+  /// A step that, modulo n, goes through all of 0 .. n - 1 and comes from each number to the next one after about 0.38
+  /// n steps: by the golden section, after which none of the numbers near it comes soon either.
+  static std::int64_t far_step(std::int64_t n) {
+    auto apart = std::max<std::int64_t>(1, std::llround(0.381966 * static_cast<double>(n)));
+    while (std::gcd(apart, n) != 1) ++apart;
+    std::int64_t step = 1;
+    while (step * apart % n != 1 % n) ++step;
+    return step;
+  }
 
   template <bool kUsersOuter, bool kWeighted>
   void arrange_run(Rating* ratings, float* weights, std::int64_t n, const BandPlace* places, SplitMix64& random) {
@@ -329,14 +340,16 @@ class Arranger {
     std::int64_t begin[kSections], first[kSections];
     for (std::size_t s = 0; s < kSections; ++s) {
       begin[s] = static_cast<std::int64_t>(s) * length;
-      first[s] = length > 1 ? static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(length))) : 0;
+      first[s] = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(length)));
     }
     random.shuffle(begin, kSections);
-    for (std::int64_t round = 0; round < length; ++round) {
+    const std::int64_t step = far_step(length);
+    std::int64_t walked = 0;
+    for (std::int64_t round = 0; round < length; ++round, walked = (walked + step) % length) {
       const std::size_t turn = random.next() % kSections;
       for (std::size_t s = 0; s < kSections; ++s) {
         const std::size_t section = s ^ turn;
-        const std::int64_t in_section = first[section] + round;
+        const std::int64_t in_section = first[section] + walked;
         const std::int64_t from = begin[section] + (in_section < length ? in_section : in_section - length);
         if (from >= n) continue;  // the last sections may be shorter
         std::uint64_t bits = load(run + from);
@@ -395,7 +408,7 @@ Grid choose_grid(std::int32_t n_users, std::int32_t n_items, std::int64_t n_rati
 }
 
 RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32_t n_blocks, std::uint64_t seed,
-                            std::uint64_t purpose) {
+                            std::uint64_t purpose, ThreadTeam& team) {
   const auto n_rows = static_cast<std::uint32_t>(counts.size());
   std::vector<std::int32_t> order(n_rows);
   std::iota(order.begin(), order.end(), 0);
@@ -429,15 +442,16 @@ RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32
     size += row_size;
   }
   result.begin.push_back(static_cast<std::int32_t>(n_rows));
-  // Inside a block by the number of ratings, so that the rows of a band have about as many each: few ratings in a row
-  // are then of the same one.
+  // Inside a block by the number of ratings, so that the rows of a band have about as many each, and groups few ratings
+  // of the same one.
   std::vector<std::uint64_t> keys(n_rows);  // the most ratings first, then by the place so far, which is the low half
   for (std::uint32_t p = 0; p < n_rows; ++p) {
     keys[p] = static_cast<std::uint64_t>(~counts[static_cast<std::size_t>(order[p])]) << 32 | p;
   }
-  for (std::size_t b = 0; b + 1 < result.begin.size(); ++b) {
+  team.run(result.blocks(), [&](std::int64_t block, int) {
+    const auto b = static_cast<std::size_t>(block);
     std::sort(keys.begin() + result.begin[b], keys.begin() + result.begin[b + 1]);
-  }
+  });
   for (std::uint32_t p = 0; p < n_rows; ++p) {
     result.position[static_cast<std::size_t>(order[keys[p] & 0xffffffffu])] = static_cast<std::int32_t>(p);
   }
@@ -448,8 +462,8 @@ BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid
                            double weight_scale, std::uint64_t seed, ThreadTeam& team) {
   BlockedRatings blocked;
   blocked.users_outer = grid.users_outer;
-  blocked.users = partition_rows(rated.user_counts, grid.user_blocks, seed, kUserOrder);
-  blocked.items = partition_rows(rated.item_counts, grid.item_blocks, seed, kItemOrder);
+  blocked.users = partition_rows(rated.user_counts, grid.user_blocks, seed, kUserOrder, team);
+  blocked.items = partition_rows(rated.item_counts, grid.item_blocks, seed, kItemOrder, team);
   blocked.ratings = Buffer<Rating>(rated.counted);
   blocked.weights = Buffer<float>(ratings.weights.empty() ? 0 : rated.counted);
   const Runs runs(blocked, ratings, shift, scale, weight_scale, team);
@@ -458,6 +472,10 @@ BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid
   const std::vector<std::uint32_t>& inner_counts = grid.users_outer ? rated.item_counts : rated.user_counts;
   const std::vector<std::uint32_t> outer_counts =
       Bands::in_order(blocked.outer(), grid.users_outer ? rated.user_counts : rated.item_counts);
+  std::vector<bool> apart;  // of each outer block, whether its ratings are updated one by one
+  for (std::size_t b = 0; b + 1 < blocked.outer().begin.size(); ++b) {
+    apart.push_back(Bands::one_has_most(outer_counts, blocked.outer().begin[b], blocked.outer().begin[b + 1]));
+  }
   const Bands bands(blocked.inner(), inner_counts, runs.spans, grid.band_rows);
   const std::int64_t n_inner = blocked.inner().blocks(), n_spans = runs.spans.size();
   const auto n_cells = static_cast<std::size_t>(blocked.outer().blocks() * n_inner);
@@ -475,14 +493,12 @@ BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid
     const std::span<const std::int64_t> ends = arranger.arrange(
         target, weights, size, bands.places.data() + runs.spans.begin[span], bands.in_span(runs.spans, span),
         grid.users_outer, SplitMix64(seed, kBlockShuffle, static_cast<std::uint64_t>(run)));
-    const std::vector<std::int32_t>& first_row = blocked.outer().begin;
-    const bool apart = Bands::one_has_most(outer_counts, first_row[static_cast<std::size_t>(outer)],
-                                           first_row[static_cast<std::size_t>(outer) + 1]);
     std::int64_t cell_begin = 0;
     std::int32_t band = 0;
     for (std::int32_t block = runs.spans.first_block[span]; block < runs.spans.first_block[span + 1]; ++block) {
       const auto c = static_cast<std::size_t>(outer * n_inner + block);
-      const std::int32_t n_grouped = apart ? 0 : bands.n_grouped[static_cast<std::size_t>(block)];
+      const std::int32_t n_grouped =
+          apart[static_cast<std::size_t>(outer)] ? 0 : bands.n_grouped[static_cast<std::size_t>(block)];
       if (n_grouped > 0) {
         const std::int64_t grouped = ends[static_cast<std::size_t>(band + n_grouped) - 1] - cell_begin;
         blocked.grouped[c] = grouped / kGroup * kGroup;

@@ -71,7 +71,7 @@ class CpuBackend final : public Backend<T> {
   }
 
   MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t n_factors) override {
-    const StepSizes<T> sizes = step_sizes<T>(params_, z_, learning_rate, loss_, penalty_);
+    const StepSizes<T> sizes = step_sizes<T>(params_, z_, learning_rate, n_factors, loss_, penalty_);
     const PassSums sums = batch_stepper_ ? run_batches(epoch, sizes, n_factors) : run_cells(epoch, sizes, n_factors);
     return mean_of(sums, total_weight_);
   }

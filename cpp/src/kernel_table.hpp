@@ -27,8 +27,8 @@ struct Rating {
 static_assert(sizeof(Rating) == 8);
 
 /// Ratings are updated this many at a time, their dot products all taken before their steps, which are then taken one
-/// after the other: nothing waits, and one row of vector lanes computes all the slopes. 8 took 1.1 (k = 32) and 1.2 (k
-/// = 64, 128) times as many ratings a second as 4, and 16 fewer again.
+/// after the other: nothing waits, and one row of vector lanes computes all the slopes. When groups
+/// shared no row, 8 took 1.1 (k = 32) and 1.2 (k = 64, 128) times as many ratings a second as 4, and 16 fewer again.
 inline constexpr std::int64_t kGroup = 8;
 
 /// The rows of one side and what the optimizer remembers of them. The padding lanes of the factors are zero and stay
@@ -49,7 +49,7 @@ template <class T>
 struct SgdBlock {
   SideRows<T> users, items;
   std::int64_t n_factors;  ///< the first so many of a row take part
-  std::int64_t width;      ///< padded_stride(n_factors); what is beyond n_factors is zero
+  std::int64_t width;      ///< padded_stride(n_factors): what is between n_factors and it is zero
   std::int64_t stride;     ///< from row to row
   const Rating* ratings;
   const float* weights;  ///< nullptr: all one
@@ -107,7 +107,8 @@ struct RowScores {
   T* out;
 };
 
-/// Weighted sums over the ratings of a run, each rating taken just before its own step.
+/// Weighted sums over the ratings of a run, each rating taken before its own step, and in a group
+/// before the group's first step.
 struct PassSums {
   double loss = 0;     ///< as LossTerms::reported
   double squares = 0;  ///< as LossTerms::square; with the squared loss the same number

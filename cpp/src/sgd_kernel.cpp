@@ -296,14 +296,14 @@ class Pass {
 // Of the models that are trained; a batch without a penalty of the caller's may have any.
 constexpr std::int64_t kMaxStride = 1024;
 
-/// The slopes of the caller's penalty at a row's n parameters. There are `stride` of those and not more, from n on
+/// The slopes of the caller's penalty at a row's n parameters. There are `width` of those and not more, from n on
 /// zeros; `slopes` has room for whole multiples of 16.
 template <class T>
-WARPFACTOR_NOINLINE void penalty_slopes(PenaltyFunction<T> penalty, const T* values, std::int64_t n,
-                                        std::int64_t stride, T* slopes) {
+WARPFACTOR_NOINLINE void penalty_slopes(PenaltyFunction<T> penalty, const T* values, std::int64_t n, std::int64_t width,
+                                        T* slopes) {
   constexpr std::int64_t kAtOnce = 16;
   const std::int64_t padded = (n + kAtOnce - 1) / kAtOnce * kAtOnce,
-                     whole = padded <= stride ? padded : padded - kAtOnce;
+                     whole = padded <= width ? padded : padded - kAtOnce;
   if (whole > 0) penalty(values, slopes, whole);
   if (whole < padded) {  // a row of doubles may end in the middle of 16, and what follows is another row
     alignas(kRowAlignment) T rest[kAtOnce] = {};
@@ -316,11 +316,11 @@ WARPFACTOR_NOINLINE void penalty_slopes(PenaltyFunction<T> penalty, const T* val
 /// What pulls parameters back to zero, times the strength of their penalty: they themselves, or the slopes of the
 /// caller's penalty, for which there is room.
 template <class T>
-WARPFACTOR_INLINE const T* pulls_of(const StepSizes<T>& sizes, const T* values, std::int64_t n, std::int64_t stride,
+WARPFACTOR_INLINE const T* pulls_of(const StepSizes<T>& sizes, const T* values, std::int64_t n, std::int64_t width,
                                     T* slopes) {
   if (sizes.penalty == nullptr) [[likely]]
     return values;
-  penalty_slopes(sizes.penalty, values, n, stride, slopes);
+  penalty_slopes(sizes.penalty, values, n, width, slopes);
   return slopes;
 }
 

@@ -192,8 +192,26 @@ TEST(what_were_neighbours_come_far_apart) {
       }
     }
     CHECK_EQ(blocked.grouped[0], 1000 * kRated);
-    CHECK(pairs <= 56 * 1000 / 1000 * 2);  // by chance 28 pairs in each of 2,000 groups, one of 1,000 users: 56
+    CHECK(pairs <= 112);  // by chance 28 pairs in each of 2,000 groups, one of 1,000 users: 56
   }
+}
+
+TEST(neighbours_come_far_apart_in_many_bands_too) {
+  // Sorted by the inner side, whose rows have 8 ratings each, in bands of 32 rows: by chance a group has 28 pairs of
+  // ratings, of which 7 of 255 are of the same row.
+  constexpr std::int32_t kRated = 8, kRows = 4000, kBandRows = 32;
+  Triples triples(kRows, 3000, kRows * kRated);
+  for (std::size_t r = 0; r < triples.users.size(); ++r) triples.users[r] = static_cast<std::int32_t>(r) / kRated;
+  ThreadTeam team(1);
+  const BlockedRatings blocked = blocks_of(triples.view(false), {1, 1, false, kBandRows}, 0.0, 1.0, 1.0, 5, team);
+  std::int64_t pairs = 0;
+  for (std::int64_t r = 0; r < blocked.grouped[0]; ++r) {
+    for (std::int64_t before = r / kGroup * kGroup; before < r; ++before) {
+      pairs += blocked.ratings[r].user == blocked.ratings[before].user ? 1 : 0;
+    }
+  }
+  CHECK_EQ(blocked.grouped[0], kRows * kRated);
+  CHECK(static_cast<double>(pairs) < 28.0 * 7 / 255 * static_cast<double>(blocked.grouped[0]) / kGroup);
 }
 
 TEST(a_cell_is_worked_off_band_by_band) {
@@ -222,7 +240,8 @@ TEST(a_cell_is_worked_off_band_by_band) {
 TEST(the_rows_of_a_block_come_by_their_number_of_ratings) {
   std::vector<std::uint32_t> counts(300);
   for (std::size_t row = 0; row < counts.size(); ++row) counts[row] = static_cast<std::uint32_t>(row * 7 % 31);
-  const RowPartition rows = partition_rows(counts, 4, 0, kItemOrder);
+  ThreadTeam team(2);
+  const RowPartition rows = partition_rows(counts, 4, 0, kItemOrder, team);
   std::vector<std::uint32_t> by_position(counts.size());
   for (std::size_t row = 0; row < counts.size(); ++row) {
     by_position[static_cast<std::size_t>(rows.position[row])] = counts[row];
@@ -259,7 +278,13 @@ TEST(a_row_with_half_of_the_ratings_takes_only_its_block_or_band_out_of_the_grou
     const std::int64_t grouped = grouped_of(triples, grid);
     CHECK(grouped > others / 2 && grouped < others);
     ThreadTeam team(1);
-    check_blocks(triples, blocks_of(triples.view(false), grid, 0.0, 1.0, 1.0, 5, team), 0.0, 1.0, 1.0);
+    const BlockedRatings blocked = blocks_of(triples.view(false), grid, 0.0, 1.0, 1.0, 5, team);
+    check_blocks(triples, blocked, 0.0, 1.0, 1.0);
+    for (std::size_t cell = 0; cell < blocked.grouped.size(); ++cell) {
+      for (std::int64_t at = blocked.offsets[cell]; at < blocked.offsets[cell] + blocked.grouped[cell]; ++at) {
+        CHECK(triples.users[static_cast<std::size_t>(blocked.ratings[at].value)] != 200 / 3);
+      }
+    }
   }
 }
 
@@ -275,7 +300,8 @@ TEST(the_side_with_the_heaviest_row_is_the_inner_one) {
 
 TEST(a_block_never_holds_more_rows_than_16_bits_can_number) {
   for (const std::int32_t wanted : {1, 2, 7}) {
-    const RowPartition rows = partition_rows(std::vector<std::uint32_t>(200001, 1), wanted, 0, kUserOrder);
+    ThreadTeam team(2);
+    const RowPartition rows = partition_rows(std::vector<std::uint32_t>(200001, 1), wanted, 0, kUserOrder, team);
     check_partition(rows, 200001);
     CHECK(rows.blocks() >= 4);
   }
@@ -285,7 +311,8 @@ TEST(blocks_have_similar_shares_even_with_a_row_that_holds_half_of_the_ratings) 
   constexpr std::int32_t kBlocks = 10;
   std::vector<std::uint32_t> counts(5000, 10);
   counts[1234] = 50000;
-  const RowPartition rows = partition_rows(counts, kBlocks, 4, kItemOrder);
+  ThreadTeam team(2);
+  const RowPartition rows = partition_rows(counts, kBlocks, 4, kItemOrder, team);
   check_partition(rows, 5000);
   CHECK_EQ(rows.blocks(), kBlocks);
   std::vector<std::int64_t> ratings(kBlocks, 0);

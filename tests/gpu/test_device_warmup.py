@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import warpfactor as wf
-from problems import bytes_of, model_of, planted
+from problems import bytes_of, model_of, planted, scores_of
 
 # Each rating's row of either side is its own, or all ratings make one step: the order, which the device chooses, does not
 # matter.
@@ -64,6 +64,31 @@ def test_the_other_factors_wait_for_the_end_of_the_warm_up(place, way):
         assert (now[:, :16] != then[:, :16]).mean() > 0.9
         assert (end[:, 16:] != then[:, 16:]).mean() > 0.9
     assert bytes_of(after) != bytes_of(during)
+
+
+def test_early_stopping_begins_after_the_warm_up(place):
+    # So much overfitting that the first epoch has the lowest validation loss.
+    train, test = wf.train_test_split(planted(300, 200, 4000), 0.3, random_state=0)
+    params = {
+        "n_factors": 64, "reg": 0.0, "learning_rate": 0.2, "schedule": "constant", "n_epochs": 12,
+        "parallel": "blocked", "warmup_epochs": 5, **place,
+    }  # fmt: skip
+    model = model_of(**params, early_stopping=2).fit(train, validation=test)
+    curve = [record["valid_loss"] for record in model.history_]
+    assert np.argmin(curve) < 5, "the test needs a warm-up that is better than what follows"
+    best = 6 + int(np.argmin(curve[5:]))
+    assert model.n_epochs_ == best
+    stop = [lambda record: record["epoch"] == best]
+    until = model_of(**params, callbacks=stop).fit(train, validation=test)
+    assert bytes_of(until) == bytes_of(model)
+    # The validation loss of a warm-up's epoch is that of the model that a stop there hands back.
+    stop = [lambda record: record["epoch"] == 3]
+    stopped = model_of(**params, callbacks=stop).fit(train, validation=test)
+    rated = np.isin(test.users, train.users) & np.isin(test.items, train.items)
+    predicted = scores_of(stopped, test.users, test.items)
+    assert wf.metrics.rmse(test.values[rated], predicted[rated]) == pytest.approx(
+        stopped.history_[-1]["valid_rmse"], rel=1e-5
+    )
 
 
 def test_formulas_of_ones_own_warm_up_too(place):

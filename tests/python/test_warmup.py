@@ -65,9 +65,12 @@ def test_the_other_factors_wait_for_the_end_of_the_warm_up(way, dtype):
     assert after.history_[-1]["train_rmse"] < after.history_[0]["train_rmse"]
 
 
-@pytest.mark.parametrize("way", ["batches", "gd"])  # whose order does not depend on the rank
+# Their order does not depend on the rank.
+@pytest.mark.parametrize("way", ["batches", "gd", "adagrad", "adagrad by element"])
 def test_the_warm_up_trains_the_model_that_the_first_factors_alone_are(way):
     params = {"n_epochs": 3, "dtype": "float64", **OPTIMIZERS[way]}
+    if "adagrad" in way:
+        params["batch_size"] = 500
     ratings = planted()
     alone = model_of(n_factors=32, **{**params, "schedule": "constant"}).fit(ratings)
     part = model_of(
@@ -165,7 +168,7 @@ def test_the_warm_up_saves_time_and_learns():
         errors.append(wf.metrics.rmse(test.values, model.predict(test)))
         seconds.append(min(r["seconds"] for r in model.history_[:8]))
     assert max(errors) < 0.95 * np.std(test.values)
-    assert seconds[1] < seconds[0] / 3  # a thirty-second of the factors
+    assert seconds[1] < seconds[0] / 2  # a thirty-second of the factors, the best of eight epochs
 
 
 @pytest.mark.parametrize(
