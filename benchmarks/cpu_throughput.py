@@ -8,7 +8,8 @@ update is one rating of one pass. warpfactor's figure is the median epoch of a f
 between two epochs; LIBMF's is the difference between runs of 12 and of 2 epochs, so that its loading does not count.
 Runs alternate, one of each in turn, and the table gives medians over them and the smallest and largest ratio of a turn.
 All run T threads, without validation. LIBMF has no biases: warpfactor without them does the same work, and with them,
-which is its default, more.
+which is its default, more. "Preparation" is the wall clock of the same fit less its epochs, in median epochs: all that
+happens before and after them in a process that has made a small fit before.
 
 The roofline is the same program with kernels whose rows wait for no dot product: the same loads, stores and arithmetic
 on the same layout, without the dependence of a row's step on its prediction (and so without learning anything). It is
@@ -36,19 +37,26 @@ import warpfactor as wf
 
 # A process of its own for each measurement: the instruction set is chosen once in a process.
 MEASURE = """
-import json, statistics, sys
+import json, statistics, sys, time
 import numpy as np
 sys.path[:0] = sys.argv[3:]
 import warpfactor as wf
 arrays = np.load(sys.argv[1])
 ratings = wf.Ratings(**{name: arrays[name] for name in arrays.files})
-model = wf.MatrixFactorization(verbose=0, random_state=0, **json.loads(sys.argv[2])).fit(ratings)
-print(json.dumps([statistics.median(h["seconds"] for h in model.history_), model.instruction_set_, model.n_threads_]))
+model = wf.MatrixFactorization(verbose=0, random_state=0, **json.loads(sys.argv[2]))
+model.fit(ratings.take(np.arange(1000)))
+start = time.perf_counter()
+model.fit(ratings)
+wall = time.perf_counter() - start
+epochs = [h["seconds"] for h in model.history_]
+print(json.dumps([statistics.median(epochs), wall - sum(epochs), model.instruction_set_, model.n_threads_]))
 """
 
 
-def measure(file: str, isa: str, folder: Path | None = None, **params: object) -> float:
-    """Return the seconds of the median epoch, with the package in `folder` where one is given."""
+def measure(
+    file: str, isa: str, folder: Path | None = None, **params: object
+) -> tuple[float, float]:
+    """Return the seconds of the median epoch and of all but the epochs; of the package in `folder` if there is one."""
     where = [] if folder is None else [str(folder.resolve(strict=True))]
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, file, json.dumps({"n_epochs": 7, **params}), *where],
@@ -57,9 +65,9 @@ def measure(file: str, isa: str, folder: Path | None = None, **params: object) -
         text=True,
         check=True,
     )
-    seconds, used_isa, used_threads = json.loads(done.stdout)
+    seconds, rest, used_isa, used_threads = json.loads(done.stdout)
     assert used_isa == isa and used_threads == params["n_threads"], (used_isa, used_threads)
-    return float(seconds)
+    return float(seconds), float(rest)
 
 
 def usable_isas() -> list[str]:
@@ -103,7 +111,7 @@ def main() -> None:
         console.print("The roofline's build was not given (--roofline): left out\n")
     train, test, _ = generated(**ML10M_SHAPE)
     table = Table(
-        "n_factors", "isa", "schedule", "biases", "M updates/s", "of roofline", "LIBMF M updates/s", "ratio",
+        "n_factors", "isa", "schedule", "biases", "M updates/s", "preparation", "of roofline", "LIBMF M updates/s", "ratio",
         "least and most",
         title=f"{len(train):,} ratings, {threads} threads, medians of {options.repeats} alternating runs",
     )  # fmt: skip
@@ -122,6 +130,7 @@ def main() -> None:
             rows = list(itertools.product(options.isa, options.parallel, options.biases))
             ours: dict[tuple[str, ...], list[float]] = {row: [] for row in rows}
             ceilings: dict[tuple[str, ...], list[float]] = {row: [] for row in rows}
+            preparations: dict[tuple[str, ...], list[float]] = {row: [] for row in rows}
             theirs = []
             for _ in range(options.repeats):
                 for row in rows:
@@ -129,14 +138,17 @@ def main() -> None:
                     params = {
                         "n_factors": k, "parallel": parallel, "n_threads": threads, "biases": biases == "yes",
                     }  # fmt: skip
-                    ours[row].append(len(train) / measure(file, isa, **params) / 1e6)
+                    seconds, rest = measure(file, isa, **params)
+                    ours[row].append(len(train) / seconds / 1e6)
+                    preparations[row].append(rest / seconds)
                     if options.roofline is not None:
-                        seconds = measure(file, isa, options.roofline, **params)
+                        seconds, _ = measure(file, isa, options.roofline, **params)
                         ceilings[row].append(len(train) / seconds / 1e6)
                 if libmf is not None:
                     theirs.append(len(train) / libmf.seconds_per_epoch(k, reg=0.05) / 1e6)
             for row in rows:
                 cells = [str(k), *row, f"{statistics.median(ours[row]):.1f}"]
+                cells.append(f"{statistics.median(preparations[row]):.2f}")
                 shares = [a / b for a, b in zip(ours[row], ceilings[row], strict=False)]
                 cells.append(f"{statistics.median(shares):.0%}" if shares else "")
                 if theirs:

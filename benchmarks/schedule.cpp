@@ -137,7 +137,7 @@ int main(int argc, char** argv) {
         block.users.biases = user_biases.data() + blocked.users.begin[user];
         block.items.biases = item_biases.data() + blocked.items.begin[item];
         block.n_factors = k;
-        block.stride = stride;
+        block.width = block.stride = stride;
         block.ratings = blocked.ratings.data() + blocked.offsets[cell];
         block.n_ratings = blocked.offsets[cell + 1] - blocked.offsets[cell];
         block.n_grouped = blocked.grouped[cell];

@@ -72,6 +72,19 @@ GRID: list[dict[str, Sequence[Any]]] = [
         "reg": [0.03, 0.04, 0.05],
         "n_epochs": [5, 8, 12, 16, 20],
     },
+    *(
+        {
+            "optimizer": ["sgd"],
+            "schedule": ["cosine"],
+            "learning_rate": [0.04, 0.05, 0.06],
+            "reg": [0.01, 0.02],
+            "reg_bias": [0.03, 0.06],
+            "n_epochs": [n_epochs],
+            "warmup_epochs": [n_epochs - 2, n_epochs - 1],
+            "warmup_factors": [16, 32],
+        }
+        for n_epochs in (4, 5, 6)
+    ),
     {
         "optimizer": ["adagrad"],
         "learning_rate": [0.1, 0.2],

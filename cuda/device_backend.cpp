@@ -37,16 +37,16 @@ class DeviceBackend final : public Backend<A> {
   DeviceBackend(const DeviceBackend&) = delete;
   DeviceBackend& operator=(const DeviceBackend&) = delete;
 
-  void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Model<A>& model,
+  void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Start<A>& start,
               const TrainParams& params, const TrainOptions<A>& options) override {
     params_ = params;
     z_ = z;
     loss_ = params.loss == Loss::custom ? options.loss : nullptr;
     penalty_ = options.penalty;
     take_kernels(options);
-    n_factors_ = model.n_factors;
+    n_factors_ = params.n_factors;
     stride_ = device_stride<S>(n_factors_);
-    tile_ = tile_of<S>(n_factors_);
+    tile_ = used_tile_ = tile_of<S>(n_factors_);
     total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
     const std::int64_t free = device_->free_bytes();
     left_ = std::max(free - kReserve, free / 2);
@@ -54,8 +54,8 @@ class DeviceBackend final : public Backend<A> {
     if (limited_) left_ = params.device_memory;
     team_.emplace(team_size(n_threads_, ratings.size() / ThreadTeam::kSlice), interrupted_);
 
-    load(users_, model.user_factors, model.user_biases);
-    load(items_, model.item_factors, model.item_biases);
+    load(users_, ratings.n_users, start.user);
+    load(items_, ratings.n_items, start.item);
     if (options.validation.size() > 0) {
       take_validation(options.validation);
       if (params.patience > 0) {
@@ -72,8 +72,9 @@ class DeviceBackend final : public Backend<A> {
     wait();
   }
 
-  MeanLoss run_epoch(std::int32_t epoch, double learning_rate) override {
-    const StepSizes<A> sizes = step_sizes<A>(params_, z_, learning_rate, loss_, penalty_);
+  MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t n_factors) override {
+    use_factors(n_factors);
+    const StepSizes<A> sizes = step_sizes<A>(params_, z_, learning_rate, n_factors, loss_, penalty_);
     if (plan_) {
       run_waves(epoch, sizes);
     } else {
@@ -94,7 +95,7 @@ class DeviceBackend final : public Backend<A> {
     args.weights = valid_weights_.data();
     args.n_ratings = valid_values_.size();
     args.tile_sums = tile_sums_.data();
-    args.sizes = step_sizes<A>(params_, z_, 1.0, loss_, penalty_);
+    args.sizes = step_sizes<A>(params_, z_, 1.0, n_factors_, loss_, penalty_);
     const std::int64_t n_tiles = tile_sums_.size() / 2;
     device_->launch(Kernel::evaluate, storage_of<S>(), tile_, n_tiles, &args);
     add_up(tile_sums_.data(), n_tiles, false);
@@ -181,22 +182,21 @@ class DeviceBackend final : public Backend<A> {
     return buffer;
   }
 
-  void load(Rows& rows, const std::vector<A>& factors, const std::vector<A>& row_biases) {
-    const auto n_rows = static_cast<std::int64_t>(row_biases.size());
+  void load(Rows& rows, std::int64_t n_rows, const std::function<void(std::int64_t, A*)>& start) {
     Buffer<S> padded(n_rows * stride_);
     team_->run_slices(
         n_rows,
         [&](std::int64_t begin, std::int64_t end, int) {
+          std::vector<A> factors(static_cast<std::size_t>(stride_), A(0));
           for (std::int64_t row = begin; row < end; ++row) {
-            for (std::int64_t f = 0; f < stride_; ++f) {
-              const A w = f < n_factors_ ? factors[static_cast<std::size_t>(row * n_factors_ + f)] : A(0);
-              padded[row * stride_ + f] = to_storage(w);
-            }
+            start(row, factors.data());
+            std::transform(factors.begin(), factors.end(), padded.data() + row * stride_, to_storage);
           }
         },
         kRowSlice);
     rows.factors = take(padded.data(), padded.size());
-    if (params_.biases) rows.biases = take(row_biases.data(), n_rows);
+    const std::vector<A> biases(static_cast<std::size_t>(params_.biases ? n_rows : 0), static_cast<A>(z_.start_bias));
+    if (params_.biases) rows.biases = take(biases.data(), n_rows);
     const Remembered remembered = remembered_by(step_rule(params_));
     if (remembered.first) rows.first = zeros(n_rows * stride_);
     if (remembered.second) rows.second = zeros(n_rows * stride_);
@@ -263,11 +263,19 @@ class DeviceBackend final : public Backend<A> {
     wait();  // before the values go
   }
 
+  void use_factors(std::int32_t n_factors) {
+    if (n_factors == used_factors_) return;
+    used_factors_ = n_factors;
+    // The kernels with the caller's functions are compiled for whole rows; they leave out what is beyond the width.
+    used_tile_ = loss_ != nullptr || penalty_ != nullptr ? tile_ : tile_of<S>(n_factors);
+    tiles_at_once_ = {};
+  }
+
   /// Tiles for that many pieces of work: no more than run at once, and whole CUDA blocks of them.
   std::int64_t tiles(Kernel kernel, std::int64_t work) {
-    const std::int64_t of_block = kThreads / tile_.lanes;
+    const std::int64_t of_block = kThreads / used_tile_.lanes;
     std::int64_t& at_once = tiles_at_once_[static_cast<std::size_t>(kernel)];
-    if (at_once == 0) at_once = device_->tiles_at_once(kernel, storage_of<S>(), tile_);
+    if (at_once == 0) at_once = device_->tiles_at_once(kernel, storage_of<S>(), used_tile_);
     const std::int64_t most = std::max(of_block, at_once);
     return (std::clamp<std::int64_t>(work, 1, most) + of_block - 1) / of_block * of_block;
   }
@@ -407,7 +415,8 @@ class DeviceBackend final : public Backend<A> {
     args.own = (plan_->users_own ? users_ : items_).view();
     args.other = (plan_->users_own ? items_ : users_).view();
     args.own_is_user = plan_->users_own;
-    args.n_factors = n_factors_;
+    args.n_factors = used_factors_;
+    args.width = device_stride<S>(used_factors_);
     args.stride = stride_;
     args.entries = arrays.entries + (whole ? wave.first_entry : 0);
     args.weights = weighted_ ? arrays.weights + (whole ? wave.first_entry : 0) : nullptr;
@@ -423,7 +432,7 @@ class DeviceBackend final : public Backend<A> {
     args.sizes = sizes;
     const bool general = sizes.rule != StepRule::plain || sizes.proximal || sizes.penalty != nullptr;
     const Kernel kernel = general ? Kernel::general_pass : Kernel::pass;
-    device_->launch(kernel, storage_of<S>(), tile_, tiles(kernel, args.n_tiles), &args);
+    device_->launch(kernel, storage_of<S>(), used_tile_, tiles(kernel, args.n_tiles), &args);
   }
 
   // Steps of many ratings.
@@ -545,7 +554,8 @@ class DeviceBackend final : public Backend<A> {
     args.own = (of_users ? users_ : items_).view();
     args.other = (of_users ? items_ : users_).view();
     args.of_users = of_users;
-    args.n_factors = n_factors_;
+    args.n_factors = used_factors_;
+    args.width = device_stride<S>(used_factors_);
     args.stride = stride_;
     args.rows = side.rows.data() + first;
     args.begin = side.begin.data() + first;
@@ -561,7 +571,7 @@ class DeviceBackend final : public Backend<A> {
     return args;
   }
   void run_rows(Kernel kernel, const BatchArgs<S, A>& args) {
-    device_->launch(kernel, storage_of<S>(), tile_, tiles(kernel, args.n_rows), &args);
+    device_->launch(kernel, storage_of<S>(), used_tile_, tiles(kernel, args.n_rows), &args);
   }
 
   /// Into sums_; `more`: on top of what is there.
@@ -610,8 +620,10 @@ class DeviceBackend final : public Backend<A> {
   PenaltyFunction<A> penalty_ = nullptr;
   std::int32_t n_factors_ = 0;
   std::int64_t stride_ = 0;
-  Tile tile_{};
-  std::array<std::int64_t, kKernels> tiles_at_once_{};  ///< by kernel; 0: not asked yet
+  Tile tile_{};                    ///< of a whole row
+  std::int32_t used_factors_ = 0;  ///< those that the present epoch trains
+  Tile used_tile_{};
+  std::array<std::int64_t, kKernels> tiles_at_once_{};  ///< by kernel, of used_tile_; 0: not asked yet
   double total_weight_ = 0;
   bool limited_ = false;   ///< whether device_memory is less than what is free
   std::int64_t left_ = 0;  ///< bytes of the device's memory that may still be taken

@@ -176,8 +176,9 @@ PassPlan make_pass_plan(const RatingsView& ratings, const Survey& rated, const S
   const auto n_ratings = static_cast<double>(rated.counted);
   const auto n_blocks =
       apart ? std::clamp(static_cast<std::int32_t>(std::sqrt(n_ratings / kCellRatings)), 1, kMostBlocks) : kWaves;
-  const RowPartition own = partition_rows(own_counts, n_blocks, seed, plan.users_own ? kUserOrder : kItemOrder),
-                     other = partition_rows(other_counts, n_blocks, seed, plan.users_own ? kItemOrder : kUserOrder);
+  const RowPartition own = partition_rows(own_counts, n_blocks, seed, plan.users_own ? kUserOrder : kItemOrder, team),
+                     other =
+                         partition_rows(other_counts, n_blocks, seed, plan.users_own ? kItemOrder : kUserOrder, team);
   const std::int64_t n_waves = apart ? std::max(own.blocks(), other.blocks()) : other.blocks();
   const std::vector<std::int32_t> own_blocks = blocks_of(own), other_blocks = blocks_of(other),
                                   places = places_of(own, !apart);

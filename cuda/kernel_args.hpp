@@ -49,7 +49,8 @@ constexpr std::int64_t device_stride(std::int64_t n_factors) {
 }
 
 /// The rows of one side and what the optimizer remembers of them, as in SideRows. Factors are stored as S, all else as
-/// A, in which the arithmetic is done. The factors beyond n_factors are zero and stay zero.
+/// A, in which the arithmetic is done. The factors between n_factors and the width are zero and stay
+/// zero.
 template <class S, class A>
 struct TileRows {
   S* factors;
@@ -75,7 +76,7 @@ struct PassArgs {
   TileRows<S, A> own, other;
   bool own_is_user;
   std::int32_t n_factors;
-  std::int64_t stride;
+  std::int64_t width, stride;  ///< device_stride(n_factors), and from row to row
   const Entry* entries;
   const float* weights;  ///< nullptr: all one
   const std::int32_t* segment_rows;
@@ -95,7 +96,7 @@ struct BatchArgs {
   TileRows<S, A> own, other;
   bool of_users;
   std::int32_t n_factors;
-  std::int64_t stride;
+  std::int64_t width, stride;  ///< as in PassArgs
   const std::int32_t* rows;
   const std::int64_t* begin;
   std::int64_t n_rows;

@@ -73,8 +73,8 @@ class TileWork {
     F part[kChunks][4];
   };
 
-  WARPFACTOR_LANES_FUNCTION TileWork(const W& w, std::int64_t stride, std::int32_t n_factors)
-      : w_(w), stride_(stride), n_factors_(n_factors) {
+  WARPFACTOR_LANES_FUNCTION TileWork(const W& w, std::int64_t width, std::int64_t stride, std::int32_t n_factors)
+      : w_(w), width_(width), stride_(stride), n_factors_(n_factors) {
     WARPFACTOR_UNROLL
     for (int c = 0; c < kChunks; ++c) place_[c] = N(4 * (c * kLanes + w_.lane() % kLanes));
     leads_ = w_.lane() % kLanes == 0;
@@ -99,19 +99,19 @@ class TileWork {
       for (int j = 0; j < 4; ++j) row.part[c][j] = F(A(0));
     }
   }
-  /// Rows keep what they hold where a tile is not `in`, and their zeros beyond the factors.
+  /// Rows keep what they hold where a tile is not `in`, and zeros beyond the width.
   template <class T>
   WARPFACTOR_LANES_FUNCTION void load_row(const T* from, const N& number, const Mask& in, Row& row) const {
     WARPFACTOR_UNROLL
     for (int c = 0; c < kChunks; ++c) {
-      w_.load4(from, number * stride_ + place_[c], in & (place_[c] < N(stride_)), row.part[c]);
+      w_.load4(from, number * stride_ + place_[c], in & (place_[c] < N(width_)), row.part[c]);
     }
   }
   template <class T>
   WARPFACTOR_LANES_FUNCTION void store_row(T* to, const N& number, const Row& row, const Mask& in) const {
     WARPFACTOR_UNROLL
     for (int c = 0; c < kChunks; ++c) {
-      w_.store4(to, number * stride_ + place_[c], row.part[c], in & (place_[c] < N(stride_)));
+      w_.store4(to, number * stride_ + place_[c], row.part[c], in & (place_[c] < N(width_)));
     }
   }
   /// One number for each row, held by all lanes of the tile.
@@ -172,7 +172,7 @@ class TileWork {
   }
 
   const W w_;
-  const std::int64_t stride_;
+  const std::int64_t width_, stride_;
   const std::int32_t n_factors_;
   N place_[kChunks];  ///< of the lane's factors in the row
   Mask leads_;        ///< the first lane of a tile
@@ -194,7 +194,7 @@ class TileWork {
     WARPFACTOR_UNROLL
     for (int c = 0; c < kChunks; ++c) {
       const N at = number * stride_ + place_[c];
-      const Mask here = in & (place_[c] < N(stride_));
+      const Mask here = in & (place_[c] < N(width_));
       F first[4], second[4];
       WARPFACTOR_UNROLL
       for (int j = 0; j < 4; ++j) first[j] = second[j] = F(A(0));
@@ -241,7 +241,7 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
 
  public:
   WARPFACTOR_LANES_FUNCTION SgdPass(const W& w, const PassArgs<S, A>& args)
-      : Base(w, args.stride, args.n_factors), args_(args) {
+      : Base(w, args.width, args.stride, args.n_factors), args_(args) {
     Base::clear(own_);
     Base::clear(other_);
     own_bias_ = other_bias_ = F(A(0));
@@ -422,7 +422,7 @@ class BatchGradients : TileWork<W, S, A, kLanes, kChunks> {
 
  public:
   WARPFACTOR_LANES_FUNCTION BatchGradients(const W& w, const BatchArgs<S, A>& args)
-      : Base(w, args.stride, args.n_factors), args_(args) {}
+      : Base(w, args.width, args.stride, args.n_factors), args_(args) {}
 
   WARPFACTOR_LANES_FUNCTION void run() {
     this->each(args_.n_rows, [&](const N& r, const Mask& in) { row_gradient(r, in); });
@@ -497,7 +497,7 @@ class BatchSteps : TileWork<W, S, A, kLanes, kChunks> {
 
  public:
   WARPFACTOR_LANES_FUNCTION BatchSteps(const W& w, const BatchArgs<S, A>& args)
-      : Base(w, args.stride, args.n_factors), args_(args) {}
+      : Base(w, args.width, args.stride, args.n_factors), args_(args) {}
 
   WARPFACTOR_LANES_FUNCTION void run() {
     this->each(args_.n_rows, [&](const N& r, const Mask& in) { row_step(r, in); });
@@ -552,7 +552,7 @@ class Evaluate : TileWork<W, S, A, kLanes, kChunks> {
 
  public:
   WARPFACTOR_LANES_FUNCTION Evaluate(const W& w, const EvaluateArgs<S, A>& args)
-      : Base(w, args.stride, args.n_factors), args_(args) {}
+      : Base(w, args.stride, args.stride, args.n_factors), args_(args) {}
 
   WARPFACTOR_LANES_FUNCTION void run() {
     Row user, item;

@@ -156,7 +156,7 @@ Batches<T> make_batches(const BatchInput<V>& input, std::int64_t batch_size, std
 template <class T>
 BatchStepper<T>::BatchStepper(const Kernels<T>& kernels, const Batches<T>& batches, const BatchModel<T>& model,
                               ThreadTeam& team)
-    : kernels_(kernels), batches_(batches), model_(model), team_(team) {
+    : kernels_(kernels), batches_(batches), model_(model), team_(team), n_factors_(model.n_factors) {
   for (std::int64_t b = 0; b < batches.n_batches; ++b) {
     const auto at = static_cast<std::size_t>(b);
     std::int64_t n_rows = 0;
@@ -206,7 +206,8 @@ BatchRows<T> BatchStepper<T>::part(std::int64_t batch, std::int64_t number, Desk
   rows.other = of_users ? model_.items : model_.users;
   rows.of_users = of_users;
   rows.once = model_.once;
-  rows.n_factors = model_.n_factors;
+  rows.n_factors = n_factors_;
+  rows.width = padded_stride<T>(n_factors_);
   rows.stride = model_.stride;
   rows.rows = side.rows.data() + row;
   rows.begin = side.begin.data() + row;

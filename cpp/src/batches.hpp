@@ -59,6 +59,8 @@ class BatchStepper {
  public:
   BatchStepper(const Kernels<T>& kernels, const Batches<T>& batches, const BatchModel<T>& model, ThreadTeam& team);
 
+  /// How many of the factors take part from now on: the model's, or a multiple of 16.
+  void use_factors(std::int64_t n_factors) { n_factors_ = n_factors; }
   /// One step for each batch, in the order given; all threads share a batch. Returns the losses, each rating's taken
   /// before the step of its batch. The same bits for any number of threads.
   PassSums run_together(const std::vector<std::int32_t>& order, const StepSizes<T>& sizes);
@@ -78,7 +80,7 @@ class BatchStepper {
   const Batches<T>& batches_;
   const BatchModel<T> model_;
   ThreadTeam& team_;
-  std::int64_t most_rows_ = 0;
+  std::int64_t n_factors_ = 0, most_rows_ = 0;
   std::vector<Desk> desks_;
   std::vector<PassSums> part_sums_;  ///< by part of the users' side, added up in that order
 };

@@ -19,14 +19,14 @@ constexpr std::int64_t kMaxBlockRows = 65536;  // 16-bit row numbers inside a bl
 
 // A block of the outer side stays in a core's L2 cache (256 KiB to 2 MiB) while a thread walks over the inner side,
 // whose blocks are read from further away once each and are to fit into L2 beside it. Smaller inner blocks, down to
-// what L1 holds, were no faster, and with few rows in a block its ratings share rows too often to be grouped.
+// what L1 holds, were no faster, and with few rows in a block many of a group's ratings share one.
 constexpr std::int64_t kOuterBytes = 256 * 1024, kInnerBytes = 128 * 1024;
 constexpr std::int64_t kFewestRows = 64;
 
 // The ratings of a cell are worked off for so many rows of the inner block at a time, a band: up to some hundred
 // factors those rows stay in L1, and what comes from L2 is the rows of the outer block. Together with rows sorted by
 // their number of ratings that took 1.11 (k = 64) and 1.14 (k = 128) times as many ratings a second; at k = 32 nothing
-// changed. With fewer rows in a band than that, ratings share rows too often to be grouped soon.
+// changed. With fewer rows in a band than that, many of a group's ratings share one.
 constexpr std::int64_t kBandBytes = 8 * 1024;
 constexpr std::int64_t kFewestBandRows = 32;
 
@@ -38,8 +38,14 @@ constexpr std::int64_t kRatingsPerCell = 4096;
 // anyway.
 constexpr std::int64_t kFewestPerCell = 256;
 
-// What is sorted at a time in make_blocks is to stay in L2.
-constexpr std::int64_t kRatingsPerRun = 32768;
+// What is arranged at a time in make_blocks is to stay in L2, unless ratings would have to be written to too many
+// places at once: 60 M of them took 15.6 ns each with 1,900 runs, 13.0 with 500.
+constexpr std::int64_t kRatingsPerRun = 32768, kMostRuns = 512;
+
+// The dot products of a group are all taken before its steps, so that a row with several ratings in it takes too long a
+// step where the learning rate is high. A row with at most this share of what a group is drawn from has two places in
+// it on average; where one has more, ratings are updated one by one.
+constexpr double kGroupedShare = 0.25;
 
 /// Where a row's ratings go: its block (or span of blocks), and its number inside that. 4 bytes, so that the table
 /// stays in cache.
@@ -98,24 +104,6 @@ struct Runs {
   Runs(BlockedRatings& blocked, const RatingsView& ratings, double shift, double scale, double weight_scale,
        ThreadTeam& team)
       : spans(blocked.inner(), blocks_per_span(blocked, ratings.size())) {
-    // All by value and at hand, or the compiler would have to load it again after each rating stored.
-    struct Columns {
-      const std::int32_t *outer, *inner;
-      const float *values, *weights;
-      const Place *outer_places, *inner_places;
-      std::size_t n_spans;
-      bool users_outer;
-
-      bool counts(std::size_t r) const { return weights == nullptr || weights[r] > 0; }
-      Place outer_place(std::size_t r) const { return outer_places[outer[r]]; }
-      Place inner_place(std::size_t r) const { return inner_places[inner[r]]; }
-      void prefetch_at(std::size_t r) const {
-        prefetch(outer + r);
-        prefetch(inner + r);
-        prefetch(values + r);
-      }
-      std::size_t run(Place of_outer, Place of_inner) const { return of_outer.block * n_spans + of_inner.block; }
-    };
     const bool users_outer = blocked.users_outer;
     const std::vector<Place> outer_places = places_of(blocked.outer().position, blocked.outer().begin),
                              inner_places = places_of(blocked.inner().position, spans.begin);
@@ -126,7 +114,7 @@ struct Runs {
                           outer_places.data(),
                           inner_places.data(),
                           static_cast<std::size_t>(spans.size()),
-                          users_outer};
+                          static_cast<std::size_t>(ratings.size() - 1)};
     const auto n_runs = static_cast<std::size_t>(blocked.outer().blocks() * spans.size());
     const std::int64_t n = ratings.size();
 
@@ -158,57 +146,115 @@ struct Runs {
       for (auto& counts : next) total += std::exchange(counts[run], total);
     }
     begin.back() = total;
+    const Target target{
+        blocked.ratings.data(), blocked.weights.data(), blocked.ratings.size() - 1, shift, 1 / scale, weight_scale};
+    const auto write = columns.weights != nullptr
+                           ? (users_outer ? write_piece<true, true> : write_piece<false, true>)
+                           : (users_outer ? write_piece<true, false> : write_piece<false, false>);
     team.run(parts, [&](std::int64_t part, int thread) {
-      each_slice_of(
-          part, thread,
-          [columns, to = next[static_cast<std::size_t>(part)].data(), out = blocked.ratings.data(),
-           out_weights = blocked.weights.data(), shift, per_unit = 1 / scale, weight_scale,
-           last = blocked.ratings.size() - 1](std::size_t from, std::size_t end) {
-            constexpr std::int64_t kLine = 64 / sizeof(Rating);
-            constexpr std::size_t kInputLine = 64 / sizeof(float), kInputAhead = 256;
-            for (std::size_t r = from; r < end; ++r) {
-              if (!columns.counts(r)) continue;
-              const Place outer = columns.outer_place(r), inner = columns.inner_place(r);
-              const std::int64_t place = to[columns.run(outer, inner)]++;
-              const auto value = static_cast<float>((static_cast<double>(columns.values[r]) - shift) * per_unit);
-              const Rating rating =
-                  columns.users_outer ? Rating{outer.row, inner.row, value} : Rating{inner.row, outer.row, value};
-              const auto bits = std::bit_cast<std::uint64_t>(rating);  // one store; as a struct it would be two
-              std::memcpy(out + place, &bits, sizeof(bits));
-              prefetch(out + std::min(place + kLine, last));  // where this run goes on
-              if (r % kInputLine == 0) columns.prefetch_at(std::min(r + kInputAhead, end - 1));
-              if (columns.weights != nullptr) {
-                out_weights[place] = static_cast<float>(static_cast<double>(columns.weights[r]) * weight_scale);
-              }
-            }
-          });
+      std::int64_t* const to = next[static_cast<std::size_t>(part)].data();
+      each_slice_of(part, thread, [&](std::size_t from, std::size_t end) {
+        for (; from < end; from += kPiece) write(columns, from, std::min(kPiece, end - from), target, to);
+      });
     });
   }
 
  private:
+  struct Columns {
+    const std::int32_t *outer, *inner;
+    const float *values, *weights;
+    const Place *outer_places, *inner_places;
+    std::size_t n_spans, last;  // the number of spans, and of the last rating
+
+    bool counts(std::size_t r) const { return weights == nullptr || weights[r] > 0; }
+    Place outer_place(std::size_t r) const { return outer_places[outer[r]]; }
+    Place inner_place(std::size_t r) const { return inner_places[inner[r]]; }
+    std::size_t run(Place of_outer, Place of_inner) const { return of_outer.block * n_spans + of_inner.block; }
+  };
+  struct Target {
+    Rating* ratings;
+    float* weights;
+    std::int64_t last;  ///< rating
+    double shift, per_unit, weight_scale;
+  };
+  static constexpr std::size_t kPiece = 512;
+
+  /// The `n` ratings from `first` on, each to the place to[its run], which moves on. The arguments are values, or the
+  /// compiler would have to load them again after each rating stored.
+  template <bool kUsersOuter, bool kWeighted>
+  static void write_piece(const Columns columns, std::size_t first, std::size_t n, const Target target,
+                          std::int64_t* to) {
+    constexpr std::int64_t kLine = 64 / sizeof(Rating);
+    constexpr std::size_t kInputLine = 64 / sizeof(float), kInputAhead = 256;
+    float values[kPiece];  // in a loop of its own, which the compiler turns into vector code
+    for (std::size_t r = 0; r < n; ++r) {
+      values[r] = static_cast<float>((static_cast<double>(columns.values[first + r]) - target.shift) * target.per_unit);
+    }
+    for (std::size_t r = 0; r < n; ++r) {
+      if (r % kInputLine == 0) {
+        const std::size_t ahead = std::min(first + r + kInputAhead, columns.last);
+        prefetch(columns.outer + ahead);
+        prefetch(columns.inner + ahead);
+        prefetch(columns.values + ahead);
+      }
+      if (kWeighted && !columns.counts(first + r)) continue;
+      const Place outer = columns.outer_place(first + r), inner = columns.inner_place(first + r);
+      std::int64_t& next = to[columns.run(outer, inner)];
+      const std::int64_t place = next;
+      next = place + 1;
+      const auto bits = std::bit_cast<std::uint64_t>(kUsersOuter ? Rating{outer.row, inner.row, values[r]}
+                                                                 : Rating{inner.row, outer.row, values[r]});
+      std::memcpy(target.ratings + place, &bits, sizeof(bits));         // one store; as a struct it would be two
+      prefetch(target.ratings + std::min(place + kLine, target.last));  // where this run goes on
+      if constexpr (kWeighted) {
+        target.weights[place] =
+            static_cast<float>(static_cast<double>(columns.weights[first + r]) * target.weight_scale);
+      }
+    }
+  }
+
   static std::int64_t blocks_per_span(const BlockedRatings& blocked, std::int64_t n_ratings) {
     const std::int64_t n_cells = std::int64_t{blocked.outer().blocks()} * blocked.inner().blocks();
-    return std::max<std::int64_t>(1, kRatingsPerRun / std::max<std::int64_t>(1, n_ratings / n_cells));
+    const std::int64_t per_run = std::max(kRatingsPerRun, n_ratings / kMostRuns);
+    return std::max<std::int64_t>(1, per_run / std::max<std::int64_t>(1, n_ratings / n_cells));
   }
 };
 
-/// Where each inner row's ratings go inside its span, by internal row.
+/// Where each inner row's ratings go inside its span, by internal row. A block's bands are numbered so that those whose
+/// ratings are updated one by one come last.
 struct Bands {
   std::vector<BandPlace> places;
-  std::vector<std::int32_t> first;  ///< band of each inner block, over all of them, and their number at the end
+  std::vector<std::int32_t> first;      ///< band of each inner block, over all of them, and their number at the end
+  std::vector<std::int32_t> n_grouped;  ///< of each inner block, how many bands come before those
 
-  Bands(const RowPartition& rows, const Spans& spans, std::int32_t band_rows) : places(rows.position.size()), first{0} {
+  /// `counts`: ratings of each row.
+  Bands(const RowPartition& rows, const std::vector<std::uint32_t>& counts, const Spans& spans, std::int32_t band_rows)
+      : places(rows.position.size()), first{0} {
+    const std::vector<std::uint32_t> by_position = in_order(rows, counts);
+    std::vector<std::int32_t> grouped, others;  // where the bands of a block begin
     for (std::int64_t span = 0; span < spans.size(); ++span) {
       const auto s = static_cast<std::size_t>(span);
       const std::int32_t base = first.back();
       for (auto b = static_cast<std::size_t>(spans.first_block[s]);
            b < static_cast<std::size_t>(spans.first_block[s + 1]); ++b) {
-        const std::int32_t n_rows = rows.begin[b + 1] - rows.begin[b];
-        for (std::int32_t row = 0; row < n_rows; ++row) {
-          places[static_cast<std::size_t>(rows.begin[b] + row)] = {
-              static_cast<std::uint16_t>(first.back() - base + row / band_rows), static_cast<std::uint16_t>(row)};
+        grouped.clear();
+        others.clear();
+        const std::int32_t end = rows.begin[b + 1];
+        for (std::int32_t from = rows.begin[b]; from < end; from += std::min(band_rows, end - from)) {
+          const bool apart = one_has_most(by_position, from, from + std::min(band_rows, end - from));
+          (apart ? others : grouped).push_back(from);
         }
-        first.push_back(first.back() + (n_rows - 1) / band_rows + 1);
+        n_grouped.push_back(static_cast<std::int32_t>(grouped.size()));
+        grouped.insert(grouped.end(), others.begin(), others.end());
+        std::int32_t band = first.back() - base;
+        for (const std::int32_t from : grouped) {
+          for (std::int32_t row = from; row < from + std::min(band_rows, end - from); ++row) {
+            places[static_cast<std::size_t>(row)] = {static_cast<std::uint16_t>(band),
+                                                     static_cast<std::uint16_t>(row - rows.begin[b])};
+          }
+          ++band;
+        }
+        first.push_back(base + band);
       }
     }
   }
@@ -219,98 +265,102 @@ struct Bands {
     return first[static_cast<std::size_t>(spans.first_block[span + 1])] -
            first[static_cast<std::size_t>(spans.first_block[span])];
   }
+
+  /// The counts by internal row.
+  static std::vector<std::uint32_t> in_order(const RowPartition& rows, const std::vector<std::uint32_t>& counts) {
+    std::vector<std::uint32_t> by_position(counts.size());
+    for (std::size_t row = 0; row < counts.size(); ++row) {
+      by_position[static_cast<std::size_t>(rows.position[row])] = counts[row];
+    }
+    return by_position;
+  }
+  /// Whether one of the internal rows from `begin` to `end` has more than kGroupedShare of their ratings.
+  static bool one_has_most(const std::vector<std::uint32_t>& by_position, std::int32_t begin, std::int32_t end) {
+    std::uint64_t sum = 0, most = 0;
+    for (std::int32_t row = begin; row < end; ++row) {
+      const std::uint64_t count = by_position[static_cast<std::size_t>(row)];
+      sum += count;
+      most = std::max(most, count);
+    }
+    return static_cast<double>(most) > kGroupedShare * static_cast<double>(sum);
+  }
 };
 
 /// Puts the ratings of a run into the order in which they are worked off. One per thread.
 class Arranger {
  public:
-  /// Sorts the run by band, into memory of its own, in the order that it has. `places`: of the span's rows, from its
-  /// first on. Returns where each of the `n_bands` bands ends.
-  std::span<std::int64_t> sort(const Rating* ratings, const float* weights, std::int64_t n, const BandPlace* places,
-                               std::int32_t n_bands, bool users_outer) {
-    const auto size = static_cast<std::size_t>(n);
-    if (ratings_.size() < size) ratings_.resize(size);
-    if (weights != nullptr && weights_.size() < size) weights_.resize(size);
-    const auto place_of = [=](const Rating& rating) { return places[users_outer ? rating.item : rating.user]; };
-    // First the number of each band's ratings one further on, then where each band begins, then where it ends.
+  /// Sorts the run by band, and shuffles it well enough for SGD: the run is cut into sections, of which each in turn,
+  /// in an order that changes, gives one rating. A section is walked from a random place of its own on, in far steps.
+  /// So what were neighbours, in a file sorted by user or item or time, come far apart, also inside a band. `places`:
+  /// of the span's rows, from its first on. Returns where each of the `n_bands` bands ends.
+  std::span<const std::int64_t> arrange(Rating* ratings, float* weights, std::int64_t n, const BandPlace* places,
+                                        std::int32_t n_bands, bool users_outer, SplitMix64 random) {
     ends_.assign(static_cast<std::size_t>(n_bands) + 1, 0);
-    std::int64_t* const ends = ends_.data();
-    for (std::int64_t r = 0; r < n; ++r) ++ends[place_of(ratings[r]).band + 1];
-    std::partial_sum(ends_.begin(), ends_.end(), ends_.begin());
-    Rating* const sorted = ratings_.data();
-    for (std::int64_t r = 0; r < n; ++r) {
-      const Rating rating = ratings[r];
-      const BandPlace place = place_of(rating);
-      const std::int64_t to = ends[place.band]++;
-      sorted[to] =
-          users_outer ? Rating{rating.user, place.row, rating.value} : Rating{place.row, rating.item, rating.value};
-      if (weights != nullptr) weights_[static_cast<std::size_t>(to)] = weights[r];
+    if (n == 0) return {ends_.data(), static_cast<std::size_t>(n_bands)};
+    if (static_cast<std::int64_t>(ratings_.size()) < n) ratings_.resize(static_cast<std::size_t>(n));
+    if (weights != nullptr) weights_.assign(weights, weights + n);
+    if (weights != nullptr) {
+      users_outer ? arrange_run<true, true>(ratings, weights, n, places, random)
+                  : arrange_run<false, true>(ratings, weights, n, places, random);
+    } else {
+      users_outer ? arrange_run<true, false>(ratings, weights, n, places, random)
+                  : arrange_run<false, false>(ratings, weights, n, places, random);
     }
     return {ends_.data(), static_cast<std::size_t>(n_bands)};
   }
 
-  /// Writes the sorted ratings from `first` on, a cell, to `to`: in random order inside each band, in groups that share
-  /// no row as far as that goes. `ends`: where each band ends, from `first` on. Returns how many ratings, from the
-  /// first on, are in groups; the others follow.
-  std::int64_t deal(std::int64_t first, std::span<const std::int64_t> ends, SplitMix64 random, Rating* to,
-                    float* to_weights) {
-    return to_weights != nullptr ? deal_cell<true>(first, ends, random, to, to_weights)
-                                 : deal_cell<false>(first, ends, random, to, to_weights);
+ private:
+  static constexpr std::size_t kSections = 256;
+
+  /// A step that, modulo n, goes through all of 0 .. n - 1 and comes from each number to the next one after about 0.38
+  /// n steps: by the golden section, after which none of the numbers near it comes soon either.
+  static std::int64_t far_step(std::int64_t n) {
+    auto apart = std::max<std::int64_t>(1, std::llround(0.381966 * static_cast<double>(n)));
+    while (std::gcd(apart, n) != 1) ++apart;
+    std::int64_t step = 1;
+    while (step * apart % n != 1 % n) ++step;
+    return step;
   }
 
- private:
-  static constexpr int kAttempts = 4;
+  template <bool kUsersOuter, bool kWeighted>
+  void arrange_run(Rating* ratings, float* weights, std::int64_t n, const BandPlace* places, SplitMix64& random) {
+    const auto place_of = [places](std::uint64_t bits) {
+      const auto rating = std::bit_cast<Rating>(bits);
+      return places[kUsersOuter ? rating.item : rating.user];
+    };
+    // First the number of each band's ratings one further on, then where each band begins, then where it ends.
+    std::int64_t* const ends = ends_.data();
+    Rating* const run = ratings_.data();
+    for (std::int64_t r = 0; r < n; ++r) {
+      const std::uint64_t bits = load(ratings + r);
+      store(bits, run + r);
+      ++ends[place_of(bits).band + 1];
+    }
+    std::partial_sum(ends_.begin(), ends_.end(), ends_.begin());
 
-  /// A shuffle (Fisher and Yates) that draws again where the drawn rating does not fit into the present group. Ratings
-  /// that found no group in their band have another chance in the next.
-  template <bool kWeighted>
-  std::int64_t deal_cell(std::int64_t first, std::span<const std::int64_t> ends, SplitMix64& random, Rating* to,
-                         float* to_weights) {
-    // What is not dealt yet lies from the place to be filled next on.
-    Rating* const rest = ratings_.data() + first;
-    float* const rest_weights = kWeighted ? weights_.data() + first : nullptr;
-    const auto take = [&](std::int64_t at, std::int64_t from) {
-      copy(rest + from, to + at);
-      copy(rest + at, rest + from);
-      if constexpr (kWeighted) {
-        to_weights[at] = rest_weights[from];
-        rest_weights[from] = rest_weights[at];
-      }
-    };
-    const auto draw = [&](std::int64_t begin, std::int64_t end) {
-      return begin + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(end - begin)));
-    };
-    std::size_t band = 0;
-    std::int64_t end = ends[0];  // from there on: ratings that found no group, and the bands to come
-    for (std::int64_t grouped = 0;; grouped += kGroup) {
-      const std::uint32_t group = next_group();
-      for (std::int64_t at = grouped; at < grouped + kGroup; ++at) {
-        for (int attempt = 0;; ++attempt) {
-          while (at >= end && band + 1 < ends.size()) {
-            end = ends[++band];
-            attempt = 0;
-          }
-          if (at >= end) {  // no group is left to fill: back with what is in the last one
-            std::copy(to + grouped, to + at, rest + grouped);
-            if constexpr (kWeighted) std::copy(to_weights + grouped, to_weights + at, rest_weights + grouped);
-            for (std::int64_t last = grouped; last < ends.back(); ++last) take(last, draw(last, ends.back()));
-            return grouped;
-          }
-          const std::int64_t drawn = draw(at, end);
-          const auto rating = std::bit_cast<Rating>(load(rest + drawn));
-          std::uint32_t &user = users_[rating.user], &item = items_[rating.item];
-          if (user != group && item != group) {
-            user = item = group;
-            take(at, drawn);
-            break;
-          }
-          if (attempt == kAttempts) {
-            --end;
-            std::swap(rest[drawn], rest[end]);
-            if constexpr (kWeighted) std::swap(rest_weights[drawn], rest_weights[end]);
-            attempt = 0;
-          }
-        }
+    const std::int64_t length = (n + std::int64_t{kSections} - 1) / std::int64_t{kSections};
+    std::int64_t begin[kSections], first[kSections];
+    for (std::size_t s = 0; s < kSections; ++s) {
+      begin[s] = static_cast<std::int64_t>(s) * length;
+      first[s] = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(length)));
+    }
+    random.shuffle(begin, kSections);
+    const std::int64_t step = far_step(length);
+    std::int64_t walked = 0;
+    for (std::int64_t round = 0; round < length; ++round, walked = (walked + step) % length) {
+      const std::size_t turn = random.next() % kSections;
+      for (std::size_t s = 0; s < kSections; ++s) {
+        const std::size_t section = s ^ turn;
+        const std::int64_t in_section = first[section] + walked;
+        const std::int64_t from = begin[section] + (in_section < length ? in_section : in_section - length);
+        if (from >= n) continue;  // the last sections may be shorter
+        std::uint64_t bits = load(run + from);
+        const BandPlace place = place_of(bits);
+        const std::int64_t to = ends[place.band]++;
+        auto rating = std::bit_cast<Rating>(bits);
+        (kUsersOuter ? rating.item : rating.user) = place.row;
+        store(std::bit_cast<std::uint64_t>(rating), ratings + to);
+        if constexpr (kWeighted) weights[to] = weights_[static_cast<std::size_t>(from)];
       }
     }
   }
@@ -321,27 +371,11 @@ class Arranger {
     std::memcpy(&bits, from, sizeof(bits));
     return bits;
   }
-  static void copy(const Rating* from, Rating* to) {
-    const std::uint64_t bits = load(from);
-    std::memcpy(to, &bits, sizeof(bits));
-  }
+  static void store(std::uint64_t bits, Rating* to) { std::memcpy(to, &bits, sizeof(bits)); }
 
-  std::uint32_t next_group() {
-    if (++last_ == 0) {
-      std::fill(users_.begin(), users_.end(), 0);
-      std::fill(items_.begin(), items_.end(), 0);
-      last_ = 1;
-    }
-    return last_;
-  }
-
-  std::vector<Rating> ratings_;
+  std::vector<Rating> ratings_;  ///< the run as it came
   std::vector<float> weights_;
   std::vector<std::int64_t> ends_;
-  /// The group each row of a block was last put into, over all cells of this thread. 256 KiB each, of which a cell uses
-  /// as much as its blocks have rows.
-  std::vector<std::uint32_t> users_ = std::vector<std::uint32_t>(kMaxBlockRows, 0), items_ = users_;
-  std::uint32_t last_ = 0;
 };
 
 }  // namespace
@@ -376,21 +410,20 @@ Grid choose_grid(std::int32_t n_users, std::int32_t n_items, std::int64_t n_rati
 }
 
 RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32_t n_blocks, std::uint64_t seed,
-                            std::uint64_t purpose) {
+                            std::uint64_t purpose, ThreadTeam& team) {
   const auto n_rows = static_cast<std::uint32_t>(counts.size());
   std::vector<std::int32_t> order(n_rows);
   std::iota(order.begin(), order.end(), 0);
   SplitMix64(seed, purpose, 0).shuffle(order.data(), n_rows);
 
   // A row's size is its share of the ratings for the most part, or the steps of an epoch would be uneven, and for the
-  // rest its share of the rows: by ratings alone nearly all rows of a long tail could come into one block. Ratings
-  // beyond a row's one place in each group are updated one by one, which takes about twice as long: they count twice.
+  // rest its share of the rows: by ratings alone nearly all rows of a long tail could come into one block. Where
+  // ratings are updated one by one, which takes about twice as long, they count twice.
   const double total =
       static_cast<double>(std::max<std::int64_t>(1, std::accumulate(counts.begin(), counts.end(), std::int64_t{0})));
-  const double in_groups = 1.0 / static_cast<double>(kGroup) / n_blocks;
   const auto size_of = [&](std::int32_t row) {
     const double share = static_cast<double>(counts[static_cast<std::size_t>(row)]) / total;
-    return 0.8 * (share + std::max(0.0, share - in_groups)) + 0.2 / n_rows;
+    return 0.8 * (share * n_blocks > kGroupedShare ? 2 * share : share) + 0.2 / n_rows;
   };
   RowPartition result;
   result.position.resize(n_rows);
@@ -411,15 +444,16 @@ RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32
     size += row_size;
   }
   result.begin.push_back(static_cast<std::int32_t>(n_rows));
-  // Inside a block by the number of ratings, so that the rows of a band have about as many each: a row that had most of
-  // its band's ratings would find few others to share a group with.
+  // Inside a block by the number of ratings, so that the rows of a band have about as many each, and groups few ratings
+  // of the same one.
   std::vector<std::uint64_t> keys(n_rows);  // the most ratings first, then by the place so far, which is the low half
   for (std::uint32_t p = 0; p < n_rows; ++p) {
     keys[p] = static_cast<std::uint64_t>(~counts[static_cast<std::size_t>(order[p])]) << 32 | p;
   }
-  for (std::size_t b = 0; b + 1 < result.begin.size(); ++b) {
+  team.run(result.blocks(), [&](std::int64_t block, int) {
+    const auto b = static_cast<std::size_t>(block);
     std::sort(keys.begin() + result.begin[b], keys.begin() + result.begin[b + 1]);
-  }
+  });
   for (std::uint32_t p = 0; p < n_rows; ++p) {
     result.position[static_cast<std::size_t>(order[keys[p] & 0xffffffffu])] = static_cast<std::int32_t>(p);
   }
@@ -430,15 +464,21 @@ BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid
                            double weight_scale, std::uint64_t seed, ThreadTeam& team) {
   BlockedRatings blocked;
   blocked.users_outer = grid.users_outer;
-  blocked.users = partition_rows(rated.user_counts, grid.user_blocks, seed, kUserOrder);
-  blocked.items = partition_rows(rated.item_counts, grid.item_blocks, seed, kItemOrder);
+  blocked.users = partition_rows(rated.user_counts, grid.user_blocks, seed, kUserOrder, team);
+  blocked.items = partition_rows(rated.item_counts, grid.item_blocks, seed, kItemOrder, team);
   blocked.ratings = Buffer<Rating>(rated.counted);
   blocked.weights = Buffer<float>(ratings.weights.empty() ? 0 : rated.counted);
   const Runs runs(blocked, ratings, shift, scale, weight_scale, team);
 
-  // Run by run to the bands of its cells, and those into groups and random order: files are often sorted by user or
-  // time, which SGD does not want.
-  const Bands bands(blocked.inner(), runs.spans, grid.band_rows);
+  // Run by run to the bands of its cells.
+  const std::vector<std::uint32_t>& inner_counts = grid.users_outer ? rated.item_counts : rated.user_counts;
+  const std::vector<std::uint32_t> outer_counts =
+      Bands::in_order(blocked.outer(), grid.users_outer ? rated.user_counts : rated.item_counts);
+  std::vector<bool> apart;  // of each outer block, whether its ratings are updated one by one
+  for (std::size_t b = 0; b + 1 < blocked.outer().begin.size(); ++b) {
+    apart.push_back(Bands::one_has_most(outer_counts, blocked.outer().begin[b], blocked.outer().begin[b + 1]));
+  }
+  const Bands bands(blocked.inner(), inner_counts, runs.spans, grid.band_rows);
   const std::int64_t n_inner = blocked.inner().blocks(), n_spans = runs.spans.size();
   const auto n_cells = static_cast<std::size_t>(blocked.outer().blocks() * n_inner);
   blocked.offsets.assign(n_cells + 1, rated.counted);
@@ -452,24 +492,22 @@ BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid
     Rating* const target = blocked.ratings.data() + begin;
     float* const weights = blocked.weights.size() > 0 ? blocked.weights.data() + begin : nullptr;
     Arranger& arranger = arrangers[static_cast<std::size_t>(thread)];
-    const std::span<std::int64_t> ends =
-        arranger.sort(target, weights, size, bands.places.data() + runs.spans.begin[span],
-                      bands.in_span(runs.spans, span), grid.users_outer);
+    const std::span<const std::int64_t> ends = arranger.arrange(
+        target, weights, size, bands.places.data() + runs.spans.begin[span], bands.in_span(runs.spans, span),
+        grid.users_outer, SplitMix64(seed, kBlockShuffle, static_cast<std::uint64_t>(run)));
     std::int64_t cell_begin = 0;
-    for (std::int32_t block = runs.spans.first_block[span], band = 0; block < runs.spans.first_block[span + 1];
-         ++block) {
-      if (team.poll(thread)) return;
+    std::int32_t band = 0;
+    for (std::int32_t block = runs.spans.first_block[span]; block < runs.spans.first_block[span + 1]; ++block) {
       const auto c = static_cast<std::size_t>(outer * n_inner + block);
-      const std::int32_t n_bands = bands.in_block(block);
-      const std::span<std::int64_t> cell_ends =
-          ends.subspan(static_cast<std::size_t>(band), static_cast<std::size_t>(n_bands));
-      for (std::int64_t& end : cell_ends) end -= cell_begin;
+      const std::int32_t n_grouped =
+          apart[static_cast<std::size_t>(outer)] ? 0 : bands.n_grouped[static_cast<std::size_t>(block)];
+      if (n_grouped > 0) {
+        const std::int64_t grouped = ends[static_cast<std::size_t>(band + n_grouped) - 1] - cell_begin;
+        blocked.grouped[c] = grouped / kGroup * kGroup;
+      }
       blocked.offsets[c] = begin + cell_begin;
-      blocked.grouped[c] =
-          arranger.deal(cell_begin, cell_ends, SplitMix64(seed, kBlockShuffle, static_cast<std::uint64_t>(c)),
-                        target + cell_begin, weights != nullptr ? weights + cell_begin : nullptr);
-      cell_begin += cell_ends.back();
-      band += n_bands;
+      band += bands.in_block(block);
+      cell_begin = ends[static_cast<std::size_t>(band) - 1];
     }
   });
   return blocked;

@@ -42,18 +42,17 @@ struct RowPartition {
 /// `counts`: ratings of each row. Cuts the rows, in an order that `seed` draws, into at most `n_blocks` blocks (each at
 /// most 65,536 rows) of about the same share of ratings and rows, in which the rows with the most ratings come first.
 RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32_t n_blocks, std::uint64_t seed,
-                            std::uint64_t purpose);
+                            std::uint64_t purpose, ThreadTeam& team);
 
 struct BlockedRatings {
   RowPartition users, items;
   bool users_outer = true;
-  /// By cell, in a cell by bands of Grid::band_rows inner rows, in a band in random order as far as the groups leave it
-  /// free; what found no group comes after all bands.
+  /// By cell, in a cell by bands of Grid::band_rows inner rows, in a band shuffled.
   Buffer<Rating> ratings;
   Buffer<float> weights;              ///< alongside, empty if all are one
   std::vector<std::int64_t> offsets;  ///< cell c = cell(..): ratings offsets[c] .. offsets[c + 1]
-  /// The first grouped[c] ratings of cell c, a multiple of kGroup, are in groups of kGroup that share no row in a
-  /// group.
+  /// The first grouped[c] ratings of cell c, a multiple of kGroup, may be updated in groups of kGroup. The others, but
+  /// for less than a group, are of bands, or of an outer block, of whose ratings one row has more than a quarter.
   std::vector<std::int64_t> grouped;
 
   [[nodiscard]] const RowPartition& outer() const noexcept { return users_outer ? users : items; }

@@ -53,26 +53,27 @@ class CpuBackend final : public Backend<T> {
   CpuBackend(std::int32_t n_threads, std::function<bool()> interrupted)
       : kernels_(kernel_table()), n_threads_(n_threads), interrupted_(std::move(interrupted)) {}
 
-  void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Model<T>& model,
+  void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Start<T>& start,
               const TrainParams& params, const TrainOptions<T>& options) override {
     params_ = params;
     loss_ = params.loss == Loss::custom ? options.loss : nullptr;
     penalty_ = options.penalty;
     z_ = z;
-    n_factors_ = model.n_factors;
+    n_factors_ = params.n_factors;
     stride_ = padded_stride<T>(n_factors_);
     total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
     if (params.batch_size > 0 || params.optimizer == Optimizer::gd) {
-      make_batch_stepper(ratings, rated, model);
+      make_batch_stepper(ratings, rated, start);
     } else {
-      make_cells(ratings, rated, model);
+      make_cells(ratings, rated, start);
     }
     take_validation(options.validation);
   }
 
-  MeanLoss run_epoch(std::int32_t epoch, double learning_rate) override {
-    const StepSizes<T> sizes = step_sizes<T>(params_, z_, learning_rate, loss_, penalty_);
-    return mean_of(batch_stepper_ ? run_batches(epoch, sizes) : run_cells(epoch, sizes), total_weight_);
+  MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t n_factors) override {
+    const StepSizes<T> sizes = step_sizes<T>(params_, z_, learning_rate, n_factors, loss_, penalty_);
+    const PassSums sums = batch_stepper_ ? run_batches(epoch, sizes, n_factors) : run_cells(epoch, sizes, n_factors);
+    return mean_of(sums, total_weight_);
   }
   MeanLoss evaluate() override {
     const std::int64_t n = valid_values_.size();
@@ -135,7 +136,7 @@ class CpuBackend final : public Backend<T> {
 
  private:
   /// Each rating a step of its own, cell by cell.
-  void make_cells(const RatingsView& ratings, const Survey& rated, const Model<T>& model) {
+  void make_cells(const RatingsView& ratings, const Survey& rated, const Start<T>& start) {
     const Grid grid = choose_grid(ratings.n_users, ratings.n_items, rated.counted,
                                   stride_ * static_cast<std::int64_t>(sizeof(T)), users_are_outer(rated));
     // No more threads than can ever work at once: on cells that share no row, or on any cells.
@@ -143,21 +144,21 @@ class CpuBackend final : public Backend<T> {
     const bool apart = params_.parallel != Parallel::hogwild;
     team_.emplace(team_size(n_threads_, apart ? std::min(grid.user_blocks, grid.item_blocks) : shared), interrupted_);
     blocked_ = make_blocks(ratings, rated, grid, z_.shift, z_.scale, z_.weight_scale, params_.seed, *team_);
-    load(users_, blocked_.users.position, model.user_factors, model.user_biases);
-    load(items_, blocked_.items.position, model.item_factors, model.item_biases);
+    load(users_, ratings.n_users, blocked_.users.position, start.user);
+    load(items_, ratings.n_items, blocked_.items.position, start.item);
     steps_done_ = std::vector<Progress>(static_cast<std::size_t>(blocked_.outer().blocks()));
     cell_sums_.assign(blocked_.grouped.size(), PassSums{});
   }
 
   /// Steps of many ratings.
-  void make_batch_stepper(const RatingsView& ratings, const Survey& rated, const Model<T>& model) {
+  void make_batch_stepper(const RatingsView& ratings, const Survey& rated, const Start<T>& start) {
     const std::int64_t batch_size = params_.batch_size > 0 ? params_.batch_size : rated.counted;
     team_.emplace(team_size(n_threads_, rated.counted * stride_ / kWorkPerThread), interrupted_);
     const BatchInput<float> input{ratings.users, ratings.items, ratings.values, ratings.weights,
                                   z_.shift,      z_.scale,      z_.weight_scale};
     batches_ = make_batches<T>(input, batch_size, params_.seed, *team_);
-    load(users_, {}, model.user_factors, model.user_biases);
-    load(items_, {}, model.item_factors, model.item_biases);
+    load(users_, ratings.n_users, {}, start.user);
+    load(items_, ratings.n_items, {}, start.item);
     const BatchModel<T> rows{users_.from(0, stride_), items_.from(0, stride_), n_factors_, stride_, false};
     batch_stepper_.emplace(kernels_.kernels<T>(), batches_, rows, *team_);
   }
@@ -180,7 +181,7 @@ class CpuBackend final : public Backend<T> {
     valid_weight_ = weight_of(validation);
   }
 
-  PassSums run_cells(std::int32_t epoch, const StepSizes<T>& sizes) {
+  PassSums run_cells(std::int32_t epoch, const StepSizes<T>& sizes, std::int64_t n_factors) {
     const EpochOrder order(blocked_.outer().blocks(), blocked_.inner().blocks(), params_.seed, epoch);
     const bool wait = params_.parallel != Parallel::hogwild;
     const std::int64_t n_steps = order.steps(), before = epoch * n_steps;
@@ -198,14 +199,15 @@ class CpuBackend final : public Backend<T> {
           }
         }
         PassSums& sums = cell_sums_[static_cast<std::size_t>(place * n_steps + step)];
-        if (!run_cell(order.outer_block(place), order.inner_block(step), sizes, thread, sums)) return;
+        if (!run_cell(order.outer_block(place), order.inner_block(step), sizes, n_factors, thread, sums)) return;
         steps_done_[static_cast<std::size_t>(place)].steps.store(before + step + 1, std::memory_order_release);
       }
     });
     return total(cell_sums_);
   }
 
-  PassSums run_batches(std::int32_t epoch, const StepSizes<T>& sizes) {
+  PassSums run_batches(std::int32_t epoch, const StepSizes<T>& sizes, std::int64_t n_factors) {
+    batch_stepper_->use_factors(n_factors);
     const std::vector<std::int32_t> order = shuffled(batches_.n_batches, params_.seed, epoch);
     // A thread with batches of its own needs some.
     const bool apart = params_.parallel == Parallel::hogwild && batches_.n_batches >= team_->size();
@@ -248,8 +250,8 @@ class CpuBackend final : public Backend<T> {
   }
   static T* biases(Rows<T>& rows) { return rows.biases.size() > 0 ? rows.biases.data() : nullptr; }
 
-  bool run_cell(std::int32_t outer_block, std::int32_t inner_block, const StepSizes<T>& sizes, int thread,
-                PassSums& sums) {
+  bool run_cell(std::int32_t outer_block, std::int32_t inner_block, const StepSizes<T>& sizes, std::int64_t n_factors,
+                int thread, PassSums& sums) {
     const auto user = static_cast<std::size_t>(blocked_.users_outer ? outer_block : inner_block);
     const auto item = static_cast<std::size_t>(blocked_.users_outer ? inner_block : outer_block);
     const std::size_t c = blocked_.cell(outer_block, inner_block);
@@ -257,7 +259,8 @@ class CpuBackend final : public Backend<T> {
     SgdBlock<T> run{};
     run.users = users_.from(first_user, stride_);
     run.items = items_.from(first_item, stride_);
-    run.n_factors = n_factors_;
+    run.n_factors = n_factors;
+    run.width = padded_stride<T>(n_factors);
     run.stride = stride_;
     run.sizes = sizes;
     sums = {};
@@ -279,9 +282,8 @@ class CpuBackend final : public Backend<T> {
   }
 
   /// Into the order of `positions`; empty: the caller's order.
-  void load(Rows<T>& rows, const std::vector<std::int32_t>& positions, const std::vector<T>& factors,
-            const std::vector<T>& row_biases) {
-    const auto n_rows = static_cast<std::int64_t>(row_biases.size());
+  void load(Rows<T>& rows, std::int64_t n_rows, const std::vector<std::int32_t>& positions,
+            const std::function<void(std::int64_t, T*)>& start) {
     rows.factors = Buffer<T>(n_rows * stride_);
     rows.biases = Buffer<T>(params_.biases ? n_rows : 0);
     const Remembered remembered = remembered_by(step_rule(params_));
@@ -295,9 +297,10 @@ class CpuBackend final : public Backend<T> {
         [&](std::int64_t begin, std::int64_t end, int) {
           for (std::int64_t row = begin; row < end; ++row) {
             const std::int64_t to = positions.empty() ? row : positions[static_cast<std::size_t>(row)];
-            T* target = std::copy_n(factors.data() + row * n_factors_, n_factors_, rows.factors.data() + to * stride_);
-            std::fill_n(target, stride_ - n_factors_, T(0));
-            if (params_.biases) rows.biases[to] = row_biases[static_cast<std::size_t>(row)];
+            T* const target = rows.factors.data() + to * stride_;
+            start(row, target);
+            std::fill_n(target + n_factors_, stride_ - n_factors_, T(0));
+            if (params_.biases) rows.biases[to] = static_cast<T>(z_.start_bias);
           }
         },
         kRowSlice);

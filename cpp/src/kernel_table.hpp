@@ -26,9 +26,9 @@ struct Rating {
 };
 static_assert(sizeof(Rating) == 8);
 
-/// Ratings are updated this many at a time where they share no row: their dot products do not wait for each other's
-/// steps, and one row of vector lanes computes all their slopes. 8 took 1.1 (k = 32) and 1.2 (k = 64, 128) times as
-/// many ratings a second as 4, and 16 fewer again (fewer such groups can be formed).
+/// Ratings are updated this many at a time, their dot products all taken before their steps, which are then taken one
+/// after the other: nothing waits, and one row of vector lanes computes all the slopes. When groups
+/// shared no row, 8 took 1.1 (k = 32) and 1.2 (k = 64, 128) times as many ratings a second as 4, and 16 fewer again.
 inline constexpr std::int64_t kGroup = 8;
 
 /// The rows of one side and what the optimizer remembers of them. The padding lanes of the factors are zero and stay
@@ -48,12 +48,13 @@ inline constexpr std::int64_t kRowNumbers = 2;
 template <class T>
 struct SgdBlock {
   SideRows<T> users, items;
-  std::int64_t n_factors;
-  std::int64_t stride;  ///< padded_stride(n_factors)
+  std::int64_t n_factors;  ///< the first so many of a row take part
+  std::int64_t width;      ///< padded_stride(n_factors): what is between n_factors and it is zero
+  std::int64_t stride;     ///< from row to row
   const Rating* ratings;
   const float* weights;  ///< nullptr: all one
   std::int64_t n_ratings;
-  std::int64_t n_grouped;  ///< the first of them, a multiple of kGroup, are in groups that share no row inside a group
+  std::int64_t n_grouped;  ///< the first of them, a multiple of kGroup, are taken in groups
   StepSizes<T> sizes;
 };
 
@@ -62,8 +63,8 @@ template <class T>
 struct BatchRows {
   SideRows<T> own, other;
   bool of_users;
-  bool once;  ///< whether a row's penalty counts once, and not once for each of its ratings
-  std::int64_t n_factors, stride;
+  bool once;                              ///< whether a row's penalty counts once, and not once for each of its ratings
+  std::int64_t n_factors, width, stride;  ///< as in SgdBlock
   const std::int32_t* rows;
   const std::int64_t* begin;
   std::int64_t n_rows;
@@ -72,7 +73,7 @@ struct BatchRows {
   const std::int32_t* others;
   const T* values;
   const float* weights;
-  T* gradients;       ///< n_rows x stride, aligned; the sums over the row's ratings of the batch
+  T* gradients;       ///< n_rows x stride, aligned; the sums over the row's ratings of the batch, in the first width
   T* bias_gradients;  ///< n_rows
   T* row_weights;     ///< n_rows: how often the row's penalty counts
   StepSizes<T> sizes;
@@ -106,7 +107,8 @@ struct RowScores {
   T* out;
 };
 
-/// Weighted sums over the ratings of a run, each rating taken just before its own step.
+/// Weighted sums over the ratings of a run, each rating taken before its own step, and in a group
+/// before the group's first step.
 struct PassSums {
   double loss = 0;     ///< as LossTerms::reported
   double squares = 0;  ///< as LossTerms::square; with the squared loss the same number

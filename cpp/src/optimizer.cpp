@@ -28,8 +28,8 @@ Remembered remembered_by(StepRule rule) {
 }
 
 template <class T>
-StepSizes<T> step_sizes(const TrainParams& params, const Standardization& z, double learning_rate, LossFunction<T> loss,
-                        PenaltyFunction<T> penalty) {
+StepSizes<T> step_sizes(const TrainParams& params, const Standardization& z, double learning_rate,
+                        std::int32_t n_factors, LossFunction<T> loss, PenaltyFunction<T> penalty) {
   const auto both = [](const PerSide& reg, double share) {
     return Sides<T>{static_cast<T>(share * reg.users), static_cast<T>(share * reg.items)};
   };
@@ -50,7 +50,7 @@ StepSizes<T> step_sizes(const TrainParams& params, const Standardization& z, dou
   sizes.reg_bias = both(params.reg_bias, l2);
   sizes.max_weight = static_cast<T>(std::max(1.0, kMaxWeightedRate / learning_rate));
   sizes.max_slope = static_cast<T>(z.max_slope);
-  sizes.per_element = static_cast<T>(1.0 / static_cast<double>(params.n_factors + (params.biases ? 1 : 0)));
+  sizes.per_element = static_cast<T>(1.0 / static_cast<double>(n_factors + (params.biases ? 1 : 0)));
   sizes.loss = {z.loss.loss,
                 static_cast<T>(z.loss.offset),
                 static_cast<T>(z.loss.delta),
@@ -66,9 +66,9 @@ StepSizes<T> step_sizes(const TrainParams& params, const Standardization& z, dou
   return sizes;
 }
 
-template StepSizes<float> step_sizes(const TrainParams&, const Standardization&, double, LossFunction<float>,
-                                     PenaltyFunction<float>);
-template StepSizes<double> step_sizes(const TrainParams&, const Standardization&, double, LossFunction<double>,
-                                      PenaltyFunction<double>);
+template StepSizes<float> step_sizes(const TrainParams&, const Standardization&, double, std::int32_t,
+                                     LossFunction<float>, PenaltyFunction<float>);
+template StepSizes<double> step_sizes(const TrainParams&, const Standardization&, double, std::int32_t,
+                                      LossFunction<double>, PenaltyFunction<double>);
 
 }  // namespace warpfactor

@@ -16,9 +16,9 @@ struct Remembered {
 };
 Remembered remembered_by(StepRule rule);
 
-/// `loss` and `penalty`: the caller's functions, nullptr where there are none.
+/// `n_factors`: as in Backend::run_epoch. `loss` and `penalty`: the caller's functions, nullptr where there are none.
 template <class T>
-StepSizes<T> step_sizes(const TrainParams& params, const Standardization& z, double learning_rate, LossFunction<T> loss,
-                        PenaltyFunction<T> penalty);
+StepSizes<T> step_sizes(const TrainParams& params, const Standardization& z, double learning_rate,
+                        std::int32_t n_factors, LossFunction<T> loss, PenaltyFunction<T> penalty);
 
 }  // namespace warpfactor

@@ -97,17 +97,17 @@ WARPFACTOR_INLINE Eight<T> weights_of(const float* weights) {
 }
 
 /// The slopes of a group's ratings, which begin at `r`; their losses and then their squared errors are added to `sums`.
-/// kStride: as for Pass.
-template <class T, int kStride>
+/// kWidth: as for Pass.
+template <class T, int kWidth>
 WARPFACTOR_NOINLINE void group_slopes(const SgdBlock<T>& block, std::int64_t r, T* slopes, double* sums) {
   using Numbers = Eight<T>;
-  const std::int64_t stride = kStride > 0 ? kStride : block.stride;
+  const std::int64_t width = kWidth > 0 ? kWidth : block.width;
   const Rating* const ratings = block.ratings + r;
   typename Vec<T>::Raw products[kGroup];
   WARPFACTOR_UNROLL_8
   for (int j = 0; j < kGroup; ++j) {
-    products[j] = products_of(block.users.factors + ratings[j].user * stride,
-                              block.items.factors + ratings[j].item * stride, stride);
+    products[j] = products_of(block.users.factors + ratings[j].user * block.stride,
+                              block.items.factors + ratings[j].item * block.stride, width);
   }
   Numbers score = Numbers::sums(products);
   if (block.users.biases != nullptr) {
@@ -130,44 +130,41 @@ WARPFACTOR_NOINLINE void group_slopes(const SgdBlock<T>& block, std::int64_t r, 
 template <class T>
 WARPFACTOR_INLINE T score_of(const SgdBlock<T>& block, const Rating& rating) {
   const T x = Vec<T>{products_of(block.users.factors + rating.user * block.stride,
-                                 block.items.factors + rating.item * block.stride, block.stride)}
+                                 block.items.factors + rating.item * block.stride, block.width)}
                   .sum();
   return block.users.biases == nullptr ? x : x + (block.users.biases[rating.user] + block.items.biases[rating.item]);
 }
 
 template <class T>
-WARPFACTOR_INLINE void prefetch_rows(const SgdBlock<T>& block, const Rating& rating, std::int64_t stride) {
+WARPFACTOR_INLINE void prefetch_rows(const SgdBlock<T>& block, const Rating& rating, std::int64_t width) {
   constexpr std::int64_t kLine = kRowAlignment / static_cast<std::int64_t>(sizeof(T));
-  const T *p = block.users.factors + rating.user * stride, *q = block.items.factors + rating.item * stride;
-  for (std::int64_t f = 0; f < stride; f += kLine) {
+  const T *p = block.users.factors + rating.user * block.stride, *q = block.items.factors + rating.item * block.stride;
+  for (std::int64_t f = 0; f < width; f += kLine) {
     prefetch(p + f);
     prefetch(q + f);
   }
 }
 
-/// One pass of plain SGD with L2 penalties over a block: what most people train. kStride: the row length known at
-/// compile time, 0: taken from the block. With a loss other than the squared one, the slopes are computed by a function
-/// of its own, before the group's update: a call in the update, never made, cost the squared loss 1 to 4 % of its
-/// speed.
-template <class T, int kStride, bool kBiased, bool kWeighted, bool kSquared>
+/// One pass of plain SGD with L2 penalties over a block: what most people train. kWidth: the width known at compile
+/// time, 0: taken from the block. With a loss other than the squared one, the slopes are computed by a function of its
+/// own, before the group's update: a call in the update, never made, cost the squared loss 1 to 4 % of its speed.
+template <class T, int kWidth, bool kBiased, bool kWeighted, bool kSquared>
 class Pass {
  public:
   explicit Pass(const SgdBlock<T>& block)
-      : block_(block),
-        stride_(kStride > 0 ? kStride : block.stride),
-        even_step_(make_step(T(0), block.sizes.learning_rate, block.sizes)) {}
+      : block_(block), even_step_(make_step(T(0), block.sizes.learning_rate, block.sizes)) {}
 
   PassSums run() const {
     double parts[2 * kGroup] = {};  // losses, then squared errors where those are something else
     alignas(kRowAlignment) T slopes[kGroup];
     for (std::int64_t r = 0; r < block_.n_grouped; r += kGroup) {
-      if constexpr (!kSquared) group_slopes<T, kStride>(block_, r, slopes, parts);
+      if constexpr (!kSquared) group_slopes<T, kWidth>(block_, r, slopes, parts);
       // A group ahead is far enough for a row from L2 to arrive in time, and too near for it to be evicted before use.
       update_group(r, block_.ratings + (r + kGroup < block_.n_grouped ? r + kGroup : r), slopes, parts);
     }
     PassSums sums = total(parts);
     for (std::int64_t r = block_.n_grouped; r < block_.n_ratings; ++r) {
-      if (r + kAhead < block_.n_ratings) prefetch_rows(block_, block_.ratings[r + kAhead], stride());
+      if (r + kAhead < block_.n_ratings) prefetch_rows(block_, block_.ratings[r + kAhead], width());
       update_one(r, sums);
     }
     if constexpr (kSquared) sums.squares = sums.loss;
@@ -180,21 +177,21 @@ class Pass {
   using Numbers = Eight<T>;                  // one for each rating of a group
   static constexpr std::int64_t kAhead = 6;  // ratings, where they are updated one by one
 
-  T* user_row(const Rating& rating) const { return block_.users.factors + rating.user * stride(); }
-  T* item_row(const Rating& rating) const { return block_.items.factors + rating.item * stride(); }
-  std::int64_t stride() const { return kStride > 0 ? kStride : stride_; }
+  T* user_row(const Rating& rating) const { return block_.users.factors + rating.user * block_.stride; }
+  T* item_row(const Rating& rating) const { return block_.items.factors + rating.item * block_.stride; }
+  std::int64_t width() const { return kWidth > 0 ? kWidth : block_.width; }
 
   WARPFACTOR_INLINE void update_rows(T* p, T* q, T slope, Sides<T> keep) const {
-    for (std::int64_t f = 0; f < stride(); f += V::lanes) {
+    for (std::int64_t f = 0; f < width(); f += V::lanes) {
       const Raw user = V::load_raw(p + f), item = V::load_raw(q + f);
       V::store_raw(p + f, stepped_factor(user, item, slope, keep.user));
       V::store_raw(q + f, stepped_factor(item, user, slope, keep.item));
     }
   }
 
-  /// Eight ratings that share no row. All rows are read before the first is written, which changes nothing but time. A
-  /// function of its own: inlined into a longer one, GCC 12 runs out of registers and stores each vector a second time,
-  /// which took a fifth of the speed at 64 and 128 factors.
+  /// Eight ratings: all dot products, then the steps one after the other, each from where the one before left a row
+  /// that both are of. A function of its own: inlined into a longer one, GCC 12 runs out of registers and stores each
+  /// vector a second time, which took a fifth of the speed at 64 and 128 factors.
   WARPFACTOR_NOINLINE void update_group(std::int64_t r, const Rating* next, const T* slopes_given, double* sums) const {
     const Rating* const ratings = block_.ratings + r;
     const StepSizes<T>& sizes = block_.sizes;
@@ -202,20 +199,20 @@ class Pass {
     Raw products[kGroup];
     WARPFACTOR_UNROLL_8
     for (int j = 0; j < kGroup; ++j) {
-      prefetch_rows(block_, next[j], stride());
+      prefetch_rows(block_, next[j], width());
       p[j] = user_row(ratings[j]);
       q[j] = item_row(ratings[j]);
-      if constexpr (kSquared) products[j] = products_of(p[j], q[j], stride());
+      if constexpr (kSquared) products[j] = products_of(p[j], q[j], width());
     }
-    Numbers user_bias, item_bias, weight, slope;
-    if constexpr (kBiased) {
-      user_bias = Numbers::each([&](int j) { return block_.users.biases[ratings[j].user]; });
-      item_bias = Numbers::each([&](int j) { return block_.items.biases[ratings[j].item]; });
-    }
+    Numbers weight, slope;
     if constexpr (kWeighted) weight = weights_of<T>(block_.weights + r);
     if constexpr (kSquared) {
       Numbers prediction = Numbers::sums(products);
-      if constexpr (kBiased) prediction = prediction + (user_bias + item_bias);
+      if constexpr (kBiased) {
+        prediction = prediction + Numbers::each([&](int j) {
+                       return block_.users.biases[ratings[j].user] + block_.items.biases[ratings[j].item];
+                     });
+      }
       const Numbers value = Numbers::each([&](int j) { return static_cast<T>(ratings[j].value); });
       Numbers reported = SquaredLoss::reported(value, prediction);
       if constexpr (kWeighted) reported = weight * reported;
@@ -230,33 +227,29 @@ class Pass {
     alignas(kRowAlignment) T slopes[kGroup];
     if constexpr (kWeighted) {
       const auto step = make_step(slope, sizes.learning_rate * at_most(weight, sizes.max_weight), sizes);
-      alignas(kRowAlignment) T user_keeps[kGroup], item_keeps[kGroup];
+      alignas(kRowAlignment) T factor_keeps[2][kGroup], bias_keeps[2][kGroup];
       step.slope.store(slopes);
-      step.keep_factors.user.store(user_keeps);
-      step.keep_factors.item.store(item_keeps);
-      step_biases(ratings, user_bias, item_bias, step);
+      step.keep_factors.user.store(factor_keeps[0]);
+      step.keep_factors.item.store(factor_keeps[1]);
+      step.keep_biases.user.store(bias_keeps[0]);
+      step.keep_biases.item.store(bias_keeps[1]);
+      for (int j = 0; j < kGroup; ++j) step_biases(ratings[j], slopes[j], {bias_keeps[0][j], bias_keeps[1][j]});
       WARPFACTOR_UNROLL_8
-      for (int j = 0; j < kGroup; ++j) update_rows(p[j], q[j], slopes[j], {user_keeps[j], item_keeps[j]});
+      for (int j = 0; j < kGroup; ++j) update_rows(p[j], q[j], slopes[j], {factor_keeps[0][j], factor_keeps[1][j]});
     } else {
-      const Step<Numbers, T> step{sizes.learning_rate * slope, even_step_.keep_factors, even_step_.keep_biases};
-      step.slope.store(slopes);
-      step_biases(ratings, user_bias, item_bias, step);
+      (sizes.learning_rate * slope).store(slopes);
       WARPFACTOR_UNROLL_8
-      for (int j = 0; j < kGroup; ++j) update_rows(p[j], q[j], moved(slopes[j]), step.keep_factors);
+      for (int j = 0; j < kGroup; ++j) step_biases(ratings[j], slopes[j], even_step_.keep_biases);
+      WARPFACTOR_UNROLL_8
+      for (int j = 0; j < kGroup; ++j) update_rows(p[j], q[j], moved(slopes[j]), even_step_.keep_factors);
     }
   }
 
-  template <class S>
-  void step_biases(const Rating* ratings, const Numbers& user_bias, const Numbers& item_bias, const S& step) const {
+  void step_biases(const Rating& rating, T slope, Sides<T> keep) const {
     if constexpr (kBiased) {
-      alignas(kRowAlignment) T users[kGroup], items[kGroup];
-      stepped_bias(user_bias, step.slope, step.keep_biases.user).store(users);
-      stepped_bias(item_bias, step.slope, step.keep_biases.item).store(items);
-      WARPFACTOR_UNROLL_8
-      for (int j = 0; j < kGroup; ++j) {
-        block_.users.biases[ratings[j].user] = users[j];
-        block_.items.biases[ratings[j].item] = items[j];
-      }
+      T &user = block_.users.biases[rating.user], &item = block_.items.biases[rating.item];
+      user = stepped_bias(user, slope, keep.user);
+      item = stepped_bias(item, slope, keep.item);
     }
   }
 
@@ -264,7 +257,7 @@ class Pass {
     const Rating rating = block_.ratings[r];
     const StepSizes<T>& sizes = block_.sizes;
     T *p = user_row(rating), *q = item_row(rating);
-    T prediction = V{products_of(p, q, stride())}.sum();
+    T prediction = V{products_of(p, q, width())}.sum();
     if constexpr (kBiased) prediction += block_.users.biases[rating.user] + block_.items.biases[rating.item];
     const T value = static_cast<T>(rating.value);
     const T weight = kWeighted ? static_cast<T>(block_.weights[r]) : T(1);
@@ -281,11 +274,7 @@ class Pass {
     sums.loss += static_cast<double>(weight * reported);
     const T rate = sizes.learning_rate * at_most(weight, sizes.max_weight);
     const auto step = make_step(capped(slope, sizes), rate, sizes);
-    if constexpr (kBiased) {
-      T &user_bias = block_.users.biases[rating.user], &item_bias = block_.items.biases[rating.item];
-      user_bias = stepped_bias(user_bias, step.slope, step.keep_biases.user);
-      item_bias = stepped_bias(item_bias, step.slope, step.keep_biases.item);
-    }
+    step_biases(rating, step.slope, step.keep_biases);
     update_rows(p, q, moved(step.slope), step.keep_factors);
   }
 
@@ -300,22 +289,21 @@ class Pass {
 #endif
   }
 
-  const SgdBlock<T> block_;  // a copy: nothing that is written can alias it
-  const std::int64_t stride_;
+  const SgdBlock<T> block_;     // a copy: nothing that is written can alias it
   const Step<T, T> even_step_;  ///< what the steps of all ratings have in common, where they weigh the same
 };
 
 // Of the models that are trained; a batch without a penalty of the caller's may have any.
 constexpr std::int64_t kMaxStride = 1024;
 
-/// The slopes of the caller's penalty at a row's n parameters. There are `stride` of those and not more, from n on
+/// The slopes of the caller's penalty at a row's n parameters. There are `width` of those and not more, from n on
 /// zeros; `slopes` has room for whole multiples of 16.
 template <class T>
-WARPFACTOR_NOINLINE void penalty_slopes(PenaltyFunction<T> penalty, const T* values, std::int64_t n,
-                                        std::int64_t stride, T* slopes) {
+WARPFACTOR_NOINLINE void penalty_slopes(PenaltyFunction<T> penalty, const T* values, std::int64_t n, std::int64_t width,
+                                        T* slopes) {
   constexpr std::int64_t kAtOnce = 16;
   const std::int64_t padded = (n + kAtOnce - 1) / kAtOnce * kAtOnce,
-                     whole = padded <= stride ? padded : padded - kAtOnce;
+                     whole = padded <= width ? padded : padded - kAtOnce;
   if (whole > 0) penalty(values, slopes, whole);
   if (whole < padded) {  // a row of doubles may end in the middle of 16, and what follows is another row
     alignas(kRowAlignment) T rest[kAtOnce] = {};
@@ -328,11 +316,11 @@ WARPFACTOR_NOINLINE void penalty_slopes(PenaltyFunction<T> penalty, const T* val
 /// What pulls parameters back to zero, times the strength of their penalty: they themselves, or the slopes of the
 /// caller's penalty, for which there is room.
 template <class T>
-WARPFACTOR_INLINE const T* pulls_of(const StepSizes<T>& sizes, const T* values, std::int64_t n, std::int64_t stride,
+WARPFACTOR_INLINE const T* pulls_of(const StepSizes<T>& sizes, const T* values, std::int64_t n, std::int64_t width,
                                     T* slopes) {
   if (sizes.penalty == nullptr) [[likely]]
     return values;
-  penalty_slopes(sizes.penalty, values, n, stride, slopes);
+  penalty_slopes(sizes.penalty, values, n, width, slopes);
   return slopes;
 }
 
@@ -412,7 +400,7 @@ class GeneralPass {
     alignas(kRowAlignment) T slopes[kGroup];
     for (std::int64_t r = 0; r < block_.n_grouped; r += kGroup) {
       if (r + kGroup < block_.n_grouped) {
-        for (int j = 0; j < kGroup; ++j) prefetch_rows(block_, block_.ratings[r + kGroup + j], block_.stride);
+        for (int j = 0; j < kGroup; ++j) prefetch_rows(block_, block_.ratings[r + kGroup + j], block_.width);
       }
       group_slopes<T, 0>(block_, r, slopes, parts);
       for (int j = 0; j < kGroup; ++j) update(r + j, slopes[j]);
@@ -434,18 +422,18 @@ class GeneralPass {
   WARPFACTOR_NOINLINE void update(std::int64_t r, T slope) const {
     const Rating rating = block_.ratings[r];
     const StepSizes<T>& sizes = block_.sizes;
-    const std::int64_t stride = block_.stride;
+    const std::int64_t stride = block_.stride, width = block_.width;
     const T weight = block_.weights == nullptr ? T(1) : at_most(static_cast<T>(block_.weights[r]), sizes.max_weight);
     T* const p = block_.users.factors + rating.user * stride;
     T* const q = block_.items.factors + rating.item * stride;
     slope = weight * capped(slope, sizes);
     alignas(kRowAlignment) T user_slopes[kMaxStride], item_slopes[kMaxStride];
-    const T* const user_pulls = pulls_of(sizes, p, block_.n_factors, stride, user_slopes);
-    const T* const item_pulls = pulls_of(sizes, q, block_.n_factors, stride, item_slopes);
+    const T* const user_pulls = pulls_of(sizes, p, block_.n_factors, width, user_slopes);
+    const T* const item_pulls = pulls_of(sizes, q, block_.n_factors, width, item_slopes);
     const Sides<T> reg{weight * sizes.reg.user, weight * sizes.reg.item};
     RowStep<kRule, T> user(block_.users, rating.user, stride, weight, sizes.l1.user, sizes.l1_bias.user, sizes);
     RowStep<kRule, T> item(block_.items, rating.item, stride, weight, sizes.l1.item, sizes.l1_bias.item, sizes);
-    for (std::int64_t f = 0; f < stride; f += V::lanes) {
+    for (std::int64_t f = 0; f < width; f += V::lanes) {
       const V own = V::load(p + f), other = V::load(q + f);
       const V by_user = gradient(V::load(user_pulls + f), other, slope, reg.user);
       const V by_item = gradient(V::load(item_pulls + f), own, slope, reg.item);
@@ -465,10 +453,10 @@ class GeneralPass {
   const SgdBlock<T> block_;  // a copy: nothing that is written can alias it
 };
 
-template <class T, int kStride, bool kWeighted, bool kSquared = true>
+template <class T, int kWidth, bool kWeighted, bool kSquared = true>
 PassSums plain_pass(const SgdBlock<T>& block) {
-  return block.users.biases != nullptr ? Pass<T, kStride, true, kWeighted, kSquared>(block).run()
-                                       : Pass<T, kStride, false, kWeighted, kSquared>(block).run();
+  return block.users.biases != nullptr ? Pass<T, kWidth, true, kWeighted, kSquared>(block).run()
+                                       : Pass<T, kWidth, false, kWeighted, kSquared>(block).run();
 }
 
 #if defined(WARPFACTOR_SANITIZED)
@@ -492,15 +480,15 @@ PassSums sgd(const SgdBlock<T>& block) {
   if (block.sizes.loss.loss != Loss::squared) {
     if (block.weights != nullptr) return plain_pass<T, 0, true, false>(block);
     if constexpr (kWidths && sizeof(T) == sizeof(float)) {
-      if (block.stride == 32) return plain_pass<T, 32, false, false>(block);
-      if (block.stride == 64) return plain_pass<T, 64, false, false>(block);
-      if (block.stride == 128) return plain_pass<T, 128, false, false>(block);
+      if (block.width == 32) return plain_pass<T, 32, false, false>(block);
+      if (block.width == 64) return plain_pass<T, 64, false, false>(block);
+      if (block.width == 128) return plain_pass<T, 128, false, false>(block);
     }
     return plain_pass<T, 0, false, false>(block);
   }
   if (block.weights != nullptr) return plain_pass<T, 0, true>(block);
   if constexpr (kWidths) {
-    switch (block.stride) {
+    switch (block.width) {
       case 16: return plain_pass<T, 16, false>(block);
       case 32: return plain_pass<T, 32, false>(block);
       case 48: return plain_pass<T, 48, false>(block);
@@ -520,7 +508,7 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
   using Raw = typename V::Raw;
   using Numbers = Eight<T>;
   const std::int64_t begin = batch.begin[r], end = batch.begin[r + 1];
-  const std::int64_t stride = kVectors > 0 ? kVectors * V::lanes : batch.stride;
+  const std::int64_t width = kVectors > 0 ? kVectors * V::lanes : batch.width, stride = batch.stride;
   const T max_slope = batch.sizes.max_slope, max_weight = batch.sizes.max_weight;
   const T *const other_factors = batch.other.factors, *const other_biases = batch.other.biases;
   const float* const weights = batch.weights;
@@ -531,7 +519,7 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
   if constexpr (kVectors > 0) {
     for (int v = 0; v < kVectors; ++v) own_part[v] = V::load_raw(own + v * V::lanes);
   } else {
-    for (std::int64_t f = 0; f < stride; f += V::lanes) V::store_raw(gradient + f, Raw{});
+    for (std::int64_t f = 0; f < width; f += V::lanes) V::store_raw(gradient + f, Raw{});
   }
   const T own_bias = other_biases == nullptr ? T(0) : batch.own.biases[batch.rows[r]];
   const Numbers zero = Numbers::all(T(0));
@@ -553,7 +541,7 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
         products[j] = own_part[0] * parts[j][0];
         for (int v = 1; v < kVectors; ++v) products[j] = products[j] + own_part[v] * parts[j][v];
       } else {
-        products[j] = products_of(own, rows[j], stride);
+        products[j] = products_of(own, rows[j], width);
       }
     }
     Numbers score = Numbers::sums(products);
@@ -605,7 +593,7 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
         for (int v = 0; v < kVectors; ++v) sum[v] = sum[v] + slopes[j] * parts[j][v];
       }
     } else {
-      for (std::int64_t f = 0; f < stride; f += V::lanes) {
+      for (std::int64_t f = 0; f < width; f += V::lanes) {
         Raw part = V::load_raw(gradient + f);
         WARPFACTOR_UNROLL_8
         for (int j = 0; j < kGroup; ++j) part = part + slopes[j] * V::load_raw(rows[j] + f);
@@ -616,7 +604,7 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
   // One rating: in small batches most rows have no more.
   const auto take_one = [&](std::int64_t at) {
     const T* const row = other_factors + batch.others[at] * stride;
-    T score = V{products_of(own, row, stride)}.sum();
+    T score = V{products_of(own, row, width)}.sum();
     if (other_biases != nullptr) score += own_bias + other_biases[batch.others[at]];
     const T weight = weights == nullptr ? T(1) : static_cast<T>(weights[at]), counted = at_most(weight, max_weight);
     LossTerms<T> terms;
@@ -634,7 +622,7 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
     slope_rest += slope;
     weight_rest += counted;
     for (int v = 0; v < kVectors; ++v) even[v] = even[v] + slope * V::load_raw(row + v * V::lanes);
-    for (std::int64_t f = 0; kVectors == 0 && f < stride; f += V::lanes) {
+    for (std::int64_t f = 0; kVectors == 0 && f < width; f += V::lanes) {
       V::store_raw(gradient + f, V::load_raw(gradient + f) + slope * V::load_raw(row + f));
     }
   };
@@ -674,7 +662,7 @@ PassSums row_gradients(const BatchRows<T>& batch) {
 template <class T>
 PassSums batch_gradients(const BatchRows<T>& batch) {
   if (batch.sizes.loss.loss != Loss::squared) return row_gradients<T, 0, false>(batch);
-  switch (batch.stride / Vec<T>::lanes) {
+  switch (batch.width / Vec<T>::lanes) {
     case 1: return row_gradients<T, 1, true>(batch);
     case 2: return row_gradients<T, 2, true>(batch);
     default: return row_gradients<T, 0, true>(batch);
@@ -693,9 +681,9 @@ void row_steps(const BatchRows<T>& batch) {
     const T* const gradients = batch.gradients + r * batch.stride;
     T* const factors = batch.own.factors + row * batch.stride;
     const T weight = batch.row_weights[r], penalty = weight * reg;
-    const T* const pulls = pulls_of(sizes, factors, batch.n_factors, batch.stride, slopes);
+    const T* const pulls = pulls_of(sizes, factors, batch.n_factors, batch.width, slopes);
     RowStep<kRule, T> step(batch.own, row, batch.stride, weight, l1, l1_bias, sizes);
-    for (std::int64_t f = 0; f < batch.stride; f += V::lanes) {
+    for (std::int64_t f = 0; f < batch.width; f += V::lanes) {
       const V by_factors = V::load(gradients + f) + penalty * V::load(pulls + f);
       V::store_raw(factors + f, step.factors(f, V::load(factors + f), by_factors).as_raw());
     }

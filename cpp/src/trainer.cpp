@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Device-blind: validate, standardize, initialize, run epochs, stop early, hand back the best model.
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <numbers>
 
@@ -41,6 +43,17 @@ void validate(const TrainParams& p) {
   if (p.learning_rate) {
     require(std::isfinite(*p.learning_rate) && *p.learning_rate > 0, "learning_rate", *p.learning_rate,
             "finite and above 0");
+  }
+  require(p.warmup_epochs >= 0, "warmup_epochs", p.warmup_epochs, "at least 0 (0: all epochs train all factors)");
+  require(p.warmup_factors >= 1, "warmup_factors", p.warmup_factors, "at least 1");
+  if (p.warmup_epochs > 0 && p.warmup_epochs >= p.n_epochs) {
+    reject("warmup_epochs is " + text(p.warmup_epochs) + ", and n_epochs " + text(p.n_epochs) +
+           ": the warm-up must end before the last epoch, so lower warmup_epochs or raise n_epochs");
+  }
+  if (p.warmup_epochs > 0 && p.optimizer == Optimizer::adam) {
+    reject("warmup_epochs is " + text(p.warmup_epochs) +
+           ", and adam corrects its averages for a row as a whole, which is wrong for factors that join in later: use "
+           "another optimizer, or set warmup_epochs to 0");
   }
   require_strength(p.reg, "reg");
   require_strength(p.reg_bias, "reg_bias");
@@ -104,6 +117,12 @@ double first_learning_rate(const TrainParams& p, const RatingsView& ratings, con
                                       most_weight(ratings.items, rated.item_counts, ratings, rated))));
 }
 
+/// How many factors the epochs of the warm-up train.
+std::int32_t warmup_factors(const TrainParams& p) {
+  const std::int64_t whole = (std::int64_t{p.warmup_factors} + kWarmupFactors - 1) / kWarmupFactors * kWarmupFactors;
+  return static_cast<std::int32_t>(std::min<std::int64_t>(p.n_factors, whole));
+}
+
 double learning_rate_at(const TrainParams& p, double first, std::int32_t epoch) {
   const double t = epoch;
   switch (p.schedule) {
@@ -116,33 +135,31 @@ double learning_rate_at(const TrainParams& p, double first, std::int32_t epoch) 
 }
 
 /// Uniform with the given standard deviation about z.start_factor; each row has a random stream of its own. Numbers
-/// below z.lowest change their sign. Rows without ratings stay zero: nothing is known about them, so their predictions
+/// below z.lowest change their sign. Rows without ratings are zero: nothing is known about them, so their predictions
 /// are to be the mean and the other side's bias.
 template <class T>
-void init_factors(std::vector<T>& factors, const std::vector<std::uint32_t>& counts, const TrainParams& params,
-                  const Standardization& z, std::uint64_t purpose, ThreadTeam& team) {
-  const auto n_rows = static_cast<std::int64_t>(counts.size());
-  const std::int64_t n_factors = params.n_factors;
-  const double half_width = params.init_scale * std::sqrt(3.0);
-  team.run_slices(
-      n_rows,
-      [&](std::int64_t begin, std::int64_t end, int) {
-        for (std::int64_t row = begin; row < end; ++row) {
-          if (counts[static_cast<std::size_t>(row)] == 0) continue;
-          SplitMix64 random(params.seed, purpose, static_cast<std::uint64_t>(row));
-          for (std::int64_t f = 0; f < n_factors; ++f) {
-            const double uniform = static_cast<double>(random.next() >> 11) * 0x1p-52 - 1;  // [-1, 1)
-            const double w = z.start_factor + half_width * uniform;
-            factors[static_cast<std::size_t>(row * n_factors + f)] = static_cast<T>(w < z.lowest ? -w : w);
-          }
-        }
-      },
-      4096);
+void random_row(std::int64_t row, const std::vector<std::uint32_t>& counts, const TrainParams& params,
+                const Standardization& z, std::uint64_t purpose, T* to) {
+  if (counts[static_cast<std::size_t>(row)] == 0) {
+    std::fill_n(to, params.n_factors, T(0));
+    return;
+  }
+  const double unit = params.init_scale * std::sqrt(3.0) * 0x1p-31;  // half of the width, by 32 bits with a sign
+  SplitMix64 random(params.seed, purpose, static_cast<std::uint64_t>(row));
+  const auto number = [&](std::uint32_t bits) {
+    const double w = z.start_factor + unit * static_cast<double>(static_cast<std::int32_t>(bits));
+    return static_cast<T>(w < z.lowest ? -w : w);
+  };
+  for (std::int32_t f = 0; f < params.n_factors; f += 2) {
+    const std::uint64_t drawn = random.next();
+    to[f] = number(static_cast<std::uint32_t>(drawn >> 32));
+    if (f + 1 < params.n_factors) to[f + 1] = number(static_cast<std::uint32_t>(drawn));
+  }
 }
 
 template <class T>
-void take_initial(std::vector<T>& factors, std::span<const T> given, const char* name, std::int64_t n_rows,
-                  std::int64_t n_factors, double lowest) {
+void check_initial(std::span<const T> given, const char* name, std::int64_t n_rows, std::int64_t n_factors,
+                   double lowest) {
   if (static_cast<std::int64_t>(given.size()) != n_rows * n_factors) {
     reject(std::string(name) + " has " + text(given.size()) + " elements; it must have " + text(n_rows) + " x " +
            text(n_factors));
@@ -157,17 +174,38 @@ void take_initial(std::vector<T>& factors, std::span<const T> given, const char*
     reject(std::string(name) + " holds " + text(*low) + " at element " + text(low - given.begin()) +
            "; with nonnegative, and with the poisson loss, initial factors must be at least 0");
   }
-  factors.assign(given.begin(), given.end());
 }
 
 template <class T>
-void multiply(std::vector<T>& values, double factor) {
-  for (T& v : values) v = static_cast<T>(static_cast<double>(v) * factor);
+Start<T> start_of(const TrainParams& params, const Standardization& z, const Survey& rated,
+                  const TrainOptions<T>& options) {
+  if (options.user_factors.empty()) {
+    return {[&](std::int64_t row, T* to) { random_row(row, rated.user_counts, params, z, kUserInit, to); },
+            [&](std::int64_t row, T* to) { random_row(row, rated.item_counts, params, z, kItemInit, to); }};
+  }
+  const std::int64_t k = params.n_factors;
+  const auto given = [k, scale = 1 / std::sqrt(z.model_scale)](std::span<const T> factors) {
+    return [=](std::int64_t row, T* to) {
+      std::transform(factors.data() + row * k, factors.data() + (row + 1) * k, to,
+                     [scale](T v) { return static_cast<T>(static_cast<double>(v) * scale); });
+    };
+  };
+  return {given(options.user_factors), given(options.item_factors)};
 }
 
+/// Multiplies all values; returns whether they are finite then.
 template <class T>
-bool all_finite(const std::vector<T>& values) {
-  return std::all_of(values.begin(), values.end(), [](T v) { return std::isfinite(v); });
+bool multiply(std::vector<T>& values, double factor, ThreadTeam& team) {
+  std::atomic<bool> finite{true};
+  team.run_slices(static_cast<std::int64_t>(values.size()), [&](std::int64_t begin, std::int64_t end, int) {
+    bool all = true;
+    for (auto n = static_cast<std::size_t>(begin); n < static_cast<std::size_t>(end); ++n) {
+      values[n] = static_cast<T>(static_cast<double>(values[n]) * factor);
+      all &= std::isfinite(values[n]);
+    }
+    if (!all) finite.store(false, std::memory_order_relaxed);
+  });
+  return finite.load();
 }
 
 /// Root mean squares over ratings, at the predictions that training starts from.
@@ -304,6 +342,12 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     }
     learning_rate = first_learning_rate(params, ratings, rated);
     z = standardize(ratings, rated, validation, params, learning_rate, given);
+    if (params.warmup_epochs > 0 && (given || z.start_factor > 0)) {
+      reject("warmup_epochs is " + text(params.warmup_epochs) + ", and " +
+             (given ? "initial factors are given, which all take part from the start: give none"
+                    : "without biases all nonnegative factors are needed from the start: use biases=True") +
+             ", or set warmup_epochs to 0");
+    }
     model.rating_mean = rated.mean;
     model.n_users = ratings.n_users;
     model.n_items = ratings.n_items;
@@ -311,19 +355,9 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     model.global_mean = z.global_mean;
     model.start_bias = z.start_bias * z.model_scale;
     model.link = z.link;
-    const std::int64_t k = params.n_factors;
-    model.user_biases.assign(static_cast<std::size_t>(model.n_users), static_cast<T>(z.start_bias));
-    model.item_biases.assign(static_cast<std::size_t>(model.n_items), static_cast<T>(z.start_bias));
-    if (!given) {
-      model.user_factors.assign(static_cast<std::size_t>(model.n_users * k), T(0));
-      model.item_factors.assign(static_cast<std::size_t>(model.n_items * k), T(0));
-      init_factors(model.user_factors, rated.user_counts, params, z, kUserInit, team);
-      init_factors(model.item_factors, rated.item_counts, params, z, kItemInit, team);
-    } else {
-      take_initial(model.user_factors, options.user_factors, "initial user_factors", model.n_users, k, z.lowest);
-      take_initial(model.item_factors, options.item_factors, "initial item_factors", model.n_items, k, z.lowest);
-      multiply(model.user_factors, 1 / std::sqrt(z.model_scale));
-      multiply(model.item_factors, 1 / std::sqrt(z.model_scale));
+    if (given) {
+      check_initial(options.user_factors, "initial user_factors", model.n_users, params.n_factors, z.lowest);
+      check_initial(options.item_factors, "initial item_factors", model.n_items, params.n_factors, z.lowest);
     }
     if (params.loss == Loss::custom) {
       fit_to_custom_loss(z, start_of_custom_loss(ratings, "ratings", z.start_score, params, options, team),
@@ -332,9 +366,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     }
   }
 
-  backend->upload(ratings, rated, z, model, params, options);
-  model.user_factors = {};  // the device has its own until the download
-  model.item_factors = {};
+  backend->upload(ratings, rated, z, start_of(params, z, rated, options), params, options);
   result.n_threads = backend->n_threads();
   result.instruction_set = backend->instruction_set();
 
@@ -355,7 +387,9 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     EpochReport report;
     report.epoch = epoch + 1;
     report.learning_rate = learning_rate_at(params, learning_rate, epoch);
-    const MeanLoss pass = backend->run_epoch(epoch, report.learning_rate);
+    const bool warming_up = epoch < params.warmup_epochs;
+    const MeanLoss pass =
+        backend->run_epoch(epoch, report.learning_rate, warming_up ? warmup_factors(params) : params.n_factors);
     const double error = z.mean_error(pass.loss, pass.square);
     if (given && epoch == 0 && std::isfinite(error)) limit = std::max(limit, kDivergedFirsts * error);
     describe(pass, report.train_rmse, report.train_loss);
@@ -369,14 +403,14 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     }
     report.seconds = std::chrono::duration<double>(Clock::now() - began).count();
     result.history.push_back(report);
-    const bool better = !choosing || report.valid_loss < best;
+    const bool better = !choosing || warming_up || report.valid_loss < best;
     if (better) {
-      best = report.valid_loss;
+      if (!warming_up) best = report.valid_loss;
       result.best_epoch = report.epoch;
     }
     const bool exhausted = !better && report.epoch - result.best_epoch >= params.patience;
     const bool last = report.epoch == params.n_epochs || exhausted;
-    if (choosing && better && !last) backend->keep();
+    if (choosing && better && !warming_up && !last) backend->keep();
     if ((options.on_epoch && options.on_epoch(report)) || last) break;
   }
   if (choosing && !result.history.empty() && result.best_epoch != result.history.back().epoch) backend->restore();
@@ -385,13 +419,17 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   result.item_counts = std::move(rated.item_counts);
   model.user_factors.resize(static_cast<std::size_t>(model.n_users) * static_cast<std::size_t>(model.n_factors));
   model.item_factors.resize(static_cast<std::size_t>(model.n_items) * static_cast<std::size_t>(model.n_factors));
+  model.user_biases.assign(static_cast<std::size_t>(model.n_users), static_cast<T>(z.start_bias));
+  model.item_biases.assign(static_cast<std::size_t>(model.n_items), static_cast<T>(z.start_bias));
   backend->download(model);
-  multiply(model.user_factors, std::sqrt(z.model_scale));
-  multiply(model.item_factors, std::sqrt(z.model_scale));
-  multiply(model.user_biases, z.model_scale);
-  multiply(model.item_biases, z.model_scale);
-  if (!all_finite(model.user_factors) || !all_finite(model.item_factors) || !all_finite(model.user_biases) ||
-      !all_finite(model.item_biases)) {
+  ThreadTeam team(
+      team_size(params.n_threads,
+                static_cast<std::int64_t>(model.user_factors.size() + model.item_factors.size()) / ThreadTeam::kSlice));
+  const double factor_scale = std::sqrt(z.model_scale);
+  const bool finite[] = {
+      multiply(model.user_factors, factor_scale, team), multiply(model.item_factors, factor_scale, team),
+      multiply(model.user_biases, z.model_scale, team), multiply(model.item_biases, z.model_scale, team)};
+  if (!std::all_of(std::begin(finite), std::end(finite), [](bool each) { return each; })) {
     diverged(static_cast<std::int32_t>(result.history.size()), params, learning_rate, "factors are not finite");
   }
   return result;

@@ -164,6 +164,8 @@ void bind_train(py::module_& m) {
       .def_readwrite("normalize", &TrainParams::normalize)
       .def_readwrite("init_scale", &TrainParams::init_scale)
       .def_readwrite("optimizer", &TrainParams::optimizer)
+      .def_readwrite("warmup_epochs", &TrainParams::warmup_epochs)
+      .def_readwrite("warmup_factors", &TrainParams::warmup_factors)
       .def_readwrite("batch_size", &TrainParams::batch_size)
       .def_readwrite("momentum", &TrainParams::momentum)
       .def_readwrite("adagrad_per", &TrainParams::adagrad_per)

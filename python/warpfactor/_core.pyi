@@ -79,6 +79,8 @@ class TrainParams:
     normalize: bool
     init_scale: float
     optimizer: Optimizer
+    warmup_epochs: int
+    warmup_factors: int
     batch_size: int
     momentum: float
     adagrad_per: AdagradPer

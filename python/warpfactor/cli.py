@@ -377,6 +377,12 @@ def train(
     schedule: Annotated[
         str, _training("How the learning rate falls", choices=_core.Schedule.__members__)
     ] = _DEFAULTS.schedule.name,
+    warmup_epochs: Annotated[
+        int, _training("Epochs that train the first --warmup-factors factors alone.")
+    ] = _DEFAULTS.warmup_epochs,
+    warmup_factors: Annotated[
+        int, _training("How many factors the warm-up trains, in whole sixteens.")
+    ] = _DEFAULTS.warmup_factors,
     parallel: Annotated[
         str, _training("How threads share the work", choices=_core.Parallel.__members__)
     ] = _DEFAULTS.parallel.name,
@@ -452,6 +458,8 @@ def train(
         beta_2=beta_2,
         epsilon=epsilon,
         schedule=schedule,
+        warmup_epochs=warmup_epochs,
+        warmup_factors=warmup_factors,
         parallel=parallel,
         init=init_scale,
         early_stopping=patience or False,

@@ -179,6 +179,17 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     schedule : {"constant", "inverse_time", "linear", "cosine"}, default "linear"
         How η falls over the epochs t = 0 .. n_epochs - 1: η, η/(1 + t/10), η(1 - t/n_epochs) or
         η(1 + cos(πt/n_epochs))/2.
+    warmup_epochs : int, default 0
+        So many epochs, fewer than `n_epochs`, train the first `warmup_factors` factors alone, 16 of
+        128 in a third of the time of all; then the others join in, from their random start, as in
+        LIBMF [4]_. Worth trying with many factors, few epochs and much data: on 9 million generated
+        ratings 3 epochs of 16 factors and one of all 128 came as near as 4 of 128, in less than two
+        thirds of the time of the fit; on MovieLens 1M it helped only where there was time for
+        hardly 5 epochs. Early stopping begins after them. Not with "adam" or initial factors of
+        your own, nor without biases where factors start from more than small random numbers (see
+        `init`).
+    warmup_factors : int, default 16
+        See `warmup_epochs`. Rounded up to whole sixteens, and down to `n_factors`.
     parallel : {"auto", "blocked", "hogwild"}, default "auto"
         How threads share the work. "blocked": no two of them touch the same row at once, so
         the same seed gives the same bits for any number of threads, and on any CUDA device of one
@@ -242,7 +253,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         The ids of the rows, sorted.
     history_ : list of dict
         For each epoch: epoch (from 1), seconds (of that epoch), learning_rate, train_rmse (each
-        rating's error just before its own step), train_loss (likewise), valid_rmse and valid_loss
+        rating's error before its own step; during a warm-up that of the factors that take part),
+        train_loss (likewise), valid_rmse and valid_loss
         (after the epoch; NaN without a validation set). RMSEs are those of the predictions. Losses
         are the mean of l in the units of the ratings as given, with labels as ±1 and δ of the Huber
         loss times s; the squared loss without its ½, so it is the square of the RMSE.
@@ -332,6 +344,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         beta_2: float = _DEFAULTS.beta_2,
         epsilon: float = _DEFAULTS.epsilon,
         schedule: str = _DEFAULTS.schedule.name,
+        warmup_epochs: int = _DEFAULTS.warmup_epochs,
+        warmup_factors: int = _DEFAULTS.warmup_factors,
         parallel: str = _DEFAULTS.parallel.name,
         init: float | tuple[ArrayLike, ArrayLike] = _DEFAULTS.init_scale,
         dtype: DTypeLike = "float32",
@@ -364,6 +378,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.schedule = schedule
+        self.warmup_epochs = warmup_epochs
+        self.warmup_factors = warmup_factors
         self.parallel = parallel
         self.init = init
         self.dtype = dtype
@@ -792,6 +808,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         params.beta_1, params.beta_2 = self._real("beta_1"), self._real("beta_2")
         params.epsilon = self._real("epsilon")
         params.schedule = _core.Schedule[self._choice("schedule", [s.name for s in _core.Schedule])]
+        params.warmup_epochs = self._count("warmup_epochs", 0)
+        params.warmup_factors = self._count("warmup_factors", 1)
         params.parallel = _core.Parallel[self._choice("parallel", [p.name for p in _core.Parallel])]
         params.device, params.device_index = self._device()
         params.device_memory = self._memory_limit()

@@ -72,6 +72,19 @@ TEST(parameters_of_the_optimizers_are_named_with_their_value) {
       p.momentum = 0.5;
     });
   }
+  check_params("warmup_epochs is -1; it must be at least 0", [](TrainParams& p) { p.warmup_epochs = -1; });
+  check_params("warmup_factors is 0; it must be at least 1", [](TrainParams& p) { p.warmup_factors = 0; });
+  check_params("warmup_epochs is 20, and n_epochs 20: the warm-up must end before the last epoch",
+               [](TrainParams& p) { p.warmup_epochs = p.n_epochs = 20; });
+  check_params("warmup_epochs is 3, and adam corrects its averages", [](TrainParams& p) {
+    p.warmup_epochs = 3;
+    p.optimizer = Optimizer::adam;
+  });
+  check_params("warmup_epochs is 3, and without biases", [](TrainParams& p) {
+    p.warmup_epochs = 3;
+    p.loss = Loss::poisson;
+    p.biases = false;
+  });
   check_params("optimizer has an unknown value", [](TrainParams& p) { p.optimizer = static_cast<Optimizer>(77); });
 }
 

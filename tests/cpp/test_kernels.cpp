@@ -80,6 +80,7 @@ struct Case {
   Loss loss = Loss::squared;
   Limits limits = Limits::none;
   bool own_penalty = false;  ///< the caller's in place of L2
+  std::int64_t beyond = 0;   ///< numbers of a row that take no part
 
   [[nodiscard]] bool labels() const { return loss == Loss::logistic || loss == Loss::squared_hinge; }
   [[nodiscard]] std::string text(const char* type, int k) const {
@@ -88,7 +89,7 @@ struct Case {
            (limits == Limits::none ? ""
             : limits == Limits::l1 ? ", L1"
                                    : ", L1 and non-negative") +
-           (own_penalty ? ", own penalty" : "");
+           (own_penalty ? ", own penalty" : "") + (beyond > 0 ? ", part of the rows" : "");
   }
 };
 
@@ -130,13 +131,17 @@ struct RowsOf {
 
 template <class T>
 struct Problem {
-  std::int64_t k, stride;
+  std::int64_t k, width, stride;
   RowsOf<T> users, items;
   std::vector<Rating> ratings;
   std::vector<float> weights;
 
   explicit Problem(std::int64_t n_factors, const Case& tried = {})
-      : k(n_factors), stride(padded_stride<T>(n_factors)), users(kUsers, stride), items(kItems, stride) {
+      : k(n_factors),
+        width(padded_stride<T>(n_factors)),
+        stride(width + tried.beyond),
+        users(kUsers, stride),
+        items(kItems, stride) {
     SplitMix64 random(7, 0, static_cast<std::uint64_t>(k));
     const bool counts = tried.loss == Loss::poisson;
     const auto number = [&] {
@@ -146,7 +151,9 @@ struct Problem {
     // Rows of about unit length whatever their width, so that the updates matter and nothing grows.
     const T scale = static_cast<T>(1.7 / std::sqrt(static_cast<double>(k)));
     for (RowsOf<T>* rows : {&users, &items}) {
-      for (std::int64_t n = 0; n < rows->factors.size(); ++n) rows->factors[n] = n % stride < k ? scale * number() : 0;
+      for (std::int64_t n = 0; n < rows->factors.size(); ++n) {
+        rows->factors[n] = n % stride < k || n % stride >= width ? scale * number() : 0;
+      }
     }
     for (std::int64_t n = 0; n < kUsers; ++n) users.biases.push_back(number());
     for (std::int64_t n = 0; n < kItems; ++n) items.biases.push_back(number());
@@ -173,13 +180,13 @@ struct Problem {
       if (tried.labels()) value = value < 0 ? -1 : 1;
       if (counts && value < 0.5f) value = 0;
       if (user == kIdleUser || item == kIdleItem) continue;
-      // Among the first ratings none shares a row with another one of its group.
-      const auto group = ratings.begin() + static_cast<std::ptrdiff_t>(ratings.size() / kGroup * kGroup);
-      if (ratings.size() < kGrouped && std::any_of(group, ratings.end(), [&](const Rating& other) {
+      // The ratings of the first group share no row. In the others some do, or all but the user.
+      if (ratings.size() < kGroup && std::any_of(ratings.begin(), ratings.end(), [&](const Rating& other) {
             return other.user == user || other.item == item;
           })) {
         continue;
       }
+      if (ratings.size() / kGroup == 2 && item != ratings[kGroup].item) continue;
       ratings.push_back({user, item, value});
       weights.push_back(ratings.size() % 9 == 0 ? 0.0f : 1 + uniform(random));
     }
@@ -468,7 +475,8 @@ struct SumReference {
   }
 };
 
-/// The SGD pass by its formulas: both rows' gradients are taken before either row moves.
+/// The SGD pass by its formulas: both rows' gradients are taken before either row moves, and the scores of a group
+/// before any of its rows moves.
 template <class T>
 struct Reference {
   int clips = 0;
@@ -480,12 +488,23 @@ struct Reference {
       : users(problem.users), items(problem.items) {
     const std::int64_t k = problem.k, stride = problem.stride;
     std::vector<Bounded> by_user(static_cast<std::size_t>(k)), by_item(by_user);
+    std::vector<Bounded> scores(problem.ratings.size());
+    const auto score = [&](std::size_t r) {
+      const Rating& rating = problem.ratings[r];
+      scores[r] = score_of<T>(users.factors.data() + rating.user * stride, items.factors.data() + rating.item * stride,
+                              k, stride, tried.biased, users.biases[rating.user], items.biases[rating.item]);
+    };
     for (std::size_t r = 0; r < problem.ratings.size(); ++r) {
+      if (r >= kGrouped) {
+        score(r);
+      } else if (r % kGroup == 0) {
+        for (std::size_t j = 0; j < kGroup; ++j) score(r + j);
+      }
       const Rating& rating = problem.ratings[r];
       const Bounded* p = users.factors.data() + rating.user * stride;
       const Bounded* q = items.factors.data() + rating.item * stride;
       const Bounded b = users.biases[rating.user], c = items.biases[rating.item];
-      const Bounded x = score_of<T>(p, q, k, stride, tried.biased, b, c);
+      const Bounded x = scores[r];
       const Terms terms = terms_of(static_cast<Real>(rating.value), x, sizes.loss);
       Real weight = tried.weighted ? static_cast<Real>(problem.weights[r]) : 1;
       sums.add(terms, weight);
@@ -547,6 +566,7 @@ SgdBlock<T> block_of(Problem<T>& problem, const Case& tried) {
   block.users = problem.users.view(tried.biased);
   block.items = problem.items.view(tried.biased);
   block.n_factors = problem.k;
+  block.width = problem.width;
   block.stride = problem.stride;
   block.sizes = sizes_of<T>(tried, problem.k);
   return block;
@@ -626,6 +646,13 @@ TEST(every_rule_agrees_with_its_formulas_with_a_loss_and_a_penalty_of_the_caller
   check_sgd_all(kFewRanks, kRules, {.limits = Limits::l1_and_zero, .own_penalty = true});
 }
 
+TEST(every_rule_leaves_alone_what_is_beyond_the_width) {
+  constexpr int kPart[] = {16, 32, 48, 64, 112, 128, 7};
+  check_sgd_all(kPart, kRules, {.beyond = 16});
+  check_sgd_all(kFewRanks, kRules, {.loss = Loss::huber, .limits = Limits::l1, .beyond = 48});
+  check_sgd_all(kFewRanks, kRules, {.own_penalty = true, .beyond = 16});
+}
+
 TEST(sgd_over_no_ratings_changes_nothing) {
   for (const StepRule rule : kRules) {
     Problem<float> problem(8);
@@ -644,7 +671,7 @@ constexpr std::int64_t kRowRatings[] = {3, 1, 8, 0, 7, 20, 9, 16, 300};
 template <class T>
 void check_batch(int k, const Case& tried, bool of_users, bool once) {
   Problem<T> problem(k, tried);
-  const std::int64_t stride = problem.stride;
+  const std::int64_t stride = problem.stride, width = problem.width;
   RowsOf<T>&own = of_users ? problem.users : problem.items, &other = of_users ? problem.items : problem.users;
   const std::size_t n_own = own.biases.size(), n_other = other.biases.size();
   std::vector<std::int32_t> rows, others;
@@ -679,6 +706,7 @@ void check_batch(int k, const Case& tried, bool of_users, bool once) {
   batch.of_users = of_users;
   batch.once = once;
   batch.n_factors = k;
+  batch.width = width;
   batch.stride = stride;
   batch.rows = rows.data();
   batch.begin = begin.data();
@@ -701,7 +729,7 @@ void check_batch(int k, const Case& tried, bool of_users, bool once) {
   sums.additions = 32;  // 256 ratings, eight sums
   for (std::size_t r = 0; r < rows.size(); ++r) {
     const auto row = static_cast<std::size_t>(rows[r]);
-    std::vector<Bounded> gradient(static_cast<std::size_t>(stride));
+    std::vector<Bounded> gradient(static_cast<std::size_t>(width));
     std::vector<Real> magnitudes(gradient.size(), 0);
     Bounded bias_gradient;
     Real bias_magnitude = 0, weight_sum = 0;
@@ -717,7 +745,7 @@ void check_batch(int k, const Case& tried, bool of_users, bool once) {
       const Bounded slope = rounded<T>(Bounded{weight} * clipped(terms.slope, static_cast<Real>(sizes.max_slope)), 2);
       bias_gradient = bias_gradient + slope;
       bias_magnitude += slope.most();
-      for (std::int64_t f = 0; f < stride; ++f) {
+      for (std::int64_t f = 0; f < width; ++f) {
         const Bounded part = slope * q[f];
         gradient[static_cast<std::size_t>(f)] = gradient[static_cast<std::size_t>(f)] + part;
         magnitudes[static_cast<std::size_t>(f)] += part.most();
@@ -794,6 +822,10 @@ TEST(batch_steps_agree_with_the_formulas_of_every_rule) {
 TEST(batch_gradients_agree_with_the_formulas_of_every_loss) {
   for (const Loss loss : kRealLosses) check_batches(kFewRanks, std::span(kRules).first(1), {.loss = loss});
   check_batches(kFewRanks, kPlainAndAdam, {.loss = Loss::poisson, .limits = Limits::l1_and_zero});
+}
+TEST(batches_leave_alone_what_is_beyond_the_width) {
+  check_batches(kSomeRanks, kRules, {.beyond = 16});
+  check_batches(kFewRanks, kRules, {.loss = Loss::custom, .own_penalty = true, .beyond = 16});
 }
 TEST(batches_take_a_loss_and_a_penalty_of_the_callers) {
   check_batches(kFewRanks, kRules, {.loss = Loss::custom, .own_penalty = true});

@@ -150,6 +150,10 @@ def test_train_passes_its_options_on(trained: Trained, tmp_path: Path) -> None:
         ("--optimizer adam --epsilon 1e-6", {"optimizer": "adam", "epsilon": 1e-6}),
         ("--optimizer gd --momentum 0.9", {"optimizer": "gd", "momentum": 0.9}),
         ("--learning-rate 0.02", {"learning_rate": 0.02}),
+        (
+            "--warmup-epochs 2 --warmup-factors 32",
+            {"warmup_epochs": 2, "warmup_factors": 32},
+        ),
     ],
 )
 def test_train_passes_on_what_an_optimizer_takes(

@@ -364,8 +364,12 @@ def test_full_batch_descent_with_momentum_learns():
     assert wf.metrics.rmse(test.values, model.predict(test)) < 0.95 * np.std(test.values)
 
 
-@pytest.mark.parametrize("optimizer", ["adagrad row", "adagrad element", "adam"])
-def test_hogwild_ends_near_blocked_with_every_optimizer(optimizer):
+# Adam's bound is what seeds alone do on so few ratings, with "blocked": up to 1 % apart. Of 100 runs none was more than 0.6 %
+# off, half of them to the better side.
+@pytest.mark.parametrize(
+    ("optimizer", "bound"), [("adagrad row", 0.005), ("adagrad element", 0.005), ("adam", 0.01)]
+)
+def test_hogwild_ends_near_blocked_with_every_optimizer(optimizer, bound):
     data = wf.datasets.make_ratings(2000, 1500, 120_000, random_state=0)
     train, test = wf.train_test_split(data.ratings, 0.1, random_state=0)
     errors = {
@@ -377,7 +381,7 @@ def test_hogwild_ends_near_blocked_with_every_optimizer(optimizer):
         )
         for parallel in ("blocked", "hogwild")
     }
-    assert errors["hogwild"] == pytest.approx(errors["blocked"], rel=0.005)
+    assert errors["hogwild"] == pytest.approx(errors["blocked"], rel=bound)
 
 
 @pytest.mark.parametrize("batch_size", [None, 100, 8192])

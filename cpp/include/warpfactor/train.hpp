@@ -49,7 +49,8 @@ struct EpochReport {
   std::int32_t epoch = 0;  ///< 1-based
   double seconds = 0;      ///< wall time of this epoch, its validation included
   double learning_rate = 0;
-  /// Over the pass itself: each rating's error before its own update, so it lags the model a little.
+  /// Over the pass itself: each rating's error before its own update (on the CPU before the update of the first of
+  /// eight), so it lags the model a little. During a warm-up of the factors that take part.
   double train_rmse = 0;
   double train_loss = 0;                                         ///< likewise
   double valid_rmse = std::numeric_limits<double>::quiet_NaN();  ///< after the epoch; NaN without validation

@@ -34,8 +34,9 @@ enum class Schedule {
 
 /// How a gradient becomes a step. A step is taken for each rating, or for `batch_size` of them together; g is the sum
 /// over the step's ratings n of the row, w_n * (dl/dz^ * q_i + reg * p_u) (likewise for items, and for the row's bias;
-/// reg here is the L2 part of the penalty), all of it before any row moves. A row without a rating in the step stays as
-/// it is, and so does what is remembered of it: t, v, m and G count the steps of the row, not those of the model.
+/// reg here is the L2 part of the penalty), all of it before any row moves. Of ratings that each make a step the CPU
+/// takes the slopes dl/dz^ eight at a time, before the first of their steps. A row without a rating in the step stays
+/// as it is, and so does what is remembered of it: t, v, m and G count the steps of the row, not those of the model.
 enum class Optimizer {
   /// p_u <- p_u - eta * v with v <- momentum * v + g, which is p_u - eta * g without momentum (Polyak 1964).
   sgd,
@@ -109,6 +110,12 @@ struct TrainParams {
   double huber_delta = 1;    ///< > 0, in units of the standardized ratings
   bool normalize = true;     ///< train on ratings divided by their standard deviation, or by their mean (poisson)
   double init_scale = 0.01;  ///< standard deviation of the uniform random start of P and Q; if >= 0, their RMS
+  /// So many epochs, fewer than n_epochs, train the first `warmup_factors` factors alone (in whole sixteens), which
+  /// takes less time; then the others join in, from their random start. Not with adam, which corrects its
+  /// averages for a row as a whole, nor where factors start from more than small random numbers (initial factors of the
+  /// caller's; poisson or a custom loss with `nonnegative`, without biases). Early stopping begins after them.
+  std::int32_t warmup_epochs = 0;
+  std::int32_t warmup_factors = 16;  ///< >= 1
   Optimizer optimizer = Optimizer::sgd;
   /// Ratings of a step, drawn together; 0: each rating makes a step of its own. Which ratings are together is drawn
   /// once from the seed, in which order the batches come in every epoch. Not with gd.
