@@ -153,6 +153,7 @@ SIGNALLED = """
 import os, signal, sys, threading, time
 import numpy as np
 import warpfactor as wf
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's & ignores
 n, users, items = 400_000, 1000, 500
 rng = np.random.default_rng(0)
 codes = [rng.integers(0, rows, n, dtype=np.int32) for rows in (users, items)]

@@ -611,7 +611,10 @@ def test_a_terminal_gets_a_progress_bar_and_a_table(trained: Trained) -> None:
 def test_interrupt_ends_training_with_one_line(trained: Trained) -> None:
     pexpect = pytest.importorskip("pexpect")
     args = ["-m", "warpfactor", "train", str(trained.ratings), "--n-epochs", "2000000000"]
-    terminal = pexpect.spawn(sys.executable, args, encoding="utf-8", timeout=30)
+    terminal = pexpect.spawn(
+        sys.executable, args, encoding="utf-8", timeout=30,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's & ignores it
+    )  # fmt: skip
     terminal.expect("train RMSE")
     # Again if need be: an interrupt that reaches Python within a finalizer is dropped there, and short epochs spend most
     # of their time in Python.
