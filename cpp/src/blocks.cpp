@@ -43,9 +43,11 @@ constexpr std::int64_t kFewestPerCell = 256;
 constexpr std::int64_t kRatingsPerRun = 32768, kMostRuns = 512;
 
 // The dot products of a group are all taken before its steps, so that a row with several ratings in it takes too long a
-// step where the learning rate is high. A row with at most this share of what a group is drawn from has two places in
-// it on average; where one has more, ratings are updated one by one.
-constexpr double kGroupedShare = 0.25;
+// step where the learning rate is high. A row with at most this share of what a group is drawn from has three places
+// in it on average; where one has more, ratings are updated one by one. (Of 100 M ratings of Netflix's shape, k = 64,
+// 68 % are in groups with a share of 0.25, 93 % with 0.4, nearly all with 0.5: 51, 56 and 60 M updates a second with
+// one thread.)
+constexpr double kGroupedShare = 0.4;
 
 /// Where a row's ratings go: its block (or span of blocks), and its number inside that. 4 bytes, so that the table
 /// stays in cache.

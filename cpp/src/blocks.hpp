@@ -52,7 +52,7 @@ struct BlockedRatings {
   Buffer<float> weights;              ///< alongside, empty if all are one
   std::vector<std::int64_t> offsets;  ///< cell c = cell(..): ratings offsets[c] .. offsets[c + 1]
   /// The first grouped[c] ratings of cell c, a multiple of kGroup, may be updated in groups of kGroup. The others, but
-  /// for less than a group, are of bands, or of an outer block, of whose ratings one row has more than a quarter.
+  /// for less than a group, are of bands, or of an outer block, of whose ratings one row has more than four tenths.
   std::vector<std::int64_t> grouped;
 
   [[nodiscard]] const RowPartition& outer() const noexcept { return users_outer ? users : items; }

@@ -225,7 +225,7 @@ TEST(a_cell_is_worked_off_band_by_band) {
     for (std::size_t cell = 0; cell < blocked.grouped.size(); ++cell) {
       const std::size_t block = cell % static_cast<std::size_t>(blocked.inner().blocks());
       const std::int32_t in_last = (blocked.inner().begin[block + 1] - blocked.inner().begin[block]) % kBandRows;
-      const bool few_in_last = in_last > 0 && in_last < 4;  // of which one has more than a quarter
+      const bool few_in_last = in_last > 0 && in_last < 3;  // of which one has more than four tenths
       CHECK(few_in_last || blocked.offsets[cell + 1] - blocked.offsets[cell] - blocked.grouped[cell] < kGroup);
       int band = 0;
       for (std::int64_t at = blocked.offsets[cell]; at < blocked.offsets[cell + 1]; ++at) {
@@ -266,7 +266,7 @@ TEST(the_ratings_of_an_even_matrix_are_in_groups) {
 TEST(ratings_most_of_which_are_of_few_rows_are_in_no_group) {
   CHECK_EQ(grouped_of(Triples(1000, 1, 5000), {1, 1}), 0);
   CHECK_EQ(grouped_of(Triples(1, 1000, 5000), {1, 1}), 0);
-  CHECK_EQ(grouped_of(Triples(3, 1000, 5000), {1, 1}), 0);
+  CHECK_EQ(grouped_of(Triples(2, 1000, 5000), {1, 1}), 0);
   CHECK_EQ(grouped_of(Triples(8, 8, 7), {1, 1}), 0);
 }
 
