@@ -344,6 +344,8 @@ def compare(
     def fit(**params: Any) -> tuple[float, float]:
         return fit_warpfactor(train, test, options.threads, n_factors=k, **params)
 
+    # A warm-up of all factors is none.
+    grid = [s for s in ParameterGrid(options.grid) if s.get("warmup_factors", 0) < k]
     errors = libmf_errors(libmf, k, options)
     first: list[float] | None = None
     for slack in options.slack:
@@ -355,7 +357,7 @@ def compare(
             f"{name}, k = {k}, {wanted}: it gets to {goal:.4f} in epoch {choice.epochs} "
             f"({len(errors)} settings tried)" + "".join(f"; but {doubt}" for doubt in doubts)
         )
-        chosen, n_tried = tune_warpfactor(fit, ParameterGrid(options.grid), target, options.repeats)
+        chosen, n_tried = tune_warpfactor(fit, grid, target, options.repeats)
         console.print(
             f"{name}, k = {k}, {wanted}: warpfactor {'gets' if chosen.reached else 'does not get'} "
             f"to {target:.5f} ({n_tried} settings tried)"

@@ -300,8 +300,8 @@ class Arranger {
     ends_.assign(static_cast<std::size_t>(n_bands) + 1, 0);
     if (n == 0) return {ends_.data(), static_cast<std::size_t>(n_bands)};
     if (static_cast<std::int64_t>(ratings_.size()) < n) ratings_.resize(static_cast<std::size_t>(n));
-    if (weights != nullptr) weights_.assign(weights, weights + n);
     if (weights != nullptr) {
+      weights_.assign(weights, weights + n);
       users_outer ? arrange_run<true, true>(ratings, weights, n, places, random)
                   : arrange_run<false, true>(ratings, weights, n, places, random);
     } else {

@@ -183,11 +183,10 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         So many epochs, fewer than `n_epochs`, train the first `warmup_factors` factors alone, 16 of
         128 in a third of the time of all; then the others join in, from their random start, as in
         LIBMF [4]_. Worth trying with many factors, few epochs and much data: on 9 million generated
-        ratings 3 epochs of 16 factors and one of all 128 came as near as 4 of 128, in less than two
-        thirds of the time of the fit; on MovieLens 1M it helped only where there was time for
-        hardly 5 epochs. Early stopping begins after them. Not with "adam" or initial factors of
-        your own, nor without biases where factors start from more than small random numbers (see
-        `init`).
+        ratings 3 epochs of 16 factors and one of all 128 came as near as 4 of 128, in two thirds of
+        the time of the fit; on MovieLens 1M it was of little use. Early stopping begins after them.
+        Not with "adam" or initial factors of your own, nor without biases where factors start from
+        more than small random numbers (see `init`).
     warmup_factors : int, default 16
         See `warmup_epochs`. Rounded up to whole sixteens, and down to `n_factors`.
     parallel : {"auto", "blocked", "hogwild"}, default "auto"

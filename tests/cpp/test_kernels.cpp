@@ -180,7 +180,7 @@ struct Problem {
       if (tried.labels()) value = value < 0 ? -1 : 1;
       if (counts && value < 0.5f) value = 0;
       if (user == kIdleUser || item == kIdleItem) continue;
-      // The ratings of the first group share no row. In the others some do, or all but the user.
+      // The ratings of the first group share no row. In the second some may; in the third all are of one item.
       if (ratings.size() < kGroup && std::any_of(ratings.begin(), ratings.end(), [&](const Rating& other) {
             return other.user == user || other.item == item;
           })) {
