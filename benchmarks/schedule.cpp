@@ -17,10 +17,10 @@
 #include <queue>
 #include <vector>
 
-#include "blocks.hpp"
+#include "cpu/blocks.hpp"
 #include "buffer.hpp"
 #include "epoch_order.hpp"
-#include "kernel_table.hpp"
+#include "cpu/kernel_table.hpp"
 #include "random.hpp"
 #include "survey.hpp"
 #include "threads.hpp"

@@ -9,8 +9,8 @@
 #include <string>
 
 #include "cuda_check.hpp"
-#include "cuda_select.hpp"
-#include "device_backend.hpp"
+#include "device/device_backend.hpp"
+#include "device/registry.hpp"
 #include "global_kernels.cuh"
 #include "warpfactor/runtime.hpp"
 
@@ -311,9 +311,7 @@ class CudaDevice final : public Accelerator {
   std::array<CUfunction, kKernels> replaced_{};
 };
 
-}  // namespace
-
-CudaStatus cuda_status() {
+CudaStatus status() {
   const std::string problem = device_problem(0);
   int devices = 0;
   if (!problem.empty() && cudaGetDeviceCount(&devices) == cudaSuccess) {
@@ -326,16 +324,13 @@ CudaStatus cuda_status() {
 }
 
 template <class T>
-std::unique_ptr<Backend<T>> make_cuda_backend(const TrainParams& params, std::function<bool()> interrupted) {
+std::unique_ptr<Backend<T>> make_backend(const TrainParams& params, std::function<bool()> interrupted) {
   if (const std::string problem = device_problem(params.device_index); !problem.empty()) throw CudaError(problem);
   return make_device_backend<T>(std::make_unique<CudaDevice>(params.device_index), params, std::move(interrupted));
 }
 
-template std::unique_ptr<Backend<float>> make_cuda_backend<float>(const TrainParams&, std::function<bool()>);
-template std::unique_ptr<Backend<double>> make_cuda_backend<double>(const TrainParams&, std::function<bool()>);
-
 template <class T>
-void cuda_select_best(const BestArgs<T>& args, std::uintptr_t stream) {
+void select_best(const BestArgs<T>& args, std::uintptr_t stream) {
   constexpr int kWarps = kThreads / rule::kWarp;
   if (args.n_rows == 0) return;
   const auto n_blocks = static_cast<unsigned>(std::min<std::int64_t>((args.n_rows + kWarps - 1) / kWarps, 1 << 20));
@@ -349,9 +344,13 @@ void cuda_select_best(const BestArgs<T>& args, std::uintptr_t stream) {
   }
   cuda_check(cudaGetLastError(), "selecting the best scores");
 }
-template void cuda_select_best<float>(const BestArgs<float>&, std::uintptr_t);
-template void cuda_select_best<double>(const BestArgs<double>&, std::uintptr_t);
 
-bool cuda_is_twin() { return false; }
+}  // namespace
+
+/// Called by cuda/register_cuda.cpp.
+void link_cuda() {
+  register_cuda(
+      {status, false, {make_backend<float>, select_best<float>}, {make_backend<double>, select_best<double>}});
+}
 
 }  // namespace warpfactor

@@ -4,7 +4,7 @@
 #pragma once
 
 #if !defined(__CUDACC_RTC__)
-#include "accelerator.hpp"
+#include "device/accelerator.hpp"
 #endif
 #include "kernels.cuh"
 

@@ -3,7 +3,7 @@
 // the host's twin, for tests, all 32 lanes are one object and their values arrays, so that the same kernel runs there.
 #pragma once
 
-#include "kernel_args.hpp"
+#include "device/kernel_args.hpp"
 #include "update_rule.hpp"
 
 #if !defined(__CUDACC_RTC__)

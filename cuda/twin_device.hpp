@@ -8,7 +8,7 @@
 #include <optional>
 #include <set>
 
-#include "accelerator.hpp"
+#include "device/accelerator.hpp"
 
 namespace warpfactor {
 

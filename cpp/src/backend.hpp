@@ -55,8 +55,4 @@ class Backend {
 template <class T>
 std::unique_ptr<Backend<T>> make_cpu_backend(std::int32_t n_threads, std::function<bool()> interrupted);
 
-/// Throws CudaError where CUDA cannot be used.
-template <class T>
-std::unique_ptr<Backend<T>> make_cuda_backend(const TrainParams& params, std::function<bool()> interrupted);
-
 }  // namespace warpfactor

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "buffer.hpp"
-#include "kernel_table.hpp"
+#include "cpu/kernel_table.hpp"
 #include "threads.hpp"
 
 namespace warpfactor {

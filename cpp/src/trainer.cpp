@@ -9,6 +9,7 @@
 #include <numbers>
 
 #include "backend.hpp"
+#include "device/registry.hpp"
 #include "random.hpp"
 #include "survey.hpp"
 #include "text.hpp"

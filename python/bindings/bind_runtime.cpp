@@ -2,7 +2,7 @@
 #include <pybind11/stl.h>
 
 #include "arrays.hpp"
-#include "cuda_select.hpp"
+#include "device/registry.hpp"
 #include "warpfactor/runtime.hpp"
 
 namespace warpfactor::python {

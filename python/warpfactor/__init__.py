@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from . import datasets, losses, metrics
     from ._core import __version__
     from .config import show_config
-    from .descent import matrix_factorization_bgd
-    from .estimator import MatrixFactorization
+    from .data.files import read_ratings
+    from .data.ratings import Ratings
+    from .evaluation.splits import train_test_split
     from .exceptions import CudaError, DivergedError, ModelFileError
-    from .io import read_ratings
-    from .model_file import load
-    from .model_selection import train_test_split
-    from .ratings import Ratings
+    from .model.file import load
+    from .training.descent import matrix_factorization_bgd
+    from .training.estimator import MatrixFactorization
 
 __all__ = [
     "CudaError",
@@ -47,15 +47,15 @@ __all__ = [
 _HOME = {
     "CudaError": "exceptions",
     "DivergedError": "exceptions",
-    "MatrixFactorization": "estimator",
+    "MatrixFactorization": "training.estimator",
     "ModelFileError": "exceptions",
-    "Ratings": "ratings",
+    "Ratings": "data.ratings",
     "__version__": "_core",
-    "load": "model_file",
-    "matrix_factorization_bgd": "descent",
-    "read_ratings": "io",
+    "load": "model.file",
+    "matrix_factorization_bgd": "training.descent",
+    "read_ratings": "data.files",
     "show_config": "config",
-    "train_test_split": "model_selection",
+    "train_test_split": "evaluation.splits",
 }
 _MODULES = ("datasets", "losses", "metrics")
 

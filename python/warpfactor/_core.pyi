@@ -5,7 +5,7 @@ from typing import Any, TypedDict, type_check_only
 import numpy as np
 from numpy.typing import NDArray
 
-from .progress import EpochRecord
+from .training.progress import EpochRecord
 
 __version__: str
 

@@ -6,7 +6,7 @@ import sys
 from typing import Any, Literal, overload
 
 from . import _core
-from .device import cupy_status
+from .exchange import cupy_status
 
 __all__ = ["show_config"]
 

@@ -7,8 +7,8 @@
 #include <numeric>
 #include <vector>
 
-#include "blocks.hpp"
 #include "check.hpp"
+#include "cpu/blocks.hpp"
 #include "random.hpp"
 
 namespace {

@@ -6,7 +6,7 @@
 #include <tuple>
 
 #include "check.hpp"
-#include "device_plan.hpp"
+#include "device/device_plan.hpp"
 #include "epoch_order.hpp"
 #include "synthetic.hpp"
 

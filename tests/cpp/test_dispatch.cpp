@@ -4,7 +4,7 @@
 #include <cstdlib>
 
 #include "check.hpp"
-#include "kernel_table.hpp"
+#include "cpu/kernel_table.hpp"
 #include "warpfactor/runtime.hpp"
 #include "warpfactor/train.hpp"
 

@@ -10,7 +10,7 @@
 
 #include "buffer.hpp"
 #include "check.hpp"
-#include "kernel_table.hpp"
+#include "cpu/kernel_table.hpp"
 #include "random.hpp"
 #include "standardize.hpp"
 

@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "check.hpp"
+#include "cpu/vec.hpp"
 #include "standardize.hpp"
 #include "synthetic.hpp"
 #include "update_rule.hpp"
-#include "vec.hpp"
 
 namespace {
 

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "check.hpp"
-#include "kernel_args.hpp"
+#include "device/kernel_args.hpp"
 #include "lanes.cuh"
 #include "standardize.hpp"
 

@@ -27,8 +27,9 @@ from test_custom_losses import (
     run_loss,
     run_penalty,
 )
-from warpfactor import CudaError, cuda_compile, cuda_source, derive, formula
-from warpfactor import compile as compiler
+from warpfactor import CudaError
+from warpfactor.formulas import compile as compiler
+from warpfactor.formulas import cuda_compile, cuda_source, derive, formula
 from warpfactor.losses import CustomLoss, custom, penalty
 
 DTYPES = {name: np.dtype(name) for name in ("float32", "float64")}

@@ -19,7 +19,8 @@ import pytest
 from sklearn.base import clone
 
 import warpfactor as wf
-from warpfactor import _core, device, scoring
+from warpfactor import _core
+from warpfactor.serving import device, scoring
 
 
 def best_items_on_host(
@@ -259,7 +260,7 @@ def test_tiles_of_a_tiny_budget(xp, gappy, rows, monkeypatch):
         least = least_memory(model, call)
         one_row = int(re.search(r"([\d,]+) for a tile of one row", shortage(model, call))[1])
         with monkeypatch.context() as patch:
-            patch.setattr("warpfactor.estimator.tiles", spy)
+            patch.setattr("warpfactor.training.estimator.tiles", spy)
             patch.setattr(scoring, "tiles", spy)
             sizes.clear()
             if xp is np or queries is not X:
@@ -374,7 +375,7 @@ def test_integers_on_the_device_are_looked_up_there(xp, data, gappy, kind, wrap,
         given = {"own": lambda a: a, "interface": Foreign, "dlpack": Capsule}[wrap](array)
         with monkeypatch.context() as patch:
             if not (xp is np and wrap == "own"):
-                patch.setattr("warpfactor.estimator.pairs_to_codes", None)
+                patch.setattr("warpfactor.training.estimator.pairs_to_codes", None)
             predicted = model.set_params(device="cuda").predict(given)
         np.testing.assert_allclose(predicted, expected, rtol=1e-5)
         assert_same_lists(

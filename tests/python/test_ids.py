@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warpfactor.ids import encode_ids, id_kind, lookup_ids, pack_ids, parse_id, unpack_ids
+from warpfactor.data.ids import encode_ids, id_kind, lookup_ids, pack_ids, parse_id, unpack_ids
 
 U1, U2 = uuid.UUID(int=1), uuid.UUID(int=2**127)
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import feather, parquet
 
-from warpfactor.io import read_pairs, read_ratings
-from warpfactor.ratings import Ratings
+from warpfactor.data.files import read_pairs, read_ratings
+from warpfactor.data.ratings import Ratings
 
 
 @pytest.fixture

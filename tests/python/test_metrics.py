@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
+from warpfactor.data.ratings import Ratings
 from warpfactor.metrics import mae, rmse
-from warpfactor.ratings import Ratings
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import warpfactor as wf
-from warpfactor import model_file
+from warpfactor.model import file as model_file
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from warpfactor.model_selection import train_test_split
-from warpfactor.ratings import Ratings
+from warpfactor.data.ratings import Ratings
+from warpfactor.evaluation.splits import train_test_split
 
 
 def numbered(n: int = 200, n_users: int = 7, timestamps: bool = True) -> Ratings:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from warpfactor.ratings import Ratings, pairs_to_codes
+from warpfactor.data.ratings import Ratings, pairs_to_codes
 
 NAN = float("nan")
 

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+# The C++ library as an installed package: find_package(warpfactor), and with CUDA find_package(warpfactor COMPONENTS cuda).
+include(CMakePackageConfigHelpers)
+include(GNUInstallDirs)
+
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/warpfactor)
+install(TARGETS warpfactor EXPORT warpfactor-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT cpp)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/cpp/include/ ${PROJECT_BINARY_DIR}/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+  COMPONENT cpp FILES_MATCHING PATTERN "*.hpp")
+install(EXPORT warpfactor-targets NAMESPACE warpfactor:: DESTINATION ${package_dir} COMPONENT cpp)
+if(TARGET warpfactor_cuda)
+  # Targets of their own, so that only who asks for CUDA needs its toolkit.
+  install(TARGETS warpfactor_cuda cuda EXPORT warpfactor-cuda-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT cpp)
+  install(FILES ${PROJECT_SOURCE_DIR}/cuda/register_cuda.cpp DESTINATION ${package_dir} COMPONENT cpp)
+  install(EXPORT warpfactor-cuda-targets NAMESPACE warpfactor:: DESTINATION ${package_dir} COMPONENT cpp)
+endif()
+configure_package_config_file(${PROJECT_SOURCE_DIR}/cpp/cmake/warpfactor-config.cmake.in warpfactor-config.cmake
+  INSTALL_DESTINATION ${package_dir})
+write_basic_package_version_file(warpfactor-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/warpfactor-config.cmake ${PROJECT_BINARY_DIR}/warpfactor-config-version.cmake
+  DESTINATION ${package_dir} COMPONENT cpp)

@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: Apache-2.0
+// Threads, and who takes which cell when.
+#include <algorithm>
+#include <numeric>
+#include <optional>
+
+#include "backend.hpp"
+#include "batches.hpp"
+#include "buffer.hpp"
+#include "cpu/blocks.hpp"
+#include "cpu/kernel_table.hpp"
+#include "epoch_order.hpp"
+#include "optimizer.hpp"
+#include "threads.hpp"
+#include "update_rule.hpp"
+
+namespace warpfactor {
+namespace {
+
+void wait_briefly(int attempt) {
+  if (attempt < 64) {
+    pause_briefly();
+  } else {
+    std::this_thread::yield();  // the thread waited for may need this processor
+  }
+}
+
+/// Factor rows and biases of one side, in internal order, rows padded with zeros.
+template <class T>
+struct Rows {
+  Buffer<T> factors;
+  Buffer<T> biases;                                               ///< empty in a model without biases
+  Buffer<T> first, second, bias_first, bias_second, row_numbers;  ///< as in SideRows; empty where nothing is remembered
+
+  /// From row `row` on.
+  SideRows<T> from(std::int64_t row, std::int64_t stride) {
+    const auto at = [](Buffer<T>& buffer, std::int64_t n) { return buffer.size() > 0 ? buffer.data() + n : nullptr; };
+    return {at(factors, row * stride),         at(biases, row),     at(first, row * stride),
+            at(second, row * stride),          at(bias_first, row), at(bias_second, row),
+            at(row_numbers, row * kRowNumbers)};
+  }
+};
+
+/// How many steps a place has behind it, those of all epochs before counted. On a cache line of its own: one thread
+/// writes it while another reads it.
+struct alignas(64) Progress {
+  std::atomic<std::int64_t> steps{0};
+};
+
+template <class T>
+class CpuBackend final : public Backend<T> {
+ public:
+  CpuBackend(std::int32_t n_threads, std::function<bool()> interrupted)
+      : kernels_(kernel_table()), n_threads_(n_threads), interrupted_(std::move(interrupted)) {}
+
+  void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Start<T>& start,
+              const TrainParams& params, const TrainOptions<T>& options) override {
+    params_ = params;
+    loss_ = params.loss == Loss::custom ? options.loss : nullptr;
+    penalty_ = options.penalty;
+    z_ = z;
+    n_factors_ = params.n_factors;
+    stride_ = padded_stride<T>(n_factors_);
+    total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
+    if (params.batch_size > 0 || params.optimizer == Optimizer::gd) {
+      make_batch_stepper(ratings, rated, start);
+    } else {
+      make_cells(ratings, rated, start);
+    }
+    take_validation(options.validation);
+  }
+
+  MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t n_factors) override {
+    const StepSizes<T> sizes = step_sizes<T>(params_, z_, learning_rate, n_factors, loss_, penalty_);
+    const PassSums sums = batch_stepper_ ? run_batches(epoch, sizes, n_factors) : run_cells(epoch, sizes, n_factors);
+    return mean_of(sums, total_weight_);
+  }
+  MeanLoss evaluate() override {
+    const std::int64_t n = valid_values_.size();
+    const bool squared = z_.loss.loss == Loss::squared;
+    std::vector<PassSums> sums(static_cast<std::size_t>(n / ThreadTeam::kSlice + 1));
+    team_->run_slices(n, [&](std::int64_t begin, std::int64_t end, int) {
+      constexpr std::int64_t kBatch = 1024;
+      alignas(kRowAlignment) T predicted[kBatch], losses[kBatch];
+      PassSums sum;
+      for (std::int64_t from = begin; from < end; from += kBatch) {
+        const std::int64_t size = std::min(kBatch, end - from);
+        kernels_.kernels<T>().predict_pairs({users_.factors.data(), items_.factors.data(), biases(users_),
+                                             biases(items_), static_cast<T>(z_.loss.offset), stride_, stride_,
+                                             valid_users_.data() + from, valid_items_.data() + from, size, predicted});
+        if (loss_ != nullptr) custom_losses(valid_values_.data() + from, size, predicted, losses);
+        for (std::int64_t r = 0; r < size; ++r) {
+          const auto value = static_cast<double>(valid_values_[from + r]), score = static_cast<double>(predicted[r]);
+          const double weight = valid_weights_.size() > 0 ? static_cast<double>(valid_weights_[from + r]) : 1.0;
+          if (squared) {
+            const double error = value - score;
+            sum.loss += weight * error * error;
+          } else if (loss_ != nullptr) {
+            sum.loss += weight * static_cast<double>(losses[r]);
+            sum.squares += weight * (value - score) * (value - score);
+          } else {
+            const rule::LossTerms<double> terms = rule::loss_terms(value, score, z_.loss);
+            sum.loss += weight * terms.reported;
+            sum.squares += weight * terms.square;
+          }
+        }
+      }
+      if (squared) sum.squares = sum.loss;
+      sums[static_cast<std::size_t>(begin / ThreadTeam::kSlice)] = sum;
+    });
+    return mean_of(total(sums), valid_weight_);
+  }
+
+  void keep() override {
+    copy(users_, kept_users_);
+    copy(items_, kept_items_);
+  }
+  void restore() override {
+    copy(kept_users_, users_);
+    copy(kept_items_, items_);
+  }
+
+  void download(Model<T>& model) override {
+    blocked_.ratings = {};  // no longer needed, and the largest things here
+    blocked_.weights = {};
+    batch_stepper_.reset();
+    batches_ = {};
+    kept_users_ = {};
+    kept_items_ = {};
+    store(users_, blocked_.users, model.user_factors, model.user_biases);
+    store(items_, blocked_.items, model.item_factors, model.item_biases);
+  }
+
+  [[nodiscard]] std::int32_t n_threads() const override { return team_ ? team_->size() : 1; }
+  [[nodiscard]] std::string instruction_set() const override { return kernels_.instruction_set; }
+
+ private:
+  /// Each rating a step of its own, cell by cell.
+  void make_cells(const RatingsView& ratings, const Survey& rated, const Start<T>& start) {
+    const Grid grid = choose_grid(ratings.n_users, ratings.n_items, rated.counted,
+                                  stride_ * static_cast<std::int64_t>(sizeof(T)), users_are_outer(rated));
+    // No more threads than can ever work at once: on cells that share no row, or on any cells.
+    const std::int64_t shared = static_cast<std::int64_t>(grid.user_blocks) * grid.item_blocks;
+    const bool apart = params_.parallel != Parallel::hogwild;
+    team_.emplace(team_size(n_threads_, apart ? std::min(grid.user_blocks, grid.item_blocks) : shared), interrupted_);
+    blocked_ = make_blocks(ratings, rated, grid, z_.shift, z_.scale, z_.weight_scale, params_.seed, *team_);
+    load(users_, ratings.n_users, blocked_.users.position, start.user);
+    load(items_, ratings.n_items, blocked_.items.position, start.item);
+    steps_done_ = std::vector<Progress>(static_cast<std::size_t>(blocked_.outer().blocks()));
+    cell_sums_.assign(blocked_.grouped.size(), PassSums{});
+  }
+
+  /// Steps of many ratings.
+  void make_batch_stepper(const RatingsView& ratings, const Survey& rated, const Start<T>& start) {
+    const std::int64_t batch_size = params_.batch_size > 0 ? params_.batch_size : rated.counted;
+    team_.emplace(team_size(n_threads_, rated.counted * stride_ / kWorkPerThread), interrupted_);
+    const BatchInput<float> input{ratings.users, ratings.items, ratings.values, ratings.weights,
+                                  z_.shift,      z_.scale,      z_.weight_scale};
+    batches_ = make_batches<T>(input, batch_size, params_.seed, *team_);
+    load(users_, ratings.n_users, {}, start.user);
+    load(items_, ratings.n_items, {}, start.item);
+    const BatchModel<T> rows{users_.from(0, stride_), items_.from(0, stride_), n_factors_, stride_, false};
+    batch_stepper_.emplace(kernels_.kernels<T>(), batches_, rows, *team_);
+  }
+
+  void take_validation(const RatingsView& validation) {
+    const std::int64_t n = validation.size();
+    valid_users_ = Buffer<std::int32_t>(n);
+    valid_items_ = Buffer<std::int32_t>(n);
+    valid_values_ = Buffer<float>(n);
+    valid_weights_ = Buffer<float>(static_cast<std::int64_t>(validation.weights.size()));
+    team_->run_slices(n, [&](std::int64_t begin, std::int64_t end, int) {
+      for (std::int64_t r = begin; r < end; ++r) {
+        const auto from = static_cast<std::size_t>(r);
+        valid_users_[r] = position(blocked_.users, validation.users[from]);
+        valid_items_[r] = position(blocked_.items, validation.items[from]);
+        valid_values_[r] = static_cast<float>((static_cast<double>(validation.values[from]) - z_.shift) / z_.scale);
+        if (valid_weights_.size() > 0) valid_weights_[r] = validation.weights[from];
+      }
+    });
+    valid_weight_ = weight_of(validation);
+  }
+
+  PassSums run_cells(std::int32_t epoch, const StepSizes<T>& sizes, std::int64_t n_factors) {
+    const EpochOrder order(blocked_.outer().blocks(), blocked_.inner().blocks(), params_.seed, epoch);
+    const bool wait = params_.parallel != Parallel::hogwild;
+    const std::int64_t n_steps = order.steps(), before = epoch * n_steps;
+    team_->run(order.places(), [&](std::int64_t place, int thread) {
+      // Under hogwild two threads may update a row at once and lose part of an update: the one data race here, which
+      // the algorithm tolerates by design. Threads start apart, so that this is rare.
+      const std::int64_t first = wait ? 0 : n_steps * thread / team_->size();
+      for (std::int64_t n = 0; n < n_steps; ++n) {
+        const std::int64_t step = first + n < n_steps ? first + n : first + n - n_steps;
+        if (wait && place > 0) {
+          const Progress& previous = steps_done_[static_cast<std::size_t>(place - 1)];
+          for (int attempt = 0; previous.steps.load(std::memory_order_acquire) <= before + step; ++attempt) {
+            if (team_->poll(thread)) return;
+            wait_briefly(attempt);
+          }
+        }
+        PassSums& sums = cell_sums_[static_cast<std::size_t>(place * n_steps + step)];
+        if (!run_cell(order.outer_block(place), order.inner_block(step), sizes, n_factors, thread, sums)) return;
+        steps_done_[static_cast<std::size_t>(place)].steps.store(before + step + 1, std::memory_order_release);
+      }
+    });
+    return total(cell_sums_);
+  }
+
+  PassSums run_batches(std::int32_t epoch, const StepSizes<T>& sizes, std::int64_t n_factors) {
+    batch_stepper_->use_factors(n_factors);
+    const std::vector<std::int32_t> order = shuffled(batches_.n_batches, params_.seed, epoch);
+    // A thread with batches of its own needs some.
+    const bool apart = params_.parallel == Parallel::hogwild && batches_.n_batches >= team_->size();
+    return apart ? batch_stepper_->run_apart(order, sizes) : batch_stepper_->run_together(order, sizes);
+  }
+
+  static PassSums total(const std::vector<PassSums>& parts) {
+    PassSums all;
+    for (const PassSums& part : parts) {
+      all.loss += part.loss;
+      all.squares += part.squares;
+    }
+    return all;
+  }
+  static MeanLoss mean_of(const PassSums& sums, double weight) { return {sums.loss / weight, sums.squares / weight}; }
+
+  /// Where a row of the caller's is.
+  static std::int32_t position(const RowPartition& partition, std::int32_t row) {
+    return partition.position.empty() ? row : partition.position[static_cast<std::size_t>(row)];
+  }
+
+  /// Turns scores into predictions and takes the losses of both. There is room for whole groups.
+  void custom_losses(const float* values, std::int64_t size, T* scores, T* losses) const {
+    for (std::int64_t r = 0; r < size; ++r) {
+      scores[r] = static_cast<T>(z_.loss.answer_shift) + static_cast<T>(z_.loss.answer_scale) * scores[r];
+    }
+    for (std::int64_t r = 0; r < size; r += kGroup) {
+      alignas(kRowAlignment) T ratings[kGroup], slopes[kGroup];
+      for (std::int64_t j = 0; j < kGroup; ++j) {
+        ratings[j] = static_cast<T>(values[std::min(r + j, size - 1)]);
+        if (r + j >= size) scores[r + j] = scores[size - 1];
+      }
+      loss_(ratings, scores + r, losses + r, slopes);
+    }
+  }
+
+  static double weight_of(const RatingsView& ratings) {
+    if (ratings.weights.empty()) return static_cast<double>(ratings.size());
+    return std::accumulate(ratings.weights.begin(), ratings.weights.end(), 0.0);
+  }
+  static T* biases(Rows<T>& rows) { return rows.biases.size() > 0 ? rows.biases.data() : nullptr; }
+
+  bool run_cell(std::int32_t outer_block, std::int32_t inner_block, const StepSizes<T>& sizes, std::int64_t n_factors,
+                int thread, PassSums& sums) {
+    const auto user = static_cast<std::size_t>(blocked_.users_outer ? outer_block : inner_block);
+    const auto item = static_cast<std::size_t>(blocked_.users_outer ? inner_block : outer_block);
+    const std::size_t c = blocked_.cell(outer_block, inner_block);
+    const std::int64_t first_user = blocked_.users.begin[user], first_item = blocked_.items.begin[item];
+    SgdBlock<T> run{};
+    run.users = users_.from(first_user, stride_);
+    run.items = items_.from(first_item, stride_);
+    run.n_factors = n_factors;
+    run.width = padded_stride<T>(n_factors);
+    run.stride = stride_;
+    run.sizes = sizes;
+    sums = {};
+    // A cell can be long (one item, or a user with most of the ratings): it is run in slices, so that Ctrl-C need not
+    // wait for its end.
+    static_assert(ThreadTeam::kSlice % kGroup == 0);
+    const std::int64_t ungrouped = blocked_.offsets[c] + blocked_.grouped[c];
+    for (std::int64_t begin = blocked_.offsets[c]; begin < blocked_.offsets[c + 1]; begin += ThreadTeam::kSlice) {
+      if (team_->poll(thread)) return false;
+      run.ratings = blocked_.ratings.data() + begin;
+      run.weights = blocked_.weights.size() > 0 ? blocked_.weights.data() + begin : nullptr;
+      run.n_ratings = std::min(ThreadTeam::kSlice, blocked_.offsets[c + 1] - begin);
+      run.n_grouped = std::clamp<std::int64_t>(ungrouped - begin, 0, run.n_ratings);
+      const PassSums part = kernels_.kernels<T>().sgd(run);
+      sums.loss += part.loss;
+      sums.squares += part.squares;
+    }
+    return true;
+  }
+
+  /// Into the order of `positions`; empty: the caller's order.
+  void load(Rows<T>& rows, std::int64_t n_rows, const std::vector<std::int32_t>& positions,
+            const std::function<void(std::int64_t, T*)>& start) {
+    rows.factors = Buffer<T>(n_rows * stride_);
+    rows.biases = Buffer<T>(params_.biases ? n_rows : 0);
+    const Remembered remembered = remembered_by(step_rule(params_));
+    rows.row_numbers = zeros(remembered.row_numbers ? n_rows * kRowNumbers : 0);
+    rows.first = zeros(remembered.first ? n_rows * stride_ : 0);
+    rows.second = zeros(remembered.second ? n_rows * stride_ : 0);
+    rows.bias_first = zeros(remembered.first ? n_rows : 0);
+    rows.bias_second = zeros(remembered.second ? n_rows : 0);
+    team_->run_slices(
+        n_rows,
+        [&](std::int64_t begin, std::int64_t end, int) {
+          for (std::int64_t row = begin; row < end; ++row) {
+            const std::int64_t to = positions.empty() ? row : positions[static_cast<std::size_t>(row)];
+            T* const target = rows.factors.data() + to * stride_;
+            start(row, target);
+            std::fill_n(target + n_factors_, stride_ - n_factors_, T(0));
+            if (params_.biases) rows.biases[to] = static_cast<T>(z_.start_bias);
+          }
+        },
+        kRowSlice);
+  }
+
+  static Buffer<T> zeros(std::int64_t size) {
+    Buffer<T> buffer(size);
+    std::fill_n(buffer.data(), size, T(0));
+    return buffer;
+  }
+
+  void store(const Rows<T>& rows, const RowPartition& partition, std::vector<T>& factors, std::vector<T>& row_biases) {
+    team_->run_slices(
+        static_cast<std::int64_t>(row_biases.size()),
+        [&](std::int64_t begin, std::int64_t end, int) {
+          for (std::int64_t row = begin; row < end; ++row) {
+            const std::int64_t from = position(partition, static_cast<std::int32_t>(row));
+            std::copy_n(rows.factors.data() + from * stride_, n_factors_, factors.data() + row * n_factors_);
+            if (params_.biases) row_biases[static_cast<std::size_t>(row)] = rows.biases[from];
+          }
+        },
+        kRowSlice);
+  }
+
+  void copy(const Rows<T>& from, Rows<T>& to) {
+    if (to.factors.size() != from.factors.size()) {
+      to.factors = Buffer<T>(from.factors.size());
+      to.biases = Buffer<T>(from.biases.size());
+    }
+    team_->run_slices(from.factors.size(), [&](std::int64_t begin, std::int64_t end, int) {
+      std::copy(from.factors.data() + begin, from.factors.data() + end, to.factors.data() + begin);
+    });
+    std::copy_n(from.biases.data(), from.biases.size(), to.biases.data());
+  }
+
+  static constexpr std::int64_t kRowSlice = 4096;
+  // A thread is worth waking for this many factors to multiply and add in an epoch of batches.
+  static constexpr std::int64_t kWorkPerThread = 1 << 16;
+
+  const KernelTable& kernels_;
+  std::int32_t n_threads_;
+  std::function<bool()> interrupted_;
+  TrainParams params_;
+  std::int64_t n_factors_ = 0, stride_ = 0;
+  std::optional<ThreadTeam> team_;
+  LossFunction<T> loss_ = nullptr;
+  PenaltyFunction<T> penalty_ = nullptr;
+  BlockedRatings blocked_;                        ///< empty for steps of many ratings
+  Batches<T> batches_;                            ///< empty for steps of one rating
+  std::optional<BatchStepper<T>> batch_stepper_;  ///< likewise
+  Rows<T> users_, items_, kept_users_, kept_items_;
+  std::vector<Progress> steps_done_;  ///< by place
+  /// By place and step, summed in that order: the sums' bits do not depend on threads.
+  std::vector<PassSums> cell_sums_;
+  double total_weight_ = 0;
+  Standardization z_;
+  Buffer<std::int32_t> valid_users_, valid_items_;  ///< internal rows
+  Buffer<float> valid_values_, valid_weights_;
+  double valid_weight_ = 0;
+};
+
+}  // namespace
+
+template <class T>
+std::unique_ptr<Backend<T>> make_cpu_backend(std::int32_t n_threads, std::function<bool()> interrupted) {
+  return std::make_unique<CpuBackend<T>>(n_threads, std::move(interrupted));
+}
+
+template std::unique_ptr<Backend<float>> make_cpu_backend<float>(std::int32_t, std::function<bool()>);
+template std::unique_ptr<Backend<double>> make_cpu_backend<double>(std::int32_t, std::function<bool()>);
+
+}  // namespace warpfactor

@@ -1,0 +1,756 @@
+// SPDX-License-Identifier: Apache-2.0
+// The inner loops. Compiled once per instruction set, each time into the namespace isa_<name>: everything here is
+// either in that namespace or a built-in, so that no wide-vector code can be linked into the rest of the program.
+#define WARPFACTOR_JOIN2(a, b) a##b
+#define WARPFACTOR_JOIN(a, b) WARPFACTOR_JOIN2(a, b)
+#define WARPFACTOR_TEXT2(a) #a
+#define WARPFACTOR_TEXT(a) WARPFACTOR_TEXT2(a)
+#define WARPFACTOR_RULE_NAMESPACE WARPFACTOR_JOIN(isa_, WARPFACTOR_KERNEL_ISA)
+
+#include "cpu/kernel_table.hpp"
+#include "cpu/vec.hpp"
+#include "update_rule.hpp"
+
+namespace warpfactor {
+namespace WARPFACTOR_RULE_NAMESPACE {
+namespace {
+
+/// Lanes that add up to p.q, over `n` elements, a multiple of the row alignment. Two sums where rows are long, so that
+/// additions need not wait for each other.
+template <class T>
+WARPFACTOR_INLINE typename Vec<T>::Raw products_of(const T* p, const T* q, std::int64_t n) {
+  using V = Vec<T>;
+  typename V::Raw even = V::load_raw(p) * V::load_raw(q);
+  std::int64_t f = V::lanes;
+  if (n < 4 * V::lanes) {
+    for (; f < n; f += V::lanes) even = even + V::load_raw(p + f) * V::load_raw(q + f);
+    return even;
+  }
+  typename V::Raw odd = V::load_raw(p + f) * V::load_raw(q + f);
+  for (f += V::lanes; f + V::lanes < n; f += 2 * V::lanes) {
+    even = even + V::load_raw(p + f) * V::load_raw(q + f);
+    odd = odd + V::load_raw(p + f + V::lanes) * V::load_raw(q + f + V::lanes);
+  }
+  if (f < n) even = even + V::load_raw(p + f) * V::load_raw(q + f);
+  return even + odd;
+}
+
+/// The terms of eight ratings by any loss. The losses other than the squared one are functions of their own, one for
+/// all variants of the pass: the loss is chosen at run time, because a variant for each would cost seconds of
+/// compiling.
+template <class T>
+WARPFACTOR_NOINLINE void group_terms(const Eight<T>& value, const Eight<T>& score, const LossShape<T>& shape,
+                                     LossTerms<Eight<T>>& terms) {
+  if (shape.loss != Loss::custom) {
+    terms = loss_terms(value, shape.offset + score, shape);
+    return;
+  }
+  terms = caller_terms(value, score, shape,
+                       [&](const Eight<T>& r, const Eight<T>& answer, Eight<T>& loss, Eight<T>& slope) {
+                         alignas(kRowAlignment) T ratings[kGroup], answers[kGroup], losses[kGroup], slopes[kGroup];
+                         r.store(ratings);
+                         answer.store(answers);
+                         shape.function(ratings, answers, losses, slopes);
+                         loss = Eight<T>::load(losses);
+                         slope = Eight<T>::load(slopes);
+                       });
+}
+
+/// The same for one rating.
+template <class T>
+WARPFACTOR_NOINLINE LossTerms<T> other_loss(const LossShape<T>& shape, T value, T score) {
+  if (shape.loss != Loss::custom) return loss_terms(value, score + shape.offset, shape);
+  LossTerms<Eight<T>> terms;
+  group_terms(Eight<T>::all(value), Eight<T>::all(score), shape, terms);
+  alignas(kRowAlignment) T reported[kGroup], slopes[kGroup], squares[kGroup];
+  terms.reported.store(reported);
+  terms.slope.store(slopes);
+  terms.square.store(squares);
+  return {reported[0], slopes[0], squares[0]};
+}
+
+/// Losses and squared errors of eight ratings, added to sums[0 .. 7] and sums[8 .. 15].
+template <class T>
+WARPFACTOR_INLINE void add_terms(const LossTerms<Eight<T>>& terms, double* sums) {
+  alignas(kRowAlignment) T reported[kGroup], squares[kGroup];
+  terms.reported.store(reported);
+  terms.square.store(squares);
+  for (int j = 0; j < kGroup; ++j) {
+    sums[j] += static_cast<double>(reported[j]);
+    sums[kGroup + j] += static_cast<double>(squares[j]);
+  }
+}
+
+PassSums total(const double* sums) {
+  PassSums all;
+  for (int j = 0; j < kGroup; ++j) {
+    all.loss += sums[j];
+    all.squares += sums[kGroup + j];
+  }
+  return all;
+}
+
+/// The weights of eight ratings.
+template <class T>
+WARPFACTOR_INLINE Eight<T> weights_of(const float* weights) {
+  return weights == nullptr ? Eight<T>::all(T(1)) : Eight<T>::each([&](int j) { return static_cast<T>(weights[j]); });
+}
+
+/// The slopes of a group's ratings, which begin at `r`; their losses and then their squared errors are added to `sums`.
+/// kWidth: as for Pass.
+template <class T, int kWidth>
+WARPFACTOR_NOINLINE void group_slopes(const SgdBlock<T>& block, std::int64_t r, T* slopes, double* sums) {
+  using Numbers = Eight<T>;
+  const std::int64_t width = kWidth > 0 ? kWidth : block.width;
+  const Rating* const ratings = block.ratings + r;
+  typename Vec<T>::Raw products[kGroup];
+  WARPFACTOR_UNROLL_8
+  for (int j = 0; j < kGroup; ++j) {
+    products[j] = products_of(block.users.factors + ratings[j].user * block.stride,
+                              block.items.factors + ratings[j].item * block.stride, width);
+  }
+  Numbers score = Numbers::sums(products);
+  if (block.users.biases != nullptr) {
+    score = score + Numbers::each([&](int j) {
+              return block.users.biases[ratings[j].user] + block.items.biases[ratings[j].item];
+            });
+  }
+  LossTerms<Numbers> terms;
+  group_terms(Numbers::each([&](int j) { return static_cast<T>(ratings[j].value); }), score, block.sizes.loss, terms);
+  if (block.weights != nullptr) {
+    const Numbers weight = weights_of<T>(block.weights + r);
+    terms.reported = weight * terms.reported;
+    terms.square = weight * terms.square;
+  }
+  add_terms(terms, sums);
+  terms.slope.store(slopes);
+}
+
+/// The score of one rating.
+template <class T>
+WARPFACTOR_INLINE T score_of(const SgdBlock<T>& block, const Rating& rating) {
+  const T x = Vec<T>{products_of(block.users.factors + rating.user * block.stride,
+                                 block.items.factors + rating.item * block.stride, block.width)}
+                  .sum();
+  return block.users.biases == nullptr ? x : x + (block.users.biases[rating.user] + block.items.biases[rating.item]);
+}
+
+template <class T>
+WARPFACTOR_INLINE void prefetch_rows(const SgdBlock<T>& block, const Rating& rating, std::int64_t width) {
+  constexpr std::int64_t kLine = kRowAlignment / static_cast<std::int64_t>(sizeof(T));
+  const T *p = block.users.factors + rating.user * block.stride, *q = block.items.factors + rating.item * block.stride;
+  for (std::int64_t f = 0; f < width; f += kLine) {
+    prefetch(p + f);
+    prefetch(q + f);
+  }
+}
+
+/// One pass of plain SGD with L2 penalties over a block: what most people train. kWidth: the width known at compile
+/// time, 0: taken from the block. With a loss other than the squared one, the slopes are computed by a function of its
+/// own, before the group's update: a call in the update, never made, cost the squared loss 1 to 4 % of its speed.
+template <class T, int kWidth, bool kBiased, bool kWeighted, bool kSquared>
+class Pass {
+ public:
+  explicit Pass(const SgdBlock<T>& block)
+      : block_(block), even_step_(make_step(T(0), block.sizes.learning_rate, block.sizes)) {}
+
+  PassSums run() const {
+    double parts[2 * kGroup] = {};  // losses, then squared errors where those are something else
+    alignas(kRowAlignment) T slopes[kGroup];
+    for (std::int64_t r = 0; r < block_.n_grouped; r += kGroup) {
+      if constexpr (!kSquared) group_slopes<T, kWidth>(block_, r, slopes, parts);
+      // A group ahead is far enough for a row from L2 to arrive in time, and too near for it to be evicted before use.
+      update_group(r, block_.ratings + (r + kGroup < block_.n_grouped ? r + kGroup : r), slopes, parts);
+    }
+    PassSums sums = total(parts);
+    for (std::int64_t r = block_.n_grouped; r < block_.n_ratings; ++r) {
+      if (r + kAhead < block_.n_ratings) prefetch_rows(block_, block_.ratings[r + kAhead], width());
+      update_one(r, sums);
+    }
+    if constexpr (kSquared) sums.squares = sums.loss;
+    return sums;
+  }
+
+ private:
+  using V = Vec<T>;
+  using Raw = typename V::Raw;
+  using Numbers = Eight<T>;                  // one for each rating of a group
+  static constexpr std::int64_t kAhead = 6;  // ratings, where they are updated one by one
+
+  T* user_row(const Rating& rating) const { return block_.users.factors + rating.user * block_.stride; }
+  T* item_row(const Rating& rating) const { return block_.items.factors + rating.item * block_.stride; }
+  std::int64_t width() const { return kWidth > 0 ? kWidth : block_.width; }
+
+  WARPFACTOR_INLINE void update_rows(T* p, T* q, T slope, Sides<T> keep) const {
+    for (std::int64_t f = 0; f < width(); f += V::lanes) {
+      const Raw user = V::load_raw(p + f), item = V::load_raw(q + f);
+      V::store_raw(p + f, stepped_factor(user, item, slope, keep.user));
+      V::store_raw(q + f, stepped_factor(item, user, slope, keep.item));
+    }
+  }
+
+  /// Eight ratings: all dot products, then the steps one after the other, each from where the one before left a row
+  /// that both are of. A function of its own: inlined into a longer one, GCC 12 runs out of registers and stores each
+  /// vector a second time, which took a fifth of the speed at 64 and 128 factors.
+  WARPFACTOR_NOINLINE void update_group(std::int64_t r, const Rating* next, const T* slopes_given, double* sums) const {
+    const Rating* const ratings = block_.ratings + r;
+    const StepSizes<T>& sizes = block_.sizes;
+    T *p[kGroup], *q[kGroup];
+    Raw products[kGroup];
+    WARPFACTOR_UNROLL_8
+    for (int j = 0; j < kGroup; ++j) {
+      prefetch_rows(block_, next[j], width());
+      p[j] = user_row(ratings[j]);
+      q[j] = item_row(ratings[j]);
+      if constexpr (kSquared) products[j] = products_of(p[j], q[j], width());
+    }
+    Numbers weight, slope;
+    if constexpr (kWeighted) weight = weights_of<T>(block_.weights + r);
+    if constexpr (kSquared) {
+      Numbers prediction = Numbers::sums(products);
+      if constexpr (kBiased) {
+        prediction = prediction + Numbers::each([&](int j) {
+                       return block_.users.biases[ratings[j].user] + block_.items.biases[ratings[j].item];
+                     });
+      }
+      const Numbers value = Numbers::each([&](int j) { return static_cast<T>(ratings[j].value); });
+      Numbers reported = SquaredLoss::reported(value, prediction);
+      if constexpr (kWeighted) reported = weight * reported;
+      alignas(kRowAlignment) T loss[kGroup];
+      reported.store(loss);
+      for (int j = 0; j < kGroup; ++j) sums[j] += static_cast<double>(loss[j]);
+      slope = SquaredLoss::slope(value, prediction);
+    } else {
+      slope = Numbers::load(slopes_given);
+    }
+    slope = capped(slope, sizes);
+    alignas(kRowAlignment) T slopes[kGroup];
+    if constexpr (kWeighted) {
+      const auto step = make_step(slope, sizes.learning_rate * at_most(weight, sizes.max_weight), sizes);
+      alignas(kRowAlignment) T factor_keeps[2][kGroup], bias_keeps[2][kGroup];
+      step.slope.store(slopes);
+      step.keep_factors.user.store(factor_keeps[0]);
+      step.keep_factors.item.store(factor_keeps[1]);
+      step.keep_biases.user.store(bias_keeps[0]);
+      step.keep_biases.item.store(bias_keeps[1]);
+      for (int j = 0; j < kGroup; ++j) step_biases(ratings[j], slopes[j], {bias_keeps[0][j], bias_keeps[1][j]});
+      WARPFACTOR_UNROLL_8
+      for (int j = 0; j < kGroup; ++j) update_rows(p[j], q[j], slopes[j], {factor_keeps[0][j], factor_keeps[1][j]});
+    } else {
+      (sizes.learning_rate * slope).store(slopes);
+      WARPFACTOR_UNROLL_8
+      for (int j = 0; j < kGroup; ++j) step_biases(ratings[j], slopes[j], even_step_.keep_biases);
+      WARPFACTOR_UNROLL_8
+      for (int j = 0; j < kGroup; ++j) update_rows(p[j], q[j], moved(slopes[j]), even_step_.keep_factors);
+    }
+  }
+
+  void step_biases(const Rating& rating, T slope, Sides<T> keep) const {
+    if constexpr (kBiased) {
+      T &user = block_.users.biases[rating.user], &item = block_.items.biases[rating.item];
+      user = stepped_bias(user, slope, keep.user);
+      item = stepped_bias(item, slope, keep.item);
+    }
+  }
+
+  void update_one(std::int64_t r, PassSums& sums) const {
+    const Rating rating = block_.ratings[r];
+    const StepSizes<T>& sizes = block_.sizes;
+    T *p = user_row(rating), *q = item_row(rating);
+    T prediction = V{products_of(p, q, width())}.sum();
+    if constexpr (kBiased) prediction += block_.users.biases[rating.user] + block_.items.biases[rating.item];
+    const T value = static_cast<T>(rating.value);
+    const T weight = kWeighted ? static_cast<T>(block_.weights[r]) : T(1);
+    T reported, slope;
+    if constexpr (kSquared) {
+      reported = SquaredLoss::reported(value, prediction);
+      slope = SquaredLoss::slope(value, prediction);
+    } else {
+      const LossTerms<T> terms = other_loss(sizes.loss, value, prediction);
+      reported = terms.reported;
+      slope = terms.slope;
+      sums.squares += static_cast<double>(weight * terms.square);
+    }
+    sums.loss += static_cast<double>(weight * reported);
+    const T rate = sizes.learning_rate * at_most(weight, sizes.max_weight);
+    const auto step = make_step(capped(slope, sizes), rate, sizes);
+    step_biases(rating, step.slope, step.keep_biases);
+    update_rows(p, q, moved(step.slope), step.keep_factors);
+  }
+
+  /// The slope by which rows move. The roofline benchmark compiles this file with rows that wait for no slope: it
+  /// loads, computes and stores the same, but nothing depends on a dot product.
+  T moved(T slope) const {
+#if defined(WARPFACTOR_INDEPENDENT_ROWS)
+    (void)slope;
+    return T(0) * block_.sizes.reg.user;
+#else
+    return slope;
+#endif
+  }
+
+  const SgdBlock<T> block_;     // a copy: nothing that is written can alias it
+  const Step<T, T> even_step_;  ///< what the steps of all ratings have in common, where they weigh the same
+};
+
+// Of the models that are trained; a batch without a penalty of the caller's may have any.
+constexpr std::int64_t kMaxStride = 1024;
+
+/// The slopes of the caller's penalty at a row's n parameters. There are `width` of those and not more, from n on
+/// zeros; `slopes` has room for whole multiples of 16.
+template <class T>
+WARPFACTOR_NOINLINE void penalty_slopes(PenaltyFunction<T> penalty, const T* values, std::int64_t n, std::int64_t width,
+                                        T* slopes) {
+  constexpr std::int64_t kAtOnce = 16;
+  const std::int64_t padded = (n + kAtOnce - 1) / kAtOnce * kAtOnce,
+                     whole = padded <= width ? padded : padded - kAtOnce;
+  if (whole > 0) penalty(values, slopes, whole);
+  if (whole < padded) {  // a row of doubles may end in the middle of 16, and what follows is another row
+    alignas(kRowAlignment) T rest[kAtOnce] = {};
+    for (std::int64_t f = whole; f < n; ++f) rest[f - whole] = values[f];
+    penalty(rest, slopes + whole, kAtOnce);
+  }
+  for (std::int64_t f = n; f < padded; ++f) slopes[f] = 0;
+}
+
+/// What pulls parameters back to zero, times the strength of their penalty: they themselves, or the slopes of the
+/// caller's penalty, for which there is room.
+template <class T>
+WARPFACTOR_INLINE const T* pulls_of(const StepSizes<T>& sizes, const T* values, std::int64_t n, std::int64_t width,
+                                    T* slopes) {
+  if (sizes.penalty == nullptr) [[likely]]
+    return values;
+  penalty_slopes(sizes.penalty, values, n, width, slopes);
+  return slopes;
+}
+
+/// The gradient by a bias: `slope`, and what the penalty adds.
+template <class T>
+WARPFACTOR_INLINE T bias_gradient(const StepSizes<T>& sizes, T bias, T slope, T reg) {
+  if (sizes.penalty == nullptr) [[likely]]
+    return gradient(bias, T(1), slope, reg);
+  alignas(kRowAlignment) T biases[16] = {bias}, pulls[16];
+  penalty_slopes(sizes.penalty, biases, 1, 16, pulls);
+  return gradient(pulls[0], T(1), slope, reg);
+}
+
+/// One step of a row, whatever the rule: of its factors, a vector at a time, and then of its bias.
+template <StepRule kRule, class T>
+class RowStep {
+ public:
+  using V = Vec<T>;
+
+  /// `weight`: how often the penalty counts.
+  WARPFACTOR_INLINE RowStep(const SideRows<T>& side, std::int64_t row, std::int64_t stride, T weight, T l1, T l1_bias,
+                            const StepSizes<T>& sizes)
+      : side_(side),
+        sizes_(sizes),
+        row_(row),
+        first_(kFirst ? side.first + row * stride : nullptr),
+        second_(kSecond ? side.second + row * stride : nullptr),
+        numbers_(kNumbers ? side.row_numbers + row * kRowNumbers : nullptr),
+        rate_(row_rate<kRule>(numbers_, weight, l1, l1_bias, sizes)) {}
+
+  /// The factors from f on after the step.
+  WARPFACTOR_INLINE V factors(std::int64_t f, V w, V gradient) {
+    V first = V::zero(), second = V::zero();
+    if constexpr (kFirst) first = V::load(first_ + f);
+    if constexpr (kSecond) second = V::load(second_ + f);
+    const V moved = stepped<kRule>(w, gradient, first, second, rate_, rate_.l1_factors, sizes_);
+    if constexpr (kFirst) V::store_raw(first_ + f, first.as_raw());
+    if constexpr (kSecond) V::store_raw(second_ + f, second.as_raw());
+    if constexpr (kRule == StepRule::adagrad_row) squares_ = squares_ + gradient * gradient;
+    return moved;
+  }
+
+  WARPFACTOR_INLINE void finish(T bias_gradient) {
+    T square = 0, none = 0;
+    if (side_.biases != nullptr) {
+      T& bias = side_.biases[row_];
+      bias = stepped<kRule>(bias, bias_gradient, kFirst ? side_.bias_first[row_] : none,
+                            kSecond ? side_.bias_second[row_] : none, rate_, rate_.l1_bias, sizes_);
+      square = bias_gradient * bias_gradient;
+    }
+    if constexpr (kRule == StepRule::adagrad_row) {
+      numbers_[0] = adagrad_sum(numbers_[0], squares_.sum() + square, sizes_);
+    }
+  }
+
+ private:
+  static constexpr bool kSecond = kRule == StepRule::adam;
+  static constexpr bool kNumbers = kSecond || kRule == StepRule::adagrad_row;
+  static constexpr bool kFirst = kSecond || kRule == StepRule::momentum || kRule == StepRule::adagrad_element;
+
+  const SideRows<T>& side_;
+  const StepSizes<T> sizes_;  // a copy: nothing that is written can alias it
+  const std::int64_t row_;
+  T *const first_, *const second_, *const numbers_;
+  RowRate<T> rate_;
+  V squares_ = V::zero();
+};
+
+/// One pass over a block by any rule, with any penalty.
+template <class T, StepRule kRule>
+class GeneralPass {
+ public:
+  explicit GeneralPass(const SgdBlock<T>& block) : block_(block) {}
+
+  PassSums run() const {
+    double parts[2 * kGroup] = {};
+    alignas(kRowAlignment) T slopes[kGroup];
+    for (std::int64_t r = 0; r < block_.n_grouped; r += kGroup) {
+      if (r + kGroup < block_.n_grouped) {
+        for (int j = 0; j < kGroup; ++j) prefetch_rows(block_, block_.ratings[r + kGroup + j], block_.width);
+      }
+      group_slopes<T, 0>(block_, r, slopes, parts);
+      for (int j = 0; j < kGroup; ++j) update(r + j, slopes[j]);
+    }
+    PassSums sums = total(parts);
+    for (std::int64_t r = block_.n_grouped; r < block_.n_ratings; ++r) {
+      const Rating rating = block_.ratings[r];
+      const LossTerms<T> terms = other_loss(block_.sizes.loss, static_cast<T>(rating.value), score_of(block_, rating));
+      const T weight = block_.weights == nullptr ? T(1) : static_cast<T>(block_.weights[r]);
+      sums.loss += static_cast<double>(weight * terms.reported);
+      sums.squares += static_cast<double>(weight * terms.square);
+      update(r, terms.slope);
+    }
+    return sums;
+  }
+
+ private:
+  /// Both rows' gradients are taken before either row moves.
+  WARPFACTOR_NOINLINE void update(std::int64_t r, T slope) const {
+    const Rating rating = block_.ratings[r];
+    const StepSizes<T>& sizes = block_.sizes;
+    const std::int64_t stride = block_.stride, width = block_.width;
+    const T weight = block_.weights == nullptr ? T(1) : at_most(static_cast<T>(block_.weights[r]), sizes.max_weight);
+    T* const p = block_.users.factors + rating.user * stride;
+    T* const q = block_.items.factors + rating.item * stride;
+    slope = weight * capped(slope, sizes);
+    alignas(kRowAlignment) T user_slopes[kMaxStride], item_slopes[kMaxStride];
+    const T* const user_pulls = pulls_of(sizes, p, block_.n_factors, width, user_slopes);
+    const T* const item_pulls = pulls_of(sizes, q, block_.n_factors, width, item_slopes);
+    const Sides<T> reg{weight * sizes.reg.user, weight * sizes.reg.item};
+    RowStep<kRule, T> user(block_.users, rating.user, stride, weight, sizes.l1.user, sizes.l1_bias.user, sizes);
+    RowStep<kRule, T> item(block_.items, rating.item, stride, weight, sizes.l1.item, sizes.l1_bias.item, sizes);
+    for (std::int64_t f = 0; f < width; f += V::lanes) {
+      const V own = V::load(p + f), other = V::load(q + f);
+      const V by_user = gradient(V::load(user_pulls + f), other, slope, reg.user);
+      const V by_item = gradient(V::load(item_pulls + f), own, slope, reg.item);
+      V::store_raw(p + f, user.factors(f, own, by_user).as_raw());
+      V::store_raw(q + f, item.factors(f, other, by_item).as_raw());
+    }
+    Sides<T> by_bias{};
+    if (block_.users.biases != nullptr) {
+      by_bias = {bias_gradient(sizes, block_.users.biases[rating.user], slope, weight * sizes.reg_bias.user),
+                 bias_gradient(sizes, block_.items.biases[rating.item], slope, weight * sizes.reg_bias.item)};
+    }
+    user.finish(by_bias.user);
+    item.finish(by_bias.item);
+  }
+
+  using V = Vec<T>;
+  const SgdBlock<T> block_;  // a copy: nothing that is written can alias it
+};
+
+template <class T, int kWidth, bool kWeighted, bool kSquared = true>
+PassSums plain_pass(const SgdBlock<T>& block) {
+  return block.users.biases != nullptr ? Pass<T, kWidth, true, kWeighted, kSquared>(block).run()
+                                       : Pass<T, kWidth, false, kWeighted, kSquared>(block).run();
+}
+
+#if defined(WARPFACTOR_SANITIZED)
+constexpr bool kWidths = false;  // under a sanitizer they would take minutes to compile, and are the same source
+#else
+constexpr bool kWidths = true;
+#endif
+
+/// The common widths get a loop of their own, which the compiler unrolls, for what most people train: each costs
+/// seconds of compiling on every machine that builds this.
+template <class T>
+PassSums sgd(const SgdBlock<T>& block) {
+  switch (block.sizes.rule) {
+    case StepRule::plain: break;
+    case StepRule::momentum: return GeneralPass<T, StepRule::momentum>(block).run();
+    case StepRule::adagrad_row: return GeneralPass<T, StepRule::adagrad_row>(block).run();
+    case StepRule::adagrad_element: return GeneralPass<T, StepRule::adagrad_element>(block).run();
+    case StepRule::adam: return GeneralPass<T, StepRule::adam>(block).run();
+  }
+  if (block.sizes.proximal || block.sizes.penalty != nullptr) return GeneralPass<T, StepRule::plain>(block).run();
+  if (block.sizes.loss.loss != Loss::squared) {
+    if (block.weights != nullptr) return plain_pass<T, 0, true, false>(block);
+    if constexpr (kWidths && sizeof(T) == sizeof(float)) {
+      if (block.width == 32) return plain_pass<T, 32, false, false>(block);
+      if (block.width == 64) return plain_pass<T, 64, false, false>(block);
+      if (block.width == 128) return plain_pass<T, 128, false, false>(block);
+    }
+    return plain_pass<T, 0, false, false>(block);
+  }
+  if (block.weights != nullptr) return plain_pass<T, 0, true>(block);
+  if constexpr (kWidths) {
+    switch (block.width) {
+      case 16: return plain_pass<T, 16, false>(block);
+      case 32: return plain_pass<T, 32, false>(block);
+      case 48: return plain_pass<T, 48, false>(block);
+      case 64: return plain_pass<T, 64, false>(block);
+      case 128: return plain_pass<T, 128, false>(block);
+      default: break;
+    }
+  }
+  return plain_pass<T, 0, false>(block);
+}
+
+/// The gradient of one row over its ratings of a batch, penalties left out. kVectors: how many vectors a row has, if
+/// its part of the eight rows at work fits the registers; 0: any number. kSquared: as for Pass.
+template <class T, int kVectors, bool kSquared>
+WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, double* sums) {
+  using V = Vec<T>;
+  using Raw = typename V::Raw;
+  using Numbers = Eight<T>;
+  const std::int64_t begin = batch.begin[r], end = batch.begin[r + 1];
+  const std::int64_t width = kVectors > 0 ? kVectors * V::lanes : batch.width, stride = batch.stride;
+  const T max_slope = batch.sizes.max_slope, max_weight = batch.sizes.max_weight;
+  const T *const other_factors = batch.other.factors, *const other_biases = batch.other.biases;
+  const float* const weights = batch.weights;
+  const T* const own = batch.own.factors + batch.rows[r] * stride;
+  T* const gradient = batch.gradients + r * stride;
+  constexpr int kKept = kVectors > 0 ? kVectors : 1;
+  Raw own_part[kKept], even[kKept] = {}, odd[kKept] = {};  // two sums, so that additions wait less for each other
+  if constexpr (kVectors > 0) {
+    for (int v = 0; v < kVectors; ++v) own_part[v] = V::load_raw(own + v * V::lanes);
+  } else {
+    for (std::int64_t f = 0; f < width; f += V::lanes) V::store_raw(gradient + f, Raw{});
+  }
+  const T own_bias = other_biases == nullptr ? T(0) : batch.own.biases[batch.rows[r]];
+  const Numbers zero = Numbers::all(T(0));
+  Numbers slope_sum = zero, weight_sum = zero;
+  T slope_rest = 0, weight_rest = 0;
+  constexpr std::int64_t kSingles = 2;
+  LossTerms<Numbers> told{zero, zero, zero};  // of a few ratings, whose sum is as good in T
+
+  // Eight ratings from `at` on. At the row's end those of the next row are read along, to count 0 times.
+  const auto take = [&]<bool kFull>(std::int64_t at, int n) WARPFACTOR_INLINE_LAMBDA {
+    const std::int32_t* const others = batch.others + at;
+    const T* rows[kGroup];
+    Raw parts[kGroup][kKept], products[kGroup];
+    WARPFACTOR_UNROLL_8
+    for (int j = 0; j < kGroup; ++j) {
+      rows[j] = other_factors + others[j] * stride;
+      if constexpr (kVectors > 0) {
+        for (int v = 0; v < kVectors; ++v) parts[j][v] = V::load_raw(rows[j] + v * V::lanes);
+        products[j] = own_part[0] * parts[j][0];
+        for (int v = 1; v < kVectors; ++v) products[j] = products[j] + own_part[v] * parts[j][v];
+      } else {
+        products[j] = products_of(own, rows[j], width);
+      }
+    }
+    Numbers score = Numbers::sums(products);
+    if (other_biases != nullptr) {
+      score = score + Numbers::each([&](int j) { return own_bias + other_biases[others[j]]; });
+    }
+    Numbers value = Numbers::load(batch.values + at);
+    if constexpr (!kFull && !kSquared) {  // a loss may be no number where no rating is, which 0 times would not be 0
+      alignas(kRowAlignment) T values[kGroup], scores[kGroup];
+      value.store(values);
+      score.store(scores);
+      for (int j = n; j < kGroup; ++j) {
+        values[j] = values[0];
+        scores[j] = scores[0];
+      }
+      value = Numbers::load(values);
+      score = Numbers::load(scores);
+    }
+    LossTerms<Numbers> terms;
+    if constexpr (kSquared) {
+      terms.slope = SquaredLoss::slope(value, score);
+      terms.reported = terms.slope * terms.slope;
+      terms.square = zero;
+    } else {
+      group_terms(value, score, batch.sizes.loss, terms);
+    }
+    Numbers slope = capped(terms.slope, max_slope);
+    if (!kFull || weights != nullptr) {
+      const Numbers weight = Numbers::each([&](int j) {
+        return !kFull && j >= n ? T(0) : weights == nullptr ? T(1) : static_cast<T>(weights[at + j]);
+      });
+      terms.reported = weight * terms.reported;
+      terms.square = weight * terms.square;
+      const Numbers counted = at_most(weight, max_weight);
+      weight_sum = weight_sum + counted;
+      slope = counted * slope;
+    }
+    if (batch.of_users) {
+      told.reported = told.reported + terms.reported;
+      if constexpr (!kSquared) told.square = told.square + terms.square;
+    }
+    if (other_biases != nullptr) slope_sum = slope_sum + slope;
+    alignas(kRowAlignment) T slopes[kGroup];
+    slope.store(slopes);
+    if constexpr (kVectors > 0) {
+      WARPFACTOR_UNROLL_8
+      for (int j = 0; j < kGroup; ++j) {
+        Raw* const sum = j % 2 == 0 ? even : odd;
+        for (int v = 0; v < kVectors; ++v) sum[v] = sum[v] + slopes[j] * parts[j][v];
+      }
+    } else {
+      for (std::int64_t f = 0; f < width; f += V::lanes) {
+        Raw part = V::load_raw(gradient + f);
+        WARPFACTOR_UNROLL_8
+        for (int j = 0; j < kGroup; ++j) part = part + slopes[j] * V::load_raw(rows[j] + f);
+        V::store_raw(gradient + f, part);
+      }
+    }
+  };
+  // One rating: in small batches most rows have no more.
+  const auto take_one = [&](std::int64_t at) {
+    const T* const row = other_factors + batch.others[at] * stride;
+    T score = V{products_of(own, row, width)}.sum();
+    if (other_biases != nullptr) score += own_bias + other_biases[batch.others[at]];
+    const T weight = weights == nullptr ? T(1) : static_cast<T>(weights[at]), counted = at_most(weight, max_weight);
+    LossTerms<T> terms;
+    if constexpr (kSquared) {
+      terms.slope = SquaredLoss::slope(batch.values[at], score);
+      terms.reported = terms.square = terms.slope * terms.slope;
+    } else {
+      terms = other_loss(batch.sizes.loss, batch.values[at], score);
+    }
+    if (batch.of_users) {
+      sums[0] += static_cast<double>(weight * terms.reported);
+      sums[kGroup] += static_cast<double>(weight * terms.square);
+    }
+    const T slope = counted * capped(terms.slope, max_slope);
+    slope_rest += slope;
+    weight_rest += counted;
+    for (int v = 0; v < kVectors; ++v) even[v] = even[v] + slope * V::load_raw(row + v * V::lanes);
+    for (std::int64_t f = 0; kVectors == 0 && f < width; f += V::lanes) {
+      V::store_raw(gradient + f, V::load_raw(gradient + f) + slope * V::load_raw(row + f));
+    }
+  };
+  const auto tell = [&] {
+    if constexpr (kSquared) told.square = told.reported;
+    add_terms(told, sums);
+    told = {zero, zero, zero};
+  };
+  std::int64_t at = begin;
+  for (; at + kGroup <= end; at += kGroup) {
+    take.template operator()<true>(at, kGroup);
+    if (batch.of_users && (at - begin) % 256 == 256 - kGroup) tell();
+  }
+  if (end - at > kSingles) {
+    take.template operator()<false>(at, static_cast<int>(end - at));
+  } else {
+    for (; at < end; ++at) take_one(at);
+  }
+  if (batch.of_users) tell();
+
+  if constexpr (kVectors > 0) {
+    for (int v = 0; v < kVectors; ++v) V::store_raw(gradient + v * V::lanes, even[v] + odd[v]);
+  }
+  batch.bias_gradients[r] = other_biases == nullptr ? T(0) : slope_sum.sum() + slope_rest;
+  batch.row_weights[r] = batch.once           ? T(1)
+                         : weights == nullptr ? static_cast<T>(end - begin)
+                                              : weight_sum.sum() + weight_rest;
+}
+
+template <class T, int kVectors, bool kSquared>
+PassSums row_gradients(const BatchRows<T>& batch) {
+  double sums[2 * kGroup] = {};
+  for (std::int64_t r = 0; r < batch.n_rows; ++r) row_gradient<T, kVectors, kSquared>(batch, r, sums);
+  return total(sums);
+}
+
+template <class T>
+PassSums batch_gradients(const BatchRows<T>& batch) {
+  if (batch.sizes.loss.loss != Loss::squared) return row_gradients<T, 0, false>(batch);
+  switch (batch.width / Vec<T>::lanes) {
+    case 1: return row_gradients<T, 1, true>(batch);
+    case 2: return row_gradients<T, 2, true>(batch);
+    default: return row_gradients<T, 0, true>(batch);
+  }
+}
+
+template <class T, StepRule kRule>
+void row_steps(const BatchRows<T>& batch) {
+  const StepSizes<T>& sizes = batch.sizes;
+  const auto own = [&](const Sides<T>& sides) { return batch.of_users ? sides.user : sides.item; };
+  const T reg = own(sizes.reg), reg_bias = own(sizes.reg_bias), l1 = own(sizes.l1), l1_bias = own(sizes.l1_bias);
+  using V = Vec<T>;
+  alignas(kRowAlignment) T slopes[kMaxStride];
+  for (std::int64_t r = 0; r < batch.n_rows; ++r) {
+    const std::int64_t row = batch.rows[r];
+    const T* const gradients = batch.gradients + r * batch.stride;
+    T* const factors = batch.own.factors + row * batch.stride;
+    const T weight = batch.row_weights[r], penalty = weight * reg;
+    const T* const pulls = pulls_of(sizes, factors, batch.n_factors, batch.width, slopes);
+    RowStep<kRule, T> step(batch.own, row, batch.stride, weight, l1, l1_bias, sizes);
+    for (std::int64_t f = 0; f < batch.width; f += V::lanes) {
+      const V by_factors = V::load(gradients + f) + penalty * V::load(pulls + f);
+      V::store_raw(factors + f, step.factors(f, V::load(factors + f), by_factors).as_raw());
+    }
+    step.finish(batch.own.biases == nullptr
+                    ? T(0)
+                    : bias_gradient(sizes, batch.own.biases[row], batch.bias_gradients[r], weight * reg_bias));
+  }
+}
+
+template <class T>
+void batch_steps(const BatchRows<T>& batch) {
+  switch (batch.sizes.rule) {
+    case StepRule::plain: return row_steps<T, StepRule::plain>(batch);
+    case StepRule::momentum: return row_steps<T, StepRule::momentum>(batch);
+    case StepRule::adagrad_row: return row_steps<T, StepRule::adagrad_row>(batch);
+    case StepRule::adagrad_element: return row_steps<T, StepRule::adagrad_element>(batch);
+    case StepRule::adam: return row_steps<T, StepRule::adam>(batch);
+  }
+}
+
+/// p.q over any n, any alignment.
+template <class T>
+inline T dot(const T* p, const T* q, std::int64_t n) {
+  using V = Vec<T>;
+  V even = V::zero(), odd = V::zero();
+  std::int64_t f = 0;
+  for (; f + 2 * V::lanes <= n; f += 2 * V::lanes) {
+    even = even + V::load(p + f) * V::load(q + f);
+    odd = odd + V::load(p + f + V::lanes) * V::load(q + f + V::lanes);
+  }
+  T total = (even + odd).sum();
+  for (; f < n; ++f) total += p[f] * q[f];
+  return total;
+}
+
+template <class T>
+void predict_pairs(const PairBatch<T>& batch) {
+  for (std::int64_t r = 0; r < batch.n_pairs; ++r) {
+    const std::int64_t user = batch.users[r], item = batch.items[r];
+    T x = batch.global_mean;
+    if (user >= 0 && batch.user_biases != nullptr) x += batch.user_biases[user];
+    if (item >= 0 && batch.item_biases != nullptr) x += batch.item_biases[item];
+    if (user >= 0 && item >= 0) {
+      x += dot(batch.user_factors + user * batch.stride, batch.item_factors + item * batch.stride, batch.n_factors);
+    }
+    batch.out[r] = x;
+  }
+}
+
+template <class T>
+void score_rows(const RowScores<T>& scores) {
+  for (std::int64_t r = 0; r < scores.n_rows; ++r) {
+    T x = scores.offset;
+    if (scores.biases != nullptr) x += scores.biases[r];
+    if (scores.query != nullptr) x += dot(scores.query, scores.rows + r * scores.n_factors, scores.n_factors);
+    scores.out[r] = x;
+  }
+}
+
+}  // namespace
+
+const KernelTable kKernels = {
+    WARPFACTOR_TEXT(WARPFACTOR_KERNEL_ISA),
+    kVectorBytes,
+    {sgd<float>, predict_pairs<float>, score_rows<float>, batch_gradients<float>, batch_steps<float>},
+    {sgd<double>, predict_pairs<double>, score_rows<double>, batch_gradients<double>, batch_steps<double>},
+};
+
+}  // namespace WARPFACTOR_RULE_NAMESPACE
+}  // namespace warpfactor

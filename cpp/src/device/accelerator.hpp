@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the backend asks of a device: memory, copies, and kernels by name. CudaDevice (cuda_device.cu) is the one that
+// people use; TwinDevice (twin_device.cpp) runs the same kernels on the host, for tests.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "device/kernel_args.hpp"
+
+namespace warpfactor {
+
+/// As what factors are stored and in what the arithmetic is done: S and A of the kernels.
+enum class Storage { f16, f32, f64 };
+
+template <class S>
+constexpr Storage storage_of() {
+  return sizeof(S) == 2 ? Storage::f16 : sizeof(S) == 4 ? Storage::f32 : Storage::f64;
+}
+
+/// The kernels and their arguments.
+enum class Kernel {
+  pass,             ///< PassArgs: plain SGD
+  general_pass,     ///< PassArgs: any rule, any penalty
+  batch_gradients,  ///< BatchArgs
+  batch_steps,      ///< BatchArgs
+  evaluate,         ///< EvaluateArgs
+  sum,              ///< SumArgs, by warps of any storage
+};
+inline constexpr int kKernels = 6;
+
+/// Work on a stream is done in order; the two streams do not wait for each other unless told to.
+enum class Stream { compute, copy };
+
+inline constexpr int kMarks = 4;  ///< see Accelerator::mark
+
+/// Errors are thrown as CudaError, but for release(), which has nobody to tell.
+class Accelerator {
+ public:
+  virtual ~Accelerator() = default;
+
+  /// Aligned to 256 bytes. Throws with the bytes asked and free.
+  virtual void* allocate(std::int64_t bytes) = 0;
+  virtual void release(void* memory) noexcept = 0;
+  [[nodiscard]] virtual std::int64_t free_bytes() = 0;
+  /// Host memory from which copies overlap with work; unpin() before it is freed. False where the system refuses.
+  [[nodiscard]] virtual bool pin(const void* memory, std::int64_t bytes) = 0;
+  virtual void unpin(const void* memory) noexcept = 0;
+
+  /// Host memory that is not pinned may be used again on return, pinned memory once the copy is done.
+  virtual void upload(void* to, const void* from, std::int64_t bytes, Stream stream) = 0;
+  /// Done on return.
+  virtual void download(void* to, const void* from, std::int64_t bytes) = 0;
+  virtual void copy(void* to, const void* from, std::int64_t bytes, Stream stream) = 0;
+  virtual void zero(void* to, std::int64_t bytes, Stream stream) = 0;
+
+  /// A mark on a stream, one of kMarks by number, and the other stream's wait for it.
+  virtual void mark(int number, Stream stream) = 0;
+  virtual void wait(int number, Stream stream) = 0;
+  /// Whether all work on a stream is done.
+  [[nodiscard]] virtual bool idle(Stream stream) = 0;
+
+  /// Tiles that run at the same time.
+  [[nodiscard]] virtual std::int64_t tiles_at_once(Kernel kernel, Storage storage, Tile tile) = 0;
+  /// Starts a kernel on the compute stream; `args` is copied. The tiles make whole CUDA blocks.
+  virtual void launch(Kernel kernel, Storage storage, Tile tile, std::int64_t n_tiles, const void* args) = 0;
+  /// Takes a kernel that the caller compiled in place of the own one.
+  virtual void replace(Kernel kernel, std::uintptr_t function) = 0;
+
+  /// For people, as "sm_90".
+  [[nodiscard]] virtual std::string architecture() const = 0;
+};
+
+/// Memory on a device.
+template <class T>
+class DeviceBuffer {
+ public:
+  DeviceBuffer() = default;
+  DeviceBuffer(Accelerator& device, std::int64_t size) : device_(&device), size_(size) {
+    if (size > 0) data_ = static_cast<T*>(device.allocate(size * static_cast<std::int64_t>(sizeof(T))));
+  }
+  DeviceBuffer(DeviceBuffer&& other) noexcept { *this = std::move(other); }
+  DeviceBuffer& operator=(DeviceBuffer&& other) noexcept {
+    std::swap(device_, other.device_);
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~DeviceBuffer() {
+    if (data_ != nullptr) device_->release(data_);
+  }
+  /// nullptr if it is empty.
+  [[nodiscard]] T* data() const noexcept { return data_; }
+  [[nodiscard]] std::int64_t size() const noexcept { return size_; }
+  [[nodiscard]] std::int64_t bytes() const noexcept { return size_ * static_cast<std::int64_t>(sizeof(T)); }
+
+  void upload(const T* from, std::int64_t n, Stream stream = Stream::compute) {
+    if (n > 0) device_->upload(data_, from, n * static_cast<std::int64_t>(sizeof(T)), stream);
+  }
+  void download(T* to) const {
+    if (size_ > 0) device_->download(to, data_, bytes());
+  }
+  void zero() {
+    if (size_ > 0) device_->zero(data_, bytes(), Stream::compute);
+  }
+
+ private:
+  Accelerator* device_ = nullptr;
+  T* data_ = nullptr;
+  std::int64_t size_ = 0;
+};
+
+}  // namespace warpfactor

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CUDA library that is linked in, if one is: the core knows no CUDA, and asks whoever registered here.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "backend.hpp"
+#include "device/kernel_args.hpp"
+#include "warpfactor/runtime.hpp"
+
+namespace warpfactor {
+
+inline constexpr std::int32_t kMostSelected = 1024;  ///< BestArgs::n at most
+
+/// What a CUDA library does for numbers of type T.
+template <class T>
+struct CudaFunctions {
+  /// Throws CudaError where CUDA cannot be used.
+  std::unique_ptr<Backend<T>> (*make_backend)(const TrainParams& params, std::function<bool()> interrupted);
+  /// Starts the selection of the best scores on a stream (a cudaStream_t) of the current device; the arrays are the
+  /// device's. Throws CudaError.
+  void (*select_best)(const BestArgs<T>& args, std::uintptr_t stream);
+};
+
+struct CudaLibrary {
+  CudaStatus (*status)();
+  bool is_twin;  ///< "the device" is the host, for tests
+  CudaFunctions<float> float_functions;
+  CudaFunctions<double> double_functions;
+};
+
+/// Called once, before main(), by the source file that a program with CUDA is linked with (cuda/register_cuda.cpp).
+void register_cuda(const CudaLibrary& library);
+
+/// The backend of the registered library. Throws CudaError where there is none, or it cannot be used.
+template <class T>
+std::unique_ptr<Backend<T>> make_cuda_backend(const TrainParams& params, std::function<bool()> interrupted);
+
+template <class T>
+void cuda_select_best(const BestArgs<T>& args, std::uintptr_t stream);
+
+bool cuda_is_twin();
+
+}  // namespace warpfactor

@@ -1,0 +1,477 @@
+"""Ids of any kind (integers, strings, UUIDs) to int32 codes and back.
+
+A *vocabulary* is a sorted array of distinct ids: int64 (uint64 only where a value needs it), or an
+object array of ``str`` or of ``uuid.UUID``. A *code* is a position in it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+from uuid import UUID
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ..exchange import to_host
+
+IdKind = Literal["int", "str", "uuid"]
+Id = int | str | UUID
+
+_INT64_MAX = 2**63 - 1
+_INT32_MAX = 2**31 - 1
+_PLURALS: dict[IdKind, str] = {"int": "integers", "str": "strings", "uuid": "UUIDs"}
+_ID_RULE = "ids are integers, strings or uuid.UUID objects, all of one kind"
+
+
+def encode_ids(values: Any, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    """Number the distinct ids of a column.
+
+    Parameters
+    ----------
+    values : array-like of shape (n,)
+        A NumPy array (integers; floats that are all integral; strings; objects), a list, a pandas
+        or polars Series, or an Arrow array.
+    name : str
+        What the error messages call the column.
+
+    Returns
+    -------
+    codes : ndarray of shape (n,), int32
+        ``ids[codes]`` are the values.
+    ids : ndarray of shape (n_distinct,), int64, uint64 or object
+        The sorted vocabulary.
+
+    Raises
+    ------
+    ValueError
+        If a value is missing or no id, the kinds are mixed, a float is not an exact integer, or
+        there are more than 2**31 - 1 distinct ids.
+    """
+    column = _id_column(values, name)
+    if pa.types.is_dictionary(column.type):
+        return _encode_dictionary(column, name)
+    try:
+        encoded = _combined(column.dictionary_encode())
+    except pa.ArrowException as error:
+        raise ValueError(f"{name}: more than {_INT32_MAX} distinct ids ({error})") from error
+    order = pc.array_sort_indices(encoded.dictionary).to_numpy()
+    ranks = np.empty(len(order), np.int32)
+    ranks[order] = np.arange(len(order), dtype=np.int32)
+    return ranks[encoded.indices.to_numpy()], _vocabulary(encoded.dictionary.take(order))
+
+
+def lookup_ids(ids: NDArray[Any], values: Any, name: str) -> NDArray[np.int32]:
+    """Find ids in a vocabulary.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (n_ids,)
+        A vocabulary, as `encode_ids` returns it.
+    values : array-like of shape (n,)
+        Ids, in any form that `encode_ids` takes.
+    name : str
+        What the error messages call the values, such as ``"user ids"``.
+
+    Returns
+    -------
+    ndarray of shape (n,), int32
+        The codes, -1 where an id is not in the vocabulary.
+
+    Raises
+    ------
+    ValueError
+        As `encode_ids`, and if the values are of another kind than the vocabulary.
+    """
+    codes, distinct = encode_ids(values, name)
+    if not len(codes):
+        return codes
+    if id_kind(ids) != id_kind(distinct):
+        raise ValueError(_kind_mismatch(id_kind(ids), distinct[codes[0]], name))
+    return _positions(ids, distinct)[codes]
+
+
+def consecutive(ids: NDArray[Any]) -> range | None:
+    """Return a vocabulary as a range where it is one: a look-up there is a subtraction."""
+    if ids.dtype != np.int64 or not len(ids) or int(ids[-1]) - int(ids[0]) >= len(ids):
+        return None
+    return range(int(ids[0]), int(ids[-1]) + 1)
+
+
+def find_integers(xp: Any, ids: Any, wanted: Any) -> Any:
+    """Find integers in a vocabulary; array code for NumPy and CuPy.
+
+    Parameters
+    ----------
+    xp : module
+        NumPy or CuPy.
+    ids : array of shape (n_ids,), int64 or uint64, or range
+        The vocabulary.
+    wanted : array of shape (n,)
+        Integers of any type.
+
+    Returns
+    -------
+    array of shape (n,), int32
+        The codes, -1 where an integer is not in the vocabulary.
+    """
+    if not len(ids):
+        return xp.full(len(wanted), -1, np.int32)
+    # What the vocabulary's type cannot hold wraps around, and shows by its sign.
+    same = wanted.astype(np.int64 if isinstance(ids, range) else ids.dtype)
+    there = (same < 0) == (wanted < 0)
+    if isinstance(ids, range):
+        at = same - ids.start
+        there &= (at >= 0) & (at < len(ids))
+    else:
+        at = xp.searchsorted(ids, same).clip(0, len(ids) - 1)
+        there &= ids[at] == same
+    return xp.where(there, at, -1).astype(np.int32)
+
+
+def id_kind(ids: NDArray[Any]) -> IdKind:
+    """Return the kind of a vocabulary: ``"int"``, ``"str"`` or ``"uuid"``."""
+    if ids.dtype.kind in "iu":
+        return "int"
+    return "uuid" if len(ids) and isinstance(ids[0], UUID) else "str"
+
+
+def pack_ids(ids: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Turn a vocabulary into plain numeric arrays, for a file.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``{"values"}``: the integers themselves; or, for strings and UUIDs, ``{"utf8", "offsets"}``:
+        the texts one after the other (uint8) and where each begins (int64, one entry more).
+    """
+    if id_kind(ids) == "int":
+        return {"values": ids}
+    texts = [str(value).encode() for value in ids]
+    offsets = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum([len(text) for text in texts], out=offsets[1:])
+    return {"utf8": np.frombuffer(b"".join(texts), np.uint8), "offsets": offsets}
+
+
+def unpack_ids(arrays: dict[str, NDArray[Any]], kind: str) -> NDArray[Any]:
+    """Undo `pack_ids`.
+
+    Parameters
+    ----------
+    arrays : dict of str to ndarray
+        What `pack_ids` returned.
+    kind : {"int", "str", "uuid"}
+        What `id_kind` returned.
+
+    Returns
+    -------
+    ndarray of shape (n_ids,)
+        The vocabulary.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are damaged: wrong keys or types, offsets that do not fit, text that is not
+        UTF-8 or no UUID, ids that are not sorted and distinct.
+    """
+    if kind not in _PLURALS:
+        raise ValueError(f"kind of ids is {kind!r}, must be one of {list(_PLURALS)}")
+    keys = {"values"} if kind == "int" else {"utf8", "offsets"}
+    if set(arrays) != keys or any(array.ndim != 1 for array in arrays.values()):
+        raise ValueError(f"{kind} ids need the 1-D arrays {sorted(keys)}, got {sorted(arrays)}")
+    ids = arrays["values"] if kind == "int" else _unpack_texts(arrays["utf8"], arrays["offsets"])
+    if kind == "uuid":
+        ids = _objects([_parse_uuid(text) for text in ids])
+    check_vocabulary(ids, "ids")
+    return ids
+
+
+def parse_id(text: str, ids: NDArray[Any]) -> Id:
+    """Read an id typed by a user as the kind that a vocabulary holds.
+
+    Raises
+    ------
+    ValueError
+        If the text is no integer where the ids are integers, or no UUID where they are UUIDs.
+    """
+    kind = id_kind(ids)
+    if kind == "str":
+        return text
+    if kind == "uuid":
+        return _parse_uuid(text)
+    # int() alone would also take "1_7" and " 17 ".
+    if not re.fullmatch(r"-?[0-9]+", text):
+        raise ValueError(f"id {text!r} is no integer, but the model's ids are integers")
+    return int(text)
+
+
+def check_vocabulary(ids: Any, name: str) -> None:
+    """Raise ValueError unless `ids` is a vocabulary: one kind, sorted, distinct."""
+    fits = isinstance(ids, np.ndarray) and ids.ndim == 1
+    if fits and ids.dtype == object:
+        fits = any(all(issubclass(t, kind) for t in set(map(type, ids))) for kind in (str, UUID))
+    elif fits:
+        fits = ids.dtype in (np.int64, np.uint64)
+    if not fits:
+        raise ValueError(
+            f"{name} must be a 1-D array of int64, uint64, or objects all str or all uuid.UUID, "
+            f"got {_describe(ids)}: Ratings.from_arrays takes ids in any form"
+        )
+    rising = np.asarray(ids[:-1] < ids[1:], dtype=bool)
+    if not rising.all():
+        at = int(rising.argmin())
+        raise ValueError(
+            f"{name} must be sorted and distinct, but from position {at} on they are "
+            f"{ids[at : at + 2].tolist()}: Ratings.from_arrays takes ids in any order"
+        )
+
+
+def as_arrow(values: Any) -> Any:
+    """Return a column as a pyarrow Array or ChunkedArray, or None where it is none of Arrow's."""
+    if isinstance(values, (pa.Array, pa.ChunkedArray)):
+        return values
+    # pandas would guess a type for its object columns, polars exports bare pointers.
+    opaque = str(getattr(values, "dtype", "")).lower() == "object"
+    if opaque or not hasattr(values, "__arrow_c_stream__"):
+        return None
+    return pa.chunked_array(values)
+
+
+def require_no_nulls(column: Any, name: str) -> None:
+    """Raise ValueError naming the first missing value of an Arrow column."""
+    if column.null_count:
+        at = pc.is_null(column).to_numpy(zero_copy_only=False).argmax()
+        raise ValueError(
+            f"{name}: {column.null_count} missing value(s), the first at position {at}: "
+            "drop those rows or fill them in"
+        )
+
+
+def _id_column(values: Any, name: str) -> Any:
+    """Arrow column of integers, large_string or 16-byte binary, or a dictionary of such."""
+    column = as_arrow(values)
+    if column is None:
+        return _from_numpy(_as_numpy(values, name), name)
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return column
+    require_no_nulls(column, name)
+    if pa.types.is_integer(kind):
+        return column
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        # Its offsets cannot overflow when chunks are joined.
+        return column.cast(pa.large_string())
+    if pa.types.is_floating(kind):
+        return pa.array(_exact_integers(column.to_numpy(zero_copy_only=False), name))
+    if kind == pa.uuid():
+        return column.cast(pa.binary(16))
+    if not len(column):
+        return pa.array([], pa.int64())
+    raise ValueError(f"{name}: a column of type {kind} holds no ids; {_ID_RULE}")
+
+
+def _encode_dictionary(column: Any, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    if isinstance(column, pa.ChunkedArray):
+        column = _combined(column.unify_dictionaries())
+    if column.dictionary.null_count:
+        return encode_ids(column.dictionary_decode(), name)
+    require_no_nulls(column, name)
+    codes, ids = encode_ids(column.dictionary, name)
+    codes = codes[column.indices.to_numpy()]
+    used = np.bincount(codes, minlength=len(ids)) > 0
+    if used.all():
+        return codes, ids
+    return (np.cumsum(used, dtype=np.int32) - np.int32(1))[codes], ids[used]
+
+
+def _as_numpy(values: Any, name: str) -> NDArray[Any]:
+    values = to_host(values)
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        at = int(np.argmax(np.ma.getmaskarray(values)))
+        raise ValueError(f"{name}: the id at position {at} is masked: drop those rows")
+    if hasattr(values, "__array__"):
+        return np.asarray(values)
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
+        raise ValueError(f"{name} must be a column of ids, got {_describe(values)}: pass a list")
+    # np.asarray would turn [1, "a"] into strings without a word.
+    return np.fromiter(values, dtype=object)
+
+
+def _from_numpy(values: NDArray[Any], name: str) -> Any:
+    if values.ndim != 1:
+        raise ValueError(f"{name} must be 1-D, got shape {values.shape}: pass one column")
+    match values.dtype.kind:
+        case "i" | "u":
+            return pa.array(np.ascontiguousarray(values, values.dtype.newbyteorder("=")))
+        case "f":
+            return pa.array(_exact_integers(values, name))
+        case "U":
+            return _texts(values, name)
+        case "S":
+            return _utf8(pa.array(values, pa.large_binary()), name)
+        case "O" | "T":
+            return _from_objects(values.astype(object), name)
+    raise ValueError(f"{name}: an array of dtype {values.dtype} holds no ids; {_ID_RULE}")
+
+
+def _from_objects(values: NDArray[Any], name: str) -> Any:
+    kinds = {t: _object_kind(t) for t in set(map(type, values))}
+    match sorted(set(kinds.values())):
+        case []:
+            return pa.array([], pa.int64())
+        case ["str"]:
+            return _texts(values, name)
+        case ["uuid"]:
+            return pa.array([value.bytes for value in values], pa.binary(16))
+        case ["int"]:
+            return pa.array(_machine_integers(values, name))
+        case ["float"] | ["float", "int"]:
+            return pa.array(_exact_integers(values.astype(np.float64), name))
+    raise ValueError(_object_problem(values, name))
+
+
+def _object_kind(t: type) -> str:
+    if issubclass(t, (bool, np.bool_)):
+        return "bool"
+    for kind, types in (
+        ("str", (str,)),
+        ("int", (int, np.integer)),
+        ("float", (float, np.floating)),
+        ("uuid", (UUID,)),
+    ):
+        if issubclass(t, types):
+            return kind
+    return t.__name__
+
+
+def _object_problem(values: NDArray[Any], name: str) -> str:
+    first = values[0]
+    for at, value in enumerate(values):
+        kind = _object_kind(type(value))
+        if kind in ("NoneType", "NAType", "NaTType") or (kind == "float" and np.isnan(value)):
+            return f"{name}: the id at position {at} is missing ({value!r}): drop those rows"
+        if kind not in ("str", "int", "float", "uuid"):
+            return f"{name}: {value!r} at position {at} is no id; {_ID_RULE}"
+        if {kind, _object_kind(type(first))} not in ({kind}, {"int", "float"}):
+            return (
+                f"{name}: ids of mixed kinds, {first!r} at position 0 and {value!r} at position "
+                f"{at}; {_ID_RULE}: convert them to one, for example with str()"
+            )
+    raise AssertionError("unreachable: some element is at fault")
+
+
+def _machine_integers(values: NDArray[Any], name: str) -> NDArray[Any]:
+    for dtype in (np.int64, np.uint64):
+        try:
+            return values.astype(dtype)
+        except OverflowError:
+            continue
+    widest = max(values, key=abs)
+    at = values.tolist().index(widest)
+    raise ValueError(
+        f"{name}: the integer ids fit neither int64 nor uint64 (the widest is {widest} at position "
+        f"{at}): pass them as strings"
+    )
+
+
+def _exact_integers(values: NDArray[Any], name: str) -> NDArray[np.int64]:
+    limit = 2.0 ** min(np.finfo(values.dtype).nmant + 1, 53)
+    exact = (values == np.trunc(values)) & (np.abs(values) < limit)
+    if not exact.all():
+        at = int(exact.argmin())
+        raise ValueError(
+            f"{name}: {values[at]} at position {at} is no exact integer id (as {values.dtype}): "
+            "drop the row if it is missing, or pass ids as integers or strings"
+        )
+    return values.astype(np.int64)
+
+
+def _texts(values: NDArray[Any], name: str) -> Any:
+    try:
+        return pa.array(values, pa.large_string())
+    except UnicodeError as error:
+        raise ValueError(f"{name}: a string id is not valid Unicode ({error})") from error
+
+
+def _utf8(column: Any, name: str) -> Any:
+    try:
+        return column.cast(pa.large_string())
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{name}: byte ids must be UTF-8 text: decode them first") from error
+
+
+def _combined(column: Any) -> Any:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _vocabulary(dictionary: Any) -> NDArray[Any]:
+    if pa.types.is_fixed_size_binary(dictionary.type):
+        return _objects([UUID(bytes=value) for value in dictionary.to_pylist()])
+    ids: NDArray[Any] = dictionary.to_numpy(zero_copy_only=False)
+    if ids.dtype == np.uint64 and len(ids) and ids[-1] > _INT64_MAX:
+        return ids
+    return ids if ids.dtype == object else ids.astype(np.int64, copy=False)
+
+
+def _objects(values: list[Any]) -> NDArray[Any]:
+    return np.fromiter(values, dtype=object, count=len(values))
+
+
+def _positions(ids: NDArray[Any], distinct: NDArray[Any]) -> NDArray[np.int32]:
+    if ids.dtype == object and len(distinct) > 1000:
+        # Hashing the whole vocabulary beats bisecting Python objects only for many look-ups.
+        found = pc.index_in(_from_objects(distinct, "ids"), _from_objects(ids, "ids"))
+        return np.asarray(found.fill_null(-1).to_numpy(), dtype=np.int32)
+    if ids.dtype != object:
+        codes: NDArray[np.int32] = find_integers(np, ids, distinct)
+        return codes
+    if not len(ids):
+        return np.full(len(distinct), -1, np.int32)
+    at = np.searchsorted(ids, distinct).clip(max=len(ids) - 1).astype(np.int32)
+    at[np.asarray(ids[at] != distinct, dtype=bool)] = -1
+    return at
+
+
+def _kind_mismatch(kind: IdKind, value: Any, name: str) -> str:
+    got = f"the string {value!r}" if isinstance(value, str) else f"{value}"
+    fix = f"pass {_PLURALS[kind]}"
+    if kind == "str":
+        fix = f"pass {str(value)!r}"
+    elif kind == "int" and isinstance(value, str) and re.fullmatch(r"-?[0-9]+", value):
+        fix = f"pass {int(value)}"
+    elif kind == "uuid" and isinstance(value, str):
+        fix = f"pass uuid.UUID({value!r})"
+    return f"the model's {name} are {_PLURALS[kind]}, got {got}: {fix}"
+
+
+def _unpack_texts(utf8: NDArray[Any], offsets: NDArray[Any]) -> NDArray[Any]:
+    if utf8.dtype != np.uint8 or offsets.dtype != np.int64:
+        raise ValueError(
+            f"ids need utf8 as uint8 and offsets as int64, got {utf8.dtype} and {offsets.dtype}"
+        )
+    if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(utf8):
+        raise ValueError(f"offsets of ids must run from 0 to {len(utf8)}, the length of utf8")
+    if (np.diff(offsets) < 0).any():
+        raise ValueError(f"offsets of ids fall after position {np.diff(offsets).argmin()}")
+    buffers = [None, pa.py_buffer(np.ascontiguousarray(offsets)), pa.py_buffer(utf8.tobytes())]
+    texts = pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, buffers)
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"ids are not valid UTF-8 text: {error}") from error
+    return np.asarray(texts.to_numpy(zero_copy_only=False), dtype=object)
+
+
+def _parse_uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise ValueError(f"id {text!r} is no UUID, but the model's ids are UUIDs") from error
+
+
+def _describe(values: Any) -> str:
+    if isinstance(values, np.ndarray):
+        return f"an array of dtype {values.dtype} and shape {values.shape}"
+    return f"{type(values).__name__} {values!r:.60}"

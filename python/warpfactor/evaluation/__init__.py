@@ -1,0 +1,1 @@
+"""Held-out ratings, and the errors on them."""

@@ -1,0 +1,1 @@
+"""Scores and the best items, on the CPU and on CUDA devices."""

@@ -1,0 +1,1 @@
+"""Training: the parameters, the fit, and the scikit-learn estimator."""
