@@ -60,6 +60,7 @@ def check_choice(name: str, value: Any, choices: Iterable[str], also: str = "") 
     """
     allowed = list(choices)
     if not isinstance(value, str) or value not in allowed:
-        listed = " or ".join(repr(choice) for choice in allowed)
+        *others, last = map(repr, allowed)
+        listed = f"{', '.join(others)} or {last}" if others else last
         raise ValueError(f"{name} is {value!r:.80}; it must be {listed}{also}")
     return value

@@ -11,6 +11,7 @@ from sklearn.base import clone
 import reference
 import warpfactor as wf
 from warpfactor import _core
+from warpfactor.training.core_params import core_params
 
 LABELS = ("logistic", "squared_hinge")
 LOSSES = [loss.name for loss in _core.Loss if loss is not _core.Loss.custom]
@@ -85,7 +86,10 @@ class Problem:
             None if self.given_weights is None else self.given_weights.astype(np.float32),
         )
         return [
-            np.array(batch) for batch in _core.epoch_batches(arrays, model._train_params(), epoch)
+            np.array(batch)
+            for batch in _core.epoch_batches(
+                arrays, core_params(model.get_params(deep=False)), epoch
+            )
         ]
 
 

@@ -193,7 +193,7 @@ def recommend(
         is_csv = output is not None and output.suffix.lower() == ".csv"
         format = "csv" if is_csv else "table" if output is None and sys.stdout.isatty() else "tsv"
     if format not in ("table", "tsv", "csv"):
-        raise ValueError(f"--format is {format!r}, must be table, tsv or csv")
+        raise ValueError(f"--format is {format!r}; it must be table, tsv or csv")
 
     from ..model.model import load
 

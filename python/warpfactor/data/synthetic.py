@@ -94,15 +94,15 @@ def make_ratings(
     }
     for name, value in counts.items():
         if not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{name} is {value!r}, must be an integer of at least 1")
+            raise ValueError(f"{name} is {value!r}; it must be an integer of at least 1")
     most = n_users * _most_per_user(n_items)
     if n_ratings > most:
         raise ValueError(
-            f"n_ratings is {n_ratings}, must be at most {most}, half of a matrix of {n_users} "
+            f"n_ratings is {n_ratings}; it must be at most {most}, half of a matrix of {n_users} "
             f"users and {n_items} items: raise n_users or n_items"
         )
     if not (np.isfinite(noise) and noise > 0):
-        raise ValueError(f"noise is {noise}, must be above 0 and finite")
+        raise ValueError(f"noise is {noise}; it must be above 0 and finite")
     n_levels = _n_levels(scale)
     rng = generator_from(random_state)
     users, items = np.divmod(_draw_pairs(n_users, n_items, n_ratings, rng), n_items)
@@ -154,7 +154,7 @@ def _n_levels(scale: tuple[float, float, float]) -> int:
     steps = (high - low) / step if step > 0 else 0.0
     if not (1 <= steps < _MAX_LEVELS and abs(steps - round(steps)) < 1e-6):
         raise ValueError(
-            f"scale is {scale}, must be (low, high, step) with high a whole number of steps "
+            f"scale is {scale}; it must be (low, high, step) with high a whole number of steps "
             f"above low, from 1 to {_MAX_LEVELS - 1}"
         )
     return round(steps) + 1

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _core
 from ..checks import check_choice, check_count
 from ..data.ratings import Ratings
+from ..parameters import DEFAULTS
 from ..serving.answers import Answers
 from ..serving.tables import Options, Tables, parse_device, read_only
 from .file import read, write
@@ -220,19 +221,16 @@ class Model:
         """The kernels that trained."""
         return self._record.instruction_set
 
-    @property
-    def unknown(self) -> str:
-        """What is predicted for users and items without training ratings."""
-        return self._options.unknown
-
-    @property
-    def device(self) -> str:
-        """Where predictions are made."""
-        return self._options.device
-
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters that it was trained with, and how it answers now."""
-        return {**self._record.params, **self._options._asdict()}
+        return {**DEFAULTS, **self._record.params, **self._options._asdict()}
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a parameter, as an attribute of an estimator is."""
+        if name not in DEFAULTS:
+            hint = ": train with MatrixFactorization.from_model(model)" if name == "fit" else ""
+            raise AttributeError(f"a Model has no attribute {name!r}{hint}")
+        return self.get_params()[name]
 
     def set_params(self, **options: Any) -> Self:
         """Choose how this model answers.
@@ -274,6 +272,11 @@ class Model:
                     "MatrixFactorization.from_model(model).set_params(...).fit(...)"
                 )
         return self._options._replace(**options).checked()
+
+    def __sklearn_clone__(self) -> Any:
+        raise TypeError(
+            "a Model is fitted and cannot be cloned: clone MatrixFactorization.from_model(model)"
+        )
 
     def predict(self, X: Any, *, output: str = "numpy") -> NDArray[Any]:
         """Predict the rating of each (user, item) pair.

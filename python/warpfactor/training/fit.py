@@ -157,14 +157,21 @@ def _initial_factors(
         return None, None
     P, Q = cast("tuple[ArrayLike, ArrayLike]", init)
     k = core["n_factors"]
+    implied = any(row["nonnegative"] for row in _core.losses() if row["name"] == core["loss"])
+    lowest = 0.0 if core["nonnegative"] or implied else -np.inf
     return (
-        _initial("P", P, ("n_users", ratings.n_users), k, dtype),
-        _initial("Q", Q, ("n_items", ratings.n_items), k, dtype),
+        _initial("P", P, ("n_users", ratings.n_users), k, dtype, lowest),
+        _initial("Q", Q, ("n_items", ratings.n_items), k, dtype, lowest),
     )
 
 
 def _initial(
-    name: str, given: ArrayLike, rows: tuple[str, int], k: int, dtype: np.dtype[Any]
+    name: str,
+    given: ArrayLike,
+    rows: tuple[str, int],
+    k: int,
+    dtype: np.dtype[Any],
+    lowest: float,
 ) -> NDArray[Any]:
     array = np.asarray(given)
     if array.dtype.kind not in "fiub":
@@ -176,6 +183,11 @@ def _initial(
         )
     if not np.isfinite(array).all():
         raise ValueError(f"init: {name} holds NaN or infinity; initial factors must be finite")
+    if array.size and array.min() < lowest:
+        raise ValueError(
+            f"init: {name} holds {array.min()}; with nonnegative=True, and with loss='poisson', "
+            "initial factors must be at least 0"
+        )
     return np.ascontiguousarray(array, dtype)
 
 
