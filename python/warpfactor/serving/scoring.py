@@ -111,15 +111,30 @@ class CpuScorer:
 
     def pair_scores(self, factors: Factors, users: Any, items: Any) -> Any:
         """Return μ + b_u + b_i + p_u · q_i of each pair of codes."""
-        return _core.predict(*factors, users=users, items=items, n_threads=self._n_threads)
+        return _scores_of(factors).predict(users, items, self._n_threads)
 
     def best_items(
         self, factors: Factors, codes: Any, n: int, seen: tuple[Any, Any] | None, n_rows: int
     ) -> Iterator[tuple[slice, Any, Any]]:
         """Do what `DeviceScorer.best_items` does, in one part."""
-        indptr, items = (None, None) if seen is None else _gather_rows(*seen, codes)
-        found = _core.recommend(*factors, codes, n, indptr, items, self._n_threads)
+        indptr, items = (None, None) if seen is None else seen
+        found = _scores_of(factors).recommend(codes, n, indptr, items, self._n_threads)
         yield slice(0, len(codes)), *found
+
+
+def _scores_of(factors: Factors) -> _core.ModelView:
+    """Return a model whose predictions are the scores."""
+    *arrays, mean = factors
+    return _core.ModelView(
+        *arrays,
+        None,
+        None,
+        global_mean=mean,
+        rating_mean=0.0,
+        start_bias=0.0,
+        biases=True,
+        link="identity",
+    )
 
 
 class DeviceScorer:
@@ -229,16 +244,3 @@ def named_items(xp: Any, ids: Any, found: Any, scores: Any) -> tuple[Any, Any]:
         scores[empty] = np.nan
         named[empty] = {"i": -1, "u": 0}.get(ids.dtype.kind)
     return named, scores
-
-
-def _gather_rows(
-    indptr: NDArray[np.int64], indices: NDArray[np.int32], rows: NDArray[np.int32]
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Pick rows of a compressed-row layout; row -1 is empty."""
-    known = rows >= 0
-    starts = np.where(known, indptr[rows], 0)
-    counts = np.where(known, indptr[rows + 1] - indptr[rows], 0)
-    picked = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum(counts, out=picked[1:])
-    places = np.arange(picked[-1]) + np.repeat(starts - picked[:-1], counts)
-    return picked, indices[places]
