@@ -350,8 +350,8 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   result.n_ratings = rated.counted;
   result.rating_min = rated.low;
   result.rating_max = rated.high;
-  result.user_counts = std::move(rated.user_counts);
-  result.item_counts = std::move(rated.item_counts);
+  model.user_counts = std::move(rated.user_counts);
+  model.item_counts = std::move(rated.item_counts);
   model.user_factors.resize(static_cast<std::size_t>(model.n_users) * static_cast<std::size_t>(model.n_factors));
   model.item_factors.resize(static_cast<std::size_t>(model.n_items) * static_cast<std::size_t>(model.n_factors));
   model.user_biases.assign(static_cast<std::size_t>(model.n_users), static_cast<T>(z.start_bias));
@@ -367,6 +367,15 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   if (!std::all_of(std::begin(finite), std::end(finite), [](bool each) { return each; })) {
     diverged(static_cast<std::int32_t>(result.history.size()), params, learning_rate, "factors are not finite");
   }
+  model.biases = params.biases;
+  model.loss = params.loss;
+  model.user_ids = Ids::numbered(model.n_users);
+  model.item_ids = Ids::numbered(model.n_items);
+  model.history = result.history;
+  model.training.n_epochs = result.best_epoch;
+  model.training.n_threads = result.n_threads;
+  model.training.instruction_set = result.instruction_set;
+  model.training.n_ratings = rated.counted;
   return result;
 }
 

@@ -76,8 +76,8 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
   out["item_biases"] = adopt(std::move(model.item_biases), {n_items});
   out["global_mean"] = model.global_mean;
   out["rating_mean"] = model.rating_mean;
-  out["user_counts"] = adopt(std::move(result.user_counts), {n_users});
-  out["item_counts"] = adopt(std::move(result.item_counts), {n_items});
+  out["user_counts"] = adopt(std::move(model.user_counts), {n_users});
+  out["item_counts"] = adopt(std::move(model.item_counts), {n_items});
   out["start_bias"] = model.start_bias;
   out["link"] = model.link;
   out["history"] = history;

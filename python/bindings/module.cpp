@@ -29,6 +29,6 @@ PYBIND11_MODULE(_core, m) {
   });
   warpfactor::python::bind_runtime(m);
   warpfactor::python::bind_train(m);
-  warpfactor::python::bind_topk(m);
+  warpfactor::python::bind_model(m);
   warpfactor::python::bind_descent(m);
 }

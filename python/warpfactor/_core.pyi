@@ -140,28 +140,38 @@ def loss_terms(
     scores: NDArray[np.float64],
     huber_delta: float = 1.0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
-def predict(
-    user_factors: NDArray[Any],
-    item_factors: NDArray[Any],
-    user_biases: NDArray[Any] | None,
-    item_biases: NDArray[Any] | None,
-    global_mean: float,
-    users: NDArray[np.int32],
-    items: NDArray[np.int32],
-    n_threads: int = 0,
-) -> NDArray[Any]: ...
-def recommend(
-    user_factors: NDArray[Any],
-    item_factors: NDArray[Any],
-    user_biases: NDArray[Any] | None,
-    item_biases: NDArray[Any] | None,
-    global_mean: float,
-    users: NDArray[np.int32],
-    n: int,
-    exclude_indptr: NDArray[np.int64] | None = None,
-    exclude_indices: NDArray[np.int32] | None = None,
-    n_threads: int = 0,
-) -> tuple[NDArray[np.int32], NDArray[Any]]: ...
+
+class ModelView:
+    def __init__(
+        self,
+        user_factors: NDArray[Any],
+        item_factors: NDArray[Any],
+        user_biases: NDArray[Any] | None,
+        item_biases: NDArray[Any] | None,
+        user_known: NDArray[np.bool_] | None,
+        item_known: NDArray[np.bool_] | None,
+        *,
+        global_mean: float,
+        rating_mean: float,
+        start_bias: float,
+        biases: bool,
+        link: str,
+    ) -> None: ...
+    def predict(
+        self, users: NDArray[np.int32], items: NDArray[np.int32], n_threads: int = 0
+    ) -> NDArray[Any]: ...
+    def recommend(
+        self,
+        users: NDArray[np.int32],
+        n: int,
+        seen_indptr: NDArray[np.int64] | None = None,
+        seen_items: NDArray[np.int32] | None = None,
+        n_threads: int = 0,
+    ) -> tuple[NDArray[np.int32], NDArray[Any]]: ...
+    def similar_items(
+        self, items: NDArray[np.int32], n: int, n_threads: int = 0
+    ) -> tuple[NDArray[np.int32], NDArray[Any]]: ...
+
 def descend(
     rows: NDArray[np.int32],
     columns: NDArray[np.int32],

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+// The fitted model: what it holds, and what it predicts, recommends and finds similar.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "warpfactor/loss.hpp"
+
+namespace warpfactor {
+
+/// Borrowed parts of a model. The score of (u, i) is
+///   x = global_mean + user_biases[u] + item_biases[i] + sum_f user_factors[u][f] * item_factors[i][f]
+/// and the prediction what `link` makes of it. A row is unknown if its number is -1 or its count 0: it has no factors,
+/// and `start_bias` for a bias. A pair with an unknown row gets `rating_mean` from a model without biases.
+template <class T>
+struct ModelView {
+  std::int32_t n_users = 0;
+  std::int32_t n_items = 0;
+  std::int32_t n_factors = 0;
+  std::span<const T> user_factors{};  ///< n_users rows of n_factors, without padding
+  std::span<const T> item_factors{};  ///< n_items rows
+  std::span<const T> user_biases{};   ///< empty: all 0
+  std::span<const T> item_biases{};
+  std::span<const std::uint32_t> user_counts{};  ///< training ratings of each row; empty: all rows are known
+  std::span<const std::uint32_t> item_counts{};
+  double global_mean = 0;
+  double rating_mean = 0;
+  double start_bias = 0;
+  bool biases = true;  ///< false: trained without global mean and biases
+  Link link = Link::identity;
+};
+
+/// What to do about an unknown user or item.
+enum class Unknown {
+  mean,   ///< predict from the means and the known side's bias
+  nan,    ///< predict NaN; recommend and similar_items throw std::invalid_argument
+  raise,  ///< throw std::invalid_argument
+};
+
+/// How `predict`, `recommend` and `similar_items` work; every part is optional.
+struct AnswerOptions {
+  Unknown unknown = Unknown::mean;
+  std::int32_t n_threads = 0;           ///< 0: available_threads()
+  std::function<bool()> interrupted{};  ///< polled on the calling thread every 50 ms; true throws Interrupted
+};
+
+/// Borrowed lists of items, one for each user code: user u has items[indptr[u]] .. items[indptr[u + 1] - 1].
+struct RowListsView {
+  std::span<const std::int64_t> indptr{};  ///< n_users + 1; empty: no lists
+  std::span<const std::int32_t> items{};
+};
+
+/// Lists of items, one for each user code.
+struct RowLists {
+  std::vector<std::int64_t> indptr;
+  std::vector<std::int32_t> items;
+
+  /// The items of a user; the code must be in range.
+  [[nodiscard]] std::span<const std::int32_t> operator[](std::int32_t user) const;
+  operator RowListsView() const noexcept { return {indptr, items}; }  // NOLINT: recommend takes either
+};
+
+/// The items of each user, sorted and without repeats, from COO pairs.
+RowLists group_by_user(std::span<const std::int32_t> users, std::span<const std::int32_t> items, std::int32_t n_users);
+
+/// out[n] = the prediction for (users[n], items[n]); -1 stands for an unknown row.
+template <class T>
+void predict(const ModelView<T>& model, std::span<const std::int32_t> users, std::span<const std::int32_t> items,
+             std::span<T> out, const AnswerOptions& options = {});
+
+/// For each of `users` (-1: unknown) the n known items of the highest score, best first, ties by lower code, without
+/// those in the user's list of `seen` (nothing is left out for unknown users, or if there are no lists). Row m of
+/// `items` and `predictions` has n slots; those beyond the items that are left hold -1 and NaN.
+template <class T>
+void recommend(const ModelView<T>& model, std::span<const std::int32_t> users, std::int32_t n, const RowListsView& seen,
+               std::span<std::int32_t> items, std::span<T> predictions, const AnswerOptions& options = {});
+
+/// For each of `items`, which must be known, the n other known items whose factors point most nearly the same way, with
+/// the cosines of the angles. Slots as in `recommend`.
+template <class T>
+void similar_items(const ModelView<T>& model, std::span<const std::int32_t> items, std::int32_t n,
+                   std::span<std::int32_t> similar, std::span<T> cosines, const AnswerOptions& options = {});
+
+/// The ids of a side's rows: integers, strings or UUIDs (as their text), sorted and distinct. A code is a position.
+class Ids {
+ public:
+  enum class Kind { integers, strings, uuids };
+  using Id = std::variant<std::int64_t, std::uint64_t, std::string_view>;
+
+  Ids() = default;  ///< of no rows
+  /// Each throws std::invalid_argument unless the ids are sorted (texts by their bytes) and distinct, and texts UTF-8;
+  /// UUIDs are written as in "0e37df36-f698-11e6-8dd4-cb9ced3df976".
+  explicit Ids(std::vector<std::int64_t> ids);
+  explicit Ids(std::vector<std::uint64_t> ids);
+  explicit Ids(std::span<const std::string> ids, Kind kind = Kind::strings);
+  /// Of texts one after the other: id c is all_text[offsets[c]] .. all_text[offsets[c + 1] - 1].
+  Ids(std::string all_text, std::vector<std::int64_t> offsets, Kind kind);
+  static Ids numbered(std::int32_t n);  ///< 0, 1, .. n - 1
+
+  [[nodiscard]] std::int32_t size() const noexcept;
+  [[nodiscard]] Kind kind() const noexcept { return kind_; }
+  /// The code of an id, -1 if it is not there. Throws std::invalid_argument if ids are of the other kind.
+  template <std::integral I>
+  [[nodiscard]] std::int32_t find(I id) const {
+    if constexpr (std::signed_integral<I>) {
+      if (id < 0) return find_negative(id);
+    }
+    return find_positive(static_cast<std::uint64_t>(id));
+  }
+  [[nodiscard]] std::int32_t find(std::string_view id) const;
+  /// The id of a code. Throws std::out_of_range.
+  [[nodiscard]] Id at(std::int32_t code) const;
+  [[nodiscard]] std::string to_string(std::int32_t code) const;  ///< likewise, integers in decimal
+
+  /// The parts as a file has them; those of the other kind are empty.
+  [[nodiscard]] std::span<const std::int64_t> signed_integers() const noexcept { return signed_; }
+  [[nodiscard]] std::span<const std::uint64_t> unsigned_integers() const noexcept { return unsigned_; }
+  [[nodiscard]] std::span<const std::int64_t> offsets() const noexcept { return offsets_; }
+  [[nodiscard]] std::string_view all_text() const noexcept { return text_; }
+
+  bool operator==(const Ids&) const = default;
+
+ private:
+  [[nodiscard]] std::int32_t find_negative(std::int64_t id) const;
+  [[nodiscard]] std::int32_t find_positive(std::uint64_t id) const;
+  [[nodiscard]] std::string_view text_at(std::size_t code) const;
+  template <class I>
+  void require_integers(I id) const;
+
+  Kind kind_ = Kind::integers;
+  std::vector<std::int64_t> signed_;
+  std::vector<std::uint64_t> unsigned_;
+  std::string text_;
+  std::vector<std::int64_t> offsets_;
+};
+
+/// One epoch as it ended. RMSEs are those of the predicted ratings, in the units of the ratings as given. Losses are
+/// the mean of l(r, x) as `Loss` has it, in those units too (the squared loss without its half, so it is the squared
+/// RMSE; huber's delta counts in standard deviations; labels count as -1 and 1).
+struct EpochReport {
+  std::int32_t epoch = 0;  ///< 1-based
+  double seconds = 0;      ///< wall time of this epoch, its validation included
+  double learning_rate = 0;
+  /// Over the pass itself: each rating's error before its own update (on the CPU before the update of the first of
+  /// eight), so it lags the model a little. During a warm-up of the factors that take part.
+  double train_rmse = 0;
+  double train_loss = 0;                                         ///< likewise
+  double valid_rmse = std::numeric_limits<double>::quiet_NaN();  ///< after the epoch; NaN without validation
+  double valid_loss = std::numeric_limits<double>::quiet_NaN();
+};
+
+/// What the model was trained on, and how.
+struct TrainingFacts {
+  std::int32_t n_epochs = 0;    ///< the epoch that the model is of: the last one, or the best
+  std::int32_t n_threads = 1;   ///< threads used
+  std::string instruction_set;  ///< kernels used: baseline, avx2, avx512, or as sm_90 of a device
+  std::int64_t n_ratings = 0;   ///< ratings of a weight above 0
+  double rating_min = 0, rating_max = 0;
+};
+
+/// A fitted model. T is float or double. Rows without a training rating have zero factors, unless the caller gave
+/// the initial ones; their biases are `start_bias`.
+template <class T>
+struct Model {
+  std::int32_t n_users = 0;
+  std::int32_t n_items = 0;
+  std::int32_t n_factors = 0;
+  double global_mean = 0;       ///< mu, see TrainParams; 0 without biases
+  double rating_mean = 0;       ///< the (weighted) mean of the training ratings, with or without biases
+  std::vector<T> user_factors;  ///< n_users x n_factors
+  std::vector<T> item_factors;  ///< n_items x n_factors
+  std::vector<T> user_biases;   ///< n_users
+  std::vector<T> item_biases;   ///< n_items
+  double start_bias = 0;        ///< from where biases started, and the best guess for a row that is not there
+  bool biases = true;           ///< whether it was trained with them
+  Loss loss = Loss::squared;
+  Link link = Link::identity;
+  std::vector<std::uint32_t> user_counts, item_counts;  ///< ratings of each row, without those of weight 0
+  Ids user_ids, item_ids;  ///< train() numbers the rows; put the ids in their place where there are some
+  /// What each user rated, so that `recommend` can leave it out: empty after train(), which does not need it; see
+  /// group_by_user.
+  RowLists seen;
+  TrainingFacts training;
+  std::vector<EpochReport> history;
+  std::string params = "{}";  ///< JSON object of the estimator's parameters by their Python names
+
+  [[nodiscard]] ModelView<T> view() const noexcept {
+    return {n_users,     n_items,     n_factors,   user_factors, item_factors, user_biases, item_biases,
+            user_counts, item_counts, global_mean, rating_mean,  start_bias,   biases,      link};
+  }
+  /// The prediction for one pair, the same as `predict` has it; -1 stands for an unknown row. Throws
+  /// std::invalid_argument for other rows that are not there.
+  [[nodiscard]] T predict(std::int32_t user, std::int32_t item) const;
+};
+
+/// A model file cannot be read or written; the text names the file and says what to do.
+class ModelFileError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Writes the model to one safetensors file, which Python's `warpfactor.load` reads too. It is written under a
+/// temporary name and renamed: a crash leaves an old file whole. Throws ModelFileError, or std::invalid_argument if the
+/// model's parts do not fit together.
+template <class T>
+void save(const Model<T>& model, const std::filesystem::path& path);
+
+/// Reads a model that `save` here or in Python has written. T must be the file's type: Python's default, float32, is
+/// float. Throws ModelFileError.
+template <class T>
+Model<T> load(const std::filesystem::path& path);
+
+}  // namespace warpfactor

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "arrays.hpp"
+#include "warpfactor/model.hpp"
+
+namespace warpfactor::python {
+namespace {
+
+using Flags = std::optional<Array<bool>>;
+
+/// A view of a model and the arrays that it borrows.
+struct HeldView {
+  std::variant<ModelView<float>, ModelView<double>> view;
+  std::vector<std::uint32_t> user_counts, item_counts;  // 1: known
+  std::vector<py::object> arrays;
+};
+
+Link link_named(const std::string& name) {
+  if (name == "identity") return Link::identity;
+  if (name == "probability") return Link::probability;
+  if (name == "signed_probability") return Link::signed_probability;
+  throw std::invalid_argument("link is '" + name + "'; it must be 'identity', 'probability' or 'signed_probability'");
+}
+
+std::vector<std::uint32_t> counts(const Flags& known) {
+  if (!known) return {};
+  return {known->data(), known->data() + known->size()};
+}
+
+template <class T>
+std::unique_ptr<HeldView> hold(const Array<T>& user_factors, const Array<T>& item_factors,
+                               const std::optional<Array<T>>& user_biases, const std::optional<Array<T>>& item_biases,
+                               const Flags& user_known, const Flags& item_known, double global_mean, double rating_mean,
+                               double start_bias, bool biases, const std::string& link) {
+  if (user_factors.ndim() != 2 || item_factors.ndim() != 2 || user_factors.shape(1) != item_factors.shape(1)) {
+    throw std::invalid_argument("user_factors and item_factors must be 2-D with the same number of columns");
+  }
+  auto held = std::make_unique<HeldView>();
+  held->user_counts = counts(user_known);
+  held->item_counts = counts(item_known);
+  held->arrays = {user_factors, item_factors};
+  if (user_biases) held->arrays.push_back(*user_biases);
+  if (item_biases) held->arrays.push_back(*item_biases);
+  ModelView<T> model;
+  model.n_users = static_cast<std::int32_t>(user_factors.shape(0));
+  model.n_items = static_cast<std::int32_t>(item_factors.shape(0));
+  model.n_factors = static_cast<std::int32_t>(user_factors.shape(1));
+  model.user_factors = python::view(user_factors);
+  model.item_factors = python::view(item_factors);
+  model.user_biases = python::view(user_biases);
+  model.item_biases = python::view(item_biases);
+  model.user_counts = held->user_counts;
+  model.item_counts = held->item_counts;
+  model.global_mean = global_mean;
+  model.rating_mean = rating_mean;
+  model.start_bias = start_bias;
+  model.biases = biases;
+  model.link = link_named(link);
+  held->view = model;
+  return held;
+}
+
+AnswerOptions options(std::int32_t n_threads) { return {.n_threads = n_threads, .interrupted = signal_poll()}; }
+
+py::object predict_pairs(const HeldView& held, const Array<std::int32_t>& users, const Array<std::int32_t>& items,
+                         std::int32_t n_threads) {
+  return std::visit(
+      [&]<class T>(const ModelView<T>& model) -> py::object {
+        Array<T> out(users.size());
+        const std::span<T> target = mutable_view(out);
+        const AnswerOptions how = options(n_threads);
+        {
+          const py::gil_scoped_release no_gil;
+          predict<T>(model, python::view(users), python::view(items), target, how);
+        }
+        return out;
+      },
+      held.view);
+}
+
+/// What `search(model, items, scores, options)` fills: rows of n slots.
+template <class Search>
+py::tuple search_rows(const HeldView& held, py::ssize_t n_rows, std::int32_t n, std::int32_t n_threads,
+                      const Search& search) {
+  if (n < 1) throw std::invalid_argument("n is " + std::to_string(n) + "; it must be at least 1");
+  return std::visit(
+      [&]<class T>(const ModelView<T>& model) -> py::tuple {
+        Array<std::int32_t> items({n_rows, static_cast<py::ssize_t>(n)});
+        Array<T> scores({n_rows, static_cast<py::ssize_t>(n)});
+        const std::span<std::int32_t> item_target = mutable_view(items);
+        const std::span<T> score_target = mutable_view(scores);
+        const AnswerOptions how = options(n_threads);
+        {
+          const py::gil_scoped_release no_gil;
+          search(model, item_target, score_target, how);
+        }
+        return py::make_tuple(items, scores);
+      },
+      held.view);
+}
+
+template <class T>
+void bind_init(py::class_<HeldView>& view) {
+  view.def(py::init(&hold<T>), py::arg("user_factors").noconvert(), py::arg("item_factors").noconvert(),
+           py::arg("user_biases").noconvert(), py::arg("item_biases").noconvert(), py::arg("user_known").noconvert(),
+           py::arg("item_known").noconvert(), py::kw_only(), py::arg("global_mean"), py::arg("rating_mean"),
+           py::arg("start_bias"), py::arg("biases"), py::arg("link"));
+}
+
+}  // namespace
+
+void bind_model(py::module_& m) {
+  py::class_<HeldView> view(m, "ModelView",
+                            "A model's arrays, not copied. Known rows (None: all) have training ratings.");
+  bind_init<float>(view);
+  bind_init<double>(view);
+  view.def("predict", &predict_pairs, "The prediction for each pair of codes; -1 is an unknown row.",
+           py::arg("users").noconvert(), py::arg("items").noconvert(), py::arg("n_threads") = 0);
+  view.def(
+      "recommend",
+      [](const HeldView& held, const Array<std::int32_t>& users, std::int32_t n,
+         const std::optional<Array<std::int64_t>>& seen_indptr, const std::optional<Array<std::int32_t>>& seen_items,
+         std::int32_t n_threads) {
+        const RowListsView seen{python::view(seen_indptr), python::view(seen_items)};
+        return search_rows(held, users.size(), n, n_threads,
+                           [&]<class T>(const ModelView<T>& model, std::span<std::int32_t> items, std::span<T> out,
+                                        const AnswerOptions& how) {
+                             recommend<T>(model, python::view(users), n, seen, items, out, how);
+                           });
+      },
+      "(items, predictions): the n best known items of each user without those in the user's row of the lists; empty "
+      "slots hold -1 and NaN.",
+      py::arg("users").noconvert(), py::arg("n"), py::arg("seen_indptr").noconvert() = py::none(),
+      py::arg("seen_items").noconvert() = py::none(), py::arg("n_threads") = 0);
+  view.def(
+      "similar_items",
+      [](const HeldView& held, const Array<std::int32_t>& items, std::int32_t n, std::int32_t n_threads) {
+        return search_rows(held, items.size(), n, n_threads,
+                           [&]<class T>(const ModelView<T>& model, std::span<std::int32_t> similar, std::span<T> out,
+                                        const AnswerOptions& how) {
+                             similar_items<T>(model, python::view(items), n, similar, out, how);
+                           });
+      },
+      "(items, cosines): the n known items most like each; empty slots hold -1 and NaN.", py::arg("items").noconvert(),
+      py::arg("n"), py::arg("n_threads") = 0);
+  m.def(
+      "rated_rows",
+      [](const Array<std::int32_t>& rows, std::int32_t n_rows, const std::optional<Array<float>>& weights) {
+        const std::span<const std::int32_t> numbers = python::view(rows);
+        const std::span<const float> given = python::view(weights);
+        if (!given.empty() && given.size() != numbers.size()) throw std::invalid_argument("weights and rows differ");
+        auto rated = py::array_t<bool>(n_rows);
+        bool* const flags = rated.mutable_data();
+        const py::gil_scoped_release no_gil;
+        std::fill_n(flags, n_rows, false);
+        for (std::size_t r = 0; r < numbers.size(); ++r) {
+          const std::int32_t row = numbers[r];
+          if (row < 0 || row >= n_rows) throw std::invalid_argument("rows are out of range");
+          if (given.empty() || given[r] > 0) flags[row] = true;
+        }
+        return rated;
+      },
+      "Which rows have a rating of a weight above 0.", py::arg("rows").noconvert(), py::arg("n_rows"),
+      py::arg("weights").noconvert() = py::none());
+  m.def(
+      "group_by_user",
+      [](const Array<std::int32_t>& users, const Array<std::int32_t>& items, std::int32_t n_users) {
+        RowLists lists;
+        {
+          const py::gil_scoped_release no_gil;
+          lists = group_by_user(python::view(users), python::view(items), n_users);
+        }
+        const auto n_pairs = static_cast<py::ssize_t>(lists.items.size());
+        return py::make_tuple(adopt(std::move(lists.indptr), {static_cast<py::ssize_t>(n_users) + 1}),
+                              adopt(std::move(lists.items), {n_pairs}));
+      },
+      "(indptr, items): each user's items, sorted, without repeats.", py::arg("users").noconvert(),
+      py::arg("items").noconvert(), py::arg("n_users"));
+}
+
+}  // namespace warpfactor::python
