@@ -14,7 +14,7 @@ from warpfactor import _core
 from warpfactor.training.core_params import core_params
 
 LABELS = ("logistic", "squared_hinge")
-LOSSES = [loss.name for loss in _core.Loss if loss is not _core.Loss.custom]
+LOSSES = [row["name"] for row in _core.losses() if row["name"] != "custom"]
 
 # The numbers are far from their defaults, so that what takes a default instead is found out.
 OPTIMIZERS = {

@@ -80,7 +80,7 @@ def fit_model(
             on_epoch if params["callbacks"] or bar.enabled else None,
             loss.address(dtype) if isinstance(loss, CustomLoss) else 0,
             0 if penalty is None else penalty.address(dtype),
-            kernels.functions if kernels else (0, 0, 0, 0),
+            kernels.functions if kernels else {},
         )
         model = _model(params, core, ratings, weights, result)
         bar.finish(model)
@@ -146,7 +146,7 @@ def _custom_kernels(params: Mapping[str, Any], core: _core.TrainParams) -> Devic
         n_factors=core["n_factors"],
         dtype=float_type(params["dtype"]),
         device=core["device_index"],
-        general=_core.is_general(core, penalty is not None),
+        general=not _core.is_plain(core, penalty is not None),
     )
 
 
