@@ -130,6 +130,9 @@ class DeviceAnswers:
             scores += out.where(unknown, tables.start_bias, 0)[:, None]
         ids, scores = named_items(out, arrays.get("item_ids", tables.item_ids), found, scores)
         scores = _linked(out, scores, tables.link)
+        if not tables.biases:  # as `predict` does
+            unknown = to_host(codes < 0) if out is np else codes < 0
+            scores = out.where(unknown[:, None] & ~out.isnan(scores), tables.rating_mean, scores)
         return (ids[0], scores[0]) if single else (ids, scores)
 
     def similar_items(self, items: Any, n: int, options: Options, output: str) -> tuple[Any, Any]:
