@@ -17,10 +17,10 @@
 #include <queue>
 #include <vector>
 
-#include "cpu/blocks.hpp"
 #include "buffer.hpp"
-#include "epoch_order.hpp"
+#include "cpu/blocks.hpp"
 #include "cpu/kernel_table.hpp"
+#include "epoch_order.hpp"
 #include "random.hpp"
 #include "survey.hpp"
 #include "threads.hpp"
@@ -107,8 +107,8 @@ int main(int argc, char** argv) {
     const Triples triples = generate(n_users, n_items, n);
     const RatingsView view{triples.users, triples.items, triples.values, {}, n_users, n_items};
     const Survey rated = survey(view, "ratings", team);
-    blocked = make_blocks(view, rated, choose_grid(n_users, n_items, n, stride * 4, users_are_outer(rated)), 0, 1.4, 1,
-                          0, team);
+    blocked = make_blocks(view, rated, choose_grid(n_users, n_items, n, stride * 4, users_are_outer(rated)),
+                          {0, 1.4, 1}, 0, team);
   }
   Buffer<float> users(n_users * stride), items(n_items * stride), user_biases(n_users), item_biases(n_items);
   SplitMix64 random(2);
@@ -136,7 +136,7 @@ int main(int argc, char** argv) {
         block.items.factors = items.data() + blocked.items.begin[item] * stride;
         block.users.biases = user_biases.data() + blocked.users.begin[user];
         block.items.biases = item_biases.data() + blocked.items.begin[item];
-        block.n_factors = k;
+        block.active_factors = k;
         block.width = block.stride = stride;
         block.ratings = blocked.ratings.data() + blocked.offsets[cell];
         block.n_ratings = blocked.offsets[cell + 1] - blocked.offsets[cell];

@@ -73,8 +73,8 @@ class TileWork {
     F part[kChunks][4];
   };
 
-  WARPFACTOR_LANES_FUNCTION TileWork(const W& w, std::int64_t width, std::int64_t stride, std::int32_t n_factors)
-      : w_(w), width_(width), stride_(stride), n_factors_(n_factors) {
+  WARPFACTOR_LANES_FUNCTION TileWork(const W& w, std::int64_t width, std::int64_t stride, std::int32_t active_factors)
+      : w_(w), width_(width), stride_(stride), active_factors_(active_factors) {
     WARPFACTOR_UNROLL
     for (int c = 0; c < kChunks; ++c) place_[c] = N(4 * (c * kLanes + w_.lane() % kLanes));
     leads_ = w_.lane() % kLanes == 0;
@@ -129,7 +129,7 @@ class TileWork {
   }
   /// Penalties' slopes are none of the numbers beyond the factors.
   WARPFACTOR_LANES_FUNCTION F pull(const Row& row, int c, int j, const StepSizes<A>& sizes) const {
-    return W::template select<A>(place_[c] < N(n_factors_ - j), pull_of(row.part[c][j], sizes), F(A(0)));
+    return W::template select<A>(place_[c] < N(active_factors_ - j), pull_of(row.part[c][j], sizes), F(A(0)));
   }
 
   /// What the optimizer remembers of a row as a whole.
@@ -158,37 +158,24 @@ class TileWork {
                                       const Row& gradients, const F& bias_gradient, const StepSizes<A>& sizes,
                                       const Mask& in, Row& row, F& bias, Numbers& numbers) const {
     const A l1 = of_users ? sizes.l1.user : sizes.l1.item, l1_bias = of_users ? sizes.l1_bias.user : sizes.l1_bias.item;
-    const auto by = [&](auto rule) {
+    with_rule(sizes.rule, [&](auto rule) {
       step_by<decltype(rule)::kRule>(side, number, weight, l1, l1_bias, gradients, bias_gradient, sizes, in, row, bias,
                                      numbers);
-    };
-    switch (sizes.rule) {
-      case StepRule::plain: return by(Rule<StepRule::plain>());
-      case StepRule::momentum: return by(Rule<StepRule::momentum>());
-      case StepRule::adagrad_row: return by(Rule<StepRule::adagrad_row>());
-      case StepRule::adagrad_element: return by(Rule<StepRule::adagrad_element>());
-      case StepRule::adam: return by(Rule<StepRule::adam>());
-    }
+    });
   }
 
   const W w_;
   const std::int64_t width_, stride_;
-  const std::int32_t n_factors_;
+  const std::int32_t active_factors_;
   N place_[kChunks];  ///< of the lane's factors in the row
   Mask leads_;        ///< the first lane of a tile
 
  private:
-  template <StepRule kOf>
-  struct Rule {
-    static constexpr StepRule kRule = kOf;
-  };
-
   template <StepRule kRule>
   WARPFACTOR_LANES_FUNCTION void step_by(const TileRows<S, A>& side, const N& number, const F& weight, A l1, A l1_bias,
                                          const Row& gradients, const F& bias_gradient, const StepSizes<A>& sizes,
                                          const Mask& in, Row& row, F& bias, Numbers& numbers) const {
-    constexpr bool kSecond = kRule == StepRule::adam;
-    constexpr bool kFirst = kSecond || kRule == StepRule::momentum || kRule == StepRule::adagrad_element;
+    constexpr bool kFirst = remembered_by(kRule).first, kSecond = remembered_by(kRule).second;
     const RowRate<F> rate = row_rate<kRule>(numbers.v, weight, l1, l1_bias, sizes);
     F squares(A(0));
     WARPFACTOR_UNROLL
@@ -241,7 +228,7 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
 
  public:
   WARPFACTOR_LANES_FUNCTION SgdPass(const W& w, const PassArgs<S, A>& args)
-      : Base(w, args.width, args.stride, args.n_factors), args_(args) {
+      : Base(w, args.width, args.stride, args.active_factors), args_(args) {
     Base::clear(own_);
     Base::clear(other_);
     own_bias_ = other_bias_ = F(A(0));
@@ -292,13 +279,14 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
         WARPFACTOR_UNROLL
         for (int j = 0; j < 4; ++j) {
           const F own = own_.part[c][j], other = other_.part[c][j];
-          own_.part[c][j] = stepped_factor(own, other, step.slope, keep_own);
-          other_.part[c][j] = stepped_factor(other, own, step.slope, keep_other);
+          own_.part[c][j] = stepped_factor(own, other, step.scaled_slope, keep_own);
+          other_.part[c][j] = stepped_factor(other, own, step.scaled_slope, keep_other);
         }
       }
       if (args_.other.biases != nullptr) {
-        own_bias_ = stepped_bias(own_bias_, step.slope, users ? step.keep_biases.user : step.keep_biases.item);
-        other_bias_ = stepped_bias(other_bias_, step.slope, users ? step.keep_biases.item : step.keep_biases.user);
+        own_bias_ = stepped_bias(own_bias_, step.scaled_slope, users ? step.keep_biases.user : step.keep_biases.item);
+        other_bias_ =
+            stepped_bias(other_bias_, step.scaled_slope, users ? step.keep_biases.item : step.keep_biases.user);
       }
     }
     w_.sync();  // all lanes have read what the first is about to write
@@ -422,7 +410,7 @@ class BatchGradients : TileWork<W, S, A, kLanes, kChunks> {
 
  public:
   WARPFACTOR_LANES_FUNCTION BatchGradients(const W& w, const BatchArgs<S, A>& args)
-      : Base(w, args.width, args.stride, args.n_factors), args_(args) {}
+      : Base(w, args.width, args.stride, args.active_factors), args_(args) {}
 
   WARPFACTOR_LANES_FUNCTION void run() {
     this->each(args_.n_rows, [&](const N& r, const Mask& in) { row_gradient(r, in); });
@@ -497,7 +485,7 @@ class BatchSteps : TileWork<W, S, A, kLanes, kChunks> {
 
  public:
   WARPFACTOR_LANES_FUNCTION BatchSteps(const W& w, const BatchArgs<S, A>& args)
-      : Base(w, args.width, args.stride, args.n_factors), args_(args) {}
+      : Base(w, args.width, args.stride, args.active_factors), args_(args) {}
 
   WARPFACTOR_LANES_FUNCTION void run() {
     this->each(args_.n_rows, [&](const N& r, const Mask& in) { row_step(r, in); });

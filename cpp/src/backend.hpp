@@ -37,9 +37,9 @@ class Backend {
   /// functions.
   virtual void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Start<T>& start,
                       const TrainParams& params, const TrainOptions<T>& options) = 0;
-  /// One pass; returns the losses over it. `epoch` (0-based) and the seed fix the order. The model has the first
-  /// `n_factors` factors for now, all of them or a multiple of kWarmupFactors; the others stay as they are.
-  virtual MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t n_factors) = 0;
+  /// One pass; returns the losses over it. `epoch` (0-based) and the seed fix the order. It trains the
+  /// first `active_factors` factors as if there were no others: all of them, or a multiple of kWarmupFactors.
+  virtual MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t active_factors) = 0;
   /// The losses over the validation ratings, of the model with all factors.
   virtual MeanLoss evaluate() = 0;
   /// Remembers the present factors, or goes back to those last remembered.

@@ -5,7 +5,9 @@
 #include <numeric>
 
 #include "epoch_order.hpp"
+#include "optimizer.hpp"
 #include "random.hpp"
+#include "require.hpp"
 #include "warpfactor/train.hpp"
 
 namespace warpfactor {
@@ -62,8 +64,9 @@ std::vector<std::int64_t> dealing_order(std::span<const float> weights, std::int
 std::vector<std::vector<std::int64_t>> epoch_batches(const RatingsView& ratings, const TrainParams& params,
                                                      std::int32_t epoch) {
   std::vector<std::vector<std::int64_t>> batches;
-  std::int64_t size = params.optimizer == Optimizer::gd ? ratings.size() : params.batch_size;
-  if (size < 1) throw std::invalid_argument("batch_size is 0, so that each rating makes a step of its own; set it");
+  require_in_range(params);
+  std::int64_t size = batch_size(params, ratings.size());
+  require(size >= 1, "batch_size", size, "at least 1, or each rating makes a step of its own");
   const std::vector<std::int64_t> order = dealing_order(ratings.weights, ratings.size(), size, params.seed);
   const auto n = static_cast<std::int64_t>(order.size());
   size = std::min(size, std::max<std::int64_t>(n, 1));  // n + size must not overflow
@@ -115,9 +118,9 @@ Batches<T> make_batches(const BatchInput<V>& input, std::int64_t batch_size, std
         const std::int64_t to = begin + at;
         own_rows[to] = own[r];
         side.others[to] = other[r];
-        side.values[to] = static_cast<T>((static_cast<double>(input.values[r]) - input.shift) / input.scale);
+        side.values[to] = static_cast<T>(input.units.standardized(static_cast<double>(input.values[r])));
         if (side.weights.size() > 0) {
-          side.weights[to] = static_cast<float>(static_cast<double>(input.weights[r]) * input.weight_scale);
+          side.weights[to] = input.units.weight(input.weights[r]);
         }
         n_distinct += at == 0 || own_rows[to] != own_rows[to - 1] ? 1 : 0;
       }
@@ -156,7 +159,7 @@ Batches<T> make_batches(const BatchInput<V>& input, std::int64_t batch_size, std
 template <class T>
 BatchStepper<T>::BatchStepper(const Kernels<T>& kernels, const Batches<T>& batches, const BatchModel<T>& model,
                               ThreadTeam& team)
-    : kernels_(kernels), batches_(batches), model_(model), team_(team), n_factors_(model.n_factors) {
+    : kernels_(kernels), batches_(batches), model_(model), team_(team), active_factors_(model.n_factors) {
   for (std::int64_t b = 0; b < batches.n_batches; ++b) {
     const auto at = static_cast<std::size_t>(b);
     std::int64_t n_rows = 0;
@@ -206,8 +209,8 @@ BatchRows<T> BatchStepper<T>::part(std::int64_t batch, std::int64_t number, Desk
   rows.other = of_users ? model_.items : model_.users;
   rows.of_users = of_users;
   rows.once = model_.once;
-  rows.n_factors = n_factors_;
-  rows.width = padded_stride<T>(n_factors_);
+  rows.active_factors = active_factors_;
+  rows.width = padded_stride<T>(active_factors_);
   rows.stride = model_.stride;
   rows.rows = side.rows.data() + row;
   rows.begin = side.begin.data() + row;

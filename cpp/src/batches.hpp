@@ -9,6 +9,7 @@
 
 #include "buffer.hpp"
 #include "cpu/kernel_table.hpp"
+#include "standardize.hpp"
 #include "threads.hpp"
 
 namespace warpfactor {
@@ -17,9 +18,9 @@ namespace warpfactor {
 template <class V>
 struct BatchInput {
   std::span<const std::int32_t> users, items;
-  std::span<const V> values;         ///< z = (value - shift) / scale
+  std::span<const V> values;
   std::span<const float> weights{};  ///< empty: all 1; ratings of weight 0 are left out
-  double shift = 0, scale = 1, weight_scale = 1;
+  RatingUnits units{};               ///< of the batches' values and weights
 };
 
 /// The ratings of all batches, for each side sorted by its rows inside each batch: a row's gradient is the work of one
@@ -60,7 +61,7 @@ class BatchStepper {
   BatchStepper(const Kernels<T>& kernels, const Batches<T>& batches, const BatchModel<T>& model, ThreadTeam& team);
 
   /// How many of the factors take part from now on: the model's, or a multiple of 16.
-  void use_factors(std::int64_t n_factors) { n_factors_ = n_factors; }
+  void use_factors(std::int64_t active_factors) { active_factors_ = active_factors; }
   /// One step for each batch, in the order given; all threads share a batch. Returns the losses, each rating's taken
   /// before the step of its batch. The same bits for any number of threads.
   PassSums run_together(const std::vector<std::int32_t>& order, const StepSizes<T>& sizes);
@@ -80,7 +81,7 @@ class BatchStepper {
   const Batches<T>& batches_;
   const BatchModel<T> model_;
   ThreadTeam& team_;
-  std::int64_t n_factors_ = 0, most_rows_ = 0;
+  std::int64_t active_factors_ = 0, most_rows_ = 0;
   std::vector<Desk> desks_;
   std::vector<PassSums> part_sums_;  ///< by part of the users' side, added up in that order
 };

@@ -565,7 +565,7 @@ SgdBlock<T> block_of(Problem<T>& problem, const Case& tried) {
   SgdBlock<T> block{};
   block.users = problem.users.view(tried.biased);
   block.items = problem.items.view(tried.biased);
-  block.n_factors = problem.k;
+  block.active_factors = problem.k;
   block.width = problem.width;
   block.stride = problem.stride;
   block.sizes = sizes_of<T>(tried, problem.k);
@@ -705,7 +705,7 @@ void check_batch(int k, const Case& tried, bool of_users, bool once) {
   batch.other = other.view(tried.biased);
   batch.of_users = of_users;
   batch.once = once;
-  batch.n_factors = k;
+  batch.active_factors = k;
   batch.width = width;
   batch.stride = stride;
   batch.rows = rows.data();

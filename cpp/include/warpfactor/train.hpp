@@ -1,29 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
 #include <functional>
 #include <vector>
 
 #include "warpfactor/model.hpp"
+#include "warpfactor/params.hpp"
 #include "warpfactor/types.hpp"
 
 namespace warpfactor {
 
+/// Kernels of a CUDA device, as CUfunctions, with the caller's loss and penalty compiled in. They take the place of the
+/// library's own; `pass` must do all that the parameters ask for.
+struct DeviceKernels {
+  std::uintptr_t pass = 0, batch_gradients = 0, batch_steps = 0, evaluate = 0;
+};
+
 /// What a caller may give beside the ratings; every part is optional.
 template <class T>
 struct TrainOptions {
-  RatingsView validation{};  ///< same n_users and n_items as the ratings; evaluated after every epoch
+  /// Evaluated after every epoch; same n_users and n_items as the ratings. An index of -1 is an unknown row. Ratings of
+  /// rows that are unknown, or without a training rating (of weight > 0), are left out.
+  RatingsView validation{};
   /// Initial P, n_users x n_factors row-major, in rating units (of a score: labels have none).
   std::span<const T> user_factors{};
   std::span<const T> item_factors{};                   ///< initial Q, n_items x n_factors row-major
   std::function<bool(const EpochReport&)> on_epoch{};  ///< after each epoch, calling thread; true stops training
   LossFunction<T> loss = nullptr;                      ///< for Loss::custom, which needs it
   PenaltyFunction<T> penalty = nullptr;                ///< h in place of the elastic net; not with an l1_ratio
-  /// For Device::cuda with `loss` or `penalty`: the kernels with these compiled in, as CUfunctions. They are those of
-  /// cuda/kernels.cuh: the pass (general if there is more to it than plain SGD with an L2 penalty), the batches'
-  /// gradients and steps, and the evaluation.
-  std::array<std::uintptr_t, 4> device_kernels{};
+  DeviceKernels device_kernels{};                      ///< for Device::cuda with `loss` or `penalty`
   std::function<bool()> interrupted{};  ///< polled on the calling thread every 50 ms; true throws Interrupted
 };
 

@@ -103,8 +103,7 @@ struct Runs {
   std::vector<std::int64_t> begin;  ///< of run outer_block * spans.size() + span, and their number at the end
 
   /// Fills the blocked ratings and weights, with inner rows numbered inside their span.
-  Runs(BlockedRatings& blocked, const RatingsView& ratings, double shift, double scale, double weight_scale,
-       ThreadTeam& team)
+  Runs(BlockedRatings& blocked, const RatingsView& ratings, const RatingUnits& units, ThreadTeam& team)
       : spans(blocked.inner(), blocks_per_span(blocked, ratings.size())) {
     const bool users_outer = blocked.users_outer;
     const std::vector<Place> outer_places = places_of(blocked.outer().position, blocked.outer().begin),
@@ -148,8 +147,7 @@ struct Runs {
       for (auto& counts : next) total += std::exchange(counts[run], total);
     }
     begin.back() = total;
-    const Target target{
-        blocked.ratings.data(), blocked.weights.data(), blocked.ratings.size() - 1, shift, 1 / scale, weight_scale};
+    const Target target{blocked.ratings.data(), blocked.weights.data(), blocked.ratings.size() - 1, units};
     const auto write = columns.weights != nullptr
                            ? (users_outer ? write_piece<true, true> : write_piece<false, true>)
                            : (users_outer ? write_piece<true, false> : write_piece<false, false>);
@@ -177,7 +175,7 @@ struct Runs {
     Rating* ratings;
     float* weights;
     std::int64_t last;  ///< rating
-    double shift, per_unit, weight_scale;
+    RatingUnits units;
   };
   static constexpr std::size_t kPiece = 512;
 
@@ -190,7 +188,7 @@ struct Runs {
     constexpr std::size_t kInputLine = 64 / sizeof(float), kInputAhead = 256;
     float values[kPiece];  // in a loop of its own, which the compiler turns into vector code
     for (std::size_t r = 0; r < n; ++r) {
-      values[r] = static_cast<float>((static_cast<double>(columns.values[first + r]) - target.shift) * target.per_unit);
+      values[r] = static_cast<float>(target.units.standardized(static_cast<double>(columns.values[first + r])));
     }
     for (std::size_t r = 0; r < n; ++r) {
       if (r % kInputLine == 0) {
@@ -209,8 +207,7 @@ struct Runs {
       std::memcpy(target.ratings + place, &bits, sizeof(bits));         // one store; as a struct it would be two
       prefetch(target.ratings + std::min(place + kLine, target.last));  // where this run goes on
       if constexpr (kWeighted) {
-        target.weights[place] =
-            static_cast<float>(static_cast<double>(columns.weights[first + r]) * target.weight_scale);
+        target.weights[place] = target.units.weight(columns.weights[first + r]);
       }
     }
   }
@@ -462,15 +459,15 @@ RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32
   return result;
 }
 
-BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid grid, double shift, double scale,
-                           double weight_scale, std::uint64_t seed, ThreadTeam& team) {
+BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid grid, const RatingUnits& units,
+                           std::uint64_t seed, ThreadTeam& team) {
   BlockedRatings blocked;
   blocked.users_outer = grid.users_outer;
   blocked.users = partition_rows(rated.user_counts, grid.user_blocks, seed, kUserOrder, team);
   blocked.items = partition_rows(rated.item_counts, grid.item_blocks, seed, kItemOrder, team);
   blocked.ratings = Buffer<Rating>(rated.counted);
   blocked.weights = Buffer<float>(ratings.weights.empty() ? 0 : rated.counted);
-  const Runs runs(blocked, ratings, shift, scale, weight_scale, team);
+  const Runs runs(blocked, ratings, units, team);
 
   // Run by run to the bands of its cells.
   const std::vector<std::uint32_t>& inner_counts = grid.users_outer ? rated.item_counts : rated.user_counts;

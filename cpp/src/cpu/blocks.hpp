@@ -7,6 +7,7 @@
 
 #include "buffer.hpp"
 #include "cpu/kernel_table.hpp"
+#include "standardize.hpp"
 #include "survey.hpp"
 #include "threads.hpp"
 #include "warpfactor/types.hpp"
@@ -63,10 +64,9 @@ struct BlockedRatings {
   }
 };
 
-/// Values are stored as (value - shift) / scale, weights times weight_scale, without the ratings of weight 0. `rated`
-/// is the ratings' survey, so their indices are in range. The result depends on the input, the grid and the seed, not
-/// on the team's size.
-BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid grid, double shift, double scale,
-                           double weight_scale, std::uint64_t seed, ThreadTeam& team);
+/// Values and weights are stored in `units`, without the ratings of weight 0. `rated` is the ratings' survey, so their
+/// indices are in range. The result depends on the input, the grid and the seed, not on the team's size.
+BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid grid, const RatingUnits& units,
+                           std::uint64_t seed, ThreadTeam& team);
 
 }  // namespace warpfactor

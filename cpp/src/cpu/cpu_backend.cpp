@@ -62,7 +62,7 @@ class CpuBackend final : public Backend<T> {
     n_factors_ = params.n_factors;
     stride_ = padded_stride<T>(n_factors_);
     total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
-    if (params.batch_size > 0 || params.optimizer == Optimizer::gd) {
+    if (batch_size(params, rated.counted) > 0) {
       make_batch_stepper(ratings, rated, start);
     } else {
       make_cells(ratings, rated, start);
@@ -70,9 +70,10 @@ class CpuBackend final : public Backend<T> {
     take_validation(options.validation);
   }
 
-  MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t n_factors) override {
-    const StepSizes<T> sizes = step_sizes<T>(params_, z_, learning_rate, n_factors, loss_, penalty_);
-    const PassSums sums = batch_stepper_ ? run_batches(epoch, sizes, n_factors) : run_cells(epoch, sizes, n_factors);
+  MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t active_factors) override {
+    const StepSizes<T> sizes = step_sizes<T>(params_, z_, learning_rate, active_factors, loss_, penalty_);
+    const PassSums sums =
+        batch_stepper_ ? run_batches(epoch, sizes, active_factors) : run_cells(epoch, sizes, active_factors);
     return mean_of(sums, total_weight_);
   }
   MeanLoss evaluate() override {
@@ -143,7 +144,7 @@ class CpuBackend final : public Backend<T> {
     const std::int64_t shared = static_cast<std::int64_t>(grid.user_blocks) * grid.item_blocks;
     const bool apart = params_.parallel != Parallel::hogwild;
     team_.emplace(team_size(n_threads_, apart ? std::min(grid.user_blocks, grid.item_blocks) : shared), interrupted_);
-    blocked_ = make_blocks(ratings, rated, grid, z_.shift, z_.scale, z_.weight_scale, params_.seed, *team_);
+    blocked_ = make_blocks(ratings, rated, grid, z_, params_.seed, *team_);
     load(users_, ratings.n_users, blocked_.users.position, start.user);
     load(items_, ratings.n_items, blocked_.items.position, start.item);
     steps_done_ = std::vector<Progress>(static_cast<std::size_t>(blocked_.outer().blocks()));
@@ -152,11 +153,9 @@ class CpuBackend final : public Backend<T> {
 
   /// Steps of many ratings.
   void make_batch_stepper(const RatingsView& ratings, const Survey& rated, const Start<T>& start) {
-    const std::int64_t batch_size = params_.batch_size > 0 ? params_.batch_size : rated.counted;
     team_.emplace(team_size(n_threads_, rated.counted * stride_ / kWorkPerThread), interrupted_);
-    const BatchInput<float> input{ratings.users, ratings.items, ratings.values, ratings.weights,
-                                  z_.shift,      z_.scale,      z_.weight_scale};
-    batches_ = make_batches<T>(input, batch_size, params_.seed, *team_);
+    const BatchInput<float> input{ratings.users, ratings.items, ratings.values, ratings.weights, z_};
+    batches_ = make_batches<T>(input, batch_size(params_, rated.counted), params_.seed, *team_);
     load(users_, ratings.n_users, {}, start.user);
     load(items_, ratings.n_items, {}, start.item);
     const BatchModel<T> rows{users_.from(0, stride_), items_.from(0, stride_), n_factors_, stride_, false};
@@ -174,14 +173,14 @@ class CpuBackend final : public Backend<T> {
         const auto from = static_cast<std::size_t>(r);
         valid_users_[r] = position(blocked_.users, validation.users[from]);
         valid_items_[r] = position(blocked_.items, validation.items[from]);
-        valid_values_[r] = static_cast<float>((static_cast<double>(validation.values[from]) - z_.shift) / z_.scale);
+        valid_values_[r] = static_cast<float>(z_.standardized(static_cast<double>(validation.values[from])));
         if (valid_weights_.size() > 0) valid_weights_[r] = validation.weights[from];
       }
     });
     valid_weight_ = weight_of(validation);
   }
 
-  PassSums run_cells(std::int32_t epoch, const StepSizes<T>& sizes, std::int64_t n_factors) {
+  PassSums run_cells(std::int32_t epoch, const StepSizes<T>& sizes, std::int64_t active_factors) {
     const EpochOrder order(blocked_.outer().blocks(), blocked_.inner().blocks(), params_.seed, epoch);
     const bool wait = params_.parallel != Parallel::hogwild;
     const std::int64_t n_steps = order.steps(), before = epoch * n_steps;
@@ -199,15 +198,15 @@ class CpuBackend final : public Backend<T> {
           }
         }
         PassSums& sums = cell_sums_[static_cast<std::size_t>(place * n_steps + step)];
-        if (!run_cell(order.outer_block(place), order.inner_block(step), sizes, n_factors, thread, sums)) return;
+        if (!run_cell(order.outer_block(place), order.inner_block(step), sizes, active_factors, thread, sums)) return;
         steps_done_[static_cast<std::size_t>(place)].steps.store(before + step + 1, std::memory_order_release);
       }
     });
     return total(cell_sums_);
   }
 
-  PassSums run_batches(std::int32_t epoch, const StepSizes<T>& sizes, std::int64_t n_factors) {
-    batch_stepper_->use_factors(n_factors);
+  PassSums run_batches(std::int32_t epoch, const StepSizes<T>& sizes, std::int64_t active_factors) {
+    batch_stepper_->use_factors(active_factors);
     const std::vector<std::int32_t> order = shuffled(batches_.n_batches, params_.seed, epoch);
     // A thread with batches of its own needs some.
     const bool apart = params_.parallel == Parallel::hogwild && batches_.n_batches >= team_->size();
@@ -250,8 +249,8 @@ class CpuBackend final : public Backend<T> {
   }
   static T* biases(Rows<T>& rows) { return rows.biases.size() > 0 ? rows.biases.data() : nullptr; }
 
-  bool run_cell(std::int32_t outer_block, std::int32_t inner_block, const StepSizes<T>& sizes, std::int64_t n_factors,
-                int thread, PassSums& sums) {
+  bool run_cell(std::int32_t outer_block, std::int32_t inner_block, const StepSizes<T>& sizes,
+                std::int64_t active_factors, int thread, PassSums& sums) {
     const auto user = static_cast<std::size_t>(blocked_.users_outer ? outer_block : inner_block);
     const auto item = static_cast<std::size_t>(blocked_.users_outer ? inner_block : outer_block);
     const std::size_t c = blocked_.cell(outer_block, inner_block);
@@ -259,8 +258,8 @@ class CpuBackend final : public Backend<T> {
     SgdBlock<T> run{};
     run.users = users_.from(first_user, stride_);
     run.items = items_.from(first_item, stride_);
-    run.n_factors = n_factors;
-    run.width = padded_stride<T>(n_factors);
+    run.active_factors = active_factors;
+    run.width = padded_stride<T>(active_factors);
     run.stride = stride_;
     run.sizes = sizes;
     sums = {};

@@ -48,9 +48,9 @@ inline constexpr std::int64_t kRowNumbers = 2;
 template <class T>
 struct SgdBlock {
   SideRows<T> users, items;
-  std::int64_t n_factors;  ///< the first so many of a row take part
-  std::int64_t width;      ///< padded_stride(n_factors): what is between n_factors and it is zero
-  std::int64_t stride;     ///< from row to row
+  std::int64_t active_factors;  ///< the first so many of a row's factors take part
+  std::int64_t width;           ///< padded_stride(active_factors): those that the kernel works on
+  std::int64_t stride;          ///< from row to row: padded_stride(n_factors)
   const Rating* ratings;
   const float* weights;  ///< nullptr: all one
   std::int64_t n_ratings;
@@ -63,8 +63,8 @@ template <class T>
 struct BatchRows {
   SideRows<T> own, other;
   bool of_users;
-  bool once;                              ///< whether a row's penalty counts once, and not once for each of its ratings
-  std::int64_t n_factors, width, stride;  ///< as in SgdBlock
+  bool once;  ///< whether a row's penalty counts once, and not once for each of its ratings
+  std::int64_t active_factors, width, stride;  ///< as in SgdBlock
   const std::int32_t* rows;
   const std::int64_t* begin;
   std::int64_t n_rows;

@@ -16,6 +16,7 @@
 #include "device/device_plan.hpp"
 #include "epoch_order.hpp"
 #include "optimizer.hpp"
+#include "update_rule.hpp"
 
 namespace warpfactor {
 namespace {
@@ -46,7 +47,7 @@ class DeviceBackend final : public Backend<A> {
     take_kernels(options);
     n_factors_ = params.n_factors;
     stride_ = device_stride<S>(n_factors_);
-    tile_ = used_tile_ = tile_of<S>(n_factors_);
+    tile_ = active_tile_ = tile_of<S>(n_factors_);
     total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
     const std::int64_t free = device_->free_bytes();
     left_ = std::max(free - kReserve, free / 2);
@@ -64,7 +65,7 @@ class DeviceBackend final : public Backend<A> {
       }
     }
     sums_ = take<double>(2 * kSumWarps);
-    if (params.batch_size > 0 || params.optimizer == Optimizer::gd) {
+    if (batch_size(params, rated.counted) > 0) {
       take_batches(ratings, rated);
     } else {
       take_plan(ratings, rated);
@@ -72,9 +73,9 @@ class DeviceBackend final : public Backend<A> {
     wait();
   }
 
-  MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t n_factors) override {
-    use_factors(n_factors);
-    const StepSizes<A> sizes = step_sizes<A>(params_, z_, learning_rate, n_factors, loss_, penalty_);
+  MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t active_factors) override {
+    use_factors(active_factors);
+    const StepSizes<A> sizes = step_sizes<A>(params_, z_, learning_rate, active_factors, loss_, penalty_);
     if (plan_) {
       run_waves(epoch, sizes);
     } else {
@@ -149,12 +150,12 @@ class DeviceBackend final : public Backend<A> {
 
   void take_kernels(const TrainOptions<A>& options) {
     if (loss_ == nullptr && penalty_ == nullptr) return;
-    constexpr std::array kinds{Kernel::pass, Kernel::batch_gradients, Kernel::batch_steps, Kernel::evaluate};
-    static_assert(kinds.size() == std::tuple_size_v<decltype(options.device_kernels)>);
-    for (std::size_t n = 0; n < kinds.size(); ++n) {
-      device_->replace(kinds[n], options.device_kernels[n]);
-      if (kinds[n] == Kernel::pass) device_->replace(Kernel::general_pass, options.device_kernels[n]);
-    }
+    const DeviceKernels& own = options.device_kernels;
+    device_->replace(Kernel::pass, own.pass);
+    device_->replace(Kernel::general_pass, own.pass);
+    device_->replace(Kernel::batch_gradients, own.batch_gradients);
+    device_->replace(Kernel::batch_steps, own.batch_steps);
+    device_->replace(Kernel::evaluate, own.evaluate);
   }
 
   template <class T>
@@ -252,7 +253,7 @@ class DeviceBackend final : public Backend<A> {
     valid_weight_ = 0;
     for (std::int64_t r = 0; r < n; ++r) {
       const auto from = static_cast<std::size_t>(r);
-      values[r] = static_cast<float>((static_cast<double>(validation.values[from]) - z_.shift) / z_.scale);
+      values[r] = static_cast<float>(z_.standardized(static_cast<double>(validation.values[from])));
       valid_weight_ += validation.weights.empty() ? 1.0 : static_cast<double>(validation.weights[from]);
     }
     valid_users_ = take(validation.users.data(), n);
@@ -263,19 +264,19 @@ class DeviceBackend final : public Backend<A> {
     wait();  // before the values go
   }
 
-  void use_factors(std::int32_t n_factors) {
-    if (n_factors == used_factors_) return;
-    used_factors_ = n_factors;
+  void use_factors(std::int32_t active_factors) {
+    if (active_factors == active_factors_) return;
+    active_factors_ = active_factors;
     // The kernels with the caller's functions are compiled for whole rows; they leave out what is beyond the width.
-    used_tile_ = loss_ != nullptr || penalty_ != nullptr ? tile_ : tile_of<S>(n_factors);
+    active_tile_ = loss_ != nullptr || penalty_ != nullptr ? tile_ : tile_of<S>(active_factors);
     tiles_at_once_ = {};
   }
 
   /// Tiles for that many pieces of work: no more than run at once, and whole CUDA blocks of them.
   std::int64_t tiles(Kernel kernel, std::int64_t work) {
-    const std::int64_t of_block = kThreads / used_tile_.lanes;
+    const std::int64_t of_block = kThreads / active_tile_.lanes;
     std::int64_t& at_once = tiles_at_once_[static_cast<std::size_t>(kernel)];
-    if (at_once == 0) at_once = device_->tiles_at_once(kernel, storage_of<S>(), used_tile_);
+    if (at_once == 0) at_once = device_->tiles_at_once(kernel, storage_of<S>(), active_tile_);
     const std::int64_t most = std::max(of_block, at_once);
     return (std::clamp<std::int64_t>(work, 1, most) + of_block - 1) / of_block * of_block;
   }
@@ -415,8 +416,8 @@ class DeviceBackend final : public Backend<A> {
     args.own = (plan_->users_own ? users_ : items_).view();
     args.other = (plan_->users_own ? items_ : users_).view();
     args.own_is_user = plan_->users_own;
-    args.n_factors = used_factors_;
-    args.width = device_stride<S>(used_factors_);
+    args.active_factors = active_factors_;
+    args.width = device_stride<S>(active_factors_);
     args.stride = stride_;
     args.entries = arrays.entries + (whole ? wave.first_entry : 0);
     args.weights = weighted_ ? arrays.weights + (whole ? wave.first_entry : 0) : nullptr;
@@ -430,18 +431,15 @@ class DeviceBackend final : public Backend<A> {
     args.next_task = next_tasks_.data() + number;
     args.task_sums = task_sums_.data() + 2 * (wave.first_task + piece.first_task);
     args.sizes = sizes;
-    const bool general = sizes.rule != StepRule::plain || sizes.proximal || sizes.penalty != nullptr;
-    const Kernel kernel = general ? Kernel::general_pass : Kernel::pass;
-    device_->launch(kernel, storage_of<S>(), used_tile_, tiles(kernel, args.n_tiles), &args);
+    const Kernel kernel = rule::is_plain(sizes) ? Kernel::pass : Kernel::general_pass;
+    device_->launch(kernel, storage_of<S>(), active_tile_, tiles(kernel, args.n_tiles), &args);
   }
 
   // Steps of many ratings.
 
   void take_batches(const RatingsView& ratings, const Survey& rated) {
-    const std::int64_t batch_size = params_.batch_size > 0 ? params_.batch_size : rated.counted;
-    const BatchInput<float> input{ratings.users, ratings.items, ratings.values, ratings.weights,
-                                  z_.shift,      z_.scale,      z_.weight_scale};
-    batches_.emplace(make_batches<A>(input, batch_size, params_.seed, *team_));
+    const BatchInput<float> input{ratings.users, ratings.items, ratings.values, ratings.weights, z_};
+    batches_.emplace(make_batches<A>(input, batch_size(params_, rated.counted), params_.seed, *team_));
     weighted_ = batches_->users.weights.size() > 0;
     std::int64_t most_rows = 0, most_users = 0, streamed = 0;
     for (const bool of_users : {true, false}) {
@@ -554,8 +552,8 @@ class DeviceBackend final : public Backend<A> {
     args.own = (of_users ? users_ : items_).view();
     args.other = (of_users ? items_ : users_).view();
     args.of_users = of_users;
-    args.n_factors = used_factors_;
-    args.width = device_stride<S>(used_factors_);
+    args.active_factors = active_factors_;
+    args.width = device_stride<S>(active_factors_);
     args.stride = stride_;
     args.rows = side.rows.data() + first;
     args.begin = side.begin.data() + first;
@@ -571,7 +569,7 @@ class DeviceBackend final : public Backend<A> {
     return args;
   }
   void run_rows(Kernel kernel, const BatchArgs<S, A>& args) {
-    device_->launch(kernel, storage_of<S>(), used_tile_, tiles(kernel, args.n_rows), &args);
+    device_->launch(kernel, storage_of<S>(), active_tile_, tiles(kernel, args.n_rows), &args);
   }
 
   /// Into sums_; `more`: on top of what is there.
@@ -620,10 +618,10 @@ class DeviceBackend final : public Backend<A> {
   PenaltyFunction<A> penalty_ = nullptr;
   std::int32_t n_factors_ = 0;
   std::int64_t stride_ = 0;
-  Tile tile_{};                    ///< of a whole row
-  std::int32_t used_factors_ = 0;  ///< those that the present epoch trains
-  Tile used_tile_{};
-  std::array<std::int64_t, kKernels> tiles_at_once_{};  ///< by kernel, of used_tile_; 0: not asked yet
+  Tile tile_{};                      ///< of a whole row
+  std::int32_t active_factors_ = 0;  ///< of the present epoch
+  Tile active_tile_{};
+  std::array<std::int64_t, kKernels> tiles_at_once_{};  ///< by kernel, of active_tile_; 0: not asked yet
   double total_weight_ = 0;
   bool limited_ = false;   ///< whether device_memory is less than what is free
   std::int64_t left_ = 0;  ///< bytes of the device's memory that may still be taken

@@ -121,10 +121,10 @@ DealtRatings deal(const RatingsView& ratings, const Survey& rated, const Standar
          ++r) {
       if (!counts(r)) continue;
       const std::int64_t to = mine[wave_of(r)]++;
-      const double value = (static_cast<double>(ratings.values[r]) - z.shift) / z.scale;
+      const double value = z.standardized(static_cast<double>(ratings.values[r]));
       dealt.ratings[to] = {places[static_cast<std::size_t>(own[r])], {other[r], static_cast<float>(value)}};
       if (dealt.weights.size() > 0) {
-        dealt.weights[to] = static_cast<float>(static_cast<double>(ratings.weights[r]) * z.weight_scale);
+        dealt.weights[to] = z.weight(ratings.weights[r]);
       }
     }
   });

@@ -40,6 +40,7 @@ constexpr Tile tile_of(std::int64_t n_factors) {
 #undef WARPFACTOR_TILE_FITS
   return {0, 0};
 }
+static_assert(tile_of<float>(kMostFactors).lanes > 0 && tile_of<Half>(kMostFactors).lanes > 0);
 
 /// The length of a row in memory: whole sectors of 32 bytes, which is what the device reads and writes at a time.
 template <class S>
@@ -49,8 +50,7 @@ constexpr std::int64_t device_stride(std::int64_t n_factors) {
 }
 
 /// The rows of one side and what the optimizer remembers of them, as in SideRows. Factors are stored as S, all else as
-/// A, in which the arithmetic is done. The factors between n_factors and the width are zero and stay
-/// zero.
+/// A, in which the arithmetic is done. What is between n_factors and the stride is zero and stays zero.
 template <class S, class A>
 struct TileRows {
   S* factors;
@@ -75,8 +75,8 @@ template <class S, class A>
 struct PassArgs {
   TileRows<S, A> own, other;
   bool own_is_user;
-  std::int32_t n_factors;
-  std::int64_t width, stride;  ///< device_stride(n_factors), and from row to row
+  std::int32_t active_factors;  ///< the first so many of a row's factors take part
+  std::int64_t width, stride;   ///< device_stride(active_factors), and from row to row: device_stride(n_factors)
   const Entry* entries;
   const float* weights;  ///< nullptr: all one
   const std::int32_t* segment_rows;
@@ -95,7 +95,7 @@ template <class S, class A>
 struct BatchArgs {
   TileRows<S, A> own, other;
   bool of_users;
-  std::int32_t n_factors;
+  std::int32_t active_factors;
   std::int64_t width, stride;  ///< as in PassArgs
   const std::int32_t* rows;
   const std::int64_t* begin;

@@ -2,6 +2,7 @@
 // A model as one safetensors file: eight bytes with the length of a JSON header, the header, and the arrays one after
 // the other. Python's side of it is python/warpfactor/model/file.py.
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cerrno>
 #include <cmath>
@@ -15,10 +16,11 @@
 #include <system_error>
 #include <type_traits>
 
+#include "require.hpp"
 #include "serving/crc32.hpp"
 #include "serving/json.hpp"
-#include "text.hpp"
 #include "warpfactor/model.hpp"
+#include "warpfactor/params.hpp"
 #include "warpfactor/version.hpp"
 
 #if defined(_WIN32)
@@ -28,6 +30,12 @@
 #endif
 
 namespace warpfactor {
+
+constexpr auto names(Ids::Kind) {
+  return std::array{Named{Ids::Kind::integers, "int"}, Named{Ids::Kind::strings, "str"},
+                    Named{Ids::Kind::uuids, "uuid"}};
+}
+
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "arrays in a model file are little-endian");
@@ -35,8 +43,6 @@ static_assert(std::endian::native == std::endian::little, "arrays in a model fil
 constexpr char kFormat[] = "warpfactor.Model", kFormatVersion[] = "2";
 constexpr char kFirstFormat[] = "warpfactor.MatrixFactorization";
 constexpr std::uint64_t kMostHeaderBytes = 100'000'000;  // as safetensors itself has it
-
-[[noreturn]] void reject(const std::string& what) { throw std::invalid_argument(what); }
 
 /// What is wrong inside a file; the caller adds which file.
 struct Damaged : std::runtime_error {
@@ -46,26 +52,12 @@ void require(bool condition, const std::string& otherwise) {
   if (!condition) throw Damaged(otherwise);
 }
 
-constexpr std::pair<Loss, const char*> kLossNames[] = {
-    {Loss::squared, "squared"},   {Loss::absolute, "absolute"},           {Loss::huber, "huber"},
-    {Loss::logistic, "logistic"}, {Loss::squared_hinge, "squared_hinge"}, {Loss::poisson, "poisson"},
-    {Loss::custom, "custom"}};
-constexpr std::pair<Link, const char*> kLinkNames[] = {
-    {Link::identity, "identity"}, {Link::probability, "probability"}, {Link::signed_probability, "signed_probability"}};
-constexpr std::pair<Ids::Kind, const char*> kIdNames[] = {
-    {Ids::Kind::integers, "int"}, {Ids::Kind::strings, "str"}, {Ids::Kind::uuids, "uuid"}};
-
-template <class E, std::size_t N>
-const char* name_of(const std::pair<E, const char*> (&names)[N], E value) {
-  return std::find_if(std::begin(names), std::end(names), [&](const auto& each) { return each.first == value; })
-      ->second;
-}
-template <class E, std::size_t N>
-E value_of(const std::pair<E, const char*> (&names)[N], const std::string& name) {
-  for (const auto& [value, each] : names) {
-    if (name == each) return value;
-  }
-  throw Damaged("'" + name.substr(0, 40) + "' is unknown");
+/// The value of an enum that has this name.
+template <class E>
+E named(const std::string& name) {
+  const std::optional<E> value = value_of<E>(name);
+  require(value.has_value(), "'" + name.substr(0, 40) + "' is unknown");
+  return *value;
 }
 
 template <class V>
@@ -158,8 +150,7 @@ std::string model_text(const Model<T>& model) {
   using json::number;
   return "{\"global_mean\": " + number(model.global_mean) + ", \"rating_mean\": " + number(model.rating_mean) +
          ", \"start_bias\": " + number(model.start_bias) + ", \"biases\": " + (model.biases ? "true" : "false") +
-         ", \"loss\": " + json::quoted(name_of(kLossNames, model.loss)) +
-         ", \"link\": " + json::quoted(name_of(kLinkNames, model.link)) + "}";
+         ", \"loss\": " + json::quoted(name_of(model.loss)) + ", \"link\": " + json::quoted(name_of(model.link)) + "}";
 }
 
 // std::to_string here, because a stream would put separators into large numbers where the program's locale has them.
@@ -358,7 +349,7 @@ std::vector<V> take(const Arrays& arrays, const std::string& name, std::size_t n
 }
 
 Ids take_ids(const Arrays& arrays, const std::string& side, const std::string& kind_name) {
-  const Ids::Kind kind = value_of(kIdNames, kind_name);
+  const Ids::Kind kind = named<Ids::Kind>(kind_name);
   if (kind != Ids::Kind::integers) {
     const std::vector<char> all = take<char>(arrays, side + "_ids.utf8");
     return Ids(std::string(all.begin(), all.end()), take<std::int64_t>(arrays, side + "_ids.offsets"), kind);
@@ -439,8 +430,8 @@ Model<T> model_of(const std::filesystem::path& path) {
   model.rating_mean = formula["rating_mean"].number();
   model.start_bias = formula["start_bias"].number();
   model.biases = formula["biases"].boolean();
-  model.loss = value_of(kLossNames, formula["loss"].string());
-  model.link = value_of(kLinkNames, formula["link"].string());
+  model.loss = named<Loss>(formula["loss"].string());
+  model.link = named<Link>(formula["link"].string());
   model.training.n_epochs = int32_of(training["n_epochs"]);
   model.training.n_threads = int32_of(training["n_threads"]);
   model.training.instruction_set = training["instruction_set"].string();
@@ -491,8 +482,8 @@ void save(const Model<T>& model, const std::filesystem::path& path) {
                                                   {"format_version", kFormatVersion},
                                                   {"warpfactor_version", WARPFACTOR_VERSION},
                                                   {"crc32", std::to_string(checksum(arrays))},
-                                                  {"user_ids", name_of(kIdNames, model.user_ids.kind())},
-                                                  {"item_ids", name_of(kIdNames, model.item_ids.kind())},
+                                                  {"user_ids", name_of(model.user_ids.kind())},
+                                                  {"item_ids", name_of(model.item_ids.kind())},
                                                   {"model", model_text(model)},
                                                   {"training", training_text(model.training)},
                                                   {"history", history_text(model.history)},
