@@ -13,6 +13,7 @@
 #include "optimizer.hpp"
 #include "random.hpp"
 #include "require.hpp"
+#include "serving/stored_params.hpp"
 #include "survey.hpp"
 #include "threads.hpp"
 
@@ -296,7 +297,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     if (params.loss == Loss::custom) {
       fit_to_custom_loss(z, start_of_custom_loss(ratings, "ratings", z.start_score, params, options, team),
                          params.normalize);
-      if (validating) start_of_custom_loss(validation, "validation", z.start_score, params, options, team);
+      if (validating) start_of_custom_loss(used.validation, "validation", z.start_score, params, options, team);
     }
   }
 
@@ -347,9 +348,6 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   }
   if (choosing && !result.history.empty() && result.best_epoch != result.history.back().epoch) backend->restore();
 
-  result.n_ratings = rated.counted;
-  result.rating_min = rated.low;
-  result.rating_max = rated.high;
   model.user_counts = std::move(rated.user_counts);
   model.item_counts = std::move(rated.item_counts);
   model.user_factors.resize(static_cast<std::size_t>(model.n_users) * static_cast<std::size_t>(model.n_factors));
@@ -372,10 +370,13 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   model.user_ids = Ids::numbered(model.n_users);
   model.item_ids = Ids::numbered(model.n_items);
   model.history = result.history;
-  model.training.n_epochs = result.best_epoch;
-  model.training.n_threads = result.n_threads;
-  model.training.instruction_set = result.instruction_set;
-  model.training.n_ratings = rated.counted;
+  model.training = {result.best_epoch,
+                    result.n_threads,
+                    result.instruction_set,
+                    rated.counted,
+                    static_cast<double>(rated.low),
+                    static_cast<double>(rated.high)};
+  model.params = stored_params<T>(params);
   return result;
 }
 

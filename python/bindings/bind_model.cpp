@@ -8,6 +8,7 @@
 
 #include "arrays.hpp"
 #include "warpfactor/model.hpp"
+#include "warpfactor/params.hpp"
 
 namespace warpfactor::python {
 namespace {
@@ -20,13 +21,6 @@ struct HeldView {
   std::vector<std::uint32_t> user_counts, item_counts;  // 1: known
   std::vector<py::object> arrays;
 };
-
-Link link_named(const std::string& name) {
-  if (name == "identity") return Link::identity;
-  if (name == "probability") return Link::probability;
-  if (name == "signed_probability") return Link::signed_probability;
-  throw std::invalid_argument("link is '" + name + "'; it must be 'identity', 'probability' or 'signed_probability'");
-}
 
 std::vector<std::uint32_t> counts(const Flags& known) {
   if (!known) return {};
@@ -61,7 +55,10 @@ std::unique_ptr<HeldView> hold(const Array<T>& user_factors, const Array<T>& ite
   model.rating_mean = rating_mean;
   model.start_bias = start_bias;
   model.biases = biases;
-  model.link = link_named(link);
+  const std::optional<Link> named = value_of<Link>(link);
+  if (!named)
+    throw std::invalid_argument("link is '" + link + "'; it must be 'identity', 'probability' or 'signed_probability'");
+  model.link = *named;
   held->view = model;
   return held;
 }

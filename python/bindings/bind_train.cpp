@@ -102,9 +102,9 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
   out["start_bias"] = model.start_bias;
   out["link"] = name_of(model.link);
   out["loss"] = name_of(params.loss);
-  out["n_ratings"] = result.n_ratings;
-  out["rating_min"] = result.rating_min;
-  out["rating_max"] = result.rating_max;
+  out["n_ratings"] = model.training.n_ratings;
+  out["rating_min"] = model.training.rating_min;
+  out["rating_max"] = model.training.rating_max;
   out["history"] = history;
   out["best_epoch"] = result.best_epoch;
   out["n_threads"] = result.n_threads;

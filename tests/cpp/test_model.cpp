@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Prediction, recommendation and the grouping of seen items.
+// The fitted model: predictions, recommendations, similar items, ids, the grouping of seen items. The file:
+// test_model_file.
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -9,8 +10,9 @@
 
 #include "check.hpp"
 #include "random.hpp"
-#include "warpfactor/topk.hpp"
-#include "warpfactor/types.hpp"
+#include "synthetic.hpp"
+#include "warpfactor/model.hpp"
+#include "warpfactor/train.hpp"
 
 namespace {
 
@@ -35,8 +37,10 @@ struct Factors {
       fill(item_biases, n_items);
     }
   }
-  [[nodiscard]] FactorsView<T> view() const {
-    return {n_users, n_items, k, T(3), users, items, user_biases, item_biases};
+  [[nodiscard]] ModelView<T> view() const {
+    ModelView<T> model{n_users, n_items, k, users, items, user_biases, item_biases};
+    model.global_mean = 3;
+    return model;
   }
   [[nodiscard]] T score(std::int32_t user, std::int32_t item) const {
     T x = 3;
@@ -51,26 +55,23 @@ struct Factors {
 
 template <class T>
 void check_recommend(const Factors<T>& model, const std::vector<std::int32_t>& users, std::int32_t n,
-                     const std::vector<std::vector<std::int32_t>>& excluded, std::int32_t n_threads) {
-  std::vector<std::int64_t> indptr;
-  std::vector<std::int32_t> indices;
-  if (!excluded.empty()) {
-    indptr.push_back(0);
-    for (const auto& row : excluded) {
-      indices.insert(indices.end(), row.begin(), row.end());
-      indptr.push_back(static_cast<std::int64_t>(indices.size()));
-    }
+                     const std::vector<std::vector<std::int32_t>>& seen, std::int32_t n_threads) {
+  RowLists lists;
+  if (!seen.empty()) lists.indptr.push_back(0);
+  for (const auto& row : seen) {
+    lists.items.insert(lists.items.end(), row.begin(), row.end());
+    lists.indptr.push_back(static_cast<std::int64_t>(lists.items.size()));
   }
   const std::size_t slots = users.size() * static_cast<std::size_t>(n);
   std::vector<std::int32_t> items(slots, 12345);
   std::vector<T> scores(slots, T(12345));
-  recommend<T>(model.view(), users, n, {indptr, indices}, items, scores, n_threads);
+  recommend<T>(model.view(), users, n, lists, items, scores, {.n_threads = n_threads});
   for (std::size_t q = 0; q < users.size(); ++q) {
     std::vector<std::int32_t> expected;
     for (std::int32_t item = 0; item < model.n_items; ++item) {
-      if (excluded.empty() || std::find(excluded[q].begin(), excluded[q].end(), item) == excluded[q].end()) {
-        expected.push_back(item);
-      }
+      const bool out =
+          users[q] >= 0 && !seen.empty() && std::count(lists[users[q]].begin(), lists[users[q]].end(), item) > 0;
+      if (!out) expected.push_back(item);
     }
     std::stable_sort(expected.begin(), expected.end(), [&](std::int32_t a, std::int32_t b) {
       return model.score(users[q], a) > model.score(users[q], b);
@@ -96,19 +97,19 @@ void check_recommend_all() {
       std::vector<std::int32_t> users{-1, 3, 3, -1};
       for (std::int32_t u = 0; u < model.n_users; ++u) users.push_back(u);
       SplitMix64 random(2);
-      std::vector<std::vector<std::int32_t>> excluded(users.size());
-      for (std::size_t q = 0; q < users.size(); ++q) {
+      std::vector<std::vector<std::int32_t>> seen(40);
+      for (auto& row : seen) {
         for (std::uint64_t left = random.below(40); left > 0; --left) {
-          excluded[q].push_back(static_cast<std::int32_t>(random.below(57)));  // repeats happen, and do no harm
+          row.push_back(static_cast<std::int32_t>(random.below(57)));  // repeats happen, and do no harm
         }
-        excluded[q].push_back(-1);  // an item unknown to the model
+        row.push_back(-1);  // an item unknown to the model
       }
-      for (std::int32_t item = 0; item < 57; ++item) excluded[4].push_back(item);  // nothing left
+      for (std::int32_t item = 0; item < 57; ++item) seen[4].push_back(item);  // nothing left
       for (const std::int32_t n : {1, 10, 57, 60}) {
         for (const std::int32_t threads : {1, 3}) {
           check::context = "k = " + std::to_string(k) + ", n = " + std::to_string(n);
           check_recommend(model, users, n, {}, threads);
-          check_recommend(model, users, n, excluded, threads);
+          check_recommend(model, users, n, seen, threads);
         }
       }
     }
@@ -142,7 +143,7 @@ TEST(predict_agrees_with_the_formula) {
   }
   for (const std::int32_t threads : {1, 2, 4}) {
     std::vector<float> out(users.size());
-    predict<float>(model.view(), users, items, out, threads);
+    predict<float>(model.view(), users, items, out, {.n_threads = threads});
     for (std::size_t r = 0; r < users.size(); ++r) CHECK_EQ(out[r], model.score(users[r], items[r]));
   }
 }
@@ -158,14 +159,11 @@ TEST(group_by_user_sorts_and_drops_repeats) {
       items.push_back(static_cast<std::int32_t>(random.below(25)));
       expected[users.back()].insert(items.back());
     }
-    std::vector<std::int64_t> indptr(kUsers + 1, -7);
-    std::vector<std::int32_t> indices(n);
-    const std::int64_t used = group_by_user(users, items, indptr, indices);
-    CHECK_EQ(indptr.front(), 0);
-    CHECK_EQ(indptr.back(), used);
+    const RowLists lists = group_by_user(users, items, kUsers);
+    CHECK_EQ(lists.indptr.size(), std::size_t(kUsers + 1));
+    CHECK_EQ(lists.indptr.back(), static_cast<std::int64_t>(lists.items.size()));
     for (std::int32_t u = 0; u < kUsers; ++u) {
-      const auto row = static_cast<std::size_t>(u);
-      const std::vector<std::int32_t> got(indices.begin() + indptr[row], indices.begin() + indptr[row + 1]);
+      const std::vector<std::int32_t> got(lists[u].begin(), lists[u].end());
       CHECK(got == std::vector<std::int32_t>(expected[u].begin(), expected[u].end()));
     }
   }
@@ -173,10 +171,10 @@ TEST(group_by_user_sorts_and_drops_repeats) {
 
 TEST(bad_arguments_are_named) {
   const Factors<float> model(3, 4, 2);
-  const FactorsView<float> view = model.view();
+  const ModelView<float> view = model.view();
   const std::vector<std::int32_t> one{0}, two{0, 1}, high{3}, low{-2}, item_high{4};
   std::vector<float> out(1);
-  std::vector<std::int32_t> items(1);
+  std::vector<std::int32_t> items(1), two_items(2);
   using Bad = std::invalid_argument;
   CHECK_THROWS(Bad, "items has 2", predict<float>(view, one, two, out));
   CHECK_THROWS(Bad, "out has 1", predict<float>(view, two, two, out));
@@ -184,7 +182,7 @@ TEST(bad_arguments_are_named) {
   CHECK_THROWS(Bad, "users holds -2", predict<float>(view, low, one, out));
   CHECK_THROWS(Bad, "items holds 4", predict<float>(view, one, item_high, out));
   for (const char* name : {"user_factors", "item_factors", "user_biases", "item_biases"}) {
-    FactorsView<float> wrong = view;
+    ModelView<float> wrong = view;
     if (std::string(name) == "user_factors") wrong.user_factors = wrong.user_factors.first(5);
     if (std::string(name) == "item_factors") wrong.item_factors = wrong.item_factors.first(5);
     if (std::string(name) == "user_biases") wrong.user_biases = wrong.user_biases.first(2);
@@ -195,20 +193,21 @@ TEST(bad_arguments_are_named) {
   CHECK_THROWS(Bad, "n is 0", recommend<float>(view, one, 0, {}, {}, {}));
   CHECK_THROWS(Bad, "n is -1", recommend<float>(view, one, -1, {}, {}, {}));
   CHECK_THROWS(Bad, "items has 1", recommend<float>(view, one, 2, {}, items, out));
-  CHECK_THROWS(Bad, "scores has 0", recommend<float>(view, one, 1, {}, items, {}));
+  CHECK_THROWS(Bad, "predictions has 0", recommend<float>(view, one, 1, {}, items, {}));
   CHECK_THROWS(Bad, "users holds 3", recommend<float>(view, high, 1, {}, items, out));
-  const std::vector<std::int64_t> short_indptr{0}, indptr{0, 1}, falling{1, 0}, negative{-1, 0};
-  CHECK_THROWS(Bad, "exclude.indptr", recommend<float>(view, one, 1, {short_indptr, {}}, items, out));
-  CHECK_THROWS(Bad, "exclude.indices", recommend<float>(view, one, 1, {indptr, two}, items, out));
-  CHECK_THROWS(Bad, "exclude.indices holds 4", recommend<float>(view, one, 1, {indptr, item_high}, items, out));
-  CHECK_THROWS(Bad, "exclude.indptr must rise", recommend<float>(view, one, 1, {falling, {}}, items, out));
-  CHECK_THROWS(Bad, "exclude.indptr must rise", recommend<float>(view, one, 1, {negative, {}}, items, out));
-  std::vector<std::int64_t> rows(2);
-  CHECK_THROWS(Bad, "users holds 3", group_by_user(high, one, rows, items));
-  CHECK_THROWS(Bad, "users holds -2", group_by_user(low, one, rows, items));
-  CHECK_THROWS(Bad, "items has 2", group_by_user(one, two, rows, items));
-  CHECK_THROWS(Bad, "indices has 0", group_by_user(one, one, rows, {}));
-  CHECK_THROWS(Bad, "indptr", group_by_user(one, one, {}, items));
+  const std::vector<std::int64_t> short_indptr{0}, indptr{0, 1, 1, 1}, falling{1, 0, 0, 0}, negative{-1, 0, 0, 0},
+      beyond{0, 3, 3, 3};
+  CHECK_THROWS(Bad, "seen.indptr has 1", recommend<float>(view, one, 1, {short_indptr, {}}, items, out));
+  CHECK_THROWS(Bad, "seen.items holds 4", recommend<float>(view, one, 1, {indptr, item_high}, items, out));
+  for (const auto& wrong : {falling, negative, beyond}) {
+    CHECK_THROWS(Bad, "at user 0; it must rise", recommend<float>(view, one, 1, {wrong, two}, items, out));
+  }
+  CHECK_THROWS(Bad, "items holds 4", similar_items<float>(view, item_high, 1, items, out));
+  CHECK_THROWS(Bad, "cosines has 1", similar_items<float>(view, two, 1, two_items, out));
+  CHECK_THROWS(Bad, "users holds 3", group_by_user(high, one, 3));
+  CHECK_THROWS(Bad, "users holds -2", group_by_user(low, one, 3));
+  CHECK_THROWS(Bad, "items has 2", group_by_user(one, two, 3));
+  CHECK_THROWS(Bad, "n_users is -1", group_by_user({}, {}, -1));
 }
 
 TEST(an_interrupt_ends_prediction) {
@@ -217,7 +216,204 @@ TEST(an_interrupt_ends_prediction) {
   std::vector<std::int32_t> items(users.size());
   std::vector<float> scores(users.size());
   CHECK_THROWS(Interrupted, "interrupted",
-               recommend<float>(model.view(), users, 1, {}, items, scores, 2, [] { return true; }));
+               recommend<float>(model.view(), users, 1, {}, items, scores,
+                                {.n_threads = 2, .interrupted = [] { return true; }}));
+}
+
+/// Trained on ratings of 30 users and 20 items; the last two rows of both sides have none.
+template <class T>
+Model<T> trained(Loss loss, bool biases = true) {
+  synthetic::Data data(28, 18, 400, 0.1);
+  for (float& value : data.values) {
+    if (loss == Loss::logistic) value = value > 3 ? 1.0f : 0.0f;
+    if (loss == Loss::poisson) value = std::max(0.0f, std::round(value));
+  }
+  RatingsView ratings = data.view();
+  ratings.n_users = 30;
+  ratings.n_items = 20;
+  TrainParams params;
+  params.n_factors = 5;
+  params.n_epochs = 5;
+  params.loss = loss;
+  params.biases = biases;
+  return train<T>(ratings, params).model;
+}
+
+/// x of the header, in double.
+template <class T>
+double score(const Model<T>& model, std::int32_t user, std::int32_t item) {
+  double x = model.global_mean;
+  x += user < 0 ? model.start_bias : static_cast<double>(model.user_biases[static_cast<std::size_t>(user)]);
+  x += item < 0 ? model.start_bias : static_cast<double>(model.item_biases[static_cast<std::size_t>(item)]);
+  for (std::int32_t f = 0; user >= 0 && item >= 0 && f < model.n_factors; ++f) {
+    x += static_cast<double>(model.user_factors[static_cast<std::size_t>(user * model.n_factors + f)]) *
+         static_cast<double>(model.item_factors[static_cast<std::size_t>(item * model.n_factors + f)]);
+  }
+  return x;
+}
+
+template <class T>
+void check_one_formula(Loss loss, bool biases) {
+  check::context = "loss " + std::to_string(static_cast<int>(loss)) + (biases ? "" : " without biases");
+  const Model<T> model = trained<T>(loss, biases);
+  const double tolerance = 20 * static_cast<double>(std::numeric_limits<T>::epsilon()) * 8;
+  CHECK(model.link == (loss == Loss::logistic ? Link::probability : Link::identity));
+  CHECK(loss != Loss::poisson || !biases || model.start_bias > 0);
+  CHECK(model.user_counts[0] > 0 && model.user_counts[29] == 0 && model.item_counts[19] == 0);
+  std::vector<std::int32_t> users, items;
+  for (std::int32_t user = -1; user < 30; ++user) {
+    for (std::int32_t item = -1; item < 20; ++item) {
+      users.push_back(user);
+      items.push_back(item);
+    }
+  }
+  std::vector<T> predicted(users.size()), with_nan(users.size());
+  predict<T>(model.view(), users, items, predicted);
+  predict<T>(model.view(), users, items, with_nan, {.unknown = Unknown::nan});
+  for (std::size_t r = 0; r < users.size(); ++r) {
+    CHECK_EQ(model.predict(users[r], items[r]), predicted[r]);
+    // Rows 28 and up were not trained: whatever is said of them is what is said of -1.
+    const std::int32_t user = users[r] < 28 ? users[r] : -1, item = items[r] < 18 ? items[r] : -1;
+    const bool unknown = user < 0 || item < 0;
+    double expected = score(model, user, item);
+    if (loss == Loss::logistic) expected = 1 / (1 + std::exp(-expected));
+    if (unknown && !biases) expected = model.rating_mean;
+    CHECK_CLOSE(predicted[r], expected, tolerance);
+    if (unknown) {
+      CHECK(std::isnan(with_nan[r]));
+      CHECK_THROWS(
+          std::invalid_argument, user < 0 ? "a user" : "an item",
+          predict<T>(model.view(), {&users[r], 1}, {&items[r], 1}, {&with_nan[r], 1}, {.unknown = Unknown::raise}));
+    } else {
+      CHECK_EQ(with_nan[r], predicted[r]);
+    }
+  }
+
+  const std::vector<std::int32_t> all{-1, 0, 7, 27, 28, 29};
+  std::vector<std::int32_t> best(all.size() * 20);
+  std::vector<T> predictions(best.size());
+  recommend<T>(model.view(), all, 20, {}, best, predictions);
+  for (std::size_t slot = 0; slot < best.size(); ++slot) {
+    if (slot % 20 >= 18) {  // the two items without ratings never appear
+      CHECK_EQ(best[slot], -1);
+      CHECK(std::isnan(predictions[slot]));
+    } else {
+      CHECK_EQ(predictions[slot], model.predict(all[slot / 20], best[slot]));
+      CHECK(slot % 20 == 0 || predictions[slot - 1] >= predictions[slot]);
+    }
+  }
+  for (const std::int32_t user : {-1, 28}) {
+    for (const Unknown unknown : {Unknown::nan, Unknown::raise}) {
+      CHECK_THROWS(std::invalid_argument, "users[0] is " + std::to_string(user),
+                   recommend<T>(model.view(), {&user, 1}, 1, {}, {best.data(), 1}, {predictions.data(), 1},
+                                {.unknown = unknown}));
+    }
+  }
+  CHECK_THROWS(std::invalid_argument, "users holds 30", model.predict(30, 0));
+  CHECK_THROWS(std::invalid_argument, "items holds -2", model.predict(0, -2));
+}
+
+TEST(all_ways_to_predict_are_one_formula_in_float) {
+  for (const Loss loss : {Loss::squared, Loss::logistic, Loss::poisson}) {
+    for (const bool biases : {true, false}) check_one_formula<float>(loss, biases);
+  }
+}
+TEST(all_ways_to_predict_are_one_formula_in_double) {
+  for (const Loss loss : {Loss::squared, Loss::logistic, Loss::poisson}) {
+    for (const bool biases : {true, false}) check_one_formula<double>(loss, biases);
+  }
+}
+
+TEST(what_a_user_rated_is_left_out_whatever_the_order_of_the_queries) {
+  const Model<float> model = trained<float>(Loss::squared);
+  const std::vector<std::int32_t> rated_by{3, 3, 9, 28}, rated{4, 1, 2, 5};
+  const RowLists seen = group_by_user(rated_by, rated, model.n_users);
+  const std::vector<std::int32_t> users{9, 28, 3, 3, -1, 0};
+  std::vector<std::int32_t> items(users.size() * 18);
+  std::vector<float> predictions(items.size());
+  recommend<float>(model.view(), users, 18, seen, items, predictions);
+  for (std::size_t q = 0; q < users.size(); ++q) {
+    for (std::int32_t item = 0; item < 18; ++item) {
+      const auto from = items.begin() + static_cast<std::ptrdiff_t>(q) * 18;
+      const bool out = (users[q] == 9 && item == 2) || (users[q] == 3 && (item == 1 || item == 4));
+      CHECK_EQ(std::count(from, from + 18, item), out ? 0 : 1);  // to the unknown user 28 nothing is seen
+    }
+  }
+}
+
+TEST(similar_items_agree_with_cosines_of_all_pairs) {
+  const Model<double> model = trained<double>(Loss::squared);
+  const auto cosine = [&](std::int32_t a, std::int32_t b) {
+    double ab = 0, aa = 0, bb = 0;
+    for (std::int32_t f = 0; f < model.n_factors; ++f) {
+      const double x = model.item_factors[static_cast<std::size_t>(a * model.n_factors + f)],
+                   y = model.item_factors[static_cast<std::size_t>(b * model.n_factors + f)];
+      ab += x * y;
+      aa += x * x;
+      bb += y * y;
+    }
+    return ab / std::sqrt(aa * bb);
+  };
+  const std::vector<std::int32_t> items{5, 0, 17};
+  std::vector<std::int32_t> similar(items.size() * 18);
+  std::vector<double> cosines(similar.size());
+  for (const std::int32_t threads : {1, 2}) {
+    similar_items<double>(model.view(), items, 18, similar, cosines, {.n_threads = threads});
+    for (std::size_t q = 0; q < items.size(); ++q) {
+      std::set<std::int32_t> found;
+      for (std::size_t slot = q * 18; slot < q * 18 + 17; ++slot) {
+        found.insert(similar[slot]);
+        CHECK(similar[slot] >= 0 && similar[slot] < 18 && similar[slot] != items[q]);
+        CHECK_CLOSE(cosines[slot], cosine(items[q], similar[slot]), 1e-14);
+        CHECK(slot == q * 18 || cosines[slot - 1] >= cosines[slot]);
+      }
+      CHECK_EQ(found.size(), std::size_t(17));
+      CHECK_EQ(similar[q * 18 + 17], -1);  // 18 known items, and itself is none of them
+      CHECK(std::isnan(cosines[q * 18 + 17]));
+    }
+  }
+  for (const std::int32_t unknown : {-1, 18}) {
+    CHECK_THROWS(std::invalid_argument, "items[0] is " + std::to_string(unknown),
+                 similar_items<double>(model.view(), {&unknown, 1}, 1, {similar.data(), 1}, {cosines.data(), 1}));
+  }
+}
+
+TEST(ids_are_found_by_what_they_are) {
+  const Ids numbers(std::vector<std::int64_t>{-5, 0, 7, 900});
+  CHECK_EQ(numbers.find(-5), 0);
+  CHECK_EQ(numbers.find(900u), 3);
+  CHECK_EQ(numbers.find(8), -1);
+  CHECK_EQ(numbers.find(std::numeric_limits<std::uint64_t>::max()), -1);
+  CHECK_EQ(std::get<std::int64_t>(numbers.at(2)), 7);
+  CHECK_EQ(numbers.to_string(0), "-5");
+  const Ids large(std::vector<std::uint64_t>{3, 1ull << 63});
+  CHECK_EQ(large.find(1ull << 63), 1);
+  CHECK_EQ(large.find(-1), -1);
+  CHECK_EQ(std::get<std::uint64_t>(large.at(1)), 1ull << 63);
+  const Ids texts(std::vector<std::string>{"", "Zoe", "ann", "\u00e9ric"});
+  CHECK_EQ(texts.find(""), 0);
+  CHECK_EQ(texts.find("ann"), 2);
+  CHECK_EQ(texts.find("an"), -1);
+  CHECK_EQ(texts.find("\xff"), -1);
+  CHECK_EQ(texts.to_string(1), "Zoe");
+  CHECK_EQ(texts.size(), 4);
+  const std::string uuid = "0e37df36-f698-11e6-8dd4-cb9ced3df976";
+  CHECK_EQ(Ids(std::vector<std::string>{uuid}, Ids::Kind::uuids).find(uuid), 0);
+  CHECK_EQ(Ids().size(), 0);
+  CHECK_EQ(Ids().find(1), -1);
+  CHECK_EQ(Ids::numbered(3).find(2), 2);
+
+  using Bad = std::invalid_argument;
+  CHECK_THROWS(Bad, "look it up as a number", numbers.find("7"));
+  CHECK_THROWS(Bad, "look it up as text", texts.find(7));
+  CHECK_THROWS(std::out_of_range, "code is 4", texts.at(4));
+  CHECK_THROWS(std::out_of_range, "code is -1", numbers.at(-1));
+  CHECK_THROWS(Bad, "7 follows 7 at position 1", Ids(std::vector<std::int64_t>{7, 7}));
+  CHECK_THROWS(Bad, "'a' follows 'b'", Ids(std::vector<std::string>{"b", "a"}));
+  CHECK_THROWS(Bad, "position 1 is not valid UTF-8", Ids(std::vector<std::string>{"a", "\xc3"}));
+  CHECK_THROWS(Bad, "no UUID", Ids(std::vector<std::string>{"0E37df36-f698-11e6-8dd4-cb9ced3df976"}, Ids::Kind::uuids));
+  CHECK_THROWS(Bad, "offsets", Ids("abc", {0, 4}, Ids::Kind::strings));
+  CHECK_THROWS(Bad, "offsets", Ids("abc", {0, 2, 1, 3}, Ids::Kind::strings));
 }
 
 }  // namespace

@@ -138,6 +138,8 @@ struct Named {
   E value;
   const char* name;
 };
+template <class E>
+Named(E, const char*) -> Named<E>;  // for Clang before 17
 
 constexpr auto names(Loss) {
   std::array<Named<Loss>, kLossCount> all{};

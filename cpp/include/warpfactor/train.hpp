@@ -39,8 +39,6 @@ struct TrainResult {
   std::int32_t best_epoch = 0;  ///< 1-based: lowest validation loss, or the last epoch without early stopping
   std::int32_t n_threads = 1;   ///< threads used
   std::string instruction_set;  ///< kernels used: baseline, avx2, avx512, or as sm_90 of a device
-  std::int64_t n_ratings = 0;            ///< ratings without those of weight 0
-  float rating_min = 0, rating_max = 0;  ///< of those
 };
 
 /// Which ratings make up each step of an epoch (0-based), in the order of the steps, for comparisons with other

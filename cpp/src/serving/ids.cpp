@@ -4,14 +4,12 @@
 #include <numeric>
 #include <string>
 
+#include "require.hpp"
 #include "serving/utf8.hpp"
-#include "text.hpp"
 #include "warpfactor/model.hpp"
 
 namespace warpfactor {
 namespace {
-
-[[noreturn]] void reject(const std::string& what) { throw std::invalid_argument(what); }
 
 void require_count(std::size_t n) {
   if (n > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {

@@ -8,13 +8,11 @@
 #include <vector>
 
 #include "cpu/kernel_table.hpp"
-#include "text.hpp"
+#include "require.hpp"
 #include "threads.hpp"
 
 namespace warpfactor {
 namespace {
-
-[[noreturn]] void reject(const std::string& what) { throw std::invalid_argument(what); }
 
 void require_size(std::size_t size, std::int64_t wanted, const char* name) {
   if (static_cast<std::int64_t>(size) != wanted) {

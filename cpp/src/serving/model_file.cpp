@@ -1,0 +1,526 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model as one safetensors file: eight bytes with the length of a JSON header, the header, and the arrays one after
+// the other. Python's side of it is python/warpfactor/model/file.py.
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <system_error>
+#include <type_traits>
+
+#include "require.hpp"
+#include "serving/crc32.hpp"
+#include "serving/json.hpp"
+#include "warpfactor/model.hpp"
+#include "warpfactor/params.hpp"
+#include "warpfactor/version.hpp"
+
+#if defined(_WIN32)
+#include <io.h>
+#else
+#include <unistd.h>
+#endif
+
+namespace warpfactor {
+
+constexpr auto names(Ids::Kind) {
+  return std::array{Named{Ids::Kind::integers, "int"}, Named{Ids::Kind::strings, "str"},
+                    Named{Ids::Kind::uuids, "uuid"}};
+}
+
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "arrays in a model file are little-endian");
+
+constexpr char kFormat[] = "warpfactor.Model", kFormatVersion[] = "2";
+constexpr char kFirstFormat[] = "warpfactor.MatrixFactorization";
+constexpr std::uint64_t kMostHeaderBytes = 100'000'000;  // as safetensors itself has it
+
+/// What is wrong inside a file; the caller adds which file.
+struct Damaged : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+void require(bool condition, const std::string& otherwise) {
+  if (!condition) throw Damaged(otherwise);
+}
+
+/// The value of an enum that has this name.
+template <class E>
+E named(const std::string& name) {
+  const std::optional<E> value = value_of<E>(name);
+  require(value.has_value(), "'" + name.substr(0, 40) + "' is unknown");
+  return *value;
+}
+
+template <class V>
+constexpr const char* type_name() {
+  if constexpr (std::is_same_v<V, float>) return "F32";
+  if constexpr (std::is_same_v<V, double>) return "F64";
+  if constexpr (std::is_same_v<V, std::int32_t>) return "I32";
+  if constexpr (std::is_same_v<V, std::uint32_t>) return "U32";
+  if constexpr (std::is_same_v<V, std::int64_t>) return "I64";
+  if constexpr (std::is_same_v<V, std::uint64_t>) return "U64";
+  if constexpr (std::is_same_v<V, char>) return "U8";
+}
+
+std::size_t type_bytes(const std::string& type) {
+  if (type == "U8" || type == "I8" || type == "BOOL") return 1;
+  if (type == "F32" || type == "I32" || type == "U32") return 4;
+  if (type == "F64" || type == "I64" || type == "U64") return 8;
+  throw Damaged("an array has the type '" + type.substr(0, 40) + "'");
+}
+
+/// Arrays by their names, which say in what order the checksum takes them.
+struct Array {
+  std::string type;
+  std::vector<std::int64_t> shape;
+  const unsigned char* data = nullptr;
+  std::size_t bytes = 0;
+};
+using Arrays = std::map<std::string, Array>;
+
+std::uint32_t checksum(const Arrays& arrays) {
+  std::uint32_t crc = 0;
+  for (const auto& [name, array] : arrays) {
+    crc = crc32(crc, reinterpret_cast<const unsigned char*>(name.data()), name.size());
+    crc = crc32(crc, array.data, array.bytes);
+  }
+  return crc;
+}
+
+// --- Writing ---------------------------------------------------------------------------------------------------------
+
+template <class V>
+void add(Arrays& arrays, const std::string& name, std::span<const V> values, std::vector<std::int64_t> shape = {}) {
+  if (shape.empty()) shape = {static_cast<std::int64_t>(values.size())};
+  arrays[name] = {type_name<V>(), std::move(shape), reinterpret_cast<const unsigned char*>(values.data()),
+                  values.size_bytes()};
+}
+
+void add_ids(Arrays& arrays, const std::string& side, const Ids& ids) {
+  if (ids.kind() != Ids::Kind::integers) {
+    add<char>(arrays, side + "_ids.utf8", ids.all_text());
+    add(arrays, side + "_ids.offsets", ids.offsets());
+  } else if (!ids.unsigned_integers().empty()) {
+    add(arrays, side + "_ids.values", ids.unsigned_integers());
+  } else {
+    add(arrays, side + "_ids.values", ids.signed_integers());
+  }
+}
+
+template <class V>
+void require_size(const V& values, std::int64_t wanted, const char* name) {
+  if (static_cast<std::int64_t>(values.size()) != wanted) {
+    reject(std::string(name) + " has " + text(values.size()) + " elements; it must have " + text(wanted));
+  }
+}
+
+template <class T>
+void validate(const Model<T>& model) {
+  const std::int64_t n_users = model.n_users, n_items = model.n_items;
+  if (model.n_factors < 1) reject("n_factors is " + text(model.n_factors) + "; it must be at least 1");
+  require_size(model.user_factors, n_users * model.n_factors, "user_factors");
+  require_size(model.item_factors, n_items * model.n_factors, "item_factors");
+  require_size(model.user_biases, n_users, "user_biases");
+  require_size(model.item_biases, n_items, "item_biases");
+  require_size(model.user_counts, n_users, "user_counts");
+  require_size(model.item_counts, n_items, "item_counts");
+  require_size(model.user_ids, n_users, "user_ids");
+  require_size(model.item_ids, n_items, "item_ids");
+}
+
+/// Whether the lists are as `recommend` needs them.
+bool lists_fit(const RowLists& seen, std::int32_t n_users, std::int32_t n_items) {
+  return static_cast<std::int64_t>(seen.indptr.size()) == static_cast<std::int64_t>(n_users) + 1 &&
+         seen.indptr.front() == 0 && seen.indptr.back() == static_cast<std::int64_t>(seen.items.size()) &&
+         std::is_sorted(seen.indptr.begin(), seen.indptr.end()) &&
+         std::all_of(seen.items.begin(), seen.items.end(), [=](std::int32_t i) { return i >= 0 && i < n_items; });
+}
+
+template <class T>
+std::string model_text(const Model<T>& model) {
+  using json::number;
+  return "{\"global_mean\": " + number(model.global_mean) + ", \"rating_mean\": " + number(model.rating_mean) +
+         ", \"start_bias\": " + number(model.start_bias) + ", \"biases\": " + (model.biases ? "true" : "false") +
+         ", \"loss\": " + json::quoted(name_of(model.loss)) + ", \"link\": " + json::quoted(name_of(model.link)) + "}";
+}
+
+// std::to_string here, because a stream would put separators into large numbers where the program's locale has them.
+std::string training_text(const TrainingFacts& facts) {
+  return "{\"n_epochs\": " + std::to_string(facts.n_epochs) + ", \"n_threads\": " + std::to_string(facts.n_threads) +
+         ", \"instruction_set\": " + json::quoted(facts.instruction_set) +
+         ", \"n_ratings\": " + std::to_string(facts.n_ratings) + ", \"rating_min\": " + json::number(facts.rating_min) +
+         ", \"rating_max\": " + json::number(facts.rating_max) + "}";
+}
+
+/// What an epoch's report has beside its number, by the names that Python gives it.
+constexpr std::pair<const char*, double EpochReport::*> kReported[] = {
+    {"seconds", &EpochReport::seconds},       {"learning_rate", &EpochReport::learning_rate},
+    {"train_rmse", &EpochReport::train_rmse}, {"train_loss", &EpochReport::train_loss},
+    {"valid_rmse", &EpochReport::valid_rmse}, {"valid_loss", &EpochReport::valid_loss}};
+
+std::string history_text(const std::vector<EpochReport>& history) {
+  std::string all = "[";
+  for (const EpochReport& report : history) {
+    all += (all.size() > 1 ? ", {\"epoch\": " : "{\"epoch\": ") + std::to_string(report.epoch);
+    for (const auto& [name, member] : kReported) {
+      all += std::string(", \"") + name + "\": " + json::number(report.*member);
+    }
+    all += "}";
+  }
+  return all + "]";
+}
+
+/// The header, and the arrays in the order in which they follow: the widest first, so that all are aligned.
+std::pair<std::string, std::vector<const Array*>> header_of(const Arrays& arrays,
+                                                            const std::map<std::string, std::string>& metadata) {
+  std::vector<const Arrays::value_type*> order;
+  for (const auto& each : arrays) order.push_back(&each);
+  std::stable_sort(order.begin(), order.end(),
+                   [](auto* a, auto* b) { return type_bytes(a->second.type) > type_bytes(b->second.type); });
+  std::string header = "{\"__metadata__\":{";
+  for (const auto& [name, value] : metadata) {
+    header += (header.back() == '{' ? "" : ",") + json::quoted(name) + ":" + json::quoted(value);
+  }
+  header += "}";
+  std::vector<const Array*> ordered;
+  std::size_t at = 0;
+  for (const auto* each : order) {
+    const Array& array = each->second;
+    std::string shape;
+    for (const std::int64_t n : array.shape) shape += (shape.empty() ? "" : ",") + std::to_string(n);
+    header += "," + json::quoted(each->first) + ":{\"dtype\":\"" + array.type + "\",\"shape\":[" + shape +
+              "],\"data_offsets\":[" + std::to_string(at) + "," + std::to_string(at + array.bytes) + "]}";
+    at += array.bytes;
+    ordered.push_back(&array);
+  }
+  header += "}";
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  return {header, ordered};
+}
+
+/// Writes to a temporary name until `finish` renames it; otherwise nothing is left.
+class WholeFile {
+ public:
+  explicit WholeFile(const std::filesystem::path& target) : target_(target) {
+    std::error_code none;
+    if (std::filesystem::is_directory(target_, none)) {
+      throw ModelFileError(target_.string() + " is a folder: give the name of a file in it");
+    }
+    const std::filesystem::path folder = target_.has_parent_path() ? target_.parent_path() : ".";
+    if (!std::filesystem::is_directory(folder, none)) {
+      throw ModelFileError(folder.string() + " is no folder: create it before saving there");
+    }
+    char number[9];
+    std::snprintf(number, sizeof number, "%08x", std::random_device{}());
+    temporary_ = folder / ("." + target_.filename().string() + "." + number + ".tmp");
+    file_ = std::fopen(temporary_.string().c_str(), "wbx");
+    if (file_ == nullptr) fail();
+  }
+  ~WholeFile() {
+    if (file_ != nullptr) std::fclose(file_);
+    std::error_code none;
+    std::filesystem::remove(temporary_, none);
+  }
+  WholeFile(const WholeFile&) = delete;
+  WholeFile& operator=(const WholeFile&) = delete;
+
+  void write(const void* data, std::size_t bytes) {
+    if (bytes > 0 && std::fwrite(data, 1, bytes, file_) != bytes) fail();
+  }
+  void finish() {
+    if (std::fflush(file_) != 0) fail();
+#if defined(_WIN32)
+    if (_commit(_fileno(file_)) != 0) fail();
+#else
+    if (fsync(fileno(file_)) != 0) fail();  // the name must not point at data that a power cut can lose
+#endif
+    if (std::fclose(std::exchange(file_, nullptr)) != 0) fail();
+    std::error_code error;
+    std::filesystem::rename(temporary_, target_, error);
+    if (error) fail(error);
+  }
+
+ private:
+  [[noreturn]] void fail(std::error_code error = {errno, std::generic_category()}) const {
+    throw ModelFileError(target_.string() + " could not be written (" + error.message() +
+                         "): make room or get the right to write there, or save to another folder");
+  }
+  std::filesystem::path target_, temporary_;
+  std::FILE* file_ = nullptr;
+};
+
+// --- Reading ---------------------------------------------------------------------------------------------------------
+
+/// A file's header, read and checked: every array lies in the file, and they neither overlap nor leave gaps.
+struct Contents {
+  std::map<std::string, std::string> metadata;
+  Arrays arrays;
+  std::unique_ptr<unsigned char[]> data;
+};
+
+Array array_of(const json::Value& entry, std::uint64_t data_bytes, std::uint64_t& begin) {
+  Array array;
+  array.type = entry["dtype"].string();
+  std::uint64_t bytes = type_bytes(array.type);
+  for (const json::Value& each : entry["shape"].array()) {
+    const std::int64_t n = each.integer();
+    require(n >= 0, "an array has a negative length");
+    array.shape.push_back(n);
+  }
+  const bool none = std::find(array.shape.begin(), array.shape.end(), 0) != array.shape.end();
+  for (const std::int64_t n : array.shape) {
+    if (none) break;
+    require(static_cast<std::uint64_t>(n) <= data_bytes / bytes, "an array is larger than the file");
+    bytes *= static_cast<std::uint64_t>(n);
+  }
+  const std::vector<json::Value>& offsets = entry["data_offsets"].array();
+  require(offsets.size() == 2, "an array has no begin and end");
+  const std::int64_t from = offsets[0].integer(), to = offsets[1].integer();
+  require(from >= 0 && to >= from && static_cast<std::uint64_t>(to) <= data_bytes, "an array lies outside of the file");
+  array.bytes = static_cast<std::size_t>(to - from);
+  require(array.bytes == (none ? 0 : bytes), "the length of an array does not fit its shape");
+  begin = static_cast<std::uint64_t>(from);
+  return array;
+}
+
+Contents contents_of(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw ModelFileError(path.string() + " cannot be opened: check that you may read it");
+  const std::uint64_t size = std::filesystem::file_size(path);
+  unsigned char prefix[8];
+  require(size >= sizeof prefix && file.read(reinterpret_cast<char*>(prefix), sizeof prefix), "it has no header");
+  std::uint64_t header_bytes = 0;
+  std::memcpy(&header_bytes, prefix, sizeof prefix);
+  require(header_bytes <= kMostHeaderBytes && header_bytes <= size - sizeof prefix,
+          "its header is longer than the file, or no header");
+  std::string header(static_cast<std::size_t>(header_bytes), '\0');
+  require(static_cast<bool>(file.read(header.data(), static_cast<std::streamsize>(header.size()))), "it ends early");
+  const json::Value parsed = json::parse(header);
+
+  Contents contents;
+  const std::uint64_t data_bytes = size - sizeof prefix - header_bytes;
+  std::vector<std::pair<std::uint64_t, Array*>> order;
+  for (const auto& [name, entry] : parsed.object()) {
+    if (name == "__metadata__") {
+      for (const auto& [key, value] : entry.object()) contents.metadata[key] = value.string();
+      continue;
+    }
+    std::uint64_t begin = 0;
+    Array& array = contents.arrays[name] = array_of(entry, data_bytes, begin);
+    order.emplace_back(begin, &array);
+  }
+  contents.data = std::make_unique_for_overwrite<unsigned char[]>(static_cast<std::size_t>(data_bytes));
+  require(static_cast<bool>(
+              file.read(reinterpret_cast<char*>(contents.data.get()), static_cast<std::streamsize>(data_bytes))),
+          "it ends early");
+  // Of those that begin at one place all but the last are empty.
+  std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.first, a.second->bytes) < std::pair(b.first, b.second->bytes);
+  });
+  std::uint64_t at = 0;
+  for (const auto& [begin, array] : order) {
+    require(begin == at, "its arrays overlap or leave gaps");
+    array->data = contents.data.get() + begin;
+    at += array->bytes;
+  }
+  require(at == data_bytes, "something follows its arrays");
+  return contents;
+}
+
+template <class V>
+std::vector<V> take(const Arrays& arrays, const std::string& name, std::size_t n_axes = 1) {
+  const auto found = arrays.find(name);
+  require(found != arrays.end(), "it has no " + name);
+  const Array& array = found->second;
+  require(array.type == type_name<V>() && array.shape.size() == n_axes,
+          name + " is " + array.type + " of " + text(array.shape.size()) + " axes");
+  std::vector<V> values(array.bytes / sizeof(V));
+  if (array.bytes > 0) std::memcpy(values.data(), array.data, array.bytes);
+  return values;
+}
+
+Ids take_ids(const Arrays& arrays, const std::string& side, const std::string& kind_name) {
+  const Ids::Kind kind = named<Ids::Kind>(kind_name);
+  if (kind != Ids::Kind::integers) {
+    const std::vector<char> all = take<char>(arrays, side + "_ids.utf8");
+    return Ids(std::string(all.begin(), all.end()), take<std::int64_t>(arrays, side + "_ids.offsets"), kind);
+  }
+  const auto found = arrays.find(side + "_ids.values");
+  if (found != arrays.end() && found->second.type == "U64") {
+    return Ids(take<std::uint64_t>(arrays, side + "_ids.values"));
+  }
+  return Ids(take<std::int64_t>(arrays, side + "_ids.values"));
+}
+
+std::int32_t int32_of(const json::Value& value) {
+  const std::int64_t number = value.integer();
+  require(number >= 0 && number <= std::numeric_limits<std::int32_t>::max(), text(number) + " is out of range");
+  return static_cast<std::int32_t>(number);
+}
+
+template <class T>
+Model<T> model_of(const std::filesystem::path& path) {
+  const Contents contents = contents_of(path);
+  const Arrays& arrays = contents.arrays;
+  const auto told = [&](const std::string& key) -> const std::string& {
+    const auto found = contents.metadata.find(key);
+    require(found != contents.metadata.end(), "it has no '" + key + "'");
+    return found->second;
+  };
+  const std::string name = path.string();
+  const auto format = contents.metadata.find("format");
+  if (format == contents.metadata.end() || (format->second != kFormat && format->second != kFirstFormat)) {
+    throw ModelFileError(name + " is a safetensors file, but no warpfactor model");
+  }
+  if (format->second == kFirstFormat) {
+    throw ModelFileError(name + " is of format version 1, which only Python reads: load and save it once in Python");
+  }
+  if (told("format_version") != kFormatVersion) {
+    throw ModelFileError(name + " has format version " + told("format_version").substr(0, 20) +
+                         ", and this is warpfactor " WARPFACTOR_VERSION ", which reads version " + kFormatVersion +
+                         ": update warpfactor");
+  }
+  require(told("crc32") == std::to_string(checksum(arrays)), "its contents do not match their checksum");
+
+  const auto factors = arrays.find("user_factors");
+  require(factors != arrays.end(), "it has no user_factors");
+  const std::string& type = factors->second.type;
+  if (type != type_name<T>() && (type == "F32" || type == "F64")) {
+    throw ModelFileError(name + " holds factors of " + (type == "F32" ? "float32" : "float64") + ": use load<" +
+                         (type == "F32" ? "float" : "double") + ">");
+  }
+  Model<T> model;
+  std::int64_t widths[2] = {};
+  const auto side = [&](const std::string& which, std::int32_t& n, std::int64_t& k, std::vector<T>& rows,
+                        std::vector<T>& biases, std::vector<std::uint32_t>& counts, Ids& ids) {
+    rows = take<T>(arrays, which + "_factors", 2);
+    const std::vector<std::int64_t>& shape = arrays.find(which + "_factors")->second.shape;
+    require(shape[0] <= std::numeric_limits<std::int32_t>::max() - 1 && shape[1] >= 1 &&
+                shape[1] <= std::numeric_limits<std::int32_t>::max(),
+            which + "_factors have the shape " + text(shape[0]) + " x " + text(shape[1]));
+    n = static_cast<std::int32_t>(shape[0]);
+    k = shape[1];
+    biases = take<T>(arrays, which + "_biases");
+    counts = take<std::uint32_t>(arrays, which + "_counts");
+    ids = take_ids(arrays, which, told(which + "_ids"));
+    const auto rows_of = static_cast<std::size_t>(n);
+    require(biases.size() == rows_of && counts.size() == rows_of && ids.size() == n,
+            which + " ids, factors, biases and counts differ in length");
+  };
+  side("user", model.n_users, widths[0], model.user_factors, model.user_biases, model.user_counts, model.user_ids);
+  side("item", model.n_items, widths[1], model.item_factors, model.item_biases, model.item_counts, model.item_ids);
+  require(widths[0] == widths[1], "user and item factors differ in width");
+  model.n_factors = static_cast<std::int32_t>(widths[0]);
+  model.seen.indptr = take<std::int64_t>(arrays, "seen_indptr");
+  model.seen.items = take<std::int32_t>(arrays, "seen_items");
+  require(lists_fit(model.seen, model.n_users, model.n_items), "the lists of seen items do not fit the model");
+
+  const json::Value formula = json::parse(told("model")), training = json::parse(told("training")),
+                    history = json::parse(told("history"));
+  model.global_mean = formula["global_mean"].number();
+  model.rating_mean = formula["rating_mean"].number();
+  model.start_bias = formula["start_bias"].number();
+  model.biases = formula["biases"].boolean();
+  model.loss = named<Loss>(formula["loss"].string());
+  model.link = named<Link>(formula["link"].string());
+  model.training.n_epochs = int32_of(training["n_epochs"]);
+  model.training.n_threads = int32_of(training["n_threads"]);
+  model.training.instruction_set = training["instruction_set"].string();
+  model.training.n_ratings = training["n_ratings"].integer();
+  model.training.rating_min = training["rating_min"].number();
+  model.training.rating_max = training["rating_max"].number();
+  for (const json::Value& each : history.array()) {
+    EpochReport& report = model.history.emplace_back();
+    report.epoch = int32_of(each["epoch"]);
+    for (const auto& [key, member] : kReported) report.*member = each[key].number();
+  }
+  (void)json::parse(told("params")).object();
+  model.params = told("params");
+  return model;
+}
+
+}  // namespace
+
+template <class T>
+void save(const Model<T>& model, const std::filesystem::path& path) {
+  validate(model);
+  RowLists nothing;
+  const bool listed = !model.seen.indptr.empty();
+  if (listed && !lists_fit(model.seen, model.n_users, model.n_items)) {
+    reject("seen must have a list for each of the " + text(model.n_users) + " users, of items from 0 to " +
+           text(model.n_items - 1) + ", as group_by_user makes them");
+  }
+  if (!listed) nothing.indptr.assign(static_cast<std::size_t>(model.n_users) + 1, 0);
+  const RowListsView seen = listed ? model.seen : nothing;
+  try {
+    (void)json::parse(model.params).object();
+  } catch (const json::Error& error) {
+    reject(std::string("params must be a JSON object (") + error.what() + ")");
+  }
+
+  Arrays arrays;
+  add<T>(arrays, "user_factors", model.user_factors, {model.n_users, model.n_factors});
+  add<T>(arrays, "item_factors", model.item_factors, {model.n_items, model.n_factors});
+  add<T>(arrays, "user_biases", model.user_biases);
+  add<T>(arrays, "item_biases", model.item_biases);
+  add<std::uint32_t>(arrays, "user_counts", model.user_counts);
+  add<std::uint32_t>(arrays, "item_counts", model.item_counts);
+  add(arrays, "seen_indptr", seen.indptr);
+  add(arrays, "seen_items", seen.items);
+  add_ids(arrays, "user", model.user_ids);
+  add_ids(arrays, "item", model.item_ids);
+  const auto [header, order] = header_of(arrays, {{"format", kFormat},
+                                                  {"format_version", kFormatVersion},
+                                                  {"warpfactor_version", WARPFACTOR_VERSION},
+                                                  {"crc32", std::to_string(checksum(arrays))},
+                                                  {"user_ids", name_of(model.user_ids.kind())},
+                                                  {"item_ids", name_of(model.item_ids.kind())},
+                                                  {"model", model_text(model)},
+                                                  {"training", training_text(model.training)},
+                                                  {"history", history_text(model.history)},
+                                                  {"params", model.params}});
+  WholeFile file(path);
+  const std::uint64_t header_bytes = header.size();
+  file.write(&header_bytes, sizeof header_bytes);
+  file.write(header.data(), header.size());
+  for (const Array* array : order) file.write(array->data, array->bytes);
+  file.finish();
+}
+
+template <class T>
+Model<T> load(const std::filesystem::path& path) {
+  std::error_code none;
+  if (!std::filesystem::exists(path, none)) throw ModelFileError("there is no model file " + path.string());
+  if (std::filesystem::is_directory(path, none)) throw ModelFileError(path.string() + " is a folder, not a model file");
+  const auto damaged = [&](const std::exception& error) {
+    return ModelFileError(path.string() + " is damaged, or no safetensors file (" + error.what() +
+                          "): save the model again");
+  };
+  try {
+    return model_of<T>(path);
+  } catch (const Damaged& error) {
+    throw damaged(error);
+  } catch (const json::Error& error) {
+    throw damaged(error);
+  } catch (const std::invalid_argument& error) {  // of Ids
+    throw damaged(error);
+  } catch (const std::filesystem::filesystem_error& error) {
+    throw ModelFileError(path.string() + " cannot be read: " + error.code().message());
+  }
+}
+
+template void save<float>(const Model<float>&, const std::filesystem::path&);
+template void save<double>(const Model<double>&, const std::filesystem::path&);
+template Model<float> load<float>(const std::filesystem::path&);
+template Model<double> load<double>(const std::filesystem::path&);
+
+}  // namespace warpfactor

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "serving/stored_params.hpp"
+
+#include <optional>
+#include <string_view>
+#include <type_traits>
+
+#include "serving/json.hpp"
+
+namespace warpfactor {
+namespace {
+
+std::string stored(double value) { return json::number(value); }
+std::string stored(const std::optional<double>& value) { return value ? json::number(*value) : "null"; }
+std::string stored(const PerSide& sides) {
+  if (sides.users == sides.items) return json::number(sides.users);
+  return "[" + json::number(sides.users) + ", " + json::number(sides.items) + "]";
+}
+template <class V>
+std::string stored(V value) {
+  if constexpr (std::is_same_v<V, bool>) {
+    return value ? "true" : "false";
+  } else if constexpr (std::is_enum_v<V>) {
+    return json::quoted(name_of(value));
+  } else {
+    return std::to_string(value);
+  }
+}
+
+}  // namespace
+
+template <class T>
+std::string stored_params(const TrainParams& params) {
+  std::string all = "{";
+  const auto put = [&all](std::string_view name, const std::string& value) {
+    all += (all.size() > 1 ? ", " : "") + json::quoted(name) + ": " + value;
+  };
+  for (const Param& param : kParams) {
+    const std::string_view name = param.name;
+    const std::string value = std::visit([&](auto member) { return stored(params.*member); }, param.member);
+    // What Python calls otherwise, or says in another way.
+    if (name == "init_scale") {
+      put("init", value);
+    } else if (name == "seed") {
+      put("random_state", value);
+    } else if (name == "patience") {
+      put("early_stopping", params.patience == 0 ? "false" : value);
+    } else if (name == "device") {
+      put(name, params.device == Device::cpu ? value : json::quoted("cuda:" + std::to_string(params.device_index)));
+    } else if (name == "half") {
+      put("dtype", json::quoted(params.half ? "float16" : sizeof(T) == sizeof(float) ? "float32" : "float64"));
+    } else if (name == "n_threads" || name == "batch_size" || name == "device_memory") {
+      put(name, value == "0" ? "null" : value);
+    } else if (name != "device_index" && !(name == "loss" && params.loss == Loss::custom)) {
+      put(name, value);
+    }
+  }
+  return all + "}";
+}
+
+template std::string stored_params<float>(const TrainParams&);
+template std::string stored_params<double>(const TrainParams&);
+
+}  // namespace warpfactor

@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: Apache-2.0
+// Model files: what is saved is loaded again, and a file that is damaged, or made to harm, is an error.
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <locale>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "check.hpp"
+#include "serving/crc32.hpp"
+#include "serving/json.hpp"
+#include "synthetic.hpp"
+#include "warpfactor/model.hpp"
+
+namespace {
+
+using namespace warpfactor;
+namespace fs = std::filesystem;
+
+/// A folder of its own, removed at the end.
+struct Folder {
+  fs::path path = fs::temp_directory_path() / ("warpfactor-test-" + std::to_string(std::random_device{}()));
+  Folder() { fs::create_directory(path); }
+  ~Folder() { fs::remove_all(path); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  fs::path operator/(const char* name) const { return path / name; }
+};
+
+std::string bytes_of(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+void put(const fs::path& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
+
+template <class T>
+Model<T> example() {
+  synthetic::Data data(12, 9, 80, 0.1);
+  TrainParams params;
+  params.n_factors = 3;
+  params.n_epochs = 4;
+  TrainOptions<T> options;
+  options.validation = data.view();
+  Model<T> model = train<T>(data.view(), params, options).model;
+  model.seen = group_by_user(data.users, data.items, 12);
+  std::vector<std::string> names;
+  for (char c = 'a'; c < 'a' + 12; ++c) names.push_back(std::string("user ") + c + " \"\\ \u00e9");
+  model.user_ids = Ids(names);
+  model.params = R"({"n_factors": 3, "loss": "squared", "init": 1e-2, "text": "\ud83d\ude00"})";
+  return model;
+}
+
+bool same(double a, double b) { return a == b || (a != a && b != b); }
+
+template <class T>
+void check_same(const Model<T>& a, const Model<T>& b) {
+  CHECK(synthetic::same_bits(a, b));
+  CHECK_EQ(a.n_users, b.n_users);
+  CHECK_EQ(a.n_items, b.n_items);
+  CHECK_EQ(a.n_factors, b.n_factors);
+  CHECK(a.user_counts == b.user_counts && a.item_counts == b.item_counts);
+  CHECK(a.user_ids == b.user_ids && a.item_ids == b.item_ids);
+  CHECK(a.seen.indptr == b.seen.indptr && a.seen.items == b.seen.items);
+  CHECK(a.rating_mean == b.rating_mean && a.start_bias == b.start_bias && a.biases == b.biases);
+  CHECK(a.loss == b.loss && a.link == b.link);
+  CHECK_EQ(a.params, b.params);
+  CHECK_EQ(a.training.n_epochs, b.training.n_epochs);
+  CHECK_EQ(a.training.n_threads, b.training.n_threads);
+  CHECK_EQ(a.training.n_ratings, b.training.n_ratings);
+  CHECK_EQ(a.training.instruction_set, b.training.instruction_set);
+  CHECK(same(a.training.rating_min, b.training.rating_min) && same(a.training.rating_max, b.training.rating_max));
+  CHECK_EQ(a.history.size(), b.history.size());
+  for (std::size_t n = 0; n < std::min(a.history.size(), b.history.size()); ++n) {
+    const EpochReport &x = a.history[n], &y = b.history[n];
+    CHECK(x.epoch == y.epoch && x.seconds == y.seconds && x.learning_rate == y.learning_rate);
+    CHECK(x.train_rmse == y.train_rmse && x.train_loss == y.train_loss);
+    CHECK(same(x.valid_rmse, y.valid_rmse) && same(x.valid_loss, y.valid_loss));
+  }
+}
+
+template <class T>
+void check_round_trip(Model<T> model) {
+  const Folder folder;
+  save(model, folder / "model.safetensors");
+  check_same(model, load<T>(folder / "model.safetensors"));
+  save(load<T>(folder / "model.safetensors"), folder / "again");
+  CHECK(bytes_of(folder / "model.safetensors") == bytes_of(folder / "again"));
+}
+
+TEST(a_model_comes_back_as_it_was_saved) {
+  check_round_trip(example<float>());
+  check_round_trip(example<double>());
+  Model<float> model = example<float>();
+  model.item_ids = Ids(std::vector<std::uint64_t>{0, 1, 2, 3, 4, 5, 6, 7, std::numeric_limits<std::uint64_t>::max()});
+  model.user_ids = Ids(std::vector<std::int64_t>{-9, -8, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9});
+  model.history[1].valid_rmse = std::numeric_limits<double>::quiet_NaN();
+  model.training.rating_min = model.training.rating_max = std::numeric_limits<double>::quiet_NaN();
+  model.loss = Loss::logistic;
+  model.link = Link::signed_probability;
+  model.start_bias = 0.1;
+  model.biases = false;
+  check_round_trip(model);
+  std::vector<std::string> uuids;
+  for (int n = 10; n < 22; ++n) uuids.push_back("00000000-0000-0000-0000-0000000000" + std::to_string(n));
+  model.user_ids = Ids(uuids, Ids::Kind::uuids);
+  check_round_trip(model);
+}
+
+TEST(a_model_without_seen_lists_comes_back_with_empty_ones) {
+  Model<float> model = example<float>();
+  model.seen = {};
+  const Folder folder;
+  save(model, folder / "m");
+  const Model<float> loaded = load<float>(folder / "m");
+  CHECK_EQ(loaded.seen.indptr.size(), std::size_t(13));
+  CHECK(loaded.seen.items.empty());
+}
+
+TEST(the_locale_of_the_program_does_not_reach_the_file) {
+  struct Grouped : std::numpunct<char> {
+    char do_thousands_sep() const override { return '.'; }
+    std::string do_grouping() const override { return "\3"; }
+    char do_decimal_point() const override { return ','; }
+  };
+  Model<float> model = example<float>();
+  model.training.n_ratings = 20'000'263;
+  const std::locale before = std::locale::global(std::locale(std::locale::classic(), new Grouped));
+  check_round_trip(model);
+  std::locale::global(before);
+}
+
+TEST(saving_writes_all_or_nothing_and_says_why) {
+  const Folder folder;
+  Model<float> model = example<float>();
+  save(model, folder / "m");
+  const std::string before = bytes_of(folder / "m");
+  CHECK_THROWS(ModelFileError, "is a folder: give the name of a file", save(model, folder.path));
+  CHECK_THROWS(ModelFileError, "is no folder: create it", save(model, folder.path / "none" / "m"));
+  model.user_ids = Ids::numbered(3);
+  CHECK_THROWS(std::invalid_argument, "user_ids has 3 elements; it must have 12", save(model, folder / "m"));
+  model.user_ids = Ids::numbered(12);
+  model.params = "{";
+  CHECK_THROWS(std::invalid_argument, "params must be a JSON object", save(model, folder / "m"));
+  model.params = "{}";
+  model.seen.items[0] = 9;
+  CHECK_THROWS(std::invalid_argument, "seen must have a list", save(model, folder / "m"));
+  CHECK(bytes_of(folder / "m") == before);
+  CHECK_EQ(std::distance(fs::directory_iterator(folder.path), fs::directory_iterator()), 1);  // nothing temporary left
+}
+
+TEST(a_file_that_cannot_be_used_is_named_with_the_fix) {
+  const Folder folder;
+  CHECK_THROWS(ModelFileError, "there is no model file", load<float>(folder / "none"));
+  CHECK_THROWS(ModelFileError, "is a folder", load<float>(folder.path));
+  save(example<double>(), folder / "m");
+  CHECK_THROWS(ModelFileError, "holds factors of float64: use load<double>", load<float>(folder / "m"));
+  CHECK_THROWS(ModelFileError, (folder / "m").string(), load<float>(folder / "m"));
+}
+
+/// A model file taken apart: the header, to be changed, and what follows it.
+struct Parts {
+  std::string header, data;
+  explicit Parts(const std::string& bytes) {
+    std::uint64_t length = 0;
+    std::memcpy(&length, bytes.data(), sizeof length);
+    header = bytes.substr(8, length);
+    data = bytes.substr(8 + length);
+  }
+  [[nodiscard]] Parts with(const std::string& from, const std::string& to) const {
+    Parts changed = *this;
+    const std::size_t at = header.find(from);
+    if (at == std::string::npos) throw std::logic_error("the header has no " + from);
+    changed.header.replace(at, from.size(), to);
+    return changed;
+  }
+  [[nodiscard]] std::string bytes() const {
+    const std::uint64_t length = header.size();
+    std::string all(reinterpret_cast<const char*>(&length), sizeof length);
+    return all + header + data;
+  }
+};
+
+/// Where an array of this name lies in the data, by the header.
+std::size_t offset_of(const Parts& parts, const std::string& name) {
+  return static_cast<std::size_t>(json::parse(parts.header)[name]["data_offsets"].array()[0].integer());
+}
+/// The parts with the checksum that their arrays have.
+Parts sealed(Parts parts) {
+  const json::Value header = json::parse(parts.header);
+  std::uint32_t crc = 0;
+  for (const auto& [name, entry] : header.object()) {  // sorted by name
+    if (name == "__metadata__") continue;
+    const auto from = static_cast<std::size_t>(entry["data_offsets"].array()[0].integer()),
+               to = static_cast<std::size_t>(entry["data_offsets"].array()[1].integer());
+    crc = crc32(crc, reinterpret_cast<const unsigned char*>(name.data()), name.size());
+    crc = crc32(crc, reinterpret_cast<const unsigned char*>(parts.data.data()) + from, to - from);
+  }
+  return parts.with("\"crc32\":\"" + header["__metadata__"]["crc32"].string() + "\"",
+                    "\"crc32\":\"" + std::to_string(crc) + "\"");
+}
+
+void check_refused(const fs::path& path, const std::string& bytes, const char* why) {
+  put(path, bytes);
+  CHECK_THROWS(ModelFileError, why, load<float>(path));
+}
+
+TEST(files_that_are_damaged_or_made_to_harm_are_refused) {
+  const Folder folder;
+  const fs::path path = folder / "m";
+  const Model<float> model = example<float>();
+  save(model, path);
+  const std::string good = bytes_of(path);
+  const Parts parts(good);
+  CHECK(sealed(parts).bytes() == good);
+
+  check_refused(path, "", "no header");
+  check_refused(path, "1234567", "no header");
+  check_refused(path, std::string(8, '\xff'), "longer than the file");
+  check_refused(path, std::string("\x10\0\0\0\0\0\0\0{}", 10), "longer than the file");
+  check_refused(path, std::string("\x02\0\0\0\0\0\0\0{}", 10), "no warpfactor model");
+  check_refused(path, std::string("\x02\0\0\0\0\0\0\0[]", 10), "not an object");
+  check_refused(path, good.substr(0, good.size() - 1), "outside of the file");
+  check_refused(path, good + "x", "something follows");
+  check_refused(path, parts.with("\"warpfactor.Model\"", "\"another\"").bytes(), "no warpfactor model");
+  check_refused(path, parts.with("\"warpfactor.Model\"", "\"warpfactor.MatrixFactorization\"").bytes(),
+                "load and save it once in Python");
+  check_refused(path, parts.with("\"format_version\":\"2\"", "\"format_version\":\"3\"").bytes(), "update warpfactor");
+  check_refused(path, parts.with("\"format_version\":\"2\"", "\"format_version\":2").bytes(), "not a string");
+  check_refused(path, parts.with("\"format_version\":\"2\",", "").bytes(), "no 'format_version'");
+  check_refused(path, parts.with("\"dtype\":\"I64\"", "\"dtype\":\"F16\"").bytes(), "'F16'");
+  check_refused(path, parts.with("\"shape\":[12,3]", "\"shape\":[12,-3]").bytes(), "negative");
+  check_refused(path, parts.with("\"shape\":[12,3]", "\"shape\":[12,4]").bytes(), "does not fit its shape");
+  check_refused(path, parts.with("\"shape\":[12,3]", "\"shape\":[4611686018427387904,12]").bytes(), "larger than");
+  check_refused(path, parts.with("\"shape\":[12,3]", "\"shape\":[99999999999999999999]").bytes(), "64 bits");
+  check_refused(path, parts.with("\"shape\":[12,3]", "\"shape\":[36]").bytes(), "F32 of 1 axes");
+  check_refused(path, parts.with("\"shape\":[12,3]", "\"shape\":[36,1]").bytes(), "differ in length");
+  check_refused(path, parts.with("\"shape\":[12,3]", "\"shape\":1").bytes(), "not an array");
+  check_refused(path, parts.with("\"user_biases\"", "\"user_biase\"").bytes(), "checksum");
+  const std::string begin = "\"data_offsets\":[" + std::to_string(offset_of(parts, "user_biases")) + ",";
+  check_refused(path, parts.with(begin, "\"data_offsets\":[0,").bytes(), "does not fit its shape");
+  check_refused(path, parts.with(begin, "\"data_offsets\":[-8,").bytes(), "outside of the file");
+  check_refused(path, parts.with(begin, "\"data_offsets\":[1e3,").bytes(), "64 bits");
+  {  // two arrays in one place
+    const std::size_t at = offset_of(parts, "item_biases");
+    Parts twice =
+        parts.with("\"item_biases\":{\"dtype\":\"F32\",\"shape\":[9],\"data_offsets\":[" + std::to_string(at),
+                   "\"item_biases\":{\"dtype\":\"F32\",\"shape\":[9],\"data_offsets\":[" + std::to_string(at + 4));
+    twice = twice.with("," + std::to_string(at + 36) + "]", "," + std::to_string(at + 40) + "]");
+    check_refused(path, twice.bytes(), "overlap");
+  }
+  for (std::size_t at = 0; at < parts.data.size(); at += 7) {
+    Parts flipped = parts;
+    flipped.data[at] = static_cast<char>(flipped.data[at] ^ 4);
+    check_refused(path, flipped.bytes(), "checksum");
+  }
+
+  // From here on with the right checksum: made to harm.
+  const auto with_number = [&](const char* array, std::size_t at, std::int64_t number) {
+    Parts changed = parts;
+    std::memcpy(&changed.data[offset_of(parts, array) + 8 * at], &number, sizeof number);
+    return sealed(changed).bytes();
+  };
+  for (const std::int64_t number : {std::int64_t{-1}, std::int64_t{1} << 62, std::int64_t{1000}}) {
+    check_refused(path, with_number("seen_indptr", 5, number), "seen items");
+    check_refused(path, with_number("seen_indptr", 12, number), "seen items");
+    check_refused(path, with_number("seen_indptr", 0, number), "seen items");
+    check_refused(path, with_number("user_ids.offsets", 5, number), "offsets of ids");
+    check_refused(path, with_number("user_ids.offsets", 12, number), "offsets of ids");
+    check_refused(path, with_number("user_ids.offsets", 0, number), "offsets of ids");
+  }
+  check_refused(path, with_number("item_ids.values", 3, 2), "sorted and distinct");
+  const auto with_bytes = [&](const char* array, const std::string& bytes) {
+    Parts changed = parts;
+    changed.data.replace(offset_of(parts, array), bytes.size(), bytes);
+    return sealed(changed).bytes();
+  };
+  check_refused(path, with_bytes("seen_items", std::string("\x09\0\0\0", 4)), "seen items");
+  check_refused(path, with_bytes("seen_items", "\xff\xff\xff\xff"), "seen items");
+  check_refused(path, with_bytes("user_ids.utf8", "\xff"), "UTF-8");
+  check_refused(path, with_bytes("user_ids.utf8", "v"), "sorted by their bytes");
+
+  const auto with_metadata = [&](const std::string& from, const std::string& to) {
+    return parts.with(from, to).bytes();
+  };
+  check_refused(path, with_metadata("\"user_ids\":\"str\"", "\"user_ids\":\"uuid\""), "no UUID");
+  check_refused(path, with_metadata("\"user_ids\":\"str\"", "\"user_ids\":\"int\""), "no user_ids.values");
+  check_refused(path, with_metadata("\"item_ids\":\"int\"", "\"item_ids\":\"str\""), "no item_ids.utf8");
+  check_refused(path, with_metadata("\"item_ids\":\"int\"", "\"item_ids\":\"float\""), "'float' is unknown");
+  check_refused(path, with_metadata("\\\"squared\\\"", "\\\"cubed\\\""), "'cubed' is unknown");
+  check_refused(path, with_metadata("\\\"n_threads\\\": ", "\\\"n_threads\\\": -"), "out of range");
+  check_refused(path, with_metadata("\\\"n_threads\\\": ", "\\\"n_threads\\\": 9999999999"), "out of range");
+  check_refused(path, with_metadata("\\\"biases\\\": true", "\\\"biases\\\": 1"), "not true or false");
+  check_refused(path, with_metadata("\\\"global_mean\\\": ", "\\\"global_mean\\\": 1e999, \\\"g\\\": "), "beyond");
+  check_refused(path, with_metadata("\\\"seconds\\\"", "\\\"second\\\""), "no 'seconds'");
+  check_refused(path, with_metadata("\"history\":\"[", "\"history\":\"[["), "JSON");
+  check_refused(path, with_metadata("\"history\":\"[", "\"history\":\"" + std::string(100000, '[')), "too deeply");
+  put(path, good);
+  check_same(load<float>(path), model);
+}
+
+// Whatever byte of the header is changed (of every fifth, to save time), the file is refused, or it is a model that can be used.
+TEST(any_change_of_a_byte_is_an_error_or_does_no_harm) {
+  const Folder folder;
+  const fs::path path = folder / "m";
+  save(example<float>(), path);
+  const std::string good = bytes_of(path);
+  const std::size_t header_end = good.size() - Parts(good).data.size();
+  int refused = 0;
+  for (std::size_t at = 0; at < header_end; at += 5) {
+    for (const char to : {'"', '9'}) {
+      std::string bytes = good;
+      if (bytes[at] == to) continue;
+      bytes[at] = to;
+      put(path, bytes);
+      try {
+        const Model<float> model = load<float>(path);
+        std::vector<std::int32_t> items(2);
+        std::vector<float> predictions(2);
+        recommend<float>(model.view(), std::vector<std::int32_t>{0}, 2, model.seen, items, predictions);
+      } catch (const ModelFileError&) {
+        ++refused;
+      }
+    }
+  }
+  CHECK(refused > 300);
+}
+
+TEST(json_reads_what_it_should_and_nothing_else) {
+  const json::Value value =
+      json::parse(R"( {"b": [1, -2.5e3, "\u00e9\ud83d\ude00\n\/"], "a": {"x": null, "y": true}} )");
+  CHECK_EQ(value["b"].array()[0].integer(), 1);
+  CHECK_EQ(value["b"].array()[1].number(), -2500.0);
+  CHECK_EQ(value["b"].array()[2].string(), "\u00e9\U0001f600\n/");
+  CHECK(value["a"]["x"].is_null() && value["a"]["y"].boolean());
+  CHECK(value["a"]["x"].number() != value["a"]["x"].number());
+  CHECK_EQ(value.object().front().first, "a");
+  CHECK_EQ(json::parse("5e-324").number(), 5e-324);
+  for (const char* bad : {"",
+                          " ",
+                          "{",
+                          "[",
+                          "[1,]",
+                          "[1 2]",
+                          "{\"a\"}",
+                          "{\"a\":}",
+                          "{a:1}",
+                          "{\"a\":1,}",
+                          "{\"a\":1,\"a\":2}",
+                          "01",
+                          "1.",
+                          ".5",
+                          "+1",
+                          "-",
+                          "1e",
+                          "1e+",
+                          "nul",
+                          "NaN",
+                          "Infinity",
+                          "tru",
+                          "\"",
+                          "\"\\x\"",
+                          "\"\\u12g4\"",
+                          "\"\\u12\"",
+                          "\"\\ud800\"",
+                          "\"\\udc00\"",
+                          "\"\\ud800\\u0041\"",
+                          "\"\n\"",
+                          "\"\xff\"",
+                          "\"\xc0\x80\"",
+                          "\"\xed\xa0\x80\"",
+                          "1 1",
+                          "[1]]",
+                          "\xef\xbb\xbf{}",
+                          "\"\\"}) {
+    check::context = bad;
+    CHECK_THROWS(json::Error, "JSON", json::parse(bad));
+  }
+  check::context.clear();
+  std::string many = "[0";
+  for (int n = 0; n < 1'000'000; ++n) many += ",0";
+  CHECK_THROWS(json::Error, "too many values", json::parse(many + "]"));
+  for (const double number : {0.0, 1.0, -3.5, 0.1, 1e22, 5e-324, 1.7976931348623157e308, 123456789012345680.0}) {
+    CHECK_EQ(json::parse(json::number(number)).number(), number);
+    CHECK(json::number(number).find_first_of(".e") != std::string::npos);
+  }
+  const std::string text("a\"b\\c\n\x01\u00e9\0d", 10);
+  CHECK_EQ(json::parse(json::quoted(text)).string(), text);
+}
+
+TEST(the_checksum_is_zlib_s) {
+  const std::string digits = "123456789", text = "The quick brown fox jumps over the lazy dog";
+  const auto crc = [](const std::string& s, std::uint32_t from = 0) {
+    return crc32(from, reinterpret_cast<const unsigned char*>(s.data()), s.size());
+  };
+  CHECK_EQ(crc(digits), 0xCBF43926u);
+  CHECK_EQ(crc(text), 0x414FA339u);
+  CHECK_EQ(crc(text.substr(13), crc(text.substr(0, 13))), 0x414FA339u);
+  CHECK_EQ(crc(""), 0u);
+}
+
+}  // namespace
