@@ -85,7 +85,8 @@ TEST(parameters_of_the_optimizers_are_named_with_their_value) {
     p.loss = Loss::poisson;
     p.biases = false;
   });
-  check_params("optimizer is 77; it must be one of sgd, adagrad, adam, gd", [](TrainParams& p) { p.optimizer = static_cast<Optimizer>(77); });
+  check_params("optimizer is 77; it must be one of sgd, adagrad, adam, gd",
+               [](TrainParams& p) { p.optimizer = static_cast<Optimizer>(77); });
 }
 
 TEST(functions_of_the_callers_that_are_missing_or_too_many_are_named) {

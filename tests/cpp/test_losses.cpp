@@ -296,7 +296,8 @@ TEST(what_is_no_label_or_no_count_is_refused_by_name) {
     check_refused(loss, ".values[2] is 0; it must be a label", {1, -1, 0});
     Data same = data_for(loss, 5, 4, 20);
     std::fill(same.values.begin(), same.values.end(), 1.0f);
-    CHECK_THROWS(std::invalid_argument, "ratings are all 1; they must have both labels", train<float>(same.view(), params_for(loss)));
+    CHECK_THROWS(std::invalid_argument, "ratings are all 1; they must have both labels",
+                 train<float>(same.view(), params_for(loss)));
   }
   check_refused(Loss::poisson, ".values[1] is -2; it must be at least 0 with the poisson loss", {1, -2});
 }
