@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+
 import warpfactor as wf
 
 WRITTEN_BY_CPP = ("squared", "float64", "logistic", "poisson")

@@ -113,12 +113,7 @@ void train_and_save(const Shop& shop, wf::Loss loss, const fs::path& folder, con
   params.n_epochs = 200;
   params.seed = 7;
   wf::TrainOptions<T> options;
-  double previous = INFINITY;
-  options.on_epoch = [&](const wf::EpochReport& report) {  // stops when an epoch gains less than a thousandth
-    const bool stop = report.train_loss > 0.999 * previous;
-    previous = report.train_loss;
-    return stop;
-  };
+  options.on_epoch = [](const wf::EpochReport& report) { return report.train_rmse < 0.2; };  // near enough: stop
   wf::TrainResult<T> result = wf::train<T>(shop.ratings(), params, options);
   wf::Model<T>& model = result.model;
   check(result.history.size() > 1 && result.history.size() < 200, "the callback stopped " + name);
