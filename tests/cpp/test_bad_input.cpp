@@ -254,7 +254,7 @@ void check_divergence(double learning_rate) {
   params.n_factors = 8;
   try {
     train<T>(data.view(), params);
-    CHECK(!"training diverged without an error");
+    CHECK(false && "training diverged without an error");
   } catch (const DivergedError& error) {
     CHECK(error.epoch() >= 1 && error.epoch() <= params.n_epochs);
     for (const std::string& part :
