@@ -18,10 +18,10 @@ __all__ = ["DeviceKernels", "device_kernels", "kernel_source"]
 _HEADERS = Path(__file__).parents[1] / "include"
 # In the order that the core takes them in.
 _KERNELS = (
-    "pass<{types}, tile.lanes, tile.chunks, {general}>",
-    "batch_gradients<{types}, tile.lanes, tile.chunks>",
-    "batch_steps<{types}, tile.lanes, tile.chunks>",
-    "evaluate<{types}, tile.lanes, tile.chunks>",
+    "pass<{types}, tile.lanes, tile.quads, {general}>",
+    "batch_gradients<{types}, tile.lanes, tile.quads>",
+    "batch_steps<{types}, tile.lanes, tile.quads>",
+    "evaluate<{types}, tile.lanes, tile.quads>",
 )
 # As what factors are stored, and in what the arithmetic is done.
 _TYPES = {
