@@ -137,7 +137,7 @@ int main(int argc, char** argv) {
         args.items.factors = items.data() + blocked.items.begin[item] * stride;
         args.users.biases = user_biases.data() + blocked.users.begin[user];
         args.items.biases = item_biases.data() + blocked.items.begin[item];
-        args.n_active = k;
+        args.active_factors = k;
         args.width = args.stride = stride;
         args.ratings = blocked.ratings.data() + blocked.offsets[block];
         args.n_ratings = blocked.offsets[block + 1] - blocked.offsets[block];

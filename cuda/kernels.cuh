@@ -73,8 +73,8 @@ class TileWork {
     F quad[kQuads][4];
   };
 
-  WARPFACTOR_LANES_FUNCTION TileWork(const W& w, std::int64_t width, std::int64_t stride, std::int32_t n_active)
-      : w_(w), width_(width), stride_(stride), n_active_(n_active) {
+  WARPFACTOR_LANES_FUNCTION TileWork(const W& w, std::int64_t width, std::int64_t stride, std::int32_t active_factors)
+      : w_(w), width_(width), stride_(stride), active_factors_(active_factors) {
     WARPFACTOR_UNROLL
     for (int c = 0; c < kQuads; ++c) offset_[c] = N(4 * (c * kLanes + w_.lane() % kLanes));
     leads_ = w_.lane() % kLanes == 0;
@@ -129,7 +129,7 @@ class TileWork {
   }
   /// Penalties' slopes are none of the numbers beyond the factors.
   WARPFACTOR_LANES_FUNCTION F pull(const Row& row, int c, int j, const StepSizes<A>& sizes) const {
-    return W::template select<A>(offset_[c] < N(n_active_ - j), pull_of(row.quad[c][j], sizes), F(A(0)));
+    return W::template select<A>(offset_[c] < N(active_factors_ - j), pull_of(row.quad[c][j], sizes), F(A(0)));
   }
 
   /// What the optimizer remembers of a row as a whole.
@@ -173,7 +173,7 @@ class TileWork {
 
   const W w_;
   const std::int64_t width_, stride_;
-  const std::int32_t n_active_;
+  const std::int32_t active_factors_;
   N offset_[kQuads];  ///< of the lane's factors in the row
   Mask leads_;        ///< the first lane of a tile
 
@@ -241,7 +241,7 @@ class SgdPass : TileWork<W, S, A, kLanes, kQuads> {
 
  public:
   WARPFACTOR_LANES_FUNCTION SgdPass(const W& w, const PassArgs<S, A>& args)
-      : Base(w, args.width, args.stride, args.n_active), args_(args) {
+      : Base(w, args.width, args.stride, args.active_factors), args_(args) {
     Base::clear(own_);
     Base::clear(other_);
     own_bias_ = other_bias_ = F(A(0));
@@ -422,7 +422,7 @@ class BatchGradients : TileWork<W, S, A, kLanes, kQuads> {
 
  public:
   WARPFACTOR_LANES_FUNCTION BatchGradients(const W& w, const BatchArgs<S, A>& args)
-      : Base(w, args.width, args.stride, args.n_active), args_(args) {}
+      : Base(w, args.width, args.stride, args.active_factors), args_(args) {}
 
   WARPFACTOR_LANES_FUNCTION void run() {
     this->each(args_.n_rows, [&](const N& r, const Mask& in) { row_gradient(r, in); });
@@ -497,7 +497,7 @@ class BatchSteps : TileWork<W, S, A, kLanes, kQuads> {
 
  public:
   WARPFACTOR_LANES_FUNCTION BatchSteps(const W& w, const BatchArgs<S, A>& args)
-      : Base(w, args.width, args.stride, args.n_active), args_(args) {}
+      : Base(w, args.width, args.stride, args.active_factors), args_(args) {}
 
   WARPFACTOR_LANES_FUNCTION void run() {
     this->each(args_.n_rows, [&](const N& r, const Mask& in) { row_step(r, in); });

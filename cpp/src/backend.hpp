@@ -36,9 +36,9 @@ class Backend {
   /// Takes the ratings and the start. After the return it uses neither them nor the options, except user functions.
   virtual void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Start<T>& start,
                       const TrainParams& params, const TrainOptions<T>& options) = 0;
-  /// One pass; returns its losses. `epoch` (from 0) and the seed fix the order. Trains the first `n_active` factors,
-  /// all of them or a multiple of kWarmupFactors; the others stay as they are.
-  virtual MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t n_active) = 0;
+  /// One pass; returns its losses. `epoch` (from 0) and the seed fix the order. Trains the first `active_factors`
+  /// factors, all of them or a multiple of kWarmupFactors; the others stay as they are.
+  virtual MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t active_factors) = 0;
   /// The losses over the validation ratings, with all factors.
   virtual MeanLoss evaluate() = 0;
   /// Keeps a copy of the model; goes back to the copy last kept.

@@ -151,7 +151,7 @@ Batches<T> make_batches(const BatchInput<V>& input, std::int64_t batch_size, std
 template <class T>
 BatchStepper<T>::BatchStepper(const Kernels<T>& kernels, const Batches<T>& batches, const BatchModel<T>& model,
                               ThreadTeam& team)
-    : kernels_(kernels), batches_(batches), model_(model), team_(team), n_active_(model.n_factors) {
+    : kernels_(kernels), batches_(batches), model_(model), team_(team), active_factors_(model.n_factors) {
   for (std::int64_t b = 0; b < batches.n_batches; ++b) {
     const auto at = static_cast<std::size_t>(b);
     std::int64_t n_rows = 0;
@@ -201,8 +201,8 @@ BatchRows<T> BatchStepper<T>::task(std::int64_t batch, std::int64_t number, Scra
   rows.other = of_users ? model_.items : model_.users;
   rows.of_users = of_users;
   rows.penalty_once = model_.penalty_once;
-  rows.n_active = n_active_;
-  rows.width = padded_stride<T>(n_active_);
+  rows.active_factors = active_factors_;
+  rows.width = padded_stride<T>(active_factors_);
   rows.stride = model_.stride;
   rows.rows = side.rows.data() + row;
   rows.begin = side.begin.data() + row;

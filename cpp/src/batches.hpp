@@ -58,8 +58,8 @@ class BatchStepper {
  public:
   BatchStepper(const Kernels<T>& kernels, const Batches<T>& batches, const BatchModel<T>& model, ThreadTeam& team);
 
-  /// From now on only the first `n_active` factors are trained: all of them, or a multiple of 16.
-  void set_active(std::int64_t n_active) { n_active_ = n_active; }
+  /// From now on only the first `active_factors` factors are trained: all of them, or a multiple of 16.
+  void use_factors(std::int64_t active_factors) { active_factors_ = active_factors; }
   /// One step for each batch, in the order given. All threads share a batch, and the bits are the same for any number
   /// of them. Returns the losses, each taken before the step of its batch.
   PassSums run_blocked(const std::vector<std::int32_t>& order, const StepSizes<T>& sizes);
@@ -79,7 +79,7 @@ class BatchStepper {
   const Batches<T>& batches_;
   const BatchModel<T> model_;
   ThreadTeam& team_;
-  std::int64_t n_active_ = 0, max_rows_ = 0;
+  std::int64_t active_factors_ = 0, max_rows_ = 0;
   std::vector<Scratch> scratch_;
   std::vector<PassSums> task_sums_;  ///< by task of the users' side, added up in that order
 };

@@ -565,7 +565,7 @@ SgdArgs<T> args_of(Problem<T>& problem, const Case& tried) {
   SgdArgs<T> args{};
   args.users = problem.users.view(tried.biased);
   args.items = problem.items.view(tried.biased);
-  args.n_active = problem.k;
+  args.active_factors = problem.k;
   args.width = problem.width;
   args.stride = problem.stride;
   args.sizes = sizes_of<T>(tried, problem.k);
@@ -705,7 +705,7 @@ void check_batch(int k, const Case& tried, bool of_users, bool penalty_once) {
   batch.other = other.view(tried.biased);
   batch.of_users = of_users;
   batch.penalty_once = penalty_once;
-  batch.n_active = k;
+  batch.active_factors = k;
   batch.width = width;
   batch.stride = stride;
   batch.rows = rows.data();

@@ -72,9 +72,10 @@ class CpuBackend final : public Backend<T> {
     take_validation(options.validation);
   }
 
-  MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t n_active) override {
-    const StepSizes<T> sizes = step_sizes<T>(params_, z_, learning_rate, n_active, loss_, penalty_);
-    const PassSums sums = batch_stepper_ ? run_batches(epoch, sizes, n_active) : run_blocks(epoch, sizes, n_active);
+  MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t active_factors) override {
+    const StepSizes<T> sizes = step_sizes<T>(params_, z_, learning_rate, active_factors, loss_, penalty_);
+    const PassSums sums =
+        batch_stepper_ ? run_batches(epoch, sizes, active_factors) : run_blocks(epoch, sizes, active_factors);
     return mean_of(sums, total_weight_);
   }
   MeanLoss evaluate() override {
@@ -184,7 +185,7 @@ class CpuBackend final : public Backend<T> {
     valid_weight_ = weight_of(validation);
   }
 
-  PassSums run_blocks(std::int32_t epoch, const StepSizes<T>& sizes, std::int64_t n_active) {
+  PassSums run_blocks(std::int32_t epoch, const StepSizes<T>& sizes, std::int64_t active_factors) {
     const EpochOrder order(blocked_.outer().stripes(), blocked_.inner().stripes(), params_.seed, epoch);
     const bool wait = params_.parallel != Parallel::hogwild;
     const std::int64_t n_turns = order.inner_turns(), before = epoch * n_turns;
@@ -202,7 +203,8 @@ class CpuBackend final : public Backend<T> {
           }
         }
         PassSums& sums = block_sums_[static_cast<std::size_t>(outer_turn * n_turns + inner_turn)];
-        if (!run_block(order.outer_stripe(outer_turn), order.inner_stripe(inner_turn), sizes, n_active, thread, sums))
+        if (!run_block(order.outer_stripe(outer_turn), order.inner_stripe(inner_turn), sizes, active_factors, thread,
+                       sums))
           return;
         blocks_done_[static_cast<std::size_t>(outer_turn)].blocks.store(before + inner_turn + 1,
                                                                         std::memory_order_release);
@@ -211,8 +213,8 @@ class CpuBackend final : public Backend<T> {
     return total(block_sums_);
   }
 
-  PassSums run_batches(std::int32_t epoch, const StepSizes<T>& sizes, std::int64_t n_active) {
-    batch_stepper_->set_active(n_active);
+  PassSums run_batches(std::int32_t epoch, const StepSizes<T>& sizes, std::int64_t active_factors) {
+    batch_stepper_->use_factors(active_factors);
     const std::vector<std::int32_t> order = shuffled(batches_.n_batches, params_.seed, epoch);
     // With fewer batches than threads, threads of hogwild would have nothing to do.
     const bool hogwild = params_.parallel == Parallel::hogwild && batches_.n_batches >= team_->size();
@@ -255,8 +257,8 @@ class CpuBackend final : public Backend<T> {
   }
   static T* biases(Rows<T>& rows) { return rows.biases.size() > 0 ? rows.biases.data() : nullptr; }
 
-  bool run_block(std::int32_t outer_stripe, std::int32_t inner_stripe, const StepSizes<T>& sizes, std::int64_t n_active,
-                 int thread, PassSums& sums) {
+  bool run_block(std::int32_t outer_stripe, std::int32_t inner_stripe, const StepSizes<T>& sizes,
+                 std::int64_t active_factors, int thread, PassSums& sums) {
     const auto user = static_cast<std::size_t>(blocked_.users_outer ? outer_stripe : inner_stripe);
     const auto item = static_cast<std::size_t>(blocked_.users_outer ? inner_stripe : outer_stripe);
     const std::size_t block = blocked_.block(outer_stripe, inner_stripe);
@@ -264,8 +266,8 @@ class CpuBackend final : public Backend<T> {
     SgdArgs<T> args{};
     args.users = users_.from(first_user, stride_);
     args.items = items_.from(first_item, stride_);
-    args.n_active = n_active;
-    args.width = padded_stride<T>(n_active);
+    args.active_factors = active_factors;
+    args.width = padded_stride<T>(active_factors);
     args.stride = stride_;
     args.sizes = sizes;
     sums = {};

@@ -44,9 +44,9 @@ inline constexpr std::int64_t kRowNumbers = 2;
 template <class T>
 struct SgdArgs {
   SideRows<T> users, items;
-  std::int64_t n_active;  ///< the first so many factors of a row are trained: all, or fewer in a warm-up
-  std::int64_t width;     ///< padded_stride(n_active); factors from n_active to there are zero
-  std::int64_t stride;    ///< from row to row
+  std::int64_t active_factors;  ///< the first so many factors of a row are trained: all, or fewer in a warm-up
+  std::int64_t width;           ///< padded_stride(active_factors); factors from active_factors to there are zero
+  std::int64_t stride;          ///< from row to row
   const Rating* ratings;
   const float* weights;  ///< nullptr: all 1
   std::int64_t n_ratings;
@@ -59,8 +59,8 @@ template <class T>
 struct BatchRows {
   SideRows<T> own, other;
   bool of_users;
-  bool penalty_once;                     ///< a row's penalty counts once, not once for each of its ratings
-  std::int64_t n_active, width, stride;  ///< as in SgdArgs
+  bool penalty_once;                           ///< a row's penalty counts once, not once for each of its ratings
+  std::int64_t active_factors, width, stride;  ///< as in SgdArgs
   const std::int32_t* rows;
   const std::int64_t* begin;
   std::int64_t n_rows;

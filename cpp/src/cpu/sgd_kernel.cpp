@@ -426,8 +426,8 @@ class GeneralPass {
     T* const q = args_.items.factors + rating.item * stride;
     slope = weight * capped(slope, sizes);
     alignas(kRowAlignment) T user_slopes[kMaxStride], item_slopes[kMaxStride];
-    const T* const user_pulls = pulls_of(sizes, p, args_.n_active, width, user_slopes);
-    const T* const item_pulls = pulls_of(sizes, q, args_.n_active, width, item_slopes);
+    const T* const user_pulls = pulls_of(sizes, p, args_.active_factors, width, user_slopes);
+    const T* const item_pulls = pulls_of(sizes, q, args_.active_factors, width, item_slopes);
     const Sides<T> reg{weight * sizes.reg.user, weight * sizes.reg.item};
     RowStep<kRule, T> user(args_.users, rating.user, stride, weight, sizes.l1.user, sizes.l1_bias.user, sizes);
     RowStep<kRule, T> item(args_.items, rating.item, stride, weight, sizes.l1.item, sizes.l1_bias.item, sizes);
@@ -678,7 +678,7 @@ void row_steps(const BatchRows<T>& batch) {
     const T* const gradients = batch.gradients + r * batch.stride;
     T* const factors = batch.own.factors + row * batch.stride;
     const T weight = batch.row_weights[r], penalty = weight * reg;
-    const T* const pulls = pulls_of(sizes, factors, batch.n_active, batch.width, slopes);
+    const T* const pulls = pulls_of(sizes, factors, batch.active_factors, batch.width, slopes);
     RowStep<kRule, T> step(batch.own, row, batch.stride, weight, l1, l1_bias, sizes);
     for (std::int64_t f = 0; f < batch.width; f += V::lanes) {
       const V by_factors = V::load(gradients + f) + penalty * V::load(pulls + f);

@@ -69,9 +69,9 @@ class DeviceBackend final : public Backend<A> {
     wait();
   }
 
-  MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t n_active) override {
-    set_active(n_active);
-    const StepSizes<A> sizes = step_sizes<A>(params_, z_, learning_rate, n_active, loss_, penalty_);
+  MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t active_factors) override {
+    use_factors(active_factors);
+    const StepSizes<A> sizes = step_sizes<A>(params_, z_, learning_rate, active_factors, loss_, penalty_);
     if (plan_) {
       run_waves(epoch, sizes);
     } else {
@@ -260,11 +260,11 @@ class DeviceBackend final : public Backend<A> {
     wait();  // before `values` is freed
   }
 
-  void set_active(std::int32_t n_active) {
-    if (n_active == n_active_) return;
-    n_active_ = n_active;
+  void use_factors(std::int32_t active_factors) {
+    if (active_factors == active_factors_) return;
+    active_factors_ = active_factors;
     // Kernels with custom functions are compiled for whole rows; they skip what lies beyond the width.
-    active_tile_ = loss_ != nullptr || penalty_ != nullptr ? tile_ : tile_of<S>(n_active);
+    active_tile_ = loss_ != nullptr || penalty_ != nullptr ? tile_ : tile_of<S>(active_factors);
     tiles_at_once_ = {};
   }
 
@@ -414,8 +414,8 @@ class DeviceBackend final : public Backend<A> {
     args.own = (plan_->users_own ? users_ : items_).view();
     args.other = (plan_->users_own ? items_ : users_).view();
     args.own_is_user = plan_->users_own;
-    args.n_active = n_active_;
-    args.width = device_stride<S>(n_active_);
+    args.active_factors = active_factors_;
+    args.width = device_stride<S>(active_factors_);
     args.stride = stride_;
     args.entries = arrays.entries + (whole ? wave.first_entry : 0);
     args.weights = weighted_ ? arrays.weights + (whole ? wave.first_entry : 0) : nullptr;
@@ -553,8 +553,8 @@ class DeviceBackend final : public Backend<A> {
     args.own = (of_users ? users_ : items_).view();
     args.other = (of_users ? items_ : users_).view();
     args.of_users = of_users;
-    args.n_active = n_active_;
-    args.width = device_stride<S>(n_active_);
+    args.active_factors = active_factors_;
+    args.width = device_stride<S>(active_factors_);
     args.stride = stride_;
     args.rows = side.rows.data() + first;
     args.begin = side.begin.data() + first;
@@ -619,8 +619,8 @@ class DeviceBackend final : public Backend<A> {
   PenaltyFunction<A> penalty_ = nullptr;
   std::int32_t n_factors_ = 0;
   std::int64_t stride_ = 0;
-  Tile tile_{};                ///< of a whole row
-  std::int32_t n_active_ = 0;  ///< the factors that this epoch trains
+  Tile tile_{};                      ///< of a whole row
+  std::int32_t active_factors_ = 0;  ///< the factors that this epoch trains
   Tile active_tile_{};
   std::array<std::int64_t, kKernels> tiles_at_once_{};  ///< by kernel, for active_tile_; 0: not yet known
   double total_weight_ = 0;

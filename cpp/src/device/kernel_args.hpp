@@ -48,7 +48,7 @@ constexpr std::int64_t device_stride(std::int64_t n_factors) {
 }
 
 /// The rows of one side and the optimizer's state, as in SideRows. Factors are stored as S, all else as A, the type of
-/// the arithmetic. Factors from n_active to the width are zero and stay zero.
+/// the arithmetic. Factors from active_factors to the width are zero and stay zero.
 template <class S, class A>
 struct TileRows {
   S* factors;
@@ -73,8 +73,8 @@ template <class S, class A>
 struct PassArgs {
   TileRows<S, A> own, other;
   bool own_is_user;
-  std::int32_t n_active;       ///< the first so many factors of a row are trained: all, or fewer in a warm-up
-  std::int64_t width, stride;  ///< device_stride(n_active), and from row to row
+  std::int32_t active_factors;  ///< the first so many factors of a row are trained: all, or fewer in a warm-up
+  std::int64_t width, stride;   ///< device_stride(active_factors), and from row to row
   const Entry* entries;
   const float* weights;  ///< nullptr: all 1
   const std::int32_t* segment_rows;
@@ -93,7 +93,7 @@ template <class S, class A>
 struct BatchArgs {
   TileRows<S, A> own, other;
   bool of_users;
-  std::int32_t n_active;
+  std::int32_t active_factors;
   std::int64_t width, stride;  ///< as in PassArgs
   const std::int32_t* rows;
   const std::int64_t* begin;
