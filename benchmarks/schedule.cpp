@@ -108,8 +108,8 @@ int main(int argc, char** argv) {
     const Triples triples = generate(n_users, n_items, n);
     const RatingsView view{triples.users, triples.items, triples.values, {}, n_users, n_items};
     const Survey rated = survey(view, "ratings", team);
-    blocked = make_blocks(view, rated, choose_grid(n_users, n_items, n, stride * 4, users_are_outer(rated)), 0, 1.4, 1,
-                          0, team);
+    blocked = make_blocks(view, rated, choose_grid(n_users, n_items, n, stride * 4, users_are_outer(rated)),
+                          {0, 1.4, 1}, 0, team);
   }
   Buffer<float> users(n_users * stride), items(n_items * stride), user_biases(n_users), item_biases(n_items);
   SplitMix64 random(2);

@@ -158,17 +158,10 @@ class TileWork {
                                       const Row& gradients, const F& bias_gradient, const StepSizes<A>& sizes,
                                       const Mask& in, Row& row, F& bias, Numbers& numbers) const {
     const A l1 = of_users ? sizes.l1.user : sizes.l1.item, l1_bias = of_users ? sizes.l1_bias.user : sizes.l1_bias.item;
-    const auto by = [&](auto rule) {
+    with_rule(sizes.rule, [&](auto rule) {
       step_by<decltype(rule)::kRule>(side, number, weight, l1, l1_bias, gradients, bias_gradient, sizes, in, row, bias,
                                      numbers);
-    };
-    switch (sizes.rule) {
-      case StepRule::plain: return by(Rule<StepRule::plain>());
-      case StepRule::momentum: return by(Rule<StepRule::momentum>());
-      case StepRule::adagrad_row: return by(Rule<StepRule::adagrad_row>());
-      case StepRule::adagrad_element: return by(Rule<StepRule::adagrad_element>());
-      case StepRule::adam: return by(Rule<StepRule::adam>());
-    }
+    });
   }
 
   const W w_;
@@ -178,17 +171,11 @@ class TileWork {
   Mask leads_;        ///< the first lane of a tile
 
  private:
-  template <StepRule kOf>
-  struct Rule {
-    static constexpr StepRule kRule = kOf;
-  };
-
   template <StepRule kRule>
   WARPFACTOR_LANES_FUNCTION void step_by(const TileRows<S, A>& side, const N& number, const F& weight, A l1, A l1_bias,
                                          const Row& gradients, const F& bias_gradient, const StepSizes<A>& sizes,
                                          const Mask& in, Row& row, F& bias, Numbers& numbers) const {
-    constexpr bool kSecond = kRule == StepRule::adam;
-    constexpr bool kFirst = kSecond || kRule == StepRule::momentum || kRule == StepRule::adagrad_element;
+    constexpr bool kFirst = remembered_by(kRule).first, kSecond = remembered_by(kRule).second;
     const RowRate<F> rate = row_rate<kRule>(numbers.v, weight, l1, l1_bias, sizes);
     F squares(A(0));
     WARPFACTOR_UNROLL
@@ -292,13 +279,14 @@ class SgdPass : TileWork<W, S, A, kLanes, kQuads> {
         WARPFACTOR_UNROLL
         for (int j = 0; j < 4; ++j) {
           const F own = own_.quad[c][j], other = other_.quad[c][j];
-          own_.quad[c][j] = stepped_factor(own, other, step.slope, keep_own);
-          other_.quad[c][j] = stepped_factor(other, own, step.slope, keep_other);
+          own_.quad[c][j] = stepped_factor(own, other, step.scaled_slope, keep_own);
+          other_.quad[c][j] = stepped_factor(other, own, step.scaled_slope, keep_other);
         }
       }
       if (args_.other.biases != nullptr) {
-        own_bias_ = stepped_bias(own_bias_, step.slope, users ? step.keep_biases.user : step.keep_biases.item);
-        other_bias_ = stepped_bias(other_bias_, step.slope, users ? step.keep_biases.item : step.keep_biases.user);
+        own_bias_ = stepped_bias(own_bias_, step.scaled_slope, users ? step.keep_biases.user : step.keep_biases.item);
+        other_bias_ =
+            stepped_bias(other_bias_, step.scaled_slope, users ? step.keep_biases.item : step.keep_biases.user);
       }
     }
     w_.sync();  // all lanes have read what the first is about to write

@@ -6,7 +6,9 @@
 
 #include "cpu/tuning.hpp"
 #include "epoch_order.hpp"
+#include "optimizer.hpp"
 #include "random.hpp"
+#include "require.hpp"
 #include "warpfactor/train.hpp"
 
 namespace warpfactor {
@@ -57,8 +59,9 @@ std::vector<std::int64_t> batch_order(std::span<const float> weights, std::int64
 std::vector<std::vector<std::int64_t>> epoch_batches(const RatingsView& ratings, const TrainParams& params,
                                                      std::int32_t epoch) {
   std::vector<std::vector<std::int64_t>> batches;
-  std::int64_t size = params.optimizer == Optimizer::gd ? ratings.size() : params.batch_size;
-  if (size < 1) throw std::invalid_argument("batch_size is 0, so that each rating makes a step of its own; set it");
+  require_in_range(params);
+  std::int64_t size = batch_size(params, ratings.size());
+  require(size >= 1, "batch_size", size, "at least 1, or each rating makes a step of its own");
   const std::vector<std::int64_t> order = batch_order(ratings.weights, ratings.size(), size, params.seed);
   const auto n = static_cast<std::int64_t>(order.size());
   size = std::min(size, std::max<std::int64_t>(n, 1));  // n + size must not overflow
@@ -110,9 +113,9 @@ Batches<T> make_batches(const BatchInput<V>& input, std::int64_t batch_size, std
         const std::int64_t to = begin + at;
         own_rows[to] = own[r];
         side.others[to] = other[r];
-        side.values[to] = static_cast<T>((static_cast<double>(input.values[r]) - input.shift) / input.scale);
+        side.values[to] = static_cast<T>(input.units.standardized(static_cast<double>(input.values[r])));
         if (side.weights.size() > 0) {
-          side.weights[to] = static_cast<float>(static_cast<double>(input.weights[r]) * input.weight_scale);
+          side.weights[to] = input.units.weight(input.weights[r]);
         }
         n_distinct += at == 0 || own_rows[to] != own_rows[to - 1] ? 1 : 0;
       }

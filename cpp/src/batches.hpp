@@ -8,6 +8,7 @@
 
 #include "buffer.hpp"
 #include "cpu/kernel_table.hpp"
+#include "standardize.hpp"
 #include "threads.hpp"
 
 namespace warpfactor {
@@ -16,9 +17,9 @@ namespace warpfactor {
 template <class V>
 struct BatchInput {
   std::span<const std::int32_t> users, items;
-  std::span<const V> values;         ///< z = (value - shift) / scale
+  std::span<const V> values;
   std::span<const float> weights{};  ///< empty: all 1; ratings of weight 0 are left out
-  double shift = 0, scale = 1, weight_scale = 1;
+  RatingUnits units{};               ///< of the batches' values and weights
 };
 
 /// The ratings of all batches, twice: for each side, each batch's sorted by the side's rows. One thread takes a row's

@@ -7,28 +7,21 @@
 
 #include "batches.hpp"
 #include "cpu/tuning.hpp"
-#include "text.hpp"
+#include "require.hpp"
 #include "threads.hpp"
 
 namespace warpfactor {
 namespace {
 
-[[noreturn]] void reject(const std::string& message) { throw std::invalid_argument(message); }
-
 void require_indices(std::span<const std::int32_t> indices, std::int32_t n, const char* name) {
   const auto bad = std::find_if(indices.begin(), indices.end(), [n](std::int32_t i) { return i < 0 || i >= n; });
-  if (bad != indices.end()) {
-    reject(std::string(name) + "[" + text(bad - indices.begin()) + "] is " + text(*bad) + "; it must be from 0 to " +
-           text(n - 1));
-  }
+  if (bad != indices.end()) reject(element(name, bad - indices.begin()), *bad, "from 0 to " + text(n - 1));
 }
 
 template <class T>
 void require_finite(std::span<const T> values, const char* name) {
   const auto bad = std::find_if(values.begin(), values.end(), [](T v) { return !std::isfinite(v); });
-  if (bad != values.end()) {
-    reject(std::string(name) + "[" + text(bad - values.begin()) + "] is " + text(*bad) + "; it must be finite");
-  }
+  if (bad != values.end()) reject(element(name, bad - values.begin()), *bad, "finite");
 }
 
 template <class T>
@@ -38,11 +31,11 @@ void validate(const EntriesView<T>& entries, std::span<T> P, std::span<T> Q_tran
     reject("D has " + text(entries.rows.size()) + " row numbers, " + text(entries.columns.size()) +
            " column numbers and " + text(entries.values.size()) + " values; the lengths must be equal");
   }
-  if (entries.values.empty()) reject("D has no entry; give at least one");
+  if (entries.values.empty()) reject("D has no entry; it must have at least one");
   require_indices(entries.rows, entries.n_rows, "D.rows");
   require_indices(entries.columns, entries.n_columns, "D.columns");
   require_finite(entries.values, "D.values");
-  if (n_factors < 1) reject("n_factors is " + text(n_factors) + "; it must be at least 1");
+  require(n_factors >= 1, "n_factors", n_factors, "at least 1");
   const auto require_size = [&](std::size_t size, std::int32_t n, const char* name) {
     if (size != static_cast<std::size_t>(n) * static_cast<std::size_t>(n_factors)) {
       reject(std::string(name) + " has " + text(size) + " elements; it must have " + text(n) + " x " + text(n_factors));
@@ -52,9 +45,9 @@ void validate(const EntriesView<T>& entries, std::span<T> P, std::span<T> Q_tran
   require_size(Q_transposed.size(), entries.n_columns, "Q_transposed");
   require_finite<T>(P, "P");
   require_finite<T>(Q_transposed, "Q_transposed");
-  if (n_steps < 0) reject("n_steps is " + text(n_steps) + "; it must be at least 0");
-  if (!(alpha > 0) || !std::isfinite(alpha)) reject("alpha is " + text(alpha) + "; it must be finite and above 0");
-  if (!(beta >= 0) || !std::isfinite(beta)) reject("beta is " + text(beta) + "; it must be finite and at least 0");
+  require(n_steps >= 0, "n_steps", n_steps, "at least 0");
+  require(alpha > 0 && std::isfinite(alpha), "alpha", alpha, "finite and above 0");
+  require(beta >= 0 && std::isfinite(beta), "beta", beta, "finite and at least 0");
 }
 
 template <class T>

@@ -5,11 +5,26 @@
 #include <cmath>
 #include <limits>
 
+#include "update_rule.hpp"
+
 namespace warpfactor {
 namespace {
 
 // A weight lifts a step's rate up to this, or the step would overshoot: at twice it, two biases alone would.
 constexpr double kMaxWeightedRate = 0.25;
+
+/// The most that the ratings of one row weigh, weights having a mean of 1.
+double most_weight(std::span<const std::int32_t> rows, const std::vector<std::uint32_t>& counts,
+                   const RatingsView& ratings, const Survey& rated) {
+  if (ratings.weights.empty()) return *std::max_element(counts.begin(), counts.end());
+  std::vector<double> sums(counts.size(), 0.0);
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    sums[static_cast<std::size_t>(rows[r])] += static_cast<double>(ratings.weights[r]);
+  }
+  return *std::max_element(sums.begin(), sums.end()) * static_cast<double>(rated.counted) / rated.weight;
+}
+
+bool is_proximal(const TrainParams& params) { return params.l1_ratio > 0 || is_nonnegative(params); }
 
 }  // namespace
 
@@ -22,14 +37,37 @@ StepRule step_rule(const TrainParams& params) {
   }
 }
 
-Remembered remembered_by(StepRule rule) {
-  const bool adam = rule == StepRule::adam, momentum = rule == StepRule::momentum;
-  return {adam || momentum || rule == StepRule::adagrad_element, adam, adam || rule == StepRule::adagrad_row};
+bool is_nonnegative(const TrainParams& params) { return params.nonnegative || traits_of(params.loss).nonnegative; }
+
+bool is_plain(const TrainParams& params, bool penalty) {
+  return rule::is_plain(step_rule(params), is_proximal(params), penalty);
+}
+
+std::int64_t batch_size(const TrainParams& params, std::int64_t n_ratings) {
+  return traits_of(params.optimizer).all_together ? n_ratings : params.batch_size;
+}
+
+double first_learning_rate(const TrainParams& params, const RatingsView& ratings, const Survey& rated) {
+  if (params.learning_rate) return *params.learning_rate;
+  const std::int64_t size = batch_size(params, rated.counted);
+  double rate = 0;
+  // The numbers are those that did well on ML-100K (u1), with 30 factors and 20 epochs.
+  switch (params.optimizer) {
+    case Optimizer::sgd: rate = 0.04 * (1 - params.momentum); break;
+    case Optimizer::adagrad: rate = params.adagrad_per == AdagradPer::row ? 0.1 : 0.05; break;
+    case Optimizer::adam: rate = 0.003; break;
+    case Optimizer::gd: rate = std::numeric_limits<double>::infinity(); break;
+  }
+  if (size == 0 || !traits_of(params.optimizer).rate_by_batch) return rate;
+  // The curvature along the biases of the busiest user and item is at most what their ratings weigh in a step.
+  const double share = std::min(1.0, static_cast<double>(size) / static_cast<double>(rated.counted));
+  return std::min(rate, 1 / (share * (most_weight(ratings.users, rated.user_counts, ratings, rated) +
+                                      most_weight(ratings.items, rated.item_counts, ratings, rated))));
 }
 
 template <class T>
 StepSizes<T> step_sizes(const TrainParams& params, const Standardization& z, double learning_rate,
-                        std::int32_t n_factors, LossFunction<T> loss, PenaltyFunction<T> penalty) {
+                        std::int32_t active_factors, LossFunction<T> loss, PenaltyFunction<T> penalty) {
   const auto both = [](const PerSide& reg, double share) {
     return Sides<T>{static_cast<T>(share * reg.users), static_cast<T>(share * reg.items)};
   };
@@ -50,7 +88,7 @@ StepSizes<T> step_sizes(const TrainParams& params, const Standardization& z, dou
   sizes.reg_bias = both(params.reg_bias, l2);
   sizes.max_weight = static_cast<T>(std::max(1.0, kMaxWeightedRate / learning_rate));
   sizes.max_slope = static_cast<T>(z.max_slope);
-  sizes.per_element = static_cast<T>(1.0 / static_cast<double>(n_factors + (params.biases ? 1 : 0)));
+  sizes.per_element = static_cast<T>(1.0 / static_cast<double>(active_factors + (params.biases ? 1 : 0)));
   sizes.loss = {z.loss.loss,
                 static_cast<T>(z.loss.offset),
                 static_cast<T>(z.loss.delta),
@@ -59,7 +97,7 @@ StepSizes<T> step_sizes(const TrainParams& params, const Standardization& z, dou
                 static_cast<T>(z.loss.answer_shift),
                 static_cast<T>(z.loss.slope_scale),
                 loss};
-  sizes.proximal = l1 > 0 || z.lowest == 0;
+  sizes.proximal = is_proximal(params);
   sizes.l1 = both(params.reg, l1);
   sizes.l1_bias = both(params.reg_bias, l1);
   sizes.lowest = static_cast<T>(z.lowest);

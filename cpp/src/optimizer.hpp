@@ -8,17 +8,42 @@
 
 namespace warpfactor {
 
+/// What is particular to an optimizer, but for its rule.
+struct OptimizerTraits {
+  Optimizer optimizer;
+  bool momentum;       ///< takes one
+  bool all_together;   ///< a step takes all ratings, so it takes no batch_size
+  bool late_factors;   ///< factors may join in after a warm-up
+  bool rate_by_batch;  ///< many ratings of a row in a step need a smaller learning rate
+};
+/// In the order of the enum.
+inline constexpr OptimizerTraits kOptimizers[] = {
+    {Optimizer::sgd, true, false, true, true},
+    {Optimizer::adagrad, false, false, true, true},
+    {Optimizer::adam, false, false, false, false},  // corrects its averages for a row as a whole; steps are bounded
+    {Optimizer::gd, true, true, true, true},
+};
+/// `optimizer` must be one of the enum.
+constexpr const OptimizerTraits& traits_of(Optimizer optimizer) { return kOptimizers[static_cast<int>(optimizer)]; }
+
 StepRule step_rule(const TrainParams& params);
 
-/// What a rule remembers: a number for each parameter, a second one, some for each row.
-struct Remembered {
-  bool first, second, row_numbers;
-};
-Remembered remembered_by(StepRule rule);
+/// Whether factors and biases are kept at 0 or above.
+bool is_nonnegative(const TrainParams& params);
 
-/// `n_factors`: as in Backend::run_epoch. `loss` and `penalty`: the caller's functions, nullptr where there are none.
+/// Whether steps are plain SGD with an L2 penalty (see rule::is_plain). `penalty`: whether the caller gives one.
+bool is_plain(const TrainParams& params, bool penalty);
+
+/// The ratings of a step, of `n_ratings` in all; 0: each rating makes a step of its own.
+std::int64_t batch_size(const TrainParams& params, std::int64_t n_ratings);
+
+/// The learning rate of the first epoch: that of the parameters, or what TrainParams says that none means.
+double first_learning_rate(const TrainParams& params, const RatingsView& ratings, const Survey& rated);
+
+/// `active_factors`: as in Backend::run_epoch. `loss` and `penalty`: the caller's functions, nullptr where there are
+/// none.
 template <class T>
 StepSizes<T> step_sizes(const TrainParams& params, const Standardization& z, double learning_rate,
-                        std::int32_t n_factors, LossFunction<T> loss, PenaltyFunction<T> penalty);
+                        std::int32_t active_factors, LossFunction<T> loss, PenaltyFunction<T> penalty);
 
 }  // namespace warpfactor

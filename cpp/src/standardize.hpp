@@ -8,12 +8,21 @@
 
 namespace warpfactor {
 
-/// How the trainer's numbers relate to the caller's: z = (r - shift) / scale, and weights of mean 1. Factors and biases
-/// are in z units on the device.
-struct Standardization {
+/// The units in which ratings and weights are trained on: weights have a mean of 1.
+struct RatingUnits {
   double shift = 0;
   double scale = 1;
   double weight_scale = 1;
+
+  /// z
+  [[nodiscard]] double standardized(double rating) const { return (rating - shift) / scale; }
+  [[nodiscard]] float weight(float given) const {
+    return static_cast<float>(static_cast<double>(given) * weight_scale);
+  }
+};
+
+/// How the trainer's numbers relate to the caller's. Factors and biases are in z units on the device.
+struct Standardization : RatingUnits {
   double model_scale = 1;  ///< one z unit of a score in the caller's; a product of factors scales like a score
   double loss_scale = 1;   ///< one z unit of the loss in the caller's
   double global_mean = 0;  ///< mu, in the caller's units
@@ -34,8 +43,5 @@ struct Standardization {
 /// factors, so that nothing is known about the errors at the start.
 Standardization standardize(const RatingsView& ratings, const Survey& rated, const RatingsView& validation,
                             const TrainParams& params, double learning_rate, bool given);
-
-/// As Python spells it.
-const char* name_of(Loss loss);
 
 }  // namespace warpfactor

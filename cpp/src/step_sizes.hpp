@@ -2,12 +2,14 @@
 // Plain data, shared by every instruction set and device.
 #pragma once
 
+#include "fixed_width.hpp"  // first, see loss.hpp
+
 #include "warpfactor/loss.hpp"
 
 namespace warpfactor {
 
 /// A loss with its constants. Ratings and scores are in the units of training: standardized, labels as -1 and 1, counts
-/// divided by their mean. A loss of the caller's sees the ratings as given, and answers.
+/// divided by their mean. A custom loss sees ratings as given, and predictions.
 template <class T>
 struct LossShape {
   Loss loss = Loss::squared;
@@ -29,6 +31,21 @@ struct Sides {
 
 /// How a gradient becomes a step: an Optimizer with its variant.
 enum class StepRule { plain, momentum, adagrad_row, adagrad_element, adam };
+
+/// What a rule remembers: a number for each parameter, a second one, some for each row. See `stepped` and `row_rate`.
+struct Remembered {
+  bool first, second, row_numbers;
+};
+constexpr Remembered remembered_by(StepRule rule) {
+  switch (rule) {
+    case StepRule::plain: break;
+    case StepRule::momentum: return {true, false, false};         // the velocity
+    case StepRule::adagrad_row: return {false, false, true};      // the row's sum of squares
+    case StepRule::adagrad_element: return {true, false, false};  // each element's
+    case StepRule::adam: return {true, true, true};               // both averages, and of a row those of ones
+  }
+  return {false, false, false};
+}
 
 /// What an epoch's steps have in common.
 template <class T>

@@ -6,25 +6,16 @@
 #include <limits>
 
 #include "prefetch.hpp"
-#include "text.hpp"
+#include "require.hpp"
 
 namespace warpfactor {
 namespace {
-
-[[noreturn]] void reject(const char* argument, const char* part, std::int64_t at, const std::string& value,
-                         const std::string& rule) {
-  throw std::invalid_argument(std::string(argument) + "." + part + "[" + text(at) + "] is " + value + "; " + rule);
-}
-
-[[noreturn]] void reject_index(const char* argument, const char* part, std::int64_t at, std::int32_t index,
-                               std::int32_t n) {
-  reject(argument, part, at, text(index), "it must be from 0 to " + text(n - 1));
-}
 
 /// Weight, mean and summed squared distance from it, of some of the ratings.
 struct Moments {
   std::int64_t counted = 0;
   double weight = 0, mean = 0, square = 0;
+  float low = std::numeric_limits<float>::infinity(), high = -low;
 
   /// Chan, Golub, LeVeque 1979: exact where sums of squares would cancel.
   void add(const Moments& other) {
@@ -34,25 +25,24 @@ struct Moments {
     mean += apart * (other.weight / total);
     weight = total;
     counted += other.counted;
+    low = std::min(low, other.low);
+    high = std::max(high, other.high);
   }
 };
 
-/// Throws at the first rating that is not valid.
-void reject_first_bad(const RatingsView& ratings, const char* argument, std::int64_t begin, std::int64_t end) {
-  for (std::int64_t at = begin; at < end; ++at) {
-    const auto r = static_cast<std::size_t>(at);
-    const std::int32_t user = ratings.users[r], item = ratings.items[r];
-    if (user < 0 || user >= ratings.n_users) reject_index(argument, "users", at, user, ratings.n_users);
-    if (item < 0 || item >= ratings.n_items) reject_index(argument, "items", at, item, ratings.n_items);
-    if (!std::isfinite(ratings.values[r])) {
-      reject(argument, "values", at, text(ratings.values[r]), "ratings must be finite, so drop that entry");
-    }
-    if (ratings.weights.empty()) continue;
-    const float weight = ratings.weights[r];
-    if (!(weight >= 0) || !std::isfinite(weight)) {
-      reject(argument, "weights", at, text(weight), "weights must be finite and at least 0");
-    }
-  }
+/// Throws unless rating r is valid. `lowest`: of an index.
+void require_valid(const RatingsView& ratings, const char* argument, std::size_t r, std::int32_t lowest) {
+  const auto at = static_cast<std::int64_t>(r);
+  const auto name = [&](const char* part) { return element(std::string(argument) + "." + part, at); };
+  const auto require_index = [&](const char* part, std::int32_t index, std::int32_t n) {
+    if (index < lowest || index >= n) reject(name(part), index, "from " + text(lowest) + " to " + text(n - 1));
+  };
+  require_index("users", ratings.users[r], ratings.n_users);
+  require_index("items", ratings.items[r], ratings.n_items);
+  if (!std::isfinite(ratings.values[r])) reject(name("values"), ratings.values[r], "finite, so drop that entry");
+  if (ratings.weights.empty()) return;
+  const float weight = ratings.weights[r];
+  if (!(weight >= 0) || !std::isfinite(weight)) reject(name("weights"), weight, "finite and at least 0");
 }
 
 /// The sum of f(0) .. f(n - 1), in several sums so that additions need not wait for each other.
@@ -66,6 +56,27 @@ double sum_of(std::int64_t n, const F& f) {
   }
   for (; r < n; ++r) sums[0] += f(r);
   return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+/// The smallest and the largest value, likewise.
+void widen(const float* values, std::int64_t n, float& low, float& high) {
+  constexpr std::int64_t kAtOnce = 16;
+  float lows[kAtOnce], highs[kAtOnce];
+  std::fill_n(lows, kAtOnce, low);
+  std::fill_n(highs, kAtOnce, high);
+  std::int64_t r = 0;
+  for (; r + kAtOnce <= n; r += kAtOnce) {
+    for (std::int64_t j = 0; j < kAtOnce; ++j) {
+      lows[j] = values[r + j] < lows[j] ? values[r + j] : lows[j];
+      highs[j] = values[r + j] > highs[j] ? values[r + j] : highs[j];
+    }
+  }
+  for (; r < n; ++r) {
+    lows[0] = std::min(lows[0], values[r]);
+    highs[0] = std::max(highs[0], values[r]);
+  }
+  low = *std::min_element(lows, lows + kAtOnce);
+  high = *std::max_element(highs, highs + kAtOnce);
 }
 
 /// What survey_piece goes over several times is to stay in L1.
@@ -95,7 +106,9 @@ Moments survey_piece(const RatingsView& ratings, const char* argument, std::int6
   for (std::int64_t r = 0; weights != nullptr && r < n; ++r) valid &= weights[r] >= 0 && weights[r] <= kMost;
   // Finite if all values are.
   const double sum = sum_of(n, [=](std::int64_t r) { return static_cast<double>(values[r]); });
-  if (!valid || !std::isfinite(sum)) reject_first_bad(ratings, argument, begin, end);
+  for (std::int64_t r = begin; (!valid || !std::isfinite(sum)) && r < end; ++r) {
+    require_valid(ratings, argument, static_cast<std::size_t>(r), 0);
+  }
 
   Moments piece;
   if (weights == nullptr) {
@@ -109,6 +122,7 @@ Moments survey_piece(const RatingsView& ratings, const char* argument, std::int6
       ++user_counts[users[r]];
       ++item_counts[items[r]];
     }
+    widen(values, n, piece.low, piece.high);
     piece.counted = n;
     piece.weight = static_cast<double>(n);
     piece.mean = sum / piece.weight;
@@ -123,6 +137,8 @@ Moments survey_piece(const RatingsView& ratings, const char* argument, std::int6
     ++user_counts[users[r]];
     ++item_counts[items[r]];
     ++piece.counted;
+    piece.low = std::min(piece.low, values[r]);
+    piece.high = std::max(piece.high, values[r]);
   }
   piece.weight = sum_of(n, [=](std::int64_t r) { return static_cast<double>(weights[r]); });
   if (piece.weight <= 0) return piece;
@@ -145,17 +161,21 @@ Moments survey_slice(const RatingsView& ratings, const char* argument, std::int6
   return slice;
 }
 
+void require_lengths(const RatingsView& ratings, const char* argument) {
+  const std::size_t n = ratings.values.size();
+  if (ratings.users.size() == n && ratings.items.size() == n &&
+      (ratings.weights.empty() || ratings.weights.size() == n)) {
+    return;
+  }
+  reject(std::string(argument) + " has " + text(ratings.users.size()) + " users, " + text(ratings.items.size()) +
+         " items, " + text(n) + " values and " + text(ratings.weights.size()) +
+         " weights; the lengths must be equal (weights may be left out)");
+}
+
 }  // namespace
 
 Survey survey(const RatingsView& ratings, const char* argument, ThreadTeam& team) {
-  const std::size_t n = ratings.values.size();
-  if (ratings.users.size() != n || ratings.items.size() != n ||
-      (!ratings.weights.empty() && ratings.weights.size() != n)) {
-    throw std::invalid_argument(std::string(argument) + " has " + text(ratings.users.size()) + " users, " +
-                                text(ratings.items.size()) + " items, " + text(n) + " values and " +
-                                text(ratings.weights.size()) +
-                                " weights; the lengths must be equal (weights may be left out)");
-  }
+  require_lengths(ratings, argument);
   const auto n_users = static_cast<std::size_t>(ratings.n_users), n_items = static_cast<std::size_t>(ratings.n_items);
   const std::int64_t slices = (ratings.size() + ThreadTeam::kSlice - 1) / ThreadTeam::kSlice;
   std::vector<Moments> moments(static_cast<std::size_t>(slices));
@@ -182,6 +202,8 @@ Survey survey(const RatingsView& ratings, const char* argument, ThreadTeam& team
   result.counted = all.counted;
   result.weight = all.weight;
   result.mean = all.mean;
+  result.low = all.low;
+  result.high = all.high;
   const double variance = all.weight > 0 ? all.square / all.weight : 0.0;
   // Ratings are float32: what is left below this is rounding, the ratings are all equal.
   result.deviation = variance > 1e-28 * all.mean * all.mean ? std::sqrt(variance) : 0.0;
@@ -192,6 +214,38 @@ Survey survey(const RatingsView& ratings, const char* argument, ThreadTeam& team
     for (std::size_t row = 0; row < n_items; ++row) result.item_counts[row] += items[part][row];
   }
   return result;
+}
+
+RatingsView KnownRatings::of(const RatingsView& given, const char* argument, const Survey& rated) {
+  require_lengths(given, argument);
+  const auto known = [](const std::vector<std::uint32_t>& counts, std::int32_t row) {
+    return row >= 0 && counts[static_cast<std::size_t>(row)] > 0;
+  };
+  const auto taken = [&](std::size_t r) {
+    return known(rated.user_counts, given.users[r]) && known(rated.item_counts, given.items[r]);
+  };
+  std::size_t n = 0;
+  for (std::size_t r = 0; r < given.values.size(); ++r) {
+    require_valid(given, argument, r, -1);
+    n += taken(r) ? 1 : 0;
+  }
+  if (n == 0) {
+    reject(std::string(argument) + ": none of its " + text(given.size()) +
+           " ratings has a user and an item with training ratings; are its ids those of the ratings?");
+  }
+  if (n == given.values.size()) return given;
+  users.reserve(n);
+  items.reserve(n);
+  values.reserve(n);
+  weights.reserve(given.weights.empty() ? 0 : n);
+  for (std::size_t r = 0; r < given.values.size(); ++r) {
+    if (!taken(r)) continue;
+    users.push_back(given.users[r]);
+    items.push_back(given.items[r]);
+    values.push_back(given.values[r]);
+    if (!given.weights.empty()) weights.push_back(given.weights[r]);
+  }
+  return {users, items, values, weights, given.n_users, given.n_items};
 }
 
 }  // namespace warpfactor

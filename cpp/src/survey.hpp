@@ -15,11 +15,22 @@ struct Survey {
   std::int64_t counted = 0;                             ///< ratings of a weight above 0
   double weight = 0;                                    ///< sum of the weights
   double mean = 0;                                      ///< weighted
+  float low = 0, high = 0;                              ///< of those with a weight above 0
   double deviation = 0;                                 ///< standard deviation, weighted; 0 if all ratings are equal
   std::vector<std::uint32_t> user_counts, item_counts;  ///< ratings of each row
 };
 
 /// Throws std::invalid_argument, calling the ratings `argument`. The result's bits do not depend on the team's size.
 Survey survey(const RatingsView& ratings, const char* argument, ThreadTeam& team);
+
+/// Those of some ratings whose user and item have training ratings, in the order given.
+struct KnownRatings {
+  std::vector<std::int32_t> users, items;
+  std::vector<float> values, weights;
+
+  /// Those of `given`, in whose indices -1 is an unknown row: a view of it if that is all of them, or else of this.
+  /// Throws std::invalid_argument for a bad rating, or if there are none, calling them `argument`.
+  RatingsView of(const RatingsView& given, const char* argument, const Survey& rated);
+};
 
 }  // namespace warpfactor

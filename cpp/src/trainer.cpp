@@ -10,112 +10,45 @@
 
 #include "backend.hpp"
 #include "device/registry.hpp"
+#include "optimizer.hpp"
 #include "random.hpp"
+#include "require.hpp"
 #include "survey.hpp"
-#include "text.hpp"
 #include "threads.hpp"
 
 namespace warpfactor {
 namespace {
 
-constexpr std::int32_t kMaxFactors = 1024;
-
 // Factors that the caller gives set by their first epoch how far off predictions may be; a later one this many times as
 // far off has diverged.
 constexpr double kDivergedFirsts = 10;
 
-[[noreturn]] void reject(const std::string& what) { throw std::invalid_argument(what); }
-
-template <class V>
-void require(bool condition, const char* name, const V& value, const char* allowed) {
-  if (!condition) reject(std::string(name) + " is " + text(value) + "; it must be " + allowed);
-}
-
-void require_strength(const PerSide& reg, const std::string& name) {
-  const bool both = reg.users == reg.items || (std::isnan(reg.users) && std::isnan(reg.items));
-  const char* const allowed = "finite and at least 0";
-  require(std::isfinite(reg.users) && reg.users >= 0, (both ? name : name + ".users").c_str(), reg.users, allowed);
-  require(std::isfinite(reg.items) && reg.items >= 0, (name + ".items").c_str(), reg.items, allowed);
-}
-
+/// What single ranges do not tell.
 void validate(const TrainParams& p) {
-  require(p.n_factors >= 1 && p.n_factors <= kMaxFactors, "n_factors", p.n_factors, "from 1 to 1024");
-  require(p.n_epochs >= 0, "n_epochs", p.n_epochs, "at least 0");
-  if (p.learning_rate) {
-    require(std::isfinite(*p.learning_rate) && *p.learning_rate > 0, "learning_rate", *p.learning_rate,
-            "finite and above 0");
-  }
-  require(p.warmup_epochs >= 0, "warmup_epochs", p.warmup_epochs, "at least 0 (0: all epochs train all factors)");
-  require(p.warmup_factors >= 1, "warmup_factors", p.warmup_factors, "at least 1");
+  require_in_range(p);
+  const LossTraits& loss = traits_of(p.loss);
+  const OptimizerTraits& optimizer = traits_of(p.optimizer);
+  const std::string with_optimizer = std::string("0 with ") + name_of(p.optimizer);
   if (p.warmup_epochs > 0 && p.warmup_epochs >= p.n_epochs) {
-    reject("warmup_epochs is " + text(p.warmup_epochs) + ", and n_epochs " + text(p.n_epochs) +
-           ": the warm-up must end before the last epoch, so lower warmup_epochs or raise n_epochs");
+    reject("warmup_epochs", p.warmup_epochs, "below n_epochs, which is " + text(p.n_epochs));
   }
-  if (p.warmup_epochs > 0 && p.optimizer == Optimizer::adam) {
-    reject("warmup_epochs is " + text(p.warmup_epochs) +
-           ", and adam corrects its averages for a row as a whole, which is wrong for factors that join in later: use "
-           "another optimizer, or set warmup_epochs to 0");
+  if (p.warmup_epochs > 0 && !optimizer.late_factors) {
+    reject("warmup_epochs", p.warmup_epochs,
+           with_optimizer + ", which corrects its averages for a row as a whole: use another optimizer, or no warm-up");
   }
-  require_strength(p.reg, "reg");
-  require_strength(p.reg_bias, "reg_bias");
-  require(p.l1_ratio >= 0 && p.l1_ratio <= 1, "l1_ratio", p.l1_ratio, "from 0 (all L2) to 1 (all L1)");
-  require(std::isfinite(p.huber_delta) && p.huber_delta > 0, "huber_delta", p.huber_delta, "finite and above 0");
-  if (p.nonnegative && (p.loss == Loss::logistic || p.loss == Loss::squared_hinge)) {
-    reject(std::string("nonnegative is true, and the ") + name_of(p.loss) +
-           " loss needs negative scores for the lower label: leave nonnegative out, or use another loss");
+  if (p.nonnegative && loss.labels()) {
+    reject("nonnegative", "true",
+           std::string("false with the ") + loss.name + " loss, whose lower label needs negative scores");
   }
-  const bool descends = p.optimizer == Optimizer::sgd || p.optimizer == Optimizer::gd;
-  require(p.momentum >= 0 && p.momentum < 1, "momentum", p.momentum, "at least 0 and below 1");
-  if (p.momentum > 0 && !descends) {
-    reject("momentum is " + text(p.momentum) + ", and only sgd and gd have one: set it to 0, or use another optimizer");
+  if (p.momentum > 0 && !optimizer.momentum) {
+    reject("momentum", p.momentum, with_optimizer + "; only sgd and gd have one");
   }
-  require(p.beta_1 >= 0 && p.beta_1 < 1, "beta_1", p.beta_1, "at least 0 and below 1");
-  require(p.beta_2 >= 0 && p.beta_2 < 1, "beta_2", p.beta_2, "at least 0 and below 1");
-  require(std::isfinite(p.epsilon) && p.epsilon > 0, "epsilon", p.epsilon, "finite and above 0");
-  require(p.batch_size >= 0, "batch_size", p.batch_size, "at least 1 (0: each rating makes a step of its own)");
-  if (p.batch_size > 0 && p.optimizer == Optimizer::gd) {
-    reject("batch_size is " + text(p.batch_size) +
-           ", and gd takes all ratings together: leave batch_size out, or use sgd");
+  if (p.batch_size > 0 && optimizer.all_together) {
+    reject("batch_size", p.batch_size, with_optimizer + ", which takes all ratings together: leave it out, or use sgd");
   }
-  require(std::isfinite(p.init_scale) && p.init_scale >= 0, "init_scale", p.init_scale, "finite and at least 0");
-  require(p.n_threads >= 0, "n_threads", p.n_threads, "at least 1, or 0 for all available");
-  require(p.device_index >= 0, "device_index", p.device_index, "at least 0");
-  require(p.device_memory >= 0, "device_memory", p.device_memory, "at least 1 byte, or 0 for what is free");
   if (p.half && p.device != Device::cuda) {
-    reject("half is true, and only CUDA devices store factors in half precision: set it to false, or use cuda");
+    reject("half", "true", "false on the CPU; only CUDA devices store factors in half precision");
   }
-  require(p.patience >= 0, "patience", p.patience, "at least 0 (0: run all epochs)");
-}
-
-/// The most that the ratings of one row weigh, weights having a mean of 1.
-double most_weight(std::span<const std::int32_t> rows, const std::vector<std::uint32_t>& counts,
-                   const RatingsView& ratings, const Survey& rated) {
-  if (ratings.weights.empty()) return *std::max_element(counts.begin(), counts.end());
-  std::vector<double> sums(counts.size(), 0.0);
-  for (std::size_t r = 0; r < rows.size(); ++r) {
-    sums[static_cast<std::size_t>(rows[r])] += static_cast<double>(ratings.weights[r]);
-  }
-  return *std::max_element(sums.begin(), sums.end()) * static_cast<double>(rated.counted) / rated.weight;
-}
-
-double first_learning_rate(const TrainParams& p, const RatingsView& ratings, const Survey& rated) {
-  if (p.learning_rate) return *p.learning_rate;
-  double rate = 0;
-  // The numbers are those that did well on ML-100K (u1), with 30 factors and 20 epochs.
-  switch (p.optimizer) {
-    case Optimizer::sgd: rate = 0.04 * (1 - p.momentum); break;
-    case Optimizer::adagrad: rate = p.adagrad_per == AdagradPer::row ? 0.1 : 0.05; break;
-    case Optimizer::adam: return 0.003;
-    case Optimizer::gd: rate = std::numeric_limits<double>::infinity(); break;
-    default: reject("optimizer has an unknown value");
-  }
-  if (p.batch_size == 0 && p.optimizer != Optimizer::gd) return rate;
-  // The curvature along the biases of the busiest user and item is at most what their ratings weigh in a step.
-  const double share = p.optimizer == Optimizer::gd
-                           ? 1.0
-                           : std::min(1.0, static_cast<double>(p.batch_size) / static_cast<double>(rated.counted));
-  return std::min(rate, 1 / (share * (most_weight(ratings.users, rated.user_counts, ratings, rated) +
-                                      most_weight(ratings.items, rated.item_counts, ratings, rated))));
 }
 
 /// How many factors the epochs of the warm-up train.
@@ -132,7 +65,7 @@ double learning_rate_at(const TrainParams& p, double first, std::int32_t epoch) 
     case Schedule::linear: return first * (1 - t / p.n_epochs);
     case Schedule::cosine: return first * (1 + std::cos(std::numbers::pi * t / p.n_epochs)) / 2;
   }
-  reject("schedule has an unknown value");
+  return first;  // not reached: require_in_range() has seen the schedule
 }
 
 /// Uniform with the given standard deviation about z.start_factor; each row has a random stream of its own. Numbers
@@ -166,14 +99,10 @@ void check_initial(std::span<const T> given, const char* name, std::int64_t n_ro
            text(n_factors));
   }
   const auto bad = std::find_if(given.begin(), given.end(), [](T v) { return !std::isfinite(v); });
-  if (bad != given.end()) {
-    reject(std::string(name) + " holds " + text(*bad) + " at element " + text(bad - given.begin()) +
-           "; initial factors must be finite");
-  }
+  if (bad != given.end()) reject(element(name, bad - given.begin()), *bad, "finite");
   const auto low = std::find_if(given.begin(), given.end(), [lowest](T v) { return static_cast<double>(v) < lowest; });
   if (low != given.end()) {
-    reject(std::string(name) + " holds " + text(*low) + " at element " + text(low - given.begin()) +
-           "; with nonnegative, and with the poisson loss, initial factors must be at least 0");
+    reject(element(name, low - given.begin()), *low, "at least 0 with nonnegative and with the poisson loss");
   }
 }
 
@@ -214,7 +143,8 @@ struct StartOf {
   double slope, error;
 };
 
-/// Throws where the caller's loss is not finite. `start`: the prediction, without the factors that the caller gives.
+/// Throws where the caller's loss is not finite. Ratings with an index of -1 are passed over. `start`: the prediction,
+/// without the factors that the caller gives.
 template <class T>
 StartOf start_of_custom_loss(const RatingsView& ratings, const char* argument, double start, const TrainParams& params,
                              const TrainOptions<T>& options, ThreadTeam& team) {
@@ -226,7 +156,8 @@ StartOf start_of_custom_loss(const RatingsView& ratings, const char* argument, d
   std::vector<Sums> sums(static_cast<std::size_t>(n / ThreadTeam::kSlice + 1));
   const auto prediction = [&](std::size_t r) {
     double x = start;
-    for (std::int64_t f = 0; f < k && !options.user_factors.empty(); ++f) {
+    const bool known = ratings.users[r] >= 0 && ratings.items[r] >= 0;
+    for (std::int64_t f = 0; f < k && known && !options.user_factors.empty(); ++f) {
       x += static_cast<double>(options.user_factors[static_cast<std::size_t>(ratings.users[r] * k + f)]) *
            static_cast<double>(options.item_factors[static_cast<std::size_t>(ratings.items[r] * k + f)]);
     }
@@ -245,7 +176,7 @@ StartOf start_of_custom_loss(const RatingsView& ratings, const char* argument, d
       for (std::int64_t j = 0; j < kAtOnce && from + j < end; ++j) {
         const auto r = static_cast<std::size_t>(from + j);
         const double weight = ratings.weights.empty() ? 1.0 : static_cast<double>(ratings.weights[r]);
-        if (weight == 0) continue;
+        if (weight == 0 || ratings.users[r] < 0 || ratings.items[r] < 0) continue;
         if (!std::isfinite(losses[j]) || !std::isfinite(slopes[j])) {
           reject("the custom loss gives " + text(losses[j]) + " with the slope " + text(slopes[j]) + " for " +
                  argument + ".values[" + text(r) + "], " + text(values[j]) + ", and the prediction " +
@@ -306,23 +237,23 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   validate(params);
   require(ratings.n_users >= 1, "n_users", ratings.n_users, "at least 1");
   require(ratings.n_items >= 1, "n_items", ratings.n_items, "at least 1");
-  if (ratings.size() == 0) reject("ratings is empty; give at least one rating");
+  if (ratings.size() == 0) reject("ratings is empty; it must have at least one rating");
   const RatingsView& validation = options.validation;
   const bool validating = !validation.users.empty() || !validation.items.empty() || !validation.values.empty();
+  KnownRatings known;
+  TrainOptions<T> used = options;  // with those validation ratings that have training ratings of both rows
   if (validating && (validation.n_users != ratings.n_users || validation.n_items != ratings.n_items)) {
     reject("validation is " + text(validation.n_users) + " x " + text(validation.n_items) +
            "; it must have the shape of the ratings, " + text(ratings.n_users) + " x " + text(ratings.n_items));
   }
-  if (params.half && sizeof(T) != sizeof(float)) reject("half is true, and factors in double are none: use float");
-  if (params.loss == Loss::custom && options.loss == nullptr) {
-    reject("loss is custom, and options.loss is not given: give the function, or use another loss");
-  }
-  if (options.penalty != nullptr && params.l1_ratio > 0) {
-    reject("l1_ratio is " + text(params.l1_ratio) +
-           ", and a penalty of your own takes the place of both L1 and L2: set l1_ratio to 0, or leave it out");
-  }
+  require(!params.half || sizeof(T) == sizeof(float), "half", "true", "false with factors in double");
+  require(params.loss != Loss::custom || options.loss != nullptr, "loss", "custom",
+          "another one where options.loss, its function, is not given");
+  require(options.penalty == nullptr || params.l1_ratio == 0, "l1_ratio", params.l1_ratio,
+          "0 with a penalty of your own, which takes the place of both L1 and L2");
   if (options.user_factors.empty() != options.item_factors.empty()) {
-    reject("give both initial user_factors and item_factors, or neither");
+    reject("initial user_factors has " + text(options.user_factors.size()) + " elements and item_factors " +
+           text(options.item_factors.size()) + "; give both, or neither");
   }
 
   std::unique_ptr<Backend<T>> backend = params.device == Device::cuda
@@ -337,17 +268,19 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   {
     ThreadTeam team(team_size(params.n_threads, ratings.size() / ThreadTeam::kSlice), options.interrupted);
     rated = survey(ratings, "ratings", team);
-    if (rated.counted == 0) reject("ratings.weights are all 0; at least one weight must be above 0");
-    if (validating && survey(validation, "validation", team).counted == 0) {
-      reject("validation.weights are all 0; at least one weight must be above 0");
+    if (rated.counted == 0) reject("ratings.weights are all 0; at least one must be above 0");
+    if (validating) used.validation = known.of(validation, "validation", rated);
+    const auto weighs = [](float weight) { return weight > 0; };
+    if (validating && !validation.weights.empty() && std::ranges::none_of(used.validation.weights, weighs)) {
+      reject("validation.weights are all 0; at least one must be above 0");
     }
     learning_rate = first_learning_rate(params, ratings, rated);
     z = standardize(ratings, rated, validation, params, learning_rate, given);
     if (params.warmup_epochs > 0 && (given || z.start_factor > 0)) {
-      reject("warmup_epochs is " + text(params.warmup_epochs) + ", and " +
-             (given ? "initial factors are given, which all take part from the start: give none"
-                    : "without biases all nonnegative factors are needed from the start: use biases=True") +
-             ", or set warmup_epochs to 0");
+      reject("warmup_epochs", params.warmup_epochs,
+             given ? "0 with initial factors, which all take part from the start: give none, or no warm-up"
+                   : "0 without biases, where all nonnegative factors are needed from the start: use biases=True, or "
+                     "no warm-up");
     }
     model.rating_mean = rated.mean;
     model.n_users = ratings.n_users;
@@ -367,7 +300,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     }
   }
 
-  backend->upload(ratings, rated, z, start_of(params, z, rated, options), params, options);
+  backend->upload(ratings, rated, z, start_of(params, z, rated, options), params, used);
   result.n_threads = backend->n_threads();
   result.instruction_set = backend->instruction_set();
 
@@ -377,9 +310,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     loss = params.loss == Loss::squared ? rmse * rmse : z.loss_scale * mean.loss;
   };
   const auto told = [&](const char* of, double rmse, double loss) {
-    const bool by_loss =
-        params.loss == Loss::logistic || params.loss == Loss::squared_hinge || params.loss == Loss::custom;
-    return std::string(of) + (by_loss ? " loss " + text(loss) : " RMSE " + text(rmse));
+    return std::string(of) + (traits_of(params.loss).told_by_loss ? " loss " + text(loss) : " RMSE " + text(rmse));
   };
   const bool choosing = validating && params.patience > 0;
   double best = std::numeric_limits<double>::infinity();
@@ -416,6 +347,9 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   }
   if (choosing && !result.history.empty() && result.best_epoch != result.history.back().epoch) backend->restore();
 
+  result.n_ratings = rated.counted;
+  result.rating_min = rated.low;
+  result.rating_max = rated.high;
   result.user_counts = std::move(rated.user_counts);
   result.item_counts = std::move(rated.item_counts);
   model.user_factors.resize(static_cast<std::size_t>(model.n_users) * static_cast<std::size_t>(model.n_factors));

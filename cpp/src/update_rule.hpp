@@ -218,11 +218,38 @@ WARPFACTOR_HD WARPFACTOR_INLINE LossTerms<V> caller_terms(const V& r, const V& x
   return terms;
 }
 
+template <StepRule kOf>
+struct Rule {
+  static constexpr StepRule kRule = kOf;
+};
+/// Calls f with a Rule, so that the rule is a constant in it.
+template <class Function>
+WARPFACTOR_HD WARPFACTOR_INLINE auto with_rule(StepRule rule, const Function& f) {
+  switch (rule) {
+    case StepRule::plain: break;
+    case StepRule::momentum: return f(Rule<StepRule::momentum>());
+    case StepRule::adagrad_row: return f(Rule<StepRule::adagrad_row>());
+    case StepRule::adagrad_element: return f(Rule<StepRule::adagrad_element>());
+    case StepRule::adam: return f(Rule<StepRule::adam>());
+  }
+  return f(Rule<StepRule::plain>());
+}
+
+/// Whether steps are those of plain SGD with an L2 penalty, for which there are shorter kernels. `proximal`: as in
+/// StepSizes; `penalty`: whether it is a function that the caller gives.
+WARPFACTOR_HD WARPFACTOR_INLINE bool is_plain(StepRule rule, bool proximal, bool penalty) {
+  return rule == StepRule::plain && !proximal && !penalty;
+}
+template <class T>
+WARPFACTOR_HD WARPFACTOR_INLINE bool is_plain(const StepSizes<T>& sizes) {
+  return is_plain(sizes.rule, sizes.proximal, sizes.penalty != nullptr);
+}
+
 /// How strongly ratings move their rows. V is the type of a number that each rating has of its own: T for one rating, a
 /// pack of T for several. R is V where rates differ from rating to rating, T where all have the same.
 template <class V, class R>
 struct Step {
-  V slope;                ///< rate * dl/dx
+  V scaled_slope;         ///< rate * dl/dx
   Sides<R> keep_factors;  ///< 1 - rate * reg
   Sides<R> keep_biases;   ///< 1 - rate * reg_bias
 };
@@ -246,17 +273,17 @@ WARPFACTOR_HD WARPFACTOR_INLINE Step<V, R> make_step(const V& slope, const R& ra
           {T(1) - sizes.reg_bias.user * rate, T(1) - sizes.reg_bias.item * rate}};
 }
 
-/// w <- w - rate * (slope * other + reg * w), for one factor (V = T) or a vector register of them; `slope` and `keep`
-/// are those of a Step.
+/// w <- w - rate * (slope * other + reg * w), for one factor (V = T) or a vector register of them; `scaled_slope` and
+/// `keep` are those of a Step.
 template <class V, class T>
-WARPFACTOR_HD WARPFACTOR_INLINE V stepped_factor(V w, V other, T slope, T keep) {
-  return keep * w - slope * other;
+WARPFACTOR_HD WARPFACTOR_INLINE V stepped_factor(V w, V other, T scaled_slope, T keep) {
+  return keep * w - scaled_slope * other;
 }
 
-/// b <- b - rate * (slope + reg_bias * b); `slope` and `keep` are those of a Step.
+/// b <- b - rate * (slope + reg_bias * b); `scaled_slope` and `keep` are those of a Step.
 template <class V, class R>
-WARPFACTOR_HD WARPFACTOR_INLINE V stepped_bias(const V& b, const V& slope, const R& keep) {
-  return keep * b - slope;
+WARPFACTOR_HD WARPFACTOR_INLINE V stepped_bias(const V& b, const V& scaled_slope, const R& keep) {
+  return keep * b - scaled_slope;
 }
 
 /// After the step, where there is an L1 penalty or a lower limit: the proximal step of rate * l1 * |w|, which is the

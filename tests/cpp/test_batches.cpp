@@ -30,7 +30,7 @@ struct Input {
       if (weighted) weights.push_back(r % 5 == 2 ? 0.0f : static_cast<float>(1 + r % 3));
     }
   }
-  [[nodiscard]] BatchInput<float> input() const { return {users, items, values, weights, 0, 1, 2}; }
+  [[nodiscard]] BatchInput<float> input() const { return {users, items, values, weights, {0, 1, 2}}; }
   [[nodiscard]] RatingsView view() const { return {users, items, values, weights, n_users, n_items}; }
 };
 

@@ -43,7 +43,7 @@ struct Triples {
 
 BlockedRatings blocks_of(const RatingsView& ratings, Grid grid, double shift, double scale, double weight_scale,
                          std::uint64_t seed, ThreadTeam& team) {
-  return make_blocks(ratings, survey(ratings, "ratings", team), grid, shift, scale, weight_scale, seed, team);
+  return make_blocks(ratings, survey(ratings, "ratings", team), grid, {shift, scale, weight_scale}, seed, team);
 }
 
 void check_partition(const RowPartition& rows, std::int64_t n_rows) {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
 #include <cmath>
 #include <functional>
 #include <limits>
 #include <vector>
 
+#include "warpfactor/params.hpp"
 #include "warpfactor/types.hpp"
 
 namespace warpfactor {
@@ -57,20 +57,25 @@ struct EpochReport {
   double valid_loss = std::numeric_limits<double>::quiet_NaN();
 };
 
+/// Kernels of a CUDA device, as CUfunctions, with the caller's loss and penalty compiled in. They take the place of the
+/// library's own; `pass` must do all that the parameters ask for.
+struct DeviceKernels {
+  std::uintptr_t pass = 0, batch_gradients = 0, batch_steps = 0, evaluate = 0;
+};
+
 /// What a caller may give beside the ratings; every part is optional.
 template <class T>
 struct TrainOptions {
-  RatingsView validation{};  ///< same n_users and n_items as the ratings; evaluated after every epoch
+  /// Evaluated after every epoch; same n_users and n_items as the ratings. An index of -1 is an unknown row. Ratings of
+  /// rows that are unknown, or without a training rating (of weight > 0), are left out.
+  RatingsView validation{};
   /// Initial P, n_users x n_factors row-major, in rating units (of a score: labels have none).
   std::span<const T> user_factors{};
   std::span<const T> item_factors{};                   ///< initial Q, n_items x n_factors row-major
   std::function<bool(const EpochReport&)> on_epoch{};  ///< after each epoch, calling thread; true stops training
   LossFunction<T> loss = nullptr;                      ///< for Loss::custom, which needs it
   PenaltyFunction<T> penalty = nullptr;                ///< h in place of the elastic net; not with an l1_ratio
-  /// For Device::cuda with `loss` or `penalty`: the kernels with these compiled in, as CUfunctions. They are those of
-  /// cuda/kernels.cuh: the pass (general if there is more to it than plain SGD with an L2 penalty), the batches'
-  /// gradients and steps, and the evaluation.
-  std::array<std::uintptr_t, 4> device_kernels{};
+  DeviceKernels device_kernels{};                      ///< for Device::cuda with `loss` or `penalty`
   std::function<bool()> interrupted{};  ///< polled on the calling thread every 50 ms; true throws Interrupted
 };
 
@@ -82,6 +87,8 @@ struct TrainResult {
   std::int32_t n_threads = 1;   ///< threads used
   std::string instruction_set;  ///< kernels used: baseline, avx2, avx512, or as sm_90 of a device
   std::vector<std::uint32_t> user_counts, item_counts;  ///< ratings of each row, without those of weight 0
+  std::int64_t n_ratings = 0;                           ///< ratings without those of weight 0
+  float rating_min = 0, rating_max = 0;                 ///< of those
 };
 
 /// Which ratings make up each step of an epoch (0-based), in the order of the steps, for comparisons with other

@@ -2,12 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
-
-#include "warpfactor/loss.hpp"
 
 namespace warpfactor {
 
@@ -22,122 +19,6 @@ struct RatingsView {
   std::int32_t n_items = 0;
 
   [[nodiscard]] std::int64_t size() const noexcept { return static_cast<std::int64_t>(values.size()); }
-};
-
-/// How the learning rate falls from epoch to epoch (t = 0 .. n_epochs - 1).
-enum class Schedule {
-  constant,      ///< eta
-  inverse_time,  ///< eta / (1 + t / 10)
-  linear,        ///< eta * (1 - t / n_epochs)
-  cosine,        ///< eta * (1 + cos(pi t / n_epochs)) / 2
-};
-
-/// How a gradient becomes a step. A step is taken for each rating, or for `batch_size` of them together; g is the sum
-/// over the step's ratings n of the row, w_n * (dl/dz^ * q_i + reg * p_u) (likewise for items, and for the row's bias;
-/// reg here is the L2 part of the penalty), all of it before any row moves. Of ratings that each make a step the CPU
-/// takes the slopes dl/dz^ eight at a time, before the first of their steps. A row without a rating in the step stays
-/// as it is, and so does what is remembered of it: t, v, m and G count the steps of the row, not those of the model.
-enum class Optimizer {
-  /// p_u <- p_u - eta * v with v <- momentum * v + g, which is p_u - eta * g without momentum (Polyak 1964).
-  sgd,
-  /// p_u <- p_u - eta / sqrt(1 + G) * g, then G grows: a number for the row, by the mean of g^2 over the row's factors
-  /// and bias (Chin, Zhuang, Juan, Lin 2015), or a number for each element, by its g^2 (Duchi, Hazan, Singer 2011).
-  adagrad,
-  /// m <- beta_1 * m + (1 - beta_1) * g, s <- beta_2 * s + (1 - beta_2) * g^2, each by element, then
-  /// p_u <- p_u - eta * m / (1 - beta_1^t) / (sqrt(s / (1 - beta_2^t)) + epsilon) (Kingma and Ba 2015). With t the
-  /// row's own, a row that is rare gets the same correction in its first steps as one that is not.
-  adam,
-  gd,  ///< as sgd, but one step an epoch, of all ratings together
-};
-
-/// What adagrad keeps a sum of squares of.
-enum class AdagradPer { row, element };
-
-/// How threads, or the tiles of a CUDA device, share the work of an epoch.
-enum class Parallel {
-  automatic,  ///< blocked on the CPU, where it costs nothing; hogwild on a CUDA device, which it keeps busier
-  blocked,    ///< no two ever touch the same row at once: the same bits for any number of threads
-  hogwild,    ///< lock-free; rows may be raced for (Niu et al. 2011; on a device those of one side), results vary
-};
-
-enum class Device { cpu, cuda };
-
-/// A penalty's strength for the users' parameters and for the items'; one number means both.
-struct PerSide {
-  double users, items;
-  constexpr PerSide(double both) noexcept : users(both), items(both) {}  // NOLINT: params.reg = 0.1
-  constexpr PerSide(double of_users, double of_items) noexcept : users(of_users), items(of_items) {}
-};
-
-/// Everything a user may set. The defaults here are the only ones; Python reads them through the binding.
-///
-/// Training minimizes, over the ratings z and their scores z^ = b_u + b_i + p_u . q_i,
-///   sum_n w_n * [ l(z, z^) + reg.users * h(p_u) + reg.items * h(q_i)
-///                          + reg_bias.users * h(b_u) + reg_bias.items * h(b_i) ],
-/// with l of `loss` and the penalty h(v) = l1_ratio * |v|_1 + (1 - l1_ratio) / 2 * |v|_2^2. The penalties count once
-/// per rating seen. What z is, and the score, depends on the loss:
-/// - squared, absolute, huber: z = (r - mu) / s, where mu is the mean rating (0 without biases) and s the ratings'
-///   standard deviation, but at least a fifth of the root mean square of r - mu (s = 1 without `normalize`).
-/// - logistic: z = y, the label -1 or 1, and z^ = mu + .., where mu is the log-odds of the upper label's share of the
-///   (weighted) ratings, 0 without biases. squared_hinge: likewise with mu = 0.
-/// - poisson: z = r / s, where s is the mean rating (1 without `normalize`); mu = 0.
-/// So learning rate and penalties mean the same on any rating scale. With `nonnegative`, and always with poisson, no
-/// factor or bias is below 0; then mu = 0, and biases start from half of the mean rating each instead of 0 (without
-/// biases poisson's factors start around the number of which k squares make the mean).
-///
-/// The gradient of l and of the L2 part makes a step (see Optimizer); then each number w that it moved becomes
-/// sign(w) * max(0, |w| - rate * l1), the proximal step of the L1 part, with the step's own rate (with adam no more
-/// than eta in all), and at least 0 with `nonnegative`. Steps are limited: eta * w_n counts up to max(eta, 1/4), and
-/// the slope dl/dz^ up to
-/// - five standard deviations of the ratings, or twice their root mean square about mu if that is more (squared, huber;
-///   absolute needs no limit), the same multiple of its root mean square at the start (custom); not where the caller
-///   gives the initial factors;
-/// - 5 (squared_hinge; not where the caller gives the initial factors); logistic needs no limit;
-/// - five times the ratings' standard deviation over their mean, at least 5 (poisson).
-struct TrainParams {
-  std::int32_t n_factors = 64;  ///< 1 .. 1024
-  std::int32_t n_epochs = 20;   ///< >= 0 (0 returns the initial model)
-  /// eta > 0 of the first epoch. None: 0.04 * (1 - momentum) with sgd; 0.1 with adagrad by row, 0.05 by element; 0.003
-  /// with adam; with gd 1 / n, where n is what the ratings of the busiest user weigh plus those of the busiest item
-  /// (weights have a mean of 1). In batches sgd and adagrad take no more than 1 / n for a batch's average share of n.
-  std::optional<double> learning_rate{};
-  PerSide reg = 0.04;        ///< lambda of the factors, >= 0
-  PerSide reg_bias = 0.05;   ///< lambda of the biases, >= 0
-  double l1_ratio = 0;       ///< 0 .. 1: the share of L1 in the penalties; the rest is L2
-  bool nonnegative = false;  ///< all factors and biases are kept >= 0; not with the losses that have labels
-  bool biases = true;        ///< the score is mu + b_u + b_i + p.q; false: p.q
-  Loss loss = Loss::squared;
-  double huber_delta = 1;    ///< > 0, in units of the standardized ratings
-  bool normalize = true;     ///< train on ratings divided by their standard deviation, or by their mean (poisson)
-  double init_scale = 0.01;  ///< standard deviation of the uniform random start of P and Q; if >= 0, their RMS
-  /// So many epochs, fewer than n_epochs, train the first `warmup_factors` factors alone (in whole sixteens), which
-  /// takes less time; then the others join in, from their random start. Not with adam, which corrects its
-  /// averages for a row as a whole, nor where factors start from more than small random numbers (initial factors of the
-  /// caller's; poisson or a custom loss with `nonnegative`, without biases). Early stopping begins after them.
-  std::int32_t warmup_epochs = 0;
-  std::int32_t warmup_factors = 16;  ///< >= 1
-  Optimizer optimizer = Optimizer::sgd;
-  /// Ratings of a step, drawn together; 0: each rating makes a step of its own. Which ratings are together is drawn
-  /// once from the seed, in which order the batches come in every epoch. Not with gd.
-  std::int64_t batch_size = 0;
-  double momentum = 0;  ///< sgd and gd; 0 .. 1, 1 not included
-  AdagradPer adagrad_per = AdagradPer::row;
-  double beta_1 = 0.9, beta_2 = 0.999;  ///< adam; 0 .. 1, 1 not included
-  double epsilon = 1e-8;                ///< adam; > 0
-  Schedule schedule = Schedule::linear;
-  Parallel parallel = Parallel::automatic;
-  Device device = Device::cpu;
-  std::int32_t device_index = 0;
-  /// Bytes of the device's memory to use at most; 0: what is free. Ratings that do not fit beside the factors go to the
-  /// device in chunks, each epoch anew.
-  std::int64_t device_memory = 0;
-  /// Whether a device stores the factors in half precision; all arithmetic is in float. Not with T = double.
-  bool half = false;
-  std::int32_t n_threads = 0;  ///< 0: available_threads()
-  std::uint64_t seed = 0;
-  /// Epochs without a lower validation loss before stopping and going back to the best one; 0: run all epochs and keep
-  /// the last.
-  std::int32_t patience = 3;
 };
 
 /// Training left the region where the numbers mean anything.

@@ -72,8 +72,7 @@ struct Buckets {
   std::vector<std::int64_t> begin;  ///< of bucket outer_stripe * spans.size() + span, and the end
 
   /// Fills the blocked ratings and weights, with inner rows numbered inside their span.
-  Buckets(BlockedRatings& blocked, const RatingsView& ratings, double shift, double scale, double weight_scale,
-          ThreadTeam& team)
+  Buckets(BlockedRatings& blocked, const RatingsView& ratings, const RatingUnits& units, ThreadTeam& team)
       : spans(blocked.inner(), stripes_per_span(blocked, ratings.size())) {
     const bool users_outer = blocked.users_outer;
     const std::vector<StripeRow> outer_rows = stripe_rows_of(blocked.outer().position, blocked.outer().begin),
@@ -117,8 +116,7 @@ struct Buckets {
       for (auto& counts : next) total += std::exchange(counts[bucket], total);
     }
     begin.back() = total;
-    const Target target{
-        blocked.ratings.data(), blocked.weights.data(), blocked.ratings.size() - 1, shift, 1 / scale, weight_scale};
+    const Target target{blocked.ratings.data(), blocked.weights.data(), blocked.ratings.size() - 1, units};
     const auto write = columns.weights != nullptr
                            ? (users_outer ? write_chunk<true, true> : write_chunk<false, true>)
                            : (users_outer ? write_chunk<true, false> : write_chunk<false, false>);
@@ -149,7 +147,7 @@ struct Buckets {
     Rating* ratings;
     float* weights;
     std::int64_t last;  ///< rating
-    double shift, per_unit, weight_scale;
+    RatingUnits units;
   };
 
   /// Writes the `n` ratings from `first` on, each to to[its bucket], which is then raised. Arguments are values:
@@ -161,7 +159,7 @@ struct Buckets {
     constexpr std::size_t kInputLine = 64 / sizeof(float);
     float values[kConvertedAtOnce];  // a separate loop, which the compiler turns into vector code
     for (std::size_t r = 0; r < n; ++r) {
-      values[r] = static_cast<float>((static_cast<double>(columns.values[first + r]) - target.shift) * target.per_unit);
+      values[r] = static_cast<float>(target.units.standardized(static_cast<double>(columns.values[first + r])));
     }
     for (std::size_t r = 0; r < n; ++r) {
       if (r % kInputLine == 0) {
@@ -180,7 +178,7 @@ struct Buckets {
       std::memcpy(target.ratings + at, &bits, sizeof(bits));         // one store; as a struct it would be two
       prefetch(target.ratings + std::min(at + kLine, target.last));  // the bucket's next line
       if constexpr (kWeighted) {
-        target.weights[at] = static_cast<float>(static_cast<double>(columns.weights[first + r]) * target.weight_scale);
+        target.weights[at] = target.units.weight(columns.weights[first + r]);
       }
     }
   }
@@ -428,15 +426,15 @@ RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32
   return result;
 }
 
-BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid grid, double shift, double scale,
-                           double weight_scale, std::uint64_t seed, ThreadTeam& team) {
+BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid grid, const RatingUnits& units,
+                           std::uint64_t seed, ThreadTeam& team) {
   BlockedRatings blocked;
   blocked.users_outer = grid.users_outer;
   blocked.users = partition_rows(rated.user_counts, grid.user_stripes, seed, kUserOrder, team);
   blocked.items = partition_rows(rated.item_counts, grid.item_stripes, seed, kItemOrder, team);
   blocked.ratings = Buffer<Rating>(rated.counted);
   blocked.weights = Buffer<float>(ratings.weights.empty() ? 0 : rated.counted);
-  const Buckets buckets(blocked, ratings, shift, scale, weight_scale, team);
+  const Buckets buckets(blocked, ratings, units, team);
 
   // The second round: each bucket by the bands of its blocks.
   const std::vector<std::uint32_t>& inner_counts = grid.users_outer ? rated.item_counts : rated.user_counts;

@@ -7,6 +7,7 @@
 
 #include "buffer.hpp"
 #include "cpu/kernel_table.hpp"
+#include "standardize.hpp"
 #include "survey.hpp"
 #include "threads.hpp"
 #include "warpfactor/types.hpp"
@@ -62,10 +63,9 @@ struct BlockedRatings {
   }
 };
 
-/// Stores values as (value - shift) / scale and weights times weight_scale; leaves out ratings of weight 0. `rated`:
-/// the survey of the ratings, which has checked their indices. The result depends on the input, the grid and the seed,
-/// not on the team's size.
-BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid grid, double shift, double scale,
-                           double weight_scale, std::uint64_t seed, ThreadTeam& team);
+/// Stores values and weights in `units` and leaves out ratings of weight 0. `rated`: the survey of the ratings, which
+/// has checked their indices. The result depends on the input, the grid and the seed, not on the team's size.
+BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid grid, const RatingUnits& units,
+                           std::uint64_t seed, ThreadTeam& team);
 
 }  // namespace warpfactor

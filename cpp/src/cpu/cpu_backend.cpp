@@ -64,7 +64,7 @@ class CpuBackend final : public Backend<T> {
     n_factors_ = params.n_factors;
     stride_ = padded_stride<T>(n_factors_);
     total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
-    if (params.batch_size > 0 || params.optimizer == Optimizer::gd) {
+    if (batch_size(params, rated.counted) > 0) {
       make_batch_stepper(ratings, rated, start);
     } else {
       take_blocks(ratings, rated, start);
@@ -147,7 +147,7 @@ class CpuBackend final : public Backend<T> {
                                      ? static_cast<std::int64_t>(grid.user_stripes) * grid.item_stripes
                                      : std::min(grid.user_stripes, grid.item_stripes);
     team_.emplace(team_size(n_threads_, at_once), interrupted_);
-    blocked_ = make_blocks(ratings, rated, grid, z_.shift, z_.scale, z_.weight_scale, params_.seed, *team_);
+    blocked_ = make_blocks(ratings, rated, grid, z_, params_.seed, *team_);
     load(users_, ratings.n_users, blocked_.users.position, start.user);
     load(items_, ratings.n_items, blocked_.items.position, start.item);
     blocks_done_ = std::vector<Progress>(static_cast<std::size_t>(blocked_.outer().stripes()));
@@ -156,11 +156,9 @@ class CpuBackend final : public Backend<T> {
 
   /// For steps of many ratings.
   void make_batch_stepper(const RatingsView& ratings, const Survey& rated, const Start<T>& start) {
-    const std::int64_t batch_size = params_.batch_size > 0 ? params_.batch_size : rated.counted;
     team_.emplace(team_size(n_threads_, rated.counted * stride_ / kWorkPerThread), interrupted_);
-    const BatchInput<float> input{ratings.users, ratings.items, ratings.values, ratings.weights,
-                                  z_.shift,      z_.scale,      z_.weight_scale};
-    batches_ = make_batches<T>(input, batch_size, params_.seed, *team_);
+    const BatchInput<float> input{ratings.users, ratings.items, ratings.values, ratings.weights, z_};
+    batches_ = make_batches<T>(input, batch_size(params_, rated.counted), params_.seed, *team_);
     load(users_, ratings.n_users, {}, start.user);
     load(items_, ratings.n_items, {}, start.item);
     const BatchModel<T> rows{users_.from(0, stride_), items_.from(0, stride_), n_factors_, stride_, false};
@@ -178,7 +176,7 @@ class CpuBackend final : public Backend<T> {
         const auto from = static_cast<std::size_t>(r);
         valid_users_[r] = position(blocked_.users, validation.users[from]);
         valid_items_[r] = position(blocked_.items, validation.items[from]);
-        valid_values_[r] = static_cast<float>((static_cast<double>(validation.values[from]) - z_.shift) / z_.scale);
+        valid_values_[r] = static_cast<float>(z_.standardized(static_cast<double>(validation.values[from])));
         if (valid_weights_.size() > 0) valid_weights_[r] = validation.weights[from];
       }
     });

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cpu/kernel_table.hpp"
+#include "require.hpp"
 #include "warpfactor/runtime.hpp"
 
 #if defined(_MSC_VER)
@@ -78,9 +79,8 @@ const KernelTable& choose() {
     if (choice.table->instruction_set == std::string(forced)) return *choice.table;
     usable += (usable.empty() ? "" : ", ") + std::string(choice.table->instruction_set);
   }
-  throw std::invalid_argument(
-      "WARPFACTOR_ISA='" + std::string(forced) +
-      "' names no instruction set that this build and this processor have; unset it or use one of: " + usable);
+  reject("WARPFACTOR_ISA", forced,
+         "an instruction set that this build and this processor have: unset it, or use one of " + usable);
 }
 
 }  // namespace

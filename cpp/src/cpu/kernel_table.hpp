@@ -45,8 +45,8 @@ template <class T>
 struct SgdArgs {
   SideRows<T> users, items;
   std::int64_t active_factors;  ///< the first so many factors of a row are trained: all, or fewer in a warm-up
-  std::int64_t width;           ///< padded_stride(active_factors); factors from active_factors to there are zero
-  std::int64_t stride;          ///< from row to row
+  std::int64_t width;           ///< padded_stride(active_factors): the factors that the kernel works on
+  std::int64_t stride;          ///< from row to row: padded_stride(n_factors)
   const Rating* ratings;
   const float* weights;  ///< nullptr: all 1
   std::int64_t n_ratings;

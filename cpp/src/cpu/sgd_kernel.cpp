@@ -179,11 +179,11 @@ class Pass {
   T* item_row(const Rating& rating) const { return args_.items.factors + rating.item * args_.stride; }
   std::int64_t width() const { return kWidth > 0 ? kWidth : args_.width; }
 
-  WARPFACTOR_INLINE void update_rows(T* p, T* q, T slope, Sides<T> keep) const {
+  WARPFACTOR_INLINE void update_rows(T* p, T* q, T scaled_slope, Sides<T> keep) const {
     for (std::int64_t f = 0; f < width(); f += V::lanes) {
       const Raw user = V::load_raw(p + f), item = V::load_raw(q + f);
-      V::store_raw(p + f, stepped_factor(user, item, slope, keep.user));
-      V::store_raw(q + f, stepped_factor(item, user, slope, keep.item));
+      V::store_raw(p + f, stepped_factor(user, item, scaled_slope, keep.user));
+      V::store_raw(q + f, stepped_factor(item, user, scaled_slope, keep.item));
     }
   }
 
@@ -222,32 +222,32 @@ class Pass {
       slope = Numbers::load(slopes_given);
     }
     slope = capped(slope, sizes);
-    alignas(kRowAlignment) T slopes[kGroup];
+    alignas(kRowAlignment) T scaled[kGroup];
     if constexpr (kWeighted) {
       const auto step = make_step(slope, sizes.learning_rate * at_most(weight, sizes.max_weight), sizes);
       alignas(kRowAlignment) T factor_keeps[2][kGroup], bias_keeps[2][kGroup];
-      step.slope.store(slopes);
+      step.scaled_slope.store(scaled);
       step.keep_factors.user.store(factor_keeps[0]);
       step.keep_factors.item.store(factor_keeps[1]);
       step.keep_biases.user.store(bias_keeps[0]);
       step.keep_biases.item.store(bias_keeps[1]);
-      for (int j = 0; j < kGroup; ++j) step_biases(ratings[j], slopes[j], {bias_keeps[0][j], bias_keeps[1][j]});
+      for (int j = 0; j < kGroup; ++j) step_biases(ratings[j], scaled[j], {bias_keeps[0][j], bias_keeps[1][j]});
       WARPFACTOR_UNROLL_8
-      for (int j = 0; j < kGroup; ++j) update_rows(p[j], q[j], slopes[j], {factor_keeps[0][j], factor_keeps[1][j]});
+      for (int j = 0; j < kGroup; ++j) update_rows(p[j], q[j], scaled[j], {factor_keeps[0][j], factor_keeps[1][j]});
     } else {
-      (sizes.learning_rate * slope).store(slopes);
+      (sizes.learning_rate * slope).store(scaled);
       WARPFACTOR_UNROLL_8
-      for (int j = 0; j < kGroup; ++j) step_biases(ratings[j], slopes[j], even_step_.keep_biases);
+      for (int j = 0; j < kGroup; ++j) step_biases(ratings[j], scaled[j], even_step_.keep_biases);
       WARPFACTOR_UNROLL_8
-      for (int j = 0; j < kGroup; ++j) update_rows(p[j], q[j], moved(slopes[j]), even_step_.keep_factors);
+      for (int j = 0; j < kGroup; ++j) update_rows(p[j], q[j], moved(scaled[j]), even_step_.keep_factors);
     }
   }
 
-  void step_biases(const Rating& rating, T slope, Sides<T> keep) const {
+  void step_biases(const Rating& rating, T scaled_slope, Sides<T> keep) const {
     if constexpr (kBiased) {
       T &user = args_.users.biases[rating.user], &item = args_.items.biases[rating.item];
-      user = stepped_bias(user, slope, keep.user);
-      item = stepped_bias(item, slope, keep.item);
+      user = stepped_bias(user, scaled_slope, keep.user);
+      item = stepped_bias(item, scaled_slope, keep.item);
     }
   }
 
@@ -272,18 +272,18 @@ class Pass {
     sums.loss += static_cast<double>(weight * reported);
     const T rate = sizes.learning_rate * at_most(weight, sizes.max_weight);
     const auto step = make_step(capped(slope, sizes), rate, sizes);
-    step_biases(rating, step.slope, step.keep_biases);
-    update_rows(p, q, moved(step.slope), step.keep_factors);
+    step_biases(rating, step.scaled_slope, step.keep_biases);
+    update_rows(p, q, moved(step.scaled_slope), step.keep_factors);
   }
 
   /// The slope by which rows move. For the roofline benchmark this file is compiled with rows that wait for no slope:
   /// the same loads, arithmetic and stores, but nothing depends on a dot product.
-  T moved(T slope) const {
+  T moved(T scaled_slope) const {
 #if defined(WARPFACTOR_INDEPENDENT_ROWS)
-    (void)slope;
+    (void)scaled_slope;
     return T(0) * args_.sizes.reg.user;
 #else
-    return slope;
+    return scaled_slope;
 #endif
   }
 
@@ -292,7 +292,7 @@ class Pass {
 };
 
 // Factors of a trained row at most. Batches without a custom penalty may have more (matrix_factorization_bgd).
-constexpr std::int64_t kMaxStride = 1024;
+constexpr std::int64_t kMaxStride = kMostFactors;
 
 /// The slopes of the custom penalty at a row's `n` parameters, and zeros up to the next multiple of 16, for which
 /// `slopes` has room. `values` ends after `width` parameters.
@@ -375,9 +375,8 @@ class RowStep {
   }
 
  private:
-  static constexpr bool kSecond = kRule == StepRule::adam;
-  static constexpr bool kNumbers = kSecond || kRule == StepRule::adagrad_row;
-  static constexpr bool kFirst = kSecond || kRule == StepRule::momentum || kRule == StepRule::adagrad_element;
+  static constexpr bool kFirst = remembered_by(kRule).first, kSecond = remembered_by(kRule).second,
+                        kNumbers = remembered_by(kRule).row_numbers;
 
   const SideRows<T>& side_;
   const StepSizes<T> sizes_;  // a copy: nothing that is written can alias it
@@ -467,14 +466,9 @@ constexpr bool kWidths = true;
 /// seconds of compiling on every machine that builds this.
 template <class T>
 PassSums sgd(const SgdArgs<T>& args) {
-  switch (args.sizes.rule) {
-    case StepRule::plain: break;
-    case StepRule::momentum: return GeneralPass<T, StepRule::momentum>(args).run();
-    case StepRule::adagrad_row: return GeneralPass<T, StepRule::adagrad_row>(args).run();
-    case StepRule::adagrad_element: return GeneralPass<T, StepRule::adagrad_element>(args).run();
-    case StepRule::adam: return GeneralPass<T, StepRule::adam>(args).run();
+  if (!is_plain(args.sizes)) {
+    return with_rule(args.sizes.rule, [&](auto rule) { return GeneralPass<T, decltype(rule)::kRule>(args).run(); });
   }
-  if (args.sizes.proximal || args.sizes.penalty != nullptr) return GeneralPass<T, StepRule::plain>(args).run();
   if (args.sizes.loss.loss != Loss::squared) {
     if (args.weights != nullptr) return plain_pass<T, 0, true, false>(args);
     if constexpr (kWidths && sizeof(T) == sizeof(float)) {
@@ -692,13 +686,7 @@ void row_steps(const BatchRows<T>& batch) {
 
 template <class T>
 void batch_steps(const BatchRows<T>& batch) {
-  switch (batch.sizes.rule) {
-    case StepRule::plain: return row_steps<T, StepRule::plain>(batch);
-    case StepRule::momentum: return row_steps<T, StepRule::momentum>(batch);
-    case StepRule::adagrad_row: return row_steps<T, StepRule::adagrad_row>(batch);
-    case StepRule::adagrad_element: return row_steps<T, StepRule::adagrad_element>(batch);
-    case StepRule::adam: return row_steps<T, StepRule::adam>(batch);
-  }
+  with_rule(batch.sizes.rule, [&](auto rule) { row_steps<T, decltype(rule)::kRule>(batch); });
 }
 
 /// p.q for any n and any alignment.

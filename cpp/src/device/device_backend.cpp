@@ -17,6 +17,7 @@
 #include "device/tuning.hpp"
 #include "epoch_order.hpp"
 #include "optimizer.hpp"
+#include "update_rule.hpp"
 
 namespace warpfactor {
 namespace {
@@ -61,7 +62,7 @@ class DeviceBackend final : public Backend<A> {
       }
     }
     sums_ = allocate<double>(2 * kSumWarps);
-    if (params.batch_size > 0 || params.optimizer == Optimizer::gd) {
+    if (batch_size(params, rated.counted) > 0) {
       upload_batches(ratings, rated);
     } else {
       upload_plan(ratings, rated);
@@ -146,12 +147,12 @@ class DeviceBackend final : public Backend<A> {
 
   void replace_kernels(const TrainOptions<A>& options) {
     if (loss_ == nullptr && penalty_ == nullptr) return;
-    constexpr std::array kinds{Kernel::pass, Kernel::batch_gradients, Kernel::batch_steps, Kernel::evaluate};
-    static_assert(kinds.size() == std::tuple_size_v<decltype(options.device_kernels)>);
-    for (std::size_t n = 0; n < kinds.size(); ++n) {
-      device_->replace(kinds[n], options.device_kernels[n]);
-      if (kinds[n] == Kernel::pass) device_->replace(Kernel::general_pass, options.device_kernels[n]);
-    }
+    const DeviceKernels& own = options.device_kernels;
+    device_->replace(Kernel::pass, own.pass);
+    device_->replace(Kernel::general_pass, own.pass);
+    device_->replace(Kernel::batch_gradients, own.batch_gradients);
+    device_->replace(Kernel::batch_steps, own.batch_steps);
+    device_->replace(Kernel::evaluate, own.evaluate);
   }
 
   template <class T>
@@ -249,7 +250,7 @@ class DeviceBackend final : public Backend<A> {
     valid_weight_ = 0;
     for (std::int64_t r = 0; r < n; ++r) {
       const auto from = static_cast<std::size_t>(r);
-      values[r] = static_cast<float>((static_cast<double>(validation.values[from]) - z_.shift) / z_.scale);
+      values[r] = static_cast<float>(z_.standardized(static_cast<double>(validation.values[from])));
       valid_weight_ += validation.weights.empty() ? 1.0 : static_cast<double>(validation.weights[from]);
     }
     valid_users_ = uploaded(validation.users.data(), n);
@@ -429,18 +430,15 @@ class DeviceBackend final : public Backend<A> {
     args.next_task = next_tasks_.data() + number;
     args.task_sums = task_sums_.data() + 2 * (wave.first_task + chunk.first_task);
     args.sizes = sizes;
-    const bool general = sizes.rule != StepRule::plain || sizes.proximal || sizes.penalty != nullptr;
-    const Kernel kernel = general ? Kernel::general_pass : Kernel::pass;
+    const Kernel kernel = rule::is_plain(sizes) ? Kernel::pass : Kernel::general_pass;
     device_->launch(kernel, storage_of<S>(), active_tile_, tiles(kernel, args.n_tiles), &args);
   }
 
   // Steps of many ratings.
 
   void upload_batches(const RatingsView& ratings, const Survey& rated) {
-    const std::int64_t batch_size = params_.batch_size > 0 ? params_.batch_size : rated.counted;
-    const BatchInput<float> input{ratings.users, ratings.items, ratings.values, ratings.weights,
-                                  z_.shift,      z_.scale,      z_.weight_scale};
-    batches_.emplace(make_batches<A>(input, batch_size, params_.seed, *team_));
+    const BatchInput<float> input{ratings.users, ratings.items, ratings.values, ratings.weights, z_};
+    batches_.emplace(make_batches<A>(input, batch_size(params_, rated.counted), params_.seed, *team_));
     weighted_ = batches_->users.weights.size() > 0;
     std::int64_t max_rows = 0, max_users = 0, streamed = 0;
     for (const bool of_users : {true, false}) {

@@ -106,10 +106,10 @@ WaveRatings sort_into_waves(const RatingsView& ratings, const Survey& rated, con
          ++r) {
       if (!counts(r)) continue;
       const std::int64_t to = next_of_slice[wave_of(r)]++;
-      const double value = (static_cast<double>(ratings.values[r]) - z.shift) / z.scale;
+      const double value = z.standardized(static_cast<double>(ratings.values[r]));
       by_wave.ratings[to] = {turns[static_cast<std::size_t>(own[r])], {other[r], static_cast<float>(value)}};
       if (by_wave.weights.size() > 0) {
-        by_wave.weights[to] = static_cast<float>(static_cast<double>(ratings.weights[r]) * z.weight_scale);
+        by_wave.weights[to] = z.weight(ratings.weights[r]);
       }
     }
   });

@@ -39,6 +39,7 @@ constexpr Tile tile_of(std::int64_t n_factors) {
 #undef WARPFACTOR_TILE_FITS
   return {0, 0};
 }
+static_assert(tile_of<float>(kMostFactors).lanes > 0 && tile_of<Half>(kMostFactors).lanes > 0);
 
 /// The length of a row in memory: whole sectors of 32 bytes, the least that the device reads or writes.
 template <class S>
@@ -48,7 +49,7 @@ constexpr std::int64_t device_stride(std::int64_t n_factors) {
 }
 
 /// The rows of one side and the optimizer's state, as in SideRows. Factors are stored as S, all else as A, the type of
-/// the arithmetic. Factors from active_factors to the width are zero and stay zero.
+/// the arithmetic. Factors from n_factors to the stride are zero and stay zero.
 template <class S, class A>
 struct TileRows {
   S* factors;
@@ -74,7 +75,7 @@ struct PassArgs {
   TileRows<S, A> own, other;
   bool own_is_user;
   std::int32_t active_factors;  ///< the first so many factors of a row are trained: all, or fewer in a warm-up
-  std::int64_t width, stride;   ///< device_stride(active_factors), and from row to row
+  std::int64_t width, stride;   ///< device_stride(active_factors), and from row to row: device_stride(n_factors)
   const Entry* entries;
   const float* weights;  ///< nullptr: all 1
   const std::int32_t* segment_rows;
