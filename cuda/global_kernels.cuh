@@ -13,23 +13,23 @@ namespace warpfactor {
 namespace global {
 
 // Few blocks at a time would leave the memory idle: up to two chunks, registers are kept to what seven blocks have.
-template <class S, class A, int kLanes, int kChunks, bool kGeneral>
-__global__ void __launch_bounds__(kThreads, kGeneral || kChunks > 2 || sizeof(S) == 8 ? 1 : 7)
+template <class S, class A, int kLanes, int kQuads, bool kGeneral>
+__global__ void __launch_bounds__(kThreads, kGeneral || kQuads > 2 || sizeof(S) == 8 ? 1 : 7)
     pass(const __grid_constant__ PassArgs<S, A> args) {
-  rule::SgdPass<rule::DeviceWarp, S, A, kLanes, kChunks, kGeneral> work(rule::DeviceWarp(), args);
+  rule::SgdPass<rule::DeviceWarp, S, A, kLanes, kQuads, kGeneral> work(rule::DeviceWarp(), args);
   while (work.fetch()) work.update();
 }
-template <class S, class A, int kLanes, int kChunks>
+template <class S, class A, int kLanes, int kQuads>
 __global__ void __launch_bounds__(kThreads) batch_gradients(const __grid_constant__ BatchArgs<S, A> args) {
-  rule::BatchGradients<rule::DeviceWarp, S, A, kLanes, kChunks>(rule::DeviceWarp(), args).run();
+  rule::BatchGradients<rule::DeviceWarp, S, A, kLanes, kQuads>(rule::DeviceWarp(), args).run();
 }
-template <class S, class A, int kLanes, int kChunks>
+template <class S, class A, int kLanes, int kQuads>
 __global__ void __launch_bounds__(kThreads) batch_steps(const __grid_constant__ BatchArgs<S, A> args) {
-  rule::BatchSteps<rule::DeviceWarp, S, A, kLanes, kChunks>(rule::DeviceWarp(), args).run();
+  rule::BatchSteps<rule::DeviceWarp, S, A, kLanes, kQuads>(rule::DeviceWarp(), args).run();
 }
-template <class S, class A, int kLanes, int kChunks>
+template <class S, class A, int kLanes, int kQuads>
 __global__ void __launch_bounds__(kThreads) evaluate(const __grid_constant__ EvaluateArgs<S, A> args) {
-  rule::Evaluate<rule::DeviceWarp, S, A, kLanes, kChunks>(rule::DeviceWarp(), args).run();
+  rule::Evaluate<rule::DeviceWarp, S, A, kLanes, kQuads>(rule::DeviceWarp(), args).run();
 }
 
 }  // namespace global
@@ -40,17 +40,17 @@ __global__ void __launch_bounds__(kThreads) evaluate(const __grid_constant__ Eva
 template <class S, class A>
 const void* global_kernel(Kernel kernel, Tile tile);
 
-#define WARPFACTOR_GLOBAL_KERNEL(n_lanes, n_chunks)                                                                  \
-  if (tile.lanes == n_lanes && tile.chunks == n_chunks) {                                                            \
-    switch (kernel) {                                                                                                \
-      case Kernel::pass: return reinterpret_cast<const void*>(&global::pass<S, A, n_lanes, n_chunks, false>);        \
-      case Kernel::general_pass: return reinterpret_cast<const void*>(&global::pass<S, A, n_lanes, n_chunks, true>); \
-      case Kernel::batch_gradients:                                                                                  \
-        return reinterpret_cast<const void*>(&global::batch_gradients<S, A, n_lanes, n_chunks>);                     \
-      case Kernel::batch_steps: return reinterpret_cast<const void*>(&global::batch_steps<S, A, n_lanes, n_chunks>); \
-      case Kernel::evaluate: return reinterpret_cast<const void*>(&global::evaluate<S, A, n_lanes, n_chunks>);       \
-      case Kernel::sum: break;                                                                                       \
-    }                                                                                                                \
+#define WARPFACTOR_GLOBAL_KERNEL(n_lanes, n_quads)                                                                  \
+  if (tile.lanes == n_lanes && tile.quads == n_quads) {                                                             \
+    switch (kernel) {                                                                                               \
+      case Kernel::pass: return reinterpret_cast<const void*>(&global::pass<S, A, n_lanes, n_quads, false>);        \
+      case Kernel::general_pass: return reinterpret_cast<const void*>(&global::pass<S, A, n_lanes, n_quads, true>); \
+      case Kernel::batch_gradients:                                                                                 \
+        return reinterpret_cast<const void*>(&global::batch_gradients<S, A, n_lanes, n_quads>);                     \
+      case Kernel::batch_steps: return reinterpret_cast<const void*>(&global::batch_steps<S, A, n_lanes, n_quads>); \
+      case Kernel::evaluate: return reinterpret_cast<const void*>(&global::evaluate<S, A, n_lanes, n_quads>);       \
+      case Kernel::sum: break;                                                                                      \
+    }                                                                                                               \
   }
 /// `TILES` is WARPFACTOR_TILES, or that of half storage.
 #define WARPFACTOR_DEFINE_GLOBAL_KERNELS(Storage, Arithmetic, TILES) \

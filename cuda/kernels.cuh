@@ -61,7 +61,7 @@ Lanes<A> pull_of(const Lanes<A>& w, const StepSizes<A>& sizes) {
 #endif
 
 /// What the kernels share: a row in the lanes of its tile. Inside a tile all lanes hold the same numbers but for those.
-template <class W, class S, class A, int kLanes, int kChunks>
+template <class W, class S, class A, int kLanes, int kQuads>
 class TileWork {
  public:
   using F = typename W::template Of<A>;
@@ -70,13 +70,13 @@ class TileWork {
   using N = typename W::template Of<std::int64_t>;
   using Mask = typename W::Mask;
   struct Row {
-    F part[kChunks][4];
+    F quad[kQuads][4];
   };
 
   WARPFACTOR_LANES_FUNCTION TileWork(const W& w, std::int64_t width, std::int64_t stride, std::int32_t active_factors)
       : w_(w), width_(width), stride_(stride), active_factors_(active_factors) {
     WARPFACTOR_UNROLL
-    for (int c = 0; c < kChunks; ++c) place_[c] = N(4 * (c * kLanes + w_.lane() % kLanes));
+    for (int c = 0; c < kQuads; ++c) offset_[c] = N(4 * (c * kLanes + w_.lane() % kLanes));
     leads_ = w_.lane() % kLanes == 0;
   }
 
@@ -94,24 +94,24 @@ class TileWork {
   }
   WARPFACTOR_LANES_FUNCTION static void clear(Row& row) {
     WARPFACTOR_UNROLL
-    for (int c = 0; c < kChunks; ++c) {
+    for (int c = 0; c < kQuads; ++c) {
       WARPFACTOR_UNROLL
-      for (int j = 0; j < 4; ++j) row.part[c][j] = F(A(0));
+      for (int j = 0; j < 4; ++j) row.quad[c][j] = F(A(0));
     }
   }
   /// Rows keep what they hold where a tile is not `in`, and zeros beyond the width.
   template <class T>
   WARPFACTOR_LANES_FUNCTION void load_row(const T* from, const N& number, const Mask& in, Row& row) const {
     WARPFACTOR_UNROLL
-    for (int c = 0; c < kChunks; ++c) {
-      w_.load4(from, number * stride_ + place_[c], in & (place_[c] < N(width_)), row.part[c]);
+    for (int c = 0; c < kQuads; ++c) {
+      w_.load4(from, number * stride_ + offset_[c], in & (offset_[c] < N(width_)), row.quad[c]);
     }
   }
   template <class T>
   WARPFACTOR_LANES_FUNCTION void store_row(T* to, const N& number, const Row& row, const Mask& in) const {
     WARPFACTOR_UNROLL
-    for (int c = 0; c < kChunks; ++c) {
-      w_.store4(to, number * stride_ + place_[c], row.part[c], in & (place_[c] < N(width_)));
+    for (int c = 0; c < kQuads; ++c) {
+      w_.store4(to, number * stride_ + offset_[c], row.quad[c], in & (offset_[c] < N(width_)));
     }
   }
   /// One number for each row, held by all lanes of the tile.
@@ -121,15 +121,15 @@ class TileWork {
   WARPFACTOR_LANES_FUNCTION static F dot(const Row& a, const Row& b) {
     F even(A(0)), odd(A(0));
     WARPFACTOR_UNROLL
-    for (int c = 0; c < kChunks; ++c) {
-      even = even + a.part[c][0] * b.part[c][0] + a.part[c][1] * b.part[c][1];
-      odd = odd + a.part[c][2] * b.part[c][2] + a.part[c][3] * b.part[c][3];
+    for (int c = 0; c < kQuads; ++c) {
+      even = even + a.quad[c][0] * b.quad[c][0] + a.quad[c][1] * b.quad[c][1];
+      odd = odd + a.quad[c][2] * b.quad[c][2] + a.quad[c][3] * b.quad[c][3];
     }
     return W::template sum<kLanes>(even + odd);
   }
   /// Penalties' slopes are none of the numbers beyond the factors.
   WARPFACTOR_LANES_FUNCTION F pull(const Row& row, int c, int j, const StepSizes<A>& sizes) const {
-    return W::template select<A>(place_[c] < N(active_factors_ - j), pull_of(row.part[c][j], sizes), F(A(0)));
+    return W::template select<A>(offset_[c] < N(active_factors_ - j), pull_of(row.quad[c][j], sizes), F(A(0)));
   }
 
   /// What the optimizer remembers of a row as a whole.
@@ -167,7 +167,7 @@ class TileWork {
   const W w_;
   const std::int64_t width_, stride_;
   const std::int32_t active_factors_;
-  N place_[kChunks];  ///< of the lane's factors in the row
+  N offset_[kQuads];  ///< of the lane's factors in the row
   Mask leads_;        ///< the first lane of a tile
 
  private:
@@ -175,13 +175,13 @@ class TileWork {
   WARPFACTOR_LANES_FUNCTION void step_by(const TileRows<S, A>& side, const N& number, const F& weight, A l1, A l1_bias,
                                          const Row& gradients, const F& bias_gradient, const StepSizes<A>& sizes,
                                          const Mask& in, Row& row, F& bias, Numbers& numbers) const {
-    constexpr bool kFirst = remembered_by(kRule).first, kSecond = remembered_by(kRule).second;
+    constexpr bool kFirst = kHasFirst<kRule>, kSecond = kHasSecond<kRule>;
     const RowRate<F> rate = row_rate<kRule>(numbers.v, weight, l1, l1_bias, sizes);
     F squares(A(0));
     WARPFACTOR_UNROLL
-    for (int c = 0; c < kChunks; ++c) {
-      const N at = number * stride_ + place_[c];
-      const Mask here = in & (place_[c] < N(width_));
+    for (int c = 0; c < kQuads; ++c) {
+      const N at = number * stride_ + offset_[c];
+      const Mask here = in & (offset_[c] < N(width_));
       F first[4], second[4];
       WARPFACTOR_UNROLL
       for (int j = 0; j < 4; ++j) first[j] = second[j] = F(A(0));
@@ -189,8 +189,8 @@ class TileWork {
       if constexpr (kSecond) w_.load4(side.second, at, here, second);
       WARPFACTOR_UNROLL
       for (int j = 0; j < 4; ++j) {
-        const F gradient = gradients.part[c][j];
-        row.part[c][j] = stepped<kRule>(row.part[c][j], gradient, first[j], second[j], rate, rate.l1_factors, sizes);
+        const F gradient = gradients.quad[c][j];
+        row.quad[c][j] = stepped<kRule>(row.quad[c][j], gradient, first[j], second[j], rate, rate.l1_factors, sizes);
         if constexpr (kRule == StepRule::adagrad_row) squares = squares + gradient * gradient;
       }
       if constexpr (kFirst) w_.store4(side.first, at, first, here);
@@ -213,9 +213,9 @@ class TileWork {
 
 /// One pass of SGD, a rating at a time in each tile. kGeneral: by any rule, with any penalty; else plain SGD with L2
 /// penalties.
-template <class W, class S, class A, int kLanes, int kChunks, bool kGeneral>
-class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
-  using Base = TileWork<W, S, A, kLanes, kChunks>;
+template <class W, class S, class A, int kLanes, int kQuads, bool kGeneral>
+class SgdPass : TileWork<W, S, A, kLanes, kQuads> {
+  using Base = TileWork<W, S, A, kLanes, kQuads>;
   using Base::leads_;
   using Base::w_;
   using typename Base::D;
@@ -275,12 +275,12 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
       const F keep_own = users ? step.keep_factors.user : step.keep_factors.item,
               keep_other = users ? step.keep_factors.item : step.keep_factors.user;
       WARPFACTOR_UNROLL
-      for (int c = 0; c < kChunks; ++c) {
+      for (int c = 0; c < kQuads; ++c) {
         WARPFACTOR_UNROLL
         for (int j = 0; j < 4; ++j) {
-          const F own = own_.part[c][j], other = other_.part[c][j];
-          own_.part[c][j] = stepped_factor(own, other, step.scaled_slope, keep_own);
-          other_.part[c][j] = stepped_factor(other, own, step.scaled_slope, keep_other);
+          const F own = own_.quad[c][j], other = other_.quad[c][j];
+          own_.quad[c][j] = stepped_factor(own, other, step.scaled_slope, keep_own);
+          other_.quad[c][j] = stepped_factor(other, own, step.scaled_slope, keep_other);
         }
       }
       if (args_.other.biases != nullptr) {
@@ -305,11 +305,11 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
             reg_other = weight * (users ? sizes.reg.item : sizes.reg.user);
     Row by_own, by_other;
     WARPFACTOR_UNROLL
-    for (int c = 0; c < kChunks; ++c) {
+    for (int c = 0; c < kQuads; ++c) {
       WARPFACTOR_UNROLL
       for (int j = 0; j < 4; ++j) {
-        by_own.part[c][j] = gradient(this->pull(own_, c, j, sizes), other_.part[c][j], slope, reg_own);
-        by_other.part[c][j] = gradient(this->pull(other_, c, j, sizes), own_.part[c][j], slope, reg_other);
+        by_own.quad[c][j] = gradient(this->pull(own_, c, j, sizes), other_.quad[c][j], slope, reg_own);
+        by_other.quad[c][j] = gradient(this->pull(other_, c, j, sizes), own_.quad[c][j], slope, reg_other);
       }
     }
     F by_own_bias(A(0)), by_other_bias(A(0));
@@ -340,9 +340,9 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
 
     const Mask finished = over & (segment_ >= segment_end_);
     if (W::any(finished)) {
-      const Mask told = finished & (task_ >= N(0)) & leads_;
-      w_.store(args_.task_sums, N(2) * task_, loss_sum_, told);
-      w_.store(args_.task_sums, N(2) * task_ + N(1), square_sum_, told);
+      const Mask reporting = finished & (task_ >= N(0)) & leads_;
+      w_.store(args_.task_sums, N(2) * task_, loss_sum_, reporting);
+      w_.store(args_.task_sums, N(2) * task_ + N(1), square_sum_, reporting);
       loss_sum_ = W::template select<double>(finished, D(0.0), loss_sum_);
       square_sum_ = W::template select<double>(finished, D(0.0), square_sum_);
       const N next = w_.template next<kLanes>(args_.next_task, finished);
@@ -396,9 +396,9 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
 };
 
 /// The gradients of rows over their ratings of a batch, penalties left out. Each tile takes one row after the other.
-template <class W, class S, class A, int kLanes, int kChunks>
-class BatchGradients : TileWork<W, S, A, kLanes, kChunks> {
-  using Base = TileWork<W, S, A, kLanes, kChunks>;
+template <class W, class S, class A, int kLanes, int kQuads>
+class BatchGradients : TileWork<W, S, A, kLanes, kQuads> {
+  using Base = TileWork<W, S, A, kLanes, kQuads>;
   using Base::leads_;
   using Base::w_;
   using typename Base::D;
@@ -444,9 +444,9 @@ class BatchGradients : TileWork<W, S, A, kLanes, kChunks> {
       const F counted = at_most(weight, sizes.max_weight);
       const F slope = W::template select<A>(here, counted * capped(terms.slope, sizes), F(A(0)));
       WARPFACTOR_UNROLL
-      for (int c = 0; c < kChunks; ++c) {
+      for (int c = 0; c < kQuads; ++c) {
         WARPFACTOR_UNROLL
-        for (int j = 0; j < 4; ++j) sums.part[c][j] = sums.part[c][j] + slope * other.part[c][j];
+        for (int j = 0; j < 4; ++j) sums.quad[c][j] = sums.quad[c][j] + slope * other.quad[c][j];
       }
       slopes = slopes + slope;
       weights = weights + W::template select<A>(here, counted, F(A(0)));
@@ -473,9 +473,9 @@ class BatchGradients : TileWork<W, S, A, kLanes, kChunks> {
 };
 
 /// The steps from those gradients.
-template <class W, class S, class A, int kLanes, int kChunks>
-class BatchSteps : TileWork<W, S, A, kLanes, kChunks> {
-  using Base = TileWork<W, S, A, kLanes, kChunks>;
+template <class W, class S, class A, int kLanes, int kQuads>
+class BatchSteps : TileWork<W, S, A, kLanes, kQuads> {
+  using Base = TileWork<W, S, A, kLanes, kQuads>;
   using Base::w_;
   using typename Base::F;
   using typename Base::Mask;
@@ -503,10 +503,10 @@ class BatchSteps : TileWork<W, S, A, kLanes, kChunks> {
     this->load_row(args_.gradients, r, in, gradients);
     const F weight = w_.load(args_.row_weights, r, in), penalty = weight * (users ? sizes.reg.user : sizes.reg.item);
     WARPFACTOR_UNROLL
-    for (int c = 0; c < kChunks; ++c) {
+    for (int c = 0; c < kQuads; ++c) {
       WARPFACTOR_UNROLL
       for (int j = 0; j < 4; ++j) {
-        gradients.part[c][j] = gradients.part[c][j] + penalty * this->pull(row, c, j, sizes);
+        gradients.quad[c][j] = gradients.quad[c][j] + penalty * this->pull(row, c, j, sizes);
       }
     }
     F bias(A(0)), by_bias(A(0));
@@ -527,9 +527,9 @@ class BatchSteps : TileWork<W, S, A, kLanes, kChunks> {
 };
 
 /// The losses over ratings. Each tile takes one rating after the other.
-template <class W, class S, class A, int kLanes, int kChunks>
-class Evaluate : TileWork<W, S, A, kLanes, kChunks> {
-  using Base = TileWork<W, S, A, kLanes, kChunks>;
+template <class W, class S, class A, int kLanes, int kQuads>
+class Evaluate : TileWork<W, S, A, kLanes, kQuads> {
+  using Base = TileWork<W, S, A, kLanes, kQuads>;
   using Base::leads_;
   using Base::w_;
   using typename Base::D;
@@ -642,9 +642,9 @@ WARPFACTOR_LANES_FUNCTION void best_of_row(const W& w, const BestArgs<A>& args, 
   }
   WARPFACTOR_UNROLL
   for (int s = 0; s < kSlots; ++s) {
-    const I place = I(s * kWarp) + I(w.lane());
-    const Mask in = place < I(args.n);
-    const N at = N(row * args.n) + N(place);
+    const I index = I(s * kWarp) + I(w.lane());
+    const Mask in = index < I(args.n);
+    const N at = N(row * args.n) + N(index);
     w.store(args.columns, at, column[s], in);
     w.store(args.best, at, W::template select<A>(column[s] >= I(0), best[s], F(A(__builtin_nanf("")))), in);
   }

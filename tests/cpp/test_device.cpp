@@ -269,7 +269,7 @@ TEST(ratings_that_do_not_fit_are_streamed_with_the_same_result) {
   }
 }
 
-TEST(pieces_that_begin_inside_a_wave_are_streamed_with_the_same_result) {
+TEST(chunks_that_begin_inside_a_wave_are_streamed_with_the_same_result) {
   Data data(60, 50, 7900, 0.3);  // so few that one tile works at a time, and hogwild's order is fixed
   for (const bool weighted : {false, true}) {
     for (std::size_t r = 0; weighted && r < data.values.size(); ++r) {
