@@ -7,6 +7,7 @@ have to wait for.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from . import _core
@@ -59,7 +60,7 @@ _OWN = (
 )
 
 
-def _from_core(row: dict[str, Any]) -> Parameter:
+def _from_core(row: Mapping[str, Any]) -> Parameter:
     core = row["name"]
     zero_is_none = core in _ZERO_IS_NONE
     default = row["default"]

@@ -147,7 +147,10 @@ def test_bad_labels_in_the_validation_set():
         ValueError, match=r"validation.values\[0\] is -1; it must be a label with the logistic loss"
     ):
         model_of(loss="logistic").fit(X, [0, 1, 1, 0], validation=(X, [-1, 1, 1, 1]))
-    with pytest.raises(ValueError, match=r"validation.values\[1\] is -2; it must be at least 0 with the poisson loss"):
+    with pytest.raises(
+        ValueError,
+        match=r"validation.values\[1\] is -2; it must be at least 0 with the poisson loss",
+    ):
         model_of(loss="poisson").fit(X, Y, validation=(X, [1, -2, 1, 1]))
 
 

@@ -9,7 +9,7 @@ import secrets
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,10 +167,14 @@ def _restored(
     if link not in ("identity", "probability", "signed_probability"):
         raise ValueError(f"the link is {link!r}")
     tables = Tables(
-        *(tensors[f"{side}_factors"] for side in _SIDES),
-        *(tensors[f"{side}_biases"] for side in _SIDES),
-        *(ids[side] for side in _SIDES),
-        *(tensors[f"{side}_counts"] > 0 for side in _SIDES),
+        user_factors=tensors["user_factors"],
+        item_factors=tensors["item_factors"],
+        user_biases=tensors["user_biases"],
+        item_biases=tensors["item_biases"],
+        user_ids=ids["user"],
+        item_ids=ids["item"],
+        user_known=tensors["user_counts"] > 0,
+        item_known=tensors["item_counts"] > 0,
         seen=_seen(tensors, len(ids["user"]), len(ids["item"])),
         global_mean=float(model["global_mean"]),
         rating_mean=float(model["rating_mean"]),
@@ -306,7 +310,8 @@ def _number(value: Any) -> float:
 
 
 def _with_nan(epoch: dict[str, Any]) -> EpochRecord:
-    return EpochRecord(**{name: math.nan if v is None else v for name, v in epoch.items()})  # type: ignore[typeddict-item]
+    numbers = {name: math.nan if value is None else value for name, value in epoch.items()}
+    return cast("EpochRecord", numbers)
 
 
 def _checksum(tensors: dict[str, NDArray[Any]]) -> int:

@@ -76,27 +76,26 @@ class DeviceAnswers:
         arrays, n_rows = self._copies.take(wanted, _memory("predict", fixed, per_pair, options))
         factors = self._factors(arrays)
 
-        def codes_of(part: slice) -> list[Any]:
+        def codes_of(part: slice) -> tuple[Any, Any]:
             if pairs is None:
-                codes = [xp.asarray(column[part]) for column in columns]
+                users, items = (xp.asarray(column[part]) for column in columns)
             else:
-                block = xp.asarray(pairs[part])
-                codes = [
-                    find_integers(xp, self._vocabulary(arrays, side), block[:, at])
-                    for at, side in enumerate(("user", "item"))
-                ]
-            return [
-                known_rows(xp, column, arrays[f"{side}_known"])
-                for side, column in zip(("user", "item"), codes, strict=True)
-            ]
+                given = xp.asarray(pairs[part])
+                users = find_integers(xp, self._vocabulary(arrays, "user"), given[:, 0])
+                items = find_integers(xp, self._vocabulary(arrays, "item"), given[:, 1])
+            return (
+                known_rows(xp, users, arrays["user_known"]),
+                known_rows(xp, items, arrays["item_known"]),
+            )
 
         parts = list(tiles(n_pairs, n_rows))
         if options.unknown == "raise":
             reject_unknown_pairs((part.start, *codes_of(part)) for part in parts)
         predicted: NDArray[Any] = (np if output == "numpy" else xp).empty(n_pairs, dtype)
         for part in parts:
-            codes = codes_of(part)
-            some = self._finished(_pair_scores(xp, factors, *codes), *codes, options.unknown)
+            users, items = codes_of(part)
+            scores = _pair_scores(xp, factors, users, items)
+            some = self._finished(scores, users, items, options.unknown)
             if output == "numpy":
                 some = to_host(some)
             if len(some) == n_pairs:

@@ -75,6 +75,7 @@ def core_params(params: Mapping[str, Any]) -> _core.TrainParams:
 
 def float_type(dtype: Any) -> np.dtype[Any]:
     """Return the type of the factors; raise ValueError unless it is one of NumPy's three."""
+    checked: np.dtype[Any]
     try:
         checked = np.dtype(dtype)
     except TypeError:
