@@ -3,8 +3,6 @@
 
 #include <optional>
 
-#include <algorithm>
-
 #include "arrays.hpp"
 #include "warpfactor/topk.hpp"
 
@@ -86,25 +84,6 @@ void bind_as(py::module_& m) {
 void bind_topk(py::module_& m) {
   bind_as<float>(m);
   bind_as<double>(m);
-  m.def(
-      "rated_rows",
-      [](const Array<std::int32_t>& rows, std::int32_t n_rows, const std::optional<Array<float>>& weights) {
-        const std::span<const std::int32_t> numbers = view(rows);
-        const std::span<const float> given = view(weights);
-        if (!given.empty() && given.size() != numbers.size()) throw std::invalid_argument("weights and rows differ");
-        auto rated = py::array_t<bool>(n_rows);
-        bool* const flags = rated.mutable_data();
-        const py::gil_scoped_release no_gil;
-        std::fill_n(flags, n_rows, false);
-        for (std::size_t r = 0; r < numbers.size(); ++r) {
-          const std::int32_t row = numbers[r];
-          if (row < 0 || row >= n_rows) throw std::invalid_argument("rows are out of range");
-          if (given.empty() || given[r] > 0) flags[row] = true;
-        }
-        return rated;
-      },
-      "Which rows have a rating of a weight above 0.", py::arg("rows").noconvert(), py::arg("n_rows"),
-      py::arg("weights").noconvert() = py::none());
   m.def(
       "group_by_user",
       [](const Array<std::int32_t>& users, const Array<std::int32_t>& items, std::int32_t n_users) {
