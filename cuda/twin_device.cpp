@@ -76,7 +76,7 @@ void* TwinDevice::allocate(std::int64_t bytes) {
                     " free");
   }
   void* memory = ::operator new(static_cast<std::size_t>(bytes), kAlignment);
-  std::memset(memory, 0xff, static_cast<std::size_t>(bytes));  // what is read before it is written shows
+  std::memset(memory, 0xff, static_cast<std::size_t>(bytes));  // so that a read of memory never written shows
   free_ -= bytes;
   twin_most_taken = std::max(twin_most_taken, bytes_ - free_);
   sizes_[memory] = bytes;

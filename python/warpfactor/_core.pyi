@@ -42,8 +42,8 @@ class _Parameter(TypedDict):
     kind: str  # int, float, flag, choice or pair
     default: Any
     optional: bool
-    low: float | None
-    high: float | None
+    low: Any  # int or float, or None for no limit
+    high: Any
     low_open: bool
     high_open: bool
     choices: list[str]

@@ -457,7 +457,7 @@ void check_own_functions(std::int64_t batch_size) {
   }
 }
 
-TEST(a_loss_and_a_penalty_of_the_callers_train_as_the_built_in_ones_do) {
+TEST(a_custom_loss_and_penalty_train_as_the_built_in_ones_do) {
   for (const std::int64_t batch_size : {0, 60, 4000}) {
     check_own_functions<float>(batch_size);
     check_own_functions<double>(batch_size);

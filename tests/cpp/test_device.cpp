@@ -160,7 +160,7 @@ void cubic(const T* values, T* slopes, std::int64_t n) {
   for (std::int64_t f = 0; f < n; ++f) slopes[f] = values[f] * values[f] * values[f] + values[f];
 }
 
-TEST(a_loss_and_a_penalty_of_the_callers_are_used) {
+TEST(a_custom_loss_and_penalty_are_used) {
   TrainOptions<double> options;
   options.loss = expectile<double>;
   TrainParams params = small(10);

@@ -47,9 +47,9 @@ TEST(every_block_runs_exactly_once) {
   }
 }
 
-// Blocks run as soon as the block they wait for and the one before on the same outer_turn are done, in rounds: all that
-// can run together do. No two of a round may share a row, and on each side they must come in the order of one thread.
-TEST(waiting_for_the_same_step_of_the_place_before_keeps_blocks_apart_and_in_order) {
+// In rounds, each block runs whose predecessors are done: the one before in its own outer turn, and the one that it
+// waits for. No two blocks of a round may share a row, and each side's blocks must come in the order of one thread.
+TEST(blocks_wait_for_the_outer_turn_before_and_so_share_no_row) {
   constexpr std::int32_t kOuter = 7, kInner = 5;
   const EpochOrder order(kOuter, kInner, 3, 0);
   std::vector<std::int64_t> blocks_done(kOuter, 0);

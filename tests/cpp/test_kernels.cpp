@@ -79,7 +79,7 @@ struct Case {
   StepRule rule = StepRule::plain;
   Loss loss = Loss::squared;
   Limits limits = Limits::none;
-  bool own_penalty = false;  ///< the caller's in place of L2
+  bool own_penalty = false;  ///< the custom penalty in place of L2
   std::int64_t beyond = 0;   ///< numbers of a row that take no part
 
   [[nodiscard]] bool labels() const { return loss == Loss::logistic || loss == Loss::squared_hinge; }
@@ -93,7 +93,7 @@ struct Case {
   }
 };
 
-/// The caller's loss of these tests: sqrt(1 + e^2) - 1 with e = x - r. Its slope is at most 1, and so is the slope's.
+/// The custom loss of these tests: sqrt(1 + e^2) - 1 with e = x - r. Its slope is at most 1, and so is the slope's.
 template <class T>
 void own_loss(const T* ratings, const T* scores, T* losses, T* slopes) {
   for (int n = 0; n < 8; ++n) {
@@ -102,7 +102,7 @@ void own_loss(const T* ratings, const T* scores, T* losses, T* slopes) {
     slopes[n] = e / size;
   }
 }
-/// The caller's penalty of these tests, by its slope h'(w) = 1/2 + w / (1 + w^2), whose slope is at most 1. Nothing but
+/// The custom penalty of these tests, by its slope h'(w) = 1/2 + w / (1 + w^2), whose slope is at most 1. Nothing but
 /// the kernel keeps it from padding lanes, where it is not 0.
 std::int64_t penalized_factors = 0;  // of a row; what follows them must be zeros, and not another row
 template <class T>
@@ -641,7 +641,7 @@ TEST(every_rule_agrees_with_its_formulas_without_negative_numbers) {
 TEST(every_rule_agrees_with_the_formulas_of_the_poisson_loss) {
   check_sgd_all(kFewRanks, kRules, {.loss = Loss::poisson, .limits = Limits::l1_and_zero});
 }
-TEST(every_rule_agrees_with_its_formulas_with_a_loss_and_a_penalty_of_the_callers) {
+TEST(every_rule_agrees_with_its_formulas_with_a_custom_loss_and_penalty) {
   check_sgd_all(kSomeRanks, kRules, {.loss = Loss::custom, .own_penalty = true});
   check_sgd_all(kFewRanks, kRules, {.limits = Limits::l1_and_zero, .own_penalty = true});
 }
@@ -827,7 +827,7 @@ TEST(batches_leave_alone_what_is_beyond_the_width) {
   check_batches(kSomeRanks, kRules, {.beyond = 16});
   check_batches(kFewRanks, kRules, {.loss = Loss::custom, .own_penalty = true, .beyond = 16});
 }
-TEST(batches_take_a_loss_and_a_penalty_of_the_callers) {
+TEST(batches_take_a_custom_loss_and_penalty) {
   check_batches(kFewRanks, kRules, {.loss = Loss::custom, .own_penalty = true});
 }
 

@@ -60,12 +60,6 @@ struct TileRows {
 
 inline constexpr std::int64_t kTileRowNumbers = 2;  ///< as kRowNumbers
 
-/// remembered_by() as constants: device code may not call a constexpr function of the host.
-template <StepRule kRule>
-inline constexpr bool kHasFirst = remembered_by(kRule).first;
-template <StepRule kRule>
-inline constexpr bool kHasSecond = remembered_by(kRule).second;
-
 /// A rating of the row whose segment it is in.
 struct Entry {
   std::int32_t other;  ///< the other side's row
