@@ -10,7 +10,8 @@ install(DIRECTORY ${PROJECT_SOURCE_DIR}/cpp/include/ ${PROJECT_BINARY_DIR}/inclu
 install(EXPORT warpfactor-targets NAMESPACE warpfactor:: DESTINATION ${package_dir} COMPONENT cpp)
 if(TARGET warpfactor_cuda)
   # Targets of their own, so that only who asks for CUDA needs its toolkit.
-  install(TARGETS warpfactor_cuda cuda EXPORT warpfactor-cuda-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT cpp)
+  target_sources(warpfactor_with_cuda INTERFACE $<INSTALL_INTERFACE:$<INSTALL_PREFIX>/${package_dir}/register_cuda.cpp>)
+  install(TARGETS warpfactor_cuda warpfactor_with_cuda EXPORT warpfactor-cuda-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT cpp)
   install(FILES ${PROJECT_SOURCE_DIR}/cuda/register_cuda.cpp DESTINATION ${package_dir} COMPONENT cpp)
   install(EXPORT warpfactor-cuda-targets NAMESPACE warpfactor:: DESTINATION ${package_dir} COMPONENT cpp)
 endif()

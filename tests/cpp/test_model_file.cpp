@@ -289,8 +289,8 @@ TEST(files_that_are_damaged_or_made_to_harm_are_refused) {
   check_refused(path, with_metadata("\"user_ids\":\"str\"", "\"user_ids\":\"uuid\""), "no UUID");
   check_refused(path, with_metadata("\"user_ids\":\"str\"", "\"user_ids\":\"int\""), "no user_ids.values");
   check_refused(path, with_metadata("\"item_ids\":\"int\"", "\"item_ids\":\"str\""), "no item_ids.utf8");
-  check_refused(path, with_metadata("\"item_ids\":\"int\"", "\"item_ids\":\"float\""), "'float' is unknown");
-  check_refused(path, with_metadata("\\\"squared\\\"", "\\\"cubed\\\""), "'cubed' is unknown");
+  check_refused(path, with_metadata("\"item_ids\":\"int\"", "\"item_ids\":\"float\""), "\"float\" is unknown");
+  check_refused(path, with_metadata("\\\"squared\\\"", "\\\"cubed\\\""), "\"cubed\" is unknown");
   check_refused(path, with_metadata("\\\"n_threads\\\": ", "\\\"n_threads\\\": -"), "out of range");
   check_refused(path, with_metadata("\\\"n_threads\\\": ", "\\\"n_threads\\\": 9999999999"), "out of range");
   check_refused(path, with_metadata("\\\"biases\\\": true", "\\\"biases\\\": 1"), "not true or false");
@@ -302,7 +302,8 @@ TEST(files_that_are_damaged_or_made_to_harm_are_refused) {
   check_same(load<float>(path), model);
 }
 
-// Whatever byte of the header is changed (of every fifth, to save time), the file is refused, or it is a model that can be used.
+// Whatever byte of the header is changed (of every fifth, to save time), the file is refused, or it is a model that can
+// be used.
 TEST(any_change_of_a_byte_is_an_error_or_does_no_harm) {
   const Folder folder;
   const fs::path path = folder / "m";

@@ -56,7 +56,7 @@ void require(bool condition, const std::string& otherwise) {
 template <class E>
 E named(const std::string& name) {
   const std::optional<E> value = value_of<E>(name);
-  require(value.has_value(), "'" + name.substr(0, 40) + "' is unknown");
+  require(value.has_value(), json::quoted(name.substr(0, 40)) + " is unknown");
   return *value;
 }
 
@@ -188,21 +188,23 @@ std::pair<std::string, std::vector<const Array*>> header_of(const Arrays& arrays
                    [](auto* a, auto* b) { return type_bytes(a->second.type) > type_bytes(b->second.type); });
   std::string header = "{\"__metadata__\":{";
   for (const auto& [name, value] : metadata) {
-    header += (header.back() == '{' ? "" : ",") + json::quoted(name) + ":" + json::quoted(value);
+    if (header.back() != '{') header += ',';
+    header.append(json::quoted(name)).append(":").append(json::quoted(value));
   }
-  header += "}";
+  header += '}';
   std::vector<const Array*> ordered;
   std::size_t at = 0;
   for (const auto* each : order) {
     const Array& array = each->second;
     std::string shape;
-    for (const std::int64_t n : array.shape) shape += (shape.empty() ? "" : ",") + std::to_string(n);
-    header += "," + json::quoted(each->first) + ":{\"dtype\":\"" + array.type + "\",\"shape\":[" + shape +
-              "],\"data_offsets\":[" + std::to_string(at) + "," + std::to_string(at + array.bytes) + "]}";
+    for (const std::int64_t n : array.shape) shape.append(shape.empty() ? "" : ",").append(std::to_string(n));
+    header.append(",").append(json::quoted(each->first)).append(":{\"dtype\":\"").append(array.type);
+    header.append("\",\"shape\":[").append(shape).append("],\"data_offsets\":[").append(std::to_string(at));
     at += array.bytes;
+    header.append(",").append(std::to_string(at)).append("]}");
     ordered.push_back(&array);
   }
-  header += "}";
+  header += '}';
   header.resize((header.size() + 7) / 8 * 8, ' ');
   return {header, ordered};
 }
@@ -221,7 +223,8 @@ class WholeFile {
     }
     char number[9];
     std::snprintf(number, sizeof number, "%08x", std::random_device{}());
-    temporary_ = folder / ("." + target_.filename().string() + "." + number + ".tmp");
+    temporary_ =
+        folder / std::string(".").append(target_.filename().string()).append(".").append(number).append(".tmp");
     file_ = std::fopen(temporary_.string().c_str(), "wbx");
     if (file_ == nullptr) fail();
   }

@@ -14,7 +14,7 @@ std::string stored(double value) { return json::number(value); }
 std::string stored(const std::optional<double>& value) { return value ? json::number(*value) : "null"; }
 std::string stored(const PerSide& sides) {
   if (sides.users == sides.items) return json::number(sides.users);
-  return "[" + json::number(sides.users) + ", " + json::number(sides.items) + "]";
+  return std::string("[").append(json::number(sides.users)).append(", ").append(json::number(sides.items)).append("]");
 }
 template <class V>
 std::string stored(V value) {
@@ -33,7 +33,8 @@ template <class T>
 std::string stored_params(const TrainParams& params) {
   std::string all = "{";
   const auto put = [&all](std::string_view name, const std::string& value) {
-    all += (all.size() > 1 ? ", " : "") + json::quoted(name) + ": " + value;
+    if (all.size() > 1) all += ", ";
+    all.append(json::quoted(name)).append(": ").append(value);
   };
   for (const Param& param : kParams) {
     const std::string_view name = param.name;
