@@ -229,16 +229,16 @@ TEST(the_result_tells_the_ratings_number_and_range) {
   TrainParams params;
   params.n_epochs = 0;
   TrainResult<float> result = train<float>(data.view(), params);
-  CHECK_EQ(result.n_ratings, 5000);
-  CHECK_EQ(result.rating_min, *low);
-  CHECK_EQ(result.rating_max, *high);
+  CHECK_EQ(result.model.training.n_ratings, 5000);
+  CHECK_EQ(result.model.training.rating_min, *low);
+  CHECK_EQ(result.model.training.rating_max, *high);
   data.weights.assign(data.values.size(), 1.0f);
   data.weights[static_cast<std::size_t>(high - data.values.begin())] = 0;
   *high = 1e6f;
   result = train<float>(data.view(), params);
-  CHECK_EQ(result.n_ratings, 4999);
-  CHECK(result.rating_max < 100);
-  CHECK_EQ(result.rating_min, *low);
+  CHECK_EQ(result.model.training.n_ratings, 4999);
+  CHECK(result.model.training.rating_max < 100);
+  CHECK_EQ(result.model.training.rating_min, *low);
 }
 
 TEST(without_validation_there_is_no_validation_error) {
