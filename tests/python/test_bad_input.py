@@ -130,8 +130,14 @@ def test_bad_ratings(data, says):
     ("values", "says"),
     [
         ([1, 0, 2, 1], r"ratings.values\[2\] is 2; it must be a label with the {loss} loss"),
-        ([1, 0, -1, 1], r"ratings.values\[2\] is -1; it must be a label with the {loss} .*there is a 0 before"),
-        ([-1, 0, -1, 1], r"ratings.values\[1\] is 0; it must be a label with the {loss} .*there is a -1 before"),
+        (
+            [1, 0, -1, 1],
+            r"ratings.values\[2\] is -1; it must be a label with the {loss} .*there is a 0 before",
+        ),
+        (
+            [-1, 0, -1, 1],
+            r"ratings.values\[1\] is 0; it must be a label with the {loss} .*there is a -1 before",
+        ),
         ([1, 1, 1, 1], "ratings are all 1; they must have both labels with the {loss} loss"),
         ([0, 0, 0, 0], "ratings are all 0; they must have both labels with the {loss} loss"),
         (Y, r"ratings.values\[1\] is 2"),
@@ -143,14 +149,22 @@ def test_bad_labels(loss, values, says):
 
 
 def test_bad_labels_in_the_validation_set():
-    with pytest.raises(ValueError, match=r"validation.values\[0\] is -1; it must be a label with the logistic loss"):
+    with pytest.raises(
+        ValueError, match=r"validation.values\[0\] is -1; it must be a label with the logistic loss"
+    ):
         model_of(loss="logistic").fit(X, [0, 1, 1, 0], validation=(X, [-1, 1, 1, 1]))
-    with pytest.raises(ValueError, match=r"validation.values\[1\] is -2; it must be at least 0 with the poisson loss"):
+    with pytest.raises(
+        ValueError,
+        match=r"validation.values\[1\] is -2; it must be at least 0 with the poisson loss",
+    ):
         model_of(loss="poisson").fit(X, Y, validation=(X, [1, -2, 1, 1]))
 
 
 def test_bad_counts():
-    with pytest.raises(ValueError, match=r"ratings.values\[3\] is -0.5; it must be at least 0 with the poisson loss"):
+    with pytest.raises(
+        ValueError,
+        match=r"ratings.values\[3\] is -0.5; it must be at least 0 with the poisson loss",
+    ):
         model_of(loss="poisson").fit(X, [1, 2, 0, -0.5])
 
 

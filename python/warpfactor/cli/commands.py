@@ -345,9 +345,9 @@ def train(
     nonnegative: Annotated[
         bool, _training("Whether factors and biases are kept at 0 or above.")
     ] = _DEFAULTS["nonnegative"],
-    biases: Annotated[
-        bool, _training("Whether the model has a mean and biases.")
-    ] = _DEFAULTS["biases"],
+    biases: Annotated[bool, _training("Whether the model has a mean and biases.")] = _DEFAULTS[
+        "biases"
+    ],
     normalize: Annotated[
         bool, _training("Whether to train on ratings divided by their deviation or mean.")
     ] = _DEFAULTS["normalize"],
@@ -372,9 +372,9 @@ def train(
     beta_2: Annotated[
         float, _training("How slowly adam forgets their squares.", "--beta-2")
     ] = _DEFAULTS["beta_2"],
-    epsilon: Annotated[
-        float, _training("What adam adds to the root of the squares.")
-    ] = _DEFAULTS["epsilon"],
+    epsilon: Annotated[float, _training("What adam adds to the root of the squares.")] = _DEFAULTS[
+        "epsilon"
+    ],
     schedule: Annotated[
         str, _training("How the learning rate falls", choices=_CHOICES["schedule"])
     ] = _DEFAULTS["schedule"],
@@ -387,9 +387,9 @@ def train(
     parallel: Annotated[
         str, _training("How threads share the work", choices=_CHOICES["parallel"])
     ] = _DEFAULTS["parallel"],
-    init_scale: Annotated[
-        float, _training("Standard deviation of the random start.")
-    ] = _DEFAULTS["init_scale"],
+    init_scale: Annotated[float, _training("Standard deviation of the random start.")] = _DEFAULTS[
+        "init_scale"
+    ],
     patience: Annotated[
         int,
         _training("Epochs without a lower validation loss before training stops; 0 never stops."),
@@ -414,7 +414,9 @@ def train(
             "What the model predicts for unknown users and items", choices=["mean", "nan", "raise"]
         ),
     ] = "mean",
-    seed: Annotated[int, _training("Seed of the start, the order and the split.")] = _DEFAULTS["seed"],
+    seed: Annotated[int, _training("Seed of the start, the order and the split.")] = _DEFAULTS[
+        "seed"
+    ],
     user: UserColumn = None,
     item: ItemColumn = None,
     rating: RatingColumn = None,
