@@ -175,7 +175,7 @@ class TileWork {
   WARPFACTOR_LANES_FUNCTION void step_by(const TileRows<S, A>& side, const N& number, const F& weight, A l1, A l1_bias,
                                          const Row& gradients, const F& bias_gradient, const StepSizes<A>& sizes,
                                          const Mask& in, Row& row, F& bias, Numbers& numbers) const {
-    constexpr bool kFirst = remembered_by(kRule).first, kSecond = remembered_by(kRule).second;
+    constexpr bool kFirst = kRemembered<kRule>.first, kSecond = kRemembered<kRule>.second;
     const RowRate<F> rate = row_rate<kRule>(numbers.v, weight, l1, l1_bias, sizes);
     F squares(A(0));
     WARPFACTOR_UNROLL

@@ -46,6 +46,9 @@ constexpr Remembered remembered_by(StepRule rule) {
   }
   return {false, false, false};
 }
+/// For kernels, in which nvcc lets no function of the host be called, not even by the compiler.
+template <StepRule kRule>
+inline constexpr Remembered kRemembered = remembered_by(kRule);
 
 /// What an epoch's steps have in common.
 template <class T>

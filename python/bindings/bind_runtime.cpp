@@ -41,8 +41,10 @@ void bind_runtime(py::module_& m) {
       "best_items",
       [](std::uintptr_t scores, std::int64_t n_rows, std::int32_t n_columns, std::int64_t row_stride, std::int32_t n,
          std::uintptr_t items, std::uintptr_t best, bool is_double, std::uintptr_t stream) {
-        if (n < 1 || n > kMostSelected)
-          throw std::invalid_argument("n must be from 1 to " + std::to_string(kMostSelected));
+        if (n < 1 || n > kMostSelected) {
+          throw std::invalid_argument("n is " + std::to_string(n) + "; it must be from 1 to " +
+                                      std::to_string(kMostSelected));
+        }
         const py::gil_scoped_release no_gil;
         (is_double ? best_items_as<double> : best_items_as<float>)(scores, n_rows, n_columns, row_stride, n, items,
                                                                    best, stream);

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pybind11/functional.h>
-#include <pybind11/native_enum.h>
 #include <pybind11/stl.h>
 
-#include <array>
+#include <cmath>
+#include <limits>
+#include <map>
 #include <optional>
+#include <string>
 
 #include "arrays.hpp"
+#include "optimizer.hpp"
 #include "warpfactor/train.hpp"
 
 namespace warpfactor::python {
@@ -41,13 +44,31 @@ py::dict to_dict(const EpochReport& report) {
   return entry;
 }
 
+DeviceKernels kernels_of(const std::map<std::string, std::uintptr_t>& functions) {
+  DeviceKernels kernels;
+  for (const auto& [name, function] : functions) {
+    if (name == "pass") {
+      kernels.pass = function;
+    } else if (name == "batch_gradients") {
+      kernels.batch_gradients = function;
+    } else if (name == "batch_steps") {
+      kernels.batch_steps = function;
+    } else if (name == "evaluate") {
+      kernels.evaluate = function;
+    } else {
+      throw py::key_error(name);
+    }
+  }
+  return kernels;
+}
+
 template <class T>
 py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t n_items, const TrainParams& params,
                   const std::optional<RatingArrays>& validation, const std::optional<Array<T>>& user_factors,
                   const std::optional<Array<T>>& item_factors, const py::object& on_epoch, std::uintptr_t loss,
-                  std::uintptr_t penalty, const std::array<std::uintptr_t, 4>& device_kernels) {
+                  std::uintptr_t penalty, const std::map<std::string, std::uintptr_t>& device_kernels) {
   TrainOptions<T> options;
-  options.device_kernels = device_kernels;
+  options.device_kernels = kernels_of(device_kernels);
   options.loss = reinterpret_cast<LossFunction<T>>(loss);
   options.penalty = reinterpret_cast<PenaltyFunction<T>>(penalty);
   if (validation) options.validation = view(*validation, n_users, n_items);
@@ -79,7 +100,11 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
   out["user_counts"] = adopt(std::move(model.user_counts), {n_users});
   out["item_counts"] = adopt(std::move(model.item_counts), {n_items});
   out["start_bias"] = model.start_bias;
-  out["link"] = model.link;
+  out["link"] = name_of(model.link);
+  out["loss"] = name_of(params.loss);
+  out["n_ratings"] = model.training.n_ratings;
+  out["rating_min"] = model.training.rating_min;
+  out["rating_max"] = model.training.rating_max;
   out["history"] = history;
   out["best_epoch"] = result.best_epoch;
   out["n_threads"] = result.n_threads;
@@ -87,22 +112,145 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
   return out;
 }
 
-/// A PerSide member as the pair (users, items).
-auto side_getter(PerSide TrainParams::* member) {
-  return [member](const TrainParams& params) { return std::pair{(params.*member).users, (params.*member).items}; };
-}
-auto side_setter(PerSide TrainParams::* member) {
-  return [member](TrainParams& params, const std::pair<double, double>& sides) {
-    params.*member = PerSide(sides.first, sides.second);
-  };
+/// The parameter of this name.
+const Param& param_of(const std::string& name) {
+  for (const Param& param : kParams) {
+    if (param.name == name) return param;
+  }
+  throw py::key_error(name);
 }
 
-py::tuple loss_terms(Loss loss, const Array<double>& ratings, const Array<double>& scores, double huber_delta) {
+template <class E>
+E enum_of(const std::string& argument, const std::string& name) {
+  const std::optional<E> value = value_of<E>(name);
+  if (value) return *value;
+  std::string all;
+  for (const Named<E>& each : names(E{})) all += (all.empty() ? "" : ", ") + std::string(each.name);
+  throw std::invalid_argument(argument + " is " + name + "; it must be one of " + all);
+}
+
+template <class V>
+py::object to_python(const V& value) {
+  if constexpr (std::is_enum_v<V>) {
+    return py::str(name_of(value));
+  } else if constexpr (std::is_same_v<V, PerSide>) {
+    return py::make_tuple(value.users, value.items);
+  } else {
+    return py::cast(value);
+  }
+}
+
+/// Throws TypeError for another type, and ValueError for a number that the parameter's type cannot hold.
+template <class V>
+V from_python(const std::string& name, const py::object& given) {
+  const auto wrong = [&](const char* type) {
+    return py::type_error(name + " is " + std::string(py::repr(given)) + "; it must be " + type);
+  };
+  const bool flag = py::isinstance<py::bool_>(given);
+  const bool number = !flag && (py::isinstance<py::int_>(given) || py::isinstance<py::float_>(given));
+  if constexpr (std::is_enum_v<V>) {
+    if (!py::isinstance<py::str>(given)) throw wrong("a str");
+    return enum_of<V>(name, given.cast<std::string>());
+  } else if constexpr (std::is_same_v<V, bool>) {
+    if (!flag) throw wrong("a bool");
+    return given.cast<bool>();
+  } else if constexpr (std::is_same_v<V, double>) {
+    if (!number) throw wrong("a number");
+    return given.cast<double>();
+  } else if constexpr (std::is_same_v<V, std::optional<double>>) {
+    if (!number && !given.is_none()) throw wrong("a number or None");
+    return given.is_none() ? V{} : V{given.cast<double>()};
+  } else if constexpr (std::is_same_v<V, PerSide>) {
+    if (!py::isinstance<py::tuple>(given) || py::len(given) != 2) throw wrong("a pair of numbers");
+    const auto pair = py::reinterpret_borrow<py::tuple>(given);
+    return {from_python<double>(name, pair[0]), from_python<double>(name, pair[1])};
+  } else {
+    if (flag || !py::isinstance<py::int_>(given)) throw wrong("an int");
+    try {
+      return given.cast<V>();
+    } catch (const py::cast_error&) {
+      throw py::value_error(name + " is " + std::string(py::repr(given)) + "; it must be from " +
+                            std::to_string(std::numeric_limits<V>::min()) + " to " +
+                            std::to_string(std::numeric_limits<V>::max()));
+    }
+  }
+}
+
+py::object get_param(const TrainParams& params, const std::string& name) {
+  return std::visit([&](auto member) { return to_python(params.*member); }, param_of(name).member);
+}
+void set_param(TrainParams& params, const std::string& name, const py::object& value) {
+  std::visit([&]<class V>(V TrainParams::* member) { params.*member = from_python<V>(name, value); },
+             param_of(name).member);
+}
+
+/// A row of the table for Python.
+py::dict describe(const Param& param) {
+  py::dict row;
+  row["name"] = param.name;
+  row["default"] = get_param({}, param.name);
+  row["optional"] = false;
+  row["choices"] = py::list();
+  const Range& range = param.range;
+  const auto end = [](double at) -> py::object { return std::isfinite(at) ? py::object(py::float_(at)) : py::none(); };
+  row["low"] = end(range.low);
+  row["high"] = end(range.high);
+  row["low_open"] = range.low_open;
+  row["high_open"] = range.high_open;
+  std::visit(
+      [&]<class V>(V TrainParams::*) {
+        if constexpr (std::is_enum_v<V>) {
+          row["kind"] = "choice";
+          py::list choices;
+          for (const Named<V>& each : names(V{})) choices.append(each.name);
+          row["choices"] = choices;
+        } else if constexpr (std::is_same_v<V, bool>) {
+          row["kind"] = "flag";
+        } else if constexpr (std::is_same_v<V, PerSide>) {
+          row["kind"] = "pair";
+        } else if constexpr (std::is_integral_v<V>) {
+          row["kind"] = "int";  // whose ends are ints, of the type if the table has none
+          const auto whole = [](double at, V of_type) {
+            return std::isfinite(at) ? py::int_(static_cast<V>(at)) : py::int_(of_type);
+          };
+          row["low"] = whole(range.low, std::numeric_limits<V>::min());
+          row["high"] = whole(range.high, std::numeric_limits<V>::max());
+        } else {
+          row["kind"] = "float";
+          row["optional"] = std::is_same_v<V, std::optional<double>>;
+        }
+      },
+      param.member);
+  row["allowed"] = allowed_text(param);
+  row["help"] = param.help;
+  return row;
+}
+
+py::dict describe(const LossTraits& loss) {
+  py::dict row;
+  row["name"] = loss.name;
+  row["labels"] = loss.labels();
+  row["nonnegative"] = loss.nonnegative;
+  row["link"] = name_of(loss.link);
+  return row;
+}
+
+/// Every row of a table.
+template <class Rows>
+py::list describe_all(const Rows& rows) {
+  py::list all;
+  for (const auto& row : rows) all.append(describe(row));
+  return all;
+}
+
+py::tuple loss_terms(const std::string& loss, const Array<double>& ratings, const Array<double>& scores,
+                     double huber_delta) {
   if (ratings.size() != scores.size()) throw std::invalid_argument("ratings and scores differ in length");
+  const Loss kind = enum_of<Loss>("loss", loss);
   Array<double> losses(ratings.size()), slopes(ratings.size());
   double *const to_losses = losses.mutable_data(), *const to_slopes = slopes.mutable_data();
   for (py::ssize_t n = 0; n < ratings.size(); ++n) {
-    const LossTerm term = loss_term(loss, ratings.data()[n], scores.data()[n], huber_delta);
+    const LossTerm term = loss_term(kind, ratings.data()[n], scores.data()[n], huber_delta);
     to_losses[n] = term.loss;
     to_slopes[n] = term.slope;
   }
@@ -112,75 +260,14 @@ py::tuple loss_terms(Loss loss, const Array<double>& ratings, const Array<double
 }  // namespace
 
 void bind_train(py::module_& m) {
-  py::native_enum<Loss>(m, "Loss", "enum.Enum")
-      .value("squared", Loss::squared)
-      .value("absolute", Loss::absolute)
-      .value("huber", Loss::huber)
-      .value("logistic", Loss::logistic)
-      .value("squared_hinge", Loss::squared_hinge)
-      .value("poisson", Loss::poisson)
-      .value("custom", Loss::custom)
-      .finalize();
-  py::native_enum<Link>(m, "Link", "enum.Enum")
-      .value("identity", Link::identity)
-      .value("probability", Link::probability)
-      .value("signed_probability", Link::signed_probability)
-      .finalize();
-  py::native_enum<Optimizer>(m, "Optimizer", "enum.Enum")
-      .value("sgd", Optimizer::sgd)
-      .value("adagrad", Optimizer::adagrad)
-      .value("adam", Optimizer::adam)
-      .value("gd", Optimizer::gd)
-      .finalize();
-  py::native_enum<AdagradPer>(m, "AdagradPer", "enum.Enum")
-      .value("row", AdagradPer::row)
-      .value("element", AdagradPer::element)
-      .finalize();
-  py::native_enum<Schedule>(m, "Schedule", "enum.Enum")
-      .value("constant", Schedule::constant)
-      .value("inverse_time", Schedule::inverse_time)
-      .value("linear", Schedule::linear)
-      .value("cosine", Schedule::cosine)
-      .finalize();
-  py::native_enum<Parallel>(m, "Parallel", "enum.Enum")
-      .value("auto", Parallel::automatic)
-      .value("blocked", Parallel::blocked)
-      .value("hogwild", Parallel::hogwild)
-      .finalize();
-  py::native_enum<Device>(m, "Device", "enum.Enum").value("cpu", Device::cpu).value("cuda", Device::cuda).finalize();
-
-  py::class_<TrainParams>(m, "TrainParams", "What a user may set, with the project's defaults.")
+  py::class_<TrainParams>(m, "TrainParams", "What a user may set, by name, with the project's defaults.")
       .def(py::init<>())
-      .def_readwrite("n_factors", &TrainParams::n_factors)
-      .def_readwrite("n_epochs", &TrainParams::n_epochs)
-      .def_readwrite("learning_rate", &TrainParams::learning_rate)
-      .def_property("reg", side_getter(&TrainParams::reg), side_setter(&TrainParams::reg))
-      .def_property("reg_bias", side_getter(&TrainParams::reg_bias), side_setter(&TrainParams::reg_bias))
-      .def_readwrite("l1_ratio", &TrainParams::l1_ratio)
-      .def_readwrite("nonnegative", &TrainParams::nonnegative)
-      .def_readwrite("biases", &TrainParams::biases)
-      .def_readwrite("loss", &TrainParams::loss)
-      .def_readwrite("huber_delta", &TrainParams::huber_delta)
-      .def_readwrite("normalize", &TrainParams::normalize)
-      .def_readwrite("init_scale", &TrainParams::init_scale)
-      .def_readwrite("optimizer", &TrainParams::optimizer)
-      .def_readwrite("warmup_epochs", &TrainParams::warmup_epochs)
-      .def_readwrite("warmup_factors", &TrainParams::warmup_factors)
-      .def_readwrite("batch_size", &TrainParams::batch_size)
-      .def_readwrite("momentum", &TrainParams::momentum)
-      .def_readwrite("adagrad_per", &TrainParams::adagrad_per)
-      .def_readwrite("beta_1", &TrainParams::beta_1)
-      .def_readwrite("beta_2", &TrainParams::beta_2)
-      .def_readwrite("epsilon", &TrainParams::epsilon)
-      .def_readwrite("schedule", &TrainParams::schedule)
-      .def_readwrite("parallel", &TrainParams::parallel)
-      .def_readwrite("device", &TrainParams::device)
-      .def_readwrite("device_index", &TrainParams::device_index)
-      .def_readwrite("device_memory", &TrainParams::device_memory)
-      .def_readwrite("half", &TrainParams::half)
-      .def_readwrite("n_threads", &TrainParams::n_threads)
-      .def_readwrite("seed", &TrainParams::seed)
-      .def_readwrite("patience", &TrainParams::patience);
+      .def("__getitem__", &get_param, py::arg("name"))
+      .def("__setitem__", &set_param, py::arg("name"), py::arg("value"));
+  m.def("parameters", [] { return describe_all(kParams); }, "A dict for each parameter of training, in order.");
+  m.def("losses", [] { return describe_all(kLosses); }, "A dict for each loss.");
+  m.def("is_plain", &is_plain, "Whether steps are plain SGD with an L2 penalty.", py::arg("params"),
+        py::arg("penalty"));
 
   py::class_<RatingArrays>(m, "RatingArrays", "COO ratings: int32 users and items, float32 values and weights.")
       .def(py::init([](Array<std::int32_t> users, Array<std::int32_t> items, Array<float> values,
@@ -205,11 +292,11 @@ void bind_train(py::module_& m) {
   m.def("train_float32", &train_as<float>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),
         py::arg("params"), py::arg("validation") = py::none(), py::arg("user_factors").noconvert() = py::none(),
         py::arg("item_factors").noconvert() = py::none(), py::arg("on_epoch") = py::none(), py::arg("loss") = 0,
-        py::arg("penalty") = 0, py::arg("device_kernels") = std::array<std::uintptr_t, 4>{});
+        py::arg("penalty") = 0, py::arg("device_kernels") = py::dict());
   m.def("train_float64", &train_as<double>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),
         py::arg("params"), py::arg("validation") = py::none(), py::arg("user_factors").noconvert() = py::none(),
         py::arg("item_factors").noconvert() = py::none(), py::arg("on_epoch") = py::none(), py::arg("loss") = 0,
-        py::arg("penalty") = 0, py::arg("device_kernels") = std::array<std::uintptr_t, 4>{});
+        py::arg("penalty") = 0, py::arg("device_kernels") = py::dict());
 }
 
 }  // namespace warpfactor::python

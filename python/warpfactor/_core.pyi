@@ -1,5 +1,4 @@
-import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, type_check_only
 
 import numpy as np
@@ -20,83 +19,47 @@ class _TrainResult(TypedDict):
     user_counts: NDArray[np.uint32]
     item_counts: NDArray[np.uint32]
     start_bias: float
-    link: Link
+    link: str
+    loss: str
+    n_ratings: int
+    rating_min: float
+    rating_max: float
     history: list[EpochRecord]
     best_epoch: int
     n_threads: int
     instruction_set: str
 
-class Loss(enum.Enum):
-    squared = 0
-    absolute = 1
-    huber = 2
-    logistic = 3
-    squared_hinge = 4
-    poisson = 5
-    custom = 6
-
-class Link(enum.Enum):
-    identity = 0
-    probability = 1
-    signed_probability = 2
-
-class Schedule(enum.Enum):
-    constant = 0
-    inverse_time = 1
-    linear = 2
-    cosine = 3
-
-class Optimizer(enum.Enum):
-    sgd = 0
-    adagrad = 1
-    adam = 2
-    gd = 3
-
-class AdagradPer(enum.Enum):
-    row = 0
-    element = 1
-
-class Parallel(enum.Enum):
-    auto = 0
-    blocked = 1
-    hogwild = 2
-
-class Device(enum.Enum):
-    cpu = 0
-    cuda = 1
-
 class TrainParams:
-    n_factors: int
-    n_epochs: int
-    learning_rate: float | None
-    reg: tuple[float, float]
-    reg_bias: tuple[float, float]
-    l1_ratio: float
-    nonnegative: bool
-    biases: bool
-    loss: Loss
-    huber_delta: float
-    normalize: bool
-    init_scale: float
-    optimizer: Optimizer
-    warmup_epochs: int
-    warmup_factors: int
-    batch_size: int
-    momentum: float
-    adagrad_per: AdagradPer
-    beta_1: float
-    beta_2: float
-    epsilon: float
-    schedule: Schedule
-    parallel: Parallel
-    device: Device
-    device_index: int
-    device_memory: int
-    half: bool
-    n_threads: int
-    seed: int
-    patience: int
+    """Parameters by name; see `parameters` for their names, types and ranges."""
+
     def __init__(self) -> None: ...
+    def __getitem__(self, name: str) -> Any: ...
+    def __setitem__(self, name: str, value: object) -> None: ...
+
+@type_check_only
+class _Parameter(TypedDict):
+    name: str
+    kind: str  # int, float, flag, choice or pair
+    default: Any
+    optional: bool
+    low: Any  # int or float, or None for no limit
+    high: Any
+    low_open: bool
+    high_open: bool
+    choices: list[str]
+    allowed: str
+    help: str
+
+@type_check_only
+class _Loss(TypedDict):
+    name: str
+    labels: bool
+    nonnegative: bool
+    link: str
+
+def parameters() -> list[_Parameter]: ...
+def losses() -> list[_Loss]: ...
+def is_plain(params: TrainParams, penalty: bool) -> bool: ...
 
 class RatingArrays:
     def __init__(
@@ -118,7 +81,7 @@ def train_float32(
     on_epoch: Callable[[EpochRecord], bool] | None = None,
     loss: int = 0,
     penalty: int = 0,
-    device_kernels: Sequence[int] = (0, 0, 0, 0),
+    device_kernels: Mapping[str, int] = {},
 ) -> _TrainResult: ...
 def train_float64(
     ratings: RatingArrays,
@@ -131,11 +94,11 @@ def train_float64(
     on_epoch: Callable[[EpochRecord], bool] | None = None,
     loss: int = 0,
     penalty: int = 0,
-    device_kernels: Sequence[int] = (0, 0, 0, 0),
+    device_kernels: Mapping[str, int] = {},
 ) -> _TrainResult: ...
 def epoch_batches(ratings: RatingArrays, params: TrainParams, epoch: int) -> list[list[int]]: ...
 def loss_terms(
-    loss: Loss,
+    loss: str,
     ratings: NDArray[np.float64],
     scores: NDArray[np.float64],
     huber_delta: float = 1.0,
@@ -183,9 +146,6 @@ def descend(
     beta: float,
     n_threads: int = 0,
 ) -> None: ...
-def rated_rows(
-    rows: NDArray[np.int32], n_rows: int, weights: NDArray[np.float32] | None = None
-) -> NDArray[np.bool_]: ...
 def group_by_user(
     users: NDArray[np.int32], items: NDArray[np.int32], n_users: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]: ...

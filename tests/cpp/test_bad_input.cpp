@@ -44,7 +44,7 @@ TEST(parameters_out_of_range_are_named_with_their_value) {
   check_params("l1_ratio is 1.5", [](TrainParams& p) { p.l1_ratio = 1.5; });
   check_params("huber_delta is 0", [](TrainParams& p) { p.huber_delta = 0; });
   for (const Loss loss : {Loss::logistic, Loss::squared_hinge}) {
-    check_params("nonnegative is true, and the", [&](TrainParams& p) {
+    check_params("nonnegative is true; it must be false", [&](TrainParams& p) {
       p.nonnegative = true;
       p.loss = loss;
     });
@@ -61,38 +61,39 @@ TEST(parameters_of_the_optimizers_are_named_with_their_value) {
     check_params("epsilon is", [&](TrainParams& p) { p.epsilon = bad; });
   }
   check_params("momentum is 1; it must be at least 0 and below 1", [](TrainParams& p) { p.momentum = 1; });
-  check_params("batch_size is -1; it must be at least 1", [](TrainParams& p) { p.batch_size = -1; });
-  check_params("batch_size is 7, and gd takes all ratings together", [](TrainParams& p) {
+  check_params("batch_size is -1; it must be at least 0", [](TrainParams& p) { p.batch_size = -1; });
+  check_params("batch_size is 7; it must be 0 with gd", [](TrainParams& p) {
     p.optimizer = Optimizer::gd;
     p.batch_size = 7;
   });
   for (const Optimizer optimizer : {Optimizer::adam, Optimizer::adagrad}) {
-    check_params("momentum is 0.5, and only sgd and gd have one", [&](TrainParams& p) {
+    check_params("momentum is 0.5; it must be 0 with", [&](TrainParams& p) {
       p.optimizer = optimizer;
       p.momentum = 0.5;
     });
   }
   check_params("warmup_epochs is -1; it must be at least 0", [](TrainParams& p) { p.warmup_epochs = -1; });
   check_params("warmup_factors is 0; it must be at least 1", [](TrainParams& p) { p.warmup_factors = 0; });
-  check_params("warmup_epochs is 20, and n_epochs 20: the warm-up must end before the last epoch",
+  check_params("warmup_epochs is 20; it must be below n_epochs, which is 20",
                [](TrainParams& p) { p.warmup_epochs = p.n_epochs = 20; });
-  check_params("warmup_epochs is 3, and adam corrects its averages", [](TrainParams& p) {
+  check_params("warmup_epochs is 3; it must be 0 with adam", [](TrainParams& p) {
     p.warmup_epochs = 3;
     p.optimizer = Optimizer::adam;
   });
-  check_params("warmup_epochs is 3, and without biases", [](TrainParams& p) {
+  check_params("warmup_epochs is 3; it must be 0 without biases", [](TrainParams& p) {
     p.warmup_epochs = 3;
     p.loss = Loss::poisson;
     p.biases = false;
   });
-  check_params("optimizer has an unknown value", [](TrainParams& p) { p.optimizer = static_cast<Optimizer>(77); });
+  check_params("optimizer is 77; it must be one of sgd, adagrad, adam, gd",
+               [](TrainParams& p) { p.optimizer = static_cast<Optimizer>(77); });
 }
 
 TEST(functions_of_the_callers_that_are_missing_or_too_many_are_named) {
   const Data data(5, 4, 20);
   TrainParams params;
   params.loss = Loss::custom;
-  CHECK_THROWS(std::invalid_argument, "loss is custom, and options.loss is not given",
+  CHECK_THROWS(std::invalid_argument, "loss is custom; it must be another one where options.loss",
                train<float>(data.view(), params));
   TrainOptions<double> options;
   options.penalty = [](const double* w, double* slopes, std::int64_t n) { std::copy_n(w, n, slopes); };
@@ -125,7 +126,7 @@ TEST(bad_ratings_are_named_with_their_place) {
   check_ratings(".values[7] is nan", [](Data& d) { d.values[7] = kNanF; });
   check_ratings(".values[0] is inf", [](Data& d) { d.values[0] = kInfF; });
   check_ratings(".values[19] is -inf", [](Data& d) { d.values[19] = -kInfF; });
-  check_ratings(".users[3] is -1", [](Data& d) { d.users[3] = -1; });
+  check_ratings(".users[3] is -2", [](Data& d) { d.users[3] = -2; });
   check_ratings(".users[3] is 5", [](Data& d) { d.users[3] = 5; });
   check_ratings(".items[0] is 4", [](Data& d) { d.items[0] = 4; });
   check_ratings(".items[0] is -2147483648", [](Data& d) { d.items[0] = std::numeric_limits<std::int32_t>::min(); });
@@ -139,6 +140,47 @@ TEST(bad_ratings_are_named_with_their_place) {
   check_ratings(" has 20 users, 20 items, 19 values", [](Data& d) { d.values.pop_back(); });
   check_ratings(" has 20 users, 20 items, 20 values and 7 weights", [](Data& d) { d.weights.resize(7); });
   check_ratings(" has 20 users, 20 items, 20 values and 21 weights", [](Data& d) { d.weights.resize(21); });
+}
+
+TEST(only_validation_may_have_unknown_rows) {
+  const Data good(5, 4, 20);
+  Data unknown = good;
+  unknown.users[3] = -1;
+  CHECK_THROWS(std::invalid_argument, "ratings.users[3] is -1; it must be from 0 to 4",
+               train<float>(unknown.view(), {}));
+  TrainOptions<float> options;
+  options.validation = unknown.view();
+  train<float>(good.view(), {}, options);
+  std::fill(unknown.users.begin(), unknown.users.end(), -1);
+  options.validation = unknown.view();
+  CHECK_THROWS(std::invalid_argument, "validation: none of its 20 ratings has a user and an item with training ratings",
+               train<float>(good.view(), {}, options));
+}
+
+TEST(every_number_out_of_a_parameter_s_range_is_refused_as_the_table_says) {
+  const Data data(5, 4, 20);
+  for (const Param& param : kParams) {
+    check::context = param.name;
+    const std::string says = std::string(param.name) + " is ";
+    const auto refused = [&](const auto& change) {
+      TrainParams params;
+      change(params);
+      CHECK_THROWS(std::invalid_argument, says, require_in_range(params));
+      CHECK_THROWS(std::invalid_argument, "; it must be " + allowed_text(param), require_in_range(params));
+    };
+    std::visit(
+        [&]<class V>(V TrainParams::* member) {
+          if constexpr (std::is_enum_v<V>) {
+            refused([&](TrainParams& p) { p.*member = static_cast<V>(99); });
+          } else if constexpr (std::is_signed_v<V>) {
+            refused([&](TrainParams& p) { p.*member = static_cast<V>(param.range.low) - 1; });
+          } else if constexpr (std::is_same_v<V, std::optional<double>> || std::is_same_v<V, PerSide>) {
+            refused([&](TrainParams& p) { p.*member = param.range.low - 1; });
+          }
+        },
+        param.member);
+  }
+  check::context.clear();
 }
 
 TEST(a_bad_rating_among_many_is_found_by_every_team) {
@@ -190,8 +232,8 @@ TEST(bad_initial_factors_are_named) {
   CHECK_THROWS(std::invalid_argument, "item_factors", run({}, items));
   CHECK_THROWS(std::invalid_argument, "user_factors has 12 elements; it must have 5 x 3", run(items, items));
   CHECK_THROWS(std::invalid_argument, "item_factors has 15 elements; it must have 4 x 3", run(users, users));
-  CHECK_THROWS(std::invalid_argument, "user_factors holds nan at element 4", run(nan_users, items));
-  CHECK_THROWS(std::invalid_argument, "item_factors holds inf at element 11", run(users, inf_items));
+  CHECK_THROWS(std::invalid_argument, "user_factors[4] is nan; it must be finite", run(nan_users, items));
+  CHECK_THROWS(std::invalid_argument, "item_factors[11] is inf; it must be finite", run(users, inf_items));
 }
 
 TEST(cuda_is_never_replaced_by_the_cpu_in_silence) {

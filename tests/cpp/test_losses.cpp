@@ -291,14 +291,15 @@ TEST(what_is_no_label_or_no_count_is_refused_by_name) {
     CHECK_THROWS(std::invalid_argument, "validation" + part, train<float>(good.view(), params_for(loss), options));
   };
   for (const Loss loss : {Loss::logistic, Loss::squared_hinge}) {
-    check_refused(loss, std::string(".values[2] is 3; the ") + name_of(loss) + " loss takes labels", {1, -1, 3});
-    check_refused(loss, ".values[0] is 0.5; the", {0.5f, 1});
-    check_refused(loss, ".values[2] is 0; the", {1, -1, 0});
+    check_refused(loss, std::string(".values[2] is 3; it must be a label with the ") + name_of(loss), {1, -1, 3});
+    check_refused(loss, ".values[0] is 0.5; it must be a label", {0.5f, 1});
+    check_refused(loss, ".values[2] is 0; it must be a label", {1, -1, 0});
     Data same = data_for(loss, 5, 4, 20);
     std::fill(same.values.begin(), same.values.end(), 1.0f);
-    CHECK_THROWS(std::invalid_argument, "ratings are all 1; the", train<float>(same.view(), params_for(loss)));
+    CHECK_THROWS(std::invalid_argument, "ratings are all 1; they must have both labels",
+                 train<float>(same.view(), params_for(loss)));
   }
-  check_refused(Loss::poisson, ".values[1] is -2; the poisson loss takes ratings of at least 0", {1, -2});
+  check_refused(Loss::poisson, ".values[1] is -2; it must be at least 0 with the poisson loss", {1, -2});
 }
 
 TEST(the_poisson_loss_does_not_know_the_ratings_scale) {
@@ -364,7 +365,7 @@ TEST(initial_factors_below_0_are_refused_where_nothing_may_be_negative) {
   TrainOptions<float> options;
   options.user_factors = users;
   options.item_factors = items;
-  CHECK_THROWS(std::invalid_argument, "initial item_factors holds -0.25 at element 2",
+  CHECK_THROWS(std::invalid_argument, "initial item_factors[2] is -0.25; it must be at least 0",
                train<float>(data.view(), params, options));
   params.loss = Loss::squared;
   train<float>(data.view(), params, options);

@@ -192,6 +192,55 @@ TEST(without_patience_all_epochs_run_and_the_last_is_handed_back) {
   CHECK_CLOSE(rmse(result.model, setup.held_out), result.history.back().valid_rmse, 1e-5);
 }
 
+TEST(validation_ratings_that_training_never_saw_are_left_out) {
+  Data data(60, 50, 1500);
+  data.weights.assign(data.values.size(), 1.0f);
+  for (std::size_t r = 0; r < data.values.size(); ++r) {  // the one has no rating, the other none that weighs
+    if (data.users[r] == 7) data.users[r] = 8;
+    if (data.items[r] == 9) data.weights[r] = 0;
+  }
+  Data held_out(60, 50, 700, 0, 3);
+  held_out.users[5] = held_out.items[11] = -1;
+  Data known = held_out;
+  known.users.clear();
+  known.items.clear();
+  known.values.clear();
+  for (std::size_t r = 0; r < held_out.values.size(); ++r) {
+    const std::int32_t user = held_out.users[r], item = held_out.items[r];
+    if (user == 7 || item == 9 || user < 0 || item < 0) continue;
+    known.users.push_back(user);
+    known.items.push_back(item);
+    known.values.push_back(held_out.values[r]);
+  }
+  CHECK(known.values.size() < held_out.values.size() - 2);
+  TrainParams params;
+  params.n_epochs = 3;
+  TrainOptions<float> options, with_known;
+  options.validation = held_out.view();
+  with_known.validation = known.view();
+  const TrainResult<float> a = train<float>(data.view(), params, options),
+                           b = train<float>(data.view(), params, with_known);
+  for (std::size_t e = 0; e < 3; ++e) CHECK_EQ(a.history[e].valid_loss, b.history[e].valid_loss);
+}
+
+TEST(the_result_tells_the_ratings_number_and_range) {
+  Data data(20, 10, 5000);
+  const auto [low, high] = std::minmax_element(data.values.begin(), data.values.end());
+  TrainParams params;
+  params.n_epochs = 0;
+  TrainResult<float> result = train<float>(data.view(), params);
+  CHECK_EQ(result.model.training.n_ratings, 5000);
+  CHECK_EQ(result.model.training.rating_min, static_cast<double>(*low));
+  CHECK_EQ(result.model.training.rating_max, static_cast<double>(*high));
+  data.weights.assign(data.values.size(), 1.0f);
+  data.weights[static_cast<std::size_t>(high - data.values.begin())] = 0;
+  *high = 1e6f;
+  result = train<float>(data.view(), params);
+  CHECK_EQ(result.model.training.n_ratings, 4999);
+  CHECK(result.rating_max < 100);
+  CHECK_EQ(result.model.training.rating_min, static_cast<double>(*low));
+}
+
 TEST(without_validation_there_is_no_validation_error) {
   const Data data(50, 40, 1000);
   for (const EpochReport& report : train<float>(data.view(), small()).history) CHECK(std::isnan(report.valid_rmse));

@@ -12,7 +12,7 @@ import warpfactor as wf
 from warpfactor import _core
 
 LABELS = ("logistic", "squared_hinge")
-LOSSES = [loss.name for loss in _core.Loss if loss is not _core.Loss.custom]
+LOSSES = [row["name"] for row in _core.losses() if row["name"] != "custom"]
 
 # The numbers are far from their defaults, so that what takes a default instead is found out.
 # Adam's epsilon is as large as many gradients are: an error of a gradient becomes one of

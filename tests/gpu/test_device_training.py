@@ -113,7 +113,7 @@ def test_the_validation_loss_is_that_of_the_model(place, loss):
     r, x = test.values[rated].astype(float), scores_of(model, test.users, test.items)[rated]
     # δ of the Huber loss is in units of the standard deviation, as the loss is reported in those
     # of the ratings; the squared loss comes without its half.
-    losses, _ = wf._core.loss_terms(wf._core.Loss[loss], r, x, float(np.std(train.values)))
+    losses, _ = wf._core.loss_terms(loss, r, x, float(np.std(train.values)))
     expected = losses.mean() * (2 if loss == "squared" else 1)
     assert model.history_[-1]["valid_loss"] == pytest.approx(expected, rel=2e-5)
 

@@ -51,7 +51,7 @@ def model_of(**params):
         ({"nonnegative": 1}, "nonnegative is 1; it must be True or False"),
         (
             {"nonnegative": True, "loss": "logistic"},
-            "nonnegative is true, and the logistic loss needs negative scores",
+            "nonnegative is true; it must be false with the logistic loss",
         ),
         (
             {"nonnegative": True, "init": (-np.ones((3, 2)), np.ones((2, 2)))},
@@ -129,11 +129,11 @@ def test_bad_ratings(data, says):
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ([1, 0, 2, 1], r"ratings.values\[2\] is 2; the {loss} loss takes labels"),
-        ([1, 0, -1, 1], r"ratings.values\[2\] is -1; the {loss} .*there is a 0 before"),
-        ([-1, 0, -1, 1], r"ratings.values\[1\] is 0; the {loss} .*there is a -1 before"),
-        ([1, 1, 1, 1], "ratings are all 1; the {loss} loss needs ratings of both labels"),
-        ([0, 0, 0, 0], "ratings are all 0; the {loss} loss needs ratings of both labels"),
+        ([1, 0, 2, 1], r"ratings.values\[2\] is 2; it must be a label with the {loss} loss"),
+        ([1, 0, -1, 1], r"ratings.values\[2\] is -1; it must be a label with the {loss} .*there is a 0 before"),
+        ([-1, 0, -1, 1], r"ratings.values\[1\] is 0; it must be a label with the {loss} .*there is a -1 before"),
+        ([1, 1, 1, 1], "ratings are all 1; they must have both labels with the {loss} loss"),
+        ([0, 0, 0, 0], "ratings are all 0; they must have both labels with the {loss} loss"),
         (Y, r"ratings.values\[1\] is 2"),
     ],
 )
@@ -143,14 +143,14 @@ def test_bad_labels(loss, values, says):
 
 
 def test_bad_labels_in_the_validation_set():
-    with pytest.raises(ValueError, match=r"validation.values\[0\] is -1; the logistic loss"):
+    with pytest.raises(ValueError, match=r"validation.values\[0\] is -1; it must be a label with the logistic loss"):
         model_of(loss="logistic").fit(X, [0, 1, 1, 0], validation=(X, [-1, 1, 1, 1]))
-    with pytest.raises(ValueError, match=r"validation.values\[1\] is -2; the poisson loss"):
+    with pytest.raises(ValueError, match=r"validation.values\[1\] is -2; it must be at least 0 with the poisson loss"):
         model_of(loss="poisson").fit(X, Y, validation=(X, [1, -2, 1, 1]))
 
 
 def test_bad_counts():
-    with pytest.raises(ValueError, match=r"ratings.values\[3\] is -0.5; the poisson loss takes"):
+    with pytest.raises(ValueError, match=r"ratings.values\[3\] is -0.5; it must be at least 0 with the poisson loss"):
         model_of(loss="poisson").fit(X, [1, 2, 0, -0.5])
 
 
@@ -172,7 +172,7 @@ def test_bad_weights(weights, says):
 
 
 def test_bad_validation():
-    with pytest.raises(ValueError, match="validation: none of its 1 pairs"):
+    with pytest.raises(ValueError, match="validation: none of its 1 ratings"):
         model_of().fit(X, Y, validation=([(7, 7)], [1.0]))
     with pytest.raises(ValueError, match="nan"):
         model_of().fit(X, Y, validation=([(0, 0)], [np.nan]))

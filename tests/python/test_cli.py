@@ -94,7 +94,7 @@ def test_train_reports_and_ends_with_the_test_rmse(trained: Trained) -> None:
 def test_train_uses_the_estimators_defaults(trained: Trained, tmp_path: Path) -> None:
     succeed("train", trained.ratings, "--output", tmp_path / "m", "--quiet")
     params = wf.load(tmp_path / "m").get_params()
-    patience = _core.TrainParams().patience
+    patience = _core.TrainParams()["patience"]
     expected = wf.MatrixFactorization(random_state=0, verbose=0, early_stopping=patience)
     assert params == expected.get_params()
 

@@ -285,12 +285,12 @@ def test_defaults_are_the_cores():
     core, params = _core.TrainParams(), wf.MatrixFactorization().get_params()
     same = ("n_factors", "n_epochs", "learning_rate", "biases", "normalize", "huber_delta")
     for name in (*same, "l1_ratio", "nonnegative"):
-        assert params[name] == getattr(core, name)
+        assert params[name] == core[name]
     for name in ("reg", "reg_bias"):
-        assert (params[name], params[name]) == getattr(core, name)
-    assert params["loss"] == core.loss.name
-    assert params["init"] == core.init_scale
-    assert params["schedule"] == core.schedule.name
+        assert (params[name], params[name]) == core[name]
+    assert params["loss"] == core["loss"]
+    assert params["init"] == core["init_scale"]
+    assert params["schedule"] == core["schedule"]
 
 
 def test_grid_search_cross_validation_and_pipeline_work(pairs):

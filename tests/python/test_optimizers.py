@@ -13,7 +13,7 @@ import warpfactor as wf
 from warpfactor import _core
 
 LABELS = ("logistic", "squared_hinge")
-LOSSES = [loss.name for loss in _core.Loss if loss is not _core.Loss.custom]
+LOSSES = [row["name"] for row in _core.losses() if row["name"] != "custom"]
 
 # The numbers are far from their defaults, so that what takes a default instead is found out.
 OPTIMIZERS = {
@@ -451,14 +451,14 @@ def test_a_batch_size_beyond_the_ratings_is_one_batch():
         ({"batch_size": True}, "batch_size is True"),
         (
             {"batch_size": 5, "optimizer": "gd"},
-            "batch_size is 5, and gd takes all ratings together",
+            "batch_size is 5; it must be 0 with gd",
         ),
         ({"momentum": 1}, "momentum is 1; it must be at least 0 and below 1"),
         ({"momentum": -0.1}, "momentum is -0.1; it must be"),
         ({"momentum": np.nan}, "momentum is nan; it must be"),
         ({"momentum": None}, "momentum is None; it must be a number"),
-        ({"momentum": 0.5, "optimizer": "adam"}, "momentum is 0.5, and only sgd and gd have one"),
-        ({"momentum": 0.5, "optimizer": "adagrad"}, "momentum is 0.5, and only sgd and gd have"),
+        ({"momentum": 0.5, "optimizer": "adam"}, "momentum is 0.5; it must be 0 with adam"),
+        ({"momentum": 0.5, "optimizer": "adagrad"}, "momentum is 0.5; it must be 0 with adagrad"),
         ({"adagrad_per": "column"}, "adagrad_per is 'column'; it must be 'row' or 'element'"),
         ({"beta_1": 1.0}, "beta_1 is 1; it must be at least 0 and below 1"),
         ({"beta_2": -1e-9}, "beta_2 is -1e-09; it must be at least 0 and below 1"),
@@ -473,7 +473,7 @@ def test_bad_parameters_are_named(params, says):
 
 
 def test_the_batches_are_not_for_single_ratings():
-    with pytest.raises(ValueError, match="batch_size is 0, so that each rating makes a step"):
+    with pytest.raises(ValueError, match="batch_size is 0; it must be at least 1"):
         Problem("squared").batches(model_of(), 0)
 
 

@@ -442,7 +442,7 @@ FORCED = """
 import numpy as np
 from warpfactor import _core
 params = _core.TrainParams()
-params.n_factors, params.n_epochs = 20, 3
+params["n_factors"], params["n_epochs"] = 20, 3
 rng = np.random.default_rng(0)
 users, items = (rng.integers(0, n, 4000, dtype=np.int32) for n in (200, 100))
 ratings = _core.RatingArrays(users, items, rng.random(4000, np.float32))

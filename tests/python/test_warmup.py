@@ -176,18 +176,18 @@ def test_the_warm_up_saves_time_and_learns():
     [
         ({"warmup_epochs": -1}, "warmup_epochs is -1; it must be at least 0"),
         ({"warmup_epochs": 1.5}, r"warmup_epochs is 1.5; it must be an integer"),
-        ({"warmup_epochs": 20}, "warmup_epochs is 20, and n_epochs 20: the warm-up must end"),
-        ({"warmup_epochs": 1, "n_epochs": 0}, "warmup_epochs is 1, and n_epochs 0"),
+        ({"warmup_epochs": 20}, "warmup_epochs is 20; it must be below n_epochs, which is 20"),
+        ({"warmup_epochs": 1, "n_epochs": 0}, "warmup_epochs is 1; it must be below n_epochs, which is 0"),
         ({"warmup_factors": 0}, "warmup_factors is 0; it must be at least 1"),
         ({"warmup_factors": "all"}, "warmup_factors is 'all'; it must be an integer"),
-        ({"warmup_epochs": 2, "optimizer": "adam"}, "warmup_epochs is 2, and adam corrects"),
+        ({"warmup_epochs": 2, "optimizer": "adam"}, "warmup_epochs is 2; it must be 0 with adam"),
         (
             {"warmup_epochs": 2, "init": (np.zeros((4, 64)), np.zeros((3, 64)))},
-            "warmup_epochs is 2, and initial factors are given",
+            "warmup_epochs is 2; it must be 0 with initial factors",
         ),
         (
             {"warmup_epochs": 2, "loss": "poisson", "biases": False},
-            "warmup_epochs is 2, and without biases all nonnegative factors are needed",
+            "warmup_epochs is 2; it must be 0 without biases",
         ),
     ],
 )

@@ -377,8 +377,8 @@ class RowStep {
   }
 
  private:
-  static constexpr bool kFirst = remembered_by(kRule).first, kSecond = remembered_by(kRule).second,
-                        kNumbers = remembered_by(kRule).row_numbers;
+  static constexpr bool kFirst = kRemembered<kRule>.first, kSecond = kRemembered<kRule>.second,
+                        kNumbers = kRemembered<kRule>.row_numbers;
 
   const SideRows<T>& side_;
   const StepSizes<T> sizes_;  // a copy: nothing that is written can alias it

@@ -2,7 +2,7 @@
 // Half precision as storage: conversions alone, since all arithmetic is in float.
 #pragma once
 
-#include "warpfactor/loss.hpp"  // the fixed-width integers
+#include "fixed_width.hpp"
 
 #if !defined(__CUDACC_RTC__)
 #include <cstring>

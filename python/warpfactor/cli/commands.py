@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # mistake should not wait for them.
 
 _DEFAULTS = _core.TrainParams()
+_CHOICES = {row["name"]: row["choices"] for row in _core.parameters()}
 _USERS_PER_CHUNK = 4096
 
 
@@ -204,9 +205,9 @@ NFactors = Annotated[
 
 @app.command()
 def demo(
-    n_factors: NFactors = _DEFAULTS.n_factors,
+    n_factors: NFactors = _DEFAULTS["n_factors"],
     seed: Annotated[int, typer.Option(help="Seed of the data, the split and the training.")] = (
-        _DEFAULTS.seed
+        _DEFAULTS["seed"]
     ),
 ) -> None:
     """Show what warpfactor does, on generated ratings, in a few seconds.
@@ -321,85 +322,85 @@ def train(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print nothing but the test RMSE.")
     ] = False,
-    n_factors: NFactors = _DEFAULTS.n_factors,
-    n_epochs: Annotated[int, _training("Passes over the ratings.")] = _DEFAULTS.n_epochs,
+    n_factors: NFactors = _DEFAULTS["n_factors"],
+    n_epochs: Annotated[int, _training("Passes over the ratings.")] = _DEFAULTS["n_epochs"],
     learning_rate: Annotated[
         float | None,
         _training("Step size at the start; chosen by the optimizer if not given."),
-    ] = _DEFAULTS.learning_rate,
+    ] = _DEFAULTS["learning_rate"],
     loss: Annotated[
         str,
         _training(
-            "The error term", choices=[name for name in _core.Loss.__members__ if name != "custom"]
+            "The error term", choices=[name for name in _CHOICES["loss"] if name != "custom"]
         ),
-    ] = _DEFAULTS.loss.name,
+    ] = _DEFAULTS["loss"],
     huber_delta: Annotated[
         float, _training("Where the Huber loss turns linear, in standard deviations.")
-    ] = _DEFAULTS.huber_delta,
-    reg: Annotated[Any, _strength("factors")] = _DEFAULTS.reg[0],
-    reg_bias: Annotated[Any, _strength("biases")] = _DEFAULTS.reg_bias[0],
+    ] = _DEFAULTS["huber_delta"],
+    reg: Annotated[Any, _strength("factors")] = _DEFAULTS["reg"][0],
+    reg_bias: Annotated[Any, _strength("biases")] = _DEFAULTS["reg_bias"][0],
     l1_ratio: Annotated[
         float, _training("Share of L1 in the penalties, from 0 (all L2) to 1 (all L1).")
-    ] = _DEFAULTS.l1_ratio,
+    ] = _DEFAULTS["l1_ratio"],
     nonnegative: Annotated[
         bool, _training("Whether factors and biases are kept at 0 or above.")
-    ] = _DEFAULTS.nonnegative,
+    ] = _DEFAULTS["nonnegative"],
     biases: Annotated[
         bool, _training("Whether the model has a mean and biases.")
-    ] = _DEFAULTS.biases,
+    ] = _DEFAULTS["biases"],
     normalize: Annotated[
         bool, _training("Whether to train on ratings divided by their deviation or mean.")
-    ] = _DEFAULTS.normalize,
+    ] = _DEFAULTS["normalize"],
     optimizer: Annotated[
         str,
-        _training("How a gradient becomes a step", choices=_core.Optimizer.__members__),
-    ] = _DEFAULTS.optimizer.name,
+        _training("How a gradient becomes a step", choices=_CHOICES["optimizer"]),
+    ] = _DEFAULTS["optimizer"],
     batch_size: Annotated[
         int | None,
         _training("Ratings that make a step together; each makes its own if not given."),
     ] = None,
     momentum: Annotated[
         float, _training("Share of the previous step that is repeated, with sgd and gd.")
-    ] = _DEFAULTS.momentum,
+    ] = _DEFAULTS["momentum"],
     adagrad_per: Annotated[
         str,
-        _training("What adagrad keeps a sum of squares of", choices=_core.AdagradPer.__members__),
-    ] = _DEFAULTS.adagrad_per.name,
+        _training("What adagrad keeps a sum of squares of", choices=_CHOICES["adagrad_per"]),
+    ] = _DEFAULTS["adagrad_per"],
     beta_1: Annotated[
         float, _training("How slowly adam forgets gradients.", "--beta-1")
-    ] = _DEFAULTS.beta_1,
+    ] = _DEFAULTS["beta_1"],
     beta_2: Annotated[
         float, _training("How slowly adam forgets their squares.", "--beta-2")
-    ] = _DEFAULTS.beta_2,
+    ] = _DEFAULTS["beta_2"],
     epsilon: Annotated[
         float, _training("What adam adds to the root of the squares.")
-    ] = _DEFAULTS.epsilon,
+    ] = _DEFAULTS["epsilon"],
     schedule: Annotated[
-        str, _training("How the learning rate falls", choices=_core.Schedule.__members__)
-    ] = _DEFAULTS.schedule.name,
+        str, _training("How the learning rate falls", choices=_CHOICES["schedule"])
+    ] = _DEFAULTS["schedule"],
     warmup_epochs: Annotated[
         int, _training("Epochs that train the first --warmup-factors factors alone.")
-    ] = _DEFAULTS.warmup_epochs,
+    ] = _DEFAULTS["warmup_epochs"],
     warmup_factors: Annotated[
         int, _training("How many factors the warm-up trains, in whole sixteens.")
-    ] = _DEFAULTS.warmup_factors,
+    ] = _DEFAULTS["warmup_factors"],
     parallel: Annotated[
-        str, _training("How threads share the work", choices=_core.Parallel.__members__)
-    ] = _DEFAULTS.parallel.name,
+        str, _training("How threads share the work", choices=_CHOICES["parallel"])
+    ] = _DEFAULTS["parallel"],
     init_scale: Annotated[
         float, _training("Standard deviation of the random start.")
-    ] = _DEFAULTS.init_scale,
+    ] = _DEFAULTS["init_scale"],
     patience: Annotated[
         int,
         _training("Epochs without a lower validation loss before training stops; 0 never stops."),
-    ] = _DEFAULTS.patience,
+    ] = _DEFAULTS["patience"],
     dtype: Annotated[
         str,
         _training("Type of the factors", choices=["float32", "float64", "float16 (with cuda)"]),
     ] = "float32",
     device: Annotated[
         str, _training("Where to train and test", choices=["cpu", "cuda", "cuda:1", "auto"])
-    ] = _DEFAULTS.device.name,
+    ] = _DEFAULTS["device"],
     device_memory: Annotated[
         int | None,
         _training("Bytes of the device's memory to use at most; what is free if not given."),
@@ -413,7 +414,7 @@ def train(
             "What the model predicts for unknown users and items", choices=["mean", "nan", "raise"]
         ),
     ] = "mean",
-    seed: Annotated[int, _training("Seed of the start, the order and the split.")] = _DEFAULTS.seed,
+    seed: Annotated[int, _training("Seed of the start, the order and the split.")] = _DEFAULTS["seed"],
     user: UserColumn = None,
     item: ItemColumn = None,
     rating: RatingColumn = None,

@@ -16,13 +16,13 @@ from .losses import CustomLoss, CustomPenalty
 __all__ = ["DeviceKernels", "device_kernels", "kernel_source"]
 
 _HEADERS = Path(__file__).parents[1] / "include"
-# In the order that the core takes them in.
-_KERNELS = (
-    "pass<{types}, tile.lanes, tile.chunks, {general}>",
-    "batch_gradients<{types}, tile.lanes, tile.chunks>",
-    "batch_steps<{types}, tile.lanes, tile.chunks>",
-    "evaluate<{types}, tile.lanes, tile.chunks>",
-)
+# By the names of the core.
+_KERNELS = {
+    "pass": "pass<{types}, tile.lanes, tile.chunks, {general}>",
+    "batch_gradients": "batch_gradients<{types}, tile.lanes, tile.chunks>",
+    "batch_steps": "batch_steps<{types}, tile.lanes, tile.chunks>",
+    "evaluate": "evaluate<{types}, tile.lanes, tile.chunks>",
+}
 # As what factors are stored, and in what the arithmetic is done.
 _TYPES = {
     "float16": ("warpfactor::Half", "float"),
@@ -38,13 +38,13 @@ class DeviceKernels(NamedTuple):
 
     Attributes
     ----------
-    functions : tuple of int
-        The CUfunctions of the pass, the batches' gradients and steps, and the evaluation.
+    functions : dict of str to int
+        The CUfunctions, by the names that the core has for them.
     module : cupy.RawModule
         What they are part of; they are gone when it is.
     """
 
-    functions: tuple[int, ...]
+    functions: dict[str, int]
     module: Any
 
 
@@ -105,7 +105,10 @@ def device_kernels(
     try:
         with cupy.cuda.Device(device):
             module = cupy.RawModule(code=code, options=options, name_expressions=names)
-            functions = tuple(int(module.get_function(name).kernel.ptr) for name in names)
+            functions = {
+                kernel: int(module.get_function(name).kernel.ptr)
+                for kernel, name in zip(_KERNELS, names, strict=True)
+            }
     except compiler.CompileException as error:
         raise CudaError(
             f"NVRTC cannot compile the kernels with {loss or penalty}; please report it, or use "
@@ -151,7 +154,7 @@ def kernel_source(
         f"constexpr warpfactor::Tile tile = warpfactor::tile_of<{_TYPES[name][0]}>({int(n_factors)});\n"
     )
     filled = {"types": ", ".join(_TYPES[name]), "general": "true" if general else "false"}
-    return code, [f"warpfactor::global::{kernel.format(**filled)}" for kernel in _KERNELS]
+    return code, [f"warpfactor::global::{kernel.format(**filled)}" for kernel in _KERNELS.values()]
 
 
 def _headers_digest() -> str:

@@ -56,7 +56,7 @@ def save(model: MatrixFactorization, path: str | os.PathLike[str]) -> None:
                 "rating_mean": model._rating_mean,
                 "start_bias": model._start_bias,
                 "loss": model._trained_loss,
-                "link": model._link.name,
+                "link": model._link,
                 "history": model.history_,
                 "n_epochs": model.n_epochs_,
                 "n_threads": model.n_threads_,
@@ -138,7 +138,7 @@ def load(path: str | os.PathLike[str], device: str | None = None) -> MatrixFacto
     except (ValueError, KeyError, TypeError) as error:
         raise ModelFileError(f"{source} is damaged ({error}): save the model again") from error
     _, usable, _ = _core.cuda_status()
-    if device is None and saved_for is _core.Device.cuda and not usable:
+    if device is None and saved_for == "cuda" and not usable:
         device = "cpu"
     return model if device is None else model.set_params(device=device)
 
@@ -181,7 +181,7 @@ def _restore(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Matr
     # Files written before there were other losses are of the squared one.
     model._start_bias = float(fitted.get("start_bias", 0.0))
     model._trained_loss = str(fitted.get("loss", "squared"))
-    model._link = _core.Link[fitted.get("link", "identity")]
+    model._link = str(fitted.get("link", "identity"))
     for record in fitted["history"]:
         for part in ("train", "valid"):
             record.setdefault(f"{part}_loss", record[f"{part}_rmse"] ** 2)

@@ -73,13 +73,13 @@ def unit_rows(xp: Any, factors: Any) -> Any:
     return factors / xp.maximum(lengths, np.finfo(factors.dtype).tiny)
 
 
-def answers(xp: Any, scores: Any, link: _core.Link) -> Any:
+def answers(xp: Any, scores: Any, link: str) -> Any:
     """Turn scores into predicted ratings."""
-    if link is _core.Link.identity:
+    if link == "identity":
         return scores
     with np.errstate(over="ignore"):  # exp of a large number, whose reciprocal is 0
         probability = 1 / (1 + xp.exp(-scores))
-    return probability if link is _core.Link.probability else 2 * probability - 1
+    return probability if link == "probability" else 2 * probability - 1
 
 
 def row_bytes(n_items: int, n_factors: int, n: int, item_size: int) -> int:

@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 __all__ = ["MatrixFactorization"]
 
 _DEFAULTS = _core.TrainParams()
+_CHOICES = {row["name"]: row["choices"] for row in _core.parameters()}
+_MOST_FACTORS = next(row["high"] for row in _core.parameters() if row["name"] == "n_factors")
+_LOSSES = {row["name"]: row for row in _core.losses()}
 _UNKNOWN = ("mean", "nan", "raise")
 _OUTPUTS = ("numpy", "cupy")
 
@@ -311,7 +314,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     _rating_mean: float
     _start_bias: float
     _trained_loss: str
-    _link: _core.Link
+    _link: str
     _user_known: NDArray[np.bool_]
     _item_known: NDArray[np.bool_]
     _seen: tuple[NDArray[np.int64], NDArray[np.int32]]
@@ -321,38 +324,38 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        n_factors: int = _DEFAULTS.n_factors,
+        n_factors: int = _DEFAULTS["n_factors"],
         *,
-        n_epochs: int = _DEFAULTS.n_epochs,
-        learning_rate: float | None = _DEFAULTS.learning_rate,
-        reg: float | tuple[float, float] = _DEFAULTS.reg[0],
-        reg_bias: float | tuple[float, float] = _DEFAULTS.reg_bias[0],
-        biases: bool = _DEFAULTS.biases,
-        loss: str | CustomLoss = _DEFAULTS.loss.name,
-        huber_delta: float = _DEFAULTS.huber_delta,
-        l1_ratio: float = _DEFAULTS.l1_ratio,
+        n_epochs: int = _DEFAULTS["n_epochs"],
+        learning_rate: float | None = _DEFAULTS["learning_rate"],
+        reg: float | tuple[float, float] = _DEFAULTS["reg"][0],
+        reg_bias: float | tuple[float, float] = _DEFAULTS["reg_bias"][0],
+        biases: bool = _DEFAULTS["biases"],
+        loss: str | CustomLoss = _DEFAULTS["loss"],
+        huber_delta: float = _DEFAULTS["huber_delta"],
+        l1_ratio: float = _DEFAULTS["l1_ratio"],
         penalty: CustomPenalty | None = None,
-        nonnegative: bool = _DEFAULTS.nonnegative,
-        optimizer: str = _DEFAULTS.optimizer.name,
+        nonnegative: bool = _DEFAULTS["nonnegative"],
+        optimizer: str = _DEFAULTS["optimizer"],
         batch_size: int | None = None,
-        momentum: float = _DEFAULTS.momentum,
-        adagrad_per: str = _DEFAULTS.adagrad_per.name,
-        beta_1: float = _DEFAULTS.beta_1,
-        beta_2: float = _DEFAULTS.beta_2,
-        epsilon: float = _DEFAULTS.epsilon,
-        schedule: str = _DEFAULTS.schedule.name,
-        warmup_epochs: int = _DEFAULTS.warmup_epochs,
-        warmup_factors: int = _DEFAULTS.warmup_factors,
-        parallel: str = _DEFAULTS.parallel.name,
-        init: float | tuple[ArrayLike, ArrayLike] = _DEFAULTS.init_scale,
+        momentum: float = _DEFAULTS["momentum"],
+        adagrad_per: str = _DEFAULTS["adagrad_per"],
+        beta_1: float = _DEFAULTS["beta_1"],
+        beta_2: float = _DEFAULTS["beta_2"],
+        epsilon: float = _DEFAULTS["epsilon"],
+        schedule: str = _DEFAULTS["schedule"],
+        warmup_epochs: int = _DEFAULTS["warmup_epochs"],
+        warmup_factors: int = _DEFAULTS["warmup_factors"],
+        parallel: str = _DEFAULTS["parallel"],
+        init: float | tuple[ArrayLike, ArrayLike] = _DEFAULTS["init_scale"],
         dtype: DTypeLike = "float32",
-        device: str = _DEFAULTS.device.name,
+        device: str = _DEFAULTS["device"],
         device_memory: int | None = None,
         n_threads: int | None = None,
         random_state: int | np.random.RandomState | np.random.Generator | None = None,
         early_stopping: bool | int = True,
         unknown: str = "mean",
-        normalize: bool = _DEFAULTS.normalize,
+        normalize: bool = _DEFAULTS["normalize"],
         verbose: int = 1,
         callbacks: Sequence[Callable[[EpochRecord], object]] = (),
     ) -> None:
@@ -440,18 +443,18 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         counted = slice(None) if weights is None else weights > 0
         held_out = None
         if validation is not None:
-            held_out = _validation_arrays(validation, ratings, weights)
+            held_out = _validation_arrays(validation, ratings)
         P, Q = self._initial_factors(ratings, params, dtype)
         loss = self.loss.address(dtype) if isinstance(self.loss, CustomLoss) else 0
         penalty = 0 if self.penalty is None else self.penalty.address(dtype)
         kernels = self._device_kernels(params)
         train = _core.train_float32 if dtype == np.float32 else _core.train_float64
 
-        if params.device is _core.Device.cuda:
+        if params["device"] == "cuda":
             self._device_copies = None
-            free_cached(params.device_index)
+            free_cached(params["device_index"])
         verbose = self.verbose if isinstance(self.verbose, bool) else self._count("verbose", 0) > 0
-        with EpochBar(params.n_epochs, params.loss.name, enabled=verbose) as bar:
+        with EpochBar(params["n_epochs"], params["loss"], enabled=verbose) as bar:
 
             def on_epoch(record: EpochRecord) -> bool:
                 bar.advance(record)
@@ -469,7 +472,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 on_epoch if self.callbacks or bar.enabled else None,
                 loss,
                 penalty,
-                kernels.functions if kernels else (0, 0, 0, 0),
+                kernels.functions if kernels else {},
             )
 
         self.user_factors_ = result["user_factors"]
@@ -483,10 +486,11 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.n_epochs_ = result["best_epoch"]
         self.n_threads_ = result["n_threads"]
         self.instruction_set_ = result["instruction_set"]
-        score_only = params.loss is _core.Loss.squared_hinge
+        trained = _LOSSES[params["loss"]]
+        score_only = trained["labels"] and trained["link"] == "identity"
         self._rating_mean = 0.0 if score_only else result["rating_mean"]
         self._start_bias = result["start_bias"]
-        self._trained_loss = params.loss.name
+        self._trained_loss = params["loss"]
         self._link = result["link"]
         self._user_known = result["user_counts"] > 0
         self._item_known = result["item_counts"] > 0
@@ -766,65 +770,61 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def _train_params(self) -> _core.TrainParams:
         self._unknown_choice()
         params = _core.TrainParams()
-        params.n_factors = self._count("n_factors", 1, 1024)
-        params.n_epochs = self._count("n_epochs", 0)
+        params["n_factors"] = self._count("n_factors", 1, _MOST_FACTORS)
+        params["n_epochs"] = self._count("n_epochs", 0)
         if self.learning_rate is not None:
-            params.learning_rate = self._real("learning_rate")
-        params.reg = self._per_side("reg")
-        params.reg_bias = self._per_side("reg_bias")
-        params.l1_ratio = self._real("l1_ratio")
-        params.nonnegative = self._flag("nonnegative")
-        params.biases = self._flag("biases")
+            params["learning_rate"] = self._real("learning_rate")
+        params["reg"] = self._per_side("reg")
+        params["reg_bias"] = self._per_side("reg_bias")
+        params["l1_ratio"] = self._real("l1_ratio")
+        params["nonnegative"] = self._flag("nonnegative")
+        params["biases"] = self._flag("biases")
         if isinstance(self.loss, CustomLoss):
-            params.loss = _core.Loss.custom
+            params["loss"] = "custom"
         else:
-            names = [each.name for each in _core.Loss if each is not _core.Loss.custom]
+            names = [each["name"] for each in _core.losses() if each["name"] != "custom"]
             if not isinstance(self.loss, str) or self.loss not in names:
                 listed = ", ".join(repr(name) for name in names)
                 raise ValueError(
                     f"loss is {self.loss!r:.80}; it must be {listed}, or one that "
                     "warpfactor.losses.custom made"
                 )
-            params.loss = _core.Loss[self.loss]
+            params["loss"] = self.loss
         if self.penalty is not None and not isinstance(self.penalty, CustomPenalty):
             raise ValueError(
                 f"penalty is {self.penalty!r:.80}; it must be None, or one that "
                 "warpfactor.losses.penalty made"
             )
-        params.huber_delta = self._real("huber_delta")
-        params.normalize = self._flag("normalize")
-        params.optimizer = _core.Optimizer[
-            self._choice("optimizer", [o.name for o in _core.Optimizer])
-        ]
+        params["huber_delta"] = self._real("huber_delta")
+        params["normalize"] = self._flag("normalize")
+        params["optimizer"] = self._choice("optimizer", _CHOICES["optimizer"])
         if self.batch_size is not None:
-            params.batch_size = self._count("batch_size", 1, 2**63 - 1)
-        params.momentum = self._real("momentum")
-        params.adagrad_per = _core.AdagradPer[
-            self._choice("adagrad_per", [each.name for each in _core.AdagradPer])
-        ]
-        params.beta_1, params.beta_2 = self._real("beta_1"), self._real("beta_2")
-        params.epsilon = self._real("epsilon")
-        params.schedule = _core.Schedule[self._choice("schedule", [s.name for s in _core.Schedule])]
-        params.warmup_epochs = self._count("warmup_epochs", 0)
-        params.warmup_factors = self._count("warmup_factors", 1)
-        params.parallel = _core.Parallel[self._choice("parallel", [p.name for p in _core.Parallel])]
-        params.device, params.device_index = self._device()
-        params.device_memory = self._memory_limit()
-        params.half = self._float_type() == np.float16
-        if params.half and params.device is _core.Device.cpu:
+            params["batch_size"] = self._count("batch_size", 1, 2**63 - 1)
+        params["momentum"] = self._real("momentum")
+        params["adagrad_per"] = self._choice("adagrad_per", _CHOICES["adagrad_per"])
+        params["beta_1"], params["beta_2"] = self._real("beta_1"), self._real("beta_2")
+        params["epsilon"] = self._real("epsilon")
+        params["schedule"] = self._choice("schedule", _CHOICES["schedule"])
+        params["warmup_epochs"] = self._count("warmup_epochs", 0)
+        params["warmup_factors"] = self._count("warmup_factors", 1)
+        params["parallel"] = self._choice("parallel", _CHOICES["parallel"])
+        params["device"], params["device_index"] = self._device()
+        params["device_memory"] = self._memory_limit()
+        params["half"] = self._float_type() == np.float16
+        if params["half"] and params["device"] == "cpu":
             raise ValueError(
                 f"dtype is 'float16', which is for CUDA devices, and device is {self.device!r}, "
                 "here the CPU: use dtype='float32', or device='cuda'"
             )
-        params.n_threads = self._thread_count()
-        params.seed = self._seed()
+        params["n_threads"] = self._thread_count()
+        params["seed"] = self._seed()
         patience = self.early_stopping
         if isinstance(patience, (bool, np.bool_)):
-            params.patience = _DEFAULTS.patience if patience else 0
+            params["patience"] = _DEFAULTS["patience"] if patience else 0
         else:
-            params.patience = self._count("early_stopping", 1)
+            params["patience"] = self._count("early_stopping", 1)
         if isinstance(self.init, numbers.Real) and not isinstance(self.init, bool):
-            params.init_scale = float(self.init)
+            params["init_scale"] = float(self.init)
         elif not (isinstance(self.init, (tuple, list)) and len(self.init) == 2):
             raise ValueError(
                 f"init is {self.init!r:.80}; it must be a scale >= 0 or a pair of arrays (P, Q)"
@@ -841,23 +841,18 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         loss = self.loss if isinstance(self.loss, CustomLoss) else None
         custom = loss is not None or self.penalty is not None
         # The twin calls the functions that the CPU calls.
-        if params.device is _core.Device.cpu or not custom or _core.cuda_is_twin():
+        if params["device"] == "cpu" or not custom or _core.cuda_is_twin():
             return None
         _, usable, reason = _core.cuda_status()
         if not usable:
             raise CudaError(reason)
-        plain = params.optimizer in (_core.Optimizer.sgd, _core.Optimizer.gd)
         return device_kernels(
             loss,
             self.penalty,
-            n_factors=params.n_factors,
+            n_factors=params["n_factors"],
             dtype=self._float_type(),
-            device=params.device_index,
-            general=not plain
-            or params.momentum > 0
-            or params.l1_ratio > 0
-            or params.nonnegative
-            or self.penalty is not None,
+            device=params["device_index"],
+            general=not _core.is_plain(params, self.penalty is not None),
         )
 
     def _initial_factors(
@@ -866,10 +861,10 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(self.init, numbers.Real):
             return None, None
         P, Q = cast("tuple[ArrayLike, ArrayLike]", self.init)
-        nonnegative = params.nonnegative or params.loss is _core.Loss.poisson
+        nonnegative = params["nonnegative"] or _LOSSES[params["loss"]]["nonnegative"]
         return (
-            _initial("P", P, (ratings.n_users, params.n_factors), dtype, nonnegative),
-            _initial("Q", Q, (ratings.n_items, params.n_factors), dtype, nonnegative),
+            _initial("P", P, (ratings.n_users, params["n_factors"]), dtype, nonnegative),
+            _initial("Q", Q, (ratings.n_items, params["n_factors"]), dtype, nonnegative),
         )
 
     def _float_type(self) -> np.dtype[Any]:
@@ -884,18 +879,18 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             )
         return dtype
 
-    def _device(self) -> tuple[_core.Device, int]:
+    def _device(self) -> tuple[str, int]:
         device = self.device
         if device == "auto":
             _, usable, _ = _core.cuda_status()
-            return (_core.Device.cuda if usable else _core.Device.cpu), 0
+            return ("cuda" if usable else "cpu"), 0
         if device == "cpu":
-            return _core.Device.cpu, 0
+            return "cpu", 0
         kind, _, index = device.partition(":") if isinstance(device, str) else ("", "", "")
         if kind == "cuda" and (device == "cuda" or (index.isascii() and index.isdigit())):
             if int(index or 0) >= 2**31:
                 raise ValueError(f"device is {device!r}; the number must be below 2**31")
-            return _core.Device.cuda, int(index or 0)
+            return "cuda", int(index or 0)
         raise ValueError(f"device is {device!r}; it must be 'cpu', 'cuda', 'cuda:<n>' or 'auto'")
 
     def _seed(self) -> int:
@@ -980,7 +975,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"output is {output!r}; it must be 'numpy' or 'cupy'")
         where, index = self._device()
         problem = prediction_problem() if self.device == "auto" else ""
-        if where is _core.Device.cpu or problem:
+        if where == "cpu" or problem:
             if output == "cupy":
                 why = f", which is the CPU here ({problem})" if problem else ""
                 raise ValueError(
@@ -1162,18 +1157,8 @@ def _initial(
     return np.ascontiguousarray(array, dtype)
 
 
-def _validation_arrays(
-    validation: Any, train: Ratings, weights: NDArray[np.float32] | None
-) -> _core.RatingArrays:
+def _validation_arrays(validation: Any, train: Ratings) -> _core.RatingArrays:
     X, y = validation if isinstance(validation, tuple) else (validation, None)
     held_out = Ratings.from_any(X, y, "validation")
     users, items = pairs_to_codes(held_out, train.user_ids, train.item_ids, "validation")
-    users = known_rows(np, users, _core.rated_rows(train.users, train.n_users, weights))
-    items = known_rows(np, items, _core.rated_rows(train.items, train.n_items, weights))
-    usable = (users >= 0) & (items >= 0)
-    if not usable.any():
-        raise ValueError(
-            f"validation: none of its {len(held_out)} pairs has a user and an item with training "
-            "ratings; are its ids those of X?"
-        )
-    return _core.RatingArrays(users[usable], items[usable], held_out.values[usable])
+    return _core.RatingArrays(users, items, held_out.values)
