@@ -237,7 +237,7 @@ TEST(the_result_tells_the_ratings_number_and_range) {
   *high = 1e6f;
   result = train<float>(data.view(), params);
   CHECK_EQ(result.model.training.n_ratings, 4999);
-  CHECK(result.rating_max < 100);
+  CHECK(result.model.training.rating_max < 100);
   CHECK_EQ(result.model.training.rating_min, static_cast<double>(*low));
 }
 
