@@ -14,6 +14,7 @@ import hashlib
 from typing import Any
 
 import numpy as np
+
 import warpfactor as wf
 
 # Name, parameters, and whether the ratings are weighted, labels, or counts.
@@ -44,19 +45,27 @@ def main() -> None:
     for name, params, kind in FITS:
         made = [train, test]
         if kind in ("labels", "counts"):
-            values = [np.where(r.values >= 3.5, 1, -1) if kind == "labels" else np.rint(r.values) for r in made]
+            values = [
+                np.where(r.values >= 3.5, 1, -1) if kind == "labels" else np.rint(r.values)
+                for r in made
+            ]
             made = [
                 wf.Ratings.from_arrays(r.users, r.items, v.astype(np.float32))
                 for r, v in zip(made, values, strict=True)
             ]
         model = wf.MatrixFactorization(
-            **{"n_epochs": 6, "parallel": "blocked"} | params, random_state=3, device=options.device, verbose=0
+            **{"n_epochs": 6, "parallel": "blocked"} | params,
+            random_state=3,
+            device=options.device,
+            verbose=0,
         )
         model.fit(made[0], validation=made[1], sample_weight=weights if kind == "weights" else None)
         ids, scores = model.recommend(model.user_ids_[:50], n=7)
         similar, cosines = model.similar_items(model.item_ids_[:20], n=5)
         factors = (model.user_factors_, model.item_factors_, model.user_biases_, model.item_biases_)
-        history = [[value for key, value in epoch.items() if key != "seconds"] for epoch in model.history_]
+        history = [
+            [value for key, value in epoch.items() if key != "seconds"] for epoch in model.history_
+        ]
         answers = (model.predict(test), ids, scores, similar, cosines)
         print(f"{name:36} {_hash(factors)} {_hash([np.array(history)])} {_hash(answers)}")
 

@@ -614,9 +614,9 @@ def torch_recommend(
         torch.as_tensor(array, device=device)
         for array in (model.user_factors_, model.item_factors_, model.item_biases_)
     )
-    known = torch.as_tensor(model._item_known, device=device)
+    known = torch.as_tensor(model.model_.item_known, device=device)
     bi = torch.where(known, bi, -torch.inf)
-    indptr, indices = (torch.as_tensor(array, device=device) for array in model._seen_lists())
+    indptr, indices = (torch.as_tensor(array, device=device) for array in model.model_.seen)
     wanted = torch.as_tensor(codes, device=device).long()
 
     def recommend() -> np.ndarray:
@@ -644,11 +644,11 @@ def implicit_recommend(
     als = importlib.import_module("implicit.gpu.als").AlternatingLeastSquares
     ones = np.ones((len(model.user_factors_), 1), np.float32)
     # Items without ratings are never to be recommended.
-    biases = np.where(model._item_known, model.item_biases_, np.float32(-1e30))[:, None]
+    biases = np.where(model.model_.item_known, model.item_biases_, np.float32(-1e30))[:, None]
     other = als(factors=model.n_factors + 1)
     other.user_factors = gpu.Matrix(np.ascontiguousarray(np.c_[model.user_factors_, ones]))
     other.item_factors = gpu.Matrix(np.ascontiguousarray(np.c_[model.item_factors_, biases]))
-    indptr, indices = model._seen_lists()
+    indptr, indices = model.model_.seen
     seen = csr_matrix(
         (np.ones(len(indices), np.float32), indices, indptr),
         shape=(len(model.user_ids_), len(model.item_ids_)),

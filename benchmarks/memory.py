@@ -36,7 +36,7 @@ from rich.console import Console
 from rich.table import Table
 
 import warpfactor as wf
-from warpfactor import datasets
+from warpfactor.data import synthetic
 
 NETFLIX_SHAPE = {"n_users": 480_189, "n_items": 17_770}
 SCALE = (0.5, 5.0, 0.5)
@@ -50,13 +50,13 @@ PROC = Path("/proc/self")
 def make_ratings(n_users: int, n_items: int, n_ratings: int) -> wf.Ratings:
     """Make ratings in random order with little more memory than they take."""
     rng = np.random.default_rng(0)
-    activity = datasets._ratings_per_user(n_users, n_items, n_ratings, rng)
+    activity = synthetic.ratings_per_user(n_users, n_items, n_ratings, rng)
     user_shares = np.cumsum(activity) / n_ratings
-    item_shares = np.cumsum(datasets._item_weights(n_items, rng))
+    item_shares = np.cumsum(synthetic.item_weights(n_items, rng))
     item_shares /= item_shares[-1]
-    signal = datasets._Signal.draw(n_users, n_items, 8, rng)
+    signal = synthetic.Signal.draw(n_users, n_items, 8, rng)
     low, _, step = SCALE
-    top = datasets._n_levels(SCALE) - 1
+    top = synthetic.count_levels(SCALE) - 1
     users, items = np.empty(n_ratings, np.int32), np.empty(n_ratings, np.int32)
     values = np.empty(n_ratings, np.float32)
     for start in range(0, n_ratings, PIECE):

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How busy the blocked schedule would keep many threads: every cell's cost is measured with one thread (the median of
+// How busy the blocked schedule would keep many threads: every block's cost is measured with one thread (the median of
 // three epochs, in the order of an epoch), and the schedule of cpu_backend.cpp is then played through for more threads
 // than the machine has. What the simulation does not know: that threads share caches and memory bandwidth, and that
 // rows come from another core's cache.
@@ -69,18 +69,19 @@ Triples generate(std::int32_t n_users, std::int32_t n_items, std::int64_t n) {
   return triples;
 }
 
-/// Seconds from the epoch's start to its end with `n_threads`: cell (place, step) starts when the thread that has taken
-/// the place is done with the step before, and the place before with this step.
-double makespan(const std::vector<double>& cost, std::int64_t places, std::int64_t steps, int n_threads) {
+/// Seconds from the epoch's start to its end with `n_threads`: block (outer, inner) starts when the thread that has
+/// taken the outer is done with the inner before, and the outer before with this inner.
+double makespan(const std::vector<double>& cost, std::int64_t outer_turns, std::int64_t inner_turns, int n_threads) {
   std::priority_queue<double, std::vector<double>, std::greater<>> free_at;
   for (int thread = 0; thread < n_threads; ++thread) free_at.push(0);
-  std::vector<double> done(static_cast<std::size_t>(steps), 0);  // by step: when the place before was done with it
-  for (std::int64_t place = 0; place < places; ++place) {
+  std::vector<double> done(static_cast<std::size_t>(inner_turns),
+                           0);  // by inner: when the outer before was done with it
+  for (std::int64_t outer = 0; outer < outer_turns; ++outer) {
     double now = free_at.top();
     free_at.pop();
-    for (std::int64_t step = 0; step < steps; ++step) {
-      double& previous = done[static_cast<std::size_t>(step)];
-      now = previous = std::max(now, previous) + cost[static_cast<std::size_t>(place * steps + step)];
+    for (std::int64_t inner = 0; inner < inner_turns; ++inner) {
+      double& previous = done[static_cast<std::size_t>(inner)];
+      now = previous = std::max(now, previous) + cost[static_cast<std::size_t>(outer * inner_turns + inner)];
     }
     free_at.push(now);
   }
@@ -120,36 +121,36 @@ int main(int argc, char** argv) {
   std::fill_n(user_biases.data(), n_users, 0.0f);
   std::fill_n(item_biases.data(), n_items, 0.0f);
 
-  const EpochOrder order(blocked.outer().blocks(), blocked.inner().blocks(), 0, 0);
+  const EpochOrder order(blocked.outer().stripes(), blocked.inner().stripes(), 0, 0);
   std::vector<double> cost(blocked.grouped.size());
   std::vector<double> measured[4];
   for (std::vector<double>& epoch_cost : measured) {
     epoch_cost.resize(cost.size());
-    for (std::int64_t place = 0; place < order.places(); ++place) {
-      for (std::int64_t step = 0; step < order.steps(); ++step) {
-        const auto one = static_cast<std::size_t>(order.outer_block(place));
-        const auto other = static_cast<std::size_t>(order.inner_block(step));
+    for (std::int64_t outer = 0; outer < order.outer_turns(); ++outer) {
+      for (std::int64_t inner = 0; inner < order.inner_turns(); ++inner) {
+        const auto one = static_cast<std::size_t>(order.outer_stripe(outer));
+        const auto other = static_cast<std::size_t>(order.inner_stripe(inner));
         const std::size_t user = blocked.users_outer ? one : other, item = blocked.users_outer ? other : one;
-        const std::size_t cell = blocked.cell(order.outer_block(place), order.inner_block(step));
-        SgdBlock<float> block{};
-        block.users.factors = users.data() + blocked.users.begin[user] * stride;
-        block.items.factors = items.data() + blocked.items.begin[item] * stride;
-        block.users.biases = user_biases.data() + blocked.users.begin[user];
-        block.items.biases = item_biases.data() + blocked.items.begin[item];
-        block.active_factors = k;
-        block.width = block.stride = stride;
-        block.ratings = blocked.ratings.data() + blocked.offsets[cell];
-        block.n_ratings = blocked.offsets[cell + 1] - blocked.offsets[cell];
-        block.n_grouped = blocked.grouped[cell];
-        block.sizes.learning_rate = 0.04f;
-        block.sizes.reg = {0.045f, 0.045f};
-        block.sizes.reg_bias = {0.04f, 0.04f};
-        block.sizes.max_weight = 6.0f;
-        block.sizes.max_slope = 5.0f;
-        block.sizes.lowest = -std::numeric_limits<float>::infinity();
+        const std::size_t block = blocked.block(order.outer_stripe(outer), order.inner_stripe(inner));
+        SgdArgs<float> args{};
+        args.users.factors = users.data() + blocked.users.begin[user] * stride;
+        args.items.factors = items.data() + blocked.items.begin[item] * stride;
+        args.users.biases = user_biases.data() + blocked.users.begin[user];
+        args.items.biases = item_biases.data() + blocked.items.begin[item];
+        args.active_factors = k;
+        args.width = args.stride = stride;
+        args.ratings = blocked.ratings.data() + blocked.offsets[block];
+        args.n_ratings = blocked.offsets[block + 1] - blocked.offsets[block];
+        args.n_grouped = blocked.grouped[block];
+        args.sizes.learning_rate = 0.04f;
+        args.sizes.reg = {0.045f, 0.045f};
+        args.sizes.reg_bias = {0.04f, 0.04f};
+        args.sizes.max_weight = 6.0f;
+        args.sizes.max_slope = 5.0f;
+        args.sizes.lowest = -std::numeric_limits<float>::infinity();
         const auto began = std::chrono::steady_clock::now();
-        kernel_table().f32.sgd(block);
-        epoch_cost[static_cast<std::size_t>(place * order.steps() + step)] =
+        kernel_table().f32.sgd(args);
+        epoch_cost[static_cast<std::size_t>(outer * order.inner_turns() + inner)] =
             std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
       }
     }
@@ -162,15 +163,16 @@ int main(int argc, char** argv) {
 
   const double busy = std::accumulate(cost.begin(), cost.end(), 0.0);
   const auto grouped = static_cast<double>(std::accumulate(blocked.grouped.begin(), blocked.grouped.end(), 0LL));
-  std::printf("%lld ratings, %d x %d, k = %lld, %s: %lld outer blocks (%s) x %lld inner blocks, %.0f ratings a cell,\n",
-              static_cast<long long>(n), n_users, n_items, static_cast<long long>(k), kernel_table().instruction_set,
-              static_cast<long long>(order.places()), blocked.users_outer ? "users" : "items",
-              static_cast<long long>(order.steps()), static_cast<double>(n) / static_cast<double>(cost.size()));
+  std::printf(
+      "%lld ratings, %d x %d, k = %lld, %s: %lld outer stripes (%s) x %lld inner stripes, %.0f ratings a block,\n",
+      static_cast<long long>(n), n_users, n_items, static_cast<long long>(k), kernel_table().instruction_set,
+      static_cast<long long>(order.outer_turns()), blocked.users_outer ? "users" : "items",
+      static_cast<long long>(order.inner_turns()), static_cast<double>(n) / static_cast<double>(cost.size()));
   std::printf("%.1f %% of the ratings in groups, %.1f M updates/s with one thread\n\n",
               100 * grouped / static_cast<double>(n), static_cast<double>(n) / busy / 1e6);
   std::printf("| threads | busy / makespan | speed-up |\n|---|---|---|\n");
   for (const int threads : {1, 2, 4, 8, 16, 32, 64, 128, 256}) {
-    const double speedup = busy / makespan(cost, order.places(), order.steps(), threads);
+    const double speedup = busy / makespan(cost, order.outer_turns(), order.inner_turns(), threads);
     std::printf("| %d | %.1f %% | %.1f |\n", threads, 100 * speedup / threads, speedup);
   }
   return 0;

@@ -9,10 +9,10 @@
 
 namespace warpfactor {
 
-/// Throws CudaError unless the call succeeded. `doing`: what it was for.
+/// Throws CudaError unless the call succeeded. `doing`: what the call was for.
 inline void cuda_check(cudaError_t error, const char* doing) {
   if (error == cudaSuccess) return;
-  (void)cudaGetLastError();  // or the next call would report it again
+  (void)cudaGetLastError();  // clears the error, which the next call would report again
   throw CudaError(std::string("CUDA failed while ") + doing + ": " + cudaGetErrorString(error) + " (" +
                   cudaGetErrorName(error) + ")");
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CUDA device: memory, streams, launches. And what a build with CUDA can say of the machine it runs on.
+// The CUDA device: memory, streams, launches; and whether this machine can use it.
 #include <cuda.h>
 #include <cuda_runtime_api.h>
 
@@ -16,14 +16,14 @@
 
 namespace warpfactor {
 
-// Defined by the file of each storage.
+// Each storage's file defines its own.
 extern template const void* global_kernel<Half, float>(Kernel, Tile);
 extern template const void* global_kernel<float, float>(Kernel, Tile);
 extern template const void* global_kernel<double, double>(Kernel, Tile);
 
 namespace {
 
-constexpr int kLeastMajor = 8;  // of the architectures that are built
+constexpr int kLeastMajor = 8;  // compute capability of the oldest architecture that is built
 
 __global__ void __launch_bounds__(kThreads) sum_pairs(const __grid_constant__ SumArgs args) {
   rule::sum_pairs(rule::DeviceWarp(), args);
@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(kThreads) best_of_rows(const __grid_constant__
   }
 }
 
-/// A function of the driver, which is not linked: the library must load where there is none.
+/// A function of the driver. The driver is not linked, because the library must load on machines without one.
 template <class Function>
 Function driver_function(const char* name) {
   void* found = nullptr;
@@ -64,8 +64,9 @@ const Driver& driver() {
   return functions;
 }
 
-/// While it lives, the device is the calling thread's current one. Afterwards the caller's context is, if there was
-/// one: to ask for the device before, and to go back to it, would make a context on one that nobody uses.
+/// Makes the device the calling thread's current one while it lives, and then restores the context from before, if
+/// there was one. It saves the context, not the device: to go back to a device would make a context on it even if
+/// nobody used it.
 class CurrentDevice {
  public:
   explicit CurrentDevice(int index) : before_(context()) {
@@ -91,7 +92,7 @@ class CurrentDevice {
   const CUcontext before_;
 };
 
-/// Why there is no such device, or nothing. Does not open it, which takes time and some of its memory.
+/// Why the device cannot be used; empty if it can. Does not open it, which takes time and some of its memory.
 std::string device_problem(std::int32_t index) {
   int driver_version = 0;
   if (cudaDriverGetVersion(&driver_version) != cudaSuccess || driver_version == 0) {
@@ -168,7 +169,7 @@ class CudaDevice final : public Accelerator {
     try {
       const CurrentDevice current(index_);
       for (CudaStream& stream : streams_) (void)cudaStreamSynchronize(stream.handle);
-    } catch (const CudaError&) {  // nobody is left to be told
+    } catch (const CudaError&) {  // a destructor must not throw
     }
   }
   CudaDevice(const CudaDevice&) = delete;
@@ -187,7 +188,9 @@ class CudaDevice final : public Accelerator {
     cuda_check(error, "allocating memory");
     return memory;
   }
-  void release(void* memory) noexcept override { (void)cudaFree(memory); }  // whichever device is current
+  void release(void* memory) noexcept override {
+    (void)cudaFree(memory);
+  }  // cudaFree works whichever device is current
   std::int64_t free_bytes() override {
     const CurrentDevice current(index_);
     std::size_t free = 0, total = 0;
@@ -316,7 +319,7 @@ CudaStatus status() {
   int devices = 0;
   if (!problem.empty() && cudaGetDeviceCount(&devices) == cudaSuccess) {
     for (int index = 1; index < devices; ++index) {
-      if (device_problem(index).empty()) return {true, true, ""};  // though not the first
+      if (device_problem(index).empty()) return {true, true, ""};  // one can be used, though not the first
     }
   }
   (void)cudaGetLastError();

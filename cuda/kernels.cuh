@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The device's kernels, over the warp of lanes.cuh: W is DeviceWarp on the device and HostWarp in the twin. Where a
-// loss or a penalty is the caller's, the text that defines warpfactor::custom comes before this header.
+// The device's kernels, written over the warp of lanes.cuh: W is DeviceWarp on the device and HostWarp in the twin. For
+// a custom loss or penalty, the text that defines warpfactor::custom comes before this header.
 #pragma once
 
 #include "lanes.cuh"
@@ -24,12 +24,12 @@ WARPFACTOR_LANES_FUNCTION LossTerms<A> score_terms(A value, A score, const LossS
                       [](A r, A answer, A& loss, A& slope) { custom::loss(r, answer, loss, slope); });
 #else
   const A x = shape.offset + score;
-  if (shape.loss == Loss::squared) return terms_of(SquaredLoss{}, value, x, x);  // without a jump over the others
+  if (shape.loss == Loss::squared) return terms_of(SquaredLoss{}, value, x, x);  // saves a jump over the others
   return loss_terms(value, x, shape);
 #endif
 }
 
-/// What pulls a parameter back to zero, times the strength of its penalty.
+/// What a penalty's strength is multiplied with in the gradient of parameter w: w itself (L2), or the custom slope.
 template <class A>
 WARPFACTOR_LANES_FUNCTION A pull_of(A w, const StepSizes<A>&) {
 #if defined(WARPFACTOR_CUSTOM_PENALTY)
@@ -60,8 +60,8 @@ Lanes<A> pull_of(const Lanes<A>& w, const StepSizes<A>& sizes) {
 }
 #endif
 
-/// What the kernels share: a row in the lanes of its tile. Inside a tile all lanes hold the same numbers but for those.
-template <class W, class S, class A, int kLanes, int kChunks>
+/// What the kernels share. A tile's lanes hold different quads of a row; all other numbers are the same in them.
+template <class W, class S, class A, int kLanes, int kQuads>
 class TileWork {
  public:
   using F = typename W::template Of<A>;
@@ -70,20 +70,20 @@ class TileWork {
   using N = typename W::template Of<std::int64_t>;
   using Mask = typename W::Mask;
   struct Row {
-    F part[kChunks][4];
+    F quad[kQuads][4];
   };
 
   WARPFACTOR_LANES_FUNCTION TileWork(const W& w, std::int64_t width, std::int64_t stride, std::int32_t active_factors)
       : w_(w), width_(width), stride_(stride), active_factors_(active_factors) {
     WARPFACTOR_UNROLL
-    for (int c = 0; c < kChunks; ++c) place_[c] = N(4 * (c * kLanes + w_.lane() % kLanes));
+    for (int c = 0; c < kQuads; ++c) offset_[c] = N(4 * (c * kLanes + w_.lane() % kLanes));
     leads_ = w_.lane() % kLanes == 0;
   }
 
  protected:
   /// The number of each lane's tile.
   WARPFACTOR_LANES_FUNCTION N tile() const { return N(w_.number() * (kWarp / kLanes)) + N(w_.lane() / kLanes); }
-  /// n pieces of work, one after the other in each tile, all tiles of a warp side by side.
+  /// Calls work(at, in) for 0 .. n - 1: one after the other in each tile, the tiles of a warp side by side.
   template <class Work>
   WARPFACTOR_LANES_FUNCTION void each(std::int64_t n, const Work& work) const {
     constexpr std::int64_t kTiles = kWarp / kLanes;
@@ -94,45 +94,45 @@ class TileWork {
   }
   WARPFACTOR_LANES_FUNCTION static void clear(Row& row) {
     WARPFACTOR_UNROLL
-    for (int c = 0; c < kChunks; ++c) {
+    for (int c = 0; c < kQuads; ++c) {
       WARPFACTOR_UNROLL
-      for (int j = 0; j < 4; ++j) row.part[c][j] = F(A(0));
+      for (int j = 0; j < 4; ++j) row.quad[c][j] = F(A(0));
     }
   }
-  /// Rows keep what they hold where a tile is not `in`, and zeros beyond the width.
+  /// If a tile is not `in`, its row stays as it is. Beyond the width a row stays zero.
   template <class T>
   WARPFACTOR_LANES_FUNCTION void load_row(const T* from, const N& number, const Mask& in, Row& row) const {
     WARPFACTOR_UNROLL
-    for (int c = 0; c < kChunks; ++c) {
-      w_.load4(from, number * stride_ + place_[c], in & (place_[c] < N(width_)), row.part[c]);
+    for (int c = 0; c < kQuads; ++c) {
+      w_.load4(from, number * stride_ + offset_[c], in & (offset_[c] < N(width_)), row.quad[c]);
     }
   }
   template <class T>
   WARPFACTOR_LANES_FUNCTION void store_row(T* to, const N& number, const Row& row, const Mask& in) const {
     WARPFACTOR_UNROLL
-    for (int c = 0; c < kChunks; ++c) {
-      w_.store4(to, number * stride_ + place_[c], row.part[c], in & (place_[c] < N(width_)));
+    for (int c = 0; c < kQuads; ++c) {
+      w_.store4(to, number * stride_ + offset_[c], row.quad[c], in & (offset_[c] < N(width_)));
     }
   }
-  /// One number for each row, held by all lanes of the tile.
+  /// Stores a row's number, which all lanes of the tile hold.
   WARPFACTOR_LANES_FUNCTION void store_number(A* to, const N& at, const F& x, const Mask& in) const {
     w_.store(to, at, x, in & leads_);
   }
   WARPFACTOR_LANES_FUNCTION static F dot(const Row& a, const Row& b) {
     F even(A(0)), odd(A(0));
     WARPFACTOR_UNROLL
-    for (int c = 0; c < kChunks; ++c) {
-      even = even + a.part[c][0] * b.part[c][0] + a.part[c][1] * b.part[c][1];
-      odd = odd + a.part[c][2] * b.part[c][2] + a.part[c][3] * b.part[c][3];
+    for (int c = 0; c < kQuads; ++c) {
+      even = even + a.quad[c][0] * b.quad[c][0] + a.quad[c][1] * b.quad[c][1];
+      odd = odd + a.quad[c][2] * b.quad[c][2] + a.quad[c][3] * b.quad[c][3];
     }
     return W::template sum<kLanes>(even + odd);
   }
-  /// Penalties' slopes are none of the numbers beyond the factors.
+  /// Zero beyond the active factors, where a custom penalty could give a slope.
   WARPFACTOR_LANES_FUNCTION F pull(const Row& row, int c, int j, const StepSizes<A>& sizes) const {
-    return W::template select<A>(place_[c] < N(active_factors_ - j), pull_of(row.part[c][j], sizes), F(A(0)));
+    return W::template select<A>(offset_[c] < N(active_factors_ - j), pull_of(row.quad[c][j], sizes), F(A(0)));
   }
 
-  /// What the optimizer remembers of a row as a whole.
+  /// The optimizer's state of a row as a whole.
   struct Numbers {
     F v[kTileRowNumbers];
   };
@@ -167,7 +167,7 @@ class TileWork {
   const W w_;
   const std::int64_t width_, stride_;
   const std::int32_t active_factors_;
-  N place_[kChunks];  ///< of the lane's factors in the row
+  N offset_[kQuads];  ///< of the lane's factors in the row
   Mask leads_;        ///< the first lane of a tile
 
  private:
@@ -179,9 +179,9 @@ class TileWork {
     const RowRate<F> rate = row_rate<kRule>(numbers.v, weight, l1, l1_bias, sizes);
     F squares(A(0));
     WARPFACTOR_UNROLL
-    for (int c = 0; c < kChunks; ++c) {
-      const N at = number * stride_ + place_[c];
-      const Mask here = in & (place_[c] < N(width_));
+    for (int c = 0; c < kQuads; ++c) {
+      const N at = number * stride_ + offset_[c];
+      const Mask here = in & (offset_[c] < N(width_));
       F first[4], second[4];
       WARPFACTOR_UNROLL
       for (int j = 0; j < 4; ++j) first[j] = second[j] = F(A(0));
@@ -189,8 +189,8 @@ class TileWork {
       if constexpr (kSecond) w_.load4(side.second, at, here, second);
       WARPFACTOR_UNROLL
       for (int j = 0; j < 4; ++j) {
-        const F gradient = gradients.part[c][j];
-        row.part[c][j] = stepped<kRule>(row.part[c][j], gradient, first[j], second[j], rate, rate.l1_factors, sizes);
+        const F gradient = gradients.quad[c][j];
+        row.quad[c][j] = stepped<kRule>(row.quad[c][j], gradient, first[j], second[j], rate, rate.l1_factors, sizes);
         if constexpr (kRule == StepRule::adagrad_row) squares = squares + gradient * gradient;
       }
       if constexpr (kFirst) w_.store4(side.first, at, first, here);
@@ -202,7 +202,7 @@ class TileWork {
       if constexpr (kFirst) first = w_.load(side.bias_first, number, in);
       if constexpr (kSecond) second = w_.load(side.bias_second, number, in);
       bias = stepped<kRule>(bias, bias_gradient, first, second, rate, rate.l1_bias, sizes);
-      w_.sync();  // all lanes have read what the first is about to write
+      w_.sync();  // all lanes have read what the first lane is about to write
       if constexpr (kFirst) store_number(side.bias_first, number, first, in);
       if constexpr (kSecond) store_number(side.bias_second, number, second, in);
       squares = squares + bias_gradient * bias_gradient;
@@ -211,11 +211,11 @@ class TileWork {
   }
 };
 
-/// One pass of SGD, a rating at a time in each tile. kGeneral: by any rule, with any penalty; else plain SGD with L2
+/// Steps of one rating, one at a time in each tile. kGeneral: by any rule, with any penalty; else plain SGD with L2
 /// penalties.
-template <class W, class S, class A, int kLanes, int kChunks, bool kGeneral>
-class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
-  using Base = TileWork<W, S, A, kLanes, kChunks>;
+template <class W, class S, class A, int kLanes, int kQuads, bool kGeneral>
+class SgdPass : TileWork<W, S, A, kLanes, kQuads> {
+  using Base = TileWork<W, S, A, kLanes, kQuads>;
   using Base::leads_;
   using Base::w_;
   using typename Base::D;
@@ -241,7 +241,7 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
     done_ = this->tile() >= N(args.n_tiles);
   }
 
-  /// On to the next rating of each tile, whose row of the other side is read; false when none is left.
+  /// Moves each tile on to its next rating and reads that rating's row of the other side. False if none is left.
   WARPFACTOR_LANES_FUNCTION bool fetch() {
     const Mask over = (!done_) & (at_ >= end_);
     if (W::any(over)) move_on(over);
@@ -252,7 +252,7 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
     this->load_row(args_.other.factors, other_row_, in, other_);
     if (args_.other.biases != nullptr) other_bias_ = w_.load(args_.other.biases, other_row_, in);
     weight_ = args_.weights == nullptr ? F(A(1)) : F(w_.load(args_.weights, at_, in));
-    // An entry ahead, so that the next row need not wait for it.
+    // One entry ahead, so that the next row's read need not wait for it.
     w_.load_entry(args_.entries, at_ + N(1), in & (at_ + N(1) < end_), next_other_, next_value_);
     return true;
   }
@@ -275,12 +275,12 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
       const F keep_own = users ? step.keep_factors.user : step.keep_factors.item,
               keep_other = users ? step.keep_factors.item : step.keep_factors.user;
       WARPFACTOR_UNROLL
-      for (int c = 0; c < kChunks; ++c) {
+      for (int c = 0; c < kQuads; ++c) {
         WARPFACTOR_UNROLL
         for (int j = 0; j < 4; ++j) {
-          const F own = own_.part[c][j], other = other_.part[c][j];
-          own_.part[c][j] = stepped_factor(own, other, step.scaled_slope, keep_own);
-          other_.part[c][j] = stepped_factor(other, own, step.scaled_slope, keep_other);
+          const F own = own_.quad[c][j], other = other_.quad[c][j];
+          own_.quad[c][j] = stepped_factor(own, other, step.scaled_slope, keep_own);
+          other_.quad[c][j] = stepped_factor(other, own, step.scaled_slope, keep_other);
         }
       }
       if (args_.other.biases != nullptr) {
@@ -289,7 +289,7 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
             stepped_bias(other_bias_, step.scaled_slope, users ? step.keep_biases.item : step.keep_biases.user);
       }
     }
-    w_.sync();  // all lanes have read what the first is about to write
+    w_.sync();  // all lanes have read what the first lane is about to write
     this->store_row(args_.other.factors, other_row_, other_, in);
     if (args_.other.biases != nullptr) this->store_number(args_.other.biases, other_row_, other_bias_, in);
     w_.sync();  // the row may be read again at once
@@ -305,11 +305,11 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
             reg_other = weight * (users ? sizes.reg.item : sizes.reg.user);
     Row by_own, by_other;
     WARPFACTOR_UNROLL
-    for (int c = 0; c < kChunks; ++c) {
+    for (int c = 0; c < kQuads; ++c) {
       WARPFACTOR_UNROLL
       for (int j = 0; j < 4; ++j) {
-        by_own.part[c][j] = gradient(this->pull(own_, c, j, sizes), other_.part[c][j], slope, reg_own);
-        by_other.part[c][j] = gradient(this->pull(other_, c, j, sizes), own_.part[c][j], slope, reg_other);
+        by_own.quad[c][j] = gradient(this->pull(own_, c, j, sizes), other_.quad[c][j], slope, reg_own);
+        by_other.quad[c][j] = gradient(this->pull(other_, c, j, sizes), own_.quad[c][j], slope, reg_other);
       }
     }
     F by_own_bias(A(0)), by_other_bias(A(0));
@@ -323,11 +323,11 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
     Numbers numbers = this->load_numbers(args_.other, other_row_, in);
     this->step(args_.other, !users, other_row_, weight, by_other, by_other_bias, sizes, in, other_, other_bias_,
                numbers);
-    w_.sync();  // all lanes have read what the first is about to write
+    w_.sync();  // all lanes have read what the first lane is about to write
     this->store_numbers(args_.other, other_row_, numbers, in);
   }
 
-  /// To the next segment, and where there is none in the task, to the next task.
+  /// Moves on to the task's next segment, or to the next task if there is none.
   WARPFACTOR_LANES_FUNCTION void move_on(const Mask& over) {
     const Mask leaving = over & (row_ >= N(0));
     this->store_row(args_.own.factors, row_, own_, leaving);
@@ -340,9 +340,9 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
 
     const Mask finished = over & (segment_ >= segment_end_);
     if (W::any(finished)) {
-      const Mask told = finished & (task_ >= N(0)) & leads_;
-      w_.store(args_.task_sums, N(2) * task_, loss_sum_, told);
-      w_.store(args_.task_sums, N(2) * task_ + N(1), square_sum_, told);
+      const Mask reporting = finished & (task_ >= N(0)) & leads_;
+      w_.store(args_.task_sums, N(2) * task_, loss_sum_, reporting);
+      w_.store(args_.task_sums, N(2) * task_ + N(1), square_sum_, reporting);
       loss_sum_ = W::template select<double>(finished, D(0.0), loss_sum_);
       square_sum_ = W::template select<double>(finished, D(0.0), square_sum_);
       const N next = w_.template next<kLanes>(args_.next_task, finished);
@@ -395,10 +395,10 @@ class SgdPass : TileWork<W, S, A, kLanes, kChunks> {
   Mask done_;
 };
 
-/// The gradients of rows over their ratings of a batch, penalties left out. Each tile takes one row after the other.
-template <class W, class S, class A, int kLanes, int kChunks>
-class BatchGradients : TileWork<W, S, A, kLanes, kChunks> {
-  using Base = TileWork<W, S, A, kLanes, kChunks>;
+/// The gradients of rows over their ratings of a batch, without penalties. Each tile takes one row after the other.
+template <class W, class S, class A, int kLanes, int kQuads>
+class BatchGradients : TileWork<W, S, A, kLanes, kQuads> {
+  using Base = TileWork<W, S, A, kLanes, kQuads>;
   using Base::leads_;
   using Base::w_;
   using typename Base::D;
@@ -444,9 +444,9 @@ class BatchGradients : TileWork<W, S, A, kLanes, kChunks> {
       const F counted = at_most(weight, sizes.max_weight);
       const F slope = W::template select<A>(here, counted * capped(terms.slope, sizes), F(A(0)));
       WARPFACTOR_UNROLL
-      for (int c = 0; c < kChunks; ++c) {
+      for (int c = 0; c < kQuads; ++c) {
         WARPFACTOR_UNROLL
-        for (int j = 0; j < 4; ++j) sums.part[c][j] = sums.part[c][j] + slope * other.part[c][j];
+        for (int j = 0; j < 4; ++j) sums.quad[c][j] = sums.quad[c][j] + slope * other.quad[c][j];
       }
       slopes = slopes + slope;
       weights = weights + W::template select<A>(here, counted, F(A(0)));
@@ -468,14 +468,14 @@ class BatchGradients : TileWork<W, S, A, kLanes, kChunks> {
     }
   }
 
-  static constexpr std::int64_t kFlush = 256;  // losses that are added up in A
+  static constexpr std::int64_t kFlush = 256;  // losses added up in A before they go into a double
   const BatchArgs<S, A>& args_;
 };
 
-/// The steps from those gradients.
-template <class W, class S, class A, int kLanes, int kChunks>
-class BatchSteps : TileWork<W, S, A, kLanes, kChunks> {
-  using Base = TileWork<W, S, A, kLanes, kChunks>;
+/// The steps from the gradients.
+template <class W, class S, class A, int kLanes, int kQuads>
+class BatchSteps : TileWork<W, S, A, kLanes, kQuads> {
+  using Base = TileWork<W, S, A, kLanes, kQuads>;
   using Base::w_;
   using typename Base::F;
   using typename Base::Mask;
@@ -503,10 +503,10 @@ class BatchSteps : TileWork<W, S, A, kLanes, kChunks> {
     this->load_row(args_.gradients, r, in, gradients);
     const F weight = w_.load(args_.row_weights, r, in), penalty = weight * (users ? sizes.reg.user : sizes.reg.item);
     WARPFACTOR_UNROLL
-    for (int c = 0; c < kChunks; ++c) {
+    for (int c = 0; c < kQuads; ++c) {
       WARPFACTOR_UNROLL
       for (int j = 0; j < 4; ++j) {
-        gradients.part[c][j] = gradients.part[c][j] + penalty * this->pull(row, c, j, sizes);
+        gradients.quad[c][j] = gradients.quad[c][j] + penalty * this->pull(row, c, j, sizes);
       }
     }
     F bias(A(0)), by_bias(A(0));
@@ -517,7 +517,7 @@ class BatchSteps : TileWork<W, S, A, kLanes, kChunks> {
     }
     Numbers numbers = this->load_numbers(args_.own, number, in);
     this->step(args_.own, users, number, weight, gradients, by_bias, sizes, in, row, bias, numbers);
-    w_.sync();  // all lanes have read what the first is about to write
+    w_.sync();  // all lanes have read what the first lane is about to write
     this->store_row(args_.own.factors, number, row, in);
     if (biased) this->store_number(args_.own.biases, number, bias, in);
     this->store_numbers(args_.own, number, numbers, in);
@@ -527,9 +527,9 @@ class BatchSteps : TileWork<W, S, A, kLanes, kChunks> {
 };
 
 /// The losses over ratings. Each tile takes one rating after the other.
-template <class W, class S, class A, int kLanes, int kChunks>
-class Evaluate : TileWork<W, S, A, kLanes, kChunks> {
-  using Base = TileWork<W, S, A, kLanes, kChunks>;
+template <class W, class S, class A, int kLanes, int kQuads>
+class Evaluate : TileWork<W, S, A, kLanes, kQuads> {
+  using Base = TileWork<W, S, A, kLanes, kQuads>;
   using Base::leads_;
   using Base::w_;
   using typename Base::D;
@@ -568,7 +568,7 @@ class Evaluate : TileWork<W, S, A, kLanes, kChunks> {
   const EvaluateArgs<S, A>& args_;
 };
 
-/// Adds up in an order that depends on the number of warps alone.
+/// See SumArgs. The order depends on the number of warps alone.
 template <class W>
 WARPFACTOR_LANES_FUNCTION void sum_pairs(const W& w, const SumArgs& args) {
   using D = typename W::template Of<double>;
@@ -592,8 +592,8 @@ WARPFACTOR_LANES_FUNCTION void sum_pairs(const W& w, const SumArgs& args) {
   w.store(args.out, at + N(1), second, leads);
 }
 
-/// A warp for each row: the best so far lie sorted in its lanes, and what is better than the last of them goes in. Few
-/// scores do, so that a row costs hardly more than reading it.
+/// One warp for each row. The best scores so far lie sorted in its lanes, and a score better than the last of them is
+/// inserted. Few scores are, so a row costs hardly more than reading it.
 template <class W, class A, int kSlots>
 WARPFACTOR_LANES_FUNCTION void best_of_row(const W& w, const BestArgs<A>& args, std::int64_t row) {
   using F = typename W::template Of<A>;
@@ -609,7 +609,7 @@ WARPFACTOR_LANES_FUNCTION void best_of_row(const W& w, const BestArgs<A>& args, 
     best[s] = F(least);
     column[s] = I(-1);
   }
-  A worst = least;  // of the n best so far; nothing that is not above it goes in
+  A worst = least;  // of the n best so far; only a better score is inserted
   for (std::int32_t from = 0; from < args.n_columns; from += kWarp) {
     const I at = I(from) + I(w.lane());
     const Mask in = at < I(args.n_columns);
@@ -620,7 +620,7 @@ WARPFACTOR_LANES_FUNCTION void best_of_row(const W& w, const BestArgs<A>& args, 
       better &= better - 1;
       const A x = W::from_lane(score, lane);
       if (!(x > worst)) continue;
-      // What is not below x stays; the rest moves on by one place.
+      // Scores of at least x stay; the others move on by one lane.
       F last_best(least);
       I last_column(-1);
       WARPFACTOR_UNROLL
@@ -642,9 +642,9 @@ WARPFACTOR_LANES_FUNCTION void best_of_row(const W& w, const BestArgs<A>& args, 
   }
   WARPFACTOR_UNROLL
   for (int s = 0; s < kSlots; ++s) {
-    const I place = I(s * kWarp) + I(w.lane());
-    const Mask in = place < I(args.n);
-    const N at = N(row * args.n) + N(place);
+    const I index = I(s * kWarp) + I(w.lane());
+    const Mask in = index < I(args.n);
+    const N at = N(row * args.n) + N(index);
     w.store(args.columns, at, column[s], in);
     w.store(args.best, at, W::template select<A>(column[s] >= I(0), best[s], F(A(__builtin_nanf("")))), in);
   }

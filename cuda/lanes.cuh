@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The warp that the kernels are written over. On the device a lane is a thread and a value of a lane a plain number; in
-// the host's twin, for tests, all 32 lanes are one object and their values arrays, so that the same kernel runs there.
+// The warp that the kernels are written over. On the device a lane is a thread, and a lane's value a plain number. In
+// the twin, on the host, a value is an array of all 32 lanes' numbers, so that the same kernel runs there.
 #pragma once
 
 #include "device/kernel_args.hpp"
@@ -15,7 +15,7 @@ namespace WARPFACTOR_RULE_NAMESPACE {
 
 inline constexpr int kWarp = 32;
 
-/// Four factors in a row, as one lane reads and writes them.
+/// A quad: four consecutive factors, as one lane reads and writes them.
 template <class S>
 struct alignas(4 * sizeof(S)) Four {
   S v[4];
@@ -34,7 +34,7 @@ struct Stored<Half, float> {
   WARPFACTOR_HD WARPFACTOR_INLINE static Half of(float x) { return to_half(x); }
 };
 
-/// The lowest bit that is set; there must be one.
+/// The number of the lowest set bit; there must be one.
 WARPFACTOR_HD WARPFACTOR_INLINE int first_bit(std::uint32_t bits) {
 #if defined(__CUDA_ARCH__)
   return __ffs(static_cast<int>(bits)) - 1;
@@ -45,8 +45,8 @@ WARPFACTOR_HD WARPFACTOR_INLINE int first_bit(std::uint32_t bits) {
 
 #if defined(__CUDACC__)
 
-/// Memory that other multiprocessors write meanwhile is read and written past the first-level caches, which do not see
-/// each other.
+/// Other multiprocessors write to the same memory, and first-level caches do not see each other: reads and writes
+/// bypass them.
 class DeviceWarp {
  public:
   template <class T>
@@ -73,12 +73,12 @@ class DeviceWarp {
     for (int m = kLanes / 2; m > 0; m /= 2) x += __shfl_xor_sync(kAll, x, m);
     return x;
   }
-  /// That of lane `from`, in all lanes.
+  /// The value of lane `from`, in all lanes.
   template <class T>
   static __device__ T from_lane(T x, int from) {
     return __shfl_sync(kAll, x, from);
   }
-  /// That of the lane before; of `first` in the first.
+  /// The value of the lane before; `first` in the first lane.
   template <class T>
   __device__ T from_previous(T x, T first) const {
     const T moved = __shfl_up_sync(kAll, x, 1);
@@ -89,12 +89,13 @@ class DeviceWarp {
   static __device__ T load(const T* from, std::int64_t at, bool in) {
     return in ? __ldcg(from + at) : T();
   }
-  /// Of what no kernel writes: neighbours stay in the first-level cache for the next read.
+  /// For memory that no kernel writes: neighbours stay in the first-level cache for the next read.
   template <class T>
   static __device__ T load_constant(const T* from, std::int64_t at, bool in) {
     return in ? __ldg(from + at) : T();
   }
-  /// An entry's two parts; zeros where a lane is not `in`. It is read once: first in line to leave the caches.
+  /// The two fields of an entry; zeros if a lane is not `in`. Entries are read once, so they may leave the caches
+  /// first.
   static __device__ void load_entry(const Entry* from, std::int64_t at, bool in, std::int32_t& other, float& value) {
     const unsigned long long raw = in ? __ldcs(reinterpret_cast<const unsigned long long*>(from + at)) : 0;
     other = static_cast<std::int32_t>(raw);
@@ -104,7 +105,7 @@ class DeviceWarp {
   static __device__ void store(T* to, std::int64_t at, T x, bool in) {
     if (in) __stcg(to + at, x);
   }
-  /// Into numbers that keep what they are where a lane is not `in`.
+  /// `to` stays as it is if a lane is not `in`.
   template <class S, class A>
   static __device__ void load4(const S* from, std::int64_t at, bool in, A (&to)[4]) {
     if (!in) return;
@@ -120,14 +121,14 @@ class DeviceWarp {
     for (int j = 0; j < 4; ++j) four.v[j] = Stored<S, A>::of(x[j]);
     store_raw(to + at, four);
   }
-  /// The next number of a counter for each tile that wants one.
+  /// The counter's next number for each tile that wants one.
   template <int kLanes>
   __device__ std::int64_t next(std::uint32_t* counter, bool wanted) const {
     std::uint32_t number = 0;
     if (wanted && lane_ % kLanes == 0) number = atomicAdd(counter, 1u);
     return __shfl_sync(kAll, number, 0, kLanes);
   }
-  /// What the warp's lanes wrote is then seen by all of them.
+  /// Makes what the warp's lanes wrote visible to all of them.
   static __device__ void sync() { __syncwarp(); }
 
  private:
@@ -220,7 +221,7 @@ struct Lanes {
     return each([&](int l) { return -a.v[l]; });
   }
 
-  // What the rule asks of a pack.
+  // What update_rule.hpp asks of a pack.
   friend Lanes at_most(const Lanes& a, const Lanes& limit) {
     return each([&](int l) { return at_most(a.v[l], limit.v[l]); });
   }
@@ -244,7 +245,7 @@ struct Lanes {
   }
 };
 
-/// What DeviceWarp is for the device, for one of `count` warps.
+/// DeviceWarp's counterpart on the host: one of `count` warps.
 class HostWarp {
  public:
   template <class T>

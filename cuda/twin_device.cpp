@@ -20,9 +20,9 @@ using rule::kWarp;
 
 constexpr std::align_val_t kAlignment{256};
 
-template <class S, class A, int kLanes, int kChunks, bool kGeneral>
+template <class S, class A, int kLanes, int kQuads, bool kGeneral>
 void run_pass(const PassArgs<S, A>& args, std::int64_t n_warps) {
-  using Pass = rule::SgdPass<HostWarp, S, A, kLanes, kChunks, kGeneral>;
+  using Pass = rule::SgdPass<HostWarp, S, A, kLanes, kQuads, kGeneral>;
   std::vector<std::unique_ptr<Pass>> at_work;
   for (std::int64_t w = 0; w < n_warps; ++w) at_work.push_back(std::make_unique<Pass>(HostWarp(w, n_warps), args));
   while (!at_work.empty()) {
@@ -36,7 +36,7 @@ void run_warps(const Args& args, std::int64_t n_warps) {
   for (std::int64_t w = 0; w < n_warps; ++w) Work(HostWarp(w, n_warps), args).run();
 }
 
-template <class S, class A, int kLanes, int kChunks>
+template <class S, class A, int kLanes, int kQuads>
 void run_tile(Kernel kernel, std::int64_t n_tiles, const void* args) {
   constexpr std::int64_t kTiles = kWarp / kLanes;
   const std::int64_t n_warps = (n_tiles + kTiles - 1) / kTiles;
@@ -44,21 +44,21 @@ void run_tile(Kernel kernel, std::int64_t n_tiles, const void* args) {
   const auto& batch = *static_cast<const BatchArgs<S, A>*>(args);
   const auto& evaluated = *static_cast<const EvaluateArgs<S, A>*>(args);
   switch (kernel) {
-    case Kernel::pass: return run_pass<S, A, kLanes, kChunks, false>(pass, n_warps);
-    case Kernel::general_pass: return run_pass<S, A, kLanes, kChunks, true>(pass, n_warps);
+    case Kernel::pass: return run_pass<S, A, kLanes, kQuads, false>(pass, n_warps);
+    case Kernel::general_pass: return run_pass<S, A, kLanes, kQuads, true>(pass, n_warps);
     case Kernel::batch_gradients:
-      return run_warps<rule::BatchGradients<HostWarp, S, A, kLanes, kChunks>>(batch, n_warps);
-    case Kernel::batch_steps: return run_warps<rule::BatchSteps<HostWarp, S, A, kLanes, kChunks>>(batch, n_warps);
-    case Kernel::evaluate: return run_warps<rule::Evaluate<HostWarp, S, A, kLanes, kChunks>>(evaluated, n_warps);
+      return run_warps<rule::BatchGradients<HostWarp, S, A, kLanes, kQuads>>(batch, n_warps);
+    case Kernel::batch_steps: return run_warps<rule::BatchSteps<HostWarp, S, A, kLanes, kQuads>>(batch, n_warps);
+    case Kernel::evaluate: return run_warps<rule::Evaluate<HostWarp, S, A, kLanes, kQuads>>(evaluated, n_warps);
     case Kernel::sum: break;
   }
 }
 
 template <class S, class A>
 void run(Kernel kernel, Tile tile, std::int64_t n_tiles, const void* args) {
-#define WARPFACTOR_RUN_TILE(n_lanes, n_chunks)                       \
-  if (tile.lanes == n_lanes && tile.chunks == n_chunks) {            \
-    return run_tile<S, A, n_lanes, n_chunks>(kernel, n_tiles, args); \
+#define WARPFACTOR_RUN_TILE(n_lanes, n_quads)                       \
+  if (tile.lanes == n_lanes && tile.quads == n_quads) {             \
+    return run_tile<S, A, n_lanes, n_quads>(kernel, n_tiles, args); \
   }
   if constexpr (sizeof(S) == sizeof(Half)) {
     WARPFACTOR_HALF_TILES(WARPFACTOR_RUN_TILE)
@@ -76,7 +76,7 @@ void* TwinDevice::allocate(std::int64_t bytes) {
                     " free");
   }
   void* memory = ::operator new(static_cast<std::size_t>(bytes), kAlignment);
-  std::memset(memory, 0xff, static_cast<std::size_t>(bytes));  // what is read before it is written shows
+  std::memset(memory, 0xff, static_cast<std::size_t>(bytes));  // so that a read of memory never written shows
   free_ -= bytes;
   twin_most_taken = std::max(twin_most_taken, bytes_ - free_);
   sizes_[memory] = bytes;

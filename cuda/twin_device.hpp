@@ -12,20 +12,20 @@
 
 namespace warpfactor {
 
-/// What the twin device is like; for tests to change.
+/// The twin's properties, which tests change.
 struct TwinLimits {
   std::int64_t tiles_at_once = 64;
   std::int64_t bytes = std::int64_t{1} << 40;  ///< allocations beyond these fail
-  std::optional<Stream> late{};                ///< the stream whose work is put off for as long as it may be
+  std::optional<Stream> late{};                ///< the stream whose work is delayed until something waits for it
 };
 inline TwinLimits twin_limits;
-/// The most bytes that were taken at once since it was last set to 0.
+/// The most bytes allocated at a time since a test set it to 0.
 inline std::int64_t twin_most_taken = 0;
 
-/// A device that is the host: the kernels run over HostWarp, on the calling thread. Work is done on return, or with a
-/// late stream only when somebody waits for it, so that a wait that is missing shows. Tests see with it what the
-/// kernels and the backend do, not how fast. All warps of a pass go on in step: each reads its rating's rows before any
-/// writes, which is as bad as races can be on a device with as many tiles.
+/// The host in a device's place, for tests of what kernels and backend do, not of speed. Kernels run over HostWarp on
+/// the calling thread. Work is done on return; on a late stream only when something waits for it, so that a missing
+/// wait shows. All warps of a pass go in step and read their rows before any of them writes: as bad as races can be on
+/// a device with as many tiles.
 class TwinDevice final : public Accelerator {
  public:
   explicit TwinDevice(const TwinLimits& limits)
@@ -45,7 +45,7 @@ class TwinDevice final : public Accelerator {
   bool idle(Stream stream) override;
   std::int64_t tiles_at_once(Kernel, Storage, Tile) override { return tiles_at_once_; }
   void launch(Kernel kernel, Storage storage, Tile tile, std::int64_t n_tiles, const void* args) override;
-  void replace(Kernel, std::uintptr_t) override {}  // what the caller compiled for a device is no code of the host's
+  void replace(Kernel, std::uintptr_t) override {}  // code compiled for a device cannot run here
   std::string architecture() const override { return "twin"; }
 
  private:
@@ -66,7 +66,7 @@ class TwinDevice final : public Accelerator {
   std::map<void*, std::int64_t> sizes_;
 };
 
-/// BestArgs over host memory.
+/// Selects the best scores (BestArgs), in host memory.
 template <class A>
 void twin_best(const BestArgs<A>& args);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a device must do for the trainer, which knows no device.
+// What the trainer asks of a device. The trainer itself knows none.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@
 
 namespace warpfactor {
 
-/// The factors that training starts from, in z units: each writes those of one row, and any thread may call it. Biases
-/// start from Standardization::start_bias.
+/// Writes the factors that training starts from, in z units, of one row; any thread may call it. Biases start from
+/// Standardization::start_bias.
 template <class T>
 struct Start {
   std::function<void(std::int64_t row, T* to)> user, item;
@@ -25,7 +25,7 @@ struct MeanLoss {
   double loss, square;
 };
 
-/// Whole vectors on every device.
+/// The factors of a warm-up are a multiple of this: whole vectors on every device.
 inline constexpr std::int32_t kWarmupFactors = 16;
 
 template <class T>
@@ -33,19 +33,18 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  /// Takes the ratings and the start. Neither is used after the return, nor are the options, but for the caller's
-  /// functions.
+  /// Takes the ratings and the start. After the return it uses neither them nor the options, except user functions.
   virtual void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Start<T>& start,
                       const TrainParams& params, const TrainOptions<T>& options) = 0;
-  /// One pass; returns the losses over it. `epoch` (0-based) and the seed fix the order. It trains the
-  /// first `active_factors` factors as if there were no others: all of them, or a multiple of kWarmupFactors.
+  /// One pass; returns its losses. `epoch` (from 0) and the seed fix the order. Trains the first `active_factors`
+  /// factors, all of them or a multiple of kWarmupFactors; the others stay as they are.
   virtual MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t active_factors) = 0;
-  /// The losses over the validation ratings, of the model with all factors.
+  /// The losses over the validation ratings, with all factors.
   virtual MeanLoss evaluate() = 0;
-  /// Remembers the present factors, or goes back to those last remembered.
+  /// Keeps a copy of the model; goes back to the copy last kept.
   virtual void keep() = 0;
   virtual void restore() = 0;
-  /// The factors and biases into the model's arrays, which are as long as they must be, in z units.
+  /// Writes factors and biases, in z units, into the model's arrays, which have their final sizes.
   virtual void download(Model<T>& model) = 0;
 
   [[nodiscard]] virtual std::int32_t n_threads() const = 0;

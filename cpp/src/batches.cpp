@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "cpu/tuning.hpp"
 #include "epoch_order.hpp"
 #include "optimizer.hpp"
 #include "random.hpp"
@@ -13,13 +14,7 @@
 namespace warpfactor {
 namespace {
 
-// Ratings of a part, about: enough to be worth handing out, few enough for threads to share a batch evenly.
-constexpr std::int64_t kPartRatings = 2048;
-
-// A batch with less work than this, in factors of its ratings, is done by one thread: waking another takes longer.
-constexpr std::int64_t kSharedWork = 1 << 17;
-
-/// The entries of one batch, sorted by row; the same row's in the order of the batch.
+/// The ratings of one batch, sorted by row; those of a row keep the batch's order.
 void sort_by_row(std::span<const std::int64_t> batch, std::span<const std::int32_t> rows, std::int32_t n_rows,
                  std::vector<std::uint64_t>& keys, std::vector<std::int64_t>& counts, std::int64_t* sorted) {
   if (static_cast<std::int64_t>(batch.size()) >= n_rows / 8) {
@@ -31,7 +26,7 @@ void sort_by_row(std::span<const std::int64_t> batch, std::span<const std::int32
     }
     return;
   }
-  // Fewer than 2^28 of them, because there are eight times as many rows.
+  // A batch of fewer than 2^28 ratings, since there are eight times as many rows.
   keys.resize(batch.size());
   for (std::size_t n = 0; n < batch.size(); ++n) {
     keys[n] = static_cast<std::uint64_t>(rows[static_cast<std::size_t>(batch[n])]) << 32 | n;
@@ -44,9 +39,9 @@ std::int32_t rows_of(std::span<const std::int32_t> rows) {
   return rows.empty() ? 0 : *std::max_element(rows.begin(), rows.end()) + 1;
 }
 
-/// The ratings in the order in which they are dealt: numbers of those given.
-std::vector<std::int64_t> dealing_order(std::span<const float> weights, std::int64_t n_ratings, std::int64_t batch_size,
-                                        std::uint64_t seed) {
+/// The numbers of the ratings of weight > 0, in the order in which they are cut into batches.
+std::vector<std::int64_t> batch_order(std::span<const float> weights, std::int64_t n_ratings, std::int64_t batch_size,
+                                      std::uint64_t seed) {
   std::vector<std::int64_t> order;
   order.reserve(static_cast<std::size_t>(n_ratings));
   for (std::int64_t r = 0; r < n_ratings; ++r) {
@@ -67,7 +62,7 @@ std::vector<std::vector<std::int64_t>> epoch_batches(const RatingsView& ratings,
   require_in_range(params);
   std::int64_t size = batch_size(params, ratings.size());
   require(size >= 1, "batch_size", size, "at least 1, or each rating makes a step of its own");
-  const std::vector<std::int64_t> order = dealing_order(ratings.weights, ratings.size(), size, params.seed);
+  const std::vector<std::int64_t> order = batch_order(ratings.weights, ratings.size(), size, params.seed);
   const auto n = static_cast<std::int64_t>(order.size());
   size = std::min(size, std::max<std::int64_t>(n, 1));  // n + size must not overflow
   for (const std::int32_t b : shuffled((n + size - 1) / size, params.seed, epoch)) {
@@ -80,18 +75,18 @@ template <class T, class V>
 Batches<T> make_batches(const BatchInput<V>& input, std::int64_t batch_size, std::uint64_t seed, ThreadTeam& team) {
   Batches<T> batches;
   const std::vector<std::int64_t> order =
-      dealing_order(input.weights, static_cast<std::int64_t>(input.values.size()), batch_size, seed);
+      batch_order(input.weights, static_cast<std::int64_t>(input.values.size()), batch_size, seed);
   const auto n = static_cast<std::int64_t>(order.size());
   batch_size = std::min(batch_size, std::max<std::int64_t>(n, 1));  // n + batch_size must not overflow
   batches.n_ratings = n;
   batches.batch_size = batch_size;
   batches.n_batches = (n + batch_size - 1) / batch_size;
   const auto n_batches = static_cast<std::size_t>(batches.n_batches);
-  struct Desk {
+  struct Scratch {
     std::vector<std::uint64_t> keys;
     std::vector<std::int64_t> counts, sorted;
   };
-  std::vector<Desk> desks(static_cast<std::size_t>(team.size()));
+  std::vector<Scratch> scratches(static_cast<std::size_t>(team.size()));
   for (const bool of_users : {true, false}) {
     auto& side = of_users ? batches.users : batches.items;
     const std::span<const std::int32_t> own = of_users ? input.users : input.items,
@@ -100,21 +95,21 @@ Batches<T> make_batches(const BatchInput<V>& input, std::int64_t batch_size, std
     side.others = Buffer<std::int32_t>(n + kGroup);
     side.values = Buffer<T>(n + kGroup);
     side.weights = Buffer<float>(input.weights.empty() ? 0 : n + kGroup);
-    std::fill_n(side.others.data() + n, kGroup, 0);  // which the kernel reads and counts 0 times
+    std::fill_n(side.others.data() + n, kGroup, 0);  // the kernel reads them with weight 0
     std::fill_n(side.values.data() + n, kGroup, T(0));
     if (side.weights.size() > 0) std::fill_n(side.weights.data() + n, kGroup, 0.0f);
     Buffer<std::int32_t> own_rows(n);
     std::vector<std::int64_t> first_row(n_batches + 1, 0);
     team.run(batches.n_batches, [&](std::int64_t b, int thread) {
       if (team.poll(thread)) return;
-      Desk& desk = desks[static_cast<std::size_t>(thread)];
+      Scratch& scratch = scratches[static_cast<std::size_t>(thread)];
       const std::int64_t begin = b * batch_size, size = std::min(batch_size, n - begin);
-      desk.sorted.resize(static_cast<std::size_t>(size));
-      sort_by_row({order.data() + begin, static_cast<std::size_t>(size)}, own, n_rows, desk.keys, desk.counts,
-                  desk.sorted.data());
+      scratch.sorted.resize(static_cast<std::size_t>(size));
+      sort_by_row({order.data() + begin, static_cast<std::size_t>(size)}, own, n_rows, scratch.keys, scratch.counts,
+                  scratch.sorted.data());
       std::int64_t n_distinct = 0;
       for (std::int64_t at = 0; at < size; ++at) {
-        const auto r = static_cast<std::size_t>(desk.sorted[static_cast<std::size_t>(at)]);
+        const auto r = static_cast<std::size_t>(scratch.sorted[static_cast<std::size_t>(at)]);
         const std::int64_t to = begin + at;
         own_rows[to] = own[r];
         side.others[to] = other[r];
@@ -140,17 +135,17 @@ Batches<T> make_batches(const BatchInput<V>& input, std::int64_t batch_size, std
         side.begin[row++] = at;
       }
     });
-    side.parts.push_back(0);
-    side.batch_parts.push_back(0);
+    side.tasks.push_back(0);
+    side.batch_tasks.push_back(0);
     for (std::size_t b = 0; b < n_batches; ++b) {
-      std::int64_t part_begin = static_cast<std::int64_t>(b) * batch_size;
+      std::int64_t task_begin = static_cast<std::int64_t>(b) * batch_size;
       for (std::int64_t row = first_row[b] + 1; row <= first_row[b + 1]; ++row) {
         const std::int64_t at = side.begin[static_cast<std::size_t>(row)];
-        if (at - part_begin < kPartRatings && row < first_row[b + 1]) continue;
-        side.parts.push_back(row);
-        part_begin = at;
+        if (at - task_begin < kTaskRatings && row < first_row[b + 1]) continue;
+        side.tasks.push_back(row);
+        task_begin = at;
       }
-      side.batch_parts.push_back(static_cast<std::int64_t>(side.parts.size()) - 1);
+      side.batch_tasks.push_back(static_cast<std::int64_t>(side.tasks.size()) - 1);
     }
   }
   return batches;
@@ -164,63 +159,63 @@ BatchStepper<T>::BatchStepper(const Kernels<T>& kernels, const Batches<T>& batch
     const auto at = static_cast<std::size_t>(b);
     std::int64_t n_rows = 0;
     for (const auto* side : {&batches.users, &batches.items}) {
-      n_rows += side->parts[static_cast<std::size_t>(side->batch_parts[at + 1])] -
-                side->parts[static_cast<std::size_t>(side->batch_parts[at])];
+      n_rows += side->tasks[static_cast<std::size_t>(side->batch_tasks[at + 1])] -
+                side->tasks[static_cast<std::size_t>(side->batch_tasks[at])];
     }
-    most_rows_ = std::max(most_rows_, n_rows);
+    max_rows_ = std::max(max_rows_, n_rows);
   }
-  desks_.resize(static_cast<std::size_t>(team.size()));
-  part_sums_.resize(static_cast<std::size_t>(batches.users.batch_parts.back()));
+  scratch_.resize(static_cast<std::size_t>(team.size()));
+  task_sums_.resize(static_cast<std::size_t>(batches.users.batch_tasks.back()));
 }
 
 template <class T>
-void BatchStepper<T>::make_desk(Desk& desk) const {
-  if (desk.weights.size() > 0) return;
-  desk.gradients = Buffer<T>(most_rows_ * model_.stride);
-  desk.bias_gradients = Buffer<T>(most_rows_);
-  desk.weights = Buffer<T>(most_rows_);
+void BatchStepper<T>::allocate(Scratch& scratch) const {
+  if (scratch.weights.size() > 0) return;
+  scratch.gradients = Buffer<T>(max_rows_ * model_.stride);
+  scratch.bias_gradients = Buffer<T>(max_rows_);
+  scratch.weights = Buffer<T>(max_rows_);
 }
 
 template <class T>
-std::int64_t BatchStepper<T>::n_parts(std::int64_t batch) const {
+std::int64_t BatchStepper<T>::n_tasks(std::int64_t batch) const {
   const auto at = static_cast<std::size_t>(batch);
-  return batches_.users.batch_parts[at + 1] - batches_.users.batch_parts[at] + batches_.items.batch_parts[at + 1] -
-         batches_.items.batch_parts[at];
+  return batches_.users.batch_tasks[at + 1] - batches_.users.batch_tasks[at] + batches_.items.batch_tasks[at + 1] -
+         batches_.items.batch_tasks[at];
 }
 
-/// The users' parts, then the items'.
+/// Task `number` of a batch: first the users' tasks, then the items'.
 template <class T>
-BatchRows<T> BatchStepper<T>::part(std::int64_t batch, std::int64_t number, Desk& desk,
+BatchRows<T> BatchStepper<T>::task(std::int64_t batch, std::int64_t number, Scratch& scratch,
                                    const StepSizes<T>& sizes) const {
   const auto at = static_cast<std::size_t>(batch);
-  const std::int64_t user_parts = batches_.users.batch_parts[at + 1] - batches_.users.batch_parts[at];
-  const bool of_users = number < user_parts;
+  const std::int64_t user_tasks = batches_.users.batch_tasks[at + 1] - batches_.users.batch_tasks[at];
+  const bool of_users = number < user_tasks;
   const auto& side = of_users ? batches_.users : batches_.items;
-  const auto part = static_cast<std::size_t>(side.batch_parts[at] + (of_users ? number : number - user_parts));
-  const auto first_row_of = [&](const auto& of) { return of.parts[static_cast<std::size_t>(of.batch_parts[at])]; };
-  const std::int64_t row = side.parts[part];
-  std::int64_t place = row - first_row_of(side);  // on the desk
+  const auto n = static_cast<std::size_t>(side.batch_tasks[at] + (of_users ? number : number - user_tasks));
+  const auto first_row_of = [&](const auto& of) { return of.tasks[static_cast<std::size_t>(of.batch_tasks[at])]; };
+  const std::int64_t row = side.tasks[n];
+  std::int64_t at_row = row - first_row_of(side);  // in the scratch: the users' rows, then the items'
   if (!of_users) {
-    place += batches_.users.parts[static_cast<std::size_t>(batches_.users.batch_parts[at + 1])] -
-             first_row_of(batches_.users);
+    at_row += batches_.users.tasks[static_cast<std::size_t>(batches_.users.batch_tasks[at + 1])] -
+              first_row_of(batches_.users);
   }
   BatchRows<T> rows{};
   rows.own = of_users ? model_.users : model_.items;
   rows.other = of_users ? model_.items : model_.users;
   rows.of_users = of_users;
-  rows.once = model_.once;
+  rows.penalty_once = model_.penalty_once;
   rows.active_factors = active_factors_;
   rows.width = padded_stride<T>(active_factors_);
   rows.stride = model_.stride;
   rows.rows = side.rows.data() + row;
   rows.begin = side.begin.data() + row;
-  rows.n_rows = side.parts[part + 1] - row;
+  rows.n_rows = side.tasks[n + 1] - row;
   rows.others = side.others.data();
   rows.values = side.values.data();
   rows.weights = side.weights.size() > 0 ? side.weights.data() : nullptr;
-  rows.gradients = desk.gradients.data() + place * model_.stride;
-  rows.bias_gradients = desk.bias_gradients.data() + place;
-  rows.row_weights = desk.weights.data() + place;
+  rows.gradients = scratch.gradients.data() + at_row * model_.stride;
+  rows.bias_gradients = scratch.bias_gradients.data() + at_row;
+  rows.row_weights = scratch.weights.data() + at_row;
   rows.sizes = sizes;
   return rows;
 }
@@ -228,7 +223,7 @@ BatchRows<T> BatchStepper<T>::part(std::int64_t batch, std::int64_t number, Desk
 template <class T>
 PassSums BatchStepper<T>::total() const {
   PassSums all;
-  for (const PassSums& sums : part_sums_) {
+  for (const PassSums& sums : task_sums_) {
     all.loss += sums.loss;
     all.squares += sums.squares;
   }
@@ -236,45 +231,45 @@ PassSums BatchStepper<T>::total() const {
 }
 
 template <class T>
-PassSums BatchStepper<T>::run_together(const std::vector<std::int32_t>& order, const StepSizes<T>& sizes) {
-  Desk& desk = desks_.front();
-  make_desk(desk);
+PassSums BatchStepper<T>::run_blocked(const std::vector<std::int32_t>& order, const StepSizes<T>& sizes) {
+  Scratch& scratch = scratch_.front();
+  allocate(scratch);
   for (const std::int32_t b : order) {
     const auto at = static_cast<std::size_t>(b);
-    const std::int64_t first_sum = batches_.users.batch_parts[at],
-                       user_parts = batches_.users.batch_parts[at + 1] - first_sum, parts = n_parts(b);
+    const std::int64_t first_sum = batches_.users.batch_tasks[at],
+                       user_tasks = batches_.users.batch_tasks[at + 1] - first_sum, all_tasks = n_tasks(b);
     const auto take_gradients = [&](std::int64_t number, int thread) {
       if (team_.poll(thread)) return;
-      const PassSums sums = kernels_.batch_gradients(part(b, number, desk, sizes));
-      if (number < user_parts) part_sums_[static_cast<std::size_t>(first_sum + number)] = sums;
+      const PassSums sums = kernels_.batch_gradients(task(b, number, scratch, sizes));
+      if (number < user_tasks) task_sums_[static_cast<std::size_t>(first_sum + number)] = sums;
     };
     const auto take_steps = [&](std::int64_t number, int thread) {
       if (team_.poll(thread)) return;
-      kernels_.batch_steps(part(b, number, desk, sizes));
+      kernels_.batch_steps(task(b, number, scratch, sizes));
     };
     const std::int64_t size = std::min(batches_.batch_size, batches_.n_ratings - b * batches_.batch_size);
     const bool shared = size * model_.stride >= kSharedWork;
-    team_.run(parts, take_gradients, shared);
-    team_.run(parts, take_steps, shared);
+    team_.run(all_tasks, take_gradients, shared);
+    team_.run(all_tasks, take_steps, shared);
   }
   return total();
 }
 
 template <class T>
-PassSums BatchStepper<T>::run_apart(const std::vector<std::int32_t>& order, const StepSizes<T>& sizes) {
+PassSums BatchStepper<T>::run_hogwild(const std::vector<std::int32_t>& order, const StepSizes<T>& sizes) {
   team_.run(static_cast<std::int64_t>(order.size()), [&](std::int64_t n, int thread) {
     if (team_.poll(thread)) return;
-    Desk& desk = desks_[static_cast<std::size_t>(thread)];
-    make_desk(desk);
+    Scratch& scratch = scratch_[static_cast<std::size_t>(thread)];
+    allocate(scratch);
     const std::int32_t b = order[static_cast<std::size_t>(n)];
     const auto at = static_cast<std::size_t>(b);
-    const std::int64_t first_sum = batches_.users.batch_parts[at],
-                       user_parts = batches_.users.batch_parts[at + 1] - first_sum, parts = n_parts(b);
-    for (std::int64_t number = 0; number < parts; ++number) {
-      const PassSums sums = kernels_.batch_gradients(part(b, number, desk, sizes));
-      if (number < user_parts) part_sums_[static_cast<std::size_t>(first_sum + number)] = sums;
+    const std::int64_t first_sum = batches_.users.batch_tasks[at],
+                       user_tasks = batches_.users.batch_tasks[at + 1] - first_sum, all_tasks = n_tasks(b);
+    for (std::int64_t number = 0; number < all_tasks; ++number) {
+      const PassSums sums = kernels_.batch_gradients(task(b, number, scratch, sizes));
+      if (number < user_tasks) task_sums_[static_cast<std::size_t>(first_sum + number)] = sums;
     }
-    for (std::int64_t number = 0; number < parts; ++number) kernels_.batch_steps(part(b, number, desk, sizes));
+    for (std::int64_t number = 0; number < all_tasks; ++number) kernels_.batch_steps(task(b, number, scratch, sizes));
   });
   return total();
 }

@@ -14,8 +14,8 @@
 
 namespace warpfactor {
 
-/// A fixed number of trivial T, aligned to a cache line and not initialized: threads that fill it touch its pages
-/// first.
+/// A fixed number of trivial T, aligned to a cache line and not initialized, so that the threads that fill it are the
+/// first to touch its pages.
 template <class T>
 class Buffer {
   static_assert(std::is_trivially_copyable_v<T>);
@@ -24,7 +24,7 @@ class Buffer {
   Buffer() = default;
   explicit Buffer(std::int64_t size) : size_(size) {
     if (size <= 0) return;
-    // By hand, because aligned operator new is missing where Python's own macOS builds still want to run.
+    // By hand: the oldest macOS that Python's own builds support has no aligned operator new.
     if (static_cast<std::uint64_t>(size) > (PTRDIFF_MAX - kHugePage) / sizeof(T)) throw std::bad_alloc();
     const std::size_t used = static_cast<std::size_t>(size) * sizeof(T);
     const std::size_t alignment = used >= 2 * kHugePage ? kHugePage : kCacheLine;
@@ -33,8 +33,9 @@ class Buffer {
     void* aligned = memory_.get();
     data_ = static_cast<T*>(std::align(alignment, used, aligned, space));
 #if defined(__linux__)
-    // Ratings are written to hundreds of places at once and factor rows read in any order, far more than there are TLB
-    // entries for small pages. The kernel may decline; nothing depends on it.
+    // Ratings are written to hundreds of buckets at once and factor rows read in any order: more pages than there are
+    // TLB entries for small ones. Notes, 2026-11-21: epochs 5 % (k = 32) and 9 % (k = 128) faster. The kernel may
+    // decline.
     if (alignment == kHugePage) (void)madvise(aligned, used / kHugePage * kHugePage, MADV_HUGEPAGE);
 #endif
   }

@@ -6,14 +6,12 @@
 #include <limits>
 
 #include "batches.hpp"
+#include "cpu/tuning.hpp"
 #include "require.hpp"
 #include "threads.hpp"
 
 namespace warpfactor {
 namespace {
-
-// A thread is worth waking for this many factors to multiply and add in a step.
-constexpr std::int64_t kWorkPerThread = 1 << 16;
 
 void require_indices(std::span<const std::int32_t> indices, std::int32_t n, const char* name) {
   const auto bad = std::find_if(indices.begin(), indices.end(), [n](std::int32_t i) { return i < 0 || i >= n; });
@@ -103,7 +101,7 @@ void descend(const EntriesView<T>& entries, std::span<T> P, std::span<T> Q_trans
   model.items.factors = q.data();
   model.n_factors = n_factors;
   model.stride = stride;
-  model.once = true;
+  model.penalty_once = true;
   BatchStepper<T> stepper(kernels, batches, model, team);
 
   // The rule's loss is (r - x)^2 / 2, and its penalty beta' / 2 * w^2: twice the rate and half the penalty.
@@ -116,7 +114,7 @@ void descend(const EntriesView<T>& entries, std::span<T> P, std::span<T> Q_trans
   sizes.lowest = -infinite;
 
   for (std::int64_t step = 0; step < n_steps; ++step) {
-    const PassSums sums = stepper.run_together({0}, sizes);
+    const PassSums sums = stepper.run_blocked({0}, sizes);
     if (!std::isfinite(sums.loss)) {
       throw DivergedError(static_cast<std::int32_t>(std::min<std::int64_t>(step + 1, INT32_MAX)),
                           "descent diverged by step " + text(step + 1) + " with alpha " + text(alpha) +

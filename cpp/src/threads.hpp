@@ -22,14 +22,14 @@
 
 namespace warpfactor {
 
-/// For a loop that waits for another thread: leaves the processor's other half its resources.
+/// For a loop that waits for another thread: leaves resources to the core's other hardware thread.
 inline void pause_briefly() {
 #if defined(__x86_64__) || defined(_M_X64)
   _mm_pause();
 #endif
 }
 
-/// Private threads for one call of the library; the calling thread is number 0 and works too.
+/// Threads for one call of the library. The calling thread is number 0 and works too.
 class ThreadTeam {
  public:
   using Task = std::function<void(std::int64_t task, int thread)>;
@@ -39,7 +39,7 @@ class ThreadTeam {
     try {
       for (int t = 1; t < n_threads; ++t) workers_.emplace_back([this, t] { serve(t); });
     } catch (const std::system_error&) {
-      // The system grants no more threads: those it granted do the work.
+      // The system grants no more threads; those that it granted do the work.
     }
   }
   ~ThreadTeam() { end(); }
@@ -48,8 +48,8 @@ class ThreadTeam {
 
   [[nodiscard]] int size() const noexcept { return static_cast<int>(workers_.size()) + 1; }
 
-  /// Runs task(0) .. task(n_tasks - 1), handed out in that order to whichever thread is free. Throws what a task threw,
-  /// or Interrupted; in both cases tasks not yet begun are left out. Without `may_share`, all on the calling thread.
+  /// Runs task(0) .. task(n_tasks - 1), each on whichever thread is free, begun in that order. Throws what a task
+  /// threw, or Interrupted; tasks not yet begun are then dropped. Without `may_share`, all run on the calling thread.
   void run(std::int64_t n_tasks, const Task& task, bool may_share = true) {
     if (n_tasks <= 0) return;
     stop_.store(false, std::memory_order_relaxed);
@@ -77,16 +77,16 @@ class ThreadTeam {
     if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
   }
 
-  /// Calls f(begin, end, thread) over slices of 0 .. n - 1. The slices depend on n alone, never on the number of
-  /// threads, so that sums taken slice by slice have the same bits for any number of them.
+  /// Calls f(begin, end, thread) for slices of 0 .. n - 1. The slices depend on n alone, so that sums taken slice by
+  /// slice have the same bits for any number of threads.
   template <class F>
   void run_slices(std::int64_t n, const F& f, std::int64_t slice = kSlice) {
     run((n + slice - 1) / slice,
         [&](std::int64_t task, int thread) { f(task * slice, std::min(n, (task + 1) * slice), thread); });
   }
-  static constexpr std::int64_t kSlice = 1 << 16;
+  static constexpr std::int64_t kSlice = 1 << 16;  ///< not measured
 
-  /// To be called by a long task now and then; true: return from the task at once.
+  /// A long task calls this now and then. True: it must return at once.
   bool poll(int thread) {
     if (thread == 0 && interrupted_ && !stop_.load(std::memory_order_relaxed)) {
       const auto now = std::chrono::steady_clock::now();
@@ -119,7 +119,8 @@ class ThreadTeam {
     }
   }
 
-  /// Looks for a few microseconds, before a wait that the system has to end: short runs follow each other closely.
+  /// Spins for a few microseconds before a wait that the system has to end, because short runs follow each other
+  /// closely.
   template <class Condition>
   static void spin_until(const Condition& condition) {
     for (int n = 0; n < 500 && !condition(); ++n) pause_briefly();
@@ -161,14 +162,14 @@ class ThreadTeam {
   const Task* task_ = nullptr;
   std::mutex mutex_;
   std::condition_variable wake_, done_;
-  std::atomic<std::uint64_t> round_{0};  // these three are written under the mutex and looked at without it
+  std::atomic<std::uint64_t> round_{0};  // these three are written under the mutex and also read without it
   std::atomic<int> busy_{0};
   std::atomic<bool> ending_{false};
   std::exception_ptr failure_;
   std::vector<std::thread> workers_;  // last: the threads use the members above
 };
 
-/// The team's size for a caller's n_threads (0: all available), no more than there are tasks to do.
+/// The team's size for a parameter n_threads (0: all available), at most `n_tasks`.
 int team_size(std::int32_t n_threads, std::int64_t n_tasks);
 
 }  // namespace warpfactor

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .data.ratings import Ratings
     from .evaluation.splits import train_test_split
     from .exceptions import CudaError, DivergedError, ModelFileError
-    from .model.file import load
+    from .model.model import Model, load
     from .training.descent import matrix_factorization_bgd
     from .training.estimator import MatrixFactorization
 
@@ -29,6 +29,7 @@ __all__ = [
     "CudaError",
     "DivergedError",
     "MatrixFactorization",
+    "Model",
     "ModelFileError",
     "Ratings",
     "__version__",
@@ -51,7 +52,8 @@ _HOME = {
     "ModelFileError": "exceptions",
     "Ratings": "data.ratings",
     "__version__": "_core",
-    "load": "model.file",
+    "Model": "model.model",
+    "load": "model.model",
     "matrix_factorization_bgd": "training.descent",
     "read_ratings": "data.files",
     "show_config": "config",

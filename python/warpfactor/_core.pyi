@@ -4,7 +4,7 @@ from typing import Any, TypedDict, type_check_only
 import numpy as np
 from numpy.typing import NDArray
 
-from .training.progress import EpochRecord
+from .model.record import EpochRecord
 
 __version__: str
 

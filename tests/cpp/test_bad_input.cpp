@@ -89,7 +89,7 @@ TEST(parameters_of_the_optimizers_are_named_with_their_value) {
                [](TrainParams& p) { p.optimizer = static_cast<Optimizer>(77); });
 }
 
-TEST(functions_of_the_callers_that_are_missing_or_too_many_are_named) {
+TEST(missing_or_superfluous_custom_functions_are_named) {
   const Data data(5, 4, 20);
   TrainParams params;
   params.loss = Loss::custom;
@@ -254,7 +254,7 @@ void check_divergence(double learning_rate) {
   params.n_factors = 8;
   try {
     train<T>(data.view(), params);
-    CHECK(!"training diverged without an error");
+    CHECK(false && "training diverged without an error");
   } catch (const DivergedError& error) {
     CHECK(error.epoch() >= 1 && error.epoch() <= params.n_epochs);
     for (const std::string& part :

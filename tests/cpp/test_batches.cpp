@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Training by batches: how ratings are dealt, and the steps against the formulas in plain loops.
+// Training by batches: how ratings are cut into batches, and the steps against the formulas in plain loops.
 #include <array>
 #include <chrono>
 #include <limits>
@@ -16,12 +16,12 @@ namespace {
 
 using namespace synthetic;
 
-struct Dealt {
+struct Input {
   std::int32_t n_users, n_items;
   std::vector<std::int32_t> users, items;
   std::vector<float> values, weights;  ///< the value of a rating is its number
 
-  Dealt(std::int32_t users_, std::int32_t items_, std::int32_t n, bool weighted) : n_users(users_), n_items(items_) {
+  Input(std::int32_t users_, std::int32_t items_, std::int32_t n, bool weighted) : n_users(users_), n_items(items_) {
     SplitMix64 random(3);
     for (std::int32_t r = 0; r < n; ++r) {
       users.push_back(static_cast<std::int32_t>(below(random, n_users)));
@@ -35,23 +35,23 @@ struct Dealt {
 };
 
 template <class T>
-void check_side(const typename Batches<T>::Side& side, const Dealt& data, bool of_users,
+void check_side(const typename Batches<T>::Side& side, const Input& data, bool of_users,
                 const std::vector<std::vector<std::int64_t>>& batches) {
   const std::vector<std::int32_t>&own = of_users ? data.users : data.items, &other = of_users ? data.items : data.users;
-  CHECK_EQ(side.batch_parts.size(), batches.size() + 1);
+  CHECK_EQ(side.batch_tasks.size(), batches.size() + 1);
   CHECK_EQ(side.begin.size(), side.rows.size() + 1);
-  CHECK_EQ(side.parts.back(), static_cast<std::int64_t>(side.rows.size()));
-  std::int64_t n = 0, next_row = 0, part_rows = 0;
+  CHECK_EQ(side.tasks.back(), static_cast<std::int64_t>(side.rows.size()));
+  std::int64_t n = 0, next_row = 0, task_rows = 0;
   for (std::size_t b = 0; b < batches.size(); ++b) {
-    // What the batch should be: by row, ascending; the same row's in the order in which they were dealt.
+    // What the batch should be: by row, ascending; the same row's in the order of the batch.
     std::map<std::int32_t, std::vector<std::int64_t>> expected;
     for (const std::int64_t r : batches[b]) expected[own[static_cast<std::size_t>(r)]].push_back(r);
-    const std::int64_t first_part = side.batch_parts[b], last_part = side.batch_parts[b + 1];
-    CHECK(last_part > first_part);
-    CHECK_EQ(side.parts[static_cast<std::size_t>(first_part)], next_row);
-    for (std::int64_t part = first_part; part < last_part; ++part) {
-      part_rows += side.parts[static_cast<std::size_t>(part) + 1] - side.parts[static_cast<std::size_t>(part)];
-      CHECK(side.parts[static_cast<std::size_t>(part) + 1] > side.parts[static_cast<std::size_t>(part)]);
+    const std::int64_t first_task = side.batch_tasks[b], last_task = side.batch_tasks[b + 1];
+    CHECK(last_task > first_task);
+    CHECK_EQ(side.tasks[static_cast<std::size_t>(first_task)], next_row);
+    for (std::int64_t task = first_task; task < last_task; ++task) {
+      task_rows += side.tasks[static_cast<std::size_t>(task) + 1] - side.tasks[static_cast<std::size_t>(task)];
+      CHECK(side.tasks[static_cast<std::size_t>(task) + 1] > side.tasks[static_cast<std::size_t>(task)]);
     }
     for (const auto& [row, ratings] : expected) {
       const auto at = static_cast<std::size_t>(next_row++);
@@ -64,15 +64,16 @@ void check_side(const typename Batches<T>::Side& side, const Dealt& data, bool o
         ++n;
       }
     }
-    CHECK_EQ(side.parts[static_cast<std::size_t>(last_part)], next_row);
+    CHECK_EQ(side.tasks[static_cast<std::size_t>(last_task)], next_row);
   }
   CHECK_EQ(side.begin.back(), n);
-  CHECK_EQ(part_rows, static_cast<std::int64_t>(side.rows.size()));
+  CHECK_EQ(task_rows, static_cast<std::int64_t>(side.rows.size()));
   if (data.weights.empty()) CHECK_EQ(side.weights.size(), std::int64_t{0});
 }
 
 /// The batches by their number, from what epoch_batches tells of two epochs, which have the same batches.
-std::vector<std::vector<std::int64_t>> dealt_batches(const Dealt& data, std::int64_t batch_size, std::uint64_t seed) {
+std::vector<std::vector<std::int64_t>> expected_batches(const Input& data, std::int64_t batch_size,
+                                                        std::uint64_t seed) {
   TrainParams params;
   params.batch_size = batch_size;
   params.seed = seed;
@@ -89,9 +90,9 @@ std::vector<std::vector<std::int64_t>> dealt_batches(const Dealt& data, std::int
   return batches;
 }
 
-void check_dealing(const Dealt& data, std::int64_t batch_size) {
+void check_dealing(const Input& data, std::int64_t batch_size) {
   check::context = std::to_string(data.values.size()) + " ratings in batches of " + std::to_string(batch_size);
-  const std::vector<std::vector<std::int64_t>> batches = dealt_batches(data, batch_size, 5);
+  const std::vector<std::vector<std::int64_t>> batches = expected_batches(data, batch_size, 5);
   std::set<std::int64_t> seen;
   std::int64_t counted = 0;
   for (std::size_t r = 0; r < data.values.size(); ++r) counted += data.weights.empty() || data.weights[r] > 0 ? 1 : 0;
@@ -106,21 +107,21 @@ void check_dealing(const Dealt& data, std::int64_t batch_size) {
   CHECK_EQ(static_cast<std::int64_t>(seen.size()), counted);
   for (const int threads : {1, 2, 5}) {
     ThreadTeam team(threads);
-    const auto dealt = make_batches<double, float>(data.input(), batch_size, 5, team);
-    CHECK_EQ(dealt.n_ratings, counted);
-    CHECK_EQ(dealt.n_batches, static_cast<std::int64_t>(batches.size()));
-    check_side<double>(dealt.users, data, true, batches);
-    check_side<double>(dealt.items, data, false, batches);
+    const auto made = make_batches<double, float>(data.input(), batch_size, 5, team);
+    CHECK_EQ(made.n_ratings, counted);
+    CHECK_EQ(made.n_batches, static_cast<std::int64_t>(batches.size()));
+    check_side<double>(made.users, data, true, batches);
+    check_side<double>(made.items, data, false, batches);
   }
 }
 
 constexpr std::int64_t kHuge = std::numeric_limits<std::int64_t>::max();
 
-TEST(every_rating_of_weight_above_zero_is_dealt_once_on_each_side) {
+TEST(every_rating_of_weight_above_zero_is_in_one_batch_on_each_side) {
   for (const bool weighted : {false, true}) {
     // Few rows for their ratings, and many, so that both ways of sorting a batch are met; also on one side each.
     for (const auto& [n_users, n_items] : {std::pair{40, 30}, {5000, 4000}, {1, 3000}, {3000, 1}}) {
-      const Dealt data(n_users, n_items, 1000, weighted);
+      const Input data(n_users, n_items, 1000, weighted);
       for (const std::int64_t batch_size : {std::int64_t{1}, std::int64_t{7}, std::int64_t{100}, std::int64_t{999},
                                             std::int64_t{1000}, std::int64_t{5000}, kHuge}) {
         check_dealing(data, batch_size);
@@ -130,17 +131,17 @@ TEST(every_rating_of_weight_above_zero_is_dealt_once_on_each_side) {
 }
 
 TEST(long_batches_are_cut_into_parts) {
-  const Dealt data(300, 20, 30000, false);
+  const Input data(300, 20, 30000, false);
   check_dealing(data, 13000);
   ThreadTeam team(1);
-  const auto dealt = make_batches<float, float>(data.input(), 13000, 5, team);
-  CHECK(dealt.users.batch_parts[1] > 3);
-  CHECK(dealt.items.batch_parts[1] > 3);
+  const auto made = make_batches<float, float>(data.input(), 13000, 5, team);
+  CHECK(made.users.batch_tasks[1] > 3);
+  CHECK(made.items.batch_tasks[1] > 3);
 }
 
 TEST(a_single_batch_keeps_the_order_given) {
-  const Dealt data(40, 30, 500, false);
-  const auto batches = dealt_batches(data, 500, 1);
+  const Input data(40, 30, 500, false);
+  const auto batches = expected_batches(data, 500, 1);
   CHECK_EQ(batches.size(), 1u);
   for (std::size_t n = 0; n < batches[0].size(); ++n) CHECK_EQ(batches[0][n], static_cast<std::int64_t>(n));
   TrainParams gd;
@@ -149,8 +150,8 @@ TEST(a_single_batch_keeps_the_order_given) {
 }
 
 TEST(which_ratings_are_together_depends_on_the_seed) {
-  const Dealt data(40, 30, 500, false);
-  CHECK(dealt_batches(data, 50, 1) != dealt_batches(data, 50, 2));
+  const Input data(40, 30, 500, false);
+  CHECK(expected_batches(data, 50, 1) != expected_batches(data, 50, 2));
   CHECK_THROWS(std::invalid_argument, "batch_size is 0", epoch_batches(data.view(), {}, 0));
 }
 
@@ -456,7 +457,7 @@ void check_own_functions(std::int64_t batch_size) {
   }
 }
 
-TEST(a_loss_and_a_penalty_of_the_callers_train_as_the_built_in_ones_do) {
+TEST(a_custom_loss_and_penalty_train_as_the_built_in_ones_do) {
   for (const std::int64_t batch_size : {0, 60, 4000}) {
     check_own_functions<float>(batch_size);
     check_own_functions<double>(batch_size);

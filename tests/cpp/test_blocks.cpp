@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From COO triples to the cells that the kernels walk.
+// From COO triples to the blocks that the kernels walk.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -71,21 +71,21 @@ void check_blocks(const Triples& triples, const BlockedRatings& blocked, double 
   for (std::size_t r = 0; r < triples.values.size(); ++r) n += counts(r) ? 1 : 0;
   CHECK_EQ(blocked.ratings.size(), n);
   CHECK_EQ(static_cast<std::int64_t>(blocked.offsets.size()),
-           static_cast<std::int64_t>(blocked.users.blocks()) * blocked.items.blocks() + 1);
+           static_cast<std::int64_t>(blocked.users.stripes()) * blocked.items.stripes() + 1);
   CHECK_EQ(blocked.offsets.front(), 0);
   CHECK_EQ(blocked.offsets.back(), n);
   CHECK(std::is_sorted(blocked.offsets.begin(), blocked.offsets.end()));
 
   std::vector<int> seen(triples.values.size(), 0);
   CHECK_EQ(blocked.grouped.size() + 1, blocked.offsets.size());
-  for (std::size_t cell = 0; cell < blocked.grouped.size(); ++cell) {
-    CHECK(blocked.grouped[cell] % kGroup == 0 && blocked.grouped[cell] >= 0);
-    CHECK(blocked.grouped[cell] <= blocked.offsets[cell + 1] - blocked.offsets[cell]);
+  for (std::size_t block = 0; block < blocked.grouped.size(); ++block) {
+    CHECK(blocked.grouped[block] % kGroup == 0 && blocked.grouped[block] >= 0);
+    CHECK(blocked.grouped[block] <= blocked.offsets[block + 1] - blocked.offsets[block]);
   }
-  for (std::int32_t ub = 0; ub < blocked.users.blocks(); ++ub) {
-    for (std::int32_t ib = 0; ib < blocked.items.blocks(); ++ib) {
-      const std::size_t cell = blocked.users_outer ? blocked.cell(ub, ib) : blocked.cell(ib, ub);
-      for (std::int64_t at = blocked.offsets[cell]; at < blocked.offsets[cell + 1]; ++at) {
+  for (std::int32_t ub = 0; ub < blocked.users.stripes(); ++ub) {
+    for (std::int32_t ib = 0; ib < blocked.items.stripes(); ++ib) {
+      const std::size_t block = blocked.users_outer ? blocked.block(ub, ib) : blocked.block(ib, ub);
+      for (std::int64_t at = blocked.offsets[block]; at < blocked.offsets[block + 1]; ++at) {
         const Rating& rating = blocked.ratings[at];
         const auto r = static_cast<std::size_t>(std::lround(static_cast<double>(rating.value) * scale + shift));
         CHECK(r < seen.size());
@@ -113,12 +113,12 @@ bool same(const BlockedRatings& a, const BlockedRatings& b) {
              0;
 }
 
-TEST(every_rating_lands_once_in_its_cell) {
+TEST(every_rating_lands_once_in_its_block) {
   for (const bool skewed : {false, true}) {
     const Triples triples(700, 300, 20000, skewed);
     for (const Grid grid : {Grid{1, 1}, Grid{3, 5}, Grid{16, 2}, Grid{700, 300}, Grid{3, 5, true, 16},
                             Grid{2, 3, false, 9}, Grid{3, 1, false, 1}}) {
-      check::context = std::to_string(grid.user_blocks) + " x " + std::to_string(grid.item_blocks);
+      check::context = std::to_string(grid.user_stripes) + " x " + std::to_string(grid.item_stripes);
       ThreadTeam team(2);
       check_blocks(triples, blocks_of(triples.view(), grid, 0.0, 1.0, 0.5, 9, team), 0.0, 1.0, 0.5);
       check_blocks(triples, blocks_of(triples.view(false), grid, 100.0, 0.5, 1.0, 9, team), 100.0, 0.5, 1.0);
@@ -166,7 +166,7 @@ TEST(the_layout_depends_on_the_seed) {
               blocks_of(triples.view(), {7, 5}, 0.0, 1.0, 1.0, 12, team)));
 }
 
-TEST(ratings_of_a_sorted_file_are_in_random_order_inside_a_cell) {
+TEST(ratings_of_a_sorted_file_are_in_random_order_inside_a_block) {
   Triples triples(100, 100, 10000);
   ThreadTeam team(1);
   const BlockedRatings blocked = blocks_of(triples.view(false), {1, 1}, 0.0, 1.0, 1.0, 5, team);
@@ -214,7 +214,7 @@ TEST(neighbours_come_far_apart_in_many_bands_too) {
   CHECK(static_cast<double>(pairs) < 28.0 * 7 / 255 * static_cast<double>(blocked.grouped[0]) / kGroup);
 }
 
-TEST(a_cell_is_worked_off_band_by_band) {
+TEST(a_block_is_worked_off_band_by_band) {
   constexpr std::int32_t kBandRows = 20;
   for (const bool users_outer : {true, false}) {
     check::context = users_outer ? "users outside" : "items outside";
@@ -222,13 +222,13 @@ TEST(a_cell_is_worked_off_band_by_band) {
     ThreadTeam team(1);
     const BlockedRatings blocked =
         blocks_of(triples.view(false), {2, 2, users_outer, kBandRows}, 0.0, 1.0, 1.0, 5, team);
-    for (std::size_t cell = 0; cell < blocked.grouped.size(); ++cell) {
-      const std::size_t block = cell % static_cast<std::size_t>(blocked.inner().blocks());
-      const std::int32_t in_last = (blocked.inner().begin[block + 1] - blocked.inner().begin[block]) % kBandRows;
+    for (std::size_t block = 0; block < blocked.grouped.size(); ++block) {
+      const std::size_t stripe = block % static_cast<std::size_t>(blocked.inner().stripes());
+      const std::int32_t in_last = (blocked.inner().begin[stripe + 1] - blocked.inner().begin[stripe]) % kBandRows;
       const bool few_in_last = in_last > 0 && in_last < 3;  // of which one has more than four tenths
-      CHECK(few_in_last || blocked.offsets[cell + 1] - blocked.offsets[cell] - blocked.grouped[cell] < kGroup);
+      CHECK(few_in_last || blocked.offsets[block + 1] - blocked.offsets[block] - blocked.grouped[block] < kGroup);
       int band = 0;
-      for (std::int64_t at = blocked.offsets[cell]; at < blocked.offsets[cell + 1]; ++at) {
+      for (std::int64_t at = blocked.offsets[block]; at < blocked.offsets[block + 1]; ++at) {
         const int own = (users_outer ? blocked.ratings[at].item : blocked.ratings[at].user) / kBandRows;
         CHECK(own >= band);
         band = own;
@@ -237,7 +237,7 @@ TEST(a_cell_is_worked_off_band_by_band) {
   }
 }
 
-TEST(the_rows_of_a_block_come_by_their_number_of_ratings) {
+TEST(the_rows_of_a_stripe_come_by_their_number_of_ratings) {
   std::vector<std::uint32_t> counts(300);
   for (std::size_t row = 0; row < counts.size(); ++row) counts[row] = static_cast<std::uint32_t>(row * 7 % 31);
   ThreadTeam team(2);
@@ -270,18 +270,18 @@ TEST(ratings_most_of_which_are_of_few_rows_are_in_no_group) {
   CHECK_EQ(grouped_of(Triples(8, 8, 7), {1, 1}), 0);
 }
 
-TEST(a_row_with_half_of_the_ratings_takes_only_its_block_or_band_out_of_the_groups) {
+TEST(a_row_with_half_of_the_ratings_takes_only_its_stripe_or_band_out_of_the_groups) {
   const Triples triples(200, 100, 8000, true);  // a user
   CHECK_EQ(grouped_of(triples, {1, 1}), 0);
   const std::int64_t others = 4000 / 200 * 199;
-  for (const Grid grid : {Grid{4, 1, true}, Grid{1, 1, false, 10}}) {  // its block of four; its band of twenty
+  for (const Grid grid : {Grid{4, 1, true}, Grid{1, 1, false, 10}}) {  // its stripe of four; its band of twenty
     const std::int64_t grouped = grouped_of(triples, grid);
     CHECK(grouped > others / 2 && grouped < others);
     ThreadTeam team(1);
     const BlockedRatings blocked = blocks_of(triples.view(false), grid, 0.0, 1.0, 1.0, 5, team);
     check_blocks(triples, blocked, 0.0, 1.0, 1.0);
-    for (std::size_t cell = 0; cell < blocked.grouped.size(); ++cell) {
-      for (std::int64_t at = blocked.offsets[cell]; at < blocked.offsets[cell] + blocked.grouped[cell]; ++at) {
+    for (std::size_t block = 0; block < blocked.grouped.size(); ++block) {
+      for (std::int64_t at = blocked.offsets[block]; at < blocked.offsets[block] + blocked.grouped[block]; ++at) {
         CHECK(triples.users[static_cast<std::size_t>(blocked.ratings[at].value)] != 200 / 3);
       }
     }
@@ -298,30 +298,30 @@ TEST(the_side_with_the_heaviest_row_is_the_inner_one) {
   CHECK(!users_are_outer(rated));
 }
 
-TEST(a_block_never_holds_more_rows_than_16_bits_can_number) {
+TEST(a_stripe_never_holds_more_rows_than_16_bits_can_number) {
   for (const std::int32_t wanted : {1, 2, 7}) {
     ThreadTeam team(2);
     const RowPartition rows = partition_rows(std::vector<std::uint32_t>(200001, 1), wanted, 0, kUserOrder, team);
     check_partition(rows, 200001);
-    CHECK(rows.blocks() >= 4);
+    CHECK(rows.stripes() >= 4);
   }
 }
 
-TEST(blocks_have_similar_shares_even_with_a_row_that_holds_half_of_the_ratings) {
-  constexpr std::int32_t kBlocks = 10;
+TEST(stripes_have_similar_shares_even_with_a_row_that_holds_half_of_the_ratings) {
+  constexpr std::int32_t kStripes = 10;
   std::vector<std::uint32_t> counts(5000, 10);
   counts[1234] = 50000;
   ThreadTeam team(2);
-  const RowPartition rows = partition_rows(counts, kBlocks, 4, kItemOrder, team);
+  const RowPartition rows = partition_rows(counts, kStripes, 4, kItemOrder, team);
   check_partition(rows, 5000);
-  CHECK_EQ(rows.blocks(), kBlocks);
-  std::vector<std::int64_t> ratings(kBlocks, 0);
+  CHECK_EQ(rows.stripes(), kStripes);
+  std::vector<std::int64_t> ratings(kStripes, 0);
   for (std::size_t row = 0; row < counts.size(); ++row) {
     if (row == 1234) continue;
     const auto next = std::upper_bound(rows.begin.begin(), rows.begin.end(), rows.position[row]);
     ratings[static_cast<std::size_t>(next - rows.begin.begin() - 1)] += counts[row];
   }
-  // By size the other rows are 0.6 (0.8 of the ratings' half, 0.2 of the rows) and the big one is 0.8; a block before
+  // By size the other rows are 0.6 (0.8 of the ratings' half, 0.2 of the rows) and the big one is 0.8; a stripe before
   // it takes a tenth of both, so up to 0.14 / 0.6 of the others' ratings.
   CHECK(static_cast<double>(*std::max_element(ratings.begin(), ratings.end())) <= 50000 * 0.14 / 0.6 * 1.01);
 }
@@ -333,16 +333,16 @@ TEST(the_grid_fits_the_rows) {
         for (const std::int64_t row_bytes : {64, 256, 8192}) {
           const Grid grid = choose_grid(n_users, n_items, n_ratings, row_bytes, true);
           check::context = std::to_string(n_users) + " x " + std::to_string(n_items) + ", " + std::to_string(n_ratings);
-          CHECK(grid.user_blocks >= 1 && grid.user_blocks <= n_users);
-          CHECK(grid.item_blocks >= 1 && grid.item_blocks <= n_items);
-          CHECK(grid.user_blocks <= kMostRows && grid.item_blocks <= kMostRows);  // blocks have 16-bit numbers too
-          // Big enough for 16-bit rows where blocks are even, with room to spare.
-          // Cells are worth their counters, unless 16-bit rows need them.
-          const std::int64_t cells = static_cast<std::int64_t>(grid.user_blocks) * grid.item_blocks;
-          CHECK(cells <= std::max<std::int64_t>(1, n_ratings / 256) +
-                             (n_users / 32768 + 1LL) * (n_items / 32768 + 1LL) +
-                             (n_users / 32768 + 1LL) * grid.item_blocks + (n_items / 32768 + 1LL) * grid.user_blocks);
-          CHECK(n_users / grid.user_blocks <= kMostRows && n_items / grid.item_blocks <= kMostRows);
+          CHECK(grid.user_stripes >= 1 && grid.user_stripes <= n_users);
+          CHECK(grid.item_stripes >= 1 && grid.item_stripes <= n_items);
+          CHECK(grid.user_stripes <= kMostRows && grid.item_stripes <= kMostRows);  // stripes have 16-bit numbers too
+          // Big enough for 16-bit rows where stripes are even, with room to spare.
+          // Blocks are worth their counters, unless 16-bit rows need them.
+          const std::int64_t blocks = static_cast<std::int64_t>(grid.user_stripes) * grid.item_stripes;
+          CHECK(blocks <=
+                std::max<std::int64_t>(1, n_ratings / 256) + (n_users / 32768 + 1LL) * (n_items / 32768 + 1LL) +
+                    (n_users / 32768 + 1LL) * grid.item_stripes + (n_items / 32768 + 1LL) * grid.user_stripes);
+          CHECK(n_users / grid.user_stripes <= kMostRows && n_items / grid.item_stripes <= kMostRows);
         }
       }
     }

@@ -160,7 +160,7 @@ void cubic(const T* values, T* slopes, std::int64_t n) {
   for (std::int64_t f = 0; f < n; ++f) slopes[f] = values[f] * values[f] * values[f] + values[f];
 }
 
-TEST(a_loss_and_a_penalty_of_the_callers_are_used) {
+TEST(a_custom_loss_and_penalty_are_used) {
   TrainOptions<double> options;
   options.loss = expectile<double>;
   TrainParams params = small(10);
@@ -269,7 +269,7 @@ TEST(ratings_that_do_not_fit_are_streamed_with_the_same_result) {
   }
 }
 
-TEST(pieces_that_begin_inside_a_wave_are_streamed_with_the_same_result) {
+TEST(chunks_that_begin_inside_a_wave_are_streamed_with_the_same_result) {
   Data data(60, 50, 7900, 0.3);  // so few that one tile works at a time, and hogwild's order is fixed
   for (const bool weighted : {false, true}) {
     for (std::size_t r = 0; weighted && r < data.values.size(); ++r) {

@@ -51,7 +51,7 @@ void check_tiles() {
   std::int32_t held = 0;  // by the tile of the rank before
   for (std::int32_t k = 1; k <= 1024; ++k) {
     const Tile tile = tile_of<S>(k);
-    const std::int32_t holds = 4 * tile.lanes * tile.chunks;
+    const std::int32_t holds = 4 * tile.lanes * tile.quads;
     CHECK(holds >= k);
     CHECK(holds == held || held < k);  // no larger than it must be
     CHECK(rule::kWarp % tile.lanes == 0);

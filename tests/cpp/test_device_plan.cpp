@@ -163,76 +163,76 @@ TEST(the_waves_of_an_epoch_are_all_waves_in_another_order) {
 
 TEST(few_tiles_take_a_popular_row_at_once) {
   Data data(3000, 200, 200000);
-  CHECK_EQ(plan_of(data.view(), Parallel::hogwild).plan.most_tiles, 200000 / 4000);
+  CHECK_EQ(plan_of(data.view(), Parallel::hogwild).plan.max_tiles, 200000 / 4000);
   Data popular(3000, 200, 1000000);
   for (std::size_t r = 0; r < popular.items.size(); r += 2) popular.items[r] = 0;
-  const std::int64_t most = plan_of(popular.view(), Parallel::hogwild).plan.most_tiles;
+  const std::int64_t most = plan_of(popular.view(), Parallel::hogwild).plan.max_tiles;
   CHECK(most >= 120 && most <= 128);  // 64 of them on the item that has half of the ratings
 }
 
-TEST(pieces_are_all_tasks_in_order_and_fit) {
+TEST(chunks_are_all_tasks_in_order_and_fit) {
   Data data(900, 700, 60000);
   for (std::size_t r = 0; r < data.values.size(); ++r) data.weights.push_back(1.0f);
   const PassPlan plan = plan_of(data.view(), Parallel::hogwild).plan;
-  const std::int64_t whole = make_pieces(plan, std::int64_t{1} << 40)[0].bytes(true);
+  const std::int64_t whole = make_chunks(plan, std::int64_t{1} << 40)[0].bytes(true);
   for (const std::int64_t most : {whole, whole / 2, whole / 5, std::int64_t{16000}}) {
-    const std::vector<Piece> pieces = make_pieces(plan, most);
+    const std::vector<Chunk> chunks = make_chunks(plan, most);
     std::size_t n = 0;
     for (std::int64_t w = 0; w < plan.n_waves(); ++w) {
       const PassPlan::Wave &wave = plan.waves[static_cast<std::size_t>(w)],
                            &next = plan.waves[static_cast<std::size_t>(w) + 1];
       std::int64_t task = 0, segment = 0, entry = 0;
-      for (; n < pieces.size() && pieces[n].wave == w; ++n) {
-        CHECK_EQ(pieces[n].first_task, task);
-        CHECK_EQ(pieces[n].first_segment, segment);
-        CHECK_EQ(pieces[n].first_entry, entry);
-        CHECK(pieces[n].n_tasks > 0);
-        CHECK(pieces[n].bytes(true) <= most);
-        task += pieces[n].n_tasks;
-        segment += pieces[n].n_segments;
-        entry += pieces[n].n_entries;
+      for (; n < chunks.size() && chunks[n].wave == w; ++n) {
+        CHECK_EQ(chunks[n].first_task, task);
+        CHECK_EQ(chunks[n].first_segment, segment);
+        CHECK_EQ(chunks[n].first_entry, entry);
+        CHECK(chunks[n].n_tasks > 0);
+        CHECK(chunks[n].bytes(true) <= most);
+        task += chunks[n].n_tasks;
+        segment += chunks[n].n_segments;
+        entry += chunks[n].n_entries;
       }
       CHECK_EQ(task, plan.n_tasks(w));
       CHECK_EQ(segment, next.first_segment - wave.first_segment - 1);
       CHECK_EQ(entry, next.first_entry - wave.first_entry);
     }
-    CHECK_EQ(n, pieces.size());
+    CHECK_EQ(n, chunks.size());
   }
-  CHECK_THROWS(CudaError, "bytes", make_pieces(plan, 1000));
+  CHECK_THROWS(CudaError, "bytes", make_chunks(plan, 1000));
 }
 
-TEST(pieces_of_batches_are_all_rows_in_order_and_fit) {
+TEST(chunks_of_batches_are_all_rows_in_order_and_fit) {
   const Data data(900, 70, 30000);
   ThreadTeam team(2, {});
   const BatchInput<float> input{data.users, data.items, data.values};
   const Batches<float> batches = make_batches<float>(input, 9000, 3, team);
   for (const std::int64_t most : {std::int64_t{1} << 30, std::int64_t{40000}, std::int64_t{25000}}) {
-    const auto pieces = make_batch_pieces(batches, most);
-    CHECK_EQ(static_cast<std::int64_t>(pieces.size()), batches.n_batches);
-    for (std::size_t b = 0; b < pieces.size(); ++b) {
+    const auto chunks = make_batch_chunks(batches, most);
+    CHECK_EQ(static_cast<std::int64_t>(chunks.size()), batches.n_batches);
+    for (std::size_t b = 0; b < chunks.size(); ++b) {
       std::size_t n = 0;
       for (const bool of_users : {true, false}) {
         const auto& side = of_users ? batches.users : batches.items;
         const auto row_at = [&](std::size_t batch) {
-          return side.parts[static_cast<std::size_t>(side.batch_parts[batch])];
+          return side.tasks[static_cast<std::size_t>(side.batch_tasks[batch])];
         };
         std::int64_t row = row_at(b), entry = side.begin[static_cast<std::size_t>(row)];
-        for (; n < pieces[b].size() && pieces[b][n].of_users == of_users; ++n) {
-          const BatchPiece& piece = pieces[b][n];
-          CHECK_EQ(piece.first_row, row);
-          CHECK_EQ(piece.first_entry, entry);
-          CHECK(piece.n_rows > 0);
-          CHECK(piece.bytes(sizeof(float), false) <= most);
-          row += piece.n_rows;
-          entry += piece.n_entries;
+        for (; n < chunks[b].size() && chunks[b][n].of_users == of_users; ++n) {
+          const BatchChunk& chunk = chunks[b][n];
+          CHECK_EQ(chunk.first_row, row);
+          CHECK_EQ(chunk.first_entry, entry);
+          CHECK(chunk.n_rows > 0);
+          CHECK(chunk.bytes(sizeof(float), false) <= most);
+          row += chunk.n_rows;
+          entry += chunk.n_entries;
           CHECK_EQ(side.begin[static_cast<std::size_t>(row)], entry);
         }
         CHECK_EQ(row, row_at(b + 1));
       }
-      CHECK_EQ(n, pieces[b].size());
+      CHECK_EQ(n, chunks[b].size());
     }
   }
-  CHECK_THROWS(CudaError, "bytes", make_batch_pieces(batches, 1000));
+  CHECK_THROWS(CudaError, "bytes", make_batch_chunks(batches, 1000));
 }
 
 }  // namespace

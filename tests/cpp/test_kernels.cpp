@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernels of one instruction set (CTest runs this once for each, through WARPFACTOR_ISA) against plain loops in
-// extended precision. How far a kernel may be off is not guessed: the loops carry a bound of the rounding error along
-// (a running error analysis, Higham 2002, section 3.3).
+// The kernels of one instruction set (CTest runs this penalty_once for each, through WARPFACTOR_ISA) against plain
+// loops in extended precision. How far a kernel may be off is not guessed: the loops carry a bound of the rounding
+// error along (a running error analysis, Higham 2002, section 3.3).
 #include <algorithm>
 #include <limits>
 #include <span>
@@ -79,7 +79,7 @@ struct Case {
   StepRule rule = StepRule::plain;
   Loss loss = Loss::squared;
   Limits limits = Limits::none;
-  bool own_penalty = false;  ///< the caller's in place of L2
+  bool own_penalty = false;  ///< the custom penalty in place of L2
   std::int64_t beyond = 0;   ///< numbers of a row that take no part
 
   [[nodiscard]] bool labels() const { return loss == Loss::logistic || loss == Loss::squared_hinge; }
@@ -93,7 +93,7 @@ struct Case {
   }
 };
 
-/// The caller's loss of these tests: sqrt(1 + e^2) - 1 with e = x - r. Its slope is at most 1, and so is the slope's.
+/// The custom loss of these tests: sqrt(1 + e^2) - 1 with e = x - r. Its slope is at most 1, and so is the slope's.
 template <class T>
 void own_loss(const T* ratings, const T* scores, T* losses, T* slopes) {
   for (int n = 0; n < 8; ++n) {
@@ -102,7 +102,7 @@ void own_loss(const T* ratings, const T* scores, T* losses, T* slopes) {
     slopes[n] = e / size;
   }
 }
-/// The caller's penalty of these tests, by its slope h'(w) = 1/2 + w / (1 + w^2), whose slope is at most 1. Nothing but
+/// The custom penalty of these tests, by its slope h'(w) = 1/2 + w / (1 + w^2), whose slope is at most 1. Nothing but
 /// the kernel keeps it from padding lanes, where it is not 0.
 std::int64_t penalized_factors = 0;  // of a row; what follows them must be zeros, and not another row
 template <class T>
@@ -561,34 +561,34 @@ void check_narrow(const std::vector<Bounded>& expected, Real factor = 1) {
 }
 
 template <class T>
-SgdBlock<T> block_of(Problem<T>& problem, const Case& tried) {
-  SgdBlock<T> block{};
-  block.users = problem.users.view(tried.biased);
-  block.items = problem.items.view(tried.biased);
-  block.active_factors = problem.k;
-  block.width = problem.width;
-  block.stride = problem.stride;
-  block.sizes = sizes_of<T>(tried, problem.k);
-  return block;
+SgdArgs<T> args_of(Problem<T>& problem, const Case& tried) {
+  SgdArgs<T> args{};
+  args.users = problem.users.view(tried.biased);
+  args.items = problem.items.view(tried.biased);
+  args.active_factors = problem.k;
+  args.width = problem.width;
+  args.stride = problem.stride;
+  args.sizes = sizes_of<T>(tried, problem.k);
+  return args;
 }
 
 template <class T>
 void check_sgd(int k, const Case& tried) {
   Problem<T> problem(k, tried);
   const Problem<T> before(k, tried);
-  SgdBlock<T> block = block_of(problem, tried);
-  block.ratings = problem.ratings.data();
-  block.weights = tried.weighted ? problem.weights.data() : nullptr;
-  block.n_ratings = static_cast<std::int64_t>(problem.ratings.size());
-  block.n_grouped = kGrouped;
-  const Reference<T> expected(problem, tried, block.sizes);
-  const PassSums sums = kernel_table().kernels<T>().sgd(block);
+  SgdArgs<T> args = args_of(problem, tried);
+  args.ratings = problem.ratings.data();
+  args.weights = tried.weighted ? problem.weights.data() : nullptr;
+  args.n_ratings = static_cast<std::int64_t>(problem.ratings.size());
+  args.n_grouped = kGrouped;
+  const Reference<T> expected(problem, tried, args.sizes);
+  const PassSums sums = kernel_table().kernels<T>().sgd(args);
 
   check_narrow<T>(expected.users.factors);
   // Both kinds of slope are in the test, and of what the threshold makes.
-  if (sizes_cap_some(tried.loss)) CHECK(expected.clips > 0 && expected.clips < block.n_ratings);
+  if (sizes_cap_some(tried.loss)) CHECK(expected.clips > 0 && expected.clips < args.n_ratings);
   if (tried.limits != Limits::none && k > 1) {
-    CHECK(expected.steps.zeros > 0 && expected.steps.zeros < block.n_ratings * (2 * k + 2));
+    CHECK(expected.steps.zeros > 0 && expected.steps.zeros < args.n_ratings * (2 * k + 2));
   }
   expected.sums.check(sums, tried.loss);
   check_side(problem.users, expected.users);
@@ -641,7 +641,7 @@ TEST(every_rule_agrees_with_its_formulas_without_negative_numbers) {
 TEST(every_rule_agrees_with_the_formulas_of_the_poisson_loss) {
   check_sgd_all(kFewRanks, kRules, {.loss = Loss::poisson, .limits = Limits::l1_and_zero});
 }
-TEST(every_rule_agrees_with_its_formulas_with_a_loss_and_a_penalty_of_the_callers) {
+TEST(every_rule_agrees_with_its_formulas_with_a_custom_loss_and_penalty) {
   check_sgd_all(kSomeRanks, kRules, {.loss = Loss::custom, .own_penalty = true});
   check_sgd_all(kFewRanks, kRules, {.limits = Limits::l1_and_zero, .own_penalty = true});
 }
@@ -657,8 +657,8 @@ TEST(sgd_over_no_ratings_changes_nothing) {
   for (const StepRule rule : kRules) {
     Problem<float> problem(8);
     const Problem<float> before(8);
-    SgdBlock<float> block = block_of(problem, {.rule = rule});
-    CHECK_EQ(kernel_table().f32.sgd(block).loss, 0.0);
+    SgdArgs<float> args = args_of(problem, {.rule = rule});
+    CHECK_EQ(kernel_table().f32.sgd(args).loss, 0.0);
     CHECK(std::equal(before.users.factors.data(), before.users.factors.data() + before.users.factors.size(),
                      problem.users.factors.data()));
   }
@@ -669,7 +669,7 @@ TEST(sgd_over_no_ratings_changes_nothing) {
 constexpr std::int64_t kRowRatings[] = {3, 1, 8, 0, 7, 20, 9, 16, 300};
 
 template <class T>
-void check_batch(int k, const Case& tried, bool of_users, bool once) {
+void check_batch(int k, const Case& tried, bool of_users, bool penalty_once) {
   Problem<T> problem(k, tried);
   const std::int64_t stride = problem.stride, width = problem.width;
   RowsOf<T>&own = of_users ? problem.users : problem.items, &other = of_users ? problem.items : problem.users;
@@ -704,7 +704,7 @@ void check_batch(int k, const Case& tried, bool of_users, bool once) {
   batch.own = own.view(tried.biased);
   batch.other = other.view(tried.biased);
   batch.of_users = of_users;
-  batch.once = once;
+  batch.penalty_once = penalty_once;
   batch.active_factors = k;
   batch.width = width;
   batch.stride = stride;
@@ -760,7 +760,7 @@ void check_batch(int k, const Case& tried, bool of_users, bool once) {
     }
     if (tried.biased)
       CHECK_CLOSE(bias_gradients[r], bias_gradient.value, bias_gradient.error + n_terms * u * bias_magnitude);
-    CHECK_CLOSE(row_weights[r], once ? 1 : weight_sum, n_terms * u * weight_sum);
+    CHECK_CLOSE(row_weights[r], penalty_once ? 1 : weight_sum, n_terms * u * weight_sum);
   }
   sums.check(found, tried.loss);
 
@@ -800,12 +800,12 @@ void check_batches(std::span<const int> ranks, std::span<const StepRule> rules, 
           tried.rule = rule;
           tried.biased = biased;
           tried.weighted = weighted;
-          const bool of_users = biased != weighted, once = weighted;
+          const bool of_users = biased != weighted, penalty_once = weighted;
           const std::string side = of_users ? ", users" : ", items";
           check::context = tried.text("float", k) + side;
-          check_batch<float>(k, tried, of_users, once);
+          check_batch<float>(k, tried, of_users, penalty_once);
           check::context = tried.text("double", k) + side;
-          check_batch<double>(k, tried, !of_users, !once);
+          check_batch<double>(k, tried, !of_users, !penalty_once);
         }
       }
     }
@@ -827,7 +827,7 @@ TEST(batches_leave_alone_what_is_beyond_the_width) {
   check_batches(kSomeRanks, kRules, {.beyond = 16});
   check_batches(kFewRanks, kRules, {.loss = Loss::custom, .own_penalty = true, .beyond = 16});
 }
-TEST(batches_take_a_loss_and_a_penalty_of_the_callers) {
+TEST(batches_take_a_custom_loss_and_penalty) {
   check_batches(kFewRanks, kRules, {.loss = Loss::custom, .own_penalty = true});
 }
 

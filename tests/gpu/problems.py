@@ -10,6 +10,7 @@ import numpy as np
 import reference
 import warpfactor as wf
 from warpfactor import _core
+from warpfactor.training.core_params import core_params
 
 LABELS = ("logistic", "squared_hinge")
 LOSSES = [row["name"] for row in _core.losses() if row["name"] != "custom"]
@@ -138,7 +139,7 @@ class Problem:
             None if self.given_weights is None else self.given_weights.astype(np.float32),
         )
         # Which ratings make a batch does not depend on the device.
-        params = model.set_params(device="cpu", dtype="float32")._train_params()
+        params = core_params(model.set_params(device="cpu", dtype="float32").get_params(deep=False))
         return [np.array(batch) for batch in _core.epoch_batches(arrays, params, epoch)]
 
 

@@ -42,7 +42,7 @@ def model_of(**params):
         ({"reg_bias": (0.1, "x")}, r"reg_bias is \(0.1, 'x'\); it must be a number, or a pair"),
         (
             {"loss": "mse"},
-            "loss is 'mse'; it must be 'squared', 'absolute', 'huber', 'logistic', .*losses.custom made",
+            "loss is 'mse'; it must be 'squared', 'absolute', 'huber', 'logistic', .*or 'poisson', or one that warpfactor.losses.custom made",
         ),
         ({"huber_delta": 0}, "huber_delta is 0; it must be finite and above 0"),
         ({"huber_delta": "1"}, "huber_delta is '1'; it must be a number"),
@@ -61,9 +61,9 @@ def model_of(**params):
             {"loss": "poisson", "init": (np.ones((3, 2)), -np.ones((2, 2)))},
             "init: Q holds -1.0; with nonnegative=True, and with loss='poisson', initial factors",
         ),
-        ({"optimizer": "Adam"}, "optimizer is 'Adam'; it must be 'sgd' or 'adagrad' or 'adam'"),
-        ({"schedule": "step"}, "schedule is 'step'; it must be 'constant' or"),
-        ({"parallel": 4}, "parallel is 4; it must be 'auto' or 'blocked' or 'hogwild'"),
+        ({"optimizer": "Adam"}, "optimizer is 'Adam'; it must be 'sgd', 'adagrad', 'adam' or 'gd'"),
+        ({"schedule": "step"}, "schedule is 'step'; it must be 'constant', "),
+        ({"parallel": 4}, "parallel is 4; it must be 'auto', 'blocked' or 'hogwild'"),
         ({"init": -1.0}, "init_scale is -1"),
         ({"init": "random"}, "init is 'random'"),
         ({"init": (np.ones((3, 2)), np.ones((3, 2)))}, r"Q has shape \(3, 2\); it must be"),
@@ -81,7 +81,7 @@ def model_of(**params):
         ({"random_state": -1}, "random_state is -1"),
         ({"random_state": "x"}, "random_state is 'x'"),
         ({"early_stopping": 0}, "early_stopping is 0"),
-        ({"unknown": "zero"}, "unknown is 'zero'; it must be 'mean' or 'nan' or 'raise'"),
+        ({"unknown": "zero"}, "unknown is 'zero'; it must be 'mean', 'nan' or 'raise'"),
         ({"verbose": -1}, "verbose is -1"),
         ({"callbacks": print}, "callbacks is .*; it must be a list of callables"),
         ({"callbacks": [3]}, "callbacks holds 3; each must be callable"),
@@ -130,8 +130,8 @@ def test_bad_ratings(data, says):
     ("values", "says"),
     [
         ([1, 0, 2, 1], r"ratings.values\[2\] is 2; it must be a label with the {loss} loss"),
-        ([1, 0, -1, 1], r"ratings.values\[2\] is -1; it must be a label with the {loss} .*there is a 0 before"),
-        ([-1, 0, -1, 1], r"ratings.values\[1\] is 0; it must be a label with the {loss} .*there is a -1 before"),
+        ([1, 0, -1, 1], r"ratings.values\[2\] is -1; .* the {loss} .*there is a 0 before"),
+        ([-1, 0, -1, 1], r"ratings.values\[1\] is 0; .* the {loss} .*there is a -1 before"),
         ([1, 1, 1, 1], "ratings are all 1; they must have both labels with the {loss} loss"),
         ([0, 0, 0, 0], "ratings are all 0; they must have both labels with the {loss} loss"),
         (Y, r"ratings.values\[1\] is 2"),
@@ -143,14 +143,22 @@ def test_bad_labels(loss, values, says):
 
 
 def test_bad_labels_in_the_validation_set():
-    with pytest.raises(ValueError, match=r"validation.values\[0\] is -1; it must be a label with the logistic loss"):
+    with pytest.raises(
+        ValueError, match=r"validation.values\[0\] is -1; it must be a label with the logistic loss"
+    ):
         model_of(loss="logistic").fit(X, [0, 1, 1, 0], validation=(X, [-1, 1, 1, 1]))
-    with pytest.raises(ValueError, match=r"validation.values\[1\] is -2; it must be at least 0 with the poisson loss"):
+    with pytest.raises(
+        ValueError,
+        match=r"validation.values\[1\] is -2; it must be at least 0 with the poisson loss",
+    ):
         model_of(loss="poisson").fit(X, Y, validation=(X, [1, -2, 1, 1]))
 
 
 def test_bad_counts():
-    with pytest.raises(ValueError, match=r"ratings.values\[3\] is -0.5; it must be at least 0 with the poisson loss"):
+    with pytest.raises(
+        ValueError,
+        match=r"ratings.values\[3\] is -0.5; it must be at least 0 with the poisson loss",
+    ):
         model_of(loss="poisson").fit(X, [1, 2, 0, -0.5])
 
 
@@ -161,9 +169,9 @@ def test_bad_counts():
         ([1, 1, -1, 1], r"sample_weight\[2\] is -1"),
         ([1, 1, np.nan, 1], "sample_weight: nan is not finite at position 2"),
         ([1, 1, 1e39, 1], r"sample_weight: 1e\+39 is beyond float32 at position 2"),
-        (np.ones((4, 1)), r"sample_weight must be 1-D, got shape \(4, 1\)"),
+        (np.ones((4, 1)), r"sample_weight has shape \(4, 1\); it must be 1-D"),
         ([0, 0, 0, 0], "sample_weight is 0 everywhere"),
-        (["a"] * 4, "sample_weight must be real numbers"),
+        (["a"] * 4, "sample_weight holds .*; it must be real numbers"),
     ],
 )
 def test_bad_weights(weights, says):
@@ -189,7 +197,7 @@ def test_bad_queries():
         model.predict([("a", "b")])
     with pytest.raises(ValueError, match=r"shape \(5, 5\)"):
         model.predict(np.ones((5, 5)))
-    with pytest.raises(ValueError, match=r"\(n, 2\) array.*got shape \(3, 1\)"):
+    with pytest.raises(ValueError, match=r"has shape \(3, 1\); .*\(n, 2\) array"):
         model.predict(np.ones((3, 1), int))
 
 

@@ -539,7 +539,7 @@ def test_a_programming_error_keeps_its_traceback(
     def broken(path: object) -> None:
         raise TypeError("a bug")
 
-    monkeypatch.setattr(wf, "load", broken)
+    monkeypatch.setattr("warpfactor.model.model.load", broken)
     with pytest.raises(TypeError, match="a bug"):
         warpfactor("info", trained.model)
 

@@ -477,8 +477,12 @@ def kernels_by(cupy, monkeypatch, loss="(r - x)**2"):
 def test_kernels_come_by_name_for_the_device_that_was_asked_for(monkeypatch):
     cupy = FakeCupy()
     kernels = kernels_by(cupy, monkeypatch)
-    names = ("pass", "batch_gradients", "batch_steps", "evaluate")
-    assert kernels.functions == dict(zip(names, (100, 101, 102, 103), strict=True))
+    assert kernels.functions == {
+        "pass": 100,
+        "batch_gradients": 101,
+        "batch_steps": 102,
+        "evaluate": 103,
+    }
     assert kernels.module.get_function
     assert cupy.devices == [1, "in", "out"]
     assert cupy.options[-1] == f"-I{cuda_compile._HEADERS}"

@@ -63,9 +63,9 @@ def test_a_seed_gives_the_same_ratings_and_another_gives_others():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n_ratings": 1001}, "n_ratings is 1001, must be at most 1000"),
+        ({"n_ratings": 1001}, "n_ratings is 1001; it must be at most 1000"),
         ({"n_ratings": 0}, "n_ratings is 0"),
-        ({"n_ratings": 1e2}, "n_ratings is 100.0, must be an integer"),
+        ({"n_ratings": 1e2}, "n_ratings is 100.0; it must be an integer"),
         ({"n_users": 0}, "n_users is 0"),
         ({"n_factors": -1}, "n_factors is -1"),
         ({"noise": 0}, "noise is 0"),

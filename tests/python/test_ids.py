@@ -43,7 +43,7 @@ def test_packed_ids_come_back_the_same(values):
 def test_lookup_finds_known_ids_and_no_others(known, wanted):
     ids = encode_ids(known, "users")[1]
     if id_kind(ids) != id_kind(encode_ids(wanted, "users")[1]):
-        with pytest.raises(ValueError, match="the model's user ids are"):
+        with pytest.raises(ValueError, match="the model's are "):
             lookup_ids(ids, wanted, "user ids")
         return
     for values in (wanted, known):  # apart: together they may fit neither int64 nor uint64
@@ -145,7 +145,7 @@ def test_series_of_pandas_and_polars_are_taken():
         (np.ma.array([1, 2], mask=[0, 1]), "position 1 is masked"),
         (np.array(["2020-01-01"], "M8[D]"), "datetime64"),
         (pa.array([1.5, None]), "missing"),
-        (np.zeros((2, 2), int), r"1-D, got shape \(2, 2\)"),
+        (np.zeros((2, 2), int), r"has shape \(2, 2\); it must be 1-D"),
         ([[1, 2]], "is no id"),
         ("abc", "must be a column of ids"),
         (7, "must be a column of ids"),
@@ -172,11 +172,11 @@ def test_integers_beyond_int64_stay_exact():
 @pytest.mark.parametrize(
     ("known", "wanted", "message"),
     [
-        ([17], ["17"], "the model's user ids are integers, got the string '17': pass 17"),
-        ([17], ["x"], "got the string 'x': pass integers"),
-        (["17"], [17], "the model's user ids are strings, got 17: pass '17'"),
-        ([U1], [str(U1)], f"are UUIDs, got the string '{U1}': pass uuid.UUID\\('{U1}'\\)"),
-        (["a"], [U1], f"are strings, got {U1}: pass '{U1}'"),
+        ([17], ["17"], "user ids holds the string '17'; the model's are integers: pass 17"),
+        ([17], ["x"], "holds the string 'x'; the model's are integers: pass integers"),
+        (["17"], [17], "user ids holds 17; the model's are strings: pass '17'"),
+        ([U1], [str(U1)], f"the string '{U1}'; the model's are UUIDs: pass uuid.UUID\\('{U1}'\\)"),
+        (["a"], [U1], f"holds {U1}; the model's are strings: pass '{U1}'"),
     ],
 )
 def test_ids_of_another_kind_are_refused_with_the_fix(known, wanted, message):
@@ -217,7 +217,7 @@ def _packed(utf8: bytes, offsets: list[int]) -> dict[str, np.ndarray]:
     ("arrays", "kind", "message"),
     [
         (_packed(b"ab", [0, 1, 2]), "blob", "kind of ids is 'blob'"),
-        (_packed(b"ab", [0, 1, 2]), "int", "need the 1-D arrays"),
+        (_packed(b"ab", [0, 1, 2]), "int", "must be in the 1-D arrays"),
         ({"values": np.array([1.0])}, "int", "float64"),
         ({"values": np.array([2, 1])}, "int", "sorted and distinct"),
         (_packed(b"ab", [0, 1, 3]), "str", "from 0 to 2"),
@@ -226,7 +226,7 @@ def _packed(utf8: bytes, offsets: list[int]) -> dict[str, np.ndarray]:
         (_packed(b"ab", [0, 2, 1, 2]), "str", "fall after position 1"),
         (_packed(b"a\xff", [0, 1, 2]), "str", "not valid UTF-8"),
         (_packed("é".encode(), [0, 1, 2]), "str", "not valid UTF-8"),
-        (_packed(b"ba", [0, 1, 2]), "str", r"position 0 on they are \['b', 'a'\]"),
+        (_packed(b"ba", [0, 1, 2]), "str", r"holds \['b', 'a'\] at position 0"),
         (_packed(b"aa", [0, 1, 2]), "str", "sorted and distinct"),
         (_packed(b"ab", [0, 1, 2]), "uuid", "'a' is no UUID"),
         ({"utf8": np.zeros(1), "offsets": np.zeros(2, int)}, "str", "uint8"),

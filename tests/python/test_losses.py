@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
@@ -359,30 +357,6 @@ def test_a_saved_model_predicts_the_same(loss, tmp_path):
         np.testing.assert_array_equal(mine, theirs)
     assert loaded.get_params() == model.get_params()
     assert loaded.history_ == model.history_
-
-
-def test_a_file_from_before_there_were_losses_still_loads(tmp_path):
-    from safetensors import safe_open
-    from safetensors.numpy import save_file
-
-    X, y = labelled("squared")
-    model = model_of(n_factors=4, n_epochs=2).fit(X, y)
-    model.save(tmp_path / "new")
-    with safe_open(tmp_path / "new", framework="numpy") as file:
-        metadata = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    fitted, params = json.loads(metadata["fitted"]), json.loads(metadata["params"])
-    for name in ("start_bias", "loss", "link"):
-        del fitted[name]
-    for name in ("huber_delta", "l1_ratio", "nonnegative"):
-        del params[name]
-    for record in fitted["history"]:
-        del record["train_loss"], record["valid_loss"]
-    changed = {"fitted": json.dumps(fitted), "params": json.dumps(params)}
-    save_file(tensors, tmp_path / "old", metadata={**metadata, **changed})
-    old = wf.load(tmp_path / "old")
-    assert old.predict(X).tobytes() == model.predict(X).tobytes()
-    assert old.history_[0]["train_loss"] == model.history_[0]["train_loss"]
 
 
 @pytest.mark.parametrize("biases", [True, False])

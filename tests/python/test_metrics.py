@@ -39,9 +39,9 @@ def test_float32_is_summed_in_double_precision():
         ([], [], None, "y_true is empty"),
         ([1, 2], [1, np.nan], None, 'y_pred is nan at position 1.*unknown="mean"'),
         ([np.inf, 2], [1, 2], None, "y_true is inf at position 0"),
-        ([1], [[1]], None, r"y_pred must be a 1-D array.*\(1, 1\)"),
-        (["a"], [1], None, "y_true must be"),
-        ([1, 2], [1, 2], [0, 0], "sum to 0"),
+        ([1], [[1]], None, r"y_pred has dtype .*\(1, 1\); it must be a 1-D array"),
+        (["a"], [1], None, "y_true has dtype .*; it must be"),
+        ([1, 2], [1, 2], [0, 0], "sum must be above 0"),
         ([1, 2], [1, 2], [-1, 2], "negative"),
     ],
 )

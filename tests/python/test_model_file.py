@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import struct
+import zlib
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import warpfactor as wf
@@ -42,7 +44,10 @@ def test_a_loaded_model_is_the_saved_one(model, path):
     }
     assert loaded.history_ == model.history_
     assert loaded.n_epochs_ == model.n_epochs_
-    loaded.fit(X[:5], np.arange(5.0))  # an estimator like any other
+    estimator = wf.MatrixFactorization.from_model(loaded)
+    assert estimator.predict(X).tobytes() == model.predict(X).tobytes()
+    estimator.fit(X[:5], np.arange(5.0))  # an estimator like any other
+    assert loaded.predict(X).tobytes() == model.predict(X).tobytes()
 
 
 def test_the_file_is_plain_safetensors(model, path):
@@ -158,10 +163,13 @@ def test_a_file_from_before_there_were_these_parameters_loads(model, path):
     assert loaded.predict(X).tobytes() == model.predict(X).tobytes()
 
 
-def test_unknown_parameters_are_damage(path):
+def test_parameters_of_a_later_version_do_not_keep_a_model_from_answering(model, path):
     rewrite_metadata(path, params=json.dumps({"n_wings": 2}))
-    with pytest.raises(wf.ModelFileError, match="n_wings"):
-        wf.load(path)
+    loaded = wf.load(path)
+    X = np.c_[model.user_ids_[:20], model.item_ids_[:20]]
+    assert loaded.predict(X).tobytes() == model.predict(X).tobytes()
+    with pytest.raises(ValueError, match=r"\['n_wings'\].*update warpfactor"):
+        wf.MatrixFactorization.from_model(loaded)
 
 
 def test_a_missing_file_or_a_folder(tmp_path):
@@ -176,8 +184,95 @@ def test_seen_pairs_can_be_added(model, path):
     user = model.user_ids_[4]
     best = loaded.recommend(user, n=1)[0][0]
     extra = wf.Ratings.from_arrays([user, user, 12345], [best, best, best], [1, 1, 1])
-    loaded._mark_seen(extra)
+    loaded = loaded.with_seen(extra)
     ids, _ = loaded.recommend(user, n=len(model.item_ids_))
     before, _ = model.recommend(user, n=len(model.item_ids_))
     assert best not in ids
     np.testing.assert_array_equal(ids[: (ids >= 0).sum()], before[before >= 0][1:])
+
+
+@pytest.fixture
+def first_format(model, tmp_path):
+    """The same model in a file of format 1, as the first warpfactor wrote it."""
+    fitted = model.model_
+    indptr, seen = fitted.seen_
+    tensors = {
+        "user_factors": fitted.user_factors_, "item_factors": fitted.item_factors_,
+        "user_biases": fitted.user_biases_, "item_biases": fitted.item_biases_,
+        "user_known": fitted.user_known_, "item_known": fitted.item_known_,
+        "seen_indptr": indptr, "seen_items": seen,
+        "user_ids.values": fitted.user_ids_, "item_ids.values": fitted.item_ids_,
+    }  # fmt: skip
+    history = [
+        {key: value for key, value in epoch.items() if not key.endswith("_loss")}
+        for epoch in fitted.history_
+    ]
+    saved = {
+        "global_mean": fitted.global_mean_, "rating_mean": fitted.rating_mean_, "history": history,
+        "n_epochs": 3, "n_threads": 1, "instruction_set": "avx2",
+    }  # fmt: skip
+    metadata = {
+        "format": "warpfactor.MatrixFactorization", "format_version": "1",
+        "warpfactor_version": "0.1.0", "user_ids": "int", "item_ids": "int",
+        "fitted": json.dumps(saved), "params": json.dumps({"n_factors": 5, "unknown": "nan"}),
+    }  # fmt: skip
+
+    def write(path):
+        crc = 0
+        for name in sorted(tensors):
+            crc = zlib.crc32(name.encode(), crc)
+            crc = zlib.crc32(np.ascontiguousarray(tensors[name]).tobytes(), crc)
+        save_file(tensors, path, metadata=metadata | {"crc32": str(crc)})
+        return path
+
+    write.tensors, write.metadata = tensors, metadata
+    return write
+
+
+def test_a_file_of_format_1_still_loads(model, first_format, tmp_path):
+    old = wf.load(first_format(tmp_path / "old"))
+    X = np.c_[np.repeat(model.user_ids_, 3), np.tile(model.item_ids_[:3], len(model.user_ids_))]
+    assert old.predict(X).tobytes() == model.predict(X).tobytes()
+    np.testing.assert_array_equal(
+        old.recommend(model.user_ids_)[0], model.recommend(model.user_ids_)[0]
+    )
+    assert old.loss_ == "squared" and old.link_ == "identity" and old.n_ratings_ == 600
+    assert old.history_[0]["train_loss"] == pytest.approx(model.history_[0]["train_loss"])
+    assert old.n_factors == 5 and old.unknown == "nan"
+    old.save(tmp_path / "new")
+    again = wf.load(tmp_path / "new")
+    assert again.predict(X).tobytes() == model.predict(X).tobytes()
+    assert np.isnan(again.rating_range_).all()  # which the first format did not keep
+
+
+def test_damage_in_a_file_of_format_1_is_found(first_format, tmp_path):
+    path = first_format(tmp_path / "old")
+    whole = bytearray(path.read_bytes())
+    whole[-10] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(wf.ModelFileError, match="checksum"):
+        wf.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("seen_items", np.full(3, 999, np.int32), "seen items do not fit"),
+        ("seen_indptr", np.zeros(3, np.int64), "seen items do not fit the users"),
+        ("user_counts", np.zeros(3, np.uint32), "differ in length"),
+        ("item_biases", np.zeros(40, np.float64), "biases float64"),
+        ("item_factors", np.zeros((40, 7), np.float32), "differ in width"),
+    ],
+)
+def test_tensors_that_do_not_fit_each_other_are_damage(path, name, value, message):
+    tensors = load_file(path)
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+    tensors[name] = value
+    crc = 0
+    for each in sorted(tensors):
+        crc = zlib.crc32(each.encode(), crc)
+        crc = zlib.crc32(np.ascontiguousarray(tensors[each]).tobytes(), crc)
+    save_file(tensors, path, metadata=metadata | {"crc32": str(crc)})
+    with pytest.raises(wf.ModelFileError, match=message):
+        wf.load(path)

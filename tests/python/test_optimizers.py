@@ -11,6 +11,7 @@ from sklearn.base import clone
 import reference
 import warpfactor as wf
 from warpfactor import _core
+from warpfactor.training.core_params import core_params
 
 LABELS = ("logistic", "squared_hinge")
 LOSSES = [row["name"] for row in _core.losses() if row["name"] != "custom"]
@@ -85,7 +86,10 @@ class Problem:
             None if self.given_weights is None else self.given_weights.astype(np.float32),
         )
         return [
-            np.array(batch) for batch in _core.epoch_batches(arrays, model._train_params(), epoch)
+            np.array(batch)
+            for batch in _core.epoch_batches(
+                arrays, core_params(model.get_params(deep=False)), epoch
+            )
         ]
 
 
@@ -439,7 +443,7 @@ def test_a_batch_size_beyond_the_ratings_is_one_batch():
     [
         (
             {"optimizer": "lbfgs"},
-            "optimizer is 'lbfgs'; it must be 'sgd' or 'adagrad' or 'adam' or",
+            "optimizer is 'lbfgs'; it must be 'sgd', 'adagrad', 'adam' or 'gd'",
         ),
         ({"learning_rate": 0}, "learning_rate is 0; it must be finite and above 0"),
         ({"learning_rate": "auto"}, "learning_rate is 'auto'; it must be a number"),
@@ -451,7 +455,7 @@ def test_a_batch_size_beyond_the_ratings_is_one_batch():
         ({"batch_size": True}, "batch_size is True"),
         (
             {"batch_size": 5, "optimizer": "gd"},
-            "batch_size is 5; it must be 0 with gd",
+            "batch_size is 5; it must be 0 with gd, which takes all ratings together",
         ),
         ({"momentum": 1}, "momentum is 1; it must be at least 0 and below 1"),
         ({"momentum": -0.1}, "momentum is -0.1; it must be"),

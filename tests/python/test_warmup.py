@@ -177,7 +177,10 @@ def test_the_warm_up_saves_time_and_learns():
         ({"warmup_epochs": -1}, "warmup_epochs is -1; it must be at least 0"),
         ({"warmup_epochs": 1.5}, r"warmup_epochs is 1.5; it must be an integer"),
         ({"warmup_epochs": 20}, "warmup_epochs is 20; it must be below n_epochs, which is 20"),
-        ({"warmup_epochs": 1, "n_epochs": 0}, "warmup_epochs is 1; it must be below n_epochs, which is 0"),
+        (
+            {"warmup_epochs": 1, "n_epochs": 0},
+            "warmup_epochs is 1; it must be below n_epochs, which is 0",
+        ),
         ({"warmup_factors": 0}, "warmup_factors is 0; it must be at least 1"),
         ({"warmup_factors": "all"}, "warmup_factors is 'all'; it must be an integer"),
         ({"warmup_epochs": 2, "optimizer": "adam"}, "warmup_epochs is 2; it must be 0 with adam"),

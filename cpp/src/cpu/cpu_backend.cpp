@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Threads, and who takes which cell when.
+// The CPU's backend: threads, and which of them takes which block when.
 #include <algorithm>
 #include <numeric>
 #include <optional>
@@ -9,6 +9,7 @@
 #include "buffer.hpp"
 #include "cpu/blocks.hpp"
 #include "cpu/kernel_table.hpp"
+#include "cpu/tuning.hpp"
 #include "epoch_order.hpp"
 #include "optimizer.hpp"
 #include "threads.hpp"
@@ -21,7 +22,7 @@ void wait_briefly(int attempt) {
   if (attempt < 64) {
     pause_briefly();
   } else {
-    std::this_thread::yield();  // the thread waited for may need this processor
+    std::this_thread::yield();  // the awaited thread may need this processor
   }
 }
 
@@ -29,8 +30,9 @@ void wait_briefly(int attempt) {
 template <class T>
 struct Rows {
   Buffer<T> factors;
-  Buffer<T> biases;                                               ///< empty in a model without biases
-  Buffer<T> first, second, bias_first, bias_second, row_numbers;  ///< as in SideRows; empty where nothing is remembered
+  Buffer<T> biases;  ///< empty in a model without biases
+  Buffer<T> first, second, bias_first, bias_second,
+      row_numbers;  ///< as in SideRows; empty if the rule has no such state
 
   /// From row `row` on.
   SideRows<T> from(std::int64_t row, std::int64_t stride) {
@@ -41,10 +43,10 @@ struct Rows {
   }
 };
 
-/// How many steps a place has behind it, those of all epochs before counted. On a cache line of its own: one thread
-/// writes it while another reads it.
+/// The blocks that an outer turn has done, in all epochs so far. On a cache line of its own: one thread writes it while
+/// another reads it.
 struct alignas(64) Progress {
-  std::atomic<std::int64_t> steps{0};
+  std::atomic<std::int64_t> blocks{0};
 };
 
 template <class T>
@@ -65,7 +67,7 @@ class CpuBackend final : public Backend<T> {
     if (batch_size(params, rated.counted) > 0) {
       make_batch_stepper(ratings, rated, start);
     } else {
-      make_cells(ratings, rated, start);
+      take_blocks(ratings, rated, start);
     }
     take_validation(options.validation);
   }
@@ -73,7 +75,7 @@ class CpuBackend final : public Backend<T> {
   MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t active_factors) override {
     const StepSizes<T> sizes = step_sizes<T>(params_, z_, learning_rate, active_factors, loss_, penalty_);
     const PassSums sums =
-        batch_stepper_ ? run_batches(epoch, sizes, active_factors) : run_cells(epoch, sizes, active_factors);
+        batch_stepper_ ? run_batches(epoch, sizes, active_factors) : run_blocks(epoch, sizes, active_factors);
     return mean_of(sums, total_weight_);
   }
   MeanLoss evaluate() override {
@@ -136,22 +138,23 @@ class CpuBackend final : public Backend<T> {
   [[nodiscard]] std::string instruction_set() const override { return kernels_.instruction_set; }
 
  private:
-  /// Each rating a step of its own, cell by cell.
-  void make_cells(const RatingsView& ratings, const Survey& rated, const Start<T>& start) {
+  /// For steps of one rating.
+  void take_blocks(const RatingsView& ratings, const Survey& rated, const Start<T>& start) {
     const Grid grid = choose_grid(ratings.n_users, ratings.n_items, rated.counted,
                                   stride_ * static_cast<std::int64_t>(sizeof(T)), users_are_outer(rated));
-    // No more threads than can ever work at once: on cells that share no row, or on any cells.
-    const std::int64_t shared = static_cast<std::int64_t>(grid.user_blocks) * grid.item_blocks;
-    const bool apart = params_.parallel != Parallel::hogwild;
-    team_.emplace(team_size(n_threads_, apart ? std::min(grid.user_blocks, grid.item_blocks) : shared), interrupted_);
+    // No more threads than can work at once: under blocked on blocks that share no row, under hogwild on any blocks.
+    const std::int64_t at_once = params_.parallel == Parallel::hogwild
+                                     ? static_cast<std::int64_t>(grid.user_stripes) * grid.item_stripes
+                                     : std::min(grid.user_stripes, grid.item_stripes);
+    team_.emplace(team_size(n_threads_, at_once), interrupted_);
     blocked_ = make_blocks(ratings, rated, grid, z_, params_.seed, *team_);
     load(users_, ratings.n_users, blocked_.users.position, start.user);
     load(items_, ratings.n_items, blocked_.items.position, start.item);
-    steps_done_ = std::vector<Progress>(static_cast<std::size_t>(blocked_.outer().blocks()));
-    cell_sums_.assign(blocked_.grouped.size(), PassSums{});
+    blocks_done_ = std::vector<Progress>(static_cast<std::size_t>(blocked_.outer().stripes()));
+    block_sums_.assign(blocked_.grouped.size(), PassSums{});
   }
 
-  /// Steps of many ratings.
+  /// For steps of many ratings.
   void make_batch_stepper(const RatingsView& ratings, const Survey& rated, const Start<T>& start) {
     team_.emplace(team_size(n_threads_, rated.counted * stride_ / kWorkPerThread), interrupted_);
     const BatchInput<float> input{ratings.users, ratings.items, ratings.values, ratings.weights, z_};
@@ -180,55 +183,58 @@ class CpuBackend final : public Backend<T> {
     valid_weight_ = weight_of(validation);
   }
 
-  PassSums run_cells(std::int32_t epoch, const StepSizes<T>& sizes, std::int64_t active_factors) {
-    const EpochOrder order(blocked_.outer().blocks(), blocked_.inner().blocks(), params_.seed, epoch);
+  PassSums run_blocks(std::int32_t epoch, const StepSizes<T>& sizes, std::int64_t active_factors) {
+    const EpochOrder order(blocked_.outer().stripes(), blocked_.inner().stripes(), params_.seed, epoch);
     const bool wait = params_.parallel != Parallel::hogwild;
-    const std::int64_t n_steps = order.steps(), before = epoch * n_steps;
-    team_->run(order.places(), [&](std::int64_t place, int thread) {
-      // Under hogwild two threads may update a row at once and lose part of an update: the one data race here, which
-      // the algorithm tolerates by design. Threads start apart, so that this is rare.
-      const std::int64_t first = wait ? 0 : n_steps * thread / team_->size();
-      for (std::int64_t n = 0; n < n_steps; ++n) {
-        const std::int64_t step = first + n < n_steps ? first + n : first + n - n_steps;
-        if (wait && place > 0) {
-          const Progress& previous = steps_done_[static_cast<std::size_t>(place - 1)];
-          for (int attempt = 0; previous.steps.load(std::memory_order_acquire) <= before + step; ++attempt) {
+    const std::int64_t n_turns = order.inner_turns(), before = epoch * n_turns;
+    team_->run(order.outer_turns(), [&](std::int64_t outer_turn, int thread) {
+      // Under hogwild two threads may update a row at once and lose part of an update. This is the one data race here;
+      // the algorithm tolerates it by design. Threads begin at different inner turns, so that it is rare.
+      const std::int64_t first = wait ? 0 : n_turns * thread / team_->size();
+      for (std::int64_t n = 0; n < n_turns; ++n) {
+        const std::int64_t inner_turn = first + n < n_turns ? first + n : first + n - n_turns;
+        if (wait && outer_turn > 0) {
+          const Progress& previous = blocks_done_[static_cast<std::size_t>(outer_turn - 1)];
+          for (int attempt = 0; previous.blocks.load(std::memory_order_acquire) <= before + inner_turn; ++attempt) {
             if (team_->poll(thread)) return;
             wait_briefly(attempt);
           }
         }
-        PassSums& sums = cell_sums_[static_cast<std::size_t>(place * n_steps + step)];
-        if (!run_cell(order.outer_block(place), order.inner_block(step), sizes, active_factors, thread, sums)) return;
-        steps_done_[static_cast<std::size_t>(place)].steps.store(before + step + 1, std::memory_order_release);
+        PassSums& sums = block_sums_[static_cast<std::size_t>(outer_turn * n_turns + inner_turn)];
+        if (!run_block(order.outer_stripe(outer_turn), order.inner_stripe(inner_turn), sizes, active_factors, thread,
+                       sums))
+          return;
+        blocks_done_[static_cast<std::size_t>(outer_turn)].blocks.store(before + inner_turn + 1,
+                                                                        std::memory_order_release);
       }
     });
-    return total(cell_sums_);
+    return total(block_sums_);
   }
 
   PassSums run_batches(std::int32_t epoch, const StepSizes<T>& sizes, std::int64_t active_factors) {
     batch_stepper_->use_factors(active_factors);
     const std::vector<std::int32_t> order = shuffled(batches_.n_batches, params_.seed, epoch);
-    // A thread with batches of its own needs some.
-    const bool apart = params_.parallel == Parallel::hogwild && batches_.n_batches >= team_->size();
-    return apart ? batch_stepper_->run_apart(order, sizes) : batch_stepper_->run_together(order, sizes);
+    // With fewer batches than threads, threads of hogwild would have nothing to do.
+    const bool hogwild = params_.parallel == Parallel::hogwild && batches_.n_batches >= team_->size();
+    return hogwild ? batch_stepper_->run_hogwild(order, sizes) : batch_stepper_->run_blocked(order, sizes);
   }
 
-  static PassSums total(const std::vector<PassSums>& parts) {
+  static PassSums total(const std::vector<PassSums>& all_sums) {
     PassSums all;
-    for (const PassSums& part : parts) {
-      all.loss += part.loss;
-      all.squares += part.squares;
+    for (const PassSums& sums : all_sums) {
+      all.loss += sums.loss;
+      all.squares += sums.squares;
     }
     return all;
   }
   static MeanLoss mean_of(const PassSums& sums, double weight) { return {sums.loss / weight, sums.squares / weight}; }
 
-  /// Where a row of the caller's is.
+  /// The internal row of an external one.
   static std::int32_t position(const RowPartition& partition, std::int32_t row) {
     return partition.position.empty() ? row : partition.position[static_cast<std::size_t>(row)];
   }
 
-  /// Turns scores into predictions and takes the losses of both. There is room for whole groups.
+  /// Turns scores into predictions, and gives their losses. Both arrays have room for whole groups.
   void custom_losses(const float* values, std::int64_t size, T* scores, T* losses) const {
     for (std::int64_t r = 0; r < size; ++r) {
       scores[r] = static_cast<T>(z_.loss.answer_shift) + static_cast<T>(z_.loss.answer_scale) * scores[r];
@@ -249,38 +255,39 @@ class CpuBackend final : public Backend<T> {
   }
   static T* biases(Rows<T>& rows) { return rows.biases.size() > 0 ? rows.biases.data() : nullptr; }
 
-  bool run_cell(std::int32_t outer_block, std::int32_t inner_block, const StepSizes<T>& sizes,
-                std::int64_t active_factors, int thread, PassSums& sums) {
-    const auto user = static_cast<std::size_t>(blocked_.users_outer ? outer_block : inner_block);
-    const auto item = static_cast<std::size_t>(blocked_.users_outer ? inner_block : outer_block);
-    const std::size_t c = blocked_.cell(outer_block, inner_block);
+  bool run_block(std::int32_t outer_stripe, std::int32_t inner_stripe, const StepSizes<T>& sizes,
+                 std::int64_t active_factors, int thread, PassSums& sums) {
+    const auto user = static_cast<std::size_t>(blocked_.users_outer ? outer_stripe : inner_stripe);
+    const auto item = static_cast<std::size_t>(blocked_.users_outer ? inner_stripe : outer_stripe);
+    const std::size_t block = blocked_.block(outer_stripe, inner_stripe);
     const std::int64_t first_user = blocked_.users.begin[user], first_item = blocked_.items.begin[item];
-    SgdBlock<T> run{};
-    run.users = users_.from(first_user, stride_);
-    run.items = items_.from(first_item, stride_);
-    run.active_factors = active_factors;
-    run.width = padded_stride<T>(active_factors);
-    run.stride = stride_;
-    run.sizes = sizes;
+    SgdArgs<T> args{};
+    args.users = users_.from(first_user, stride_);
+    args.items = items_.from(first_item, stride_);
+    args.active_factors = active_factors;
+    args.width = padded_stride<T>(active_factors);
+    args.stride = stride_;
+    args.sizes = sizes;
     sums = {};
-    // A cell can be long (one item, or a user with most of the ratings): it is run in slices, so that Ctrl-C need not
+    // A block can be long (one item, or a user with most of the ratings). It is run in slices, so that Ctrl-C need not
     // wait for its end.
     static_assert(ThreadTeam::kSlice % kGroup == 0);
-    const std::int64_t ungrouped = blocked_.offsets[c] + blocked_.grouped[c];
-    for (std::int64_t begin = blocked_.offsets[c]; begin < blocked_.offsets[c + 1]; begin += ThreadTeam::kSlice) {
+    const std::int64_t grouped_end = blocked_.offsets[block] + blocked_.grouped[block];
+    for (std::int64_t begin = blocked_.offsets[block]; begin < blocked_.offsets[block + 1];
+         begin += ThreadTeam::kSlice) {
       if (team_->poll(thread)) return false;
-      run.ratings = blocked_.ratings.data() + begin;
-      run.weights = blocked_.weights.size() > 0 ? blocked_.weights.data() + begin : nullptr;
-      run.n_ratings = std::min(ThreadTeam::kSlice, blocked_.offsets[c + 1] - begin);
-      run.n_grouped = std::clamp<std::int64_t>(ungrouped - begin, 0, run.n_ratings);
-      const PassSums part = kernels_.kernels<T>().sgd(run);
-      sums.loss += part.loss;
-      sums.squares += part.squares;
+      args.ratings = blocked_.ratings.data() + begin;
+      args.weights = blocked_.weights.size() > 0 ? blocked_.weights.data() + begin : nullptr;
+      args.n_ratings = std::min(ThreadTeam::kSlice, blocked_.offsets[block + 1] - begin);
+      args.n_grouped = std::clamp<std::int64_t>(grouped_end - begin, 0, args.n_ratings);
+      const PassSums of_slice = kernels_.kernels<T>().sgd(args);
+      sums.loss += of_slice.loss;
+      sums.squares += of_slice.squares;
     }
     return true;
   }
 
-  /// Into the order of `positions`; empty: the caller's order.
+  /// In the internal order that `positions` gives; empty: in the external order.
   void load(Rows<T>& rows, std::int64_t n_rows, const std::vector<std::int32_t>& positions,
             const std::function<void(std::int64_t, T*)>& start) {
     rows.factors = Buffer<T>(n_rows * stride_);
@@ -335,10 +342,6 @@ class CpuBackend final : public Backend<T> {
     std::copy_n(from.biases.data(), from.biases.size(), to.biases.data());
   }
 
-  static constexpr std::int64_t kRowSlice = 4096;
-  // A thread is worth waking for this many factors to multiply and add in an epoch of batches.
-  static constexpr std::int64_t kWorkPerThread = 1 << 16;
-
   const KernelTable& kernels_;
   std::int32_t n_threads_;
   std::function<bool()> interrupted_;
@@ -351,9 +354,9 @@ class CpuBackend final : public Backend<T> {
   Batches<T> batches_;                            ///< empty for steps of one rating
   std::optional<BatchStepper<T>> batch_stepper_;  ///< likewise
   Rows<T> users_, items_, kept_users_, kept_items_;
-  std::vector<Progress> steps_done_;  ///< by place
-  /// By place and step, summed in that order: the sums' bits do not depend on threads.
-  std::vector<PassSums> cell_sums_;
+  std::vector<Progress> blocks_done_;  ///< by outer turn
+  /// By outer and inner turn, added up in that order: the bits of the sum do not depend on threads.
+  std::vector<PassSums> block_sums_;
   double total_weight_ = 0;
   Standardization z_;
   Buffer<std::int32_t> valid_users_, valid_items_;  ///< internal rows

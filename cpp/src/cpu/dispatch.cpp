@@ -16,8 +16,7 @@ namespace warpfactor {
 namespace {
 
 #if defined(WARPFACTOR_HAVE_AVX2) || defined(WARPFACTOR_HAVE_AVX512)
-// Both ask the operating system too (XCR0), not the processor alone: a system that does not save the wide registers
-// must not be given code that uses them.
+// Both also ask the operating system (XCR0): wide registers may be used only if the system saves them.
 #if defined(_MSC_VER)  // clang-cl too: __builtin_cpu_supports would need its run-time library
 bool system_saves(unsigned long long registers) {
   int info[4];

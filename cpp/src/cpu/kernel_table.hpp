@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "cpu/tuning.hpp"
 #include "step_sizes.hpp"
 
 namespace warpfactor {
@@ -18,7 +19,7 @@ constexpr std::int64_t padded_stride(std::int64_t k) {
   return (k + lanes - 1) / lanes * lanes;
 }
 
-/// A rating inside its block: rows relative to the block's first user and item. 8 bytes.
+/// A rating inside its block: its rows counted from the first rows of the block's stripes. 8 bytes.
 struct Rating {
   std::uint16_t user;
   std::uint16_t item;
@@ -26,35 +27,30 @@ struct Rating {
 };
 static_assert(sizeof(Rating) == 8);
 
-/// Ratings are updated this many at a time, their dot products all taken before their steps, which are then taken one
-/// after the other: nothing waits, and one row of vector lanes computes all the slopes. When groups
-/// shared no row, 8 took 1.1 (k = 32) and 1.2 (k = 64, 128) times as many ratings a second as 4, and 16 fewer again.
-inline constexpr std::int64_t kGroup = 8;
-
-/// The rows of one side and what the optimizer remembers of them. The padding lanes of the factors are zero and stay
-/// zero.
+/// The rows of one side, with the optimizer's state. The padding of the factors is zero and stays zero.
 template <class T>
 struct SideRows {
   T* factors;  ///< the first row, aligned to kRowAlignment
   T* biases;   ///< nullptr in a model without biases
-  /// One for each factor and bias, where the rule remembers something (see `stepped`): momentum and adagrad_element the
-  /// first, adam both.
+  /// The optimizer's state of each factor and bias, as `stepped` uses it: momentum and adagrad_element have the first,
+  /// adam both; else nullptr.
   T *first, *second, *bias_first, *bias_second;
-  T* row_numbers;  ///< kRowNumbers a row; adagrad_row: the sum of squares; adam: the two averages of ones
+  T* row_numbers;  ///< its state of a row, kRowNumbers each; adagrad_row: the sum of squares; adam: the averages of
+                   ///< ones
 };
 inline constexpr std::int64_t kRowNumbers = 2;
 
-/// A run of ratings of one block, and the rows of that block.
+/// Some consecutive ratings of a block, and the rows of its stripes.
 template <class T>
-struct SgdBlock {
+struct SgdArgs {
   SideRows<T> users, items;
-  std::int64_t active_factors;  ///< the first so many of a row's factors take part
-  std::int64_t width;           ///< padded_stride(active_factors): those that the kernel works on
+  std::int64_t active_factors;  ///< the first so many factors of a row are trained: all, or fewer in a warm-up
+  std::int64_t width;           ///< padded_stride(active_factors): the factors that the kernel works on
   std::int64_t stride;          ///< from row to row: padded_stride(n_factors)
   const Rating* ratings;
-  const float* weights;  ///< nullptr: all one
+  const float* weights;  ///< nullptr: all 1
   std::int64_t n_ratings;
-  std::int64_t n_grouped;  ///< the first of them, a multiple of kGroup, are taken in groups
+  std::int64_t n_grouped;  ///< the first so many, a multiple of kGroup, are updated in groups
   StepSizes<T> sizes;
 };
 
@@ -63,13 +59,13 @@ template <class T>
 struct BatchRows {
   SideRows<T> own, other;
   bool of_users;
-  bool once;  ///< whether a row's penalty counts once, and not once for each of its ratings
-  std::int64_t active_factors, width, stride;  ///< as in SgdBlock
+  bool penalty_once;                           ///< a row's penalty counts once, not once for each of its ratings
+  std::int64_t active_factors, width, stride;  ///< as in SgdArgs
   const std::int32_t* rows;
   const std::int64_t* begin;
   std::int64_t n_rows;
-  /// Of each rating, the other side's row, the value, and the weight (nullptr: all one). After the last rating there
-  /// are kGroup - 1 more of each that may be read, of any row.
+  /// By rating: the other side's row, the value, the weight (nullptr: all 1). kGroup - 1 more of each can be read after
+  /// the last; their rows are valid.
   const std::int32_t* others;
   const T* values;
   const float* weights;
@@ -107,20 +103,20 @@ struct RowScores {
   T* out;
 };
 
-/// Weighted sums over the ratings of a run, each rating taken before its own step, and in a group
-/// before the group's first step.
+/// Weighted sums over ratings. Each rating's losses are taken before its own step; in a group, before the group's
+/// first.
 struct PassSums {
   double loss = 0;     ///< as LossTerms::reported
-  double squares = 0;  ///< as LossTerms::square; with the squared loss the same number
+  double squares = 0;  ///< as LossTerms::square; with the squared loss the same as `loss`
 };
 
 template <class T>
 struct Kernels {
-  PassSums (*sgd)(const SgdBlock<T>&);  ///< one SGD pass over the run
+  PassSums (*sgd)(const SgdArgs<T>&);  ///< one step for each rating
   void (*predict_pairs)(const PairBatch<T>&);
   void (*score_rows)(const RowScores<T>&);
-  PassSums (*batch_gradients)(const BatchRows<T>&);  ///< the gradients; sums only over the users' rows, else zeros
-  void (*batch_steps)(const BatchRows<T>&);          ///< from the gradients
+  PassSums (*batch_gradients)(const BatchRows<T>&);  ///< writes the gradients; the sums are 0 for items' rows
+  void (*batch_steps)(const BatchRows<T>&);          ///< takes the steps from the gradients
 };
 
 struct KernelTable {

@@ -8,6 +8,7 @@
 #define WARPFACTOR_RULE_NAMESPACE WARPFACTOR_JOIN(isa_, WARPFACTOR_KERNEL_ISA)
 
 #include "cpu/kernel_table.hpp"
+#include "cpu/tuning.hpp"
 #include "cpu/vec.hpp"
 #include "update_rule.hpp"
 
@@ -15,8 +16,8 @@ namespace warpfactor {
 namespace WARPFACTOR_RULE_NAMESPACE {
 namespace {
 
-/// Lanes that add up to p.q, over `n` elements, a multiple of the row alignment. Two sums where rows are long, so that
-/// additions need not wait for each other.
+/// A vector whose lanes add up to p.q over `n` elements, a multiple of the row alignment. Long rows take two sums, so
+/// that an addition need not wait for the one before.
 template <class T>
 WARPFACTOR_INLINE typename Vec<T>::Raw products_of(const T* p, const T* q, std::int64_t n) {
   using V = Vec<T>;
@@ -35,9 +36,8 @@ WARPFACTOR_INLINE typename Vec<T>::Raw products_of(const T* p, const T* q, std::
   return even + odd;
 }
 
-/// The terms of eight ratings by any loss. The losses other than the squared one are functions of their own, one for
-/// all variants of the pass: the loss is chosen at run time, because a variant for each would cost seconds of
-/// compiling.
+/// The terms of eight ratings, by any loss. The loss is chosen at run time, in a function that all variants of the pass
+/// share, because a variant for each loss would cost seconds of compiling.
 template <class T>
 WARPFACTOR_NOINLINE void group_terms(const Eight<T>& value, const Eight<T>& score, const LossShape<T>& shape,
                                      LossTerms<Eight<T>>& terms) {
@@ -56,7 +56,7 @@ WARPFACTOR_NOINLINE void group_terms(const Eight<T>& value, const Eight<T>& scor
                        });
 }
 
-/// The same for one rating.
+/// The terms of one rating, by any loss.
 template <class T>
 WARPFACTOR_NOINLINE LossTerms<T> other_loss(const LossShape<T>& shape, T value, T score) {
   if (shape.loss != Loss::custom) return loss_terms(value, score + shape.offset, shape);
@@ -69,7 +69,7 @@ WARPFACTOR_NOINLINE LossTerms<T> other_loss(const LossShape<T>& shape, T value, 
   return {reported[0], slopes[0], squares[0]};
 }
 
-/// Losses and squared errors of eight ratings, added to sums[0 .. 7] and sums[8 .. 15].
+/// Adds the losses of eight ratings to sums[0 .. 7] and their squared errors to sums[8 .. 15].
 template <class T>
 WARPFACTOR_INLINE void add_terms(const LossTerms<Eight<T>>& terms, double* sums) {
   alignas(kRowAlignment) T reported[kGroup], squares[kGroup];
@@ -96,29 +96,28 @@ WARPFACTOR_INLINE Eight<T> weights_of(const float* weights) {
   return weights == nullptr ? Eight<T>::all(T(1)) : Eight<T>::each([&](int j) { return static_cast<T>(weights[j]); });
 }
 
-/// The slopes of a group's ratings, which begin at `r`; their losses and then their squared errors are added to `sums`.
-/// kWidth: as for Pass.
+/// The slopes of the group that begins at rating `r`. Adds its losses and squared errors to `sums`. kWidth: as for
+/// Pass.
 template <class T, int kWidth>
-WARPFACTOR_NOINLINE void group_slopes(const SgdBlock<T>& block, std::int64_t r, T* slopes, double* sums) {
+WARPFACTOR_NOINLINE void group_slopes(const SgdArgs<T>& args, std::int64_t r, T* slopes, double* sums) {
   using Numbers = Eight<T>;
-  const std::int64_t width = kWidth > 0 ? kWidth : block.width;
-  const Rating* const ratings = block.ratings + r;
+  const std::int64_t width = kWidth > 0 ? kWidth : args.width;
+  const Rating* const ratings = args.ratings + r;
   typename Vec<T>::Raw products[kGroup];
   WARPFACTOR_UNROLL_8
   for (int j = 0; j < kGroup; ++j) {
-    products[j] = products_of(block.users.factors + ratings[j].user * block.stride,
-                              block.items.factors + ratings[j].item * block.stride, width);
+    products[j] = products_of(args.users.factors + ratings[j].user * args.stride,
+                              args.items.factors + ratings[j].item * args.stride, width);
   }
   Numbers score = Numbers::sums(products);
-  if (block.users.biases != nullptr) {
-    score = score + Numbers::each([&](int j) {
-              return block.users.biases[ratings[j].user] + block.items.biases[ratings[j].item];
-            });
+  if (args.users.biases != nullptr) {
+    score = score + Numbers::each(
+                        [&](int j) { return args.users.biases[ratings[j].user] + args.items.biases[ratings[j].item]; });
   }
   LossTerms<Numbers> terms;
-  group_terms(Numbers::each([&](int j) { return static_cast<T>(ratings[j].value); }), score, block.sizes.loss, terms);
-  if (block.weights != nullptr) {
-    const Numbers weight = weights_of<T>(block.weights + r);
+  group_terms(Numbers::each([&](int j) { return static_cast<T>(ratings[j].value); }), score, args.sizes.loss, terms);
+  if (args.weights != nullptr) {
+    const Numbers weight = weights_of<T>(args.weights + r);
     terms.reported = weight * terms.reported;
     terms.square = weight * terms.square;
   }
@@ -128,43 +127,43 @@ WARPFACTOR_NOINLINE void group_slopes(const SgdBlock<T>& block, std::int64_t r, 
 
 /// The score of one rating.
 template <class T>
-WARPFACTOR_INLINE T score_of(const SgdBlock<T>& block, const Rating& rating) {
-  const T x = Vec<T>{products_of(block.users.factors + rating.user * block.stride,
-                                 block.items.factors + rating.item * block.stride, block.width)}
+WARPFACTOR_INLINE T score_of(const SgdArgs<T>& args, const Rating& rating) {
+  const T x = Vec<T>{products_of(args.users.factors + rating.user * args.stride,
+                                 args.items.factors + rating.item * args.stride, args.width)}
                   .sum();
-  return block.users.biases == nullptr ? x : x + (block.users.biases[rating.user] + block.items.biases[rating.item]);
+  return args.users.biases == nullptr ? x : x + (args.users.biases[rating.user] + args.items.biases[rating.item]);
 }
 
 template <class T>
-WARPFACTOR_INLINE void prefetch_rows(const SgdBlock<T>& block, const Rating& rating, std::int64_t width) {
+WARPFACTOR_INLINE void prefetch_rows(const SgdArgs<T>& args, const Rating& rating, std::int64_t width) {
   constexpr std::int64_t kLine = kRowAlignment / static_cast<std::int64_t>(sizeof(T));
-  const T *p = block.users.factors + rating.user * block.stride, *q = block.items.factors + rating.item * block.stride;
+  const T *p = args.users.factors + rating.user * args.stride, *q = args.items.factors + rating.item * args.stride;
   for (std::int64_t f = 0; f < width; f += kLine) {
     prefetch(p + f);
     prefetch(q + f);
   }
 }
 
-/// One pass of plain SGD with L2 penalties over a block: what most people train. kWidth: the width known at compile
-/// time, 0: taken from the block. With a loss other than the squared one, the slopes are computed by a function of its
-/// own, before the group's update: a call in the update, never made, cost the squared loss 1 to 4 % of its speed.
+/// Plain SGD with L2 penalties over a block's ratings: what most people train. kWidth: the width if it is known at
+/// compile time, else 0. With a loss other than the squared one, a function of its own computes a group's slopes before
+/// the group's update: a call inside the update, even if never made, cost the squared loss 1 to 4 % of its speed.
 template <class T, int kWidth, bool kBiased, bool kWeighted, bool kSquared>
 class Pass {
  public:
-  explicit Pass(const SgdBlock<T>& block)
-      : block_(block), even_step_(make_step(T(0), block.sizes.learning_rate, block.sizes)) {}
+  explicit Pass(const SgdArgs<T>& args)
+      : args_(args), even_step_(make_step(T(0), args.sizes.learning_rate, args.sizes)) {}
 
   PassSums run() const {
-    double parts[2 * kGroup] = {};  // losses, then squared errors where those are something else
+    double group_sums[2 * kGroup] = {};  // losses, then squared errors if those differ
     alignas(kRowAlignment) T slopes[kGroup];
-    for (std::int64_t r = 0; r < block_.n_grouped; r += kGroup) {
-      if constexpr (!kSquared) group_slopes<T, kWidth>(block_, r, slopes, parts);
-      // A group ahead is far enough for a row from L2 to arrive in time, and too near for it to be evicted before use.
-      update_group(r, block_.ratings + (r + kGroup < block_.n_grouped ? r + kGroup : r), slopes, parts);
+    for (std::int64_t r = 0; r < args_.n_grouped; r += kGroup) {
+      if constexpr (!kSquared) group_slopes<T, kWidth>(args_, r, slopes, group_sums);
+      // One group ahead a row from L2 arrives in time and is not evicted before its use.
+      update_group(r, args_.ratings + (r + kGroup < args_.n_grouped ? r + kGroup : r), slopes, group_sums);
     }
-    PassSums sums = total(parts);
-    for (std::int64_t r = block_.n_grouped; r < block_.n_ratings; ++r) {
-      if (r + kAhead < block_.n_ratings) prefetch_rows(block_, block_.ratings[r + kAhead], width());
+    PassSums sums = total(group_sums);
+    for (std::int64_t r = args_.n_grouped; r < args_.n_ratings; ++r) {
+      if (r + kFetchAhead < args_.n_ratings) prefetch_rows(args_, args_.ratings[r + kFetchAhead], width());
       update_one(r, sums);
     }
     if constexpr (kSquared) sums.squares = sums.loss;
@@ -174,12 +173,11 @@ class Pass {
  private:
   using V = Vec<T>;
   using Raw = typename V::Raw;
-  using Numbers = Eight<T>;                  // one for each rating of a group
-  static constexpr std::int64_t kAhead = 6;  // ratings, where they are updated one by one
+  using Numbers = Eight<T>;  // one for each rating of a group
 
-  T* user_row(const Rating& rating) const { return block_.users.factors + rating.user * block_.stride; }
-  T* item_row(const Rating& rating) const { return block_.items.factors + rating.item * block_.stride; }
-  std::int64_t width() const { return kWidth > 0 ? kWidth : block_.width; }
+  T* user_row(const Rating& rating) const { return args_.users.factors + rating.user * args_.stride; }
+  T* item_row(const Rating& rating) const { return args_.items.factors + rating.item * args_.stride; }
+  std::int64_t width() const { return kWidth > 0 ? kWidth : args_.width; }
 
   WARPFACTOR_INLINE void update_rows(T* p, T* q, T scaled_slope, Sides<T> keep) const {
     for (std::int64_t f = 0; f < width(); f += V::lanes) {
@@ -189,28 +187,28 @@ class Pass {
     }
   }
 
-  /// Eight ratings: all dot products, then the steps one after the other, each from where the one before left a row
-  /// that both are of. A function of its own: inlined into a longer one, GCC 12 runs out of registers and stores each
-  /// vector a second time, which took a fifth of the speed at 64 and 128 factors.
+  /// A group: all dot products, then the steps one after the other, so that a step starts from where the step before
+  /// left a row that they share. A function of its own: inlined into a longer one, GCC 12 runs out of registers and
+  /// stores each vector twice, which took a fifth of the speed at 64 and 128 factors.
   WARPFACTOR_NOINLINE void update_group(std::int64_t r, const Rating* next, const T* slopes_given, double* sums) const {
-    const Rating* const ratings = block_.ratings + r;
-    const StepSizes<T>& sizes = block_.sizes;
+    const Rating* const ratings = args_.ratings + r;
+    const StepSizes<T>& sizes = args_.sizes;
     T *p[kGroup], *q[kGroup];
     Raw products[kGroup];
     WARPFACTOR_UNROLL_8
     for (int j = 0; j < kGroup; ++j) {
-      prefetch_rows(block_, next[j], width());
+      prefetch_rows(args_, next[j], width());
       p[j] = user_row(ratings[j]);
       q[j] = item_row(ratings[j]);
       if constexpr (kSquared) products[j] = products_of(p[j], q[j], width());
     }
     Numbers weight, slope;
-    if constexpr (kWeighted) weight = weights_of<T>(block_.weights + r);
+    if constexpr (kWeighted) weight = weights_of<T>(args_.weights + r);
     if constexpr (kSquared) {
       Numbers prediction = Numbers::sums(products);
       if constexpr (kBiased) {
         prediction = prediction + Numbers::each([&](int j) {
-                       return block_.users.biases[ratings[j].user] + block_.items.biases[ratings[j].item];
+                       return args_.users.biases[ratings[j].user] + args_.items.biases[ratings[j].item];
                      });
       }
       const Numbers value = Numbers::each([&](int j) { return static_cast<T>(ratings[j].value); });
@@ -247,20 +245,20 @@ class Pass {
 
   void step_biases(const Rating& rating, T scaled_slope, Sides<T> keep) const {
     if constexpr (kBiased) {
-      T &user = block_.users.biases[rating.user], &item = block_.items.biases[rating.item];
+      T &user = args_.users.biases[rating.user], &item = args_.items.biases[rating.item];
       user = stepped_bias(user, scaled_slope, keep.user);
       item = stepped_bias(item, scaled_slope, keep.item);
     }
   }
 
   void update_one(std::int64_t r, PassSums& sums) const {
-    const Rating rating = block_.ratings[r];
-    const StepSizes<T>& sizes = block_.sizes;
+    const Rating rating = args_.ratings[r];
+    const StepSizes<T>& sizes = args_.sizes;
     T *p = user_row(rating), *q = item_row(rating);
     T prediction = V{products_of(p, q, width())}.sum();
-    if constexpr (kBiased) prediction += block_.users.biases[rating.user] + block_.items.biases[rating.item];
+    if constexpr (kBiased) prediction += args_.users.biases[rating.user] + args_.items.biases[rating.item];
     const T value = static_cast<T>(rating.value);
-    const T weight = kWeighted ? static_cast<T>(block_.weights[r]) : T(1);
+    const T weight = kWeighted ? static_cast<T>(args_.weights[r]) : T(1);
     T reported, slope;
     if constexpr (kSquared) {
       reported = SquaredLoss::reported(value, prediction);
@@ -278,26 +276,26 @@ class Pass {
     update_rows(p, q, moved(step.scaled_slope), step.keep_factors);
   }
 
-  /// The slope by which rows move. The roofline benchmark compiles this file with rows that wait for no slope: it
-  /// loads, computes and stores the same, but nothing depends on a dot product.
+  /// The slope by which rows move. For the roofline benchmark this file is compiled with rows that wait for no slope:
+  /// the same loads, arithmetic and stores, but nothing depends on a dot product.
   T moved(T scaled_slope) const {
 #if defined(WARPFACTOR_INDEPENDENT_ROWS)
     (void)scaled_slope;
-    return T(0) * block_.sizes.reg.user;
+    return T(0) * args_.sizes.reg.user;
 #else
     return scaled_slope;
 #endif
   }
 
-  const SgdBlock<T> block_;     // a copy: nothing that is written can alias it
-  const Step<T, T> even_step_;  ///< what the steps of all ratings have in common, where they weigh the same
+  const SgdArgs<T> args_;       // a copy: nothing that is written can alias it
+  const Step<T, T> even_step_;  ///< what the steps of all ratings share if none has a weight
 };
 
-// Of the models that are trained; a batch without a penalty of the caller's may have any.
+// Factors of a trained row at most. Batches without a custom penalty may have more (matrix_factorization_bgd).
 constexpr std::int64_t kMaxStride = kMostFactors;
 
-/// The slopes of the caller's penalty at a row's n parameters. There are `width` of those and not more, from n on
-/// zeros; `slopes` has room for whole multiples of 16.
+/// The slopes of the custom penalty at a row's `n` parameters, and zeros up to the next multiple of 16, for which
+/// `slopes` has room. `values` ends after `width` parameters.
 template <class T>
 WARPFACTOR_NOINLINE void penalty_slopes(PenaltyFunction<T> penalty, const T* values, std::int64_t n, std::int64_t width,
                                         T* slopes) {
@@ -305,7 +303,7 @@ WARPFACTOR_NOINLINE void penalty_slopes(PenaltyFunction<T> penalty, const T* val
   const std::int64_t padded = (n + kAtOnce - 1) / kAtOnce * kAtOnce,
                      whole = padded <= width ? padded : padded - kAtOnce;
   if (whole > 0) penalty(values, slopes, whole);
-  if (whole < padded) {  // a row of doubles may end in the middle of 16, and what follows is another row
+  if (whole < padded) {  // a row of doubles may end in the middle of 16; the next row follows
     alignas(kRowAlignment) T rest[kAtOnce] = {};
     for (std::int64_t f = whole; f < n; ++f) rest[f - whole] = values[f];
     penalty(rest, slopes + whole, kAtOnce);
@@ -313,8 +311,8 @@ WARPFACTOR_NOINLINE void penalty_slopes(PenaltyFunction<T> penalty, const T* val
   for (std::int64_t f = n; f < padded; ++f) slopes[f] = 0;
 }
 
-/// What pulls parameters back to zero, times the strength of their penalty: they themselves, or the slopes of the
-/// caller's penalty, for which there is room.
+/// What a penalty's strength is multiplied with in a gradient: the parameters themselves (L2), or the slopes of the
+/// custom penalty, which are written to `slopes`.
 template <class T>
 WARPFACTOR_INLINE const T* pulls_of(const StepSizes<T>& sizes, const T* values, std::int64_t n, std::int64_t width,
                                     T* slopes) {
@@ -324,7 +322,7 @@ WARPFACTOR_INLINE const T* pulls_of(const StepSizes<T>& sizes, const T* values, 
   return slopes;
 }
 
-/// The gradient by a bias: `slope`, and what the penalty adds.
+/// The gradient of a bias: the slope, plus what the penalty adds.
 template <class T>
 WARPFACTOR_INLINE T bias_gradient(const StepSizes<T>& sizes, T bias, T slope, T reg) {
   if (sizes.penalty == nullptr) [[likely]]
@@ -334,7 +332,7 @@ WARPFACTOR_INLINE T bias_gradient(const StepSizes<T>& sizes, T bias, T slope, T 
   return gradient(pulls[0], T(1), slope, reg);
 }
 
-/// One step of a row, whatever the rule: of its factors, a vector at a time, and then of its bias.
+/// One step of a row by any rule: its factors, a vector at a time, then its bias.
 template <StepRule kRule, class T>
 class RowStep {
  public:
@@ -388,27 +386,27 @@ class RowStep {
   V squares_ = V::zero();
 };
 
-/// One pass over a block by any rule, with any penalty.
+/// Steps of one rating over a block's ratings, by any rule, with any penalty.
 template <class T, StepRule kRule>
 class GeneralPass {
  public:
-  explicit GeneralPass(const SgdBlock<T>& block) : block_(block) {}
+  explicit GeneralPass(const SgdArgs<T>& args) : args_(args) {}
 
   PassSums run() const {
-    double parts[2 * kGroup] = {};
+    double group_sums[2 * kGroup] = {};
     alignas(kRowAlignment) T slopes[kGroup];
-    for (std::int64_t r = 0; r < block_.n_grouped; r += kGroup) {
-      if (r + kGroup < block_.n_grouped) {
-        for (int j = 0; j < kGroup; ++j) prefetch_rows(block_, block_.ratings[r + kGroup + j], block_.width);
+    for (std::int64_t r = 0; r < args_.n_grouped; r += kGroup) {
+      if (r + kGroup < args_.n_grouped) {
+        for (int j = 0; j < kGroup; ++j) prefetch_rows(args_, args_.ratings[r + kGroup + j], args_.width);
       }
-      group_slopes<T, 0>(block_, r, slopes, parts);
+      group_slopes<T, 0>(args_, r, slopes, group_sums);
       for (int j = 0; j < kGroup; ++j) update(r + j, slopes[j]);
     }
-    PassSums sums = total(parts);
-    for (std::int64_t r = block_.n_grouped; r < block_.n_ratings; ++r) {
-      const Rating rating = block_.ratings[r];
-      const LossTerms<T> terms = other_loss(block_.sizes.loss, static_cast<T>(rating.value), score_of(block_, rating));
-      const T weight = block_.weights == nullptr ? T(1) : static_cast<T>(block_.weights[r]);
+    PassSums sums = total(group_sums);
+    for (std::int64_t r = args_.n_grouped; r < args_.n_ratings; ++r) {
+      const Rating rating = args_.ratings[r];
+      const LossTerms<T> terms = other_loss(args_.sizes.loss, static_cast<T>(rating.value), score_of(args_, rating));
+      const T weight = args_.weights == nullptr ? T(1) : static_cast<T>(args_.weights[r]);
       sums.loss += static_cast<double>(weight * terms.reported);
       sums.squares += static_cast<double>(weight * terms.square);
       update(r, terms.slope);
@@ -419,19 +417,19 @@ class GeneralPass {
  private:
   /// Both rows' gradients are taken before either row moves.
   WARPFACTOR_NOINLINE void update(std::int64_t r, T slope) const {
-    const Rating rating = block_.ratings[r];
-    const StepSizes<T>& sizes = block_.sizes;
-    const std::int64_t stride = block_.stride, width = block_.width;
-    const T weight = block_.weights == nullptr ? T(1) : at_most(static_cast<T>(block_.weights[r]), sizes.max_weight);
-    T* const p = block_.users.factors + rating.user * stride;
-    T* const q = block_.items.factors + rating.item * stride;
+    const Rating rating = args_.ratings[r];
+    const StepSizes<T>& sizes = args_.sizes;
+    const std::int64_t stride = args_.stride, width = args_.width;
+    const T weight = args_.weights == nullptr ? T(1) : at_most(static_cast<T>(args_.weights[r]), sizes.max_weight);
+    T* const p = args_.users.factors + rating.user * stride;
+    T* const q = args_.items.factors + rating.item * stride;
     slope = weight * capped(slope, sizes);
     alignas(kRowAlignment) T user_slopes[kMaxStride], item_slopes[kMaxStride];
-    const T* const user_pulls = pulls_of(sizes, p, block_.active_factors, width, user_slopes);
-    const T* const item_pulls = pulls_of(sizes, q, block_.active_factors, width, item_slopes);
+    const T* const user_pulls = pulls_of(sizes, p, args_.active_factors, width, user_slopes);
+    const T* const item_pulls = pulls_of(sizes, q, args_.active_factors, width, item_slopes);
     const Sides<T> reg{weight * sizes.reg.user, weight * sizes.reg.item};
-    RowStep<kRule, T> user(block_.users, rating.user, stride, weight, sizes.l1.user, sizes.l1_bias.user, sizes);
-    RowStep<kRule, T> item(block_.items, rating.item, stride, weight, sizes.l1.item, sizes.l1_bias.item, sizes);
+    RowStep<kRule, T> user(args_.users, rating.user, stride, weight, sizes.l1.user, sizes.l1_bias.user, sizes);
+    RowStep<kRule, T> item(args_.items, rating.item, stride, weight, sizes.l1.item, sizes.l1_bias.item, sizes);
     for (std::int64_t f = 0; f < width; f += V::lanes) {
       const V own = V::load(p + f), other = V::load(q + f);
       const V by_user = gradient(V::load(user_pulls + f), other, slope, reg.user);
@@ -440,62 +438,62 @@ class GeneralPass {
       V::store_raw(q + f, item.factors(f, other, by_item).as_raw());
     }
     Sides<T> by_bias{};
-    if (block_.users.biases != nullptr) {
-      by_bias = {bias_gradient(sizes, block_.users.biases[rating.user], slope, weight * sizes.reg_bias.user),
-                 bias_gradient(sizes, block_.items.biases[rating.item], slope, weight * sizes.reg_bias.item)};
+    if (args_.users.biases != nullptr) {
+      by_bias = {bias_gradient(sizes, args_.users.biases[rating.user], slope, weight * sizes.reg_bias.user),
+                 bias_gradient(sizes, args_.items.biases[rating.item], slope, weight * sizes.reg_bias.item)};
     }
     user.finish(by_bias.user);
     item.finish(by_bias.item);
   }
 
   using V = Vec<T>;
-  const SgdBlock<T> block_;  // a copy: nothing that is written can alias it
+  const SgdArgs<T> args_;  // a copy: nothing that is written can alias it
 };
 
 template <class T, int kWidth, bool kWeighted, bool kSquared = true>
-PassSums plain_pass(const SgdBlock<T>& block) {
-  return block.users.biases != nullptr ? Pass<T, kWidth, true, kWeighted, kSquared>(block).run()
-                                       : Pass<T, kWidth, false, kWeighted, kSquared>(block).run();
+PassSums plain_pass(const SgdArgs<T>& args) {
+  return args.users.biases != nullptr ? Pass<T, kWidth, true, kWeighted, kSquared>(args).run()
+                                      : Pass<T, kWidth, false, kWeighted, kSquared>(args).run();
 }
 
 #if defined(WARPFACTOR_SANITIZED)
-constexpr bool kWidths = false;  // under a sanitizer they would take minutes to compile, and are the same source
+constexpr bool kWidths = false;  // under a sanitizer these copies of the same source take minutes to compile
 #else
 constexpr bool kWidths = true;
 #endif
 
-/// The common widths get a loop of their own, which the compiler unrolls, for what most people train: each costs
+/// Common widths get a copy of the pass that the compiler unrolls, for what most people train only: each copy costs
 /// seconds of compiling on every machine that builds this.
 template <class T>
-PassSums sgd(const SgdBlock<T>& block) {
-  if (!is_plain(block.sizes)) {
-    return with_rule(block.sizes.rule, [&](auto rule) { return GeneralPass<T, decltype(rule)::kRule>(block).run(); });
+PassSums sgd(const SgdArgs<T>& args) {
+  if (!is_plain(args.sizes)) {
+    return with_rule(args.sizes.rule, [&](auto rule) { return GeneralPass<T, decltype(rule)::kRule>(args).run(); });
   }
-  if (block.sizes.loss.loss != Loss::squared) {
-    if (block.weights != nullptr) return plain_pass<T, 0, true, false>(block);
+  if (args.sizes.loss.loss != Loss::squared) {
+    if (args.weights != nullptr) return plain_pass<T, 0, true, false>(args);
     if constexpr (kWidths && sizeof(T) == sizeof(float)) {
-      if (block.width == 32) return plain_pass<T, 32, false, false>(block);
-      if (block.width == 64) return plain_pass<T, 64, false, false>(block);
-      if (block.width == 128) return plain_pass<T, 128, false, false>(block);
+      if (args.width == 32) return plain_pass<T, 32, false, false>(args);
+      if (args.width == 64) return plain_pass<T, 64, false, false>(args);
+      if (args.width == 128) return plain_pass<T, 128, false, false>(args);
     }
-    return plain_pass<T, 0, false, false>(block);
+    return plain_pass<T, 0, false, false>(args);
   }
-  if (block.weights != nullptr) return plain_pass<T, 0, true>(block);
+  if (args.weights != nullptr) return plain_pass<T, 0, true>(args);
   if constexpr (kWidths) {
-    switch (block.width) {
-      case 16: return plain_pass<T, 16, false>(block);
-      case 32: return plain_pass<T, 32, false>(block);
-      case 48: return plain_pass<T, 48, false>(block);
-      case 64: return plain_pass<T, 64, false>(block);
-      case 128: return plain_pass<T, 128, false>(block);
+    switch (args.width) {
+      case 16: return plain_pass<T, 16, false>(args);
+      case 32: return plain_pass<T, 32, false>(args);
+      case 48: return plain_pass<T, 48, false>(args);
+      case 64: return plain_pass<T, 64, false>(args);
+      case 128: return plain_pass<T, 128, false>(args);
       default: break;
     }
   }
-  return plain_pass<T, 0, false>(block);
+  return plain_pass<T, 0, false>(args);
 }
 
-/// The gradient of one row over its ratings of a batch, penalties left out. kVectors: how many vectors a row has, if
-/// its part of the eight rows at work fits the registers; 0: any number. kSquared: as for Pass.
+/// The gradient of one row over its ratings of a batch, without penalties. kVectors: the number of vectors of a row if
+/// eight rows fit into the registers, else 0. kSquared: as for Pass.
 template <class T, int kVectors, bool kSquared>
 WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, double* sums) {
   using V = Vec<T>;
@@ -509,7 +507,7 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
   const T* const own = batch.own.factors + batch.rows[r] * stride;
   T* const gradient = batch.gradients + r * stride;
   constexpr int kKept = kVectors > 0 ? kVectors : 1;
-  Raw own_part[kKept], even[kKept] = {}, odd[kKept] = {};  // two sums, so that additions wait less for each other
+  Raw own_part[kKept], even[kKept] = {}, odd[kKept] = {};  // two sums, as in products_of
   if constexpr (kVectors > 0) {
     for (int v = 0; v < kVectors; ++v) own_part[v] = V::load_raw(own + v * V::lanes);
   } else {
@@ -519,11 +517,10 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
   const Numbers zero = Numbers::all(T(0));
   Numbers slope_sum = zero, weight_sum = zero;
   T slope_rest = 0, weight_rest = 0;
-  constexpr std::int64_t kSingles = 2;
-  LossTerms<Numbers> told{zero, zero, zero};  // of a few ratings, whose sum is as good in T
+  LossTerms<Numbers> terms_sum{zero, zero, zero};  // of up to 256 ratings, few enough to add up in T
 
-  // Eight ratings from `at` on. At the row's end those of the next row are read along, to count 0 times.
-  const auto take = [&]<bool kFull>(std::int64_t at, int n) WARPFACTOR_INLINE_LAMBDA {
+  // Eight ratings from `at` on. At the row's end those of the next row are read too, with weight 0.
+  const auto add_group = [&]<bool kFull>(std::int64_t at, int n) WARPFACTOR_INLINE_LAMBDA {
     const std::int32_t* const others = batch.others + at;
     const T* rows[kGroup];
     Raw parts[kGroup][kKept], products[kGroup];
@@ -543,7 +540,7 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
       score = score + Numbers::each([&](int j) { return own_bias + other_biases[others[j]]; });
     }
     Numbers value = Numbers::load(batch.values + at);
-    if constexpr (!kFull && !kSquared) {  // a loss may be no number where no rating is, which 0 times would not be 0
+    if constexpr (!kFull && !kSquared) {  // a loss of another row's rating may be NaN, and 0 * NaN is not 0
       alignas(kRowAlignment) T values[kGroup], scores[kGroup];
       value.store(values);
       score.store(scores);
@@ -574,8 +571,8 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
       slope = counted * slope;
     }
     if (batch.of_users) {
-      told.reported = told.reported + terms.reported;
-      if constexpr (!kSquared) told.square = told.square + terms.square;
+      terms_sum.reported = terms_sum.reported + terms.reported;
+      if constexpr (!kSquared) terms_sum.square = terms_sum.square + terms.square;
     }
     if (other_biases != nullptr) slope_sum = slope_sum + slope;
     alignas(kRowAlignment) T slopes[kGroup];
@@ -595,8 +592,8 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
       }
     }
   };
-  // One rating: in small batches most rows have no more.
-  const auto take_one = [&](std::int64_t at) {
+  // One rating: most rows of small batches have no more.
+  const auto add_one = [&](std::int64_t at) {
     const T* const row = other_factors + batch.others[at] * stride;
     T score = V{products_of(own, row, width)}.sum();
     if (other_biases != nullptr) score += own_bias + other_biases[batch.others[at]];
@@ -620,28 +617,28 @@ WARPFACTOR_INLINE void row_gradient(const BatchRows<T>& batch, std::int64_t r, d
       V::store_raw(gradient + f, V::load_raw(gradient + f) + slope * V::load_raw(row + f));
     }
   };
-  const auto tell = [&] {
-    if constexpr (kSquared) told.square = told.reported;
-    add_terms(told, sums);
-    told = {zero, zero, zero};
+  const auto flush = [&] {
+    if constexpr (kSquared) terms_sum.square = terms_sum.reported;
+    add_terms(terms_sum, sums);
+    terms_sum = {zero, zero, zero};
   };
   std::int64_t at = begin;
   for (; at + kGroup <= end; at += kGroup) {
-    take.template operator()<true>(at, kGroup);
-    if (batch.of_users && (at - begin) % 256 == 256 - kGroup) tell();
+    add_group.template operator()<true>(at, kGroup);
+    if (batch.of_users && (at - begin) % 256 == 256 - kGroup) flush();
   }
-  if (end - at > kSingles) {
-    take.template operator()<false>(at, static_cast<int>(end - at));
+  if (end - at > kMaxSingles) {
+    add_group.template operator()<false>(at, static_cast<int>(end - at));
   } else {
-    for (; at < end; ++at) take_one(at);
+    for (; at < end; ++at) add_one(at);
   }
-  if (batch.of_users) tell();
+  if (batch.of_users) flush();
 
   if constexpr (kVectors > 0) {
     for (int v = 0; v < kVectors; ++v) V::store_raw(gradient + v * V::lanes, even[v] + odd[v]);
   }
   batch.bias_gradients[r] = other_biases == nullptr ? T(0) : slope_sum.sum() + slope_rest;
-  batch.row_weights[r] = batch.once           ? T(1)
+  batch.row_weights[r] = batch.penalty_once   ? T(1)
                          : weights == nullptr ? static_cast<T>(end - begin)
                                               : weight_sum.sum() + weight_rest;
 }
@@ -692,7 +689,7 @@ void batch_steps(const BatchRows<T>& batch) {
   with_rule(batch.sizes.rule, [&](auto rule) { row_steps<T, decltype(rule)::kRule>(batch); });
 }
 
-/// p.q over any n, any alignment.
+/// p.q for any n and any alignment.
 template <class T>
 inline T dot(const T* p, const T* q, std::int64_t n) {
   using V = Vec<T>;

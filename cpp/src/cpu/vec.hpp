@@ -34,14 +34,14 @@ inline constexpr int kVectorBytes = 16;  // SSE2 and NEON, both part of their ba
 template <class T>
 struct VecTraits {
   typedef T Raw __attribute__((vector_size(kVectorBytes)));
-  /// The same in a factor row, and anywhere.
+  /// The same, in an aligned factor row and at any address.
   typedef T Row __attribute__((vector_size(kVectorBytes), may_alias));
   typedef T Memory __attribute__((vector_size(kVectorBytes), aligned(alignof(T)), may_alias));
 };
 
 template <class T>
 struct Vec {
-  /// The register itself, for factor rows, which are aligned.
+  /// The register itself. These two are for factor rows, which are aligned.
   using Raw = typename VecTraits<T>::Raw;
   WARPFACTOR_INLINE static Raw load_raw(const T* from) {
     return *reinterpret_cast<const typename VecTraits<T>::Row*>(from);
@@ -78,8 +78,8 @@ struct Vec {
     }
   }
 
-  /// The sums of eight vectors' lanes, in that order, kQuarter of them in each result: far fewer instructions than
-  /// eight sums.
+  /// The sum of each of eight vectors' lanes, in order, kQuarter of them in each result. Far fewer instructions than
+  /// eight calls of sum().
   static constexpr int kQuarter = 16 / static_cast<int>(sizeof(T));  // lanes of the narrowest register, 16 bytes
   typedef T Quarter __attribute__((vector_size(16)));
   WARPFACTOR_INLINE static void sums(const Raw (&v)[8], Quarter (&out)[8 / kQuarter]) {
@@ -96,7 +96,7 @@ struct Vec {
 
  private:
 #if WARPFACTOR_HAS_SHUFFLE
-  /// In each 16 bytes: the sums of x's neighbouring lanes, then those of y's.
+  /// In each 16 bytes, the sums of neighbouring lanes of x, then of y.
   static Raw pair(Raw x, Raw y) { return pair(x, y, std::make_index_sequence<static_cast<std::size_t>(lanes)>()); }
   template <std::size_t... lane>
   static Raw pair(Raw x, Raw y, std::index_sequence<lane...>) {
@@ -108,7 +108,7 @@ struct Vec {
   }
 #endif
 
-  /// The upper half is added to the lower one, in registers half as wide, until 16 bytes are left.
+  /// Adds the upper half to the lower one until 16 bytes are left.
   template <int kBytes, class Wide>
   static Quarter fold(Wide v) {
     constexpr int n = kBytes / static_cast<int>(sizeof(T));
@@ -208,7 +208,7 @@ struct Vec {
 
 #endif
 
-/// Eight numbers of eight ratings, in as many registers as that takes. The rule is written for T and for this alike.
+/// One number for each rating of a group, in as many registers as that takes. update_rule.hpp takes it in place of T.
 template <class T>
 struct Eight {
 #if defined(__GNUC__) || defined(__clang__)
@@ -253,8 +253,7 @@ struct Eight {
     store(v);
     return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
   }
-  /// of(0), .. of(7). Put together in registers: a wide load of what several narrow stores have just written would have
-  /// to wait for them.
+  /// of(0) .. of(7), put together in registers: in memory, a wide load would have to wait for several narrow stores.
   template <class Of>
   static Eight each(const Of& of) {
     Eight v;
@@ -318,7 +317,7 @@ struct Eight {
   }
 
 #if WARPFACTOR_HAS_SHUFFLE
-  /// Two registers as one twice as wide. Through memory, the wide load would have to wait for the narrow stores.
+  /// Two registers as one of twice the width, likewise.
   template <class Half>
   WARPFACTOR_INLINE static auto joined(Half low, Half high) {
     return joined(low, high, std::make_index_sequence<2 * sizeof(Half) / sizeof(T)>());
@@ -329,7 +328,7 @@ struct Eight {
   }
 #endif
 
-  /// f of each number by itself, for functions that no vector instruction computes.
+  /// Calls f for each number, for functions without a vector instruction.
   template <class F>
   static Eight one_by_one(const Eight& x, const F& f) {
     alignas(kVectorBytes) T numbers[8];
@@ -356,7 +355,7 @@ inline Eight<T> logarithm_1p(const Eight<T>& x) {
   return Eight<T>::one_by_one(x, [](T number) { return logarithm_1p(number); });
 }
 
-/// Before a short loop whose body must be repeated in place, or its arrays would live in memory.
+/// Unrolls the short loop that follows; otherwise its arrays would lie in memory.
 #if defined(__clang__)
 #define WARPFACTOR_UNROLL_8 _Pragma("clang loop unroll_count(8)")
 #elif defined(__GNUC__)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the backend asks of a device: memory, copies, and kernels by name. CudaDevice (cuda_device.cu) is the one that
-// people use; TwinDevice (twin_device.cpp) runs the same kernels on the host, for tests.
+// What the device backend asks of a device: memory, copies, and kernels by name. CudaDevice (cuda_device.cu) is the one
+// that people use; TwinDevice (twin_device.cpp) runs the same kernels on the host, for tests.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 
 namespace warpfactor {
 
-/// As what factors are stored and in what the arithmetic is done: S and A of the kernels.
+/// The type that factors are stored as, which fixes that of the arithmetic: S and A of the kernels.
 enum class Storage { f16, f32, f64 };
 
 template <class S>
@@ -31,12 +31,12 @@ enum class Kernel {
 };
 inline constexpr int kKernels = 6;
 
-/// Work on a stream is done in order; the two streams do not wait for each other unless told to.
+/// A stream does its work in order. The two streams wait for each other only by marks.
 enum class Stream { compute, copy };
 
 inline constexpr int kMarks = 4;  ///< see Accelerator::mark
 
-/// Errors are thrown as CudaError, but for release(), which has nobody to tell.
+/// Errors are thrown as CudaError, except by release() and unpin().
 class Accelerator {
  public:
   virtual ~Accelerator() = default;
@@ -45,18 +45,19 @@ class Accelerator {
   virtual void* allocate(std::int64_t bytes) = 0;
   virtual void release(void* memory) noexcept = 0;
   [[nodiscard]] virtual std::int64_t free_bytes() = 0;
-  /// Host memory from which copies overlap with work; unpin() before it is freed. False where the system refuses.
+  /// Pins host memory, so that copies from it overlap with work. unpin() it before it is freed. False if the system
+  /// refuses.
   [[nodiscard]] virtual bool pin(const void* memory, std::int64_t bytes) = 0;
   virtual void unpin(const void* memory) noexcept = 0;
 
-  /// Host memory that is not pinned may be used again on return, pinned memory once the copy is done.
+  /// The caller may change unpinned host memory after the return, pinned memory once the copy is done.
   virtual void upload(void* to, const void* from, std::int64_t bytes, Stream stream) = 0;
   /// Done on return.
   virtual void download(void* to, const void* from, std::int64_t bytes) = 0;
   virtual void copy(void* to, const void* from, std::int64_t bytes, Stream stream) = 0;
   virtual void zero(void* to, std::int64_t bytes, Stream stream) = 0;
 
-  /// A mark on a stream, one of kMarks by number, and the other stream's wait for it.
+  /// mark() sets one of kMarks marks at the end of a stream's work; wait() makes the other stream wait for it.
   virtual void mark(int number, Stream stream) = 0;
   virtual void wait(int number, Stream stream) = 0;
   /// Whether all work on a stream is done.
@@ -66,10 +67,10 @@ class Accelerator {
   [[nodiscard]] virtual std::int64_t tiles_at_once(Kernel kernel, Storage storage, Tile tile) = 0;
   /// Starts a kernel on the compute stream; `args` is copied. The tiles make whole CUDA blocks.
   virtual void launch(Kernel kernel, Storage storage, Tile tile, std::int64_t n_tiles, const void* args) = 0;
-  /// Takes a kernel that the caller compiled in place of the own one.
+  /// Uses a kernel compiled with a custom loss or penalty instead of the built-in one.
   virtual void replace(Kernel kernel, std::uintptr_t function) = 0;
 
-  /// For people, as "sm_90".
+  /// For people, such as "sm_90".
   [[nodiscard]] virtual std::string architecture() const = 0;
 };
 

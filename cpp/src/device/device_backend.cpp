@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The trainer's backend on a device: what is where, and which kernel runs when.
+// The trainer's backend on a device: what lies where in its memory, and which kernel runs when.
 #include "device/device_backend.hpp"
 
 #include <algorithm>
@@ -14,6 +14,7 @@
 
 #include "batches.hpp"
 #include "device/device_plan.hpp"
+#include "device/tuning.hpp"
 #include "epoch_order.hpp"
 #include "optimizer.hpp"
 #include "update_rule.hpp"
@@ -23,11 +24,7 @@ namespace {
 
 static_assert(kTileRowNumbers == kRowNumbers);
 
-// Warps that add up losses. Their number is part of what fixes the bits of the sum.
-constexpr std::int64_t kSumWarps = 64;
 constexpr Tile kWholeWarp{32, 1};
-// What is left alone of the free memory where the caller sets no limit: CUDA's own needs, and kernels' stacks.
-constexpr std::int64_t kReserve = std::int64_t{256} << 20;
 
 template <class S, class A>
 class DeviceBackend final : public Backend<A> {
@@ -44,31 +41,31 @@ class DeviceBackend final : public Backend<A> {
     z_ = z;
     loss_ = params.loss == Loss::custom ? options.loss : nullptr;
     penalty_ = options.penalty;
-    take_kernels(options);
+    replace_kernels(options);
     n_factors_ = params.n_factors;
     stride_ = device_stride<S>(n_factors_);
     tile_ = active_tile_ = tile_of<S>(n_factors_);
     total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
     const std::int64_t free = device_->free_bytes();
-    left_ = std::max(free - kReserve, free / 2);
-    limited_ = params.device_memory > 0 && params.device_memory < left_;
-    if (limited_) left_ = params.device_memory;
+    bytes_left_ = std::max(free - kReserve, free / 2);
+    limited_ = params.device_memory > 0 && params.device_memory < bytes_left_;
+    if (limited_) bytes_left_ = params.device_memory;
     team_.emplace(team_size(n_threads_, ratings.size() / ThreadTeam::kSlice), interrupted_);
 
     load(users_, ratings.n_users, start.user);
     load(items_, ratings.n_items, start.item);
     if (options.validation.size() > 0) {
-      take_validation(options.validation);
+      upload_validation(options.validation);
       if (params.patience > 0) {
-        make_room(kept_users_, users_);
-        make_room(kept_items_, items_);
+        allocate_like(kept_users_, users_);
+        allocate_like(kept_items_, items_);
       }
     }
-    sums_ = take<double>(2 * kSumWarps);
+    sums_ = allocate<double>(2 * kSumWarps);
     if (batch_size(params, rated.counted) > 0) {
-      take_batches(ratings, rated);
+      upload_batches(ratings, rated);
     } else {
-      take_plan(ratings, rated);
+      upload_plan(ratings, rated);
     }
     wait();
   }
@@ -122,7 +119,7 @@ class DeviceBackend final : public Backend<A> {
   [[nodiscard]] std::string instruction_set() const override { return device_->architecture(); }
 
  private:
-  /// Factors and biases of one side, and what the optimizer remembers of them.
+  /// Factors and biases of one side, and the optimizer's state of them.
   struct Rows {
     DeviceBuffer<S> factors;
     DeviceBuffer<A> biases, first, second, bias_first, bias_second, row_numbers;
@@ -132,7 +129,7 @@ class DeviceBackend final : public Backend<A> {
               bias_first.data(), bias_second.data(), row_numbers.data()};
     }
   };
-  /// One side of all batches; all but the rows only if they are resident.
+  /// One side of all batches; except for the rows, only if the batches are resident.
   struct BatchSide {
     DeviceBuffer<std::int32_t> rows, others;
     DeviceBuffer<std::int64_t> begin;
@@ -140,7 +137,7 @@ class DeviceBackend final : public Backend<A> {
     DeviceBuffer<float> weights;
     std::vector<std::int64_t> first_row;  ///< of each batch, and the end
   };
-  /// The plan's arrays on the device, or those of a piece of it.
+  /// The plan's arrays on the device, or those of a chunk of it.
   struct PlanArrays {
     Entry* entries = nullptr;
     float* weights = nullptr;
@@ -148,7 +145,7 @@ class DeviceBackend final : public Backend<A> {
     std::uint32_t *segment_begin = nullptr, *task_begin = nullptr;
   };
 
-  void take_kernels(const TrainOptions<A>& options) {
+  void replace_kernels(const TrainOptions<A>& options) {
     if (loss_ == nullptr && penalty_ == nullptr) return;
     const DeviceKernels& own = options.device_kernels;
     device_->replace(Kernel::pass, own.pass);
@@ -159,26 +156,26 @@ class DeviceBackend final : public Backend<A> {
   }
 
   template <class T>
-  DeviceBuffer<T> take(std::int64_t size) {
+  DeviceBuffer<T> allocate(std::int64_t size) {
     const std::int64_t bytes = size * static_cast<std::int64_t>(sizeof(T));
-    if (bytes > left_) {
+    if (bytes > bytes_left_) {
       const std::string room =
           limited_ ? "device_memory is " + std::to_string(params_.device_memory) + " bytes" : "all that is free";
       throw CudaError("out of memory on the device: " + std::to_string(bytes) + " bytes asked, " +
-                      std::to_string(std::max<std::int64_t>(left_, 0)) + " free (" + room +
+                      std::to_string(std::max<std::int64_t>(bytes_left_, 0)) + " free (" + room +
                       "): allow or free more, use fewer factors, or device='cpu'");
     }
-    left_ -= bytes;
+    bytes_left_ -= bytes;
     return DeviceBuffer<T>(*device_, size);
   }
   template <class T>
-  DeviceBuffer<T> take(const T* from, std::int64_t size) {
-    DeviceBuffer<T> buffer = take<T>(size);
+  DeviceBuffer<T> uploaded(const T* from, std::int64_t size) {
+    DeviceBuffer<T> buffer = allocate<T>(size);
     buffer.upload(from, size);
     return buffer;
   }
   DeviceBuffer<A> zeros(std::int64_t size) {
-    DeviceBuffer<A> buffer = take<A>(size);
+    DeviceBuffer<A> buffer = allocate<A>(size);
     buffer.zero();
     return buffer;
   }
@@ -194,17 +191,17 @@ class DeviceBackend final : public Backend<A> {
             std::transform(factors.begin(), factors.end(), padded.data() + row * stride_, to_storage);
           }
         },
-        kRowSlice);
-    rows.factors = take(padded.data(), padded.size());
+        kConvertedRows);
+    rows.factors = uploaded(padded.data(), padded.size());
     const std::vector<A> biases(static_cast<std::size_t>(params_.biases ? n_rows : 0), static_cast<A>(z_.start_bias));
-    if (params_.biases) rows.biases = take(biases.data(), n_rows);
+    if (params_.biases) rows.biases = uploaded(biases.data(), n_rows);
     const Remembered remembered = remembered_by(step_rule(params_));
     if (remembered.first) rows.first = zeros(n_rows * stride_);
     if (remembered.second) rows.second = zeros(n_rows * stride_);
     if (remembered.first && params_.biases) rows.bias_first = zeros(n_rows);
     if (remembered.second && params_.biases) rows.bias_second = zeros(n_rows);
     if (remembered.row_numbers) rows.row_numbers = zeros(n_rows * kTileRowNumbers);
-    wait();  // before what is padded goes
+    wait();  // before `padded` is freed
   }
 
   void store(const Rows& rows, std::vector<A>& factors, std::vector<A>& row_biases) {
@@ -220,7 +217,7 @@ class DeviceBackend final : public Backend<A> {
             }
           }
         },
-        kRowSlice);
+        kConvertedRows);
   }
 
   static S to_storage(A x) {
@@ -238,16 +235,16 @@ class DeviceBackend final : public Backend<A> {
     }
   }
 
-  void make_room(Rows& to, const Rows& like) {
-    to.factors = take<S>(like.factors.size());
-    to.biases = take<A>(like.biases.size());
+  void allocate_like(Rows& to, const Rows& like) {
+    to.factors = allocate<S>(like.factors.size());
+    to.biases = allocate<A>(like.biases.size());
   }
   void copy(const Rows& from, const Rows& to) {
     device_->copy(to.factors.data(), from.factors.data(), from.factors.bytes(), Stream::compute);
     if (params_.biases) device_->copy(to.biases.data(), from.biases.data(), from.biases.bytes(), Stream::compute);
   }
 
-  void take_validation(const RatingsView& validation) {
+  void upload_validation(const RatingsView& validation) {
     const std::int64_t n = validation.size();
     Buffer<float> values(n);
     valid_weight_ = 0;
@@ -256,61 +253,62 @@ class DeviceBackend final : public Backend<A> {
       values[r] = static_cast<float>(z_.standardized(static_cast<double>(validation.values[from])));
       valid_weight_ += validation.weights.empty() ? 1.0 : static_cast<double>(validation.weights[from]);
     }
-    valid_users_ = take(validation.users.data(), n);
-    valid_items_ = take(validation.items.data(), n);
-    valid_values_ = take(values.data(), n);
-    if (!validation.weights.empty()) valid_weights_ = take(validation.weights.data(), n);
-    tile_sums_ = take<double>(2 * tiles(Kernel::evaluate, n));
-    wait();  // before the values go
+    valid_users_ = uploaded(validation.users.data(), n);
+    valid_items_ = uploaded(validation.items.data(), n);
+    valid_values_ = uploaded(values.data(), n);
+    if (!validation.weights.empty()) valid_weights_ = uploaded(validation.weights.data(), n);
+    tile_sums_ = allocate<double>(2 * tiles(Kernel::evaluate, n));
+    wait();  // before `values` is freed
   }
 
   void use_factors(std::int32_t active_factors) {
     if (active_factors == active_factors_) return;
     active_factors_ = active_factors;
-    // The kernels with the caller's functions are compiled for whole rows; they leave out what is beyond the width.
+    // Kernels with custom functions are compiled for whole rows; they skip what lies beyond the width.
     active_tile_ = loss_ != nullptr || penalty_ != nullptr ? tile_ : tile_of<S>(active_factors);
     tiles_at_once_ = {};
   }
 
-  /// Tiles for that many pieces of work: no more than run at once, and whole CUDA blocks of them.
+  /// Tiles for `work` rows or tasks: no more than run at once, and whole thread blocks of them.
   std::int64_t tiles(Kernel kernel, std::int64_t work) {
-    const std::int64_t of_block = kThreads / active_tile_.lanes;
+    const std::int64_t per_block = kThreads / active_tile_.lanes;
     std::int64_t& at_once = tiles_at_once_[static_cast<std::size_t>(kernel)];
     if (at_once == 0) at_once = device_->tiles_at_once(kernel, storage_of<S>(), active_tile_);
-    const std::int64_t most = std::max(of_block, at_once);
-    return (std::clamp<std::int64_t>(work, 1, most) + of_block - 1) / of_block * of_block;
+    const std::int64_t most = std::max(per_block, at_once);
+    return (std::clamp<std::int64_t>(work, 1, most) + per_block - 1) / per_block * per_block;
   }
 
-  // Each rating a step of its own.
+  // Steps of one rating.
 
-  void take_plan(const RatingsView& ratings, const Survey& rated) {
+  void upload_plan(const RatingsView& ratings, const Survey& rated) {
     const Parallel parallel = params_.parallel == Parallel::blocked ? Parallel::blocked : Parallel::hogwild;
     plan_.emplace(make_pass_plan(ratings, rated, z_, parallel, params_.seed, *team_));
     const PassPlan& plan = *plan_;
     weighted_ = plan.weights.size() > 0;
     const auto n_segments = static_cast<std::int64_t>(plan.segment_begin.size()),
                n_tasks = static_cast<std::int64_t>(plan.task_begin.size());
-    task_sums_ = take<double>(2 * n_tasks);  // those between two waves' stay 0
+    task_sums_ = allocate<double>(2 * n_tasks);  // the elements between two waves stay 0
     task_sums_.zero();
     const std::int64_t all = plan.entries.size() * static_cast<std::int64_t>(sizeof(Entry)) +
                              plan.weights.size() * static_cast<std::int64_t>(sizeof(float)) +
                              (2 * n_segments + n_tasks) * static_cast<std::int64_t>(sizeof(std::uint32_t));
-    // Two pieces of a wave in a row do not fit into one slot, so that there are at most so many.
-    const std::int64_t most_pieces = plan.n_waves() + 5 * (all + kAlignments) / std::max<std::int64_t>(left_, 1) + 64;
-    const std::int64_t of_counters = most_pieces * static_cast<std::int64_t>(sizeof(std::uint32_t));
-    const bool resident = all + of_counters + kAlignments <= left_;
-    pieces_ = make_pieces(plan, resident ? all + kAlignments : (left_ - of_counters) / 2);
-    next_tasks_ = take<std::uint32_t>(static_cast<std::int64_t>(pieces_.size()));
+    // Two neighbouring chunks of a wave do not fit into one slot together, so there are at most so many chunks.
+    const std::int64_t max_chunks =
+        plan.n_waves() + 5 * (all + kAlignments) / std::max<std::int64_t>(bytes_left_, 1) + 64;
+    const std::int64_t of_counters = max_chunks * static_cast<std::int64_t>(sizeof(std::uint32_t));
+    const bool resident = all + of_counters + kAlignments <= bytes_left_;
+    chunks_ = make_chunks(plan, resident ? all + kAlignments : (bytes_left_ - of_counters) / 2);
+    next_tasks_ = allocate<std::uint32_t>(static_cast<std::int64_t>(chunks_.size()));
     if (resident) {
-      // The whole plan is laid out as one piece.
-      Piece whole;
+      // The whole plan is one chunk.
+      Chunk whole;
       whole.n_entries = plan.entries.size();
       whole.n_segments = n_segments;
       whole.n_tasks = n_tasks;
-      slots_[0] = take<char>(whole.bytes(weighted_));
+      slots_[0] = allocate<char>(whole.bytes(weighted_));
       resident_ = lay_out(slots_[0], whole);
       copy_in(*resident_, 0, whole.n_entries, 0, n_segments, 0, n_tasks);
-      wait();  // before the plan's arrays go
+      wait();  // before the plan's arrays are freed
       plan_->weights = Buffer<float>();
       plan_->entries = Buffer<Entry>();
       plan_->segment_rows = {};
@@ -319,8 +317,8 @@ class DeviceBackend final : public Backend<A> {
       return;
     }
     std::int64_t most = 0;
-    for (const Piece& piece : pieces_) most = std::max(most, piece.bytes(weighted_));
-    for (DeviceBuffer<char>& slot : slots_) slot = take<char>(most);
+    for (const Chunk& chunk : chunks_) most = std::max(most, chunk.bytes(weighted_));
+    for (DeviceBuffer<char>& slot : slots_) slot = allocate<char>(most);
     pin(plan.entries.data(), plan.entries.size());
     pin(plan.weights.data(), plan.weights.size());
   }
@@ -328,7 +326,8 @@ class DeviceBackend final : public Backend<A> {
   template <class T>
   void pin(const T* memory, std::int64_t size) {
     if (size == 0) return;
-    // Some systems refuse to pin much. Copies are right without, but hold up the thread that starts them.
+    // Some systems refuse to pin much memory. Then copies block the thread that starts them, and are right all the
+    // same.
     if (device_->pin(memory, size * static_cast<std::int64_t>(sizeof(T)))) pinned_.push_back(memory);
   }
   void unpin() {
@@ -336,65 +335,65 @@ class DeviceBackend final : public Backend<A> {
     pinned_.clear();
   }
 
-  /// One slot is filled on the copy stream while the other's piece is worked off on the compute stream.
+  /// Fills one slot on the copy stream while the compute stream works on the other.
   template <class Copy, class Run>
-  void through_slot(int& turn, const Copy& copy_to, const Run& run) {
-    const int filled = turn, emptied = turn + 2;  // marks
+  void through_slot(int& slot_number, const Copy& copy_to, const Run& run) {
+    const int filled = slot_number, emptied = slot_number + 2;  // marks
     device_->wait(emptied, Stream::copy);
-    copy_to(slots_[static_cast<std::size_t>(turn)]);
+    copy_to(slots_[static_cast<std::size_t>(slot_number)]);
     device_->mark(filled, Stream::copy);
     device_->wait(filled, Stream::compute);
     run();
     device_->mark(emptied, Stream::compute);
-    turn = 1 - turn;
+    slot_number = 1 - slot_number;
     poll();
   }
 
   void run_waves(std::int32_t epoch, const StepSizes<A>& sizes) {
     next_tasks_.zero();
-    std::vector<std::size_t> first_piece(static_cast<std::size_t>(plan_->n_waves()) + 1, pieces_.size());
-    for (std::size_t n = pieces_.size(); n-- > 0;) first_piece[static_cast<std::size_t>(pieces_[n].wave)] = n;
-    int turn = 0;
+    std::vector<std::size_t> first_chunk(static_cast<std::size_t>(plan_->n_waves()) + 1, chunks_.size());
+    for (std::size_t n = chunks_.size(); n-- > 0;) first_chunk[static_cast<std::size_t>(chunks_[n].wave)] = n;
+    int slot_number = 0;
     for (const std::int32_t wave : shuffled(plan_->n_waves(), params_.seed, epoch)) {
-      for (std::size_t n = first_piece[static_cast<std::size_t>(wave)]; n < pieces_.size() && pieces_[n].wave == wave;
+      for (std::size_t n = first_chunk[static_cast<std::size_t>(wave)]; n < chunks_.size() && chunks_[n].wave == wave;
            ++n) {
         if (resident_) {
-          run_piece(n, *resident_, true, sizes);
+          run_chunk(n, *resident_, true, sizes);
           poll();
           continue;
         }
         PlanArrays arrays;
         through_slot(
-            turn,
+            slot_number,
             [&](const DeviceBuffer<char>& slot) {
-              arrays = lay_out(slot, pieces_[n]);
-              copy_piece(arrays, pieces_[n]);
+              arrays = lay_out(slot, chunks_[n]);
+              copy_chunk(arrays, chunks_[n]);
             },
-            [&] { run_piece(n, arrays, false, sizes); });
+            [&] { run_chunk(n, arrays, false, sizes); });
       }
     }
     add_up(task_sums_.data(), task_sums_.size() / 2, false);
   }
 
-  /// Where a piece's arrays are in a slot.
-  PlanArrays lay_out(const DeviceBuffer<char>& slot, const Piece& piece) const {
+  /// Where a chunk's arrays lie in a slot.
+  PlanArrays lay_out(const DeviceBuffer<char>& slot, const Chunk& chunk) const {
     PlanArrays arrays;
     std::int64_t at = 0;
-    const auto place = [&]<class T>(T*& array, std::int64_t size) {
+    const auto lay = [&]<class T>(T*& array, std::int64_t size) {
       array = reinterpret_cast<T*>(slot.data() + at);
-      at += Piece::aligned_bytes(size * static_cast<std::int64_t>(sizeof(T)));
+      at += Chunk::aligned_bytes(size * static_cast<std::int64_t>(sizeof(T)));
     };
-    place(arrays.entries, piece.n_entries);
-    if (weighted_) place(arrays.weights, piece.n_entries);
-    place(arrays.segment_rows, piece.n_segments + 1);
-    place(arrays.segment_begin, piece.n_segments + 1);
-    place(arrays.task_begin, piece.n_tasks + 1);
+    lay(arrays.entries, chunk.n_entries);
+    if (weighted_) lay(arrays.weights, chunk.n_entries);
+    lay(arrays.segment_rows, chunk.n_segments + 1);
+    lay(arrays.segment_begin, chunk.n_segments + 1);
+    lay(arrays.task_begin, chunk.n_tasks + 1);
     return arrays;
   }
-  void copy_piece(const PlanArrays& to, const Piece& piece) {
-    const PassPlan::Wave& wave = plan_->waves[static_cast<std::size_t>(piece.wave)];
-    copy_in(to, wave.first_entry + piece.first_entry, piece.n_entries, wave.first_segment + piece.first_segment,
-            piece.n_segments + 1, wave.first_task + piece.first_task, piece.n_tasks + 1);
+  void copy_chunk(const PlanArrays& to, const Chunk& chunk) {
+    const PassPlan::Wave& wave = plan_->waves[static_cast<std::size_t>(chunk.wave)];
+    copy_in(to, wave.first_entry + chunk.first_entry, chunk.n_entries, wave.first_segment + chunk.first_segment,
+            chunk.n_segments + 1, wave.first_task + chunk.first_task, chunk.n_tasks + 1);
   }
   void copy_in(const PlanArrays& to, std::int64_t entry, std::int64_t n_entries, std::int64_t segment,
                std::int64_t n_segments, std::int64_t task, std::int64_t n_tasks) {
@@ -408,10 +407,10 @@ class DeviceBackend final : public Backend<A> {
     copy_array(to.task_begin, plan_->task_begin.data() + task, n_tasks);
   }
 
-  /// `whole`: whether the arrays are the whole plan's and not the piece's.
-  void run_piece(std::size_t number, const PlanArrays& arrays, bool whole, const StepSizes<A>& sizes) {
-    const Piece& piece = pieces_[number];
-    const PassPlan::Wave& wave = plan_->waves[static_cast<std::size_t>(piece.wave)];
+  /// `whole`: the arrays are the whole plan's, not the chunk's.
+  void run_chunk(std::size_t number, const PlanArrays& arrays, bool whole, const StepSizes<A>& sizes) {
+    const Chunk& chunk = chunks_[number];
+    const PassPlan::Wave& wave = plan_->waves[static_cast<std::size_t>(chunk.wave)];
     PassArgs<S, A> args{};
     args.own = (plan_->users_own ? users_ : items_).view();
     args.other = (plan_->users_own ? items_ : users_).view();
@@ -423,13 +422,13 @@ class DeviceBackend final : public Backend<A> {
     args.weights = weighted_ ? arrays.weights + (whole ? wave.first_entry : 0) : nullptr;
     args.segment_rows = arrays.segment_rows + (whole ? wave.first_segment : 0);
     args.segment_begin = arrays.segment_begin + (whole ? wave.first_segment : 0);
-    args.task_begin = arrays.task_begin + (whole ? wave.first_task + piece.first_task : 0);
-    args.first_entry = whole ? 0 : piece.first_entry;
-    args.first_segment = whole ? 0 : piece.first_segment;
-    args.n_tasks = piece.n_tasks;
-    args.n_tiles = std::min(piece.n_tasks, plan_->most_tiles);
+    args.task_begin = arrays.task_begin + (whole ? wave.first_task + chunk.first_task : 0);
+    args.first_entry = whole ? 0 : chunk.first_entry;
+    args.first_segment = whole ? 0 : chunk.first_segment;
+    args.n_tasks = chunk.n_tasks;
+    args.n_tiles = std::min(chunk.n_tasks, plan_->max_tiles);
     args.next_task = next_tasks_.data() + number;
-    args.task_sums = task_sums_.data() + 2 * (wave.first_task + piece.first_task);
+    args.task_sums = task_sums_.data() + 2 * (wave.first_task + chunk.first_task);
     args.sizes = sizes;
     const Kernel kernel = rule::is_plain(sizes) ? Kernel::pass : Kernel::general_pass;
     device_->launch(kernel, storage_of<S>(), active_tile_, tiles(kernel, args.n_tiles), &args);
@@ -437,52 +436,52 @@ class DeviceBackend final : public Backend<A> {
 
   // Steps of many ratings.
 
-  void take_batches(const RatingsView& ratings, const Survey& rated) {
+  void upload_batches(const RatingsView& ratings, const Survey& rated) {
     const BatchInput<float> input{ratings.users, ratings.items, ratings.values, ratings.weights, z_};
     batches_.emplace(make_batches<A>(input, batch_size(params_, rated.counted), params_.seed, *team_));
     weighted_ = batches_->users.weights.size() > 0;
-    std::int64_t most_rows = 0, most_users = 0, streamed = 0;
+    std::int64_t max_rows = 0, max_users = 0, streamed = 0;
     for (const bool of_users : {true, false}) {
       const auto& from = of_users ? batches_->users : batches_->items;
       BatchSide& side = of_users ? batch_users_ : batch_items_;
-      side.rows = take(from.rows.data(), static_cast<std::int64_t>(from.rows.size()));
-      for (const std::int64_t part : from.batch_parts) {
-        side.first_row.push_back(from.parts[static_cast<std::size_t>(part)]);
+      side.rows = uploaded(from.rows.data(), static_cast<std::int64_t>(from.rows.size()));
+      for (const std::int64_t task : from.batch_tasks) {
+        side.first_row.push_back(from.tasks[static_cast<std::size_t>(task)]);
       }
-      BatchPiece whole;
+      BatchChunk whole;
       whole.n_rows = static_cast<std::int64_t>(from.rows.size());
       whole.n_entries = from.others.size();
       streamed += whole.bytes(sizeof(A), weighted_);
     }
     for (std::int64_t b = 0; b < batches_->n_batches; ++b) {
-      most_users = std::max(most_users, rows_of(batch_users_, b));
-      most_rows = std::max(most_rows, rows_of(batch_users_, b) + rows_of(batch_items_, b));
+      max_users = std::max(max_users, rows_of(batch_users_, b));
+      max_rows = std::max(max_rows, rows_of(batch_users_, b) + rows_of(batch_items_, b));
     }
-    gradients_ = take<A>(most_rows * stride_);
-    bias_gradients_ = take<A>(most_rows);
-    row_weights_ = take<A>(most_rows);
-    row_sums_ = take<double>(2 * most_users);
-    if (streamed <= left_) {
+    gradients_ = allocate<A>(max_rows * stride_);
+    bias_gradients_ = allocate<A>(max_rows);
+    row_weights_ = allocate<A>(max_rows);
+    row_sums_ = allocate<double>(2 * max_users);
+    if (streamed <= bytes_left_) {
       for (const bool of_users : {true, false}) {
         auto& from = of_users ? batches_->users : batches_->items;
         BatchSide& side = of_users ? batch_users_ : batch_items_;
-        side.begin = take(from.begin.data(), static_cast<std::int64_t>(from.begin.size()));
-        side.others = take(from.others.data(), from.others.size());
-        side.values = take(from.values.data(), from.values.size());
-        side.weights = take(from.weights.data(), from.weights.size());
+        side.begin = uploaded(from.begin.data(), static_cast<std::int64_t>(from.begin.size()));
+        side.others = uploaded(from.others.data(), from.others.size());
+        side.values = uploaded(from.values.data(), from.values.size());
+        side.weights = uploaded(from.weights.data(), from.weights.size());
       }
-      wait();  // before the batches' arrays go
+      wait();  // before the batches' arrays are freed
       const std::int64_t n_batches = batches_->n_batches;
       batches_.emplace();
       batches_->n_batches = n_batches;
       return;
     }
-    batch_pieces_ = make_batch_pieces(*batches_, left_ / 2);
+    batch_chunks_ = make_batch_chunks(*batches_, bytes_left_ / 2);
     std::int64_t most = 0;
-    for (const std::vector<BatchPiece>& pieces : batch_pieces_) {
-      for (const BatchPiece& piece : pieces) most = std::max(most, piece.bytes(sizeof(A), weighted_));
+    for (const std::vector<BatchChunk>& chunks : batch_chunks_) {
+      for (const BatchChunk& chunk : chunks) most = std::max(most, chunk.bytes(sizeof(A), weighted_));
     }
-    for (DeviceBuffer<char>& slot : slots_) slot = take<char>(most);
+    for (DeviceBuffer<char>& slot : slots_) slot = allocate<char>(most);
     for (const auto* side : {&batches_->users, &batches_->items}) {
       pin(side->others.data(), side->others.size());
       pin(side->values.data(), side->values.size());
@@ -497,26 +496,26 @@ class DeviceBackend final : public Backend<A> {
 
   void run_batches(std::int32_t epoch, const StepSizes<A>& sizes) {
     sums_.zero();
-    int turn = 0;
+    int slot_number = 0;
     for (const std::int32_t b : shuffled(batches_->n_batches, params_.seed, epoch)) {
       // All gradients are taken before any row moves.
       const BatchArgs<S, A> of_users = batch_args(true, b, sizes), of_items = batch_args(false, b, sizes);
-      if (batch_pieces_.empty()) {
+      if (batch_chunks_.empty()) {
         run_rows(Kernel::batch_gradients, of_users);
         run_rows(Kernel::batch_gradients, of_items);
       } else {
-        for (const BatchPiece& piece : batch_pieces_[static_cast<std::size_t>(b)]) {
-          BatchArgs<S, A> args = piece.of_users ? of_users : of_items;
+        for (const BatchChunk& chunk : batch_chunks_[static_cast<std::size_t>(b)]) {
+          BatchArgs<S, A> args = chunk.of_users ? of_users : of_items;
           const std::int64_t before =
-              piece.first_row - (piece.of_users ? batch_users_ : batch_items_).first_row[static_cast<std::size_t>(b)];
+              chunk.first_row - (chunk.of_users ? batch_users_ : batch_items_).first_row[static_cast<std::size_t>(b)];
           args.rows += before;
-          args.n_rows = piece.n_rows;
+          args.n_rows = chunk.n_rows;
           args.gradients += before * stride_;
           args.bias_gradients += before;
           args.row_weights += before;
           args.row_sums += 2 * before;
           through_slot(
-              turn, [&](const DeviceBuffer<char>& slot) { copy_piece(slot, piece, args); },
+              slot_number, [&](const DeviceBuffer<char>& slot) { copy_chunk(slot, chunk, args); },
               [&] { run_rows(Kernel::batch_gradients, args); });
         }
       }
@@ -527,27 +526,27 @@ class DeviceBackend final : public Backend<A> {
     }
   }
 
-  /// Into a slot, to where `args` then points.
-  void copy_piece(const DeviceBuffer<char>& slot, const BatchPiece& piece, BatchArgs<S, A>& args) {
-    const auto& from = piece.of_users ? batches_->users : batches_->items;
+  /// Copies a chunk into a slot and points `args` to it.
+  void copy_chunk(const DeviceBuffer<char>& slot, const BatchChunk& chunk, BatchArgs<S, A>& args) {
+    const auto& from = chunk.of_users ? batches_->users : batches_->items;
     std::int64_t at = 0;
     const auto copy_array = [&]<class T>(const T*& array, const T* data, std::int64_t first, std::int64_t size) {
       const std::int64_t bytes = size * static_cast<std::int64_t>(sizeof(T));
       device_->upload(slot.data() + at, data + first, bytes, Stream::copy);
       array = reinterpret_cast<const T*>(slot.data() + at);
-      at += Piece::aligned_bytes(bytes);
+      at += Chunk::aligned_bytes(bytes);
     };
-    copy_array(args.begin, from.begin.data(), piece.first_row, piece.n_rows + 1);
-    copy_array(args.others, from.others.data(), piece.first_entry, piece.n_entries);
-    copy_array(args.values, from.values.data(), piece.first_entry, piece.n_entries);
-    if (weighted_) copy_array(args.weights, from.weights.data(), piece.first_entry, piece.n_entries);
-    args.first_entry = piece.first_entry;
+    copy_array(args.begin, from.begin.data(), chunk.first_row, chunk.n_rows + 1);
+    copy_array(args.others, from.others.data(), chunk.first_entry, chunk.n_entries);
+    copy_array(args.values, from.values.data(), chunk.first_entry, chunk.n_entries);
+    if (weighted_) copy_array(args.weights, from.weights.data(), chunk.first_entry, chunk.n_entries);
+    args.first_entry = chunk.first_entry;
   }
 
   BatchArgs<S, A> batch_args(bool of_users, std::int64_t batch, const StepSizes<A>& sizes) const {
     const BatchSide& side = of_users ? batch_users_ : batch_items_;
     const std::int64_t first = side.first_row[static_cast<std::size_t>(batch)],
-                       place = of_users ? 0 : rows_of(batch_users_, batch);  // among the gradients
+                       first_gradient = of_users ? 0 : rows_of(batch_users_, batch);
     BatchArgs<S, A> args{};
     args.own = (of_users ? users_ : items_).view();
     args.other = (of_users ? items_ : users_).view();
@@ -561,9 +560,9 @@ class DeviceBackend final : public Backend<A> {
     args.others = side.others.data();
     args.values = side.values.data();
     args.weights = side.weights.data();
-    args.gradients = gradients_.data() + place * stride_;
-    args.bias_gradients = bias_gradients_.data() + place;
-    args.row_weights = row_weights_.data() + place;
+    args.gradients = gradients_.data() + first_gradient * stride_;
+    args.bias_gradients = bias_gradients_.data() + first_gradient;
+    args.row_weights = row_weights_.data() + first_gradient;
     args.row_sums = row_sums_.data();
     args.sizes = sizes;
     return args;
@@ -572,7 +571,7 @@ class DeviceBackend final : public Backend<A> {
     device_->launch(kernel, storage_of<S>(), active_tile_, tiles(kernel, args.n_rows), &args);
   }
 
-  /// Into sums_; `more`: on top of what is there.
+  /// Adds up pairs into sums_; `more`: on top of what is there.
   void add_up(const double* pairs, std::int64_t n, bool more) {
     const SumArgs args{pairs, n, sums_.data(), more};
     device_->launch(Kernel::sum, storage_of<S>(), kWholeWarp, kSumWarps, &args);
@@ -589,7 +588,7 @@ class DeviceBackend final : public Backend<A> {
     return {mean.loss / weight, mean.square / weight};
   }
 
-  /// For all work.
+  /// Waits until the device has done all work.
   void wait() {
     poll();
     while (!device_->idle(Stream::copy) || !device_->idle(Stream::compute)) {
@@ -597,7 +596,7 @@ class DeviceBackend final : public Backend<A> {
       poll();
     }
   }
-  /// Asks now and then whether the caller wants to go on.
+  /// Asks now and then whether training is interrupted.
   void poll() {
     if (!interrupted_ || Clock::now() - asked_ < std::chrono::milliseconds(50)) return;
     asked_ = Clock::now();
@@ -605,13 +604,13 @@ class DeviceBackend final : public Backend<A> {
   }
 
   using Clock = std::chrono::steady_clock;
-  static constexpr std::int64_t kRowSlice = 4096;
-  static constexpr std::int64_t kAlignments = 2048;  // bytes by which a piece may be longer than its arrays are
+  static constexpr std::int64_t kAlignments =
+      2048;  // bytes by which a chunk may be longer than its arrays, because each is aligned
 
   std::unique_ptr<Accelerator> device_;  // first: it must outlive the buffers
   std::int32_t n_threads_;
   std::function<bool()> interrupted_;
-  Clock::time_point asked_ = Clock::now();  ///< when `interrupted_` was last
+  Clock::time_point asked_ = Clock::now();  ///< when `interrupted_` was called last
   TrainParams params_;
   Standardization z_;
   LossFunction<A> loss_ = nullptr;
@@ -619,28 +618,28 @@ class DeviceBackend final : public Backend<A> {
   std::int32_t n_factors_ = 0;
   std::int64_t stride_ = 0;
   Tile tile_{};                      ///< of a whole row
-  std::int32_t active_factors_ = 0;  ///< of the present epoch
+  std::int32_t active_factors_ = 0;  ///< the factors that this epoch trains
   Tile active_tile_{};
-  std::array<std::int64_t, kKernels> tiles_at_once_{};  ///< by kernel, of active_tile_; 0: not asked yet
+  std::array<std::int64_t, kKernels> tiles_at_once_{};  ///< by kernel, for active_tile_; 0: not yet known
   double total_weight_ = 0;
-  bool limited_ = false;   ///< whether device_memory is less than what is free
-  std::int64_t left_ = 0;  ///< bytes of the device's memory that may still be taken
+  bool limited_ = false;         ///< device_memory is less than what is free
+  std::int64_t bytes_left_ = 0;  ///< of the device's memory
   std::optional<ThreadTeam> team_;
   Rows users_, items_, kept_users_, kept_items_;
   DeviceBuffer<double> sums_;  ///< kSumWarps pairs
 
-  std::optional<PassPlan> plan_;  ///< where each rating is a step; its arrays are gone if they are resident
+  std::optional<PassPlan> plan_;  ///< for steps of one rating; without its arrays once they are resident
   bool weighted_ = false;
-  std::vector<Piece> pieces_;
-  /// The first holds the whole plan, whose arrays are then resident_, or both a piece each, of the plan or of batches.
+  std::vector<Chunk> chunks_;
+  /// Either the first holds the whole plan (resident_), or each holds a chunk of the plan or of the batches.
   std::array<DeviceBuffer<char>, 2> slots_;
   std::optional<PlanArrays> resident_;
   DeviceBuffer<double> task_sums_;
-  DeviceBuffer<std::uint32_t> next_tasks_;  ///< by piece
+  DeviceBuffer<std::uint32_t> next_tasks_;  ///< by chunk
   std::vector<const void*> pinned_;
 
-  std::optional<Batches<A>> batches_;  ///< where many ratings are a step; its arrays are gone if they are resident
-  std::vector<std::vector<BatchPiece>> batch_pieces_;  ///< by batch; empty if they are resident
+  std::optional<Batches<A>> batches_;  ///< for steps of many ratings; without its arrays once they are resident
+  std::vector<std::vector<BatchChunk>> batch_chunks_;  ///< by batch; empty if the batches are resident
   BatchSide batch_users_, batch_items_;
   DeviceBuffer<A> gradients_, bias_gradients_, row_weights_;  ///< of a batch's users, then its items
   DeviceBuffer<double> row_sums_;                             ///< of its users

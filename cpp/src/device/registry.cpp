@@ -10,7 +10,7 @@ namespace {
 constexpr const char* kNotBuilt =
     "warpfactor was built without CUDA: use device='cpu', or build it where nvcc is installed with WARPFACTOR_CUDA=ON";
 
-/// Inside a function, because other files' static objects register before this file's would exist.
+/// In a function, because other files' static objects register before a static object of this file would exist.
 std::optional<CudaLibrary>& registered() {
   static std::optional<CudaLibrary> library;
   return library;

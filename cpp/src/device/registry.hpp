@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CUDA library that is linked in, if one is: the core knows no CUDA, and asks whoever registered here.
+// The CUDA library, if one is linked in. The core knows no CUDA; it uses what has registered itself here.
 #pragma once
 
 #include <cstdint>
@@ -14,10 +14,10 @@ namespace warpfactor {
 
 inline constexpr std::int32_t kMostSelected = 1024;  ///< BestArgs::n at most
 
-/// What a CUDA library does for numbers of type T.
+/// A CUDA library's functions for numbers of type T.
 template <class T>
 struct CudaFunctions {
-  /// Throws CudaError where CUDA cannot be used.
+  /// Throws CudaError if CUDA cannot be used.
   std::unique_ptr<Backend<T>> (*make_backend)(const TrainParams& params, std::function<bool()> interrupted);
   /// Starts the selection of the best scores on a stream (a cudaStream_t) of the current device; the arrays are the
   /// device's. Throws CudaError.
@@ -26,7 +26,7 @@ struct CudaFunctions {
 
 struct CudaLibrary {
   CudaStatus (*status)();
-  bool is_twin;  ///< "the device" is the host, for tests
+  bool is_twin;  ///< the host is in the device's place, for tests
   CudaFunctions<float> float_functions;
   CudaFunctions<double> double_functions;
 };
@@ -34,7 +34,7 @@ struct CudaLibrary {
 /// Called once, before main(), by the source file that a program with CUDA is linked with (cuda/register_cuda.cpp).
 void register_cuda(const CudaLibrary& library);
 
-/// The backend of the registered library. Throws CudaError where there is none, or it cannot be used.
+/// The backend of the registered library. Throws CudaError if there is none or it cannot be used.
 template <class T>
 std::unique_ptr<Backend<T>> make_cuda_backend(const TrainParams& params, std::function<bool()> interrupted);
 

@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import os
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,10 +15,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from .ids import encode_ids
+from .ids import arrow_numbers, encode_ids
 from .ratings import (
     Column,
     Frame,
@@ -41,7 +41,9 @@ _SUFFIXES = {
 }
 # "::" first, as ":" could be part of an id; a space last, as it occurs inside fields.
 _SEPARATORS = ("::", "\t", ",", ";", "|", " ")
-_CANONICAL_INTEGER = r"^(0|-?[1-9][0-9]{0,18})$"
+_CANONICAL_INTEGER = r"0|-?[1-9][0-9]{0,18}"
+# Up to here a list of texts takes less time than the import of Arrow's functions.
+_FEW_TEXTS = 100_000
 _CODED_TEXT = pa.dictionary(pa.int32(), pa.string())
 _NPZ_NAMES = {
     "user": ("users",),
@@ -103,7 +105,7 @@ def read_ratings(
         missing or invalid.
     """
     if format is not None and format not in _FORMATS:
-        raise ValueError(f"format is {format!r}, must be one of {list(_FORMATS)}")
+        raise ValueError(f"format is {format!r}; it must be one of {list(_FORMATS)}")
     wanted = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
     with _opened(path) as file:
         kind = format or _kind(file)
@@ -221,7 +223,7 @@ def _text_columns(
     for role in ("user", "item"):
         parsed[role] = _exact_ids(parsed[role], role)
     if "rating" in parsed:
-        _require_present(pc.is_null(parsed["rating"]).to_numpy(), "rating")
+        _require_present(_missing(parsed["rating"]), "rating")
     return {
         role: (f"{role} column {layout.names[layout.found[role]]!r}", column)
         for role, column in parsed.items()
@@ -236,7 +238,7 @@ def _find_layout(
     # A shell passes "\t" as two characters.
     sep = _sniff(line, len(needed)) if sep is None else sep.replace("\\t", "\t")
     if sep != "::" and (len(sep) != 1 or sep in '"\r\n'):
-        raise ValueError(f'sep is {sep!r}, must be one character (no quote or line end) or "::"')
+        raise ValueError(f'sep is {sep!r}; it must be one character (no quote or line end) or "::"')
     fields = [field.strip() for field in _split(line, sep)]
     if len(fields) < len(needed):
         raise ValueError(
@@ -365,15 +367,41 @@ def _locate(file: Path, layout: _Layout) -> str | None:
 def _exact_ids(column: Any, role: str) -> Any:
     """Give a column of coded text integers instead, if every id is written as one."""
     column = column.unify_dictionaries().combine_chunks()
+    if len(column.dictionary) > _FEW_TEXTS:
+        return _exact_ids_of_many(column, role)
+    texts = column.dictionary.to_pylist()
+    is_empty = np.fromiter((not text for text in texts), bool, len(texts))
+    codes = arrow_numbers(column.indices)
+    if is_empty.any():
+        _require_present(is_empty[codes], role)
+    canonical = re.compile(_CANONICAL_INTEGER).fullmatch
+    if not all(map(canonical, texts)):
+        return column
+    numbers = [int(text) for text in texts]
+    if numbers and not -(2**63) <= min(numbers) <= max(numbers) < 2**63:
+        return column
+    return np.array(numbers, np.int64)[codes]
+
+
+def _exact_ids_of_many(column: Any, role: str) -> Any:
+    """Do the same with Arrow's functions, which are slow to import and fast with many texts."""
+    import pyarrow.compute as pc
+
     texts = column.dictionary
     is_empty = pc.binary_length(texts).to_numpy() == 0
     _require_present(is_empty[column.indices.to_numpy()], role)
-    if not pc.all(pc.match_substring_regex(texts, _CANONICAL_INTEGER)).as_py():
+    if not pc.all(pc.match_substring_regex(texts, f"^({_CANONICAL_INTEGER})$")).as_py():
         return column
     try:
         return pa.DictionaryArray.from_arrays(column.indices, texts.cast(pa.int64()))
     except pa.ArrowInvalid:
         return column
+
+
+def _missing(column: Any) -> NDArray[np.bool_]:
+    if not column.null_count:
+        return np.zeros(len(column), bool)
+    return np.asarray(column.is_null().to_numpy())
 
 
 def _require_present(missing: NDArray[np.bool_], role: str) -> None:
@@ -454,8 +482,8 @@ def _sorted_codes(codes: Any, ids: Any, name: str) -> tuple[NDArray[np.int32], N
         raise ValueError(f"{name[:-1]}_ids holds {len(ids) - len(vocabulary)} repeated id(s)")
     if codes.ndim != 1 or codes.dtype.kind not in "iu":
         raise ValueError(
-            f"{name} must be 1-D integer positions in {name[:-1]}_ids, got dtype {codes.dtype} and "
-            f"shape {codes.shape}"
+            f"{name} has dtype {codes.dtype} and shape {codes.shape}; it must be 1-D integer positions "
+            f"in {name[:-1]}_ids"
         )
     if len(codes) and not 0 <= codes.min() <= codes.max() < len(ids):
         at = int(np.argmax((codes < 0) | (codes >= len(ids))))

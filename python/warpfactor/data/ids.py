@@ -12,7 +12,6 @@ from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..exchange import to_host
@@ -51,16 +50,18 @@ def encode_ids(values: Any, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]
         there are more than 2**31 - 1 distinct ids.
     """
     column = _id_column(values, name)
+    if isinstance(column, np.ndarray):
+        return _encode_integers(column, name)
     if pa.types.is_dictionary(column.type):
         return _encode_dictionary(column, name)
     try:
         encoded = _combined(column.dictionary_encode())
     except pa.ArrowException as error:
         raise ValueError(f"{name}: more than {_INT32_MAX} distinct ids ({error})") from error
-    order = pc.array_sort_indices(encoded.dictionary).to_numpy()
+    order = _compute().array_sort_indices(encoded.dictionary).to_numpy()
     ranks = np.empty(len(order), np.int32)
     ranks[order] = np.arange(len(order), dtype=np.int32)
-    return ranks[encoded.indices.to_numpy()], _vocabulary(encoded.dictionary.take(order))
+    return ranks[arrow_numbers(encoded.indices)], _vocabulary(encoded.dictionary.take(order))
 
 
 def lookup_ids(ids: NDArray[Any], values: Any, name: str) -> NDArray[np.int32]:
@@ -177,10 +178,12 @@ def unpack_ids(arrays: dict[str, NDArray[Any]], kind: str) -> NDArray[Any]:
         UTF-8 or no UUID, ids that are not sorted and distinct.
     """
     if kind not in _PLURALS:
-        raise ValueError(f"kind of ids is {kind!r}, must be one of {list(_PLURALS)}")
+        raise ValueError(f"kind of ids is {kind!r}; it must be one of {list(_PLURALS)}")
     keys = {"values"} if kind == "int" else {"utf8", "offsets"}
     if set(arrays) != keys or any(array.ndim != 1 for array in arrays.values()):
-        raise ValueError(f"{kind} ids need the 1-D arrays {sorted(keys)}, got {sorted(arrays)}")
+        raise ValueError(
+            f"{kind} ids are in {sorted(arrays)}; they must be in the 1-D arrays {sorted(keys)}"
+        )
     ids = arrays["values"] if kind == "int" else _unpack_texts(arrays["utf8"], arrays["offsets"])
     if kind == "uuid":
         ids = _objects([_parse_uuid(text) for text in ids])
@@ -216,15 +219,15 @@ def check_vocabulary(ids: Any, name: str) -> None:
         fits = ids.dtype in (np.int64, np.uint64)
     if not fits:
         raise ValueError(
-            f"{name} must be a 1-D array of int64, uint64, or objects all str or all uuid.UUID, "
-            f"got {_describe(ids)}: Ratings.from_arrays takes ids in any form"
+            f"{name} is {_describe(ids)}; it must be a 1-D array of int64, uint64, or objects all str "
+            "or all uuid.UUID: Ratings.from_arrays takes ids in any form"
         )
     rising = np.asarray(ids[:-1] < ids[1:], dtype=bool)
     if not rising.all():
         at = int(rising.argmin())
         raise ValueError(
-            f"{name} must be sorted and distinct, but from position {at} on they are "
-            f"{ids[at : at + 2].tolist()}: Ratings.from_arrays takes ids in any order"
+            f"{name} holds {ids[at : at + 2].tolist()} at position {at}; ids must be sorted and "
+            "distinct: Ratings.from_arrays takes ids in any order"
         )
 
 
@@ -242,15 +245,57 @@ def as_arrow(values: Any) -> Any:
 def require_no_nulls(column: Any, name: str) -> None:
     """Raise ValueError naming the first missing value of an Arrow column."""
     if column.null_count:
-        at = pc.is_null(column).to_numpy(zero_copy_only=False).argmax()
+        at = _compute().is_null(column).to_numpy(zero_copy_only=False).argmax()
         raise ValueError(
             f"{name}: {column.null_count} missing value(s), the first at position {at}: "
             "drop those rows or fill them in"
         )
 
 
+def arrow_numbers(column: Any) -> NDArray[Any]:
+    """Return an Arrow column of numbers without missing ones as a NumPy array, perhaps read-only.
+
+    Through DLPack, because Arrow's own `to_numpy` imports pandas where that is installed, which
+    takes a third of a second.
+    """
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        return np.asarray(column.to_numpy(zero_copy_only=False))
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    arrays = [np.from_dlpack(chunk) for chunk in chunks if len(chunk)]
+    if len(arrays) == 1:
+        return arrays[0]
+    return np.concatenate(arrays) if arrays else np.empty(0, column.type.to_pandas_dtype())
+
+
+def _compute() -> Any:
+    """Import Arrow's functions, which takes a while, when they are needed."""
+    import pyarrow.compute
+
+    return pyarrow.compute
+
+
+def _encode_integers(values: NDArray[Any], name: str) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    """Number integers: by a table of flags where they lie close together, else by a sort."""
+    if values.dtype == np.uint64 and len(values) and values.max() > _INT64_MAX:
+        ids, codes = np.unique(values, return_inverse=True)
+    else:
+        values = values.astype(np.int64, copy=False)
+        low, high = (int(values.min()), int(values.max())) if len(values) else (0, -1)
+        if high - low < 4 * len(values) + 1024:
+            present = np.zeros(high - low + 1, bool)
+            places = values - low
+            present[places] = True
+            ids = np.flatnonzero(present) + low
+            codes = (np.cumsum(present, dtype=np.int64) - 1)[places]
+        else:
+            ids, codes = np.unique(values, return_inverse=True)
+    if len(ids) > _INT32_MAX:
+        raise ValueError(f"{name} has {len(ids)} distinct ids; there may be at most {_INT32_MAX}")
+    return codes.astype(np.int32, copy=False), ids
+
+
 def _id_column(values: Any, name: str) -> Any:
-    """Arrow column of integers, large_string or 16-byte binary, or a dictionary of such."""
+    """NumPy integers, or an Arrow column of large_string, 16-byte binary, or a dictionary."""
     column = as_arrow(values)
     if column is None:
         return _from_numpy(_as_numpy(values, name), name)
@@ -259,16 +304,16 @@ def _id_column(values: Any, name: str) -> Any:
         return column
     require_no_nulls(column, name)
     if pa.types.is_integer(kind):
-        return column
+        return arrow_numbers(column)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         # Its offsets cannot overflow when chunks are joined.
         return column.cast(pa.large_string())
     if pa.types.is_floating(kind):
-        return pa.array(_exact_integers(column.to_numpy(zero_copy_only=False), name))
+        return _exact_integers(arrow_numbers(column), name)
     if kind == pa.uuid():
         return column.cast(pa.binary(16))
     if not len(column):
-        return pa.array([], pa.int64())
+        return np.empty(0, np.int64)
     raise ValueError(f"{name}: a column of type {kind} holds no ids; {_ID_RULE}")
 
 
@@ -279,7 +324,7 @@ def _encode_dictionary(column: Any, name: str) -> tuple[NDArray[np.int32], NDArr
         return encode_ids(column.dictionary_decode(), name)
     require_no_nulls(column, name)
     codes, ids = encode_ids(column.dictionary, name)
-    codes = codes[column.indices.to_numpy()]
+    codes = codes[arrow_numbers(column.indices)]
     used = np.bincount(codes, minlength=len(ids)) > 0
     if used.all():
         return codes, ids
@@ -294,19 +339,19 @@ def _as_numpy(values: Any, name: str) -> NDArray[Any]:
     if hasattr(values, "__array__"):
         return np.asarray(values)
     if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
-        raise ValueError(f"{name} must be a column of ids, got {_describe(values)}: pass a list")
+        raise ValueError(f"{name} is {_describe(values)}; it must be a column of ids: pass a list")
     # np.asarray would turn [1, "a"] into strings without a word.
     return np.fromiter(values, dtype=object)
 
 
 def _from_numpy(values: NDArray[Any], name: str) -> Any:
     if values.ndim != 1:
-        raise ValueError(f"{name} must be 1-D, got shape {values.shape}: pass one column")
+        raise ValueError(f"{name} has shape {values.shape}; it must be 1-D: pass one column")
     match values.dtype.kind:
         case "i" | "u":
-            return pa.array(np.ascontiguousarray(values, values.dtype.newbyteorder("=")))
+            return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
         case "f":
-            return pa.array(_exact_integers(values, name))
+            return _exact_integers(values, name)
         case "U":
             return _texts(values, name)
         case "S":
@@ -320,15 +365,15 @@ def _from_objects(values: NDArray[Any], name: str) -> Any:
     kinds = {t: _object_kind(t) for t in set(map(type, values))}
     match sorted(set(kinds.values())):
         case []:
-            return pa.array([], pa.int64())
+            return np.empty(0, np.int64)
         case ["str"]:
             return _texts(values, name)
         case ["uuid"]:
             return pa.array([value.bytes for value in values], pa.binary(16))
         case ["int"]:
-            return pa.array(_machine_integers(values, name))
+            return _machine_integers(values, name)
         case ["float"] | ["float", "int"]:
-            return pa.array(_exact_integers(values.astype(np.float64), name))
+            return _exact_integers(values.astype(np.float64), name)
     raise ValueError(_object_problem(values, name))
 
 
@@ -409,10 +454,7 @@ def _combined(column: Any) -> Any:
 def _vocabulary(dictionary: Any) -> NDArray[Any]:
     if pa.types.is_fixed_size_binary(dictionary.type):
         return _objects([UUID(bytes=value) for value in dictionary.to_pylist()])
-    ids: NDArray[Any] = dictionary.to_numpy(zero_copy_only=False)
-    if ids.dtype == np.uint64 and len(ids) and ids[-1] > _INT64_MAX:
-        return ids
-    return ids if ids.dtype == object else ids.astype(np.int64, copy=False)
+    return _objects(dictionary.to_pylist())
 
 
 def _objects(values: list[Any]) -> NDArray[Any]:
@@ -422,7 +464,7 @@ def _objects(values: list[Any]) -> NDArray[Any]:
 def _positions(ids: NDArray[Any], distinct: NDArray[Any]) -> NDArray[np.int32]:
     if ids.dtype == object and len(distinct) > 1000:
         # Hashing the whole vocabulary beats bisecting Python objects only for many look-ups.
-        found = pc.index_in(_from_objects(distinct, "ids"), _from_objects(ids, "ids"))
+        found = _compute().index_in(_from_objects(distinct, "ids"), _from_objects(ids, "ids"))
         return np.asarray(found.fill_null(-1).to_numpy(), dtype=np.int32)
     if ids.dtype != object:
         codes: NDArray[np.int32] = find_integers(np, ids, distinct)
@@ -443,13 +485,14 @@ def _kind_mismatch(kind: IdKind, value: Any, name: str) -> str:
         fix = f"pass {int(value)}"
     elif kind == "uuid" and isinstance(value, str):
         fix = f"pass uuid.UUID({value!r})"
-    return f"the model's {name} are {_PLURALS[kind]}, got {got}: {fix}"
+    return f"{name} holds {got}; the model's are {_PLURALS[kind]}: {fix}"
 
 
 def _unpack_texts(utf8: NDArray[Any], offsets: NDArray[Any]) -> NDArray[Any]:
     if utf8.dtype != np.uint8 or offsets.dtype != np.int64:
         raise ValueError(
-            f"ids need utf8 as uint8 and offsets as int64, got {utf8.dtype} and {offsets.dtype}"
+            f"utf8 of ids has dtype {utf8.dtype} and offsets {offsets.dtype}; they must be uint8 and "
+            "int64"
         )
     if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(utf8):
         raise ValueError(f"offsets of ids must run from 0 to {len(utf8)}, the length of utf8")
@@ -461,7 +504,7 @@ def _unpack_texts(utf8: NDArray[Any], offsets: NDArray[Any]) -> NDArray[Any]:
         texts.validate(full=True)
     except pa.ArrowInvalid as error:
         raise ValueError(f"ids are not valid UTF-8 text: {error}") from error
-    return np.asarray(texts.to_numpy(zero_copy_only=False), dtype=object)
+    return _objects(texts.to_pylist())
 
 
 def _parse_uuid(text: str) -> UUID:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from ..exchange import to_host
-from .ids import as_arrow, check_vocabulary, encode_ids, lookup_ids, require_no_nulls
+from .ids import arrow_numbers, as_arrow, check_vocabulary, encode_ids, lookup_ids, require_no_nulls
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -160,7 +160,7 @@ class Ratings:
             If `D` is not 2-D and real, everything is masked, or an unmasked entry is not finite.
         """
         if not _is_masked(D):
-            raise ValueError(f"D must be a numpy.ma.MaskedArray, got {_kind(D)}")
+            raise ValueError(f"D is {_kind(D)}; it must be a numpy.ma.MaskedArray")
         return _from_matrix(D, "D")
 
     @classmethod
@@ -192,7 +192,7 @@ class Ratings:
             If `S` is not 2-D and real, stores nothing, or stores an entry that is not finite.
         """
         if not _is_sparse(S):
-            raise ValueError(f"S must be a scipy.sparse matrix or array, got {_kind(S)}")
+            raise ValueError(f"S is {_kind(S)}; it must be a scipy.sparse matrix or array")
         return _from_matrix(S, "S")
 
     @classmethod
@@ -230,7 +230,7 @@ class Ratings:
         """
         frame = open_frame(df)
         if frame is None:
-            raise ValueError(f"df must be a pandas, polars or Arrow table, got {_kind(df)}")
+            raise ValueError(f"df is {_kind(df)}; it must be a pandas, polars or Arrow table")
         wanted = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
         columns = frame.columns_of(resolve_columns(frame.names, wanted))
         return ratings_from_columns(columns, timestamp_is_guess=timestamp is None)
@@ -324,8 +324,8 @@ class Ratings:
         index = np.asarray(index_or_mask)
         if index.ndim != 1 or index.dtype.kind not in "biu":
             raise ValueError(
-                f"index_or_mask must be a non-empty 1-D array of integers or booleans, got dtype "
-                f"{index.dtype} and shape {index.shape}"
+                f"index_or_mask has dtype {index.dtype} and shape {index.shape}; it must be a non-empty "
+                "1-D array of integers or booleans"
             )
         if index.dtype.kind == "b":
             _require_equal_lengths({"ratings": self.n_ratings, "index_or_mask": len(index)})
@@ -365,7 +365,7 @@ class Ratings:
             If `keep` is something else.
         """
         if keep not in ("last", "first", "mean"):
-            raise ValueError(f'keep is {keep!r}, must be "last", "first" or "mean"')
+            raise ValueError(f'keep is {keep!r}; it must be "last", "first" or "mean"')
         pairs = self.users.astype(np.int64) * self.n_items + self.items
         if keep == "first":
             return self.take(np.sort(np.unique(pairs, return_index=True)[1]))
@@ -530,7 +530,7 @@ def resolve_columns(
             )
         found[role] = at
     if len(set(found.values())) < len(found):
-        raise ValueError(f"each role needs a column of its own, got {found}")
+        raise ValueError(f"the columns are {found}; each role needs a column of its own")
     return found
 
 
@@ -572,7 +572,7 @@ def as_float32(values: Any, name: str) -> NDArray[np.float32]:
     """Return a column of numbers as contiguous float32, or raise ValueError."""
     numbers = _numbers(values, name)
     if numbers.ndim != 1:
-        raise ValueError(f"{name} must be 1-D, got shape {numbers.shape}")
+        raise ValueError(f"{name} has shape {numbers.shape}; it must be 1-D")
     with np.errstate(over="ignore"):
         result = np.require(numbers, np.float32, ["C", "A"])
     if not np.isfinite(result).all():
@@ -608,11 +608,11 @@ class _Entries(NamedTuple):
 def matrix_entries(D: Any, name: str) -> _Entries:
     if D.dtype.kind not in "fiub":
         raise ValueError(
-            f"{name} has dtype {D.dtype}, must be real numbers: convert it with astype(float)"
+            f"{name} has dtype {D.dtype}; it must be real numbers: convert it with astype(float)"
         )
     if len(D.shape) != 2 or max(D.shape) > _INT32_MAX:
         raise ValueError(
-            f"{name} has shape {D.shape}, must be (n_users, n_items), each below 2**31"
+            f"{name} has shape {D.shape}; it must be (n_users, n_items), each below 2**31"
         )
     if _is_sparse(D):
         coo = D.tocoo(copy=False)
@@ -647,13 +647,13 @@ def _pair_columns(X: Any, name: str) -> tuple[Any, Any]:
         found = resolve_columns(frame.names, {"user": None, "item": None})
         return frame.column(found["user"]), frame.column(found["item"])
     if _is_masked(X) or _is_sparse(X) or isinstance(X, (Ratings, str, bytes)):
-        raise ValueError(f"{name} must be (n, 2) pairs of ids, got {_kind(X)}")
+        raise ValueError(f"{name} is {_kind(X)}; it must be (n, 2) pairs of ids")
     if not hasattr(X, "__array__") and hasattr(X, "__iter__"):
         return _listed_pairs(list(X), name)
     array = np.asarray(X)
     if array.ndim != 2 or array.shape[1] != 2:
         raise ValueError(
-            f"{name} must be an (n, 2) array of user and item ids, got shape {array.shape}"
+            f"{name} has shape {array.shape}; it must be an (n, 2) array of user and item ids"
         )
     return array[:, 0], array[:, 1]
 
@@ -662,7 +662,7 @@ def _listed_pairs(pairs: list[Any], name: str) -> tuple[list[Any], list[Any]]:
     for at, pair in enumerate(pairs):
         if isinstance(pair, (str, bytes)) or not hasattr(pair, "__len__") or len(pair) != 2:
             raise ValueError(
-                f"{name} must be a list of (user, item) pairs, got {pair!r:.60} at position {at}"
+                f"{name} holds {pair!r:.60} at position {at}; it must be a list of (user, item) pairs"
             )
     return [user for user, _ in pairs], [item for _, item in pairs]
 
@@ -671,8 +671,8 @@ def _codes(codes: Any, n_ids: int, name: str) -> NDArray[np.int32]:
     array = np.asarray(codes)
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise ValueError(
-            f"{name} must be a 1-D array of integer codes, got dtype {array.dtype} and shape "
-            f"{array.shape}: Ratings.from_arrays takes ids"
+            f"{name} has dtype {array.dtype} and shape {array.shape}; it must be a 1-D array of integer "
+            "codes: Ratings.from_arrays takes ids"
         )
     if len(array) and not 0 <= array.min() <= array.max() < n_ids:
         at = int(np.argmax((array < 0) | (array >= n_ids)))
@@ -690,23 +690,25 @@ def _numbers(values: Any, name: str) -> NDArray[Any]:
         require_no_nulls(column, name)
         if pa.types.is_decimal(column.type):
             column = column.cast(pa.float64())
-        values = column.to_numpy(zero_copy_only=False)
+        values = arrow_numbers(column)
     if np.ma.is_masked(values):
         at = int(np.argmax(np.ma.getmaskarray(values)))
         raise ValueError(f"{name}: the value at position {at} is masked: drop those rows")
     array = np.asarray(to_host(values))
     if array.dtype.kind not in "fiub":
-        raise ValueError(f"{name} must be real numbers, got {_first_other(array)}")
+        found, fix = _first_other(array)
+        raise ValueError(f"{name} holds {found}; it must be real numbers: {fix}")
     return array
 
 
-def _first_other(array: NDArray[Any]) -> str:
+def _first_other(array: NDArray[Any]) -> tuple[str, str]:
+    """Return what is no number, and what to do."""
     if array.dtype == object:
         for at, value in enumerate(array.ravel()):
             if not isinstance(value, (int, float, np.integer, np.floating)):
-                return f"{value!r} at position {at}: drop or convert such values"
+                return f"{value!r} at position {at}", "drop or convert such values"
     shown = f"{array.ravel()[0]!r}" if array.size else "nothing"
-    return f"dtype {array.dtype} (the first is {shown}): convert them with astype(float)"
+    return f"dtype {array.dtype} (the first is {shown})", "convert them with astype(float)"
 
 
 def _timestamps(values: Any, name: str) -> NDArray[Any]:
@@ -726,7 +728,7 @@ def _timestamps(values: Any, name: str) -> NDArray[Any]:
         column = column.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
     array = _numbers(values if column is None else column, name)
     if array.ndim != 1:
-        raise ValueError(f"{name} must be 1-D, got shape {array.shape}")
+        raise ValueError(f"{name} has shape {array.shape}; it must be 1-D")
     if array.dtype.kind != "f":
         if array.dtype == np.uint64 and len(array) and array.max() > _INT64_MAX:
             raise ValueError(f"{name}: {array.max()} at position {array.argmax()} is beyond int64")
@@ -774,8 +776,8 @@ def _no_ratings(X: Any, name: str) -> str:
         )
     hint = "; warpfactor.read_ratings reads files" if isinstance(X, (str, bytes)) else ""
     return (
-        f"{name} must be Ratings, a sparse matrix, a masked array, a 2-D float array with NaN, a "
-        f"table, or pairs of ids together with y; got {_kind(X)}{hint}"
+        f"{name} is {_kind(X)}; it must be Ratings, a sparse matrix, a masked array, a 2-D float array "
+        f"with NaN, a table, or pairs of ids together with y{hint}"
     )
 
 

@@ -94,20 +94,20 @@ def make_ratings(
     }
     for name, value in counts.items():
         if not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{name} is {value!r}, must be an integer of at least 1")
+            raise ValueError(f"{name} is {value!r}; it must be an integer of at least 1")
     most = n_users * _most_per_user(n_items)
     if n_ratings > most:
         raise ValueError(
-            f"n_ratings is {n_ratings}, must be at most {most}, half of a matrix of {n_users} "
+            f"n_ratings is {n_ratings}; it must be at most {most}, half of a matrix of {n_users} "
             f"users and {n_items} items: raise n_users or n_items"
         )
     if not (np.isfinite(noise) and noise > 0):
-        raise ValueError(f"noise is {noise}, must be above 0 and finite")
-    n_levels = _n_levels(scale)
+        raise ValueError(f"noise is {noise}; it must be above 0 and finite")
+    n_levels = count_levels(scale)
     rng = generator_from(random_state)
     users, items = np.divmod(_draw_pairs(n_users, n_items, n_ratings, rng), n_items)
     users, items = users.astype(np.int32), items.astype(np.int32)
-    signal = _Signal.draw(n_users, n_items, n_factors, rng)
+    signal = Signal.draw(n_users, n_items, n_factors, rng)
     values, expected = np.empty((2, n_ratings), np.float32)
     variance = 0.0
     low, _, step = scale
@@ -125,7 +125,7 @@ def make_ratings(
     return SyntheticRatings(ratings, float(np.sqrt(variance / n_ratings)), expected)
 
 
-class _Signal(NamedTuple):
+class Signal(NamedTuple):
     """The noiseless rating as a share of the scale's width, from 0 to 1 where it is on it."""
 
     user_biases: NDArray[np.float64]
@@ -134,7 +134,7 @@ class _Signal(NamedTuple):
     item_factors: NDArray[np.float32]
 
     @classmethod
-    def draw(cls, n_users: int, n_items: int, n_factors: int, rng: np.random.Generator) -> _Signal:
+    def draw(cls, n_users: int, n_items: int, n_factors: int, rng: np.random.Generator) -> Signal:
         # The variance of a product of two factors is the product of theirs.
         each = np.float32(np.sqrt(_INTERACTION / np.sqrt(n_factors)))
         return cls(
@@ -149,12 +149,13 @@ class _Signal(NamedTuple):
         return np.asarray(_CENTER + self.user_biases[users] + self.item_biases[items] + dots)
 
 
-def _n_levels(scale: tuple[float, float, float]) -> int:
+def count_levels(scale: tuple[float, float, float]) -> int:
+    """Return how many ratings a scale (low, high, step) has."""
     low, high, step = scale
     steps = (high - low) / step if step > 0 else 0.0
     if not (1 <= steps < _MAX_LEVELS and abs(steps - round(steps)) < 1e-6):
         raise ValueError(
-            f"scale is {scale}, must be (low, high, step) with high a whole number of steps "
+            f"scale is {scale}; it must be (low, high, step) with high a whole number of steps "
             f"above low, from 1 to {_MAX_LEVELS - 1}"
         )
     return round(steps) + 1
@@ -179,8 +180,8 @@ def _draw_pairs(
     n_users: int, n_items: int, n_ratings: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Distinct pairs, as sorted user * n_items + item."""
-    wanted = _ratings_per_user(n_users, n_items, n_ratings, rng)
-    popularity = np.cumsum(_item_weights(n_items, rng))
+    wanted = ratings_per_user(n_users, n_items, n_ratings, rng)
+    popularity = np.cumsum(item_weights(n_items, rng))
     popularity /= popularity[-1]
     pairs = extra = np.empty(0, np.int64)
     missing = wanted
@@ -217,7 +218,7 @@ def _most_per_user(n_items: int) -> int:
     return max(1, n_items // 2)
 
 
-def _ratings_per_user(
+def ratings_per_user(
     n_users: int, n_items: int, n_ratings: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Log-normal numbers between a minimum and half of the items, that sum to n_ratings."""
@@ -243,7 +244,7 @@ def _ratings_per_user(
     return counts
 
 
-def _item_weights(n_items: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def item_weights(n_items: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Zipf's law with MovieLens' flat head, in random order, and with a scatter for a thin tail."""
     ranks = rng.permutation(n_items)
     weights: NDArray[np.float64] = rng.lognormal(0.0, 0.5, n_items) / (ranks + n_items / 40 + 1)

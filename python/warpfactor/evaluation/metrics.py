@@ -60,7 +60,10 @@ def _errors(
     if not len(true):
         raise ValueError("y_true is empty: an error needs at least one rating")
     if weights is not None and (weights.min() < 0 or weights.sum() == 0):
-        raise ValueError("sample_weight must not be negative and must not sum to 0")
+        raise ValueError(
+            f"sample_weight has the minimum {weights.min()} and the sum {weights.sum()}; weights "
+            "must not be negative, and their sum must be above 0"
+        )
     return true - predicted, weights
 
 
@@ -68,8 +71,8 @@ def _finite(values: ArrayLike, name: str, hint: str = "") -> NDArray[np.float64]
     array = np.asarray(values)
     if array.ndim != 1 or array.dtype.kind not in "fiub":
         raise ValueError(
-            f"{name} must be a 1-D array of real numbers, got dtype {array.dtype} and shape "
-            f"{array.shape}"
+            f"{name} has dtype {array.dtype} and shape {array.shape}; it must be a 1-D array of real "
+            "numbers"
         )
     finite = np.isfinite(array)
     if not finite.all():

@@ -59,7 +59,7 @@ def train_test_split(
             True
         )
     else:
-        raise ValueError(f'by is {by!r}, must be "random", "user" or "time"')
+        raise ValueError(f'by is {by!r}; it must be "random", "user" or "time"')
     n_test = np.count_nonzero(in_test)
     if n_test in (0, len(data)):
         raise ValueError(
@@ -74,7 +74,7 @@ def _check_test_size(test_size: Any) -> None:
     is_fraction = isinstance(test_size, (float, np.floating))
     if not (is_count and test_size >= 1) and not (is_fraction and 0 < test_size < 1):
         raise ValueError(
-            f"test_size is {test_size!r}, must be a fraction between 0 and 1 or a count of at "
+            f"test_size is {test_size!r}; it must be a fraction between 0 and 1 or a count of at "
             "least 1"
         )
 

@@ -18,10 +18,10 @@ __all__ = ["DeviceKernels", "device_kernels", "kernel_source"]
 _HEADERS = Path(__file__).parents[1] / "include"
 # By the names of the core.
 _KERNELS = {
-    "pass": "pass<{types}, tile.lanes, tile.chunks, {general}>",
-    "batch_gradients": "batch_gradients<{types}, tile.lanes, tile.chunks>",
-    "batch_steps": "batch_steps<{types}, tile.lanes, tile.chunks>",
-    "evaluate": "evaluate<{types}, tile.lanes, tile.chunks>",
+    "pass": "pass<{types}, tile.lanes, tile.quads, {general}>",
+    "batch_gradients": "batch_gradients<{types}, tile.lanes, tile.quads>",
+    "batch_steps": "batch_steps<{types}, tile.lanes, tile.quads>",
+    "evaluate": "evaluate<{types}, tile.lanes, tile.quads>",
 }
 # As what factors are stored, and in what the arithmetic is done.
 _TYPES = {

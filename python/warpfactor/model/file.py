@@ -1,14 +1,15 @@
-"""A fitted model as one safetensors file."""
+"""A fitted model as one safetensors file, which C++ reads and writes as well (model.hpp)."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,53 +20,63 @@ from .. import _core
 from ..data.ids import id_kind, pack_ids, unpack_ids
 from ..exceptions import ModelFileError
 from ..formulas.losses import CustomLoss, CustomPenalty
-from ..training.estimator import MatrixFactorization
+from ..serving.tables import Options, SeenItems, Tables
+from .record import EpochRecord, TrainingRecord
 
-__all__ = ["load", "save"]
+__all__ = ["read", "stored_params", "version_in", "write"]
 
-_FORMAT = "warpfactor.MatrixFactorization"
-_FORMAT_VERSION = 1
+_FORMAT = "warpfactor.Model"
+_FORMAT_VERSION = "2"
+# Of files that a scikit-learn estimator was saved as.
+_FIRST_FORMAT = "warpfactor.MatrixFactorization"
+_SIDES = ("user", "item")
 
 
-def save(model: MatrixFactorization, path: str | os.PathLike[str]) -> None:
-    """Write a fitted model; see `MatrixFactorization.save`."""
-    seen_indptr, seen_items = model._seen_lists()
-    tensors = {
-        "user_factors": model.user_factors_,
-        "item_factors": model.item_factors_,
-        "user_biases": model.user_biases_,
-        "item_biases": model.item_biases_,
-        "user_known": model._user_known,
-        "item_known": model._item_known,
-        "seen_indptr": seen_indptr,
-        "seen_items": seen_items,
-    }
-    for side, ids in (("user_ids", model.user_ids_), ("item_ids", model.item_ids_)):
-        tensors.update({f"{side}.{key}": array for key, array in pack_ids(ids).items()})
+def write(
+    path: str | os.PathLike[str], tables: Tables, record: TrainingRecord, options: Options
+) -> None:
+    """Write a model; see `Model.save`."""
+    indptr, seen = tables.seen.lists()
+    tensors: dict[str, NDArray[Any]] = {"seen_indptr": indptr, "seen_items": seen}
+    for side in _SIDES:
+        tensors[f"{side}_factors"] = getattr(tables, f"{side}_factors")
+        tensors[f"{side}_biases"] = getattr(tables, f"{side}_biases")
+        tensors[f"{side}_counts"] = getattr(record, f"{side}_counts")
+        for key, array in pack_ids(getattr(tables, f"{side}_ids")).items():
+            tensors[f"{side}_ids.{key}"] = array
     tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    low, high = record.rating_range
     metadata = {
         "format": _FORMAT,
-        "format_version": str(_FORMAT_VERSION),
+        "format_version": _FORMAT_VERSION,
         "warpfactor_version": _core.__version__,
         "crc32": str(_checksum(tensors)),
-        "user_ids": id_kind(model.user_ids_),
-        "item_ids": id_kind(model.item_ids_),
-        "fitted": json.dumps(
-            {
-                "global_mean": model.global_mean_,
-                "rating_mean": model._rating_mean,
-                "start_bias": model._start_bias,
-                "loss": model._trained_loss,
-                "link": model._link,
-                "history": model.history_,
-                "n_epochs": model.n_epochs_,
-                "n_threads": model.n_threads_,
-                "instruction_set": model.instruction_set_,
-            }
+        "user_ids": id_kind(tables.user_ids),
+        "item_ids": id_kind(tables.item_ids),
+        "model": _json(
+            global_mean=tables.global_mean,
+            rating_mean=tables.rating_mean,
+            start_bias=tables.start_bias,
+            biases=tables.biases,
+            loss=record.loss,
+            link=tables.link,
         ),
-        "params": json.dumps(_storable_params(model)),
+        "training": _json(
+            n_epochs=record.n_epochs,
+            n_threads=record.n_threads,
+            instruction_set=record.instruction_set,
+            n_ratings=record.n_ratings,
+            rating_min=low,
+            rating_max=high,
+        ),
+        "history": json.dumps([_without_nan(epoch) for epoch in record.history]),
+        "params": json.dumps(_plain_params({**record.params, **options._asdict()})),
     }
-    target = Path(path)
+    _replace(Path(path), tensors, metadata)
+
+
+def _replace(target: Path, tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> None:
+    """Write the file whole or not at all."""
     if target.is_dir():
         raise IsADirectoryError(f"{target} is a folder: give the name of a file in it")
     if not target.parent.is_dir():
@@ -82,120 +93,196 @@ def save(model: MatrixFactorization, path: str | os.PathLike[str]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def load(path: str | os.PathLike[str], device: str | None = None) -> MatrixFactorization:
-    """Read a model that `MatrixFactorization.save` wrote.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The file.
-    device : {"cpu", "cuda", "cuda:<n>", "auto"} or None, default None
-        The model's `device` from now on. None: as it was saved, but "cpu" if that was a CUDA device
-        and this machine, or this build of warpfactor, cannot use CUDA. The predictions are the same
-        within rounding.
-
-    Returns
-    -------
-    MatrixFactorization
-        The fitted estimator.
-
-    Raises
-    ------
-    ValueError
-        If `device` is another.
-    FileNotFoundError
-        If there is no such file.
-    ModelFileError
-        If the file is damaged, no warpfactor model, or of a later format; the text says which.
-    """
-    if device is not None:
-        MatrixFactorization(device=device)._device()  # refuses what is none
+def read(path: str | os.PathLike[str]) -> tuple[Tables, TrainingRecord, Options]:
+    """Read a model; see `load`."""
     source = Path(path)
+    tensors, metadata = _contents(source)
+    written_by = metadata.get("format"), metadata.get("format_version", "")
+    if written_by[0] not in (_FORMAT, _FIRST_FORMAT):
+        raise ModelFileError(f"{source} is a safetensors file, but no warpfactor model")
+    if written_by not in ((_FORMAT, _FORMAT_VERSION), (_FIRST_FORMAT, "1")):
+        raise ModelFileError(
+            f"{source} has format version {written_by[1]!r}, written by warpfactor "
+            f"{metadata.get('warpfactor_version')}; this is {_core.__version__}, which reads "
+            f"versions 1 and {_FORMAT_VERSION}: update warpfactor"
+        )
+    try:
+        if written_by[0] == _FIRST_FORMAT:
+            tensors, metadata = _from_first_format(tensors, metadata)
+        elif _checksum(tensors) != int(metadata["crc32"]):
+            raise ValueError("its contents do not match their checksum")
+        return _restored(tensors, metadata)
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise ModelFileError(f"{source} is damaged ({error}): save the model again") from error
+
+
+def version_in(path: str | os.PathLike[str]) -> str:
+    """Return which version of warpfactor wrote a model file."""
+    with safe_open(path, framework="numpy") as file:
+        return str((file.metadata() or {}).get("warpfactor_version"))
+
+
+def _contents(source: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     if not source.exists():
         raise FileNotFoundError(f"there is no model file {source}")
     if source.is_dir():
         raise ModelFileError(f"{source} is a folder, not a model file")
     try:
         with safe_open(source, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise ModelFileError(f"{source} is a safetensors file, but no warpfactor model")
-            version = metadata.get("format_version", "")
-            if version != str(_FORMAT_VERSION):
-                raise ModelFileError(
-                    f"{source} has format version {version!r}, written by warpfactor "
-                    f"{metadata.get('warpfactor_version')}; this is {_core.__version__}, which "
-                    f"reads version {_FORMAT_VERSION}: update warpfactor"
-                )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
     except SafetensorError as error:
         raise ModelFileError(
             f"{source} is damaged, or no safetensors file at all ({error}): save the model again"
         ) from error
-    try:
-        model = _restore(tensors, metadata)
-        saved_for, _ = model._device()
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelFileError(f"{source} is damaged ({error}): save the model again") from error
-    _, usable, _ = _core.cuda_status()
-    if device is None and saved_for == "cuda" and not usable:
-        device = "cpu"
-    return model if device is None else model.set_params(device=device)
 
 
-def _restore(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> MatrixFactorization:
+def _restored(
+    tensors: dict[str, NDArray[Any]], metadata: dict[str, str]
+) -> tuple[Tables, TrainingRecord, Options]:
+    model, training = json.loads(metadata["model"]), json.loads(metadata["training"])
+    params = json.loads(metadata["params"])
+    params = {name: _restored_param(name, value) for name, value in params.items()}
+    options = Options(**{name: params[name] for name in Options._fields if name in params})
+    ids = {}
+    for side in _SIDES:
+        prefix = f"{side}_ids."
+        packed = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        ids[side] = unpack_ids(packed, metadata[f"{side}_ids"])
+        factors, biases = tensors[f"{side}_factors"], tensors[f"{side}_biases"]
+        counts = tensors[f"{side}_counts"]
+        if factors.ndim != 2 or any(
+            array.shape != (len(factors),) for array in (ids[side], biases, counts)
+        ):
+            raise ValueError(f"{side} ids, factors, biases and counts differ in length")
+        if factors.dtype not in (np.float32, np.float64) or biases.dtype != factors.dtype:
+            raise ValueError(f"{side} factors are {factors.dtype}, and biases {biases.dtype}")
+        if counts.dtype != np.uint32:
+            raise ValueError(f"{side} counts are {counts.dtype}")
+    if tensors["user_factors"].shape[1] != tensors["item_factors"].shape[1]:
+        raise ValueError("user and item factors differ in width")
+    if tensors["user_factors"].dtype != tensors["item_factors"].dtype:
+        raise ValueError("user and item factors differ in type")
+    link = str(model["link"])
+    if link not in ("identity", "probability", "signed_probability"):
+        raise ValueError(f"the link is {link!r}")
+    tables = Tables(
+        user_factors=tensors["user_factors"],
+        item_factors=tensors["item_factors"],
+        user_biases=tensors["user_biases"],
+        item_biases=tensors["item_biases"],
+        user_ids=ids["user"],
+        item_ids=ids["item"],
+        user_known=tensors["user_counts"] > 0,
+        item_known=tensors["item_counts"] > 0,
+        seen=_seen(tensors, len(ids["user"]), len(ids["item"])),
+        global_mean=float(model["global_mean"]),
+        rating_mean=float(model["rating_mean"]),
+        start_bias=float(model["start_bias"]),
+        biases=bool(model["biases"]),
+        link=link,
+    )
+    record = TrainingRecord(
+        params=params,
+        history=tuple(_with_nan(epoch) for epoch in json.loads(metadata["history"])),
+        n_epochs=int(training["n_epochs"]),
+        n_threads=int(training["n_threads"]),
+        instruction_set=str(training["instruction_set"]),
+        loss=str(model["loss"]),
+        user_counts=tensors["user_counts"],
+        item_counts=tensors["item_counts"],
+        n_ratings=int(training["n_ratings"]),
+        rating_range=(_number(training["rating_min"]), _number(training["rating_max"])),
+    )
+    return tables, record, options.checked()
+
+
+def _seen(tensors: dict[str, NDArray[Any]], n_users: int, n_items: int) -> SeenItems:
+    indptr, items = tensors["seen_indptr"], tensors["seen_items"]
+    fits = (
+        indptr.dtype == np.int64
+        and items.dtype == np.int32
+        and items.ndim == 1
+        and indptr.shape == (n_users + 1,)
+        and indptr[0] == 0
+        and indptr[-1] == len(items)
+    )
+    if not fits or (np.diff(indptr) < 0).any():
+        raise ValueError("the lists of seen items do not fit the users")
+    if len(items) and not 0 <= items.min() <= items.max() < n_items:
+        raise ValueError("the lists of seen items do not fit the items")
+    return SeenItems(n_users, lists=(indptr, items))
+
+
+def _from_first_format(
+    tensors: dict[str, NDArray[Any]], metadata: dict[str, str]
+) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Bring a file of format 1 into the form of format 2."""
     if _checksum(tensors) != int(metadata["crc32"]):
         raise ValueError("its contents do not match their checksum")
     fitted = json.loads(metadata["fitted"])
-    params = json.loads(metadata["params"])
-    params = {name: _restored_param(name, value) for name, value in params.items()}
-    unknown = set(params) - set(MatrixFactorization().get_params())
-    if unknown:
-        raise ValueError(f"unknown parameters {sorted(unknown)}")
-    model = MatrixFactorization(**params)
-    for side in ("user", "item"):
-        prefix = f"{side}_ids."
-        packed = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-        ids = unpack_ids(packed, metadata[f"{side}_ids"])
-        factors, biases = tensors[f"{side}_factors"], tensors[f"{side}_biases"]
-        known = tensors[f"{side}_known"]
-        if factors.ndim != 2 or not len(ids) == len(factors) == len(biases) == len(known):
-            raise ValueError(f"{side} ids, factors and biases differ in length")
-        if factors.dtype not in (np.float32, np.float64) or biases.dtype != factors.dtype:
-            raise ValueError(f"{side} factors are {factors.dtype}")
-        setattr(model, f"{side}_ids_", ids)
-        setattr(model, f"{side}_factors_", factors)
-        setattr(model, f"{side}_biases_", biases)
-        setattr(model, f"_{side}_known", known.astype(bool))
-    if model.user_factors_.shape[1] != model.item_factors_.shape[1]:
-        raise ValueError("user and item factors differ in width")
-    indptr, seen = tensors["seen_indptr"], tensors["seen_items"]
-    rows_fit = (
-        len(indptr) == len(model.user_ids_) + 1 and indptr[0] == 0 and indptr[-1] == len(seen)
-    )
-    if not rows_fit or (np.diff(indptr) < 0).any():
-        raise ValueError("the lists of seen items do not fit the users")
-    model._seen, model._train_pairs = (indptr, seen), None
-    model.global_mean_ = float(fitted["global_mean"])
-    model._rating_mean = float(fitted["rating_mean"])
+    tensors = dict(tensors)
+    known = {side: tensors.pop(f"{side}_known").astype(bool) for side in _SIDES}
+    # It did not count ratings: the items that each user rated come nearest.
+    users = np.diff(tensors["seen_indptr"])
+    items = np.bincount(tensors["seen_items"], minlength=len(known["item"]))
+    for side, counts in (("user", users), ("item", items)):
+        tensors[f"{side}_counts"] = np.where(known[side], np.maximum(counts, 1), 0).astype(
+            np.uint32
+        )
+    some = any(tensors[f"{side}_biases"].any() for side in _SIDES)
     # Files written before there were other losses are of the squared one.
-    model._start_bias = float(fitted.get("start_bias", 0.0))
-    model._trained_loss = str(fitted.get("loss", "squared"))
-    model._link = str(fitted.get("link", "identity"))
-    for record in fitted["history"]:
+    model = {
+        "global_mean": fitted["global_mean"],
+        "rating_mean": fitted["rating_mean"],
+        "start_bias": fitted.get("start_bias", 0.0),
+        "biases": bool(fitted["global_mean"] or some),
+        "loss": fitted.get("loss", "squared"),
+        "link": fitted.get("link", "identity"),
+    }
+    history = fitted["history"]
+    for epoch in history:
         for part in ("train", "valid"):
-            record.setdefault(f"{part}_loss", record[f"{part}_rmse"] ** 2)
-    model.history_ = fitted["history"]
-    model.n_epochs_ = int(fitted["n_epochs"])
-    model.n_threads_ = int(fitted["n_threads"])
-    model.instruction_set_ = str(fitted["instruction_set"])
-    return model
+            epoch.setdefault(f"{part}_loss", epoch[f"{part}_rmse"] ** 2)
+    training = {
+        **{name: fitted[name] for name in ("n_epochs", "n_threads", "instruction_set")},
+        "n_ratings": int(users.sum()),
+        "rating_min": math.nan,
+        "rating_max": math.nan,
+    }
+    parts = {"model": model, "training": training, "history": history}
+    return tensors, metadata | {name: json.dumps(part) for name, part in parts.items()}
+
+
+def stored_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of an estimator's parameters that a file can hold, as a file gives them back."""
+    plain = _plain_params(params)
+    return {name: params[name] if _is_formula(params[name]) else _restored_param(name, value)
+            for name, value in plain.items()}  # fmt: skip
+
+
+def _plain_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that JSON can hold."""
+    stored: dict[str, Any] = {}
+    for name, value in params.items():
+        plain = value.item() if isinstance(value, np.generic) else value
+        if name == "dtype":
+            stored[name] = np.dtype(value).name
+        elif plain is None or isinstance(plain, (bool, int, float, str)):
+            stored[name] = plain
+        elif name in ("reg", "reg_bias"):
+            stored[name] = [float(strength) for strength in plain]
+        elif _is_formula(plain):
+            stored[name] = {"formula": plain.to_text()}
+    return stored
+
+
+def _is_formula(value: Any) -> bool:
+    return isinstance(value, (CustomLoss, CustomPenalty))
 
 
 def _restored_param(name: str, value: Any) -> Any:
-    if isinstance(
-        value, list
-    ):  # JSON has no tuples, and only pairs of strengths are stored as lists
+    if isinstance(value, list):  # JSON has no tuples, and only pairs of strengths are lists
         return tuple(value)
     if isinstance(value, dict):
         formulas: dict[str, Callable[[str], Any]] = {
@@ -206,25 +293,30 @@ def _restored_param(name: str, value: Any) -> Any:
     return value
 
 
+def _json(**values: Any) -> str:
+    return json.dumps(_without_nan(values))
+
+
+def _without_nan(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Write NaN as null: JSON has no NaN."""
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in values.items()
+    }
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _with_nan(epoch: dict[str, Any]) -> EpochRecord:
+    numbers = {name: math.nan if value is None else value for name, value in epoch.items()}
+    return cast("EpochRecord", numbers)
+
+
 def _checksum(tensors: dict[str, NDArray[Any]]) -> int:
     crc = 0
     for name in sorted(tensors):
         crc = zlib.crc32(name.encode(), crc)
         crc = zlib.crc32(tensors[name].reshape(-1).view(np.uint8).data, crc)
     return crc
-
-
-def _storable_params(model: MatrixFactorization) -> dict[str, Any]:
-    """Return the parameters that JSON can hold; the others fall back to their defaults."""
-    params: dict[str, Any] = model.get_params(deep=False)
-    params["dtype"] = np.dtype(params["dtype"]).name
-    stored: dict[str, Any] = {}
-    for name, value in params.items():
-        plain = value.item() if isinstance(value, np.generic) else value
-        if plain is None or isinstance(plain, (bool, int, float, str)):
-            stored[name] = plain
-        elif name in ("reg", "reg_bias"):
-            stored[name] = [float(strength) for strength in plain]
-        elif isinstance(plain, (CustomLoss, CustomPenalty)):
-            stored[name] = {"formula": plain.to_text()}
-    return stored

@@ -1,30 +1,21 @@
-"""What a fit reports while it runs: its epochs, and the bar that shows them."""
+"""The bar that shows a fit while it runs."""
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypedDict
+from typing import TYPE_CHECKING, Self
+
+from ..model.model import Model
+from ..model.record import EpochRecord
+from ..model.summary import epoch_errors, summary
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from .estimator import MatrixFactorization
-
-
-class EpochRecord(TypedDict):
-    """One epoch as it ended: an entry of `MatrixFactorization.history_`."""
-
-    epoch: int
-    seconds: float
-    learning_rate: float
-    train_rmse: float
-    train_loss: float
-    valid_rmse: float
-    valid_loss: float
+__all__ = ["EpochBar"]
 
 
 class EpochBar:
@@ -74,9 +65,11 @@ class EpochBar:
     def advance(self, record: EpochRecord) -> None:
         """Show an epoch that has ended."""
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, advance=1, description=_errors(record, self._loss))
+            self._progress.update(
+                self._task, advance=1, description=epoch_errors(record, self._loss)
+            )
 
-    def finish(self, model: MatrixFactorization) -> None:
+    def finish(self, model: Model) -> None:
         """Print what the fit took and reached."""
         if self._progress is not None:
             seconds = time.perf_counter() - self._start
@@ -90,33 +83,3 @@ class EpochBar:
     ) -> None:
         if self._progress is not None:
             self._progress.stop()
-
-
-def summary(model: MatrixFactorization, seconds: float) -> str:
-    """Say in one line what a fit took, with what, and the errors of the epoch that was kept."""
-    threads = counted(model.n_threads_, "thread")
-    took = f"{counted(len(model.history_), 'epoch')} in {seconds:.2f} s"
-    return f"{took} with {threads} ({model.instruction_set_}){errors_of(model)}"
-
-
-def errors_of(model: MatrixFactorization) -> str:
-    """Return the errors of the epoch that was kept, and which it is if not the last."""
-    if not model.n_epochs_:
-        return ""
-    which = f" (epoch {model.n_epochs_} kept)" if model.n_epochs_ < len(model.history_) else ""
-    return f": {_errors(model.history_[model.n_epochs_ - 1], model._trained_loss)}{which}"
-
-
-def counted(n: int, noun: str) -> str:
-    """Return a number with its noun, such as "1 thread" or "1,024 items"."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
-def _errors(record: EpochRecord, loss: str) -> str:
-    name, train, valid = "RMSE", record["train_rmse"], record["valid_rmse"]
-    if loss != "squared":
-        name, train, valid = f"{loss} loss", record["train_loss"], record["valid_loss"]
-    text = f"train {name} {train:.4f}"
-    if not math.isnan(valid):
-        text += f", validation {name} {valid:.4f}"
-    return text

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tuning constants of devices, with the measurement that chose them. "H200" is an NVIDIA H200 with 99.5 M generated
+// ratings of Netflix's shape unless a line says more. What the kernels are compiled with (tiles, threads of a block) is
+// in kernel_args.hpp, because CUDA's run-time compiler reads it too. The words are CONTRIBUTING's glossary.
+#pragma once
+
+#include <cstdint>
+
+namespace warpfactor {
+
+// Hogwild.
+
+/// Waves. Fewer would leave a popular row to more tiles at once; more would make segments shorter, and a segment costs
+/// one read and one write of its row. Not measured.
+inline constexpr std::int32_t kWaves = 8;
+/// Ratings of a task, at least: fetching it then costs little, and the last tasks of a wave are short. Not measured.
+inline constexpr std::uint32_t kTileTaskRatings = 256;
+/// Going to another segment takes about as long as so many ratings. Not measured.
+inline constexpr std::uint32_t kSegmentCost = 3;
+/// Tiles that may take the most popular row at once, on average. In the twin, whose races are the worst there can be,
+/// MovieLens 1M (800,167 ratings, k = 64) has a test RMSE of 0.8411 under blocked, and under hogwild 0.8414 with 16
+/// tiles, 0.8418 with 100, 0.8436 with 390. An item with a tenth of 630,000 generated ratings did as well with 58 tiles
+/// on its row as with one (0.57 and 0.61). H200: 24,000 tiles reach 0.7513 after 16 epochs, the CPU 0.7512.
+inline constexpr double kTilesOnRow = 64;
+/// Ratings of an epoch for which a tile more is used. H200: 500 instead of 4,000 took an epoch of MovieLens 1M from 2.9
+/// to 1.5 ms and of 100K from 2.8 to 1.06 ms at the same RMSE; on the large set, k = 32, the RMSE was .7577 and .7569.
+inline constexpr std::int64_t kRatingsOfTile = 4000;
+
+// Blocked. H200, k = 64, half storage: 0.79 G updates/s, hogwild 2.95 G; which constant limits it is not measured.
+
+/// Stripes of a side, at most: as many tiles at once as a card runs well with. Not measured.
+inline constexpr std::int32_t kMaxStripes = 1024;
+/// Ratings of a block on average, at least. Not measured.
+inline constexpr double kMinRatingsPerBlock = 32;
+
+// All.
+
+/// Warps that add up losses; the bits of the sum depend on their number. Not measured.
+inline constexpr std::int64_t kSumWarps = 64;
+/// Bytes of free memory left alone if device_memory is not set, for CUDA itself and kernels' stacks. Not measured.
+inline constexpr std::int64_t kReserve = std::int64_t{256} << 20;
+/// Rows that a task of the host converts. Not measured.
+inline constexpr std::int64_t kConvertedRows = 4096;
+
+}  // namespace warpfactor

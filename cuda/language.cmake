@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+# Looks for nvcc. Included at the top, since a language must be enabled above all folders that use it.
+
+string(TOUPPER "${WARPFACTOR_CUDA}" wanted)
+if(NOT wanted MATCHES "^(AUTO|ON|OFF|TWIN)$")
+  message(FATAL_ERROR "WARPFACTOR_CUDA is '${WARPFACTOR_CUDA}'; it must be AUTO, ON, OFF or TWIN")
+endif()
+set(WARPFACTOR_CUDA_FOUND OFF)
+if(wanted MATCHES "^(AUTO|ON)$")
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 89-real 90)
+  endif()
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    enable_language(CUDA)
+    if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12.0)  # earlier ones know no C++20
+      set(WARPFACTOR_CUDA_FOUND ON)
+    endif()
+  endif()
+  if(wanted STREQUAL "ON" AND NOT WARPFACTOR_CUDA_FOUND)
+    message(FATAL_ERROR "WARPFACTOR_CUDA=ON, but no working nvcc of CUDA 12 or later was found (${CMAKE_CUDA_COMPILER} ${CMAKE_CUDA_COMPILER_VERSION}): put nvcc on the PATH or set CUDACXX, or use WARPFACTOR_CUDA=OFF")
+  endif()
+endif()
+message(STATUS "warpfactor: CUDA ${WARPFACTOR_CUDA} -> ${WARPFACTOR_CUDA_FOUND}")

@@ -1,0 +1,495 @@
+"""The fitted model: what it predicts with and what is known of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _core
+from ..checks import check_choice, check_count
+from ..data.ratings import Ratings
+from ..parameters import DEFAULTS
+from ..serving.answers import Answers
+from ..serving.tables import Options, Tables, parse_device, read_only
+from .file import read, write
+from .record import EpochRecord, TrainingRecord
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+__all__ = ["Model", "load"]
+
+_OUTPUTS = ("numpy", "cupy")
+
+
+class Model:
+    """A fitted factorization, which does not change: what `fit` makes and `load` returns.
+
+    It predicts, recommends, finds similar items and saves itself, without scikit-learn. What was
+    fitted is fixed: attributes cannot be set, and arrays are read-only. How it answers (`unknown`,
+    `device`, `device_memory`, `n_threads`) is chosen by `set_params`. To train on, make an
+    estimator of it: ``MatrixFactorization.from_model(model)``.
+
+    Attributes
+    ----------
+    user_factors_, item_factors_ : ndarray of shape (n_users, k) and (n_items, k), float32 or float64
+        P and Q. Rows without a training rating are zero, unless `init` gave them.
+    user_biases_, item_biases_ : ndarray of shape (n_users,) and (n_items,)
+        b_u and b_i; zeros without biases.
+    global_mean_ : float
+        μ of the score x = μ + b_u + b_i + p_u · q_i; 0 without biases.
+    user_ids_, item_ids_ : ndarray of shape (n_users,) and (n_items,)
+        The ids of the rows, sorted.
+    user_known_, item_known_ : ndarray of bool of the same shapes
+        Whether the row has training ratings. The others follow `unknown`.
+    user_counts_, item_counts_ : ndarray of uint32 of the same shapes
+        How many training ratings each row has.
+    seen_ : (indptr, items), int64 and int32
+        User number c rated the items number ``items[indptr[c]:indptr[c + 1]]``.
+    n_ratings_ : int
+        How many ratings it was trained on.
+    rating_mean_ : float
+        Their (weighted) mean; 0 with a loss that predicts scores.
+    rating_range_ : (float, float)
+        The lowest and the highest of them.
+    loss_ : str
+        The loss it was trained with; "custom" for a formula.
+    link_ : {"identity", "probability", "signed_probability"}
+        What a score x predicts: x, 1/(1 + exp(-x)), or 2/(1 + exp(-x)) - 1.
+    history_, n_epochs_, n_threads_, instruction_set_
+        As of `MatrixFactorization`.
+
+    Examples
+    --------
+    >>> import warpfactor as wf
+    >>> ratings = wf.datasets.make_ratings(50, 40, 600, random_state=0).ratings
+    >>> model = wf.MatrixFactorization(n_factors=4, random_state=0, verbose=0).fit(ratings).model_
+    >>> model
+    Model(50 users, 40 items, 4 factors, squared loss)
+    """
+
+    _tables: Tables
+    _record: TrainingRecord
+    _options: Options
+    _answers: Answers
+
+    def __init__(
+        self, tables: Tables, record: TrainingRecord, options: Options | None = None
+    ) -> None:
+        self._set(tables, record, options or Options(), Answers(tables))
+
+    def _set(
+        self, tables: Tables, record: TrainingRecord, options: Options, answers: Answers
+    ) -> None:
+        values = {"_tables": tables, "_record": record, "_options": options, "_answers": answers}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(
+            f"a Model does not change, so {name} cannot be set: use set_params for how it answers"
+        )
+
+    def __repr__(self) -> str:
+        users, items = len(self.user_ids_), len(self.item_ids_)
+        k = self.user_factors_.shape[1]
+        return f"Model({users:,} users, {items:,} items, {k} factors, {self.loss_} loss)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"tables": self._tables, "record": self._record, "options": self._options}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # What lies on a device stays out of a pickle.
+        self._set(**state, answers=Answers(state["tables"]))
+
+    @property
+    def user_factors_(self) -> NDArray[Any]:
+        """P."""
+        return self._tables.user_factors
+
+    @property
+    def item_factors_(self) -> NDArray[Any]:
+        """Q."""
+        return self._tables.item_factors
+
+    @property
+    def user_biases_(self) -> NDArray[Any]:
+        """b_u."""
+        return self._tables.user_biases
+
+    @property
+    def item_biases_(self) -> NDArray[Any]:
+        """b_i."""
+        return self._tables.item_biases
+
+    @property
+    def global_mean_(self) -> float:
+        """μ."""
+        return self._tables.global_mean
+
+    @property
+    def user_ids_(self) -> NDArray[Any]:
+        """The ids of the users."""
+        return self._tables.user_ids
+
+    @property
+    def item_ids_(self) -> NDArray[Any]:
+        """The ids of the items."""
+        return self._tables.item_ids
+
+    @property
+    def user_known_(self) -> NDArray[np.bool_]:
+        """Which users have training ratings."""
+        return self._tables.user_known
+
+    @property
+    def item_known_(self) -> NDArray[np.bool_]:
+        """Which items have training ratings."""
+        return self._tables.item_known
+
+    @property
+    def user_counts_(self) -> NDArray[np.uint32]:
+        """How many training ratings each user has."""
+        return read_only(self._record.user_counts)
+
+    @property
+    def item_counts_(self) -> NDArray[np.uint32]:
+        """How many training ratings each item has."""
+        return read_only(self._record.item_counts)
+
+    @property
+    def seen_(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """What each user rated, as compressed rows."""
+        return self._tables.seen.lists()
+
+    @property
+    def n_ratings_(self) -> int:
+        """How many ratings it was trained on."""
+        return self._record.n_ratings
+
+    @property
+    def rating_mean_(self) -> float:
+        """The mean of the training ratings."""
+        return self._tables.rating_mean
+
+    @property
+    def rating_range_(self) -> tuple[float, float]:
+        """The lowest and the highest training rating."""
+        return self._record.rating_range
+
+    @property
+    def start_bias_(self) -> float:
+        """The bias of a row that the model does not know."""
+        return self._tables.start_bias
+
+    @property
+    def has_biases_(self) -> bool:
+        """Whether the score has μ and biases."""
+        return self._tables.biases
+
+    @property
+    def loss_(self) -> str:
+        """The loss it was trained with."""
+        return self._record.loss
+
+    @property
+    def link_(self) -> str:
+        """What rating a score predicts."""
+        return self._tables.link
+
+    @property
+    def history_(self) -> list[EpochRecord]:
+        """One record for each epoch."""
+        return [record.copy() for record in self._record.history]
+
+    @property
+    def n_epochs_(self) -> int:
+        """The epoch whose factors were kept."""
+        return self._record.n_epochs
+
+    @property
+    def n_threads_(self) -> int:
+        """The threads that trained."""
+        return self._record.n_threads
+
+    @property
+    def instruction_set_(self) -> str:
+        """The kernels that trained."""
+        return self._record.instruction_set
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters that it was trained with, and how it answers now."""
+        return {**DEFAULTS, **self._record.params, **self._options._asdict()}
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a parameter, as an attribute of an estimator is."""
+        if name not in DEFAULTS:
+            hint = ": train with MatrixFactorization.from_model(model)" if name == "fit" else ""
+            raise AttributeError(f"a Model has no attribute {name!r}{hint}")
+        return self.get_params()[name]
+
+    def set_params(self, **options: Any) -> Self:
+        """Choose how this model answers.
+
+        Parameters
+        ----------
+        unknown, device, device_memory, n_threads
+            As of `MatrixFactorization`.
+
+        Returns
+        -------
+        Model
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If an option is another, or its value is invalid.
+        """
+        object.__setattr__(self, "_options", self._changed(options))
+        return self
+
+    def with_options(self, **options: Any) -> Model:
+        """Return the same fitted model, arrays shared, that answers in another way.
+
+        Parameters and errors are those of `set_params`.
+        """
+        changed = self._changed(options)
+        other = Model.__new__(Model)
+        other._set(self._tables, self._record, changed, self._answers)
+        return other
+
+    def _changed(self, options: Mapping[str, Any]) -> Options:
+        for name in options:
+            if name not in Options._fields:
+                raise ValueError(
+                    f"{name} is no option of a fitted model, which takes "
+                    f"{', '.join(Options._fields)}: to train with other parameters, use "
+                    "MatrixFactorization.from_model(model).set_params(...).fit(...)"
+                )
+        return self._options._replace(**options).checked()
+
+    def __sklearn_clone__(self) -> Any:
+        raise TypeError(
+            "a Model is fitted and cannot be cloned: clone MatrixFactorization.from_model(model)"
+        )
+
+    def predict(self, X: Any, *, output: str = "numpy") -> NDArray[Any]:
+        """Predict the rating of each (user, item) pair.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pairs, 2), Ratings, table or matrix
+            User ids and item ids; of a matrix, the entries that are there (a matrix stands for the
+            ids 0, 1, ... of rows and columns). Integers that lie on a CUDA device (CuPy, DLPack or
+            ``__cuda_array_interface__``, of any strides) are looked up there.
+        output : {"numpy", "cupy"}, default "numpy"
+            What to return; "cupy" needs a CUDA `device`, on which the result stays.
+
+        Returns
+        -------
+        ndarray of shape (n_pairs,), dtype of the factors
+            r̂ of each pair, in the units of the ratings; not clipped to their range. For ratings
+            that are labels see `loss` of `MatrixFactorization`.
+
+        Raises
+        ------
+        ValueError
+            If ids are of another kind than in training, or, with ``unknown="raise"``, have no
+            training rating; or if `output` is "cupy" and `device` the CPU.
+        CudaError
+            If `device` asks for a CUDA device that cannot be used; the text says why.
+        """
+        return self._answers.predict(X, self._options, _output(output))
+
+    def recommend(
+        self, users: Any, n: int = 10, *, exclude_seen: bool = True, output: str = "numpy"
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return each user's items of the highest predicted rating.
+
+        Parameters
+        ----------
+        users : id or array-like of ids, shape (n_users,)
+            Whom to recommend to. With ``unknown="mean"``, users without training ratings get the
+            items of the highest biases.
+        n : int, default 10
+            How many items a user gets.
+        exclude_seen : bool, default True
+            Whether to leave out the items that the user rated in training. Items without any
+            training rating are always left out.
+        output : {"numpy", "cupy"}, default "numpy"
+            What to return; "cupy" needs a CUDA `device` and item ids that are integers.
+
+        Returns
+        -------
+        ids : ndarray of shape (n_users, n), or (n,) for a single id
+            Item ids, best first. n is cut to the number of items.
+        scores : ndarray of the same shape
+            Their predicted ratings. Where a user has fewer than n items left, the rest of the row
+            has the score NaN and the id -1 (0 if unsigned, None if ids are no integers).
+
+        Raises
+        ------
+        ValueError
+            If a user has no training ratings and `unknown` is not "mean", or `output` cannot be
+            "cupy".
+        CudaError
+            If `device` asks for a CUDA device that cannot be used; the text says why.
+        """
+        n = min(check_count("n", n, 1), len(self.item_ids_))
+        return self._answers.recommend(users, n, exclude_seen, self._options, _output(output))
+
+    def similar_items(
+        self, items: Any, n: int = 10, *, output: str = "numpy"
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the items whose factors point most nearly the same way.
+
+        Parameters
+        ----------
+        items : id or array-like of ids, shape (n_items,)
+            The items to compare with; each is left out of its own row.
+        n : int, default 10
+            How many similar items each gets.
+        output : {"numpy", "cupy"}, default "numpy"
+            As in `recommend`.
+
+        Returns
+        -------
+        ids : ndarray of shape (n_items, n), or (n,) for a single id
+            Item ids, most similar first; empty slots as in `recommend`.
+        scores : ndarray of the same shape
+            Cosine of the angle between the two items' factors, from -1 to 1.
+
+        Raises
+        ------
+        ValueError
+            If an item has no training ratings, or `output` cannot be "cupy".
+        CudaError
+            If `device` asks for a CUDA device that cannot be used; the text says why.
+        """
+        n = min(check_count("n", n, 1), len(self.item_ids_))
+        return self._answers.similar_items(items, n, self._options, _output(output))
+
+    def score(
+        self, X: Any, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Return R², the share of the ratings' variance that the predictions explain.
+
+        Parameters
+        ----------
+        X, y
+            As in `MatrixFactorization.fit`.
+        sample_weight : array-like of shape (n_ratings,), default None
+            Weights of the ratings.
+
+        Returns
+        -------
+        float
+            1 - Σw(r - r̂)² / Σw(r - r̄)²; for an error in rating units see `warpfactor.metrics`.
+
+        Raises
+        ------
+        ValueError
+            As `predict`, and if a prediction is NaN (``unknown="nan"``).
+        """
+        ratings = Ratings.from_any(X, y)
+        predicted = np.asarray(self.predict(ratings), np.float64)
+        if np.isnan(predicted).any():
+            raise ValueError(
+                "score needs a prediction for each rating, and some are NaN, for users or items "
+                "without training ratings: use unknown='mean', or leave them out"
+            )
+        true = ratings.values.astype(np.float64)
+        weights = None if sample_weight is None else np.asarray(sample_weight, np.float64)
+        unexplained = np.average((true - predicted) ** 2, weights=weights)
+        variance = np.average((true - np.average(true, weights=weights)) ** 2, weights=weights)
+        if variance == 0:
+            return 1.0 if unexplained == 0 else 0.0
+        return float(1 - unexplained / variance)
+
+    def with_seen(self, ratings: Ratings) -> Model:
+        """Return the same fitted model, which leaves these pairs out of recommendations too.
+
+        Parameters
+        ----------
+        ratings : Ratings
+            Pairs that users know already, such as held-out ratings. Those with a user or an item
+            that the model does not have are passed over.
+        """
+        seen = self._tables.seen.extended(*self._tables.codes_of(ratings))
+        return Model(replace(self._tables, seen=seen), self._record, self._options)
+
+    def is_known(self, ratings: Ratings) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which pairs have a user, and which an item, with training ratings."""
+        return self._tables.known_pairs(ratings)
+
+    def free_device(self) -> None:
+        """Let go of the copies of the arrays that predictions have left on a CUDA device."""
+        self._answers.copies = None
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the model to one safetensors file, without pickle.
+
+        The file is written under a temporary name and renamed: a crash leaves the old file whole.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file; `warpfactor.load` reads it, and so does C++. `callbacks`, a `random_state`
+            that is no int, and initial factors given as arrays are not stored.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        write(path, self._tables, self._record, self._options)
+
+    @staticmethod
+    def load(path: str | PathLike[str], device: str | None = None) -> Model:
+        """Read a model that `save` wrote; see `warpfactor.load`."""
+        return load(path, device)
+
+
+def load(path: str | PathLike[str], device: str | None = None) -> Model:
+    """Read a model that `Model.save` or `MatrixFactorization.save` wrote, or C++'s `save`.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    device : {"cpu", "cuda", "cuda:<n>", "auto"} or None, default None
+        The model's `device` from now on. None: as it was saved, but "cpu" if that was a CUDA device
+        and this machine, or this build of warpfactor, cannot use CUDA. The predictions are the same
+        within rounding.
+
+    Returns
+    -------
+    Model
+        The fitted model. It needs no scikit-learn; ``MatrixFactorization.from_model`` makes the
+        fitted estimator of it.
+
+    Raises
+    ------
+    ValueError
+        If `device` is another.
+    FileNotFoundError
+        If there is no such file.
+    ModelFileError
+        If the file is damaged, no warpfactor model, or of a later format; the text says which.
+    """
+    if device is not None:
+        parse_device(device)
+    tables, record, options = read(path)
+    saved_for_cuda, _ = parse_device(options.device)
+    if device is None and saved_for_cuda and not _core.cuda_status()[1]:
+        device = "cpu"
+    return Model(tables, record, options if device is None else options._replace(device=device))
+
+
+def _output(output: Any) -> str:
+    return check_choice("output", output, _OUTPUTS)

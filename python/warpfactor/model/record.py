@@ -1,0 +1,62 @@
+"""What is known of the training of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["EpochRecord", "TrainingRecord"]
+
+
+class EpochRecord(TypedDict):
+    """One epoch as it ended: an entry of `history_`."""
+
+    epoch: int
+    seconds: float
+    learning_rate: float
+    train_rmse: float
+    train_loss: float
+    valid_rmse: float
+    valid_loss: float
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRecord:
+    """What is known of the training of a model; its predictions need none of it.
+
+    Parameters
+    ----------
+    params : mapping
+        The estimator's parameters by name, so far as a file can hold them.
+    history : tuple of dict
+        One record for each epoch that was run.
+    n_epochs : int
+        The epoch, counted from 1, whose factors were kept.
+    n_threads : int
+        The threads that trained.
+    instruction_set : str
+        The kernels that trained.
+    loss : str
+        The name of the loss; "custom" for a formula.
+    user_counts, item_counts : ndarray of shape (n_users,) and (n_items,), uint32
+        How many training ratings each row has, of those with a weight above 0.
+    n_ratings : int
+        How many training ratings have a weight above 0.
+    rating_range : (float, float)
+        The lowest and the highest of them.
+    """
+
+    params: Mapping[str, Any]
+    history: tuple[EpochRecord, ...]
+    n_epochs: int
+    n_threads: int
+    instruction_set: str
+    loss: str
+    user_counts: NDArray[np.uint32]
+    item_counts: NDArray[np.uint32]
+    n_ratings: int
+    rating_range: tuple[float, float]

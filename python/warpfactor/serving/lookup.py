@@ -1,0 +1,70 @@
+"""Ids that callers give, as codes, and what to say of those that the model does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ..data.ids import lookup_ids
+from ..exchange import to_host
+
+__all__ = ["find_ids", "known_rows", "named_items", "reject_unknown_ids", "reject_unknown_pairs"]
+
+
+def find_ids(ids: Any, wanted: Any, name: str) -> tuple[bool, Any]:
+    """Return whether a single id is wanted, and the codes."""
+    wanted = to_host(wanted)
+    single = isinstance(wanted, (str, bytes)) or np.ndim(wanted) == 0
+    values = [wanted.item() if isinstance(wanted, np.ndarray) else wanted] if single else wanted
+    if not single and len(values) == 0:
+        return False, np.empty(0, np.int32)
+    return single, lookup_ids(ids, values, name)
+
+
+def known_rows(xp: Any, codes: Any, known: Any) -> Any:
+    """Turn the codes of rows without training ratings into -1; `xp` is NumPy or CuPy."""
+    if known.all():
+        return codes
+    return xp.where((codes >= 0) & known[codes], codes, np.int32(-1))
+
+
+def named_items(xp: Any, ids: Any, found: Any, scores: Any) -> tuple[Any, Any]:
+    """Give items their ids; empty slots get the score NaN and the id -1, 0 if unsigned, or None."""
+    empty = ~xp.isfinite(scores)
+    named = ids[xp.where(empty, 0, found)]
+    if empty.any():
+        scores[empty] = np.nan
+        named[empty] = {"i": -1, "u": 0}.get(ids.dtype.kind)
+    return named, scores
+
+
+def reject_unknown_pairs(parts: Iterable[tuple[int, Any, Any]]) -> None:
+    """Raise ValueError if codes, with the row they start at, hold unknown users or items."""
+    n_missing, first = 0, ""
+    for start, users, items in parts:
+        missing = (users < 0) | (items < 0)
+        n_here = int(missing.sum())
+        if n_here and not n_missing:
+            at = int(missing.argmax())
+            first = f"{start + at} (its {'user' if users[at] < 0 else 'item'})"
+        n_missing += n_here
+    if n_missing:
+        raise ValueError(
+            f"X has {n_missing} pairs with a user or item without training ratings, the first "
+            f"at row {first}: drop them, or use unknown='mean' or 'nan'"
+        )
+
+
+def reject_unknown_ids(who: str, wanted: Any, single: bool, codes: Any) -> NoReturn:
+    """Raise ValueError that names the first of the ids without training ratings."""
+    at = int((codes < 0).argmax())
+    wanted = to_host(wanted)
+    if isinstance(wanted, np.ndarray):
+        wanted = wanted.tolist()
+    value = wanted if single else list(wanted)[at]
+    raise ValueError(
+        f"{who} {value!r} has no training ratings: leave it out"
+        + (", or use unknown='mean'" if who == "user" else "")
+    )

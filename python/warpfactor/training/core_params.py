@@ -1,0 +1,120 @@
+"""The estimator's parameters, checked, as the core takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+from ..checks import check_choice, check_count, check_flag, check_number, check_sides, is_number
+from ..formulas.losses import CustomLoss, CustomPenalty
+from ..parameters import PARAMETERS, Parameter
+from ..seeds import seed_from
+from ..serving.tables import parse_device
+
+__all__ = ["core_params", "float_type"]
+
+# What a check of one value by its row does not do.
+_SPECIAL = ("loss", "init", "random_state", "early_stopping", "device")
+
+
+def core_params(params: Mapping[str, Any]) -> _core.TrainParams:
+    """Check parameters and convert them.
+
+    Parameters
+    ----------
+    params : mapping
+        All of the estimator's parameters by name.
+
+    Raises
+    ------
+    ValueError
+        If one is invalid; the text names it, its value and what it must be. What only the core
+        knows (ranges of real numbers, what goes with what) is checked there.
+    """
+    core = _core.TrainParams()
+    for row in PARAMETERS.values():
+        if row.core and row.name not in _SPECIAL:
+            value = _checked(row, params[row.name])
+            if value is not None:
+                core[row.core] = value
+    check_choice("unknown", params["unknown"], PARAMETERS["unknown"].choices)
+    core["loss"] = _loss(params["loss"])
+    if params["penalty"] is not None and not isinstance(params["penalty"], CustomPenalty):
+        raise ValueError(
+            f"penalty is {params['penalty']!r:.80}; it must be None, or one that "
+            "warpfactor.losses.penalty made"
+        )
+    if is_number(params["init"]):
+        core["init_scale"] = float(params["init"])
+    elif not (isinstance(params["init"], (tuple, list)) and len(params["init"]) == 2):
+        raise ValueError(
+            f"init is {params['init']!r:.80}; it must be a scale of at least 0 or a pair of arrays "
+            "(P, Q)"
+        )
+    on_cuda, index = parse_device(params["device"])
+    core["device"], core["device_index"] = ("cuda" if on_cuda else "cpu"), index
+    half = float_type(params["dtype"]) == np.float16
+    if half and not on_cuda:
+        raise ValueError(
+            f"dtype is 'float16', which is for CUDA devices, and device is {params['device']!r}, "
+            "here the CPU: use dtype='float32', or device='cuda'"
+        )
+    core["half"] = half
+    patience = params["early_stopping"]
+    if not isinstance(patience, (bool, np.bool_)):
+        core["patience"] = check_count("early_stopping", patience, 1)
+    elif not patience:
+        core["patience"] = 0
+    _check_callbacks(params["callbacks"])
+    core["seed"] = seed_from(params["random_state"])
+    return core
+
+
+def float_type(dtype: Any) -> np.dtype[Any]:
+    """Return the type of the factors; raise ValueError unless it is one of NumPy's three."""
+    checked: np.dtype[Any]
+    try:
+        checked = np.dtype(dtype)
+    except TypeError:
+        checked = np.dtype(object)
+    if checked not in (np.float16, np.float32, np.float64):
+        raise ValueError(
+            f"dtype is {dtype!r}; it must be 'float32' or 'float64', or on a CUDA device 'float16'"
+        )
+    return checked
+
+
+def _checked(row: Parameter, value: Any) -> Any:
+    if value is None and row.none:
+        return None
+    match row.kind:
+        case "int":
+            low, high = int(row.low or 0), 2**31 - 1 if row.high is None else int(row.high)
+            return check_count(row.name, value, low, high)
+        case "float":
+            return check_number(row.name, value)
+        case "flag":
+            return check_flag(row.name, value)
+        case "pair":
+            return check_sides(row.name, value)
+        case "choice":
+            return check_choice(row.name, value, row.choices)
+    return value
+
+
+def _loss(loss: Any) -> str:
+    if isinstance(loss, CustomLoss):
+        return "custom"
+    names = [name for name in PARAMETERS["loss"].choices if name != "custom"]
+    return check_choice("loss", loss, names, also=", or one that warpfactor.losses.custom made")
+
+
+def _check_callbacks(callbacks: Any) -> None:
+    if not isinstance(callbacks, (list, tuple)):
+        raise ValueError(f"callbacks is {callbacks!r}; it must be a list of callables")
+    for callback in callbacks:
+        if not callable(callback):
+            raise ValueError(f"callbacks holds {callback!r}; each must be callable")

@@ -1,0 +1,212 @@
+"""One fit: from whatever holds ratings, and the parameters, to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _core
+from ..checks import check_count, is_number
+from ..data.ratings import Ratings, as_float32, pairs_to_codes
+from ..exceptions import CudaError
+from ..formulas.cuda_compile import DeviceKernels, device_kernels
+from ..formulas.losses import CustomLoss
+from ..model.file import stored_params
+from ..model.model import Model
+from ..model.record import EpochRecord, TrainingRecord
+from ..serving.device import free_cached
+from ..serving.tables import Options, SeenItems, Tables
+from .core_params import core_params, float_type
+from .progress import EpochBar
+
+__all__ = ["fit_model"]
+
+
+def fit_model(
+    params: Mapping[str, Any],
+    X: Any,
+    y: ArrayLike | None = None,
+    *,
+    sample_weight: ArrayLike | None = None,
+    validation: Any = None,
+) -> Model:
+    """Factorize ratings; see `MatrixFactorization.fit`.
+
+    Parameters
+    ----------
+    params : mapping
+        All parameters of `MatrixFactorization` by name.
+    X, y, sample_weight, validation
+        As of `MatrixFactorization.fit`.
+
+    Returns
+    -------
+    Model
+        It answers as `params` say: `unknown`, `device`, `device_memory`, `n_threads`.
+    """
+    core = core_params(params)
+    # Half precision is for the device's memory: what comes in and out is float32.
+    dtype = np.dtype(np.float64 if float_type(params["dtype"]) == np.float64 else np.float32)
+    ratings = Ratings.from_any(X, y)
+    weights = None if sample_weight is None else _weights(sample_weight, len(ratings))
+    held_out = None if validation is None else _validation_arrays(validation, ratings)
+    P, Q = _initial_factors(params["init"], ratings, core, dtype)
+    loss, penalty = params["loss"], params["penalty"]
+    kernels = _custom_kernels(params, core)
+    on_cuda = core["device"] == "cuda"
+    if on_cuda:
+        free_cached(core["device_index"])
+    train = _core.train_float32 if dtype == np.float32 else _core.train_float64
+    verbose = params["verbose"]
+    shown = verbose if isinstance(verbose, bool) else check_count("verbose", verbose, 0) > 0
+    with EpochBar(core["n_epochs"], core["loss"], enabled=shown) as bar:
+
+        def on_epoch(record: EpochRecord) -> bool:
+            bar.advance(record)
+            wishes = [bool(callback(record.copy())) for callback in params["callbacks"]]
+            return any(wishes)
+
+        result = train(
+            _core.RatingArrays(ratings.users, ratings.items, ratings.values, weights),
+            ratings.n_users,
+            ratings.n_items,
+            core,
+            held_out,
+            P,
+            Q,
+            on_epoch if params["callbacks"] or bar.enabled else None,
+            loss.address(dtype) if isinstance(loss, CustomLoss) else 0,
+            0 if penalty is None else penalty.address(dtype),
+            kernels.functions if kernels else {},
+        )
+        model = _model(params, core, ratings, weights, result)
+        bar.finish(model)
+    return model
+
+
+def _model(
+    params: Mapping[str, Any],
+    core: _core.TrainParams,
+    ratings: Ratings,
+    weights: NDArray[np.float32] | None,
+    result: Any,
+) -> Model:
+    counted = slice(None) if weights is None else weights > 0
+    pairs = ratings.users[counted], ratings.items[counted]
+    tables = Tables(
+        user_factors=result["user_factors"],
+        item_factors=result["item_factors"],
+        user_biases=result["user_biases"],
+        item_biases=result["item_biases"],
+        user_ids=ratings.user_ids,
+        item_ids=ratings.item_ids,
+        user_known=result["user_counts"] > 0,
+        item_known=result["item_counts"] > 0,
+        seen=SeenItems(ratings.n_users, pairs=pairs),
+        global_mean=result["global_mean"],
+        # A score has no mean of the labels to fall back on.
+        rating_mean=0.0 if core["loss"] == "squared_hinge" else result["rating_mean"],
+        start_bias=result["start_bias"],
+        biases=core["biases"],
+        link=result["link"],
+    )
+    record = TrainingRecord(
+        params=stored_params(params),
+        history=tuple(result["history"]),
+        n_epochs=result["best_epoch"],
+        n_threads=result["n_threads"],
+        instruction_set=result["instruction_set"],
+        loss=core["loss"],
+        user_counts=result["user_counts"],
+        item_counts=result["item_counts"],
+        n_ratings=result["n_ratings"],
+        rating_range=(result["rating_min"], result["rating_max"]),
+    )
+    options = Options(**{name: params[name] for name in Options._fields})
+    return Model(tables, record, options)
+
+
+def _custom_kernels(params: Mapping[str, Any], core: _core.TrainParams) -> DeviceKernels | None:
+    """Compile the kernels of a custom loss or penalty, if they are to run on a CUDA device."""
+    loss = params["loss"] if isinstance(params["loss"], CustomLoss) else None
+    penalty = params["penalty"]
+    custom = loss is not None or penalty is not None
+    # The twin calls the functions that the CPU calls.
+    if core["device"] == "cpu" or not custom or _core.cuda_is_twin():
+        return None
+    _, usable, reason = _core.cuda_status()
+    if not usable:
+        raise CudaError(reason)
+    return device_kernels(
+        loss,
+        penalty,
+        n_factors=core["n_factors"],
+        dtype=float_type(params["dtype"]),
+        device=core["device_index"],
+        general=not _core.is_plain(core, penalty is not None),
+    )
+
+
+def _initial_factors(
+    init: Any, ratings: Ratings, core: _core.TrainParams, dtype: np.dtype[Any]
+) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    if is_number(init):
+        return None, None
+    P, Q = cast("tuple[ArrayLike, ArrayLike]", init)
+    k = core["n_factors"]
+    implied = any(row["nonnegative"] for row in _core.losses() if row["name"] == core["loss"])
+    lowest = 0.0 if core["nonnegative"] or implied else -np.inf
+    return (
+        _initial("P", P, ("n_users", ratings.n_users), k, dtype, lowest),
+        _initial("Q", Q, ("n_items", ratings.n_items), k, dtype, lowest),
+    )
+
+
+def _initial(
+    name: str,
+    given: ArrayLike,
+    rows: tuple[str, int],
+    k: int,
+    dtype: np.dtype[Any],
+    lowest: float,
+) -> NDArray[Any]:
+    array = np.asarray(given)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"init: {name} has dtype {array.dtype}; it must be an array of numbers")
+    if array.shape != (rows[1], k):
+        raise ValueError(
+            f"init: {name} has shape {array.shape}; it must be ({rows[0]}, n_factors) = "
+            f"({rows[1]}, {k})"
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(f"init: {name} holds NaN or infinity; initial factors must be finite")
+    if array.size and array.min() < lowest:
+        raise ValueError(
+            f"init: {name} holds {array.min()}; with nonnegative=True, and with loss='poisson', "
+            "initial factors must be at least 0"
+        )
+    return np.ascontiguousarray(array, dtype)
+
+
+def _weights(sample_weight: Any, n_ratings: int) -> NDArray[np.float32]:
+    weights = as_float32(sample_weight, "sample_weight")
+    if len(weights) != n_ratings:
+        raise ValueError(
+            f"sample_weight has shape {weights.shape}; it must be ({n_ratings},), one per rating"
+        )
+    if weights.min() < 0:
+        at = int(weights.argmin())
+        raise ValueError(f"sample_weight[{at}] is {weights[at]}; it must be at least 0")
+    if not weights.any():
+        raise ValueError("sample_weight is 0 everywhere; at least one weight must be above 0")
+    return weights
+
+
+def _validation_arrays(validation: Any, train: Ratings) -> _core.RatingArrays:
+    X, y = validation if isinstance(validation, tuple) else (validation, None)
+    held_out = Ratings.from_any(X, y, "validation")
+    users, items = pairs_to_codes(held_out, train.user_ids, train.item_ids, "validation")
+    return _core.RatingArrays(users, items, held_out.values)

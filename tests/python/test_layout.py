@@ -1,0 +1,153 @@
+"""The house rules that CONTRIBUTING's layout states, read from the package's source."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import warpfactor
+
+ROOT = Path(__file__).parents[2] / "python" / "warpfactor"
+if not ROOT.exists():  # a copy of the tests alone: read what is installed
+    ROOT = Path(warpfactor.__file__).parent
+
+# From low to high. A file may import from its own layer and from those below, and no more.
+LAYERS = [
+    ["_core", "exceptions", "checks", "parameters", "seeds", "exchange"],
+    ["data"],
+    ["formulas"],
+    ["serving"],
+    ["model"],
+    ["training"],
+    ["evaluation"],
+    ["config", "losses", "metrics", "datasets"],
+    ["cli", "__init__", "__main__"],
+]
+LARGEST_CLASS = 500
+
+
+def modules() -> dict[str, ast.Module]:
+    """The package's modules, by dotted names below warpfactor."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if parts[-1] == "__init__" and len(parts) > 1:
+            parts = parts[:-1]
+        found[".".join(parts)] = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    return found
+
+
+MODULES = modules()
+
+
+def layer_of(module: str) -> int:
+    top = module.split(".")[0]
+    return next(at for at, names in enumerate(LAYERS) if top in names)
+
+
+def imports_of(module: str, tree: ast.Module) -> Iterator[tuple[str, str, int]]:
+    """(module, name, line) of what is imported from the package, wherever in the file."""
+    is_package = (ROOT / Path(*module.split(".")) / "__init__.py").exists()
+    here = ["warpfactor"] + ([] if module == "__init__" else module.split("."))
+    package = here if is_package or module == "__init__" else here[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "warpfactor":
+                    yield alias.name.partition(".")[2] or "__init__", "", node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            full = [*base, *(node.module.split(".") if node.module else [])]
+            if full[:1] != ["warpfactor"]:
+                continue
+            for alias in node.names:
+                inner = ".".join([*full[1:], alias.name])
+                if inner in MODULES or inner == "_core":
+                    yield inner, "", node.lineno
+                else:
+                    yield ".".join(full[1:]) or "__init__", alias.name, node.lineno
+
+
+GRAPH = {module: list(imports_of(module, tree)) for module, tree in MODULES.items()}
+
+
+def test_the_layers_name_every_module():
+    for module in MODULES:
+        assert any(module.split(".")[0] in names for names in LAYERS), module
+    assert sum(len(imports) for imports in GRAPH.values()) > 100
+
+
+def test_no_import_runs_upwards():
+    upwards = [
+        f"{module}:{line} imports {imported}"
+        for module, imports in GRAPH.items()
+        for imported, _, line in imports
+        if layer_of(imported) > layer_of(module)
+    ]
+    assert upwards == []
+
+
+def test_no_import_runs_in_a_circle():
+    state: dict[str, bool] = {}
+
+    def visit(module: str, path: list[str]) -> None:
+        if module in path:
+            pytest.fail(" -> ".join([*path[path.index(module) :], module]))
+        if state.get(module):
+            return
+        for imported, _, _ in GRAPH.get(module, []):
+            if imported != module:
+                visit(imported, [*path, module])
+        state[module] = True
+
+    for module in MODULES:
+        visit(module, [])
+
+
+def private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name != "_core"
+
+
+def own_names(tree: ast.Module) -> set[str]:
+    """What a file defines: its functions, classes, fields, attributes it sets."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(node.attr)
+    return names
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_no_file_reads_anothers_private_names(module):
+    imported = [f"{name} of {source}" for source, name, _ in GRAPH[module] if private(name)]
+    assert imported == []
+    mine = own_names(MODULES[module])
+    # What belongs to other packages, which offer no public way.
+    foreign = {"_fields", "_asdict", "_replace", "_size"}
+    read = [
+        f"{ast.unparse(node)} in line {node.lineno}"
+        for node in ast.walk(MODULES[module])
+        if isinstance(node, ast.Attribute)
+        and private(node.attr)
+        and node.attr not in mine
+        and node.attr not in foreign
+        and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
+    ]
+    assert read == []
+
+
+def test_no_class_is_too_large_to_read():
+    large = {
+        f"{module}.{node.name}": node.end_lineno - node.lineno + 1
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and node.end_lineno - node.lineno + 1 >= LARGEST_CLASS
+    }
+    assert large == {}
