@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <optional>
 #include <string>
 #include <variant>
@@ -146,25 +145,6 @@ void bind_model(py::module_& m) {
       },
       "(items, cosines): the n known items most like each; empty slots hold -1 and NaN.", py::arg("items").noconvert(),
       py::arg("n"), py::arg("n_threads") = 0);
-  m.def(
-      "rated_rows",
-      [](const Array<std::int32_t>& rows, std::int32_t n_rows, const std::optional<Array<float>>& weights) {
-        const std::span<const std::int32_t> numbers = python::view(rows);
-        const std::span<const float> given = python::view(weights);
-        if (!given.empty() && given.size() != numbers.size()) throw std::invalid_argument("weights and rows differ");
-        auto rated = py::array_t<bool>(n_rows);
-        bool* const flags = rated.mutable_data();
-        const py::gil_scoped_release no_gil;
-        std::fill_n(flags, n_rows, false);
-        for (std::size_t r = 0; r < numbers.size(); ++r) {
-          const std::int32_t row = numbers[r];
-          if (row < 0 || row >= n_rows) throw std::invalid_argument("rows are out of range");
-          if (given.empty() || given[r] > 0) flags[row] = true;
-        }
-        return rated;
-      },
-      "Which rows have a rating of a weight above 0.", py::arg("rows").noconvert(), py::arg("n_rows"),
-      py::arg("weights").noconvert() = py::none());
   m.def(
       "group_by_user",
       [](const Array<std::int32_t>& users, const Array<std::int32_t>& items, std::int32_t n_users) {
