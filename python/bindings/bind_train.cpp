@@ -243,7 +243,8 @@ py::list describe_all(const Rows& rows) {
   return all;
 }
 
-py::tuple loss_terms(const std::string& loss, const Array<double>& ratings, const Array<double>& scores, double huber_delta) {
+py::tuple loss_terms(const std::string& loss, const Array<double>& ratings, const Array<double>& scores,
+                     double huber_delta) {
   if (ratings.size() != scores.size()) throw std::invalid_argument("ratings and scores differ in length");
   const Loss kind = enum_of<Loss>("loss", loss);
   Array<double> losses(ratings.size()), slopes(ratings.size());

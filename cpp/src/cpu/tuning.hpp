@@ -67,7 +67,8 @@ inline constexpr std::int64_t kRowSlice = 4096;
 inline constexpr std::int64_t kTaskRatings = 2048;
 /// Ratings times stride below which one thread takes a batch alone, since waking another takes longer. Not measured.
 inline constexpr std::int64_t kSharedWork = 1 << 17;
-/// Ratings times stride of an epoch (of a step, in matrix_factorization_bgd) for which a thread more is started. Not measured.
+/// Ratings times stride of an epoch (of a step, in matrix_factorization_bgd) for which a thread more is started. Not
+/// measured.
 inline constexpr std::int64_t kWorkPerThread = 1 << 16;
 /// At most so many ratings at a row's end are taken one by one, and more as a group that is filled up. Not measured.
 inline constexpr std::int64_t kMaxSingles = 2;
