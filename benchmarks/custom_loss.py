@@ -1,4 +1,4 @@
-"""A squared loss of one's own beside the built-in one: updates a second on MovieLens 1M, and the RMSE both reach.
+"""A custom squared loss beside the built-in one: updates a second on MovieLens 1M, and the RMSE both reach.
 
     python benchmarks/custom_loss.py [--data FOLDER] [--ranks K ...] [--repeats N] [--threads T] [--epochs N]
 

@@ -241,7 +241,7 @@ def ways_of(options: argparse.Namespace) -> list[Way]:
 def updates_per_second(
     way: Way, train: wf.Ratings, k: int, timed_epochs: int, threads: int
 ) -> float:
-    """Return the rate of the median epoch but for the first, 0 if the fit diverges."""
+    """Return the rate of the median epoch without the first, 0 if the fit diverges."""
     model = estimator(way, threads, n_factors=k, n_epochs=1 + timed_epochs)
     try:
         model.fit(train)
@@ -288,7 +288,7 @@ def throughput_table(
             )
     caption = f"{options.threads} threads on the CPU, medians of alternating turns: {n_turns}"
     if peer_names:
-        caption += "; PyTorch's gradients are dense and its optimizers fused, but for sparse SGD"
+        caption += "; PyTorch's gradients are dense and its optimizers fused, except sparse SGD"
     table = Table(
         "", "M updates/s", "least and most", "of copy bandwidth", "over the CPU's",
         title=f"{len(train):,} ratings, {train.n_users:,} x {train.n_items:,}, k = {k}",
@@ -723,7 +723,7 @@ def recommend_table(
             del rows[name]
             continue
         found = found.get() if hasattr(found, "get") else found
-        # The ids are the codes. Scores that are equal but for rounding may change places.
+        # The ids are the codes. Scores that differ by rounding alone may change places.
         agreeing = float((found == expected).mean())
         if not agreeing > AGREEING:
             console.print(f"{name}, k = {model.n_factors}: only {agreeing:.1%} as by the CPU")

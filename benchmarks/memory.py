@@ -2,7 +2,7 @@
 
     python benchmarks/memory.py [--n-ratings N] [--n-factors K] [--n-epochs E] [--threads T] [--limit-gib G]
 
-Two limits are checked: that the fit keeps the process within G GiB resident, the caller's ratings included, and that it
+Two limits are checked: that the fit keeps the process within G GiB resident, the ratings included, and that it
 takes at most 12 bytes a rating beyond them. The ratings (480,189 x 17,770) are made in this process, a piece at a time,
 straight into int32, int32 and float32 arrays in random order: users and items with the long tails of
 `wf.datasets.make_ratings`, its signal and its noise, on a half-star grid. Users and items are drawn independently, so
@@ -172,7 +172,7 @@ def main() -> None:
     for column in table.columns[1:3]:
         column.justify = "right"
 
-    table.add_row("the caller's arrays, GiB", f"{callers / GIB:.2f}")
+    table.add_row("the ratings' arrays, GiB", f"{callers / GIB:.2f}")
     table.add_row("resident before the fit, GiB", f"{before / GIB:.2f}")
     table.add_row(
         "resident in the fit, peak, GiB", f"{at_most}{peak / GIB:.2f}",

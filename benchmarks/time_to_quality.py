@@ -344,7 +344,7 @@ def compare(
     def fit(**params: Any) -> tuple[float, float]:
         return fit_warpfactor(train, test, options.threads, n_factors=k, **params)
 
-    # A warm-up of all factors is none.
+    # A warm-up that trains all factors is an ordinary epoch.
     grid = [s for s in ParameterGrid(options.grid) if s.get("warmup_factors", 0) < k]
     errors = libmf_errors(libmf, k, options)
     first: list[float] | None = None

@@ -20,7 +20,7 @@ namespace WARPFACTOR_RULE_NAMESPACE {
 template <class A>
 WARPFACTOR_LANES_FUNCTION LossTerms<A> score_terms(A value, A score, const LossShape<A>& shape) {
 #if defined(WARPFACTOR_CUSTOM_LOSS)
-  return caller_terms(value, score, shape,
+  return custom_terms(value, score, shape,
                       [](A r, A answer, A& loss, A& slope) { custom::loss(r, answer, loss, slope); });
 #else
   const A x = shape.offset + score;
@@ -43,7 +43,7 @@ template <class A>
 LossTerms<Lanes<A>> score_terms(const Lanes<A>& value, const Lanes<A>& score, const LossShape<A>& shape) {
   if (shape.loss != Loss::custom) return loss_terms(value, shape.offset + score, shape);
   constexpr int kAtOnce = 8;
-  return caller_terms(value, score, shape,
+  return custom_terms(value, score, shape,
                       [&](const Lanes<A>& r, const Lanes<A>& answer, Lanes<A>& loss, Lanes<A>& slope) {
                         for (int l = 0; l < kWarp; l += kAtOnce) {
                           shape.function(r.v + l, answer.v + l, loss.v + l, slope.v + l);

@@ -2,7 +2,7 @@
 
     python examples/masked_matrix.py
 
-The program that warpfactor grew from: what is missing is masked, the caller's P and Q set the rank, and every step
+The program that warpfactor grew from: what is missing is masked, P and Q set the rank, and every step
 moves both along the gradients of the squared error over the known entries plus an L2 penalty.
 """
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the caller's parameters make of the steps of an epoch, for every device.
+// How the parameters shape the steps of an epoch, for every device.
 #pragma once
 
 #include "standardize.hpp"
@@ -8,7 +8,7 @@
 
 namespace warpfactor {
 
-/// What is particular to an optimizer, but for its rule.
+/// What is particular to an optimizer, apart from its rule.
 struct OptimizerTraits {
   Optimizer optimizer;
   bool momentum;       ///< takes one
@@ -40,7 +40,7 @@ std::int64_t batch_size(const TrainParams& params, std::int64_t n_ratings);
 /// The learning rate of the first epoch: that of the parameters, or what TrainParams says that none means.
 double first_learning_rate(const TrainParams& params, const RatingsView& ratings, const Survey& rated);
 
-/// `active_factors`: as in Backend::run_epoch. `loss` and `penalty`: the caller's functions, nullptr where there are
+/// `active_factors`: as in Backend::run_epoch. `loss` and `penalty`: custom functions, nullptr where there are
 /// none.
 template <class T>
 StepSizes<T> step_sizes(const TrainParams& params, const Standardization& z, double learning_rate,

@@ -21,14 +21,15 @@ struct RatingUnits {
   }
 };
 
-/// How the trainer's numbers relate to the caller's. Factors and biases are in z units on the device.
+/// How the numbers of training relate to external ones, which are in the units of the ratings. Factors and biases are
+/// in z units on the device.
 struct Standardization : RatingUnits {
-  double model_scale = 1;  ///< one z unit of a score in the caller's; a product of factors scales like a score
-  double loss_scale = 1;   ///< one z unit of the loss in the caller's
-  double global_mean = 0;  ///< mu, in the caller's units
+  double model_scale = 1;  ///< one z unit of a score in external units; a product of factors scales like a score
+  double loss_scale = 1;   ///< one z unit of the loss in external units
+  double global_mean = 0;  ///< mu, in external units
   double start_bias = 0;   ///< in z units, like all below
   double start_factor = 0;
-  double start_score = 0;     ///< about the first predictions, in the caller's units
+  double start_score = 0;     ///< about the first predictions, in external units
   double max_slope = 0;       ///< where the loss's slope is clipped
   double furthest_error = 0;  ///< what mean_error() may at most be, or training has diverged
   double lowest = 0;          ///< of any factor or bias

@@ -55,7 +55,7 @@ template <class T>
 struct StepSizes {
   StepRule rule;
   T learning_rate;
-  Sides<T> reg, reg_bias;      ///< of the L2 penalty, or of the caller's
+  Sides<T> reg, reg_bias;      ///< of the L2 or the custom penalty
   PenaltyFunction<T> penalty;  ///< nullptr: L2
   T max_weight;                ///< weights count up to this
   T max_slope;                 ///< the loss's slope counts up to this, either way

@@ -79,8 +79,8 @@ void widen(const float* values, std::int64_t n, float& low, float& high) {
   high = *std::max_element(highs, highs + kAtOnce);
 }
 
-/// What survey_piece goes over several times is to stay in L1.
-constexpr std::int64_t kPiece = 2048;
+/// What survey_chunk goes over several times is to stay in L1.
+constexpr std::int64_t kChunk = 2048;
 constexpr std::int64_t kLine = 64 / sizeof(float);
 
 /// 0 if all of the indices are from 0 to last, or else the sign bit.
@@ -94,7 +94,7 @@ std::uint32_t out_of_range(const std::int32_t* indices, std::int64_t n, std::int
 }
 
 /// Short loops over plain arrays, which the compiler turns into vector code.
-Moments survey_piece(const RatingsView& ratings, const char* argument, std::int64_t begin, std::int64_t end,
+Moments survey_chunk(const RatingsView& ratings, const char* argument, std::int64_t begin, std::int64_t end,
                      std::uint32_t* user_counts, std::uint32_t* item_counts) {
   const std::int64_t n = end - begin;
   const std::int32_t* const users = ratings.users.data() + begin;
@@ -110,9 +110,9 @@ Moments survey_piece(const RatingsView& ratings, const char* argument, std::int6
     require_valid(ratings, argument, static_cast<std::size_t>(r), 0);
   }
 
-  Moments piece;
+  Moments chunk;
   if (weights == nullptr) {
-    const std::int64_t ahead = std::min(kPiece, ratings.size() - end);  // while counting, the next piece is fetched
+    const std::int64_t ahead = std::min(kChunk, ratings.size() - end);  // while counting, the next chunk is fetched
     for (std::int64_t r = 0; r < n; ++r) {
       if (r % kLine == 0 && r < ahead) {
         prefetch(users + n + r);
@@ -122,41 +122,41 @@ Moments survey_piece(const RatingsView& ratings, const char* argument, std::int6
       ++user_counts[users[r]];
       ++item_counts[items[r]];
     }
-    widen(values, n, piece.low, piece.high);
-    piece.counted = n;
-    piece.weight = static_cast<double>(n);
-    piece.mean = sum / piece.weight;
-    piece.square = sum_of(n, [=, mean = piece.mean](std::int64_t r) {
+    widen(values, n, chunk.low, chunk.high);
+    chunk.counted = n;
+    chunk.weight = static_cast<double>(n);
+    chunk.mean = sum / chunk.weight;
+    chunk.square = sum_of(n, [=, mean = chunk.mean](std::int64_t r) {
       const double apart = static_cast<double>(values[r]) - mean;
       return apart * apart;
     });
-    return piece;
+    return chunk;
   }
   for (std::int64_t r = 0; r < n; ++r) {
     if (weights[r] == 0) continue;
     ++user_counts[users[r]];
     ++item_counts[items[r]];
-    ++piece.counted;
-    piece.low = std::min(piece.low, values[r]);
-    piece.high = std::max(piece.high, values[r]);
+    ++chunk.counted;
+    chunk.low = std::min(chunk.low, values[r]);
+    chunk.high = std::max(chunk.high, values[r]);
   }
-  piece.weight = sum_of(n, [=](std::int64_t r) { return static_cast<double>(weights[r]); });
-  if (piece.weight <= 0) return piece;
-  piece.mean =
+  chunk.weight = sum_of(n, [=](std::int64_t r) { return static_cast<double>(weights[r]); });
+  if (chunk.weight <= 0) return chunk;
+  chunk.mean =
       sum_of(n, [=](std::int64_t r) { return static_cast<double>(weights[r]) * static_cast<double>(values[r]); }) /
-      piece.weight;
-  piece.square = sum_of(n, [=, mean = piece.mean](std::int64_t r) {
+      chunk.weight;
+  chunk.square = sum_of(n, [=, mean = chunk.mean](std::int64_t r) {
     const double apart = static_cast<double>(values[r]) - mean;
     return static_cast<double>(weights[r]) * apart * apart;
   });
-  return piece;
+  return chunk;
 }
 
 Moments survey_slice(const RatingsView& ratings, const char* argument, std::int64_t begin, std::int64_t end,
                      std::uint32_t* user_counts, std::uint32_t* item_counts) {
   Moments slice;
-  for (std::int64_t from = begin; from < end; from += kPiece) {
-    slice.add(survey_piece(ratings, argument, from, std::min(end, from + kPiece), user_counts, item_counts));
+  for (std::int64_t from = begin; from < end; from += kChunk) {
+    slice.add(survey_chunk(ratings, argument, from, std::min(end, from + kChunk), user_counts, item_counts));
   }
   return slice;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one pass over the caller's ratings tells: that each is valid, their moments, and how many each row has.
+// What one pass over the ratings tells: that each is valid, their moments, and how many each row has.
 #pragma once
 
 #include <cstdint>

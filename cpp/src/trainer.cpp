@@ -144,7 +144,7 @@ struct StartOf {
   double slope, error;
 };
 
-/// Throws where the caller's loss is not finite. Ratings with an index of -1 are passed over. `start`: the prediction,
+/// Throws where the custom loss is not finite. Ratings with an index of -1 are passed over. `start`: the prediction,
 /// without the factors that the caller gives.
 template <class T>
 StartOf start_of_custom_loss(const RatingsView& ratings, const char* argument, double start, const TrainParams& params,
@@ -202,7 +202,7 @@ StartOf start_of_custom_loss(const RatingsView& ratings, const char* argument, d
   return {std::sqrt(all.slopes / all.weight), std::sqrt(all.errors / all.weight)};
 }
 
-/// Scales the slopes of the caller's loss so that their root mean square is what it would be with the squared loss:
+/// Scales the slopes of a custom loss so that their root mean square is what it would be with the squared loss:
 /// then the learning rate and the penalties mean what they mean with that. Without `normalize` only the clipping is
 /// scaled.
 void fit_to_custom_loss(Standardization& z, const StartOf& start, bool normalize) {

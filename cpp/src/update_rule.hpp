@@ -205,10 +205,10 @@ WARPFACTOR_HD WARPFACTOR_INLINE LossTerms<V> loss_terms(const V& r, const V& x, 
   return terms_of(SquaredLoss{}, r, x, x);
 }
 
-/// Of the caller's loss, which sees answers and not scores: `function` takes ratings and answers and sets their losses
+/// Of a custom loss, which sees answers and not scores: `function` takes ratings and answers and sets their losses
 /// and slopes.
 template <class V, class T, class Function>
-WARPFACTOR_HD WARPFACTOR_INLINE LossTerms<V> caller_terms(const V& r, const V& x, const LossShape<T>& shape,
+WARPFACTOR_HD WARPFACTOR_INLINE LossTerms<V> custom_terms(const V& r, const V& x, const LossShape<T>& shape,
                                                           const Function& function) {
   const V answer = shape.answer_shift + shape.answer_scale * x, error = r - answer;
   LossTerms<V> terms;

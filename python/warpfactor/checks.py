@@ -14,7 +14,7 @@ _INT32_MAX = 2**31 - 1
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a real number; True and False are none."""
+    """Whether a value is a real number; True and False are not."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 

@@ -12,7 +12,10 @@ from typing import Any, Literal, NamedTuple
 
 from . import _core
 
-__all__ = ["DEFAULTS", "PARAMETERS", "Parameter"]
+__all__ = ["DEFAULTS", "N_LISTED", "PARAMETERS", "Parameter"]
+
+# How many items a list of recommendations or of similar items has.
+N_LISTED = 10
 
 Kind = Literal["int", "float", "flag", "choice", "pair", "object"]
 

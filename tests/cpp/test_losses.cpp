@@ -104,7 +104,7 @@ void check_packs(Loss loss) {
     eight.square.store(square);
     for (std::size_t j = 0; j < 8; ++j) {
       const rule::LossTerms<T> one = rule::loss_terms(r[j], x[j], shape);
-      // The same operations, but for products and sums that the compiler may fuse in one and not in the other.
+      // The same operations, except products and sums that the compiler may fuse in one and not in the other.
       const T ulp = 16 * std::numeric_limits<T>::epsilon();
       const T size = T(1) + std::abs(r[j]) + std::abs(x[j]);
       CHECK_CLOSE(reported[j], one.reported, ulp * size * size);

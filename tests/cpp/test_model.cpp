@@ -368,7 +368,7 @@ TEST(similar_items_agree_with_cosines_of_all_pairs) {
         CHECK(slot == q * 18 || cosines[slot - 1] >= cosines[slot]);
       }
       CHECK_EQ(found.size(), std::size_t(17));
-      CHECK_EQ(similar[q * 18 + 17], -1);  // 18 known items, and itself is none of them
+      CHECK_EQ(similar[q * 18 + 17], -1);  // 18 known items, and it is left out itself
       CHECK(std::isnan(cosines[q * 18 + 17]));
     }
   }

@@ -38,7 +38,7 @@ def all_scores(model):
 
 
 def check_ranking(ids, scores, item_ids, exact, n):
-    """The best by exact scores, but for those that are too close to tell apart in float32."""
+    """The best by exact scores, except those that are too close to tell apart in float32."""
     for row, row_scores, expected in zip(ids, scores, exact, strict=True):
         best = np.sort(expected[np.isfinite(expected)])[::-1][:n]
         full = len(best)

@@ -1,4 +1,4 @@
-"""Models trained with losses and penalties of one's own do what the formulas say."""
+"""Models trained with custom losses and penalties do what the formulas say."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@
 
 namespace warpfactor {
 
-/// Kernels of a CUDA device, as CUfunctions, with the caller's loss and penalty compiled in. They take the place of the
+/// Kernels of a CUDA device, as CUfunctions, with a custom loss and penalty compiled in. They take the place of the
 /// library's own; `pass` must do all that the parameters ask for.
 struct DeviceKernels {
   std::uintptr_t pass = 0, batch_gradients = 0, batch_steps = 0, evaluate = 0;

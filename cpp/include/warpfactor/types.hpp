@@ -9,7 +9,7 @@
 namespace warpfactor {
 
 /// Ratings as borrowed COO triples: entry n says that user `users[n]` gave item `items[n]` the rating `values[n]`.
-/// Nothing is copied from or written to the caller's memory; it must stay valid during the call it is passed to.
+/// The memory is neither copied nor written to; it must stay valid during the call it is passed to.
 struct RatingsView {
   std::span<const std::int32_t> users;  ///< 0 .. n_users - 1
   std::span<const std::int32_t> items;  ///< 0 .. n_items - 1

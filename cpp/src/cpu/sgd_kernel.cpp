@@ -45,7 +45,7 @@ WARPFACTOR_NOINLINE void group_terms(const Eight<T>& value, const Eight<T>& scor
     terms = loss_terms(value, shape.offset + score, shape);
     return;
   }
-  terms = caller_terms(value, score, shape,
+  terms = custom_terms(value, score, shape,
                        [&](const Eight<T>& r, const Eight<T>& answer, Eight<T>& loss, Eight<T>& slope) {
                          alignas(kRowAlignment) T ratings[kGroup], answers[kGroup], losses[kGroup], slopes[kGroup];
                          r.store(ratings);

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TextIO, cast
 
 import typer
 
+from ..parameters import DEFAULTS, N_LISTED
 from .ids import in_kind_of, scored_pairs, typed_ids
 from .options import (
     Header,
@@ -165,7 +166,7 @@ def recommend(
         list[str] | None,
         typer.Option("--user", "-u", metavar="ID", help="A user; may be given more than once."),
     ] = None,
-    n: Annotated[int, typer.Option("-n", "--n-items", help="Items for each user.")] = 10,
+    n: Annotated[int, typer.Option("-n", "--n-items", help="Items for each user.")] = N_LISTED,
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Also list what the user has rated.")
     ] = False,
@@ -280,7 +281,6 @@ def _description(model: Model, file: Path) -> Iterator[tuple[str, str]]:
     from ..data.ids import id_kind
     from ..model.file import version_in
     from ..model.summary import kept_errors
-    from ..parameters import DEFAULTS
 
     size = f"{file.stat().st_size:,} bytes"
     yield "file", f"{file} ({size}, written by warpfactor {version_in(file)})"

@@ -232,7 +232,7 @@ def check_vocabulary(ids: Any, name: str) -> None:
 
 
 def as_arrow(values: Any) -> Any:
-    """Return a column as a pyarrow Array or ChunkedArray, or None where it is none of Arrow's."""
+    """Return a column as a pyarrow Array or ChunkedArray, or None if it is another kind of column."""
     if isinstance(values, (pa.Array, pa.ChunkedArray)):
         return values
     # pandas would guess a type for its object columns, polars exports bare pointers.

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _core
 from ..checks import check_choice, check_count
 from ..data.ratings import Ratings
-from ..parameters import DEFAULTS
+from ..parameters import DEFAULTS, N_LISTED
 from ..serving.answers import Answers
 from ..serving.tables import Options, Tables, parse_device, read_only
 from .file import read, write
@@ -307,7 +307,7 @@ class Model:
         return self._answers.predict(X, self._options, _output(output))
 
     def recommend(
-        self, users: Any, n: int = 10, *, exclude_seen: bool = True, output: str = "numpy"
+        self, users: Any, n: int = N_LISTED, *, exclude_seen: bool = True, output: str = "numpy"
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return each user's items of the highest predicted rating.
 
@@ -344,7 +344,7 @@ class Model:
         return self._answers.recommend(users, n, exclude_seen, self._options, _output(output))
 
     def similar_items(
-        self, items: Any, n: int = 10, *, output: str = "numpy"
+        self, items: Any, n: int = N_LISTED, *, output: str = "numpy"
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the items whose factors point most nearly the same way.
 

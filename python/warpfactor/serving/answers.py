@@ -77,7 +77,7 @@ def prediction_device(options: Options, output: str) -> int | None:
     Raises
     ------
     ValueError
-        If the output is to stay on a device and there is none.
+        If the output is to stay on a device and the options name the CPU.
     CudaError
         If the options name a device that cannot be used.
     """

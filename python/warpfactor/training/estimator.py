@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..formulas.losses import CustomLoss, CustomPenalty
 from ..model.model import Model
 from ..model.record import EpochRecord
-from ..parameters import DEFAULTS
+from ..parameters import DEFAULTS, N_LISTED
 from ..serving.tables import Options
 from .fit import fit_model
 
@@ -209,7 +209,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         container limits). Small data uses fewer: no more than can work without sharing a row.
     random_state : int, RandomState, Generator or None, default None
         Seed of the initial factors and of the order of the ratings. An int gives the same model
-        each time (but for "hogwild", on the same kind of processor).
+        each time on the same kind of processor, except with "hogwild".
     early_stopping : bool or int, default True
         With a validation set: stop after this many epochs (True: 3) without a lower validation loss
         and keep the best epoch's factors. False: run all epochs and keep the last one's.
@@ -460,13 +460,13 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return self._answering().score(X, y, sample_weight)
 
     def recommend(
-        self, users: Any, n: int = 10, *, exclude_seen: bool = True, output: str = "numpy"
+        self, users: Any, n: int = N_LISTED, *, exclude_seen: bool = True, output: str = "numpy"
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return each user's items of the highest predicted rating; see `Model.recommend`."""
         return self._answering().recommend(users, n, exclude_seen=exclude_seen, output=output)
 
     def similar_items(
-        self, items: Any, n: int = 10, *, output: str = "numpy"
+        self, items: Any, n: int = N_LISTED, *, output: str = "numpy"
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the items whose factors point the same way; see `Model.similar_items`."""
         return self._answering().similar_items(items, n, output=output)
