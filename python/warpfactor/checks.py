@@ -24,7 +24,8 @@ def check_count(name: str, value: Any, low: int, high: int = _INT32_MAX) -> int:
         raise ValueError(f"{name} is {value!r}; it must be an integer")
     count = int(value)
     if not low <= count <= high:
-        limit = f"from {low} to {high}" if high < _INT32_MAX else f"at least {low}"
+        limited = high < _INT32_MAX or count > high
+        limit = f"from {low} to {high}" if limited else f"at least {low}"
         raise ValueError(f"{name} is {count}; it must be {limit}")
     return count
 

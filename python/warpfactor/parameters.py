@@ -42,13 +42,16 @@ _HIDDEN = ("half", "device_index")
 # For which the core takes 0 where users leave them out.
 _ZERO_IS_NONE = ("batch_size", "device_memory", "n_threads")
 
+# What is said beside the core's choices.
+_CHOICES = {"device": ("cpu", "cuda", "cuda:1", "auto")}
+
 _OWN = (
     Parameter("penalty", "object", None, none=True),
     Parameter(
         "dtype",
         "choice",
         "float32",
-        "Type of the factors; float16 with cuda.",
+        "Type of the factors (float16 with cuda).",
         choices=("float32", "float64", "float16"),
     ),
     Parameter(
@@ -79,7 +82,7 @@ def _from_core(row: Mapping[str, Any]) -> Parameter:
         low=1 if zero_is_none else row["low"],
         high=row["high"],
         none=zero_is_none or row["optional"],
-        choices=tuple(row["choices"]),
+        choices=_CHOICES.get(core) or tuple(row["choices"]),
     )
 
 

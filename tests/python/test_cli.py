@@ -641,3 +641,27 @@ def test_demo_comes_near_the_noise_floor_in_seconds() -> None:
     assert "ratings/s" in result.stdout
     assert "Recommended items" in result.stdout
     assert seconds < 10
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--seed", "-1"), "--seed is -1; it must be at least 0"),
+        (("--patience", "-1"), "--patience is -1; it must be at least 0"),
+        (("--init-scale", "-0.5"), "--init-scale is -0.5; it must be at least 0"),
+        (("--test-by", "day"), "--test-by is 'day'; it must be 'random', 'user' or 'time'"),
+    ],
+)
+def test_errors_use_the_names_of_the_command_line(
+    tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    ratings = write_csv(tmp_path / "r.csv", [("u", "i", "r"), ("1", "2", "3"), ("2", "2", "4")])
+    result = warpfactor("train", ratings, *options)
+    assert (result.code, result.err) == (1, f"warpfactor: error: {message}\n")
+    if "--seed" in options:
+        assert warpfactor("demo", *options).err == result.err
+
+
+def test_help_names_the_devices() -> None:
+    text = re.sub(r"[\s│]+", " ", warpfactor("train", "--help").out)
+    assert "cpu, cuda, cuda:1, auto" in text

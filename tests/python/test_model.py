@@ -60,13 +60,21 @@ def test_score_is_sklearns(estimator, data):
     from sklearn.metrics import r2_score
 
     _, test = data
-    weights = np.linspace(0, 3, len(test))
+    weights = np.linspace(0, 3, len(test), dtype=np.float32)
     for given in (None, weights):
         exact = test.values.astype(float), estimator.predict(test).astype(float)
         expected = r2_score(*exact, sample_weight=given)
         assert estimator.score(test, sample_weight=given) == pytest.approx(expected, rel=1e-12)
     same = wf.Ratings.from_arrays([0, 1], [0, 1], [3.0, 3.0])
     assert estimator.score(same) == r2_score(same.values, estimator.predict(same))
+    assert np.isnan(estimator.score(test.take(np.arange(1))))  # as in scikit-learn
+    for wrong, message in (
+        (np.ones(3), r"sample_weight has shape \(3,\); it must be"),
+        (np.zeros(len(test)), "sample_weight is 0 everywhere"),
+        (-np.ones(len(test)), r"sample_weight\[0\] is -1.0; it must be at least 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            estimator.score(test, sample_weight=wrong)
     with pytest.raises(ValueError, match=r"some are NaN.*use unknown='mean'"):
         estimator.model_.with_options(unknown="nan").score([(10**6, 0)], [1.0])
 
@@ -165,6 +173,18 @@ def test_copies_and_pickles_answer_the_same(model, data):
         assert repr(other) == "Model(80 users, 50 items, 5 factors, squared loss)"
         with pytest.raises(AttributeError):
             other.n_epochs_ = 3
+        for array in (other.user_factors_, other.item_biases_, other.item_ids_, *other.seen_):
+            assert not array.flags.writeable
+
+
+def test_an_estimators_fitted_attributes_cannot_be_replaced(estimator, data):
+    # A new array would be shown, and predictions would go on with the old one.
+    for name in FITTED:
+        with pytest.raises(AttributeError, match=rf"{name} is the fitted model's.*use init"):
+            setattr(estimator, name, getattr(estimator, name))
+    with pytest.raises(AttributeError):
+        del estimator.model_._tables
+    estimator.predict(data[1])
 
 
 def test_it_becomes_an_estimator_again(model, data):
@@ -173,7 +193,7 @@ def test_it_becomes_an_estimator_again(model, data):
     assert estimator.predict(test).tobytes() == model.predict(test).tobytes()
     again = clone(estimator).set_params(verbose=0).fit(train, validation=test)
     assert again.predict(test).tobytes() == model.predict(test).tobytes()
-    with pytest.raises(AttributeError, match=r"no attribute 'fit': train with MatrixF.*from_model"):
+    with pytest.raises(AttributeError, match=r"no attribute 'fit': MatrixF.*from_model"):
         model.fit  # noqa: B018
     with pytest.raises(TypeError, match=r"clone MatrixFactorization.from_model"):
         clone(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import struct
@@ -14,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 import warpfactor as wf
 from warpfactor.model import file as model_file
+from warpfactor.model.model import Model
 
 
 @pytest.fixture(scope="module")
@@ -276,3 +278,39 @@ def test_tensors_that_do_not_fit_each_other_are_damage(path, name, value, messag
     save_file(tensors, path, metadata=metadata | {"crc32": str(crc)})
     with pytest.raises(wf.ModelFileError, match=message):
         wf.load(path)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("history", ["x"]), ("history", [None]), ("model", []), ("training", {}), ("params", [1]),
+        ("model", {"global_mean": 10**400}), ("training", {"n_epochs": 1e400}),
+        ("params", {"loss": {"formula": "import os"}}), ("params", {"device": 3}),
+    ],
+)  # fmt: skip
+def test_descriptions_that_make_no_sense_are_damage(path, part, value):
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+    if isinstance(value, dict) and value:
+        value = json.loads(metadata[part]) | value
+    save_file(load_file(path), path, metadata=metadata | {part: json.dumps(value)})
+    with pytest.raises(wf.ModelFileError, match="damaged"):
+        wf.load(path)
+
+
+def test_descriptions_are_json_without_nan_and_infinity(tmp_path):
+    # C++ reads them too.
+    ratings = wf.datasets.make_ratings(20, 10, 100, random_state=0).ratings
+    fitted = wf.MatrixFactorization(n_factors=2, n_epochs=1, verbose=0).fit(ratings).model_
+    history = ({**fitted.history_[0], "valid_loss": float("inf")},)
+    record = dataclasses.replace(fitted._record, history=history)
+    Model(fitted._tables, record).save(tmp_path / "m")
+    with safe_open(tmp_path / "m", framework="numpy") as file:
+        metadata = file.metadata()
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    for part in ("model", "training", "history", "params"):
+        json.loads(metadata[part], parse_constant=refuse)
+    assert np.isnan(wf.load(tmp_path / "m").history_[0]["valid_loss"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..parameters import DEFAULTS, PARAMETERS
-from .options import NFactors
+from .options import NFactors, check_renamed
 
 if TYPE_CHECKING:
     from ..data.ratings import Ratings
@@ -38,6 +38,7 @@ def demo(
     from ..model.summary import counted
     from ..training.fit import fit_model
 
+    check_renamed("random_state", seed)
     console = Console(highlight=False)
     started = time.perf_counter()
     console.print("[bold]Generating ratings of MovieLens-1M's shape[/bold]")

@@ -23,6 +23,7 @@ __all__ = [
     "TimestampColumn",
     "UserColumn",
     "argument",
+    "check_renamed",
     "column",
     "estimator_params",
     "output_file",
@@ -124,9 +125,19 @@ def with_training_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def check_renamed(name: str, value: Any) -> None:
+    """Raise ValueError, in the words of the shell, if an option with a name of its own is too low."""
+    row = PARAMETERS[name]
+    if row.option and row.low is not None and not value >= row.low:
+        flag = row.option.replace("_", "-")
+        raise ValueError(f"--{flag} is {value:g}; it must be at least {row.low:g}")
+
+
 def estimator_params(options: dict[str, Any]) -> dict[str, Any]:
     """Return what the options of the command line are to the estimator."""
     params = {row.name: options[row.option or row.name] for row in _rows()}
+    for name, value in params.items():
+        check_renamed(name, value)
     return params | {"early_stopping": params["early_stopping"] or False}
 
 

@@ -289,7 +289,9 @@ def _description(model: Model, file: Path) -> Iterator[tuple[str, str]]:
     yield "factors", f"{model.user_factors_.shape[1]} ({model.user_factors_.dtype})"
     yield "global mean", f"{model.global_mean_:.4f}"
     low, high = model.rating_range_
-    yield "ratings", f"{model.n_ratings_:,}, from {low:g} to {high:g}"
+    # Files of format 1 did not say from where to where.
+    span = "" if math.isnan(low) else f", from {low:g} to {high:g}"
+    yield "ratings", f"{model.n_ratings_:,}{span}"
     yield "epochs", f"{len(model.history_)}{kept_errors(model)}"
     for name, value in model.get_params().items():
         mark = "" if value == DEFAULTS[name] else "  (not the default)"

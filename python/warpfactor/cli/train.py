@@ -81,6 +81,7 @@ def train(
 
     Example: warpfactor train ratings.csv --test-size 0.1 --output m.safetensors
     """
+    from ..checks import check_choice
     from ..data.files import read_ratings
     from ..evaluation.metrics import rmse
     from ..evaluation.splits import train_test_split
@@ -89,6 +90,7 @@ def train(
     from ..serving.tables import Options
     from ..training.fit import fit_model
 
+    check_choice("--test-by", test_by, ("random", "user", "time"))
     params = {**DEFAULTS, **estimator_params(training), "verbose": 0 if quiet else 1}
     started = time.perf_counter()
     data = read_ratings(
@@ -118,7 +120,7 @@ def train(
         model.save(output)
     error = None if test is None else rmse(*scored_pairs(model, test))
     if not quiet:
-        if not sys.stderr.isatty():  # on a terminal the estimator itself has said it
+        if not sys.stderr.isatty():  # on a terminal the progress bar has said it
             typer.echo(f"trained  {summary(model, fit_seconds)}")
         typer.echo(f"ratings  {shape(data)}, read in {read_seconds:.2f} s")
         typer.echo(f"saved    {output or 'nothing: --output FILE saves the model'}")

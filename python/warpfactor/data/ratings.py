@@ -581,6 +581,21 @@ def as_float32(values: Any, name: str) -> NDArray[np.float32]:
     return result
 
 
+def check_weights(sample_weight: Any, n_ratings: int) -> NDArray[np.float32]:
+    """Return weights as float32; raise ValueError unless there is one >= 0 for each rating."""
+    weights = as_float32(sample_weight, "sample_weight")
+    if len(weights) != n_ratings:
+        raise ValueError(
+            f"sample_weight has shape {weights.shape}; it must be ({n_ratings},), one per rating"
+        )
+    if weights.min() < 0:
+        at = int(weights.argmin())
+        raise ValueError(f"sample_weight[{at}] is {weights[at]}; it must be at least 0")
+    if not weights.any():
+        raise ValueError("sample_weight is 0 everywhere; at least one weight must be above 0")
+    return weights
+
+
 def _is_sparse(X: Any) -> bool:
     # scipy.sparse takes a tenth of a second to import, and only its objects have this method.
     return hasattr(X, "tocoo")

@@ -69,7 +69,7 @@ def write(
             rating_min=low,
             rating_max=high,
         ),
-        "history": json.dumps([_without_nan(epoch) for epoch in record.history]),
+        "history": json.dumps([_finite_or_null(epoch) for epoch in record.history]),
         "params": json.dumps(_plain_params({**record.params, **options._asdict()})),
     }
     _replace(Path(path), tensors, metadata)
@@ -112,7 +112,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Tables, TrainingRecord, Options]
         elif _checksum(tensors) != int(metadata["crc32"]):
             raise ValueError("its contents do not match their checksum")
         return _restored(tensors, metadata)
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise ModelFileError(f"{source} is damaged ({error}): save the model again") from error
 
 
@@ -294,13 +294,13 @@ def _restored_param(name: str, value: Any) -> Any:
 
 
 def _json(**values: Any) -> str:
-    return json.dumps(_without_nan(values))
+    return json.dumps(_finite_or_null(values))
 
 
-def _without_nan(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Write NaN as null: JSON has no NaN."""
+def _finite_or_null(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Write NaN and infinity as null: JSON has neither."""
     return {
-        name: None if isinstance(value, float) and math.isnan(value) else value
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in values.items()
     }
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
 from ..checks import check_choice, check_count
-from ..data.ratings import Ratings
+from ..data.ratings import Ratings, check_weights
 from ..parameters import DEFAULTS, N_LISTED
 from ..serving.answers import Answers
 from ..serving.tables import Options, Tables, parse_device, read_only
@@ -55,7 +55,9 @@ class Model:
     rating_mean_ : float
         Their (weighted) mean; 0 with a loss that predicts scores.
     rating_range_ : (float, float)
-        The lowest and the highest of them.
+        The lowest and the highest of them; NaN in files that did not keep them.
+    has_biases_, start_bias_ : bool, float
+        Whether the score has μ, b_u and b_i; the bias that a row without training ratings has.
     loss_ : str
         The loss it was trained with; "custom" for a formula.
     link_ : {"identity", "probability", "signed_probability"}
@@ -93,6 +95,9 @@ class Model:
         raise AttributeError(
             f"a Model does not change, so {name} cannot be set: use set_params for how it answers"
         )
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Model does not change, so {name} cannot be deleted")
 
     def __repr__(self) -> str:
         users, items = len(self.user_ids_), len(self.item_ids_)
@@ -228,7 +233,9 @@ class Model:
     def __getattr__(self, name: str) -> Any:
         """Return a parameter, as an attribute of an estimator is."""
         if name not in DEFAULTS:
-            hint = ": train with MatrixFactorization.from_model(model)" if name == "fit" else ""
+            hint = ""
+            if name == "fit" or name.startswith("__sklearn"):
+                hint = ": MatrixFactorization.from_model(model) makes an estimator of it"
             raise AttributeError(f"a Model has no attribute {name!r}{hint}")
         return self.get_params()[name]
 
@@ -384,27 +391,30 @@ class Model:
         X, y
             As in `MatrixFactorization.fit`.
         sample_weight : array-like of shape (n_ratings,), default None
-            Weights of the ratings.
+            Weights of the ratings, >= 0.
 
         Returns
         -------
         float
-            1 - Σw(r - r̂)² / Σw(r - r̄)²; for an error in rating units see `warpfactor.metrics`.
+            1 - Σw(r - r̂)² / Σw(r - r̄)², NaN for a single rating; for an error in rating units see
+            `warpfactor.metrics`.
 
         Raises
         ------
         ValueError
-            As `predict`, and if a prediction is NaN (``unknown="nan"``).
+            As `predict`, if weights are not valid, and if a prediction is NaN (``unknown="nan"``).
         """
         ratings = Ratings.from_any(X, y)
+        weights = None if sample_weight is None else check_weights(sample_weight, len(ratings))
         predicted = np.asarray(self.predict(ratings), np.float64)
         if np.isnan(predicted).any():
             raise ValueError(
                 "score needs a prediction for each rating, and some are NaN, for users or items "
                 "without training ratings: use unknown='mean', or leave them out"
             )
+        if len(ratings) < 2:
+            return float("nan")
         true = ratings.values.astype(np.float64)
-        weights = None if sample_weight is None else np.asarray(sample_weight, np.float64)
         unexplained = np.average((true - predicted) ** 2, weights=weights)
         variance = np.average((true - np.average(true, weights=weights)) ** 2, weights=weights)
         if variance == 0:

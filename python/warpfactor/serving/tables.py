@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from .. import _core
 from ..checks import check_choice, check_count
 from ..data.ratings import Ratings, pairs_to_codes
+from ..parameters import DEFAULTS, PARAMETERS
 
 __all__ = ["UNKNOWN", "Options", "SeenItems", "Tables", "parse_device", "read_only"]
 
-UNKNOWN = ("mean", "nan", "raise")
+UNKNOWN = PARAMETERS["unknown"].choices
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
@@ -51,9 +52,10 @@ class SeenItems:
 
     def lists(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Return (indptr, items)."""
+        pairs = self._pairs  # read first: where another thread has just let go of them, lists stand
         if self._lists is None:
-            assert self._pairs is not None
-            indptr, items = _core.group_by_user(*self._pairs, self._n_users)
+            assert pairs is not None
+            indptr, items = _core.group_by_user(*pairs, self._n_users)
             self._lists = read_only(indptr), read_only(items)
             self._pairs = None
         return self._lists
@@ -66,8 +68,10 @@ class SeenItems:
         return SeenItems(self._n_users, lists=_core.group_by_user(*pairs, self._n_users))
 
     def __getstate__(self) -> dict[str, Any]:
-        self.lists()  # half the size of the pairs
-        return self.__dict__
+        return {"n_users": self._n_users, "lists": self.lists()}  # half the size of the pairs
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]  # arrays of a pickle can be written to
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -119,6 +123,10 @@ class Tables:
             if isinstance(value, np.ndarray):
                 object.__setattr__(self, name, read_only(value))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By way of __init__, because arrays of a pickle can be written to.
+        return Tables, tuple(getattr(self, name) for name in self.__slots__)
+
     def codes_of(self, ratings: Ratings) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Return the codes of pairs that have a user and an item of the model, others left out."""
         users, items = pairs_to_codes(ratings, self.user_ids, self.item_ids)
@@ -134,10 +142,10 @@ class Tables:
 class Options(NamedTuple):
     """How to answer, and where; see `MatrixFactorization` for each."""
 
-    unknown: str = "mean"
-    device: str = "cpu"
-    device_memory: int | None = None
-    n_threads: int | None = None
+    unknown: str = DEFAULTS["unknown"]
+    device: str = DEFAULTS["device"]
+    device_memory: int | None = DEFAULTS["device_memory"]
+    n_threads: int | None = DEFAULTS["n_threads"]
 
     def checked(self) -> Options:
         """Return the same; raise ValueError if a value is invalid."""

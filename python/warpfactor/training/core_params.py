@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..checks import check_choice, check_count, check_flag, check_number, check_
 from ..formulas.losses import CustomLoss, CustomPenalty
 from ..parameters import PARAMETERS, Parameter
 from ..seeds import seed_from
-from ..serving.tables import parse_device
+from ..serving.tables import UNKNOWN, parse_device
 
 __all__ = ["core_params", "float_type"]
 
@@ -40,7 +41,7 @@ def core_params(params: Mapping[str, Any]) -> _core.TrainParams:
             value = _checked(row, params[row.name])
             if value is not None:
                 core[row.core] = value
-    check_choice("unknown", params["unknown"], PARAMETERS["unknown"].choices)
+    check_choice("unknown", params["unknown"], UNKNOWN)
     core["loss"] = _loss(params["loss"])
     if params["penalty"] is not None and not isinstance(params["penalty"], CustomPenalty):
         raise ValueError(
@@ -48,7 +49,10 @@ def core_params(params: Mapping[str, Any]) -> _core.TrainParams:
             "warpfactor.losses.penalty made"
         )
     if is_number(params["init"]):
-        core["init_scale"] = float(params["init"])
+        scale = float(params["init"])
+        if not 0 <= scale < math.inf:
+            raise ValueError(f"init is {params['init']!r}; a scale must be finite and at least 0")
+        core["init_scale"] = scale
     elif not (isinstance(params["init"], (tuple, list)) and len(params["init"]) == 2):
         raise ValueError(
             f"init is {params['init']!r:.80}; it must be a scale of at least 0 or a pair of arrays "

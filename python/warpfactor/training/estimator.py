@@ -41,6 +41,13 @@ class _Fitted:
             )
         return getattr(estimator.model_, self._name)
 
+    def __set__(self, estimator: Any, value: Any) -> None:
+        # Otherwise the new value would hide the model's, by which predictions are made.
+        raise AttributeError(
+            f"{self._name} is the fitted model's, which does not change, so it cannot be set: "
+            "to train from factors of your own, use init=(P, Q)"
+        )
+
 
 class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     r"""Biased matrix factorization of ratings, trained by parallel SGD.
@@ -198,12 +205,12 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         prediction CuPy as well (``pip install "warpfactor[gpu]"``). "auto" trains on a CUDA device
         where one is usable, predicts there if CuPy can be imported too, and else uses the CPU. A
         model may change the device between calls: ``set_params(device="cpu")``. Predictions leave
-        copies of the fitted arrays on the device: replace those arrays, do not write into them.
+        copies of the fitted arrays on the device.
     device_memory : int or None, default None
         The most bytes of the device's memory to use, in training and in prediction, which works in
         tiles that fit beside the model; None: what is free. Ratings that do not fit beside the model
-        go to the device in chunks in each epoch, while it works on those before. Arrays that the caller keeps there, and
-        what the CUDA libraries take for themselves, are not counted.
+        go to the device in chunks in each epoch, while it works on those before. Arrays of your own
+        there, and what the CUDA libraries take for themselves, are not counted.
     n_threads : int or None, default None
         Threads to use; None: the processors that this process may really use (affinity and
         container limits). Small data uses fewer: no more than can work without sharing a row.
@@ -242,10 +249,10 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     history_ : list of dict
         For each epoch: epoch (from 1), seconds (of that epoch), learning_rate, train_rmse (each
         rating's error before its own step; during a warm-up that of the factors that take part),
-        train_loss (likewise), valid_rmse and valid_loss
-        (after the epoch; NaN without a validation set). RMSEs are those of the predictions. Losses
-        are the mean of l in the units of the ratings as given, with labels as ±1 and δ of the Huber
-        loss times s; the squared loss without its ½, so it is the square of the RMSE.
+        train_loss (likewise), valid_rmse and valid_loss (after the epoch; NaN without a validation
+        set). RMSEs are those of the predictions. Losses are the mean of l in the units of the
+        ratings as given, with labels as ±1 and δ of the Huber loss times s; the squared loss
+        without its ½, so it is the square of the RMSE.
     n_epochs_ : int
         The epoch, counted from 1, whose factors were kept; ``len(history_)`` epochs were run.
     n_threads_ : int

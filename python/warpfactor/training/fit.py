@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
 from ..checks import check_count, is_number
-from ..data.ratings import Ratings, as_float32, pairs_to_codes
+from ..data.ratings import Ratings, check_weights, pairs_to_codes
 from ..exceptions import CudaError
 from ..formulas.cuda_compile import DeviceKernels, device_kernels
 from ..formulas.losses import CustomLoss
@@ -51,7 +51,7 @@ def fit_model(
     # Half precision is for the device's memory: what comes in and out is float32.
     dtype = np.dtype(np.float64 if float_type(params["dtype"]) == np.float64 else np.float32)
     ratings = Ratings.from_any(X, y)
-    weights = None if sample_weight is None else _weights(sample_weight, len(ratings))
+    weights = None if sample_weight is None else check_weights(sample_weight, len(ratings))
     held_out = None if validation is None else _validation_arrays(validation, ratings)
     P, Q = _initial_factors(params["init"], ratings, core, dtype)
     loss, penalty = params["loss"], params["penalty"]
@@ -189,20 +189,6 @@ def _initial(
             "initial factors must be at least 0"
         )
     return np.ascontiguousarray(array, dtype)
-
-
-def _weights(sample_weight: Any, n_ratings: int) -> NDArray[np.float32]:
-    weights = as_float32(sample_weight, "sample_weight")
-    if len(weights) != n_ratings:
-        raise ValueError(
-            f"sample_weight has shape {weights.shape}; it must be ({n_ratings},), one per rating"
-        )
-    if weights.min() < 0:
-        at = int(weights.argmin())
-        raise ValueError(f"sample_weight[{at}] is {weights[at]}; it must be at least 0")
-    if not weights.any():
-        raise ValueError("sample_weight is 0 everywhere; at least one weight must be above 0")
-    return weights
 
 
 def _validation_arrays(validation: Any, train: Ratings) -> _core.RatingArrays:
