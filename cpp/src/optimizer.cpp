@@ -3,12 +3,21 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 
 #include "update_rule.hpp"
 
 namespace warpfactor {
 namespace {
+
+// traits_of() takes a row by its number.
+static_assert([] {
+  for (std::size_t n = 0; n < std::size(kOptimizers); ++n) {
+    if (static_cast<std::size_t>(kOptimizers[n].optimizer) != n) return false;
+  }
+  return std::size(kOptimizers) == names(Optimizer{}).size();
+}());
 
 // A weight lifts a step's rate up to this, or the step would overshoot: at twice it, two biases alone would.
 constexpr double kMaxWeightedRate = 0.25;
@@ -33,8 +42,10 @@ StepRule step_rule(const TrainParams& params) {
     case Optimizer::adagrad:
       return params.adagrad_per == AdagradPer::row ? StepRule::adagrad_row : StepRule::adagrad_element;
     case Optimizer::adam: return StepRule::adam;
-    default: return params.momentum > 0 ? StepRule::momentum : StepRule::plain;
+    case Optimizer::sgd:
+    case Optimizer::gd: break;
   }
+  return params.momentum > 0 ? StepRule::momentum : StepRule::plain;
 }
 
 bool is_nonnegative(const TrainParams& params) { return params.nonnegative || traits_of(params.loss).nonnegative; }

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -28,8 +28,6 @@ from .ratings import (
 )
 
 Format = Literal["text", "csv", "tsv", "parquet", "feather", "arrow", "npz"]
-
-_FORMATS = ("text", "csv", "tsv", "parquet", "feather", "arrow", "npz")
 _SUFFIXES = {
     ".parquet": "parquet",
     ".pq": "parquet",
@@ -104,8 +102,8 @@ def read_ratings(
         If the file is empty, damaged or a directory, a column is not there, or an id or rating is
         missing or invalid.
     """
-    if format is not None and format not in _FORMATS:
-        raise ValueError(f"format is {format!r}; it must be one of {list(_FORMATS)}")
+    if format is not None and format not in get_args(Format):
+        raise ValueError(f"format is {format!r}; it must be one of {list(get_args(Format))}")
     wanted = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
     with _opened(path) as file:
         kind = format or _kind(file)
