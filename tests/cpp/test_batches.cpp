@@ -7,8 +7,8 @@
 #include <set>
 #include <tuple>
 
-#include "batches.hpp"
 #include "check.hpp"
+#include "cpu/batches.hpp"
 #include "epoch_order.hpp"
 #include "synthetic.hpp"
 

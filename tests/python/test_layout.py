@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -151,3 +152,35 @@ def test_no_class_is_too_large_to_read():
         if isinstance(node, ast.ClassDef) and node.end_lineno - node.lineno + 1 >= LARGEST_CLASS
     }
     assert large == {}
+
+
+# C++, from low to high: what lies in a folder includes nothing of the folders above it.
+CORE = ROOT.parents[1]
+FOLDERS = ["cpp/include", "cpp/src", "cpp/src/cpu", "cpp/src/device", "cpp/src/serving", "cuda"]
+# The trainer asks the registry for a device, and writes its parameters down for the model's file.
+BRIDGES = {
+    ("trainer.cpp", "device/registry.hpp"),
+    ("trainer.cpp", "serving/stored_params.hpp"),
+}
+
+
+@pytest.mark.skipif(not (CORE / "cpp").exists(), reason="the sources of the core are not here")
+def test_no_header_is_included_from_above():
+    sources = [
+        path for folder in ("cpp", "cuda") for path in (CORE / folder).rglob("*.*")
+        if path.suffix in (".cpp", ".hpp", ".cu", ".cuh")
+    ]  # fmt: skip
+    assert len(sources) > 50
+    upwards = []
+    for path in sources:
+        folder = path.parent.relative_to(CORE).as_posix().removesuffix("/warpfactor")
+        mine = FOLDERS.index(folder)
+        for name in re.findall(r'^#include "(.*)"', path.read_text(encoding="utf-8"), re.MULTILINE):
+            roots = [CORE / "cpp/include", CORE / "cpp/src", CORE / "cuda", path.parent]
+            found = [root / name for root in roots if (root / name).exists()]
+            if not found:  # version.hpp, which CMake makes
+                continue
+            theirs = found[0].parent.relative_to(CORE).as_posix().removesuffix("/warpfactor")
+            if FOLDERS.index(theirs) > mine and (path.name, name) not in BRIDGES:
+                upwards.append(f"{path.relative_to(CORE)} includes {name}")
+    assert upwards == []

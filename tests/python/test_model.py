@@ -193,10 +193,26 @@ def test_it_becomes_an_estimator_again(model, data):
     assert estimator.predict(test).tobytes() == model.predict(test).tobytes()
     again = clone(estimator).set_params(verbose=0).fit(train, validation=test)
     assert again.predict(test).tobytes() == model.predict(test).tobytes()
-    with pytest.raises(AttributeError, match=r"no attribute 'fit': MatrixF.*from_model"):
-        model.fit  # noqa: B018
+    with pytest.raises(TypeError, match=r"does not change.*from_model\(model\)\.fit"):
+        model.fit(train)
     with pytest.raises(TypeError, match=r"clone MatrixFactorization.from_model"):
         clone(model)
+
+
+def test_sklearn_takes_it_for_a_fitted_regressor(estimator, model, data):
+    from sklearn.base import is_regressor
+    from sklearn.frozen import FrozenEstimator
+    from sklearn.metrics import get_scorer
+    from sklearn.utils.validation import check_is_fitted
+
+    _, test = data
+    X = np.c_[test.user_ids[test.users], test.item_ids[test.items]]
+    check_is_fitted(model)
+    assert is_regressor(model)
+    scorer = get_scorer("neg_root_mean_squared_error")
+    assert scorer(model, X, test.values) == scorer(estimator, X, test.values)
+    frozen = FrozenEstimator(model).fit(X, test.values)
+    assert frozen.predict(X).tobytes() == model.predict(X).tobytes()
 
 
 def test_unfitted_estimators_have_no_fitted_attributes():

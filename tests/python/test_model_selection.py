@@ -81,7 +81,7 @@ def test_anything_that_ratings_takes_is_split():
         ({"test_size": True}, "test_size is True"),
         ({"test_size": "a"}, "test_size is 'a'"),
         ({"test_size": float("nan")}, "test_size is nan"),
-        ({"test_size": 200}, "leaves none of 200"),
+        ({"test_size": 200}, "test_size is 200; it must be below the number of ratings, 200"),
         ({"test_size": 0.001}, "puts 0 of 200"),
         ({"test_size": 0.999}, "puts 200 of 200"),
         ({"by": "item"}, "by is 'item'"),

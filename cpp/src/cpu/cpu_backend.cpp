@@ -5,8 +5,8 @@
 #include <optional>
 
 #include "backend.hpp"
-#include "batches.hpp"
 #include "buffer.hpp"
+#include "cpu/batches.hpp"
 #include "cpu/blocks.hpp"
 #include "cpu/kernel_table.hpp"
 #include "cpu/tuning.hpp"

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "batches.hpp"
+#include "cpu/batches.hpp"
 #include "device/device_plan.hpp"
 #include "device/tuning.hpp"
 #include "epoch_order.hpp"

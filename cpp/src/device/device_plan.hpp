@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "batches.hpp"
 #include "buffer.hpp"
+#include "cpu/batches.hpp"
 #include "device/kernel_args.hpp"
 #include "standardize.hpp"
 #include "survey.hpp"

@@ -84,7 +84,7 @@ def _n_test(data: Ratings, test_size: float) -> int:
         return round(float(test_size) * len(data))
     if test_size >= len(data):
         raise ValueError(
-            f"test_size={test_size} leaves none of {len(data)} ratings to train on: pass less"
+            f"test_size is {test_size}; it must be below the number of ratings, {len(data)}"
         )
     return int(test_size)
 

@@ -233,10 +233,7 @@ class Model:
     def __getattr__(self, name: str) -> Any:
         """Return a parameter, as an attribute of an estimator is."""
         if name not in DEFAULTS:
-            hint = ""
-            if name == "fit" or name.startswith("__sklearn"):
-                hint = ": MatrixFactorization.from_model(model) makes an estimator of it"
-            raise AttributeError(f"a Model has no attribute {name!r}{hint}")
+            raise AttributeError(f"a Model has no attribute {name!r}")
         return self.get_params()[name]
 
     def set_params(self, **options: Any) -> Self:
@@ -280,9 +277,34 @@ class Model:
                 )
         return self._options._replace(**options).checked()
 
+    # For scikit-learn's functions that take fitted estimators: scorers, permutation_importance, ...
+
+    def fit(self, *given: Any, **named: Any) -> Any:
+        """Raise TypeError: a model does not change.
+
+        ``MatrixFactorization.from_model(model).fit(...)`` trains anew with the same parameters.
+        """
+        raise TypeError(
+            "a Model does not change, so it cannot be fitted: use "
+            "MatrixFactorization.from_model(model).fit(...)"
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
     def __sklearn_clone__(self) -> Any:
         raise TypeError(
             "a Model is fitted and cannot be cloned: clone MatrixFactorization.from_model(model)"
+        )
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import InputTags, RegressorTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="regressor",
+            target_tags=TargetTags(required=False),
+            regressor_tags=RegressorTags(),
+            input_tags=InputTags(sparse=True, string=True, allow_nan=True),
         )
 
     def predict(self, X: Any, *, output: str = "numpy") -> NDArray[Any]:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "batches.hpp"
+#include "cpu/batches.hpp"
 
 #include <algorithm>
 #include <numeric>

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "batches.hpp"
+#include "cpu/batches.hpp"
 #include "cpu/tuning.hpp"
 #include "require.hpp"
 #include "threads.hpp"
