@@ -16,8 +16,8 @@ what is skipped is named, and the captions say how many turns there were. The CP
 
 throughput: an update is one rating of one pass, without validation. The figure of a fit is its median epoch, from
 `history_`, without the first: the ratings are on the device before it, but kernels are loaded when they are first
-launched. On the device "blocked" is measured at the ranks of --blocked-factors alone (default 64, as in quality), for the
-time it takes. The share is of the copy bandwidth, which is the bytes read and written by a large copy within the device (by
+launched. Hogwild is measured without biases, too, to show what they cost. On the device "blocked" is measured at the ranks
+of --blocked-factors alone (default 64, as in quality), for the time it takes. The share is of the copy bandwidth, which is the bytes read and written by a large copy within the device (by
 CuPy, timed by events, the best of ten): so many bytes as an update moves if nothing of it is in a cache, 4 k elements of
 factors (two rows, read and written) and 8 of the rating, times updates per second. Caches serve a part of that, so that
 it may exceed 100 %. PyTorch's is the same model, `nn.Embedding` factors and biases with the same penalties, by
@@ -94,9 +94,11 @@ class Way(NamedTuple):
     device: str
     dtype: str
     parallel: str
+    biases: bool = True
 
     def __str__(self) -> str:
-        return f"warpfactor, {self.device}, {self.dtype}, {self.parallel}"
+        without = "" if self.biases else ", no biases"
+        return f"warpfactor, {self.device}, {self.dtype}, {self.parallel}{without}"
 
 
 class Run(NamedTuple):
@@ -222,8 +224,8 @@ def copy_bandwidth(cupy: Any) -> float:
 def estimator(way: Way, threads: int, **params: Any) -> wf.MatrixFactorization:
     """Make an unfitted model."""
     return wf.MatrixFactorization(
-        device=way.device, dtype=way.dtype, parallel=way.parallel, n_threads=threads,
-        random_state=0, verbose=0, **params,
+        device=way.device, dtype=way.dtype, parallel=way.parallel, biases=way.biases,
+        n_threads=threads, random_state=0, verbose=0, **params,
     )  # fmt: skip
 
 
@@ -272,6 +274,7 @@ def throughput_table(
     cpu, *own = ways_of(options)
     ways = [cpu]
     ways += [way for way in own if way.parallel != "blocked" or k in options.blocked_factors]
+    ways += [way._replace(biases=False) for way in own if way.parallel == "hogwild"]
     peer_names = []
     if peers.torch is not None:
         peer_names = list(itertools.product(TORCH, options.torch_batch))

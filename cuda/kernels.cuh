@@ -118,6 +118,13 @@ class TileWork {
   WARPFACTOR_LANES_FUNCTION void store_number(A* to, const N& at, const F& x, const Mask& in) const {
     w_.store(to, at, x, in & leads_);
   }
+  WARPFACTOR_LANES_FUNCTION F load_bias(const TileRows<S, A>& side, const N& row, const Mask& in) const {
+    return w_.load(side.biases, row * side.spacing, in);
+  }
+  WARPFACTOR_LANES_FUNCTION void store_bias(const TileRows<S, A>& side, const N& row, const F& x,
+                                            const Mask& in) const {
+    store_number(side.biases, row * side.spacing, x, in);
+  }
   WARPFACTOR_LANES_FUNCTION static F dot(const Row& a, const Row& b) {
     F even(A(0)), odd(A(0));
     WARPFACTOR_UNROLL
@@ -140,7 +147,7 @@ class TileWork {
     Numbers numbers;
     WARPFACTOR_UNROLL
     for (int n = 0; n < kTileRowNumbers; ++n) {
-      numbers.v[n] = side.row_numbers == nullptr ? F(A(0)) : w_.load(side.row_numbers, row * kTileRowNumbers + n, in);
+      numbers.v[n] = side.row_numbers == nullptr ? F(A(0)) : w_.load(side.row_numbers, row * side.spacing + n, in);
     }
     return numbers;
   }
@@ -149,7 +156,7 @@ class TileWork {
     if (side.row_numbers == nullptr) return;
     WARPFACTOR_UNROLL
     for (int n = 0; n < kTileRowNumbers; ++n) {
-      store_number(side.row_numbers, row * kTileRowNumbers + n, numbers.v[n], in);
+      store_number(side.row_numbers, row * side.spacing + n, numbers.v[n], in);
     }
   }
 
@@ -199,12 +206,13 @@ class TileWork {
     if constexpr (kRule == StepRule::adagrad_row) squares = W::template sum<kLanes>(squares);
     if (side.biases != nullptr) {
       F first(A(0)), second(A(0));
-      if constexpr (kFirst) first = w_.load(side.bias_first, number, in);
-      if constexpr (kSecond) second = w_.load(side.bias_second, number, in);
+      const N at = number * side.spacing;
+      if constexpr (kFirst) first = w_.load(side.bias_first, at, in);
+      if constexpr (kSecond) second = w_.load(side.bias_second, at, in);
       bias = stepped<kRule>(bias, bias_gradient, first, second, rate, rate.l1_bias, sizes);
       w_.sync();  // all lanes have read what the first lane is about to write
-      if constexpr (kFirst) store_number(side.bias_first, number, first, in);
-      if constexpr (kSecond) store_number(side.bias_second, number, second, in);
+      if constexpr (kFirst) store_number(side.bias_first, at, first, in);
+      if constexpr (kSecond) store_number(side.bias_second, at, second, in);
       squares = squares + bias_gradient * bias_gradient;
     }
     if constexpr (kRule == StepRule::adagrad_row) numbers.v[0] = adagrad_sum(numbers.v[0], squares, sizes);
@@ -250,7 +258,7 @@ class SgdPass : TileWork<W, S, A, kLanes, kQuads> {
     value_ = F(next_value_);
     other_row_ = N(next_other_);
     this->load_row(args_.other.factors, other_row_, in, other_);
-    if (args_.other.biases != nullptr) other_bias_ = w_.load(args_.other.biases, other_row_, in);
+    if (args_.other.biases != nullptr) other_bias_ = this->load_bias(args_.other, other_row_, in);
     weight_ = args_.weights == nullptr ? F(A(1)) : F(w_.load(args_.weights, at_, in));
     // One entry ahead, so that the next row's read need not wait for it.
     w_.load_entry(args_.entries, at_ + N(1), in & (at_ + N(1) < end_), next_other_, next_value_);
@@ -291,7 +299,7 @@ class SgdPass : TileWork<W, S, A, kLanes, kQuads> {
     }
     w_.sync();  // all lanes have read what the first lane is about to write
     this->store_row(args_.other.factors, other_row_, other_, in);
-    if (args_.other.biases != nullptr) this->store_number(args_.other.biases, other_row_, other_bias_, in);
+    if (args_.other.biases != nullptr) this->store_bias(args_.other, other_row_, other_bias_, in);
     w_.sync();  // the row may be read again at once
     at_ = at_ + N(1);
   }
@@ -331,7 +339,7 @@ class SgdPass : TileWork<W, S, A, kLanes, kQuads> {
   WARPFACTOR_LANES_FUNCTION void move_on(const Mask& over) {
     const Mask leaving = over & (row_ >= N(0));
     this->store_row(args_.own.factors, row_, own_, leaving);
-    if (args_.own.biases != nullptr) this->store_number(args_.own.biases, row_, own_bias_, leaving);
+    if (args_.own.biases != nullptr) this->store_bias(args_.own, row_, own_bias_, leaving);
     if constexpr (kGeneral) this->store_numbers(args_.own, row_, own_numbers_, leaving);
     loss_sum_ = loss_sum_ + D(W::template select<A>(over, loss_, F(A(0))));
     square_sum_ = square_sum_ + D(W::template select<A>(over, square_, F(A(0))));
@@ -370,7 +378,7 @@ class SgdPass : TileWork<W, S, A, kLanes, kQuads> {
     next_value_ = W::template select<float>(entering, value, next_value_);
     this->load_row(args_.own.factors, row_, entering, own_);
     if (args_.own.biases != nullptr) {
-      own_bias_ = W::template select<A>(entering, w_.load(args_.own.biases, row_, entering), own_bias_);
+      own_bias_ = W::template select<A>(entering, this->load_bias(args_.own, row_, entering), own_bias_);
     }
     if constexpr (kGeneral) {
       const Numbers numbers = this->load_numbers(args_.own, row_, entering);
@@ -426,7 +434,7 @@ class BatchGradients : TileWork<W, S, A, kLanes, kQuads> {
     Base::clear(other);
     Base::clear(sums);
     this->load_row(args_.own.factors, row, in, own);
-    const F own_bias = biased ? w_.load(args_.own.biases, row, in) : F(A(0));
+    const F own_bias = biased ? this->load_bias(args_.own, row, in) : F(A(0));
     const N begin = w_.load_constant(args_.begin, r, in) - N(args_.first_entry),
             end = w_.load_constant(args_.begin, r + N(1), in) - N(args_.first_entry);
     N at = begin;
@@ -438,7 +446,7 @@ class BatchGradients : TileWork<W, S, A, kLanes, kQuads> {
       const N number(w_.load_constant(args_.others, at, here));
       this->load_row(args_.other.factors, number, here, other);
       F score = Base::dot(own, other);
-      if (biased) score = score + (own_bias + w_.load(args_.other.biases, number, here));
+      if (biased) score = score + (own_bias + this->load_bias(args_.other, number, here));
       const LossTerms<F> terms = score_terms(w_.load_constant(args_.values, at, here), score, sizes.loss);
       const F weight = args_.weights == nullptr ? F(A(1)) : F(w_.load_constant(args_.weights, at, here));
       const F counted = at_most(weight, sizes.max_weight);
@@ -511,7 +519,7 @@ class BatchSteps : TileWork<W, S, A, kLanes, kQuads> {
     }
     F bias(A(0)), by_bias(A(0));
     if (biased) {
-      bias = w_.load(args_.own.biases, number, in);
+      bias = this->load_bias(args_.own, number, in);
       const F reg_bias = weight * (users ? sizes.reg_bias.user : sizes.reg_bias.item);
       by_bias = gradient(pull_of(bias, sizes), F(A(1)), w_.load(args_.bias_gradients, r, in), reg_bias);
     }
@@ -519,7 +527,7 @@ class BatchSteps : TileWork<W, S, A, kLanes, kQuads> {
     this->step(args_.own, users, number, weight, gradients, by_bias, sizes, in, row, bias, numbers);
     w_.sync();  // all lanes have read what the first lane is about to write
     this->store_row(args_.own.factors, number, row, in);
-    if (biased) this->store_number(args_.own.biases, number, bias, in);
+    if (biased) this->store_bias(args_.own, number, bias, in);
     this->store_numbers(args_.own, number, numbers, in);
   }
 
@@ -553,7 +561,7 @@ class Evaluate : TileWork<W, S, A, kLanes, kQuads> {
       this->load_row(args_.items.factors, item_row, in, item);
       F score = Base::dot(user, item);
       if (args_.users.biases != nullptr) {
-        score = score + (w_.load(args_.users.biases, user_row, in) + w_.load(args_.items.biases, item_row, in));
+        score = score + (this->load_bias(args_.users, user_row, in) + this->load_bias(args_.items, item_row, in));
       }
       const LossTerms<F> terms = score_terms(F(w_.load_constant(args_.values, r, in)), score, args_.sizes.loss);
       const F weight = args_.weights == nullptr ? F(A(1)) : F(w_.load_constant(args_.weights, r, in));

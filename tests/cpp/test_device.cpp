@@ -339,6 +339,30 @@ TEST(no_more_memory_is_taken_than_allowed) {
   twin_limits = {};
 }
 
+TEST(biases_are_spread_over_cache_lines_within_a_few_megabytes) {
+  const auto bytes_of_biases = [](std::int32_t n_rows, const TrainParams& params) {
+    const Data data(n_rows, n_rows, 100, 0.3);
+    const auto most_taken = [&](bool biases) {
+      TrainParams with = params;
+      with.biases = biases;
+      twin_most_taken = 0;
+      CHECK(finite(train<float>(data.view(), with).model));
+      return twin_most_taken;
+    };
+    return most_taken(true) - most_taken(false);
+  };
+  TrainParams params = small(1);
+  params.device = Device::cuda;
+  CHECK_EQ(bytes_of_biases(1000, params), 2 * 1000 * 128);
+  CHECK_EQ(bytes_of_biases(60000, params), 2 * 60000 * 64);
+  CHECK_EQ(bytes_of_biases(600000, params), 2 * 600000 * 4);
+  params.device_memory = 100000;  // a 64th of it is less than the biases take
+  CHECK_EQ(bytes_of_biases(1000, params), 2 * 1000 * 4);
+  params.optimizer = Optimizer::adam;  // which remembers two numbers of a bias, and two of a row
+  params.device_memory = 400000;
+  CHECK_EQ(bytes_of_biases(1000, params), 2 * 1000 * (8 - 2) * 4);
+}
+
 TEST(the_best_epoch_is_restored) {
   const Data data(100, 80, 1500, 0.8), held_out(100, 80, 500, 0.8, 1);
   TrainOptions<float> options;

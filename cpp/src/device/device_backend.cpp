@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <chrono>
 #include <optional>
 #include <string>
@@ -122,11 +123,15 @@ class DeviceBackend final : public Backend<A> {
   /// Factors and biases of one side, and the optimizer's state of them.
   struct Rows {
     DeviceBuffer<S> factors;
-    DeviceBuffer<A> biases, first, second, bias_first, bias_second, row_numbers;
+    DeviceBuffer<A> first, second;
+    DeviceBuffer<A> numbers;   ///< of each row: its bias, then the optimizer's state of the bias and of the row
+    std::int64_t spacing = 0;  ///< from one row's numbers to the next row's
+    std::array<std::int64_t, 4>
+        at{};  ///< bias, its first and second, row_numbers in a row's numbers; -1: there is none
 
     [[nodiscard]] TileRows<S, A> view() const {
-      return {factors.data(),    biases.data(),      first.data(),      second.data(),
-              bias_first.data(), bias_second.data(), row_numbers.data()};
+      const auto place = [&](std::size_t n) { return at[n] < 0 ? nullptr : numbers.data() + at[n]; };
+      return {factors.data(), first.data(), second.data(), place(0), place(1), place(2), place(3), spacing};
     }
   };
   /// One side of all batches; except for the rows, only if the batches are resident.
@@ -193,21 +198,40 @@ class DeviceBackend final : public Backend<A> {
         },
         kConvertedRows);
     rows.factors = uploaded(padded.data(), padded.size());
-    const std::vector<A> biases(static_cast<std::size_t>(params_.biases ? n_rows : 0), static_cast<A>(z_.start_bias));
-    if (params_.biases) rows.biases = uploaded(biases.data(), n_rows);
     const Remembered remembered = remembered_by(step_rule(params_));
     if (remembered.first) rows.first = zeros(n_rows * stride_);
     if (remembered.second) rows.second = zeros(n_rows * stride_);
-    if (remembered.first && params_.biases) rows.bias_first = zeros(n_rows);
-    if (remembered.second && params_.biases) rows.bias_second = zeros(n_rows);
-    if (remembered.row_numbers) rows.row_numbers = zeros(n_rows * kTileRowNumbers);
-    wait();  // before `padded` is freed
+    std::int64_t per_row = 0;
+    const auto take = [&](bool wanted, std::int64_t size) {
+      return wanted ? std::exchange(per_row, per_row + size) : -1;
+    };
+    rows.at = {take(params_.biases, 1), take(params_.biases && remembered.first, 1),
+               take(params_.biases && remembered.second, 1), take(remembered.row_numbers, kTileRowNumbers)};
+    rows.spacing = spacing_of(per_row, n_rows);
+    std::vector<A> numbers(static_cast<std::size_t>(n_rows * rows.spacing), A(0));
+    for (std::size_t n = 0; params_.biases && n < numbers.size(); n += static_cast<std::size_t>(rows.spacing)) {
+      numbers[n] = static_cast<A>(z_.start_bias);
+    }
+    rows.numbers = uploaded(numbers.data(), n_rows * rows.spacing);
+    wait();  // before `padded` and `numbers` are freed
+  }
+
+  /// How far apart the numbers of two rows lie, in numbers. It is a power of two, so that no row's numbers lie in two
+  /// cache lines.
+  [[nodiscard]] std::int64_t spacing_of(std::int64_t per_row, std::int64_t n_rows) const {
+    constexpr auto bytes = static_cast<std::int64_t>(sizeof(A));
+    if (per_row == 0) return 0;
+    const std::int64_t most = std::min(kSpreadBiases, bytes_left_ / kSpreadBiasesPart);
+    auto spacing = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(per_row)));
+    while (2 * spacing * bytes <= kBiasSpacing && n_rows * 2 * spacing * bytes <= most) spacing *= 2;
+    return spacing;
   }
 
   void store(const Rows& rows, std::vector<A>& factors, std::vector<A>& row_biases) {
     Buffer<S> padded(rows.factors.size());
     rows.factors.download(padded.data());
-    if (params_.biases) rows.biases.download(row_biases.data());
+    Buffer<A> numbers(rows.numbers.size());
+    rows.numbers.download(numbers.data());
     team_->run_slices(
         static_cast<std::int64_t>(row_biases.size()),
         [&](std::int64_t begin, std::int64_t end, int) {
@@ -215,6 +239,7 @@ class DeviceBackend final : public Backend<A> {
             for (std::int64_t f = 0; f < n_factors_; ++f) {
               factors[static_cast<std::size_t>(row * n_factors_ + f)] = from_storage(padded[row * stride_ + f]);
             }
+            if (params_.biases) row_biases[static_cast<std::size_t>(row)] = numbers[row * rows.spacing];
           }
         },
         kConvertedRows);
@@ -237,11 +262,13 @@ class DeviceBackend final : public Backend<A> {
 
   void allocate_like(Rows& to, const Rows& like) {
     to.factors = allocate<S>(like.factors.size());
-    to.biases = allocate<A>(like.biases.size());
+    to.numbers = allocate<A>(like.numbers.size());
   }
   void copy(const Rows& from, const Rows& to) {
     device_->copy(to.factors.data(), from.factors.data(), from.factors.bytes(), Stream::compute);
-    if (params_.biases) device_->copy(to.biases.data(), from.biases.data(), from.biases.bytes(), Stream::compute);
+    if (from.numbers.size() > 0) {
+      device_->copy(to.numbers.data(), from.numbers.data(), from.numbers.bytes(), Stream::compute);
+    }
   }
 
   void upload_validation(const RatingsView& validation) {

@@ -49,13 +49,15 @@ constexpr std::int64_t device_stride(std::int64_t n_factors) {
 }
 
 /// The rows of one side and the optimizer's state, as in SideRows. Factors are stored as S, all else as A, the type of
-/// the arithmetic. Factors from n_factors to the stride are zero and stay zero.
+/// the arithmetic. Factors from n_factors to the stride are zero and stay zero. A row's bias, the bias's state and the
+/// row's numbers lie side by side; `spacing` is how far apart those of two rows are, so that few rows share a cache
+/// line.
 template <class S, class A>
 struct TileRows {
   S* factors;
-  A* biases;
-  A *first, *second, *bias_first, *bias_second;
-  A* row_numbers;
+  A *first, *second;
+  A *biases, *bias_first, *bias_second, *row_numbers;
+  std::int64_t spacing;
 };
 
 inline constexpr std::int64_t kTileRowNumbers = 2;  ///< as kRowNumbers
