@@ -28,4 +28,10 @@ for style, text in wanted.items():
     csv.write_csv(table, written, csv.WriteOptions(quoting_style=style))
     print(f"{style}: {written.getvalue().decode()!r}")
     assert written.getvalue().decode() == text, "pyarrow behaves differently now"
+try:
+    csv.write_csv(pa.table({"user": ["a,b"]}), io.BytesIO(), csv.WriteOptions(quoting_style="none"))
+except pa.ArrowInvalid as error:
+    print(f"none, with a separator in a value: {error}")
+else:
+    raise AssertionError("pyarrow behaves differently now")
 PYTHON
