@@ -142,7 +142,7 @@ def main() -> None:
     )
     parser.add_argument("--libmf", type=Path, help="mf-train, built with AVX")
     parser.add_argument("--data", type=Path, default=os.environ.get("WARPFACTOR_DATA"))
-    parser.add_argument("--n-factors", type=int, default=32)
+    parser.add_argument("--n-factors", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--threads", type=int, default=wf.show_config("dicts")["n_threads"])
     parser.add_argument("--repeats", type=int, default=7)

@@ -327,10 +327,19 @@ RowLists group_by_user(std::span<const std::int32_t> users, std::span<const std:
   for (std::size_t r = 0; r < users.size(); ++r) {
     lists.items[static_cast<std::size_t>(next[static_cast<std::size_t>(users[r])]++)] = items[r];
   }
+  constexpr std::int64_t kSlice = 256;
+  ThreadTeam team(team_size(0, n_users / kSlice));
+  team.run_slices(
+      n_users,
+      [&](std::int64_t begin, std::int64_t end, int) {
+        for (auto u = static_cast<std::size_t>(begin); u < static_cast<std::size_t>(end); ++u) {
+          std::sort(lists.items.begin() + indptr[u], lists.items.begin() + indptr[u + 1]);
+        }
+      },
+      kSlice);
   std::int64_t used = 0;
   for (std::size_t u = 0; u < static_cast<std::size_t>(n_users); ++u) {
     const auto first = lists.items.begin() + indptr[u], last = lists.items.begin() + indptr[u + 1];
-    std::sort(first, last);
     const auto unique_end = std::unique(first, last);
     const auto to = lists.items.begin() + used;
     indptr[u] = used;

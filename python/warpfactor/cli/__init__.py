@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Callable
 
 from .app import app
 from .demo import demo
 from .serve import evaluate, info, predict, recommend
 from .train import train
 
-__all__ = ["app", "main"]
-
-
-def _help(command: Callable[..., None]) -> str:
-    """Return a docstring with a line for each paragraph, which the terminal breaks as it is wide."""
-    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-
-
-for _command in (demo, train, evaluate, predict, recommend, info):
-    app.command(help=_help(_command))(_command)
+__all__ = ["app", "demo", "evaluate", "info", "main", "predict", "recommend", "train"]
 
 
 def main() -> None:

@@ -6,18 +6,36 @@ import contextlib
 import os
 import signal
 import sys
-from typing import Annotated, Any, NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
-import typer
-from typer.core import TyperGroup
+import click
 
 from .. import _core
 from ..exceptions import CudaError, DivergedError
 
-__all__ = ["app"]
+__all__ = ["PANEL", "Command", "app", "command"]
+
+# Where the options of a command's help are grouped; see `Command`.
+PANEL = "panel"
 
 
-class _OneLineErrors(TyperGroup):
+class Command(click.Command):
+    """A command whose help lists its options under the heading that each names as its panel."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, panel by panel in the order in which they come."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record is not None:
+                panels.setdefault(getattr(param, PANEL, "Options"), []).append(record)
+        for heading, records in panels.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+class _OneLineErrors(click.Group):
     """Turns a user's mistake into one line on stderr and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -30,7 +48,7 @@ class _OneLineErrors(TyperGroup):
             # The reader (head, less) has all it wanted. What is still buffered must go somewhere.
             with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(128 + getattr(signal, "SIGPIPE", 13)) from None
+            raise click.exceptions.Exit(128 + getattr(signal, "SIGPIPE", 13)) from None
         except KeyboardInterrupt:
             _fail("interrupted", code=128 + signal.SIGINT)
         except OSError as error:
@@ -43,36 +61,26 @@ class _OneLineErrors(TyperGroup):
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:
-    typer.echo(f"warpfactor: error: {' '.join(message.split())}", err=True)
-    raise typer.Exit(code) from None
+    click.echo(f"warpfactor: error: {' '.join(message.split())}", err=True)
+    raise click.exceptions.Exit(code) from None
 
 
-app = typer.Typer(
+@click.group(
     cls=_OneLineErrors,
-    add_completion=False,
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"warpfactor {_core.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _warpfactor(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
-        ),
-    ] = False,
-) -> None:
+@click.version_option(
+    _core.__version__, message="warpfactor %(version)s", help="Print the version and exit."
+)
+def app() -> None:
     """Factorize rating matrices: train a model on a file of ratings, predict and recommend.
 
     Example: warpfactor train ratings.csv --test-size 0.1 --output m.safetensors
     """
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a function a command of the program, by its name and docstring."""
+    app.command(cls=Command)(function)
+    return function

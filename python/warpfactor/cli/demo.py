@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from ..parameters import DEFAULTS, PARAMETERS
-from .options import NFactors, check_renamed
+from .app import command
+from .options import check_renamed, training_option
 
 if TYPE_CHECKING:
     from ..data.ratings import Ratings
@@ -17,13 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["demo", "shape"]
 
 
-def demo(
-    n_factors: NFactors = PARAMETERS["n_factors"].default,
-    seed: Annotated[int, typer.Option(help="Seed of the data, the split and the training.")] = (
-        PARAMETERS["random_state"].default
-    ),
-) -> None:
-    """Show what warpfactor does, on generated ratings, in a few seconds.
+@command
+@training_option("n_factors")
+@click.option(
+    "--seed",
+    type=int,
+    default=PARAMETERS["random_state"].default,
+    help="Seed of the data, the split and the training.",
+)
+def demo(n_factors: int, seed: int) -> None:
+    """Show what warpfactor does, on generated ratings.
 
     A million ratings of MovieLens-1M's shape are generated, whose noise floor is known: no model
     can predict with a lower error. A tenth is held out, and a model trained on the rest.

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 from ..parameters import PARAMETERS, Parameter
+from .app import PANEL
 
 __all__ = [
-    "Header",
-    "ItemColumn",
-    "ModelFile",
-    "PredictionDevice",
-    "RatingColumn",
-    "RatingsFile",
-    "Separator",
-    "TimestampColumn",
-    "UserColumn",
-    "argument",
     "check_renamed",
     "column",
     "estimator_params",
+    "file_layout",
+    "model_file",
     "output_file",
+    "prediction_device",
+    "ratings_file",
     "sizing",
     "training_option",
-    "with_training_options",
+    "training_options",
 ]
 
 
@@ -50,7 +44,7 @@ def _per_side(given: Any) -> Any:
     return strengths[0] if len(strengths) == 1 else tuple(strengths)
 
 
-def _writable(output: Path | None) -> Path | None:
+def _writable(_: click.Context, __: click.Parameter, output: Path | None) -> Path | None:
     """Fail before the work instead of after it."""
     if output is not None and output.is_dir():
         raise ValueError(f"cannot write {output}: it is a folder")
@@ -59,69 +53,102 @@ def _writable(output: Path | None) -> Path | None:
     return output
 
 
-def argument(metavar: str, help: str) -> Any:
-    return typer.Argument(metavar=metavar, help=help, show_default=False)
+_Decorator = Callable[[Any], Any]
+_PATH = click.Path(path_type=Path)
+
+ratings_file = click.argument("ratings", metavar="RATINGS", type=_PATH)
+model_file = click.argument("model_file", metavar="MODEL", type=_PATH)
 
 
-def output_file(help: str) -> Any:
-    return typer.Option("--output", "-o", metavar="FILE", help=help, callback=_writable)
+class _PanelOption(click.Option):
+    """An option that stands under a heading of its own in the help; see `Command`."""
+
+    def __init__(self, *flags: Any, panel: str, **how: Any) -> None:
+        super().__init__(*flags, **how)
+        setattr(self, PANEL, panel)
 
 
-def _file_option(*flags: str, help: str, **how: Any) -> Any:
-    return typer.Option(*flags, help=help, rich_help_panel="Columns of the file", **how)
+def output_file(help: str) -> _Decorator:
+    """Make the option of the file to write."""
+    return click.option("--output", "-o", metavar="FILE", type=_PATH, help=help, callback=_writable)
 
 
-def column(role: str, *flags: str) -> Any:
-    return _file_option(
+def column(role: str, *flags: str) -> _Decorator:
+    """Make the option of a column of the file."""
+    return click.option(
         *flags,
+        cls=_PanelOption,
+        panel="Columns of the file",
         metavar="COLUMN",
+        type=_name_or_position,
         help=f"Column of the {role}s: its name, or its position from 0.",
-        parser=_name_or_position,
     )
 
 
-def sizing(help: str) -> Any:
-    return typer.Option(metavar="SIZE", help=help, parser=_size)
+def sizing(flag: str, help: str) -> _Decorator:
+    """Make the option of a number of ratings or a share of them."""
+    return click.option(flag, metavar="SIZE", type=_size, help=help)
 
 
-def training_option(name: str) -> inspect.Parameter:
+def file_layout(command: Any) -> Any:
+    """Give a command the options of how a text file is laid out."""
+    header = click.option(
+        "--header/--no-header",
+        cls=_PanelOption,
+        panel="Columns of the file",
+        default=None,
+        help="Whether the file begins with the columns' names; found out if not given.",
+    )
+    sep = click.option(
+        "--sep",
+        cls=_PanelOption,
+        panel="Columns of the file",
+        metavar="TEXT",
+        help=r"What separates the fields, such as ',' or '\t' or '::'; found out if not given.",
+    )
+    return sep(header(command))
+
+
+prediction_device = click.option(
+    "--device",
+    metavar="NAME",
+    help="Where to predict: cpu, cuda, cuda:1, auto. If not given, where the model was trained, or "
+    "the CPU where this machine has no CUDA.",
+)
+
+
+def training_option(name: str) -> _Decorator:
     """Make the option of a row of the table of parameters."""
     row = PARAMETERS[name]
     option = row.option or row.name
     flag = option.replace("_", "-")
     flags = [f"--{flag}/--no-{flag}" if row.kind == "flag" else f"--{flag}"]
-    how: dict[str, Any] = {}
-    help = row.help
+    help, metavar = row.help, "NUMBER"
     if name == "n_factors":
         flags.append("-k")
     if row.kind == "choice":
         named = [choice for choice in row.choices if choice != "custom"]
-        help = f"{help.rstrip('.')}: {', '.join(named)}."
-        how["metavar"] = "NAME"
+        help, metavar = f"{help.rstrip('.')}: {', '.join(named)}.", "NAME"
     if row.kind == "pair":
-        how |= {"metavar": "NUMBER[,NUMBER]", "parser": _per_side}
-    types = {"int": int, "float": float, "flag": bool, "choice": str, "pair": Any}
-    kind: Any = types[row.kind]
-    made = typer.Option(*flags, help=help, rich_help_panel="Model and training", **how)
-    return inspect.Parameter(
+        metavar = "NUMBER[,NUMBER]"
+    types: dict[str, Any] = {"int": int, "float": float, "choice": str, "pair": _per_side}
+    how: dict[str, Any] = {} if row.kind == "flag" else {"type": types[row.kind]}
+    return click.option(
+        *flags,
         option,
-        inspect.Parameter.KEYWORD_ONLY,
+        cls=_PanelOption,
+        panel="Model and training",
+        metavar=None if row.kind == "flag" else metavar,
         default=row.default,
-        annotation=Annotated[kind | None if row.none and kind is not Any else kind, made],
+        help=help,
+        **how,
     )
 
 
-def with_training_options(command: Callable[..., None]) -> Callable[..., None]:
+def training_options(command: Any) -> Any:
     """Give a command an option for each row of the table; they reach it as keyword arguments."""
-    own = inspect.signature(command, eval_str=True).parameters.values()
-    options = [
-        *(each for each in own if each.kind is not inspect.Parameter.VAR_KEYWORD),
-        *(training_option(row.name) for row in _rows()),
-    ]
-    options = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in options]
-    # What typer reads.
-    command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
-    command.__annotations__ = {each.name: each.annotation for each in options}
+    for row in reversed(_rows()):
+        command = training_option(row.name)(command)
     return command
 
 
@@ -143,38 +170,3 @@ def estimator_params(options: dict[str, Any]) -> dict[str, Any]:
 
 def _rows() -> list[Parameter]:
     return [row for row in PARAMETERS.values() if row.help]
-
-
-RatingsFile = Annotated[
-    Path,
-    argument("RATINGS", "File of ratings: csv, tsv, MovieLens '::', parquet, feather or npz."),
-]
-ModelFile = Annotated[Path, argument("MODEL", "Model file that 'warpfactor train' wrote.")]
-UserColumn = Annotated[Any, column("user", "--user", "--user-column")]
-ItemColumn = Annotated[Any, column("item", "--item", "--item-column")]
-RatingColumn = Annotated[Any, column("rating", "--rating", "--rating-column")]
-TimestampColumn = Annotated[Any, column("timestamp", "--timestamp", "--timestamp-column")]
-Separator = Annotated[
-    str | None,
-    _file_option(
-        metavar="TEXT",
-        help=r"What separates the fields, such as ',' or '\t' or '::'; found out if not given.",
-    ),
-]
-Header = Annotated[
-    bool | None,
-    _file_option(
-        "--header/--no-header",
-        help="Whether the file begins with the columns' names; found out if not given.",
-    ),
-]
-PredictionDevice = Annotated[
-    str | None,
-    typer.Option(
-        "--device",
-        metavar="NAME",
-        help="Where to predict: cpu, cuda, cuda:1, auto. If not given, where the model was trained, "
-        "or the CPU where this machine has no CUDA.",
-    ),
-]
-NFactors = training_option("n_factors").annotation

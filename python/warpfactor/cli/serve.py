@@ -6,25 +6,14 @@ import math
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TextIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
-import typer
+import click
 
 from ..parameters import DEFAULTS, N_LISTED
+from .app import command
 from .ids import in_kind_of, scored_pairs, typed_ids
-from .options import (
-    Header,
-    ItemColumn,
-    ModelFile,
-    PredictionDevice,
-    RatingColumn,
-    RatingsFile,
-    Separator,
-    UserColumn,
-    argument,
-    column,
-    output_file,
-)
+from .options import column, file_layout, model_file, output_file, prediction_device, ratings_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,17 +26,25 @@ __all__ = ["evaluate", "info", "predict", "recommend"]
 _USERS_PER_CHUNK = 4096
 
 
+@command
+@model_file
+@ratings_file
+@column("user", "--user", "--user-column")
+@column("item", "--item", "--item-column")
+@column("rating", "--rating", "--rating-column")
+@file_layout
+@prediction_device
 def evaluate(
-    model_file: ModelFile,
-    ratings: RatingsFile,
-    user: UserColumn = None,
-    item: ItemColumn = None,
-    rating: RatingColumn = None,
-    sep: Separator = None,
-    header: Header = None,
-    device: PredictionDevice = None,
+    model_file: Path,
+    ratings: Path,
+    user: Any,
+    item: Any,
+    rating: Any,
+    sep: str | None,
+    header: bool | None,
+    device: str | None,
 ) -> None:
-    """Measure a model's error on a file of ratings.
+    """Measure a MODEL's error on RATINGS, a file of ratings.
 
     Example: warpfactor evaluate m.safetensors test.csv
     """
@@ -60,42 +57,47 @@ def evaluate(
     pairs = in_kind_of(model, data)
     known_users, known_items = model.is_known(pairs)
     scored = scored_pairs(model, pairs)
-    typer.echo(f"pairs         {len(pairs):,}")
-    typer.echo(f"unknown user  {(~known_users).sum():,}")
-    typer.echo(f"unknown item  {(~known_items).sum():,}")
+    click.echo(f"pairs         {len(pairs):,}")
+    click.echo(f"unknown user  {(~known_users).sum():,}")
+    click.echo(f"unknown item  {(~known_items).sum():,}")
     if len(scored[0]) < len(pairs):
-        typer.echo(f"left out      {len(pairs) - len(scored[0]):,} (no prediction)")
-    typer.echo(f"MAE           {mae(*scored):.4f}")
-    typer.echo(f"RMSE          {rmse(*scored):.4f}")
+        click.echo(f"left out      {len(pairs) - len(scored[0]):,} (no prediction)")
+    click.echo(f"MAE           {mae(*scored):.4f}")
+    click.echo(f"RMSE          {rmse(*scored):.4f}")
 
 
+@command
+@model_file
+@click.argument("pairs", metavar="[PAIRS]", required=False, type=click.Path(path_type=Path))
+@click.option("--user", metavar="ID", help="One user, instead of a file.")
+@click.option("--item", metavar="ID", help="One item, instead of a file.")
+@output_file("csv to write; else to stdout.")
+@column("user", "--user-column")
+@column("item", "--item-column")
+@file_layout
+@prediction_device
 def predict(
-    model_file: ModelFile,
-    pairs: Annotated[
-        Path | None,
-        argument("PAIRS", "File with a user and an item column; other columns are not read."),
-    ] = None,
-    user: Annotated[
-        str | None, typer.Option("--user", metavar="ID", help="One user, instead of a file.")
-    ] = None,
-    item: Annotated[
-        str | None, typer.Option("--item", metavar="ID", help="One item, instead of a file.")
-    ] = None,
-    output: Annotated[Path | None, output_file("csv to write; else to stdout.")] = None,
-    user_column: Annotated[Any, column("user", "--user-column")] = None,
-    item_column: Annotated[Any, column("item", "--item-column")] = None,
-    sep: Separator = None,
-    header: Header = None,
-    device: PredictionDevice = None,
+    model_file: Path,
+    pairs: Path | None,
+    user: str | None,
+    item: str | None,
+    output: Path | None,
+    user_column: Any,
+    item_column: Any,
+    sep: str | None,
+    header: bool | None,
+    device: str | None,
 ) -> None:
-    """Predict ratings: of the pairs of a file, as csv, or of one user and item.
+    """Predict the ratings of PAIRS, or of one user and item.
+
+    PAIRS is a file with a user and an item column; other columns are not read. The answer is csv.
 
     Example: warpfactor predict m.safetensors pairs.csv --output predictions.csv
 
     Example: warpfactor predict m.safetensors --user 17 --item 3
     """
     if (pairs is None) != (user is not None and item is not None) or (pairs and (user or item)):
-        raise typer.BadParameter(
+        raise click.UsageError(
             "give a file of pairs, or both --user and --item (--user-column and --item-column "
             "name the file's columns)"
         )
@@ -119,7 +121,7 @@ def predict(
     matched = in_kind_of(model, asked)
     predictions = model.predict(matched)
     if pairs is None and output is None:
-        typer.echo(predictions[0])
+        click.echo(predictions[0])
         return
     if output is None:
         sys.stdout.flush()
@@ -130,7 +132,7 @@ def predict(
     known_users, known_items = model.is_known(matched)
     n_unknown = int((~(known_users & known_items)).sum())
     if n_unknown:
-        typer.echo(
+        click.echo(
             f"warpfactor: note: {n_unknown:,} of {counted(len(asked), 'pair')} with a user or item "
             f"that the model does not know (unknown={model.unknown!r})",
             err=True,
@@ -160,27 +162,31 @@ def _write_predictions(sink: BinaryIO, asked: Ratings, predictions: NDArray[Any]
     )
 
 
+@command
+@model_file
+@click.option(
+    "--user", "-u", metavar="ID", multiple=True, help="A user; may be given more than once."
+)
+@click.option("-n", "--n-items", "n", type=int, default=N_LISTED, help="Items for each user.")
+@click.option("--include-seen", is_flag=True, help="Also list what the user has rated.")
+@click.option("--all-users", is_flag=True, help="For every user.")
+@click.option(
+    "--format",
+    metavar="NAME",
+    help="table, tsv or csv. A terminal gets a table, a file named .csv gets csv, anything else "
+    "tab-separated lines.",
+)
+@output_file("File to write; else to stdout.")
+@prediction_device
 def recommend(
-    model_file: ModelFile,
-    user: Annotated[
-        list[str] | None,
-        typer.Option("--user", "-u", metavar="ID", help="A user; may be given more than once."),
-    ] = None,
-    n: Annotated[int, typer.Option("-n", "--n-items", help="Items for each user.")] = N_LISTED,
-    include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Also list what the user has rated.")
-    ] = False,
-    all_users: Annotated[bool, typer.Option("--all-users", help="For every user.")] = False,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="table, tsv or csv. A terminal gets a table, a file named .csv gets csv, anything "
-            "else tab-separated lines.",
-        ),
-    ] = None,
-    output: Annotated[Path | None, output_file("File to write; else to stdout.")] = None,
-    device: PredictionDevice = None,
+    model_file: Path,
+    user: tuple[str, ...],
+    n: int,
+    include_seen: bool,
+    all_users: bool,
+    format: str | None,
+    output: Path | None,
+    device: str | None,
 ) -> None:
     """List the items that a user would rate highest, best first.
 
@@ -189,7 +195,7 @@ def recommend(
     Example: warpfactor recommend m.safetensors --all-users --output best.csv
     """
     if bool(user) == all_users:
-        raise typer.BadParameter("give --user ID (once or more), or --all-users")
+        raise click.UsageError("give --user ID (once or more), or --all-users")
     if format is None:
         is_csv = output is not None and output.suffix.lower() == ".csv"
         format = "csv" if is_csv else "table" if output is None and sys.stdout.isatty() else "tsv"
@@ -202,7 +208,7 @@ def recommend(
     # With another `unknown`, the model refuses users whose ratings were all held out.
     users = model.user_ids_ if model.unknown == "mean" else model.user_ids_[model.user_known_]
     if user:
-        users = typed_ids(user, model.user_ids_, "user")
+        users = typed_ids(list(user), model.user_ids_, "user")
     lists = _recommendations(model, users, n, exclude_seen=not include_seen)
     write = _write_tables if format == "table" else _write_rows
     if output is None:
@@ -255,12 +261,12 @@ def _write_rows(sink: TextIO, lists: _Lists, format: str) -> None:
         writer.writerows((user, rank, item, score) for rank, (item, score) in enumerate(items, 1))
 
 
+@command
+@click.argument("model_file", metavar="[MODEL]", required=False, type=click.Path(path_type=Path))
 def info(
-    model_file: Annotated[
-        Path | None, argument("MODEL", "Model file; without one, the installation.")
-    ] = None,
+    model_file: Path | None,
 ) -> None:
-    """Describe a model file, or this installation: version, instruction sets, threads, CUDA.
+    """Describe a MODEL, or without one this installation.
 
     Example: warpfactor info
 
@@ -274,7 +280,7 @@ def info(
         return
     model = load(model_file)
     for name, value in _description(model, model_file):
-        typer.echo(f"{name:14}  {value}")
+        click.echo(f"{name:14}  {value}")
 
 
 def _description(model: Model, file: Path) -> Iterator[tuple[str, str]]:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import typer
+import click
 
 from ..parameters import DEFAULTS
+from .app import command
 from .demo import shape
 from .ids import scored_pairs
 from .options import (
-    Header,
-    ItemColumn,
-    RatingColumn,
-    RatingsFile,
-    Separator,
-    TimestampColumn,
-    UserColumn,
+    column,
     estimator_params,
+    file_layout,
     output_file,
+    ratings_file,
     sizing,
-    with_training_options,
+    training_options,
 )
 
 if TYPE_CHECKING:
@@ -35,46 +34,50 @@ __all__ = ["train"]
 # should not wait for them.
 
 
-@with_training_options
+@command
+@ratings_file
+@output_file("Where to save the model: FILE.safetensors.")
+@sizing(
+    "--test-size",
+    "Hold out this fraction (or this many ratings), train on the rest, and print the test RMSE on "
+    "the last line.",
+)
+@click.option(
+    "--test-by",
+    metavar="NAME",
+    default="random",
+    help="What is held out: random ratings, a part of each user's (user), or the latest (time).",
+)
+@sizing(
+    "--validation-size",
+    "Hold out this much of the training part, in the same way, for early stopping: the epoch with "
+    "the lowest error on it is kept.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but the test RMSE.")
+@training_options
+@column("user", "--user", "--user-column")
+@column("item", "--item", "--item-column")
+@column("rating", "--rating", "--rating-column")
+@column("timestamp", "--timestamp", "--timestamp-column")
+@file_layout
 def train(
-    ratings: RatingsFile,
-    output: Annotated[
-        Path | None, output_file("Where to save the model: FILE.safetensors.")
-    ] = None,
-    test_size: Annotated[
-        Any,
-        sizing(
-            "Hold out this fraction (or this many ratings), train on the rest, and print the "
-            "test RMSE on the last line."
-        ),
-    ] = None,
-    test_by: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="What is held out: random ratings, a part of each user's (user), or the latest "
-            "(time).",
-        ),
-    ] = "random",
-    validation_size: Annotated[
-        Any,
-        sizing(
-            "Hold out this much of the training part, in the same way, for early stopping: "
-            "the epoch with the lowest error on it is kept."
-        ),
-    ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing but the test RMSE.")
-    ] = False,
-    user: UserColumn = None,
-    item: ItemColumn = None,
-    rating: RatingColumn = None,
-    timestamp: TimestampColumn = None,
-    sep: Separator = None,
-    header: Header = None,
+    ratings: Path,
+    output: Path | None,
+    test_size: Any,
+    test_by: str,
+    validation_size: Any,
+    quiet: bool,
+    user: Any,
+    item: Any,
+    rating: Any,
+    timestamp: Any,
+    sep: str | None,
+    header: bool | None,
     **training: Any,
 ) -> None:
-    """Train a model on a file of ratings, test it, and save it.
+    """Train a model on RATINGS, test it, and save it.
+
+    RATINGS is a file of ratings: csv, tsv, MovieLens '::', parquet, feather or npz.
 
     Recommendations of the saved model leave out all that the user has rated in the file, held out
     or not.
@@ -83,6 +86,16 @@ def train(
     """
     from ..checks import check_choice
     from ..data.files import read_ratings
+
+    check_choice("--test-by", test_by, ("random", "user", "time"))
+    params = {**DEFAULTS, **estimator_params(training), "verbose": 0 if quiet else 1}
+    started = time.perf_counter()
+    # Arrow reads without Python's lock; meanwhile the modules of training are imported.
+    threading.Thread(target=importlib.import_module, args=("warpfactor.training.fit",)).start()
+    data = read_ratings(
+        ratings, user=user, item=item, rating=rating, timestamp=timestamp, sep=sep, header=header
+    )
+    read_seconds = time.perf_counter() - started
     from ..evaluation.metrics import rmse
     from ..evaluation.splits import train_test_split
     from ..model.summary import summary
@@ -90,13 +103,6 @@ def train(
     from ..serving.tables import Options
     from ..training.fit import fit_model
 
-    check_choice("--test-by", test_by, ("random", "user", "time"))
-    params = {**DEFAULTS, **estimator_params(training), "verbose": 0 if quiet else 1}
-    started = time.perf_counter()
-    data = read_ratings(
-        ratings, user=user, item=item, rating=rating, timestamp=timestamp, sep=sep, header=header
-    )
-    read_seconds = time.perf_counter() - started
     if test_size is not None:  # a device that cannot be used shows before the work, not after it
         prediction_device(Options(device=params["device"]), "numpy")
     held_out: list[Ratings | None] = []
@@ -121,8 +127,8 @@ def train(
     error = None if test is None else rmse(*scored_pairs(model, test))
     if not quiet:
         if not sys.stderr.isatty():  # on a terminal the progress bar has said it
-            typer.echo(f"trained  {summary(model, fit_seconds)}")
-        typer.echo(f"ratings  {shape(data)}, read in {read_seconds:.2f} s")
-        typer.echo(f"saved    {output or 'nothing: --output FILE saves the model'}")
+            click.echo(f"trained  {summary(model, fit_seconds)}")
+        click.echo(f"ratings  {shape(data)}, read in {read_seconds:.2f} s")
+        click.echo(f"saved    {output or 'nothing: --output FILE saves the model'}")
     if error is not None:
-        typer.echo(f"test RMSE {error:.4f}")
+        click.echo(f"test RMSE {error:.4f}")

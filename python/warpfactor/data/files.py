@@ -7,7 +7,6 @@ import errno
 import io
 import os
 import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -170,7 +169,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Path]:
         if not file.stat().st_size:
             raise ValueError("the file is empty")
         yield file
-    except (ValueError, EOFError, pa.ArrowException, csv.Error, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, pa.ArrowException, csv.Error) as error:
         raise ValueError(f"{path}: {error}{_encoding_hint(error)}") from error
     except OSError as error:
         # Without an errno it is Arrow's decompressor or file reader, not the system.
@@ -369,16 +368,18 @@ def _exact_ids(column: Any, role: str) -> Any:
         return _exact_ids_of_many(column, role)
     texts = column.dictionary.to_pylist()
     is_empty = np.fromiter((not text for text in texts), bool, len(texts))
-    codes = arrow_numbers(column.indices)
     if is_empty.any():
-        _require_present(is_empty[codes], role)
+        _require_present(is_empty[arrow_numbers(column.indices)], role)
     canonical = re.compile(_CANONICAL_INTEGER).fullmatch
     if not all(map(canonical, texts)):
         return column
     numbers = [int(text) for text in texts]
     if numbers and not -(2**63) <= min(numbers) <= max(numbers) < 2**63:
         return column
-    return np.array(numbers, np.int64)[codes]
+    # From a buffer: pa.array would import pandas.
+    values = pa.py_buffer(np.array(numbers, np.int64))
+    distinct = pa.Array.from_buffers(pa.int64(), len(numbers), [None, values])
+    return pa.DictionaryArray.from_arrays(column.indices, distinct)
 
 
 def _exact_ids_of_many(column: Any, role: str) -> Any:
@@ -443,19 +444,23 @@ def _arrow_columns(file: Path, wanted: _Wanted) -> dict[str, Column]:
 
 def _npz_arrays(file: Path, wanted: _Wanted) -> dict[str, Any]:
     """Read the arrays by role, and under "user_ids" and "item_ids" what the file has of those."""
+    import zipfile
+
     if not zipfile.is_zipfile(file):
         raise ValueError("not an npz file (a zip archive of arrays): write it with numpy.savez")
-    with np.load(file, allow_pickle=False) as source:
-        arrays = {name: source[name] for name in ("user_ids", "item_ids") if name in source}
-        for role, name in wanted.items():
-            names = _NPZ_NAMES[role] if name is None else (name,)
-            there = [name for name in names if name in source]
-            if there:
-                arrays[role] = source[there[0]]
-            elif role != "timestamp" or name is not None:
-                raise ValueError(
-                    f"no array {' or '.join(map(repr, names))}: the file has {sorted(source.files)}"
-                )
+    try:
+        with np.load(file, allow_pickle=False) as source:
+            arrays = {name: source[name] for name in ("user_ids", "item_ids") if name in source}
+            for role, name in wanted.items():
+                names = _NPZ_NAMES[role] if name is None else (name,)
+                there = [name for name in names if name in source]
+                if there:
+                    arrays[role] = source[there[0]]
+                elif role != "timestamp" or name is not None:
+                    listed = " or ".join(map(repr, names))
+                    raise ValueError(f"no array {listed}: the file has {sorted(source.files)}")
+    except zipfile.BadZipFile as error:
+        raise ValueError(str(error)) from error
     return arrays
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -159,5 +158,7 @@ def kernel_source(
 
 def _headers_digest() -> str:
     """Tell versions of the headers apart: CuPy's cache of what it compiled looks at the code alone."""
+    import hashlib
+
     texts = [path.read_bytes() for path in sorted(_HEADERS.rglob("*.*"))]
     return hashlib.sha256(b"\0".join(texts)).hexdigest()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import secrets
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -81,7 +80,7 @@ def _replace(target: Path, tensors: dict[str, NDArray[Any]], metadata: dict[str,
         raise IsADirectoryError(f"{target} is a folder: give the name of a file in it")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{target.parent} is no folder: create it before saving there")
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.tmp")
     try:
         save_file(tensors, temporary, metadata=metadata)
         with open(temporary, "rb+") as file:

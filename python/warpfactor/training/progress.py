@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 import time
 from types import TracebackType
@@ -33,12 +32,7 @@ class EpochBar:
     """
 
     def __init__(self, n_epochs: int, loss: str, *, enabled: bool) -> None:
-        self.enabled = (
-            enabled
-            and sys.stderr is not None
-            and sys.stderr.isatty()
-            and multiprocessing.parent_process() is None
-        )
+        self.enabled = enabled and sys.stderr is not None and sys.stderr.isatty() and _is_main()
         self._n_epochs = n_epochs
         self._loss = loss
         self._start = time.perf_counter()
@@ -83,3 +77,10 @@ class EpochBar:
     ) -> None:
         if self._progress is not None:
             self._progress.stop()
+
+
+def _is_main() -> bool:
+    """Whether this is no worker process; the module is imported for terminals alone."""
+    import multiprocessing
+
+    return multiprocessing.parent_process() is None
