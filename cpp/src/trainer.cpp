@@ -283,7 +283,9 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
                    : "0 without biases, where all nonnegative factors are needed from the start: use biases=True, or "
                      "no warm-up");
     }
-    model.rating_mean = rated.mean;
+    // A score, which squared_hinge predicts, has no mean of the labels to fall back on.
+    const LossTraits& traits = traits_of(params.loss);
+    model.rating_mean = traits.labels() && traits.link == Link::identity ? 0 : rated.mean;
     model.n_users = ratings.n_users;
     model.n_items = ratings.n_items;
     model.n_factors = params.n_factors;

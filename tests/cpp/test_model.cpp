@@ -416,4 +416,19 @@ TEST(ids_are_found_by_what_they_are) {
   CHECK_THROWS(Bad, "offsets", Ids("abc", {0, 2, 1, 3}, Ids::Kind::strings));
 }
 
+TEST(an_unknown_row_of_a_squared_hinge_model_has_the_score_0) {
+  // Its predictions are scores, and the mean of labels 0 and 1 would stand for the upper label.
+  const std::vector<std::int32_t> users{0, 0, 1, 1}, items{0, 1, 0, 1};
+  const std::vector<float> labels{1, 0, 1, 1};
+  TrainParams params;
+  params.loss = Loss::squared_hinge;
+  params.n_factors = 2;
+  for (const bool biases : {false, true}) {
+    params.biases = biases;
+    const Model<float> model = train<float>({users, items, labels, {}, 2, 2}, params).model;
+    CHECK_EQ(model.predict(-1, -1), 0.0f);
+    if (!biases) CHECK_EQ(model.predict(0, -1), 0.0f);
+  }
+}
+
 }  // namespace

@@ -175,8 +175,9 @@ struct Model {
   std::int32_t n_users = 0;
   std::int32_t n_items = 0;
   std::int32_t n_factors = 0;
-  double global_mean = 0;       ///< mu, see TrainParams; 0 without biases
-  double rating_mean = 0;       ///< the (weighted) mean of the training ratings, with or without biases
+  double global_mean = 0;  ///< mu, see TrainParams; 0 without biases
+  /// The (weighted) mean of the training ratings, with or without biases; 0 with squared_hinge, which predicts scores.
+  double rating_mean = 0;
   std::vector<T> user_factors;  ///< n_users x n_factors
   std::vector<T> item_factors;  ///< n_items x n_factors
   std::vector<T> user_biases;   ///< n_users

@@ -107,8 +107,7 @@ def _model(
         item_known=result["item_counts"] > 0,
         seen=SeenItems(ratings.n_users, pairs=pairs),
         global_mean=result["global_mean"],
-        # A score has no mean of the labels to fall back on.
-        rating_mean=0.0 if core["loss"] == "squared_hinge" else result["rating_mean"],
+        rating_mean=result["rating_mean"],
         start_bias=result["start_bias"],
         biases=core["biases"],
         link=result["link"],
