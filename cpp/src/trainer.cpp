@@ -299,7 +299,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     if (params.loss == Loss::custom) {
       fit_to_custom_loss(z, start_of_custom_loss(ratings, "ratings", z.start_score, params, options, team),
                          params.normalize);
-      if (validating) start_of_custom_loss(used.validation, "validation", z.start_score, params, options, team);
+      if (validating) start_of_custom_loss(validation, "validation", z.start_score, params, options, team);
     }
   }
 

@@ -110,6 +110,21 @@ TEST(missing_or_superfluous_custom_functions_are_named) {
                train<double>(data.view(), params, options));
 }
 
+TEST(a_bad_validation_rating_of_a_custom_loss_is_named_by_its_place_among_those_given) {
+  const Data data(5, 4, 20);
+  // The first is of an unknown user, and left out.
+  const std::vector<std::int32_t> users{-1, data.users[0]}, items{0, data.items[0]};
+  const std::vector<float> values{1000, 1000};
+  TrainParams params;
+  params.loss = Loss::custom;
+  TrainOptions<double> options;
+  options.loss = [](const double* ratings, const double*, double* losses, double* slopes) {
+    for (int n = 0; n < 8; ++n) losses[n] = slopes[n] = ratings[n] == 1000 ? kNan : 1.0;
+  };
+  options.validation = {.users = users, .items = items, .values = values, .n_users = 5, .n_items = 4};
+  CHECK_THROWS(std::invalid_argument, "validation.values[1], 1000", train<double>(data.view(), params, options));
+}
+
 /// Applies `change` to a copy of good ratings, as the ratings and as the validation.
 void check_ratings(const char* part, const std::function<void(Data&)>& change) {
   const Data good(5, 4, 20);

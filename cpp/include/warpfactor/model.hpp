@@ -70,7 +70,7 @@ struct RowLists {
   operator RowListsView() const noexcept { return {indptr, items}; }  // NOLINT: recommend takes either
 };
 
-/// The items of each user, sorted and without repeats, from COO pairs.
+/// The items of each user, sorted and without repeats, from COO pairs. Works on all available threads.
 RowLists group_by_user(std::span<const std::int32_t> users, std::span<const std::int32_t> items, std::int32_t n_users);
 
 /// out[n] = the prediction for (users[n], items[n]); -1 stands for an unknown row.
