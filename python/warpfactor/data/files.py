@@ -17,14 +17,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from .ids import arrow_numbers, encode_ids
-from .ratings import (
-    Column,
-    Frame,
-    Ratings,
-    find_common,
-    ratings_from_columns,
-    resolve_columns,
-)
+from .ratings import Ratings, ratings_from_columns
+from .roles import Column, Frame, find_common, resolve_columns
 
 Format = Literal["text", "csv", "tsv", "parquet", "feather", "arrow", "npz"]
 _SUFFIXES = {

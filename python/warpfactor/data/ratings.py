@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import datetime
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from ..exchange import to_host
-from .ids import arrow_numbers, as_arrow, check_vocabulary, encode_ids, lookup_ids, require_no_nulls
+from .columns import as_float32, as_timestamps, not_finite, require_equal_lengths
+from .ids import check_vocabulary, encode_ids, lookup_ids
+from .matrices import is_masked, is_matrix, is_sparse, matrix_entries
+from .roles import Column, open_frame, resolve_columns
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
-
-_INT32_MAX = 2**31 - 1
-_INT64_MAX = 2**63 - 1
-
-# Matched in this order, ignoring case, all but letters and digits, and "id" at the end.
-_COMMON_NAMES = {
-    "user": ("user", "u", "usr", "username", "customer", "reviewer"),
-    "item": ("item", "i", "movie", "product", "book", "isbn", "asin", "track", "song", "artist"),
-    "rating": ("rating", "ratings", "score", "stars", "star", "value", "overall"),
-    "timestamp": ("timestamp", "timestamps", "time", "ts", "date", "datetime"),
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -76,8 +65,8 @@ class Ratings:
             "values": as_float32(self.values, "values"),
         }
         if self.timestamps is not None:
-            fields["timestamps"] = _timestamps(self.timestamps, "timestamps")
-        _require_equal_lengths({name: len(array) for name, array in fields.items()})
+            fields["timestamps"] = as_timestamps(self.timestamps, "timestamps")
+        require_equal_lengths({name: len(array) for name, array in fields.items()})
         if not len(fields["values"]):
             raise ValueError("values is empty: at least one rating is needed")
         for name, array in fields.items():
@@ -159,7 +148,7 @@ class Ratings:
         ValueError
             If `D` is not 2-D and real, everything is masked, or an unmasked entry is not finite.
         """
-        if not _is_masked(D):
+        if not is_masked(D):
             raise ValueError(f"D is {_kind(D)}; it must be a numpy.ma.MaskedArray")
         return _from_matrix(D, "D")
 
@@ -191,7 +180,7 @@ class Ratings:
         ValueError
             If `S` is not 2-D and real, stores nothing, or stores an entry that is not finite.
         """
-        if not _is_sparse(S):
+        if not is_sparse(S):
             raise ValueError(f"S is {_kind(S)}; it must be a scipy.sparse matrix or array")
         return _from_matrix(S, "S")
 
@@ -259,7 +248,7 @@ class Ratings:
             If `X` is of another kind, or holds its own ratings and `y` is given too.
         """
         X = to_host(X)
-        whole = isinstance(X, Ratings) or _is_masked(X) or _is_sparse(X)
+        whole = isinstance(X, Ratings) or is_masked(X) or is_sparse(X)
         if y is not None and whole:
             raise ValueError(f"{name} ({_kind(X)}) holds the ratings itself: pass no y with it")
         if y is not None:
@@ -328,7 +317,7 @@ class Ratings:
                 "1-D array of integers or booleans"
             )
         if index.dtype.kind == "b":
-            _require_equal_lengths({"ratings": self.n_ratings, "index_or_mask": len(index)})
+            require_equal_lengths({"ratings": self.n_ratings, "index_or_mask": len(index)})
         elif len(index) and not -len(self) <= index.min() <= index.max() < len(self):
             raise ValueError(
                 f"index_or_mask runs from {index.min()} to {index.max()}, but there are "
@@ -437,10 +426,10 @@ def pairs_to_codes(
             items = lookup_ids(item_ids, X.item_ids, "item ids")[items]
         return users, items
     X = to_host(X)
-    if _is_matrix(X):
+    if is_matrix(X):
         rows, columns, _, shape = matrix_entries(X, name)
         model_shape = len(user_ids), len(item_ids)
-        marked = _is_masked(X) or _is_sparse(X)
+        marked = is_masked(X) or is_sparse(X)
         if not marked and shape != model_shape:
             raise ValueError(
                 f"{name} has shape {shape}, but the model has {model_shape[0]} users and "
@@ -453,91 +442,8 @@ def pairs_to_codes(
     user_column, item_column = _pair_columns(X, name)
     users = lookup_ids(user_ids, user_column, "user ids")
     items = lookup_ids(item_ids, item_column, "item ids")
-    _require_equal_lengths({f"{name} (users)": len(users), f"{name} (items)": len(items)})
+    require_equal_lengths({f"{name} (users)": len(users), f"{name} (items)": len(items)})
     return users, items
-
-
-# What error messages call it, and the values.
-Column = tuple[str, Any]
-
-
-class Frame(NamedTuple):
-    """A table of any library: its column names, and a function from position to column."""
-
-    names: list[Any]
-    column: Callable[[int], Any]
-
-    def columns_of(self, found: Mapping[str, int]) -> dict[str, Column]:
-        """Take the columns that `resolve_columns` found, each with a name for error messages."""
-        return {r: (f"{r} column {self.names[at]!r}", self.column(at)) for r, at in found.items()}
-
-
-def open_frame(df: Any) -> Frame | None:
-    """Look at a pandas, polars or Arrow table, or an object with an Arrow stream; else None."""
-    if hasattr(df, "iloc"):
-        return Frame(list(df.columns), lambda at: df.iloc[:, at]) if df.ndim == 2 else None
-    if hasattr(df, "get_columns"):
-        return Frame(list(df.columns), df.get_columns().__getitem__)
-    if isinstance(df, (pa.Array, pa.ChunkedArray)) or hasattr(df, "dtype"):
-        return None
-    if isinstance(df, (pa.Table, pa.RecordBatch)) or hasattr(df, "__arrow_c_stream__"):
-        table = pa.table(df)
-        return Frame(list(table.column_names), table.column)
-    return None
-
-
-def resolve_columns(
-    names: Sequence[Any], wanted: Mapping[str, str | int | None], *, named: bool = True
-) -> dict[str, int]:
-    """Tell which column is which.
-
-    Parameters
-    ----------
-    names : sequence
-        The columns' names.
-    wanted : mapping of str to str, int or None
-        The roles, of "user", "item", "rating" and "timestamp", each with a name, a position, or
-        None for a guess by common names, else by position.
-    named : bool, default True
-        Whether `names` mean anything.
-
-    Returns
-    -------
-    dict of str to int
-        The position of each role; "timestamp" only where there is one.
-
-    Raises
-    ------
-    ValueError
-        If a column does not exist, or the guess would take the same column twice.
-    """
-    found = {r: _find_column(names, key, r) for r, key in wanted.items() if key is not None}
-    if named:
-        for role in wanted:
-            at = None if role in found else find_common(names, role)
-            if at is not None and at not in found.values():
-                found[role] = at
-    # A fourth column of a table that names its columns is more likely something else.
-    by_position = [r for r in wanted if r != "timestamp" or (not found and len(names) > 3)]
-    for role in by_position:
-        if role in found:
-            continue
-        at = list(_COMMON_NAMES).index(role)
-        if at >= len(names) or at in found.values():
-            raise ValueError(
-                f"cannot tell which column holds the {role}: the columns are {_listed(names)}; "
-                f"rename it to {role!r} or pass {role}= a name or a position"
-            )
-        found[role] = at
-    if len(set(found.values())) < len(found):
-        raise ValueError(f"the columns are {found}; each role needs a column of its own")
-    return found
-
-
-def find_common(names: Sequence[Any], role: str) -> int | None:
-    """Find the first column with a common name of a role."""
-    plain = [re.sub("[^a-z0-9]", "", str(name).lower()).removesuffix("id") for name in names]
-    return next((plain.index(common) for common in _COMMON_NAMES[role] if common in plain), None)
 
 
 def ratings_from_columns(
@@ -557,87 +463,15 @@ def ratings_from_columns(
     time_name, given = columns.get("timestamp", ("timestamp", None))
     if given is not None:
         try:
-            times = _timestamps(given, time_name)
+            times = as_timestamps(given, time_name)
             lengths[time_name] = len(times)
         except ValueError:
             if not timestamp_is_guess:
                 raise
-    _require_equal_lengths(lengths)
+    require_equal_lengths(lengths)
     if not len(numbers):
         raise ValueError(f"{value_name} is empty: at least one rating is needed")
     return Ratings(user_codes, item_codes, numbers, user_ids, item_ids, times)
-
-
-def as_float32(values: Any, name: str) -> NDArray[np.float32]:
-    """Return a column of numbers as contiguous float32, or raise ValueError."""
-    numbers = _numbers(values, name)
-    if numbers.ndim != 1:
-        raise ValueError(f"{name} has shape {numbers.shape}; it must be 1-D")
-    with np.errstate(over="ignore"):
-        result = np.require(numbers, np.float32, ["C", "A"])
-    if not np.isfinite(result).all():
-        at = int(np.isfinite(result).argmin())
-        raise ValueError(f"{name}: {_not_finite(numbers[at])} at position {at}: drop that rating")
-    return result
-
-
-def check_weights(sample_weight: Any, n_ratings: int) -> NDArray[np.float32]:
-    """Return weights as float32; raise ValueError unless there is one >= 0 for each rating."""
-    weights = as_float32(sample_weight, "sample_weight")
-    if len(weights) != n_ratings:
-        raise ValueError(
-            f"sample_weight has shape {weights.shape}; it must be ({n_ratings},), one per rating"
-        )
-    if weights.min() < 0:
-        at = int(weights.argmin())
-        raise ValueError(f"sample_weight[{at}] is {weights[at]}; it must be at least 0")
-    if not weights.any():
-        raise ValueError("sample_weight is 0 everywhere; at least one weight must be above 0")
-    return weights
-
-
-def _is_sparse(X: Any) -> bool:
-    # scipy.sparse takes a tenth of a second to import, and only its objects have this method.
-    return hasattr(X, "tocoo")
-
-
-def _is_masked(X: Any) -> bool:
-    return isinstance(X, np.ma.MaskedArray)
-
-
-def _is_matrix(X: Any) -> bool:
-    if _is_masked(X) or _is_sparse(X):
-        return True
-    return isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[1] != 2 and X.dtype.kind == "f"
-
-
-class _Entries(NamedTuple):
-    """The entries of a matrix that are there."""
-
-    rows: NDArray[np.int32]
-    columns: NDArray[np.int32]
-    values: NDArray[Any]
-    shape: tuple[int, int]
-
-
-def matrix_entries(D: Any, name: str) -> _Entries:
-    if D.dtype.kind not in "fiub":
-        raise ValueError(
-            f"{name} has dtype {D.dtype}; it must be real numbers: convert it with astype(float)"
-        )
-    if len(D.shape) != 2 or max(D.shape) > _INT32_MAX:
-        raise ValueError(
-            f"{name} has shape {D.shape}; it must be (n_users, n_items), each below 2**31"
-        )
-    if _is_sparse(D):
-        coo = D.tocoo(copy=False)
-        rows, columns, values = coo.row, coo.col, coo.data
-    else:
-        present = ~(np.ma.getmaskarray(D) if _is_masked(D) else np.isnan(D))
-        rows, columns = np.nonzero(present)
-        values = np.asarray(D)[present]
-    rows, columns = (np.asarray(codes).astype(np.int32, copy=False) for codes in (rows, columns))
-    return _Entries(rows, columns, values, (int(D.shape[0]), int(D.shape[1])))
 
 
 def _from_matrix(D: Any, name: str) -> Ratings:
@@ -649,7 +483,7 @@ def _from_matrix(D: Any, name: str) -> Ratings:
     if not np.isfinite(numbers).all():
         at = int(np.isfinite(numbers).argmin())
         raise ValueError(
-            f"{name}: {_not_finite(values[at])} at row {rows[at]}, column {columns[at]}: leave "
+            f"{name}: {not_finite(values[at])} at row {rows[at]}, column {columns[at]}: leave "
             "the entry out, or mask it, if the rating is missing"
         )
     return Ratings(rows, columns, numbers, np.arange(shape[0]), np.arange(shape[1]))
@@ -661,7 +495,7 @@ def _pair_columns(X: Any, name: str) -> tuple[Any, Any]:
     if frame is not None:
         found = resolve_columns(frame.names, {"user": None, "item": None})
         return frame.column(found["user"]), frame.column(found["item"])
-    if _is_masked(X) or _is_sparse(X) or isinstance(X, (Ratings, str, bytes)):
+    if is_masked(X) or is_sparse(X) or isinstance(X, (Ratings, str, bytes)):
         raise ValueError(f"{name} is {_kind(X)}; it must be (n, 2) pairs of ids")
     if not hasattr(X, "__array__") and hasattr(X, "__iter__"):
         return _listed_pairs(list(X), name)
@@ -696,89 +530,6 @@ def _codes(codes: Any, n_ids: int, name: str) -> NDArray[np.int32]:
             "Ratings.from_arrays takes ids"
         )
     return np.require(array, np.int32, ["C", "A"])
-
-
-def _numbers(values: Any, name: str) -> NDArray[Any]:
-    """Return a column as an array of real numbers; missing ones may only be NaN."""
-    column = as_arrow(values)
-    if column is not None:
-        require_no_nulls(column, name)
-        if pa.types.is_decimal(column.type):
-            column = column.cast(pa.float64())
-        values = arrow_numbers(column)
-    if np.ma.is_masked(values):
-        at = int(np.argmax(np.ma.getmaskarray(values)))
-        raise ValueError(f"{name}: the value at position {at} is masked: drop those rows")
-    array = np.asarray(to_host(values))
-    if array.dtype.kind not in "fiub":
-        found, fix = _first_other(array)
-        raise ValueError(f"{name} holds {found}; it must be real numbers: {fix}")
-    return array
-
-
-def _first_other(array: NDArray[Any]) -> tuple[str, str]:
-    """Return what is no number, and what to do."""
-    if array.dtype == object:
-        for at, value in enumerate(array.ravel()):
-            if not isinstance(value, (int, float, np.integer, np.floating)):
-                return f"{value!r} at position {at}", "drop or convert such values"
-    shown = f"{array.ravel()[0]!r}" if array.size else "nothing"
-    return f"dtype {array.dtype} (the first is {shown})", "convert them with astype(float)"
-
-
-def _timestamps(values: Any, name: str) -> NDArray[Any]:
-    """Return a column of numbers or dates as int64 or float64; dates as seconds since 1970."""
-    column = as_arrow(values)
-    if column is None:
-        values = np.asarray(values)
-        if values.dtype.kind == "M":
-            column = pa.array(values.astype("M8[s]"))
-        elif values.dtype == object and all(isinstance(v, datetime.date) for v in values.flat):
-            try:
-                column = pa.array(values, from_pandas=True)
-            except pa.ArrowException as error:
-                raise ValueError(f"{name}: dates of mixed kinds ({error})") from error
-    if column is not None and (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
-        require_no_nulls(column, name)
-        column = column.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
-    array = _numbers(values if column is None else column, name)
-    if array.ndim != 1:
-        raise ValueError(f"{name} has shape {array.shape}; it must be 1-D")
-    if array.dtype.kind != "f":
-        if array.dtype == np.uint64 and len(array) and array.max() > _INT64_MAX:
-            raise ValueError(f"{name}: {array.max()} at position {array.argmax()} is beyond int64")
-        return np.ascontiguousarray(array, np.int64)
-    if not np.isfinite(array).all():
-        at = int(np.isfinite(array).argmin())
-        raise ValueError(f"{name}: {array[at]} at position {at}: drop such rows")
-    return np.ascontiguousarray(array, np.float64)
-
-
-def _find_column(names: Sequence[Any], wanted: Any, role: str) -> int:
-    if isinstance(wanted, (int, np.integer)) and not isinstance(wanted, bool):
-        if 0 <= wanted < len(names):
-            return int(wanted)
-        raise ValueError(f"{role}={wanted}: there are columns 0 to {len(names) - 1}")
-    at = [i for i, name in enumerate(names) if name == wanted]
-    if len(at) != 1:
-        problem = "is more than one column" if at else "is no column"
-        raise ValueError(f"{role}={wanted!r} {problem}: the columns are {_listed(names)}")
-    return at[0]
-
-
-def _listed(names: Sequence[Any]) -> str:
-    shown = ", ".join(repr(name) for name in names[:20])
-    return shown + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
-
-
-def _require_equal_lengths(lengths: dict[str, int]) -> None:
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{name} has {n}" for name, n in lengths.items())
-        raise ValueError(f"lengths differ: {listed}; each rating needs one entry in all of them")
-
-
-def _not_finite(value: Any) -> str:
-    return f"{value} is beyond float32" if np.isfinite(value) else f"{value} is not finite"
 
 
 def _no_ratings(X: Any, name: str) -> str:

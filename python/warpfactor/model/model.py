@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
 from ..checks import check_choice, check_count
-from ..data.ratings import Ratings, check_weights
+from ..data.columns import check_weights
+from ..data.ratings import Ratings
 from ..parameters import DEFAULTS, N_LISTED
 from ..serving.answers import Answers
 from ..serving.tables import Options, Tables, parse_device, read_only

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from ..data.ratings import matrix_entries
+from ..data.matrices import matrix_entries
 
 __all__ = ["matrix_factorization_bgd"]
 

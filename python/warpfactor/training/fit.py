@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
 from ..checks import check_count, is_number
-from ..data.ratings import Ratings, check_weights, pairs_to_codes
+from ..data.columns import check_weights
+from ..data.ratings import Ratings, pairs_to_codes
 from ..exceptions import CudaError
 from ..formulas.cuda_compile import DeviceKernels, device_kernels
 from ..formulas.losses import CustomLoss
