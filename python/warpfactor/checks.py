@@ -3,14 +3,55 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
-__all__ = ["check_choice", "check_count", "check_flag", "check_number", "check_sides", "is_number"]
+__all__ = [
+    "check_choice",
+    "check_count",
+    "check_flag",
+    "check_number",
+    "check_sides",
+    "is_number",
+    "option",
+    "shell_words",
+]
 
 _INT32_MAX = 2**31 - 1
+_in_shell = ContextVar("in_shell", default=False)
+# The roles of columns are arguments in Python; in the shell, --user is an id for some commands.
+_SHELL_NAMES = {role: f"{role}-column" for role in ("user", "item", "rating", "timestamp")}
+
+
+@contextmanager
+def shell_words() -> Iterator[None]:
+    """Make errors name the options of the command line in place of Python's arguments."""
+    token = _in_shell.set(True)
+    try:
+        yield
+    finally:
+        _in_shell.reset(token)
+
+
+def option(name: str, value: Any = None) -> str:
+    """Return an argument in the words of where it was typed, with a value to pass or without.
+
+    In Python ``sep`` and ``sep=';'``; on the command line ``--sep`` and ``--sep ';'``.
+    """
+    if not _in_shell.get():
+        return name if value is None else f"{name}={value!r}"
+    flag = f"--{_SHELL_NAMES.get(name, name).replace('_', '-')}"
+    if isinstance(value, bool):
+        return flag if value else flag.replace("--", "--no-", 1)
+    if value is None:
+        return flag
+    text = str(value).replace("\t", "\\t")
+    return f"{flag} {shlex.quote(text)}"
 
 
 def is_number(value: Any) -> bool:

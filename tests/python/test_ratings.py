@@ -160,8 +160,23 @@ def test_columns_without_known_names_go_by_position():
     ratings = Ratings.from_frame(table)
     assert triples(ratings) == [("u", "i", 3.5)] and ratings.timestamps.tolist() == [10]
     assert Ratings.from_frame(table.set_column(3, "d", pa.array(["x"]))).timestamps is None
-    named = pa.table({"user": ["u"], "b": ["i"], "c": [3.5], "d": [10]})
-    assert Ratings.from_frame(named).timestamps is None
+    named = pa.table({"user": ["u"], "b": ["i"], "c": [3.5]})
+    assert triples(Ratings.from_frame(named)) == [("u", "i", 3.5)]
+
+
+@pytest.mark.parametrize(
+    ("names", "passed"),
+    [
+        (["user", "b", "c", "d"], "item='b', rating='c'"),
+        (["user_id", "age", "anime_id", "rating"], "item='anime_id'"),
+        (["rating", "b", "c"], "user='b', item='c'"),
+        (["a", "b", "c", "d", "e"], "user='a', item='b', rating='c'"),
+    ],
+)
+def test_columns_are_not_guessed_where_names_leave_some_over(names, passed):
+    table = pa.table({name: [1.0] for name in names})
+    with pytest.raises(ValueError, match=f"cannot tell which column.* for example {passed}$"):
+        Ratings.from_frame(table)
 
 
 @pytest.mark.parametrize(
@@ -390,7 +405,7 @@ def test_no_pairs_have_no_codes():
         (np.ones(3), r"has shape \(3,\)"),
         ([("4", 8)], "holds the string '4'; the model's are integers: pass 4"),
         ("ab", "is str; it must be .* pairs of ids"),
-        (pa.table({"a": [1]}), "which column holds the item"),
+        (pa.table({"a": [1]}), "which column holds the user and item"),
     ],
 )
 def test_pairs_that_fit_no_model_are_named(X, message):

@@ -518,3 +518,47 @@ def _describe(values: Any) -> str:
     if isinstance(values, np.ndarray):
         return f"an array of dtype {values.dtype} and shape {values.shape}"
     return f"{type(values).__name__} {values!r:.60}"
+
+
+class IdError(ValueError):
+    """Some ids of a column are missing or of another kind; `row` is the first, from 0."""
+
+    def __init__(self, message: str, row: int, count: int) -> None:
+        super().__init__(message)
+        self.row = row
+        self.count = count
+
+
+def encode_texts(chunks: Any, name: str, kind: str = "auto", *, strip: bool = False) -> Any:
+    """Stub."""
+    import pyarrow.compute as pc
+
+    column = pa.chunked_array(list(chunks), pa.string())
+    if strip:
+        column = pc.utf8_trim_whitespace(column)
+    lengths = pc.binary_length(column).to_numpy()
+    if (lengths == 0).any():
+        raise IdError(
+            f"{name}: {(lengths == 0).sum()} missing",
+            int((lengths == 0).argmax()),
+            int((lengths == 0).sum()),
+        )
+    codes, ids = encode_ids(column, name)
+    if kind in ("auto", "int") and all(re.fullmatch(r"0|-?[1-9][0-9]{0,18}", t) for t in ids):
+        try:
+            n = np.array([int(t) for t in ids], np.int64)
+        except OverflowError:
+            return codes, ids
+        o = np.argsort(n)
+        r = np.empty(len(o), np.int32)
+        r[o] = np.arange(len(o), dtype=np.int32)
+        return r[codes], n[o]
+    return codes, ids
+
+
+def as_kind(codes: Any, ids: Any, name: str, kind: str, *, strip: bool = False) -> Any:
+    """Stub."""
+    if kind == "str" and id_kind(ids) == "int":
+        ranks, texts = encode_ids([str(i) for i in ids], name)
+        return ranks[codes], texts
+    return codes, ids

@@ -9,16 +9,31 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from ..checks import option
+
 __all__ = ["Column", "Frame", "find_common", "open_frame", "resolve_columns"]
 
 # Matched in this order, ignoring case, all but letters and digits, and "id" at the end.
 _COMMON_NAMES = {
-    "user": ("user", "u", "usr", "username", "customer", "reviewer"),
-    "item": ("item", "i", "movie", "product", "book", "isbn", "asin", "track", "song", "artist"),
-    "rating": ("rating", "ratings", "score", "stars", "star", "value", "overall"),
-    "timestamp": ("timestamp", "timestamps", "time", "ts", "date", "datetime"),
+    "user": ("user", "u", "usr", "username", "customer", "reviewer", "member", "account"),
+    "item": (
+        *("item", "i", "movie", "film", "product", "book", "isbn", "asin", "parentasin", "track"),
+        *("song", "artist", "business", "game", "joke"),
+    ),
+    "rating": (
+        *("rating", "ratings", "score", "stars", "star", "value", "overall", "bookrating"),
+        *("userrating", "reviewscore", "preference"),
+    ),
+    "timestamp": (
+        *("timestamp", "timestamps", "time", "ts", "date", "datetime", "unixreviewtime"),
+        *("reviewtime", "ratedat", "createdat", "tstamp"),
+    ),
 }
-
+# RecBole writes the type of a column behind its name.
+_TYPE_OF_NAME = re.compile(r":(token|float)(_seq)?$")
+# user, item, rating and timestamp: more columns than these need names.
+_MOST_BY_POSITION = 4
+_MANY_COLUMNS = 12
 
 # What error messages call it, and the values.
 Column = tuple[str, Any]
@@ -80,38 +95,94 @@ def resolve_columns(
             at = None if role in found else find_common(names, role)
             if at is not None and at not in found.values():
                 found[role] = at
-    # A fourth column of a table that names its columns is more likely something else.
-    by_position = [r for r in wanted if r != "timestamp" or (not found and len(names) > 3)]
-    for role in by_position:
-        if role in found:
-            continue
-        at = list(_COMMON_NAMES).index(role)
-        if at >= len(names) or at in found.values():
-            raise ValueError(
-                f"cannot tell which column holds the {role}: the columns are {_listed(names)}; "
-                f"rename it to {role!r} or pass {role}= a name or a position"
-            )
-        found[role] = at
     if len(set(found.values())) < len(found):
         raise ValueError(f"the columns are {found}; each role needs a column of its own")
-    return found
+    missing = [role for role in wanted if role != "timestamp" and role not in found]
+    if not missing:
+        return found
+    left = [at for at in range(len(names)) if at not in found.values()]
+    canonical = [list(_COMMON_NAMES).index(role) for role in missing]
+    if not found and len(missing) <= len(names) <= _MOST_BY_POSITION and not _is_pivot(names):
+        # A fourth column of a table that names its columns is more likely something else.
+        by_position = [r for r in wanted if r != "timestamp" or len(names) > 3]
+        return {role: list(_COMMON_NAMES).index(role) for role in by_position}
+    timed = "timestamp" in wanted and wanted["timestamp"] is None and named
+    others = [at for at in left if not (timed and at == find_common(names, "timestamp"))]
+    in_order = len(missing) == len(others) and (len(missing) == 1 or others == canonical)
+    # Names that are numbers are the ids of items: a table of users x items. One that is usual for
+    # a role is not for another.
+    free = [names[at] for at in others]
+    telling = named and (
+        _are_numbers(free) or any(find_common(free, r) is not None for r in wanted)
+    )
+    if in_order and not telling:
+        return found | dict(zip(missing, others, strict=True))
+    raise ValueError(_unclear(names, found, missing, others, named=named))
 
 
 def find_common(names: Sequence[Any], role: str) -> int | None:
     """Find the first column with a common name of a role."""
-    plain = [re.sub("[^a-z0-9]", "", str(name).lower()).removesuffix("id") for name in names]
+    plain = [_plain(name) for name in names]
     return next((plain.index(common) for common in _COMMON_NAMES[role] if common in plain), None)
+
+
+def _plain(name: Any) -> str:
+    bare = _TYPE_OF_NAME.sub("", str(name).lower())
+    return re.sub("[^a-z0-9]", "", bare).removesuffix("id")
+
+
+def _is_pivot(names: Sequence[Any]) -> bool:
+    """Whether the columns are named by numbers that do not count them: by the ids of items."""
+    numbers = [n for n in names if isinstance(n, (int, np.integer))]
+    return len(numbers) == len(names) > 0 and [int(n) for n in numbers] != list(range(len(names)))
+
+
+def _are_numbers(names: Sequence[Any]) -> bool:
+    return all(re.fullmatch(r"-?\d+(\.0)?", str(name)) for name in names)
+
+
+def _unclear(
+    names: Sequence[Any],
+    found: Mapping[str, int],
+    missing: Sequence[str],
+    others: Sequence[int],
+    *,
+    named: bool,
+) -> str:
+    """Say which role has no column, what is left over, and how to say it."""
+    *first, last = missing
+    roles = f"{', '.join(first)} and {last}" if first else last
+    told = ", ".join(f"{role} {names[at]!r}" for role, at in found.items())
+    text = f"cannot tell which column holds the {roles}: the columns are {_listed(names)}"
+    text += f"; found are {told}" if told else ""
+    free = [names[at] for at in others]
+    # Of many columns without names, or named by numbers.
+    if (len(free) > _MANY_COLUMNS) if not named else (len(free) > 1 and _are_numbers(free)):
+        return (
+            f"{text}. This looks like a table of users x items: make rows of user, item and rating "
+            "of it (pandas and polars: melt or unpivot), or pass its matrix of ratings to "
+            "Ratings.from_dense, with NaN where one is missing"
+        )
+    if not free:
+        return f"{text}. A column for the {roles} is needed; an index of pandas is no column: use reset_index()"
+    keys = free if named else list(others)
+    likely = [name for name in keys if str(name).lower().endswith("id")]
+    likely += [name for name in keys if name not in likely]
+    passed = ", ".join(option(role, key) for role, key in zip(missing, likely, strict=False))
+    return f"{text}. Pass the name or the position of each, for example {passed}"
 
 
 def _find_column(names: Sequence[Any], wanted: Any, role: str) -> int:
     if isinstance(wanted, (int, np.integer)) and not isinstance(wanted, bool):
         if 0 <= wanted < len(names):
             return int(wanted)
-        raise ValueError(f"{role}={wanted}: there are columns 0 to {len(names) - 1}")
+        raise ValueError(
+            f"{option(role, int(wanted))}: there are columns 0 to {len(names) - 1}: {_listed(names)}"
+        )
     at = [i for i, name in enumerate(names) if name == wanted]
     if len(at) != 1:
         problem = "is more than one column" if at else "is no column"
-        raise ValueError(f"{role}={wanted!r} {problem}: the columns are {_listed(names)}")
+        raise ValueError(f"{option(role, wanted)} {problem}: the columns are {_listed(names)}")
     return at[0]
 
 

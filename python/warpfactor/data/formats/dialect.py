@@ -1,0 +1,578 @@
+"""How a delimited text is laid out, judged over a sample of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ...checks import option
+from ..roles import find_common, resolve_columns
+from .source import Source
+
+__all__ = ["BLANKS", "NULLS", "Dialect", "TextOptions", "Wanted", "judge", "parse_number", "split"]
+
+# The wanted roles, in the order of `resolve_columns`, each with a name, a position or None.
+Wanted = Mapping[str, str | int | None]
+
+# Any run of spaces and tabs.
+BLANKS = r"\s+"
+# In the order in which equally good ones are taken. "::" first, as ":" could be part of an id;
+# blanks last, as they occur inside fields.
+_SEPARATORS = ("::", "\t", ",", ";", "|", "\x01", " ", BLANKS)
+_SHOWN = {"\t": "tab", "\x01": "\\x01", BLANKS: "blanks", " ": "space"}
+# What stands for a missing number. Ids are never missing unless they are empty.
+NULLS = frozenset(
+    (
+        *("", "NULL", "null", "Null", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "-NaN", "-nan"),
+        *("#N/A", "#N/A N/A", "#NA", "\\N", "None", "none", "?", "-"),
+    )
+)
+_INTEGER = re.compile(r"-?[0-9]+")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_SAMPLED_ROWS = 2000
+# A reading is possible if this share of the sampled rows has its number of fields. The rest are
+# rows that cannot be read, which are errors of their own.
+_REGULAR = 0.9
+# Where no reading is: at least so many, so that the error names the rows that differ.
+_MOSTLY_REGULAR = 0.5
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """How a delimited text is laid out, as far as the user said it; None means: find out."""
+
+    sep: str | None = None
+    quote: str | None = None
+    escape: str | None = None
+    decimal: str | None = None
+    thousands: str | None = None
+    comment: str | None = None
+    header: bool | None = None
+    encoding: str | None = None
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a delimited text is laid out.
+
+    Attributes
+    ----------
+    sep : str
+        What separates fields: any text, or `BLANKS`.
+    quote, escape : str
+        The character around fields, and the one before a quote inside them; "" is none. Without an
+        escape, a quote inside a quoted field is doubled.
+    decimal, thousands : str
+        Decimal mark, and what groups digits ("" for nothing).
+    comment : str
+        Lines that begin with it are left out; "" is none.
+    encoding : str
+        As Python names it.
+    header : bool
+        Whether there is a line of names.
+    skip : int
+        Lines before the data.
+    names : tuple of str
+        The columns' names, or their positions.
+    found : dict of str to int
+        The position of each role.
+    all_quoted : bool
+        Whether some column has quotes around all of its fields in the sample.
+    """
+
+    sep: str
+    quote: str
+    escape: str
+    decimal: str
+    thousands: str
+    comment: str
+    encoding: str
+    header: bool
+    skip: int
+    names: tuple[str, ...]
+    found: Mapping[str, int]
+    all_quoted: bool = False
+
+    def describe(self) -> dict[str, str]:
+        """Say it in words."""
+        quoted = f"{self.quote} (escaped by {self.escape})" if self.escape else self.quote
+        words = {
+            "separator": _SHOWN.get(self.sep, self.sep),
+            "quotes": quoted or "none",
+            "header": "yes" if self.header else "no",
+            "encoding": self.encoding,
+        }
+        if self.decimal != ".":
+            words["decimal mark"] = self.decimal
+        if self.thousands:
+            words["thousands"] = self.thousands
+        if self.comment:
+            words["comments"] = f"lines that begin with {self.comment}"
+        return words
+
+
+class _Reading(NamedTuple):
+    """One way to read the sample."""
+
+    sep: str
+    quote: str
+    rows: list[list[str]]
+    width: int
+    # Whether the first row is one of names; where the roles are; whether both ids are integers.
+    header: bool
+    found: dict[str, int]
+    decimal: str
+    rank: tuple[bool, ...]
+
+    @property
+    def body(self) -> list[list[str]]:
+        rows = self.rows[1:] if self.header else self.rows
+        return [row for row in rows if len(row) == self.width]
+
+
+def judge(source: Source, wanted: Wanted, given: TextOptions) -> Dialect:
+    """Find how a text is laid out.
+
+    Raises
+    ------
+    ValueError
+        If no layout fits, or more than one does: the text says which, and what picks one.
+    """
+    _check_options(given)
+    encoding = given.encoding or _encoding(source.head)
+    text = _decoded(source, encoding)
+    comment = given.comment if given.comment is not None else _comment(text)
+    text, skipped, hint = _without_comments(text, comment)
+    if not text.strip():
+        raise ValueError("the file is empty" if source.is_whole else "the file begins with blanks")
+    needed = [role for role in wanted if role != "timestamp"]
+    reading = _chosen(text, wanted, needed, given)
+    names = [field.strip() for field in reading.rows[0]] if reading.header else None
+    found = reading.found
+    if names is None and hint is not None and given.header is None:
+        # A commented line just before the data may name the columns.
+        named = [field.strip() for field in split(hint, reading.sep, reading.quote)]
+        if len(named) == reading.width and _known(named, wanted) >= 2:
+            found = resolve_columns(named, wanted)
+            names = named
+    blank = len(text) - len(text.lstrip("\r\n"))
+    skip = skipped + text[:blank].count("\n")
+    if reading.header:
+        skip += _lines_of_first_row(text[blank:], reading.sep, reading.quote)
+    quote = given.quote if given.quote is not None else reading.quote
+    return Dialect(
+        sep=reading.sep,
+        quote=quote,
+        escape=given.escape or "",
+        decimal=given.decimal or reading.decimal,
+        thousands=given.thousands or "",
+        comment=comment,
+        encoding=encoding,
+        header=reading.header,
+        skip=skip,
+        names=tuple(names or (str(at) for at in range(reading.width))),
+        found=found,
+        all_quoted=_has_quoted_column(text, reading),
+    )
+
+
+def _has_quoted_column(text: str, reading: _Reading) -> bool:
+    if not reading.quote:
+        return False
+    rows = _rows(text, reading.sep, "", "")[reading.header :]
+    columns = zip(*(row for row in rows if len(row) == reading.width), strict=True)
+    mark = reading.quote
+    return any(
+        all(len(field) > 1 and field[0] == field[-1] == mark for field in column)
+        for column in columns
+    )
+
+
+def split(line: str, sep: str, quote: str = "") -> list[str]:
+    """Split one line into fields."""
+    rows = _rows(line, sep, quote, "")
+    return rows[0] if rows else []
+
+
+def parse_number(text: str, decimal: str = ".", thousands: str = "") -> float | None:
+    """Read a number as the reader of files does; None if it is none."""
+    text = text.strip()
+    if thousands:
+        text = text.replace(thousands, "")
+    if decimal != ".":
+        text = text.replace(".", " ").replace(decimal, ".")
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def _check_options(given: TextOptions) -> None:
+    sep = given.sep
+    if sep is not None and (not sep or any(c in '"\r\n\0' for c in sep)):
+        raise ValueError(
+            f"{option('sep')} is {sep!r}; it must be the text between two fields, without quotes "
+            f"and line ends, or {BLANKS!r} for any run of blanks"
+        )
+    for name, allowed in (("quote", 1), ("escape", 1), ("decimal", 1), ("thousands", 1)):
+        value = getattr(given, name)
+        if value is not None and (len(value) > allowed or value in ("\r", "\n", "\0")):
+            raise ValueError(
+                f"{option(name)} is {value!r}; it must be one character, or empty for none"
+            )
+        if value and not value.isascii() and name in ("quote", "escape"):
+            raise ValueError(f"{option(name)} is {value!r}; it must be an ASCII character")
+    if given.decimal == "" or (given.decimal or "").isalnum():
+        raise ValueError(f"{option('decimal')} is {given.decimal!r}; it must be a mark, as in '.'")
+    if given.thousands and given.thousands == (given.decimal or "."):
+        raise ValueError(
+            f"{option('thousands')} is {given.thousands!r}, which is the decimal mark too: pass "
+            f"{option('decimal', ',' if given.thousands == '.' else '.')}"
+        )
+    if given.quote and given.sep and given.quote in given.sep:
+        raise ValueError(f"{option('quote')} is {given.quote!r}, which is in {option('sep')} too")
+
+
+def _encoding(head: bytes) -> str:
+    # A mark of UTF-8 is no text, whoever reads it.
+    return "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8"
+
+
+def _decoded(source: Source, encoding: str) -> str:
+    """The whole lines of the file's beginning."""
+    try:
+        "".encode(encoding)
+        decoder = io.TextIOWrapper(io.BytesIO(source.head), encoding, newline="")
+    except (LookupError, ValueError) as error:
+        raise ValueError(
+            f"{option('encoding')} is {encoding!r}, which Python does not know as an encoding of text"
+        ) from error
+    parts = []
+    try:
+        while part := decoder.read(1 << 14):
+            parts.append(part)
+    except UnicodeDecodeError as error:
+        # Perhaps only the last character is cut.
+        if source.is_whole or error.end < len(error.object) or len(error.object) - error.start > 3:
+            raise ValueError(f"the text is not {encoding}: {error}") from error
+    text = "".join(parts).lstrip("\ufeff")
+    if not source.is_whole:
+        end = max(text.rfind("\n"), text.rfind("\r"))
+        if end < 0:
+            raise ValueError("the first line is longer than 256 KiB: this is no table of ratings")
+        text = text[: end + 1]
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _comment(text: str) -> str:
+    first = text.lstrip("\n")[:1]
+    if first not in ("#", "%"):
+        return ""
+    lines = [line for line in text.split("\n") if line]
+    # A file whose every line begins so has fields that do.
+    return first if any(not line.startswith(first) for line in lines) else ""
+
+
+def _without_comments(text: str, comment: str) -> tuple[str, int, str | None]:
+    """Text without comment lines, how many lead the file (blank lines too), and the last of those."""
+    if not comment:
+        return text, 0, None
+    lines = text.split("\n")
+    at, hint = 0, None
+    while at < len(lines) and (not lines[at] or lines[at].startswith(comment)):
+        if lines[at]:
+            hint = lines[at].lstrip(comment).strip()
+        at += 1
+    rest = [line for line in lines[at:] if not line.startswith(comment)]
+    return "\n".join(rest), at, hint
+
+
+def _rows(text: str, sep: str, quote: str, escape: str) -> list[list[str]]:
+    """Split text into rows of fields, blank lines left out."""
+    if sep == BLANKS:
+        text = re.sub(r"[ \t]+", "\t", re.sub(r"(?m)^[ \t]+|[ \t]+$", "", text))
+        sep = "\t"
+    elif len(sep) > 1:
+        # csv takes one character; a control character stands for it.
+        text = text.replace("\x1f", "\x1e").replace(sep, "\x1f")
+        sep = "\x1f"
+    if not quote:
+        return [line.split(sep) for line in text.split("\n") if line][:_SAMPLED_ROWS]
+    rows = []
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=sep,
+        quotechar=quote,
+        doublequote=not escape,
+        escapechar=escape or None,
+    )
+    try:
+        for row in reader:
+            if row:
+                rows.append(row)
+            if len(rows) == _SAMPLED_ROWS:
+                break
+    except csv.Error:
+        # A field beyond csv's limit: an unclosed quote.
+        return []
+    return rows
+
+
+def _lines_of_first_row(text: str, sep: str, quote: str) -> int:
+    """How many lines the first row takes: a quoted name may hold a line end."""
+    if not quote or len(sep) > 1:
+        return 1
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=sep, quotechar=quote)
+    next(reader)
+    return reader.line_num
+
+
+def _known(fields: Sequence[str], wanted: Wanted) -> int:
+    return sum(find_common(fields, role) is not None for role in wanted)
+
+
+def _chosen(text: str, wanted: Wanted, needed: list[str], given: TextOptions) -> _Reading:
+    """Pick the one reading of the sample that is best, or say why there is none or are several."""
+    problems: list[tuple[int, ValueError]] = []
+    readings = _readings(text, wanted, needed, given, _REGULAR, problems)
+    if not readings and not problems:
+        readings = _readings(text, wanted, needed, given, _MOSTLY_REGULAR, problems)
+    if not readings:
+        raise _no_reading(text, needed, problems)
+    best = max(reading.rank for reading in readings)
+    first, *others = [reading for reading in readings if reading.rank == best]
+    for other in others:
+        if _is_blank(other.sep) and not _is_blank(first.sep):
+            continue
+        if other.body != first.body:
+            raise ValueError(_two_readings(first, other))
+    return first
+
+
+def _readings(
+    text: str,
+    wanted: Wanted,
+    needed: list[str],
+    given: TextOptions,
+    regular: float,
+    problems: list[tuple[int, ValueError]],
+) -> list[_Reading]:
+    """The ways to read the sample, and what is wrong with others that have enough columns."""
+    readings = []
+    separators = _SEPARATORS if given.sep is None else (given.sep,)
+    for sep in separators:
+        quote = given.quote if given.quote is not None else _quote_of(text, sep)
+        rows = _rows(text, sep, quote, given.escape or "")
+        if given.quote is None and quote and not _fits(rows, len(needed), regular):
+            # Perhaps the quotes are data.
+            plain = _rows(text, sep, "", "")
+            rows, quote = (plain, "") if _fits(plain, len(needed), regular) else (rows, quote)
+        if not rows or (given.sep is None and not _fits(rows, len(needed), regular)):
+            continue
+        try:
+            readings.append(_read_as(sep, quote, rows, wanted, needed, given))
+        except ValueError as error:
+            problems.append((len(rows[0]), error))
+    return readings
+
+
+def _is_blank(sep: str) -> bool:
+    return sep in (" ", BLANKS)
+
+
+def _fits(rows: list[list[str]], n_needed: int, regular: float) -> bool:
+    """Whether so large a share of the rows has one width, which is enough."""
+    if not rows:
+        return False
+    width, count = Counter(map(len, rows)).most_common(1)[0]
+    return width >= max(n_needed, 2) and count >= regular * len(rows)
+
+
+def _quote_of(text: str, sep: str) -> str:
+    """The double quote, if some field of the sample begins with it."""
+    if sep == BLANKS:
+        return ""
+    parts = re.escape(sep)
+    return '"' if re.search(rf'(?m)(^|{parts})"', text) else ""
+
+
+def _read_as(
+    sep: str,
+    quote: str,
+    rows: list[list[str]],
+    wanted: Wanted,
+    needed: list[str],
+    given: TextOptions,
+) -> _Reading:
+    first = [field.strip() for field in rows[0]]
+    body = rows[1:] or rows
+    width = Counter(map(len, rows)).most_common(1)[0][0]
+    if len(first) < len(needed):
+        line = sep.join(rows[0])
+        raise ValueError(
+            f"the first line {line!r:.80} has {len(first)} field(s) separated by {sep!r}, but "
+            f"columns for {', '.join(needed)} are needed: check the file or pass "
+            f"{option('sep', ',' if sep != ',' else ';')}"
+        )
+    by_name = [name for name in wanted.values() if isinstance(name, str)]
+    if by_name and given.header is False:
+        raise ValueError(
+            f"{option('header', False)} leaves no column named {by_name[0]!r}: pass its position"
+        )
+    header = given.header
+    if header is None:
+        header = bool(by_name) or _is_header(first, body, wanted)
+    found = resolve_columns(first, wanted, named=header)
+    regular = [row for row in (rows[1:] if header else rows) if len(row) == width]
+    if header and len(first) != width:
+        first = _names_for(first, regular, width)
+        found = resolve_columns(first, wanted)
+        rows = [first, *rows[1:]]
+    _check_counter(first, regular, found, wanted, header=header)
+    decimal = given.decimal or "."
+    if "rating" in found and given.decimal is None and given.thousands is None:
+        decimal = _decimal([row[found["rating"]] for row in regular], sep)
+    ids = [[row[found[role]] for row in regular] for role in ("user", "item")]
+    integers = all(_INTEGER.fullmatch(text.strip()) for column in ids for text in column)
+    numbers = True
+    if "rating" in found:
+        thousands = given.thousands or ""
+        read = [
+            text.strip() in NULLS or parse_number(text, decimal, thousands) is not None
+            for text in (row[found["rating"]] for row in regular)
+        ]
+        numbers = sum(read) >= _REGULAR * len(read) if read else True
+    fields = {field for column in ids for field in column}
+    clean = not any(
+        other in field for field in fields for other in ("::", "\t", ",", ";", "|") if other != sep
+    )
+    known = header and _known(first, wanted) >= 2
+    even = all(len(row) == width for row in body)
+    rank = (numbers, known, integers, clean, even, not _is_blank(sep))
+    return _Reading(sep, quote, rows, width, header, found, decimal, rank)
+
+
+def _is_header(first: list[str], body: list[list[str]], wanted: Wanted) -> bool:
+    """Whether the first row holds names."""
+    known = _known(first, wanted)
+    if "rating" not in wanted:
+        # Ids may be any text, so only a known name tells.
+        return known > 0
+    at = wanted["rating"] if isinstance(wanted["rating"], int) else 2
+    rating = first[min(at, len(first) - 1)]
+    if parse_number(rating) is not None or parse_number(rating, ",") is not None:
+        return known > 2 or _names_numbers(first, body, wanted)
+    if rating in NULLS:
+        return known > 1
+    if known:
+        return True
+    if any(c.isdigit() for c in rating):
+        # A rating that cannot be read, which is to be reported: "4*" is no name.
+        return False
+    below = [row[at] for row in body if row is not first and len(row) > at]
+    numbers = [
+        parse_number(text) is not None or parse_number(text, ",") is not None for text in below
+    ]
+    return 2 * sum(numbers) > len(numbers)
+
+
+def _names_numbers(first: list[str], body: list[list[str]], wanted: Wanted) -> bool:
+    """Whether a known name stands above integers, as in a table of users x items."""
+    below = [row for row in body if row is not first]
+    for role in wanted:
+        at = find_common(first, role)
+        if at is not None and below:
+            return all(len(row) > at and _INTEGER.fullmatch(row[at].strip()) for row in below)
+    return False
+
+
+def _names_for(first: list[str], rows: list[list[str]], width: int) -> list[str]:
+    """Names for all columns, where the first line has fewer or more fields than the others."""
+    if width == len(first) + 1:
+        # R's write.table names no column of row names; some programs end each row by a separator.
+        ends_empty = all(not row[-1].strip() for row in rows)
+        return [*first, ""] if ends_empty else ["", *first]
+    raise ValueError(
+        f"the first line has {len(first)} names, but most rows have {width} fields: mend the first "
+        f"line, or pass {option('header', False)} if it holds a rating"
+    )
+
+
+def _check_counter(
+    first: list[str],
+    rows: list[list[str]],
+    found: Mapping[str, int],
+    wanted: Wanted,
+    *,
+    header: bool,
+) -> None:
+    """Refuse a leading column that counts the rows and was taken by its position."""
+    guessed = all(key is None for key in wanted.values())
+    if not guessed or len(first) < 4 or found.get("user") != 0 or len(rows) < 4:
+        return
+    if header and _known(first, {role: None for role in ("user", "item")}):
+        return
+    counted = [row[0].strip() for row in rows]
+    if not all(_INTEGER.fullmatch(text) for text in counted):
+        return
+    numbers = [int(text) for text in counted]
+    if numbers[0] in (0, 1) and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
+        raise ValueError(
+            f"cannot tell which columns hold the ratings: the first of {len(first)} columns counts "
+            f"the rows ({', '.join(counted[:3])}, ...). If it is a counter, pass "
+            f"{option('user', 1)} {option('item', 2)} {option('rating', 3)}; if each row is of "
+            f"another user, pass {option('user', 0)} {option('item', 1)} {option('rating', 2)}"
+        )
+
+
+def _decimal(texts: list[str], sep: str) -> str:
+    """The decimal mark of a column of ratings."""
+    if sep == "," and not any("," in text for text in texts):
+        return "."
+    commas = [text.strip() for text in texts if "," in text]
+    if not commas or any("." in text for text in texts):
+        return "."
+    if any(not re.fullmatch(r"[+-]?\d*,\d*", text) for text in commas):
+        return "."
+    if all(re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", text) for text in commas):
+        raise ValueError(
+            f"the rating {commas[0]!r} can be read in two ways: pass {option('decimal', ',')} or "
+            f"{option('thousands', ',')}"
+        )
+    return ","
+
+
+def _no_reading(text: str, needed: list[str], problems: list[tuple[int, ValueError]]) -> ValueError:
+    if problems:
+        # What the reading of the most columns says.
+        return max(problems, key=lambda problem: problem[0])[1]
+    line = text.lstrip("\n").split("\n", 1)[0]
+    widths = {sep: len(row) for sep in _SEPARATORS for row in _rows(line, sep, "", "")[:1]}
+    sep = max(widths, key=lambda each: widths[each])
+    if widths[sep] >= len(needed):
+        return ValueError(
+            f"the rows differ in their number of fields, whatever separates them; the first line is "
+            f"{line!r:.80}: pass {option('sep', sep)} to see which rows do, and "
+            f"{option('on_error', 'skip')} too to leave them out"
+        )
+    if widths[sep] > 1:
+        return ValueError(
+            f"the first line {line!r:.80} has {widths[sep]} field(s) separated by {sep!r}, but "
+            f"columns for {', '.join(needed)} are needed: check the file or pass {option('sep')}"
+        )
+    return ValueError(
+        f"no separator found in the first line {line!r:.80}: pass {option('sep')} (or "
+        f"{option('format')} if this is no text file)"
+    )
+
+
+def _two_readings(first: _Reading, other: _Reading) -> str:
+    shown = " or ".join(
+        f"{' | '.join(reading.body[0])!r:.60} with {option('sep', reading.sep)}"
+        for reading in (first, other)
+    )
+    return (
+        f"the text can be read in two ways, by its first row: {shown}; pass the one that is right"
+    )

@@ -1,0 +1,109 @@
+"""NumPy's npz files: arrays of users, items and ratings, and scipy's sparse matrices."""
+
+from __future__ import annotations
+
+import zipfile
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..columns import as_float32, as_timestamps, require_equal_lengths
+from ..ids import as_kind, encode_ids
+from .reading import Coded, Reading, Request, reading_of_columns
+from .source import Source
+
+__all__ = ["matches", "read"]
+
+_NAMES = {
+    "user": ("users",),
+    "item": ("items",),
+    "rating": ("ratings", "values"),
+    "timestamp": ("timestamps",),
+}
+
+
+def matches(source: Source) -> bool:
+    """Whether a file is an archive of arrays."""
+    return source.is_arrays
+
+
+def read(source: Source, request: Request) -> Reading:
+    """Read an npz file."""
+    arrays = _arrays(source, request)
+    if "format" in arrays:
+        return _sparse(source, request)
+    if "user_ids" not in arrays and "item_ids" not in arrays:
+        columns = {role: (f"array {role}s", array) for role, array in arrays.items()}
+        return reading_of_columns("npz", columns, request, layout={"arrays": ", ".join(arrays)})
+    sides = []
+    for role, kind in zip(("user", "item"), request.kinds, strict=True):
+        name = f"{role}s"
+        codes, ids = _sorted_codes(arrays[role], arrays.get(f"{role}_ids"), name)
+        sides.append(Coded(*as_kind(codes, ids, name, kind, strip=request.strip)))
+    values = as_float32(arrays["rating"], "ratings") if request.needs_ratings else None
+    times = as_timestamps(arrays["timestamp"], "timestamps") if "timestamp" in arrays else None
+    lengths = {"users": len(sides[0].codes), "items": len(sides[1].codes)}
+    lengths |= {} if values is None else {"ratings": len(values)}
+    lengths |= {} if times is None else {"timestamps": len(times)}
+    require_equal_lengths(lengths)
+    return Reading("npz", *sides, values, times, layout={"arrays": ", ".join(arrays)})
+
+
+def _sparse(source: Source, request: Request) -> Reading:
+    """Read what scipy.sparse.save_npz wrote: every stored entry is a rating."""
+    from scipy.sparse import load_npz
+
+    matrix = load_npz(str(source.path)).tocoo()
+    columns = {
+        "user": ("rows", matrix.row),
+        "item": ("columns", matrix.col),
+        "rating": ("data", matrix.data),
+    }
+    asked = {role: column for role, column in columns.items() if role in request.wanted}
+    return reading_of_columns("scipy npz", asked, request, layout={"shape": f"{matrix.shape}"})
+
+
+def _arrays(source: Source, request: Request) -> dict[str, Any]:
+    """The arrays by role, and under "user_ids" and "item_ids" what the file has of those."""
+    try:
+        with np.load(source.path, allow_pickle=False) as file:
+            if {"format", "shape", "data"} <= set(file.files):
+                return {"format": file["format"]}
+            arrays = {name: file[name] for name in ("user_ids", "item_ids") if name in file}
+            for role, name in request.wanted.items():
+                if isinstance(name, int):
+                    raise ValueError(
+                        f"{role}={name}: arrays have names: the file has {sorted(file.files)}"
+                    )
+                names = _NAMES[role] if name is None else (name,)
+                there = [name for name in names if name in file]
+                if there:
+                    arrays[role] = file[there[0]]
+                elif role != "timestamp" or name is not None:
+                    listed = " or ".join(map(repr, names))
+                    raise ValueError(f"no array {listed}: the file has {sorted(file.files)}")
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"the npz file is damaged: {error}") from error
+    return arrays
+
+
+def _sorted_codes(codes: Any, ids: Any, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    # Positions into a vocabulary are checked and put in its sorted order.
+    if ids is None:
+        return encode_ids(codes, name)
+    ranks, vocabulary = encode_ids(ids, f"{name[:-1]}_ids")
+    if len(vocabulary) < len(ids):
+        raise ValueError(f"{name[:-1]}_ids holds {len(ids) - len(vocabulary)} repeated id(s)")
+    if codes.ndim != 1 or codes.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name} has dtype {codes.dtype} and shape {codes.shape}; it must be 1-D integer positions "
+            f"in {name[:-1]}_ids"
+        )
+    if len(codes) and not 0 <= codes.min() <= codes.max() < len(ids):
+        at = int(np.argmax((codes < 0) | (codes >= len(ids))))
+        raise ValueError(
+            f"{name}: {codes[at]} at position {at} is no position in {name[:-1]}_ids, which has "
+            f"{len(ids)} ids"
+        )
+    return ranks[codes], vocabulary

@@ -1,0 +1,228 @@
+"""What a format's reader is asked for, and what it returns."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...checks import check_choice, check_flag, option
+from ..columns import as_float32, as_timestamps, require_equal_lengths
+from ..ids import as_kind, encode_ids, id_kind
+from ..roles import Column
+from .dialect import TextOptions, Wanted
+
+__all__ = ["Coded", "Reading", "Request", "checked_request", "joined", "reading_of_columns"]
+
+Kinds = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to read of a file.
+
+    Attributes
+    ----------
+    wanted : mapping
+        The roles, each with a name, a position or None.
+    text : TextOptions
+        How a text is laid out.
+    kinds : (str, str)
+        "auto", "int", "str" or "uuid" for the ids of users and of items.
+    strip : bool
+        Whether blanks around ids are left out.
+    skip_bad : bool
+        Whether rows that cannot be read are left out, or are an error.
+    """
+
+    wanted: Wanted
+    text: TextOptions = field(default_factory=TextOptions)
+    kinds: Kinds = ("auto", "auto")
+    strip: bool = False
+    skip_bad: bool = False
+
+    @property
+    def needs_ratings(self) -> bool:
+        """Whether rows without a rating cannot be read."""
+        return "rating" in self.wanted
+
+
+class Coded(NamedTuple):
+    """A column of ids as codes and their vocabulary."""
+
+    codes: NDArray[np.int32]
+    ids: NDArray[Any]
+
+
+@dataclass
+class Reading:
+    """What was read of a file.
+
+    Attributes
+    ----------
+    format : str
+        The format's name.
+    users, items : Coded
+        The ids.
+    values : ndarray of float32, or None
+        The ratings, if they were wanted.
+    times : ndarray or None
+        The timestamps, if there are.
+    names : sequence of str
+        The columns' names in the file.
+    found : mapping of str to int
+        Which column has which role; empty if the format says it.
+    layout : dict of str to str
+        How the file is laid out, in words.
+    from_text : bool
+        Whether ids were texts, whose kind was found out.
+    n_skipped, first_skipped : int, str
+        How many rows could not be read, and what was wrong with the first.
+    """
+
+    format: str
+    users: Coded
+    items: Coded
+    values: NDArray[np.float32] | None
+    times: NDArray[Any] | None = None
+    names: Sequence[str] = ()
+    found: Mapping[str, int] = field(default_factory=dict)
+    layout: dict[str, str] = field(default_factory=dict)
+    from_text: bool = False
+    n_skipped: int = 0
+    first_skipped: str = ""
+
+    def __len__(self) -> int:
+        return len(self.users.codes)
+
+    def warn_of_skipped(self, path: Any) -> None:
+        """Say how many rows were left out."""
+        if self.n_skipped:
+            total = len(self) + self.n_skipped
+            warnings.warn(
+                f"{path}: {self.n_skipped:,} of {total:,} rows left out; {self.first_skipped}",
+                stacklevel=4,
+            )
+
+
+def reading_of_columns(
+    format: str,
+    columns: Mapping[str, Column],
+    request: Request,
+    *,
+    names: Sequence[str] = (),
+    found: Mapping[str, int] | None = None,
+    layout: dict[str, str] | None = None,
+) -> Reading:
+    """Make a reading of columns by role, whose types say what ids are."""
+    sides = []
+    for role, kind in zip(("user", "item"), request.kinds, strict=True):
+        name, values = columns[role]
+        sides.append(Coded(*as_kind(*encode_ids(values, name), name, kind, strip=request.strip)))
+    lengths = {
+        columns[role][0]: len(side.codes)
+        for role, side in zip(("user", "item"), sides, strict=True)
+    }
+    values = None
+    if request.needs_ratings:
+        name, given = columns["rating"]
+        values = as_float32(given, name)
+        lengths[name] = len(values)
+    times = None
+    if "timestamp" in columns:
+        name, given = columns["timestamp"]
+        try:
+            times = as_timestamps(given, name)
+            lengths[name] = len(times)
+        except ValueError:
+            # A guessed column that holds no times must not spoil the rest.
+            if request.wanted.get("timestamp") is not None:
+                raise
+    require_equal_lengths(lengths)
+    if not len(sides[0].codes):
+        raise ValueError(
+            "the file holds no rating" if request.needs_ratings else "the file holds no pair"
+        )
+    return Reading(
+        format, *sides, values, times, names=names, found=found or {}, layout=layout or {}
+    )
+
+
+def joined(parts: Sequence[Reading]) -> Reading:
+    """Join the readings of several files."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    users = _joined_side([part.users for part in parts], "users", parts)
+    items = _joined_side([part.items for part in parts], "items", parts)
+    values = None if first.values is None else np.concatenate([p.values for p in parts])  # type: ignore[misc]
+    times = None
+    if all(part.times is not None for part in parts):
+        times = np.concatenate([part.times for part in parts])  # type: ignore[misc]
+    skipped = [part for part in parts if part.n_skipped]
+    return Reading(
+        first.format,
+        users,
+        items,
+        values,
+        times,
+        names=first.names,
+        found=first.found,
+        layout=first.layout | {"files": f"{len(parts):,}"},
+        from_text=first.from_text,
+        n_skipped=sum(part.n_skipped for part in parts),
+        first_skipped=skipped[0].first_skipped if skipped else "",
+    )
+
+
+def _joined_side(sides: Sequence[Coded], name: str, parts: Sequence[Reading]) -> Coded:
+    kinds = {id_kind(side.ids) for side in sides}
+    if len(kinds) > 1:
+        if not all(part.from_text for part in parts):
+            raise ValueError(
+                f"the files hold {name} of different kinds, {' and '.join(sorted(kinds))}: pass "
+                f"{option('ids', 'str')}"
+            )
+        # One of the texts has an id that is no integer, so all are texts.
+        sides = [Coded(*as_kind(*side, name, "str")) for side in sides]
+    ranks, ids = encode_ids(np.concatenate([side.ids for side in sides]), name)
+    codes = np.empty(sum(len(side.codes) for side in sides), np.int32)
+    at_code = at_id = 0
+    for side in sides:
+        ranks_here = ranks[at_id : at_id + len(side.ids)]
+        codes[at_code : at_code + len(side.codes)] = ranks_here[side.codes]
+        at_code, at_id = at_code + len(side.codes), at_id + len(side.ids)
+    return Coded(codes, ids)
+
+
+def checked_kinds(ids: Any) -> Kinds:
+    """Read the argument `ids`: one kind, or one for users and one for items."""
+    pair = tuple(ids) if isinstance(ids, (tuple, list)) else (ids, ids)
+    if len(pair) != 2:
+        raise ValueError(
+            f"{option('ids')} is {ids!r}; it must be one kind, or two (of users, of items)"
+        )
+    for kind in pair:
+        check_choice(option("ids"), kind, ("auto", "str", "int", "uuid"))
+    return pair[0], pair[1]
+
+
+def checked_request(
+    wanted: Wanted, text: TextOptions, ids: Any, strip: Any, on_error: Any
+) -> Request:
+    """Check what the user asked for."""
+    if text.sep is not None and re.fullmatch(r"\\t", text.sep):
+        # A shell passes "\t" as two characters.
+        text = TextOptions(**{**vars(text), "sep": "\t"})
+    return Request(
+        wanted,
+        text,
+        checked_kinds(ids),
+        check_flag(option("strip"), strip),
+        check_choice(option("on_error"), on_error, ("raise", "skip")) == "skip",
+    )

@@ -1,0 +1,181 @@
+"""A text as Arrow can read it: UTF-8, one character between fields, no comments, no escapes."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from typing import Any, Self
+
+from .dialect import BLANKS, Dialect
+from .source import Source
+
+__all__ = ["arrow_separator", "arrow_stream", "blocks", "is_rewritten", "restored"]
+
+_BLOCK = 1 << 22
+_MARK = "\ufeff".encode()
+# Stands for a separator of several characters. A file that holds it too is refused.
+_UNIT = "\x1f"
+
+
+def blocks(source: Source, encoding: str = "utf-8", skip: int = 0) -> Iterator[bytes]:
+    """Give a text in UTF-8, some MiB of whole lines at a time, without its first lines."""
+    rest, is_first = b"", True
+    with _utf8(source, encoding) as file:
+        for part in iter(lambda: file.read(_BLOCK), b""):
+            rest += part.removeprefix(_MARK) if is_first else part
+            is_first = False
+            # "\r" alone ends lines too, but "\r\n" must not be cut in two.
+            cut = max(rest.rfind(b"\n"), rest.rfind(b"\r", 0, len(rest) - 1)) + 1
+            whole, rest = rest[:cut], rest[cut:]
+            if skip:
+                whole, skip = _without_lines(whole, skip)
+            if whole:
+                yield whole
+    if skip:
+        rest, _ = _without_lines(rest, skip)
+    if rest:
+        yield rest
+
+
+def is_rewritten(source: Source, dialect: Dialect) -> bool:
+    """Whether Arrow needs a text of its own in place of the file's."""
+    plain = dialect.encoding.lower().replace("_", "-") in ("utf-8", "utf8", "ascii")
+    single = len(dialect.sep) == 1
+    return not (plain and single) or bool(source.packing or dialect.comment or dialect.escape)
+
+
+def arrow_separator(dialect: Dialect) -> str:
+    """What separates fields in the text for Arrow."""
+    if dialect.sep == BLANKS:
+        return "\t"
+    return dialect.sep if len(dialect.sep) == 1 else _UNIT
+
+
+def restored(text: str, dialect: Dialect) -> str:
+    """Undo in a field what was done to separators inside quotes."""
+    return text.replace(_UNIT, dialect.sep) if arrow_separator(dialect) == _UNIT else text
+
+
+def arrow_stream(source: Source, dialect: Dialect) -> Any:
+    """Open the text for Arrow, without the lines before the data."""
+    return io.BufferedReader(_Stream(_rewritten(source, dialect)), 1 << 20)
+
+
+class _Stream(io.RawIOBase):
+    """Bytes of an iterator as a file."""
+
+    def __init__(self, parts: Iterator[bytes]) -> None:
+        self._parts = parts
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        while not self._rest:
+            part = next(self._parts, None)
+            if part is None:
+                return 0
+            self._rest = memoryview(part)
+        n = min(len(target), len(self._rest))
+        target[:n] = self._rest[:n]
+        self._rest = self._rest[n:]
+        return n
+
+
+def _rewritten(source: Source, dialect: Dialect) -> Iterator[bytes]:
+    parts = blocks(source, dialect.encoding, dialect.skip)
+    if dialect.comment:
+        comment = re.escape(dialect.comment.encode())
+        # The line stays, as an empty one, so that lines are counted as in the file.
+        line = re.compile(rb"(?m)^" + comment + rb"[^\r\n]*")
+        parts = (line.sub(b"", part) for part in parts)
+    if dialect.escape:
+        parts = _doubled(parts, dialect.quote.encode(), dialect.escape.encode())
+    if dialect.sep == BLANKS:
+        ends, runs = re.compile(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)"), re.compile(rb"[ \t]+")
+        parts = (runs.sub(b"\t", ends.sub(b"", part)) for part in parts)
+    elif len(dialect.sep) > 1:
+        parts = _separated(parts, dialect.sep.encode())
+    return parts
+
+
+def _separated(parts: Iterator[bytes], sep: bytes) -> Iterator[bytes]:
+    unit = _UNIT.encode()
+    for part in parts:
+        if unit in part:
+            raise ValueError(
+                f"the text holds the control character 0x1f, which stands for the separator "
+                f"{sep.decode()!r} while it is read: replace it in the file"
+            )
+        yield part.replace(sep, unit)
+
+
+def _doubled(parts: Iterator[bytes], quote: bytes, escape: bytes) -> Iterator[bytes]:
+    """Write quotes inside quoted fields doubled in place of escaped, as Arrow reads them."""
+    mark, sign = re.escape(quote), re.escape(escape)
+    field = re.compile(
+        mark + rb"((?:[^" + mark + sign + rb"]|" + sign + rb".|" + sign + rb"$)*+)" + mark,
+        re.DOTALL,
+    )
+    pair = re.compile(sign + rb"([" + mark + sign + rb"])")
+
+    def one(match: re.Match[bytes]) -> bytes:
+        inner = pair.sub(lambda found: found[1] * (2 if found[1] == quote else 1), match[1])
+        return quote + inner + quote
+
+    rest = b""
+    for part in parts:
+        rest += part
+        cut = _cut_outside(rest, field, quote)
+        yield field.sub(one, rest[:cut])
+        rest = rest[cut:]
+    yield field.sub(one, rest)
+
+
+def _cut_outside(text: bytes, field: re.Pattern[bytes], quote: bytes) -> int:
+    """Where the last line ends that no quoted field goes beyond."""
+    end = 0
+    for match in field.finditer(text):
+        end = match.end()
+    begun = text.find(quote, end)
+    return text.rfind(b"\n", 0, begun if begun >= 0 else len(text)) + 1
+
+
+def _utf8(source: Source, encoding: str) -> Any:
+    file = source.open()
+    if encoding.lower().replace("_", "-") in ("utf-8", "utf8", "ascii"):
+        return file
+    return _Recoded(file, encoding)
+
+
+class _Recoded:
+    """A text of another encoding, as UTF-8."""
+
+    def __init__(self, file: Any, encoding: str) -> None:
+        self._text = io.TextIOWrapper(file, encoding, newline="")
+        self._encoding = encoding
+
+    def read(self, size: int) -> bytes:
+        try:
+            return self._text.read(size).encode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"the text is not {self._encoding}: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._text.close()
+
+
+def _without_lines(text: bytes, skip: int) -> tuple[bytes, int]:
+    """Leave out the first lines; how many are still to be left out."""
+    at = 0
+    for end in re.finditer(rb"\r\n|\r|\n", text):
+        if not skip:
+            break
+        at = end.end()
+        skip -= 1
+    return (text[at:], 0) if not skip else (b"", skip)

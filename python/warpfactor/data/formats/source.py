@@ -1,0 +1,162 @@
+"""The bytes of a file, out of whatever it is packed in."""
+
+from __future__ import annotations
+
+import bz2
+import errno
+import gzip
+import io
+import lzma
+import os
+import zipfile
+from functools import cached_property
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+
+from ...checks import option
+
+__all__ = ["Source"]
+
+_HEAD = 1 << 18
+_ARROW_CODECS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
+_OPENERS = {"": io.open, "gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
+_BEST_MEMBERS = ("ratings", "rating", "u")
+
+
+class Source:
+    """A file that may be compressed (gz, bz2, xz, zst, lz4) or a member of a zip archive.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    member : str, default None
+        Which file of a zip archive; None: the only one, or the only one named ratings.* or u.data.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no regular file, or empty, or `member` is not in it or not clear.
+
+    Attributes
+    ----------
+    packing : str
+        How it is packed; "" if it is not.
+    is_arrays : bool
+        Whether it is a zip archive of NumPy arrays, which is a format of its own.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], member: str | None = None) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        if not self.path.is_file():
+            raise ValueError("is no regular file: write to one first, as it is read twice")
+        if not self.path.stat().st_size:
+            raise ValueError("the file is empty")
+        with self.path.open("rb") as file:
+            magic = file.read(8)
+        self.is_arrays = magic.startswith(b"PK\x03\x04") and _holds_arrays(self.path)
+        self.packing = "" if self.is_arrays else _packing(magic)
+        if member is not None and self.packing != "zip":
+            raise ValueError(f"{option('member')} is {member!r}, but this is no zip archive")
+        self.member = self._found_member(member) if self.packing == "zip" else None
+
+    def open(self) -> IO[bytes]:
+        """Open the unpacked bytes from the beginning."""
+        match self.packing:
+            case "zip":
+                return _Member(self.path, self.member or "")
+            case "zstd" | "lz4":
+                packed = pa.OSFile(str(self.path))
+                return pa.CompressedInputStream(packed, self.packing)  # type: ignore[no-any-return]
+        return _OPENERS[self.packing](self.path, "rb")  # type: ignore[operator, no-any-return]
+
+    @cached_property
+    def head(self) -> bytes:
+        """The first unpacked bytes, up to 256 KiB."""
+        with self.open() as file:
+            parts = []
+            size = 0
+            while size < _HEAD and (part := file.read(_HEAD - size)):
+                parts.append(part)
+                size += len(part)
+        head = b"".join(parts)
+        if not head:
+            raise ValueError("the file is empty")
+        return head
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether `head` is all there is."""
+        return len(self.head) < _HEAD
+
+    @property
+    def name(self) -> str:
+        """The file's name without the suffix of its compression, or the member's."""
+        if self.member is not None:
+            return Path(self.member).name
+        return self.path.stem if self.packing else self.path.name
+
+    def _found_member(self, wanted: str | None) -> str:
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                files = [info for info in archive.infolist() if not info.is_dir()]
+                names = [info.filename for info in files]
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"the zip archive is damaged: {error}") from error
+        # macOS puts notes of its own beside the files.
+        names = [name for name in names if not name.startswith("__MACOSX/")]
+        if wanted is None:
+            ours = [name for name in names if Path(name).stem.lower() in _BEST_MEMBERS]
+            chosen = names if len(names) == 1 else ours
+        else:
+            chosen = [name for name in names if name == wanted]
+        if len(chosen) == 1:
+            return chosen[0]
+        listed = ", ".join(names[:20]) + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
+        given = "holds more than one file" if wanted is None else f"holds no {wanted!r}"
+        example = option("member", names[0] if names else "NAME")
+        raise ValueError(f"the zip archive {given}: pass {example}; it has {listed or 'no files'}")
+
+
+def _packing(magic: bytes) -> str:
+    if magic.startswith(b"\x1f\x8b"):
+        return "gzip"
+    if magic.startswith(b"BZh"):
+        return "bz2"
+    if magic.startswith(b"\xfd7zXZ\x00"):
+        return "xz"
+    if magic[:4] in _ARROW_CODECS:
+        return _ARROW_CODECS[magic[:4]]
+    return "zip" if magic.startswith(b"PK\x03\x04") else ""
+
+
+def _holds_arrays(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        return path.suffix.lower() == ".npz"
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+class _Member(io.BufferedReader):
+    """A member of a zip archive, which is closed with it."""
+
+    def __init__(self, path: Path, member: str) -> None:
+        self._archive = zipfile.ZipFile(path)
+        try:
+            super().__init__(self._archive.open(member))  # type: ignore[arg-type]
+        except (RuntimeError, NotImplementedError) as error:
+            self._archive.close()
+            # An encrypted member, or a compression that Python lacks.
+            raise ValueError(f"{member} cannot be unpacked: {error}") from error
+
+    def close(self) -> None:
+        super().close()
+        self._archive.close()

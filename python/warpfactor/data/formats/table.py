@@ -1,0 +1,101 @@
+"""The table of formats: how each is recognized, by content first and suffix second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ...checks import option
+from . import npz, text
+from .columnar import FORMATS as COLUMNAR
+from .reading import Reading, Request
+from .source import Source
+
+__all__ = ["FORMATS", "Format", "find_format"]
+
+
+class Format(NamedTuple):
+    """A format of files.
+
+    Attributes
+    ----------
+    name, about : str
+        Its name, and what it is in a few words.
+    suffixes : tuple of str
+        How names of such files end.
+    matches : callable
+        Whether the content of a `Source` is of this format.
+    read : callable
+        Reads a `Source` as a `Request` asks.
+    """
+
+    name: str
+    about: str
+    suffixes: tuple[str, ...]
+    matches: Callable[[Source], bool]
+    read: Callable[[Source, Request], Reading]
+
+
+def _begins(*marks: bytes) -> Callable[[Source], bool]:
+    return lambda source: source.head.startswith(marks)
+
+
+def _never(_: Source) -> bool:
+    return False
+
+
+# In the order in which they are tried. Text comes last: anything may be text.
+_ALL = (
+    *(
+        Format(name, name, suffixes, _begins(*marks), read)
+        for name, marks, suffixes, read in COLUMNAR
+    ),
+    Format("npz", "NumPy arrays, or a sparse matrix of scipy", (".npz",), npz.matches, npz.read),
+    Format("tsv", "text separated by tabs", (), _never, text.read_tsv),
+    Format("text", "delimited text of any kind: csv, tsv, MovieLens '::'", (), _never, text.read),
+)
+FORMATS = {format.name: format for format in _ALL}
+
+# What other programs write, with what it is and how to get ratings out of it.
+_FOREIGN = (
+    (b"\x93NUMPY", "a single NumPy array", "load it, and pass its columns to Ratings.from_arrays"),
+    (b"\x80\x02", "a pickle", "load it where you trust it, and pass what it holds"),
+    (b"\x80\x03", "a pickle", "load it where you trust it, and pass what it holds"),
+    (b"\x80\x04", "a pickle", "load it where you trust it, and pass what it holds"),
+    (b"\x80\x05", "a pickle", "load it where you trust it, and pass what it holds"),
+    (b"\x89HDF\r\n", "an HDF5 file", "read it with pandas or h5py"),
+    (b"SQLite format 3", "an SQLite database", "query it, for example by DuckDB"),
+    (b"\xd0\xcf\x11\xe0", "an Excel file", "save it as csv"),
+    (b"RDX", "a file of R", "write it as csv there"),
+    (b"%PDF", "a PDF", "find the table it shows as csv"),
+    (b"7z\xbc\xaf", "a 7z archive", "unpack it"),
+    (b"Rar!", "a RAR archive", "unpack it"),
+)
+
+
+def find_format(source: Source, name: str | None = None) -> Format:
+    """Find a file's format, or take the one of a name.
+
+    Raises
+    ------
+    ValueError
+        If the file is of a format that is known not to be read.
+    """
+    if name is not None:
+        return FORMATS[name]
+    for format in _ALL:
+        if format.matches(source):
+            return format
+    for mark, what, fix in _FOREIGN:
+        if source.head.startswith(mark):
+            raise ValueError(f"the file is {what}, which is not read: {fix}")
+    suffix = "." + source.name.rsplit(".", 1)[-1].lower()
+    for format in _ALL:
+        if suffix in format.suffixes:
+            return format
+    if b"\0" in source.head[:4096] and not source.head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError(
+            "the file is no text, and of no format that is known by its first bytes: pass "
+            f"{option('format')}, one of {', '.join(FORMATS)}, or {option('encoding', 'utf-16')}"
+        )
+    return FORMATS["text"]
