@@ -108,7 +108,7 @@ def make_ratings(
     users, items = np.divmod(_draw_pairs(n_users, n_items, n_ratings, rng), n_items)
     users, items = users.astype(np.int32), items.astype(np.int32)
     signal = Signal.draw(n_users, n_items, n_factors, rng)
-    values, expected = np.empty((2, n_ratings), np.float32)
+    values, expected = np.empty(n_ratings, np.float32), np.empty(n_ratings, np.float32)
     variance = 0.0
     low, _, step = scale
     for start in range(0, n_ratings, _CHUNK):
