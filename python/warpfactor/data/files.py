@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pyarrow as pa
 
 from ..checks import check_choice, option
+from .folders import File, Paths, chosen_hint, files_of, unclear
+from .formats.columnar import FORMATS as COLUMNAR
 from .formats.dialect import TextOptions
 from .formats.reading import Reading, Request, checked_request, joined
-from .formats.source import Source
-from .formats.table import FORMATS, find_format
+from .formats.source import NothingThere, Source
+from .formats.table import FORMATS, Format, find_format
 from .ratings import Ratings
+from .roles import find_common
 
 __all__ = ["read", "read_pairs", "read_ratings"]
-
-Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-# What tools leave beside the files that they write.
-_IGNORED = ("_", ".")
 
 
 def read_ratings(
@@ -160,40 +158,73 @@ def read(path: Paths, request: Request, format: str | None, member: str | None) 
     """Read what was asked for, of one file or of several."""
     if format is not None:
         check_choice(option("format"), format, FORMATS)
-    parts = []
-    for file in files_of(path):
-        with named(file):
-            source = Source(file, member)
-            parts.append(find_format(source, format).read(source, request))
+    files = files_of(path)
+    if len(files) > 1:
+        return _read_set(path, files, request, format, member)
+    file = files[0]
+    with named(file.path):
+        source = Source(file.path, member, file.keys)
+        found = find_format(source, format)
+        _refuse_keys(found, source, request)
+        return found.read(source, request)
+
+
+def _read_set(
+    path: Paths, files: list[File], request: Request, format: str | None, member: str | None
+) -> Reading:
+    """Read several files as one. Those of a folder must be alike; those of a list were chosen."""
+    is_folder = isinstance(path, (str, os.PathLike))
+    formats: dict[File, Format] = {}
+    for file in files:
+        with named(file.path), suppress(NothingThere):
+            source = Source(file.path, member, file.keys)
+            formats[file] = find_format(source, format)
+            _refuse_keys(formats[file], source, request)
+    names = {found.name for found in formats.values()}
+    if len(names) > 1 and is_folder:
+        raise unclear(path, formats, f"they are of the formats {', '.join(sorted(names))}")
+    first = next(iter(formats.values()), None)
+    if first is not None and first.read_all is not None and len(names) == 1:
+        with named(path):
+            return first.read_all((Source(f.path, member, f.keys) for f in formats), request)
+    parts: list[Reading] = []
+    for file, found in formats.items():
+        try:
+            with named(file.path):
+                parts.append(found.read(Source(file.path, member), request))
+        except ValueError as error:
+            if isinstance(error.__cause__, NothingThere):
+                continue
+            if is_folder:
+                raise ValueError(f"{error}{chosen_hint(path, formats)}") from error
+            raise
+        if is_folder and list(parts[0].names) != list(parts[-1].names):
+            shown = f"{file.path.name} has the columns {list(parts[-1].names)}"
+            raise unclear(path, formats, f"{shown}, others {list(parts[0].names)}")
     with named(path):
+        if not parts:
+            raise NothingThere("all of the files are empty")
         return joined(parts)
+
+
+def _refuse_keys(format: Format, source: Source, request: Request) -> None:
+    """Raise ValueError if a folder's name gives a column of text, which is not read."""
+    if format.name in {each.name for each in COLUMNAR}:
+        return
+    for key in source.keys:
+        for role, wanted in request.wanted.items():
+            if wanted == key or (wanted is None and find_common([key], role) is not None):
+                raise ValueError(
+                    f"the folder {key}={source.keys[key]} gives the {role}, which is read of Parquet, "
+                    "Feather and ORC only: read it with DuckDB's read_csv(..., hive_partitioning=true) "
+                    f"and pass what that returns, or pass {option(role)} with the name of another column"
+                )
 
 
 def ratings_of(reading: Reading) -> Ratings:
     """Make ratings of what was read."""
     (users, user_ids), (items, item_ids) = reading.users, reading.items
     return Ratings(users, items, reading.values, user_ids, item_ids, reading.times)  # type: ignore[arg-type]
-
-
-def files_of(path: Paths) -> list[Path]:
-    """The files that a path stands for: itself, those of a folder, or those of a list."""
-    if not isinstance(path, (str, os.PathLike)):
-        paths = [Path(each) for each in path]
-        if not paths:
-            raise ValueError(f"{option('path')} is an empty list; it must name one file or more")
-        return [file for each in paths for file in files_of(each)]
-    folder = Path(path)
-    if not folder.is_dir():
-        return [folder]
-    files = sorted(
-        file
-        for file in folder.rglob("*")
-        if file.is_file()
-        and not any(part.startswith(_IGNORED) for part in file.relative_to(folder).parts)
-    )
-    if not files:
-        raise ValueError(f"{path}: the folder holds no files")
-    return files
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ...checks import option
 from ..roles import find_common, resolve_columns
-from .source import Source
+from .source import NothingThere, Source
 
 __all__ = ["BLANKS", "NULLS", "Dialect", "TextOptions", "Wanted", "judge", "parse_number", "split"]
 
@@ -149,7 +149,9 @@ def judge(source: Source, wanted: Wanted, given: TextOptions) -> Dialect:
     comment = given.comment if given.comment is not None else _comment(text)
     text, skipped, hint = _without_comments(text, comment)
     if not text.strip():
-        raise ValueError("the file is empty" if source.is_whole else "the file begins with blanks")
+        if source.is_whole:
+            raise NothingThere("the file is empty")
+        raise ValueError("the file begins with blanks")
     needed = [role for role in wanted if role != "timestamp"]
     reading = _chosen(text, wanted, needed, given)
     names = [field.strip() for field in reading.rows[0]] if reading.header else None

@@ -12,12 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...checks import check_choice, check_flag, option
-from ..columns import as_float32, as_timestamps, require_equal_lengths
+from ..columns import as_float32, require_equal_lengths
 from ..ids import as_kind, encode_ids, id_kind
 from ..roles import Column
+from ..times import as_timestamps
 from .dialect import TextOptions, Wanted
+from .source import NothingThere
 
-__all__ = ["Coded", "Reading", "Request", "checked_request", "joined", "reading_of_columns"]
+__all__ = [
+    "Coded",
+    "Reading",
+    "Request",
+    "checked_request",
+    "joined",
+    "reading_of_columns",
+    "refuse_columns",
+]
 
 Kinds = tuple[str, str]
 
@@ -110,6 +120,13 @@ class Reading:
             )
 
 
+def refuse_columns(request: Request, what: str) -> None:
+    """Raise ValueError if a column was chosen of a format that has none."""
+    for role, wanted in request.wanted.items():
+        if wanted is not None:
+            raise ValueError(f"{option(role, wanted)} cannot be: {what}")
+
+
 def reading_of_columns(
     format: str,
     columns: Mapping[str, Column],
@@ -120,14 +137,13 @@ def reading_of_columns(
     layout: dict[str, str] | None = None,
 ) -> Reading:
     """Make a reading of columns by role, whose types say what ids are."""
-    sides = []
-    for role, kind in zip(("user", "item"), request.kinds, strict=True):
-        name, values = columns[role]
-        sides.append(Coded(*as_kind(*encode_ids(values, name), name, kind, strip=request.strip)))
-    lengths = {
-        columns[role][0]: len(side.codes)
-        for role, side in zip(("user", "item"), sides, strict=True)
-    }
+    users, items = (
+        Coded(*as_kind(*encode_ids(given, name), name, kind, strip=request.strip))
+        for (name, given), kind in zip(
+            (columns["user"], columns["item"]), request.kinds, strict=True
+        )
+    )
+    lengths = {columns["user"][0]: len(users.codes), columns["item"][0]: len(items.codes)}
     values = None
     if request.needs_ratings:
         name, given = columns["rating"]
@@ -144,12 +160,12 @@ def reading_of_columns(
             if request.wanted.get("timestamp") is not None:
                 raise
     require_equal_lengths(lengths)
-    if not len(sides[0].codes):
-        raise ValueError(
+    if not len(users.codes):
+        raise NothingThere(
             "the file holds no rating" if request.needs_ratings else "the file holds no pair"
         )
     return Reading(
-        format, *sides, values, times, names=names, found=found or {}, layout=layout or {}
+        format, users, items, values, times, names=names, found=found or {}, layout=layout or {}
     )
 
 

@@ -6,7 +6,6 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,15 +13,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...checks import option
-from ..columns import as_timestamps
 from ..ids import IdError, arrow_numbers, encode_texts
+from ..times import as_timestamps
 from .dialect import NULLS, Dialect, judge, parse_number
 from .quotes import settle_quotes
 from .reading import Coded, Reading, Request
 from .rewrite import arrow_separator, arrow_stream, is_rewritten, restored
-from .source import Source
+from .source import NothingThere, Source
 
-__all__ = ["find_dialect", "read", "read_dialect", "read_tsv"]
+__all__ = ["find_dialect", "read", "read_dialect"]
 
 _TEXT = pa.string()
 _SIDES = ("user", "item")
@@ -43,12 +42,6 @@ def read(source: Source, request: Request, format: str = "text") -> Reading:
     closely, to say which row is at fault, or to leave such rows out.
     """
     return read_dialect(source, request, find_dialect(source, request), format)
-
-
-def read_tsv(source: Source, request: Request) -> Reading:
-    """Read text separated by tabs, unless the user said otherwise."""
-    given = request.text if request.text.sep is not None else replace(request.text, sep="\t")
-    return read(source, replace(request, text=given))
 
 
 def read_dialect(
@@ -109,7 +102,7 @@ def _reading(
     times: NDArray[Any] | None,
 ) -> Reading:
     if not len(sides[0].codes):
-        raise ValueError("the file holds nothing but a header")
+        raise NothingThere("the file holds nothing but a header")
     users, items = sides
     return Reading(
         format,

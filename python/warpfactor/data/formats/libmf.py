@@ -1,0 +1,34 @@
+"""LIBMF's and recosystem's triples: lines of user, item and rating with blanks between."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .dialect import BLANKS
+from .reading import Reading, Request
+from .source import Source
+from .text import read as read_text
+
+__all__ = ["read"]
+
+_POSITIONS = {"user": 0, "item": 1, "rating": 2}
+
+
+def read(source: Source, request: Request) -> Reading:
+    """Read triples of two integers and a number."""
+    given = request.text
+    text = replace(
+        given,
+        sep=BLANKS if given.sep is None else given.sep,
+        header=bool(given.header),
+        quote=given.quote or "",
+    )
+    wanted = {
+        role: _POSITIONS.get(role) if name is None else name
+        for role, name in request.wanted.items()
+    }
+    # LIBMF knows no ids but integers.
+    users, items = ("int" if kind == "auto" else kind for kind in request.kinds)
+    return read_text(
+        source, replace(request, text=text, wanted=wanted, kinds=(users, items)), "libmf"
+    )
