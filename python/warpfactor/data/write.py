@@ -234,8 +234,8 @@ def _as_json(ids: NDArray[Any], role: str) -> Any:
     )
 
 
-def _integer_texts(ids: NDArray[Any], role: str) -> Any:
-    return pa.array(_integers(ids, role)).cast(pa.large_string())
+def _integer_texts(low: int) -> Callable[[NDArray[Any], str], Any]:
+    return lambda ids, role: pa.array(_integers(ids, role, low)).cast(pa.large_string())
 
 
 # Tables.
@@ -319,7 +319,11 @@ def _array(ids: NDArray[Any], role: str) -> NDArray[Any]:
 
 
 def _write_npz(ratings: Ratings, user_ids: Any, item_ids: Any, sink: Any) -> None:
-    arrays = {"users": ratings.users, "items": ratings.items, "ratings": ratings.values}
+    arrays: dict[str, Any] = {
+        "users": ratings.users,
+        "items": ratings.items,
+        "ratings": ratings.values,
+    }
     if ratings.timestamps is not None:
         arrays["timestamps"] = ratings.timestamps
     np.savez_compressed(sink, **arrays, user_ids=user_ids, item_ids=item_ids)
@@ -339,10 +343,6 @@ def _integers(ids: NDArray[Any], role: str, low: int = 0) -> NDArray[np.int64]:
     return ids.astype(np.int64)
 
 
-def _positive_integers(ids: NDArray[Any], role: str) -> NDArray[np.int64]:
-    return _integers(ids, role, 1)
-
-
 def _matrix(ratings: Ratings, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Any:
     """Every rating as an entry, repeats and zeros too."""
     from scipy.sparse import coo_array
@@ -357,11 +357,11 @@ def _write_scipy(ratings: Ratings, rows: Any, columns: Any, sink: Any) -> None:
     save_npz(sink, _matrix(ratings, rows, columns))
 
 
-def _write_matrix_market(ratings: Ratings, rows: Any, columns: Any, sink: Any) -> None:
-    from scipy.io import mmwrite
-
-    # The file counts from 1, so that ids are its own numbers.
-    mmwrite(sink, _matrix(ratings, rows - 1, columns - 1), symmetry="general")
+def _write_matrix_market(ratings: Ratings, users: Any, items: Any, sink: Any) -> None:
+    # As the other texts: some rows at a time, and compressed where the name says so.
+    shape = f"{users[-1]} {items[-1]} {len(ratings)}"
+    sink.write(f"%%MatrixMarket matrix coordinate real general\n{shape}\n".encode())
+    _write_rows(ratings, users, items, sink, ("", " ", " ", "\n"))
 
 
 WRITTEN = {
@@ -369,9 +369,9 @@ WRITTEN = {
     "tsv": Writer((".tsv",), _bare, _delimited("\t", _NAMES), is_text=True),
     "json": Writer((".jsonl", ".ndjson"), _as_json, _write_json, is_text=True),
     "recbole": Writer((".inter",), _bare, _delimited("\t", _TYPED), is_text=True),
-    "libmf": Writer((), _integer_texts, _write_libmf, is_text=True, has_times=False),
+    "libmf": Writer((), _integer_texts(0), _write_libmf, is_text=True, has_times=False),
     "matrix-market": Writer(
-        (".mtx",), _positive_integers, _write_matrix_market, is_text=True, has_times=False
+        (".mtx",), _integer_texts(1), _write_matrix_market, is_text=True, has_times=False
     ),
     "parquet": Writer((".parquet", ".pq"), _column, _write_parquet),
     "arrow": Writer((".feather", ".arrow"), _column, _write_arrow),

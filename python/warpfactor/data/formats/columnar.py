@@ -187,7 +187,7 @@ def _arrow(source: Source) -> _Opened:
     if source.head.startswith(b"FEA1"):
         table = feather.read_table(given)
         return table.column_names, table.select
-    file = pa.OSFile(given) if isinstance(given, str) else pa.PythonFile(given)
+    file = pa.OSFile(given) if isinstance(given, str) else pa.BufferReader(given.getbuffer())
     if source.head.startswith(b"ARROW1"):
         names = pa.ipc.open_file(file).schema.names
 

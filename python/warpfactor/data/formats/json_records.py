@@ -43,11 +43,11 @@ def read(source: Source, request: Request) -> Reading:
     """
     is_list = source.head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
     entries = _listed(source, request) if is_list else None
-    sample = _sample(entries if entries is not None else _lines(source, request), source)
+    sample = _sample(entries if entries is not None else _lines(source, request), request)
     names, found = _resolved(sample, request)
     paths = {role: _path(names[at], sample) for role, at in found.items()}
     labels = {role: f"{role} field {names[at]!r}" for role, at in found.items()}
-    types = {role: _type(role, path, sample, labels[role]) for role, path in paths.items()}
+    types = {role: _type(role, path, sample, labels[role], request) for role, path in paths.items()}
     if types.get("timestamp") is _MIXED and request.wanted["timestamp"] is None:
         del paths["timestamp"], types["timestamp"]
     layout = {"records": "a list of objects" if is_list else "one object a line"}
@@ -113,7 +113,7 @@ def _parsed(line: bytes) -> dict[str, Any] | str:
     return value if isinstance(value, dict) else _NO_OBJECT
 
 
-def _sample(entries: Any, source: Source) -> list[dict[str, Any]]:
+def _sample(entries: Any, request: Request) -> list[dict[str, Any]]:
     first = list(islice(entries, _SAMPLED))
     sample = [record for _, _, record in first if isinstance(record, dict)]
     if not first:
@@ -124,11 +124,8 @@ def _sample(entries: Any, source: Source) -> list[dict[str, Any]]:
             f"{place} {problem}: {text!r:.80}; write one object a line, or a list [...] of objects "
             "(pandas: to_json(path, orient='records', lines=True))"
         )
-    if (
-        len(first) == 1
-        and sample[0]
-        and all(isinstance(v, dict | list) for v in sample[0].values())
-    ):
+    nested = all(isinstance(value, (dict, list)) for value in sample[0].values())
+    if len(first) == 1 and nested and all(name is None for name in request.wanted.values()):
         raise ValueError(
             f"the file is one object of {', '.join(map(repr, list(sample[0])[:5]))}, not one for each "
             "rating: write one object a line (pandas: to_json(path, orient='records', lines=True))"
@@ -161,13 +158,19 @@ def _at(record: Any, path: tuple[str, ...]) -> Any:
 _MIXED = pa.null()
 
 
-def _type(role: str, path: tuple[str, ...], sample: list[dict[str, Any]], label: str) -> Any:
+def _type(
+    role: str, path: tuple[str, ...], sample: list[dict[str, Any]], label: str, request: Request
+) -> Any:
     """The type of a field over the sample."""
     values = [_at(record, path) for record in sample]
     nested = next((value for value in values if isinstance(value, (dict, list))), None)
+    if nested is not None and role == "timestamp" and request.wanted[role] is None:
+        return _MIXED
     if nested is not None:
-        inner = f"pass {option(role, '.'.join((*path, next(iter(nested), 'id'))))}"
-        fix = inner if isinstance(nested, dict) else "make one object of each of its entries"
+        fix = "make an object of each of its entries"
+        if isinstance(nested, dict):
+            inner = next(iter(nested), "id")
+            fix = f"pass {option(role, '.'.join((*path, inner)))}, or another of its fields"
         raise ValueError(f"the {label} holds {json.dumps(nested)!r:.80}, not one value: {fix}")
     kinds = set(map(type, values))
     if kinds == {str}:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ...checks import option
+from ..ids import id_kind
 from .dialect import BLANKS
 from .reading import Reading, Request
 from .source import Source
@@ -27,8 +29,12 @@ def read(source: Source, request: Request) -> Reading:
         role: _POSITIONS.get(role) if name is None else name
         for role, name in request.wanted.items()
     }
-    # LIBMF knows no ids but integers.
-    users, items = ("int" if kind == "auto" else kind for kind in request.kinds)
-    return read_text(
-        source, replace(request, text=text, wanted=wanted, kinds=(users, items)), "libmf"
-    )
+    reading = read_text(source, replace(request, text=text, wanted=wanted), "libmf")
+    for role, side, kind in zip(
+        ("user", "item"), (reading.users, reading.items), request.kinds, strict=True
+    ):
+        if kind == "auto" and id_kind(side.ids) != "int":
+            raise ValueError(
+                f"LIBMF's ids are integers, and some {role} is none: pass {option('format', 'text')}"
+            )
+    return reading

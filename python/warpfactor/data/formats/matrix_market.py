@@ -36,12 +36,11 @@ def read(source: Source, request: Request) -> Reading:
 
     refuse_columns(request, "rows of a Matrix Market file are users, columns are items")
     try:
-        with source.open() as file:
-            n_rows, n_columns, n_entries, layout, field, symmetry = mminfo(file)
+        given = source.seekable()
+        n_rows, n_columns, n_entries, layout, field, symmetry = mminfo(given)
         _check_header(source, request, n_entries, field)
         _check_lines(source, layout, field)
-        with source.open() as file:
-            matrix = mmread(file)
+        matrix = mmread(source.seekable())
     except OverflowError as error:
         raise ValueError(
             f"the Matrix Market file holds a number that is too large: {error}"

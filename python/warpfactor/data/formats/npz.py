@@ -25,7 +25,8 @@ _NAMES = {
 }
 # What scipy.sparse.save_npz writes of every matrix.
 _SPARSE = {"format", "shape", "data"}
-_DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError)
+# An archive that can be opened, but says what is not so, makes seek() fail.
+_DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
 
 
 def matches(source: Source) -> bool:
@@ -40,7 +41,7 @@ def matches_sparse(source: Source) -> bool:
     try:
         with np.load(source.path, allow_pickle=False) as file:
             return _SPARSE <= set(file.files)
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError):
+    except (*_DAMAGES, ValueError):
         return False
 
 
