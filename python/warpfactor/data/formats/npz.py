@@ -39,7 +39,7 @@ def matches_sparse(source: Source) -> bool:
     if not source.is_arrays:
         return False
     try:
-        with np.load(source.path, allow_pickle=False) as file:
+        with _file(source) as given, np.load(given, allow_pickle=False) as file:
             return _SPARSE <= set(file.files)
     except (*_DAMAGES, ValueError):
         return False
@@ -77,7 +77,8 @@ def read_sparse(source: Source, request: Request) -> Reading:
 
     refuse_columns(request, "rows of a sparse matrix are users, columns are items")
     try:
-        matrix = load_npz(source.seekable())
+        with _file(source) as given:
+            matrix = load_npz(given)
         if matrix.format in ("csr", "csc", "bsr"):
             # A damaged one would make tocoo() write beyond its arrays.
             matrix.check_format(full_check=True)
@@ -108,10 +109,16 @@ def read_sparse(source: Source, request: Request) -> Reading:
     return reading_of_columns("scipy-npz", asked, request, layout={"shape": f"{matrix.shape}"})
 
 
+def _file(source: Source) -> Any:
+    """Open a file by ourselves: NumPy leaves one open that it cannot read."""
+    given = source.seekable()
+    return open(given, "rb") if isinstance(given, str) else given
+
+
 def _arrays(source: Source, request: Request) -> dict[str, Any]:
     """The arrays by role, and under "user_ids" and "item_ids" what the file has of those."""
     try:
-        with np.load(source.seekable(), allow_pickle=False) as file:
+        with _file(source) as given, np.load(given, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("user_ids", "item_ids") if name in file}
             for role, name in request.wanted.items():
                 if isinstance(name, int):
