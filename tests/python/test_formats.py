@@ -80,6 +80,27 @@ def test_the_docs_list_the_formats_that_there_are():
         assert re.findall(r"\.\w+|by name|no", row[5]) == list(suffixes), name
 
 
+def test_the_docstrings_list_the_formats_that_there_are():
+    for function, names in ((read_ratings, FORMATS), (write_ratings, WRITTEN)):
+        listed = re.search(r"\n    format : .*\n((?:        .*\n)+)", function.__doc__)[1]
+        assert set(re.findall(r'"([a-z-]+)"', listed)) == set(names), function
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"MATLAB 5.0 MAT-file", "a MATLAB file.*scipy.io.loadmat"),
+        (b"Obj\x01\x04", "an Avro file.*polars.read_avro"),
+        (b"\x80\x04\x95", "a pickle"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    ],
+)
+def test_files_of_other_programs_are_refused_with_what_reads_them(tmp_path, content, message):
+    for name in ("r.csv", "r.parquet", "r.bin"):
+        with pytest.raises(ValueError, match=rf"{name}: the file is {message}"):
+            read_ratings(written(tmp_path, content + b" " * 99, name))
+
+
 def test_unknown_formats_are_answered_with_those_there_are(tmp_path):
     path = written(tmp_path, "1,2,3\n")
     for call in (read_ratings, read_pairs):
@@ -381,6 +402,7 @@ def test_a_list_of_files_of_any_formats_is_one_set(tmp_path):
     FRAME[:2].to_csv(tmp_path / "a.csv", index=False)
     FRAME[2:].to_parquet(tmp_path / "b.parquet")
     assert rows_of(read_ratings([tmp_path / "a.csv", str(tmp_path / "b.parquet")])) == ROWS
+    assert rows_of(read_ratings([tmp_path / "a.csv"])) == ROWS[:2]
     users, items = read_pairs([tmp_path / "b.parquet", tmp_path / "a.csv"])
     assert list(zip(users, items, strict=True)) == [row[:2] for row in (*ROWS[2:], *ROWS[:2])]
     with pytest.raises(ValueError, match="path is an empty list"):
@@ -828,6 +850,18 @@ def test_objects_that_cannot_be_read_are_left_out_if_wanted(tmp_path, as_list):
         UserWarning, match=r"2 of 4 rows left out; the first is (line|entry) 2 has no item"
     ):
         assert rows_of(read_ratings(path, on_error="skip")) == [("a", 1, 2.0), ("a", 5, 2.0)]
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+def test_objects_of_other_encodings_are_read(tmp_path, encoding, as_list):
+    text = json.dumps(RECORD | {"user": "é"}, ensure_ascii=False)
+    path = written(tmp_path, (f"[{text}]" if as_list else f"{text}\n").encode(encoding), "r.txt")
+    options = {"encoding": encoding} if encoding == "latin-1" else {}
+    assert rows_of(read_ratings(path, **options)) == [("é", 1, 2.0)]
+    if encoding == "latin-1":
+        with pytest.raises(ValueError, match=r"r\.txt: "):
+            read_ratings(path)
 
 
 def test_a_late_object_of_another_type_is_read_exactly(tmp_path):

@@ -6,6 +6,7 @@ import csv
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -52,14 +53,18 @@ def read_ratings(
     Parameters
     ----------
     path : str or path-like, or a list of them
-        The file; a folder or a list are read as one set. Compressed text is unpacked: gz, bz2, xz,
-        zst, lz4, and zip.
+        The file, or several that are read as one set: a list, or a folder, of which the files of
+        ratings are taken (those named ratings.*, u.data, *.inter or as Netflix's; else all, which must
+        be alike). Compressed text is unpacked: gz, bz2, xz, zst, lz4, and zip. Folders named name=value
+        give a column of Parquet, Feather and ORC files.
     user, item, rating, timestamp : str or int, default None
         The column's name, or its position from 0. None takes common names (user, userId,
         reviewerID, item, movieId, asin, rating, score, stars, ...), else, where there are no
         names and no more than four columns, the first three and a fourth that holds times.
     format : str, default None
-        One of {FORMATS}. None finds it.
+        "parquet", "arrow" (Feather, too), "orc", "scipy-npz", "npz", "matrix-market", "json" (one object
+        a line, or a list of them), "netflix", "recbole", "book-crossing", "amazon", "libmf" (three columns
+        with blanks between), "csv", "tsv" or "text" (of any kind). None finds it, by content first.
     sep : str, default None
         What separates the fields of a text: any characters, or ``r"\\s+"`` for runs of blanks.
         None finds it over a sample of the file.
@@ -78,13 +83,13 @@ def read_ratings(
         Lines that begin with it are left out. None: "#" or "%", if the file begins with it.
     encoding : str, default None
         Of a text. None: UTF-8, or UTF-16 with a byte order mark.
-    ids : {{"auto", "str", "int", "uuid"}} or a pair of them, default "auto"
+    ids : {"auto", "str", "int", "uuid"} or a pair of them, default "auto"
         The kind of the ids, or of the users' and the items'. "auto": as the file's types say; in a
         text integers, if all of the column are written as integers are (without leading zeros, plus
         signs or blanks), else strings. "str" keeps them as they are written.
     strip : bool, default False
         Whether blanks around ids are left out.
-    on_error : {{"raise", "skip"}}, default "raise"
+    on_error : {"raise", "skip"}, default "raise"
         What to do with rows of a text that cannot be read: raise an error with the first one's line,
         or leave them out and warn of their number.
     member : str, default None
@@ -166,7 +171,10 @@ def read(path: Paths, request: Request, format: str | None, member: str | None) 
         source = Source(file.path, member, file.keys)
         found = find_format(source, format)
         _refuse_keys(found, source, request)
-        return found.read(source, request)
+        reading = found.read(source, request)
+    if isinstance(path, (str, os.PathLike)) and Path(path) != file.path:
+        reading.layout["file"] = str(file.path)
+    return reading
 
 
 def _read_set(

@@ -326,7 +326,8 @@ def _write_npz(ratings: Ratings, user_ids: Any, item_ids: Any, sink: Any) -> Non
     }
     if ratings.timestamps is not None:
         arrays["timestamps"] = ratings.timestamps
-    np.savez_compressed(sink, **arrays, user_ids=user_ids, item_ids=item_ids)
+    # Compressed it would take ten times as long.
+    np.savez(sink, **arrays, user_ids=user_ids, item_ids=item_ids)
 
 
 def _integers(ids: NDArray[Any], role: str, low: int = 0) -> NDArray[np.int64]:

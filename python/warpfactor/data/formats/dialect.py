@@ -14,7 +14,17 @@ from ...checks import option
 from ..roles import find_common, resolve_columns
 from .source import NothingThere, Source
 
-__all__ = ["BLANKS", "NULLS", "Dialect", "TextOptions", "Wanted", "judge", "parse_number", "split"]
+__all__ = [
+    "BLANKS",
+    "NULLS",
+    "Dialect",
+    "TextOptions",
+    "Wanted",
+    "encoding_of",
+    "judge",
+    "parse_number",
+    "split",
+]
 
 # The wanted roles, in the order of `resolve_columns`, each with a name, a position or None.
 Wanted = Mapping[str, str | int | None]
@@ -144,7 +154,7 @@ def judge(source: Source, wanted: Wanted, given: TextOptions) -> Dialect:
         If no layout fits, or more than one does: the text says which, and what picks one.
     """
     _check_options(given)
-    encoding = given.encoding or _encoding(source.head)
+    encoding = given.encoding or encoding_of(source.head)
     text = _decoded(source, encoding)
     comment = given.comment if given.comment is not None else _comment(text)
     text, skipped, hint = _without_comments(text, comment)
@@ -237,7 +247,8 @@ def _check_options(given: TextOptions) -> None:
         raise ValueError(f"{option('quote')} is {given.quote!r}, which is in {option('sep')} too")
 
 
-def _encoding(head: bytes) -> str:
+def encoding_of(head: bytes) -> str:
+    """The encoding that a text's first bytes tell, else UTF-8."""
     # A mark of UTF-8 is no text, whoever reads it.
     return "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8"
 

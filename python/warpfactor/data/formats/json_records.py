@@ -14,14 +14,14 @@ import pyarrow as pa
 
 from ...checks import option
 from ..roles import Column, resolve_columns
-from .dialect import parse_number
+from .dialect import encoding_of, parse_number
 from .reading import Reading, Request, reading_of_columns
 from .rewrite import ByteStream, blocks
 from .source import NothingThere, Source
 
 __all__ = ["matches", "read"]
 
-_BEGIN = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\[\s*)?\{\s*["}]')
+_BEGIN = re.compile(rb'(?:\[\s*)?\{\s*["}]')
 _SAMPLED = 2000
 # An object must fit into a block.
 _BLOCK = 1 << 23
@@ -32,7 +32,18 @@ _Entry = tuple[str, str, "dict[str, Any] | str"]
 
 def matches(source: Source) -> bool:
     """Whether a file begins with an object, or a list of objects."""
-    return _BEGIN.match(source.head) is not None
+    return _BEGIN.match(_head(source)) is not None
+
+
+def _head(source: Source) -> bytes:
+    head = source.head
+    if encoding_of(head) == "utf-16":
+        head = head.decode("utf-16", "ignore").encode()
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip()
+
+
+def _blocks(source: Source, request: Request) -> Iterator[bytes]:
+    return blocks(source, request.text.encoding or encoding_of(source.head))
 
 
 def read(source: Source, request: Request) -> Reading:
@@ -41,7 +52,7 @@ def read(source: Source, request: Request) -> Reading:
     Lines of which a sample has fields of one type each are parsed by Arrow, to which these types are
     told: it takes texts like 2020-01-01 for dates otherwise. All else is read by Python's json.
     """
-    is_list = source.head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
+    is_list = _head(source).startswith(b"[")
     entries = _listed(source, request) if is_list else None
     sample = _sample(entries if entries is not None else _lines(source, request), request)
     names, found = _resolved(sample, request)
@@ -80,7 +91,7 @@ def _reading(
 def _lines(source: Source, request: Request) -> Iterator[_Entry]:
     """The objects of a file of lines, each with its line."""
     at = 0
-    for block in blocks(source, request.text.encoding or "utf-8"):
+    for block in _blocks(source, request):
         for line in block.splitlines():
             at += 1
             if line.strip():
@@ -89,7 +100,7 @@ def _lines(source: Source, request: Request) -> Iterator[_Entry]:
 
 def _listed(source: Source, request: Request) -> list[_Entry]:
     """The objects of a list, each with its position from 1."""
-    text = b"".join(blocks(source, request.text.encoding or "utf-8"))
+    text = b"".join(_blocks(source, request))
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -193,7 +204,7 @@ def _by_arrow(
             branch = branch.setdefault(name, {})
         branch[path[-1]] = types[role]
     table = arrow_json.read_json(
-        ByteStream(blocks(source, request.text.encoding or "utf-8")),
+        ByteStream(_blocks(source, request)),
         read_options=arrow_json.ReadOptions(block_size=_BLOCK),
         parse_options=arrow_json.ParseOptions(
             explicit_schema=pa.schema(_fields(tree)), unexpected_field_behavior="ignore"

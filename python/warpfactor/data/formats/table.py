@@ -124,6 +124,8 @@ _FOREIGN = (
     (b"\x89HDF\r\n", "an HDF5 file", "read it with pandas or h5py"),
     (b"SQLite format 3", "an SQLite database", "query it, for example by DuckDB"),
     (b"\xd0\xcf\x11\xe0", "an Excel file", "save it as csv"),
+    (b"MATLAB", "a MATLAB file", "load it with scipy.io.loadmat or h5py, and pass its matrix"),
+    (b"Obj\x01", "an Avro file", "read it with polars.read_avro, and pass the table"),
     (b"RDX", "a file of R", "write it as csv there"),
     (b"%PDF", "a PDF", "find the table it shows as csv"),
     (b"7z\xbc\xaf", "a 7z archive", "unpack it"),
