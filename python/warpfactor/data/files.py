@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import lzma
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +25,9 @@ from .ratings import Ratings
 from .roles import find_common
 
 __all__ = ["read", "read_pairs", "read_ratings"]
+
+# What decompressors say of damaged files.
+_DAMAGES = (zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 
 
 def read_ratings(
@@ -242,7 +248,7 @@ def named(path: Any) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except (ValueError, EOFError, pa.ArrowException, csv.Error, UnicodeError) as error:
+    except (ValueError, EOFError, pa.ArrowException, csv.Error, *_DAMAGES) as error:
         text = str(error)
         shown = text if text.startswith(f"{path}: ") else f"{path}: {text}{_encoding_hint(error)}"
         raise ValueError(shown) from error

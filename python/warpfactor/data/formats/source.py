@@ -8,6 +8,7 @@ import gzip
 import io
 import lzma
 import os
+import struct
 import zipfile
 from collections.abc import Mapping
 from functools import cached_property
@@ -23,6 +24,8 @@ __all__ = ["NothingThere", "Source"]
 _HEAD = 1 << 18
 _ARROW_CODECS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
 _OPENERS = {"": io.open, "gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
+# What zipfile says of a damaged archive: versions, places and names that cannot be.
+_DAMAGES = (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, OSError, struct.error)
 _BEST_MEMBERS = ("ratings", "rating", "u")
 
 
@@ -127,7 +130,7 @@ class Source:
             with zipfile.ZipFile(self.path) as archive:
                 files = [info for info in archive.infolist() if not info.is_dir()]
                 names = [info.filename for info in files]
-        except zipfile.BadZipFile as error:
+        except _DAMAGES as error:
             raise ValueError(f"the zip archive is damaged: {error}") from error
         # macOS puts notes of its own beside the files.
         names = [name for name in names if not name.startswith("__MACOSX/")]
@@ -160,7 +163,7 @@ def _holds_arrays(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except zipfile.BadZipFile:
+    except _DAMAGES:
         return path.suffix.lower() == ".npz"
     return bool(names) and all(name.endswith(".npy") for name in names)
 
@@ -172,7 +175,7 @@ class _Member(io.BufferedReader):
         self._archive = zipfile.ZipFile(path)
         try:
             super().__init__(self._archive.open(member))  # type: ignore[arg-type]
-        except (RuntimeError, NotImplementedError) as error:
+        except (RuntimeError, *_DAMAGES) as error:
             self._archive.close()
             # An encrypted member, or a compression that Python lacks.
             raise ValueError(f"{member} cannot be unpacked: {error}") from error
