@@ -1139,6 +1139,12 @@ def test_triples_of_libmf_hold_integers(tmp_path):
         read_ratings(written(tmp_path, "a 0 4\nb 1 2\n"), format="libmf")
 
 
+def test_a_first_row_that_is_too_long_is_named(tmp_path):
+    path = written(tmp_path, "1,2,3,4\n" + "1,2,3\n" * 30)
+    with pytest.raises(ValueError, match=r"line 1: has 4 field\(s\) in place of 3"):
+        read_ratings(path)
+
+
 # Texts that other libraries write.
 
 

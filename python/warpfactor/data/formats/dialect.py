@@ -443,6 +443,9 @@ def _read_as(
         first = _names_for(first, regular, width)
         found = resolve_columns(first, wanted)
         rows = [first, *rows[1:]]
+    elif len(first) != width:
+        # The first row is one of those that cannot be read.
+        found = resolve_columns([str(at) for at in range(width)], wanted, named=False)
     _check_counter(first, regular, found, wanted, header=header)
     decimal = given.decimal or "."
     if "rating" in found and given.decimal is None and given.thousands is None:

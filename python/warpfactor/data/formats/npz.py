@@ -25,8 +25,8 @@ _NAMES = {
 }
 # What scipy.sparse.save_npz writes of every matrix.
 _SPARSE = {"format", "shape", "data"}
-# An archive that can be opened, but says what is not so, makes seek() fail.
-_DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
+# RuntimeError: encrypted, or of a version that is not known. OSError: places beyond the file.
+_DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
 
 
 def matches(source: Source) -> bool:

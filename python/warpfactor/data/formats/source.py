@@ -25,7 +25,10 @@ _HEAD = 1 << 18
 _ARROW_CODECS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
 _OPENERS = {"": io.open, "gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
 # What zipfile says of a damaged archive: versions, places and names that cannot be.
-_DAMAGES = (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, OSError, struct.error)
+_DAMAGES = (
+    *(zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError),
+    *(IndexError, struct.error),
+)
 _BEST_MEMBERS = ("ratings", "rating", "u")
 
 
@@ -175,7 +178,7 @@ class _Member(io.BufferedReader):
         self._archive = zipfile.ZipFile(path)
         try:
             super().__init__(self._archive.open(member))  # type: ignore[arg-type]
-        except (RuntimeError, *_DAMAGES) as error:
+        except _DAMAGES as error:
             self._archive.close()
             # An encrypted member, or a compression that Python lacks.
             raise ValueError(f"{member} cannot be unpacked: {error}") from error
