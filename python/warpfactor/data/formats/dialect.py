@@ -75,8 +75,8 @@ class Dialect:
         As Python names it.
     header : bool
         Whether there is a line of names.
-    skip : int
-        Lines before the data.
+    begin, skip : int
+        Lines before the first row, be it of names, and before the data.
     names : tuple of str
         The columns' names, or their positions.
     found : dict of str to int
@@ -93,6 +93,7 @@ class Dialect:
     comment: str
     encoding: str
     header: bool
+    begin: int
     skip: int
     names: tuple[str, ...]
     found: Mapping[str, int]
@@ -161,7 +162,7 @@ def judge(source: Source, wanted: Wanted, given: TextOptions) -> Dialect:
             found = resolve_columns(named, wanted)
             names = named
     blank = len(text) - len(text.lstrip("\r\n"))
-    skip = skipped + text[:blank].count("\n")
+    begin = skip = skipped + text[:blank].count("\n")
     if reading.header:
         skip += _lines_of_first_row(text[blank:], reading.sep, reading.quote)
     quote = given.quote if given.quote is not None else reading.quote
@@ -174,6 +175,7 @@ def judge(source: Source, wanted: Wanted, given: TextOptions) -> Dialect:
         comment=comment,
         encoding=encoding,
         header=reading.header,
+        begin=begin,
         skip=skip,
         names=tuple(names or (str(at) for at in range(reading.width))),
         found=found,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from mmap import ACCESS_READ, mmap
 from typing import NamedTuple
 
 import numpy as np
@@ -98,11 +99,11 @@ def _fields(source: Source, dialect: Dialect, quote: str) -> tuple[int, int | No
         + rb")*+"
         rb"(" + mark + rb"(?=[" + end + rb"\r\n]|\Z))?"
     )
-    text = b"".join(blocks(source, dialect.encoding, dialect.skip))
+    text = b"".join(blocks(source, dialect.encoding, dialect.begin))
     n_closed = 0
     for match in field.finditer(text):
         if match[1] is None:
-            return n_closed, dialect.skip + text.count(b"\n", 0, match.start()) + 1
+            return n_closed, dialect.begin + text.count(b"\n", 0, match.start()) + 1
         n_closed += 1
     return n_closed, None
 
@@ -114,13 +115,20 @@ def _is_evident(dialect: Dialect, verdict: _Verdict) -> bool:
 
 
 def _holds(source: Source, dialect: Dialect, quote: str) -> bool:
+    """Whether there are quotes behind the line of names."""
     mark = quote.encode()
-    return any(mark in block for block in blocks(source, dialect.encoding, dialect.skip))
+    if source.packing or dialect.encoding != "utf-8":
+        return any(mark in block for block in blocks(source, dialect.encoding, dialect.skip))
+    with source.path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        at = 0
+        for _ in range(dialect.skip):
+            at = data.find(b"\n", at) + 1
+        return data.find(mark, at) >= 0
 
 
 def _verdict(source: Source, dialect: Dialect, quote: str, *, escaped: bool) -> _Verdict:
     before, after = _ends_of_separator(dialect.sep)
-    parts = blocks(source, dialect.encoding, dialect.skip)
+    parts = blocks(source, dialect.encoding, dialect.begin)
     return _scan(parts, ord(quote), before, after, escaped=escaped)
 
 
