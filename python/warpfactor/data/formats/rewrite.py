@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, Self
 
-from .dialect import BLANKS, Dialect
+from .dialect import Dialect
+from .quotes import BLANKS
 from .source import Source
 
 __all__ = ["arrow_separator", "arrow_stream", "blocks", "is_rewritten", "restored"]

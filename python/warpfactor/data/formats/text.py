@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from mmap import ACCESS_READ, mmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +18,9 @@ from ...checks import option
 from ..columns import as_timestamps
 from ..ids import IdError, arrow_numbers, encode_texts
 from .dialect import NULLS, Dialect, judge, parse_number
-from .quotes import settle_quotes
+from .quotes import find_quotes
 from .reading import Coded, Reading, Request
-from .rewrite import arrow_separator, arrow_stream, is_rewritten, restored
+from .rewrite import arrow_separator, arrow_stream, blocks, is_rewritten, restored
 from .source import Source
 
 __all__ = ["find_dialect", "read", "read_dialect", "read_tsv"]
@@ -33,7 +34,30 @@ def find_dialect(source: Source, request: Request) -> Dialect:
     """Judge the layout over a sample, and the quotes over the whole file."""
     given = request.text
     dialect = judge(source, request.wanted, given)
-    return settle_quotes(source, dialect, given.quote, given.escape)
+    if given.quote == "" or given.escape:
+        return dialect
+    if given.quote is None and not _holds_quotes(source, dialect):
+        return replace(dialect, quote="", escape="")
+    quote, escape = find_quotes(
+        lambda: blocks(source, dialect.encoding, dialect.begin),
+        dialect.sep,
+        given.quote,
+        all_quoted=dialect.all_quoted,
+        first_line=dialect.begin + 1,
+    )
+    return replace(dialect, quote=quote, escape=escape)
+
+
+def _holds_quotes(source: Source, dialect: Dialect) -> bool:
+    """Whether there are quotes behind the line of names."""
+    skip = dialect.skip if dialect.skip - dialect.begin < 2 else dialect.begin
+    if source.packing or dialect.encoding != "utf-8":
+        return any(b'"' in block for block in blocks(source, dialect.encoding, skip))
+    with source.path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        at = 0
+        for _ in range(skip):
+            at = data.find(b"\n", at) + 1
+        return data.find(b'"', at) >= 0
 
 
 def read(source: Source, request: Request, format: str = "text") -> Reading:
