@@ -47,7 +47,10 @@ def read(source: Source, request: Request) -> Reading:
     lengths |= {} if values is None else {"ratings": len(values)}
     lengths |= {} if times is None else {"timestamps": len(times)}
     require_equal_lengths(lengths)
-    return Reading("npz", *sides, values, times, layout={"arrays": ", ".join(arrays)})
+    users_side, items_side = sides
+    return Reading(
+        "npz", users_side, items_side, values, times, layout={"arrays": ", ".join(arrays)}
+    )
 
 
 def _sparse(source: Source, request: Request) -> Reading:

@@ -148,8 +148,9 @@ def reading_of_columns(
         raise ValueError(
             "the file holds no rating" if request.needs_ratings else "the file holds no pair"
         )
+    users, items = sides
     return Reading(
-        format, *sides, values, times, names=names, found=found or {}, layout=layout or {}
+        format, users, items, values, times, names=names, found=found or {}, layout=layout or {}
     )
 
 
@@ -160,10 +161,10 @@ def joined(parts: Sequence[Reading]) -> Reading:
         return first
     users = _joined_side([part.users for part in parts], "users", parts)
     items = _joined_side([part.items for part in parts], "items", parts)
-    values = None if first.values is None else np.concatenate([p.values for p in parts])  # type: ignore[misc]
+    values = None if first.values is None else np.concatenate([p.values for p in parts])
     times = None
     if all(part.times is not None for part in parts):
-        times = np.concatenate([part.times for part in parts])  # type: ignore[misc]
+        times = np.concatenate([part.times for part in parts])
     skipped = [part for part in parts if part.n_skipped]
     return Reading(
         first.format,
