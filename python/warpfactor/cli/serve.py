@@ -13,7 +13,7 @@ from ..parameters import DEFAULTS
 from .app import command
 from .ids import in_kind_of, scored_pairs, typed_ids
 from .options import column, file_layout, model_file, prediction_device, ratings_file, table_output
-from .tables import id_column, progress, table_format, write_table
+from .tables import id_column, number_column, progress, table_format, write_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -173,17 +173,17 @@ def _write_predictions(
     import pyarrow as pa
 
     users, items = id_column(asked.user_ids), id_column(asked.item_ids)
-    score_type = pa.from_numpy_dtype(predictions.dtype)
-    schema = pa.schema([("user", users.type), ("item", items.type), ("prediction", score_type)])
+    scores = number_column(predictions)
+    schema = pa.schema([("user", users.type), ("item", items.type), ("prediction", scores.type)])
 
     def rows() -> Iterator[Any]:
         starts = range(0, len(asked), _PAIRS_PER_CHUNK)
         for start in progress(starts, "writing", output):
             part = slice(start, start + _PAIRS_PER_CHUNK)
             columns = [
-                users.take(pa.array(asked.users[part])),
-                items.take(pa.array(asked.items[part])),
-                pa.array(predictions[part]),
+                users.take(number_column(asked.users[part])),
+                items.take(number_column(asked.items[part])),
+                scores[part],
             ]
             yield pa.record_batch(columns, schema=schema)
 
