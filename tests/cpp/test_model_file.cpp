@@ -10,6 +10,15 @@
 #include <string>
 #include <vector>
 
+#if !defined(_WIN32)
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <thread>
+#endif
+
 #include "check.hpp"
 #include "serving/crc32.hpp"
 #include "serving/json.hpp"
@@ -151,6 +160,129 @@ TEST(saving_writes_all_or_nothing_and_says_why) {
   CHECK(bytes_of(folder / "m") == before);
   CHECK_EQ(std::distance(fs::directory_iterator(folder.path), fs::directory_iterator()), 1);  // nothing temporary left
 }
+
+#if !defined(_WIN32)
+unsigned mode_of(const fs::path& path) { return static_cast<unsigned>(fs::status(path).permissions()); }
+std::ptrdiff_t entries_in(const fs::path& folder) {
+  return std::distance(fs::directory_iterator(folder), fs::directory_iterator());
+}
+
+TEST(a_new_file_gets_its_mode_by_the_umask_and_an_old_one_keeps_its_own) {
+  const Folder folder;
+  const Model<float> model = example<float>();
+  const mode_t before = umask(0);
+  for (const unsigned mask : {022u, 002u, 077u}) {
+    check::context = "umask " + std::to_string(mask);
+    umask(static_cast<mode_t>(mask));
+    save(model, folder / "m");
+    CHECK_EQ(mode_of(folder / "m"), 0666u & ~mask);
+    for (const unsigned mode : {0644u, 0600u, 0664u, 0666u}) {
+      fs::permissions(folder / "m", fs::perms(mode));
+      save(model, folder / "m");
+      CHECK_EQ(mode_of(folder / "m"), mode);
+    }
+    fs::remove(folder / "m");
+  }
+  umask(before);
+  if (geteuid() == 0) {  // only root may give files away
+    put(folder / "m", "old");
+    CHECK_EQ(chown((folder / "m").c_str(), 12345, 54321), 0);
+    save(model, folder / "m");
+    struct stat found = {};
+    CHECK_EQ(stat((folder / "m").c_str(), &found), 0);
+    CHECK(found.st_uid == 12345 && found.st_gid == 54321);
+    check_same(load<float>(folder / "m"), model);
+  }
+}
+
+TEST(links_stay_and_the_file_they_lead_to_is_written) {
+  const Model<float> model = example<float>();
+  for (const bool exists : {true, false}) {
+    const Folder folder;
+    fs::create_directory(folder / "models");
+    fs::create_directory_symlink("models", folder / "current");
+    fs::create_symlink("real", folder / "same");
+    fs::create_symlink(folder / "real", folder / "absolute");
+    fs::create_symlink("same", folder / "chain");
+    fs::create_symlink("../chain", folder / "models/up");
+    for (const char* name : {"same", "absolute", "chain", "models/up", "current/up"}) {
+      check::context = std::string(name) + (exists ? "" : ", to nothing");
+      fs::remove(folder / "real");
+      if (exists) put(folder / "real", "old");
+      save(model, folder / name);
+      CHECK(fs::is_symlink(fs::symlink_status(folder / name)));
+      CHECK(fs::symlink_status(folder / "real").type() == fs::file_type::regular);
+      check_same(load<float>(folder / "real"), model);
+      CHECK_EQ(entries_in(folder.path), 6);
+      CHECK_EQ(entries_in(folder / "models"), 1);
+    }
+  }
+  const Folder folder;
+  fs::create_symlink("gone/m", folder / "away");
+  CHECK_THROWS(ModelFileError, "is no folder: create it", save(model, folder / "away"));
+  fs::create_symlink("b", folder / "a");
+  fs::create_symlink("a", folder / "b");
+  CHECK_THROWS(ModelFileError, (folder / "a").string(), save(model, folder / "a"));
+  CHECK_EQ(entries_in(folder.path), 3);
+}
+
+TEST(pipes_and_devices_are_written_to_and_stay) {
+  const Folder folder;
+  const Model<float> model = example<float>();
+  save(model, folder / "m");
+  CHECK_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
+  std::string got;
+  std::thread reader([&] { got = bytes_of(folder / "pipe"); });
+  save(model, folder / "pipe");
+  reader.join();
+  CHECK(got == bytes_of(folder / "m"));
+  CHECK(fs::is_fifo(folder / "pipe"));
+  fs::create_symlink("/dev/null", folder / "null");
+  save(model, "/dev/null");
+  save(model, folder / "null");
+  CHECK(fs::is_character_file("/dev/null"));
+  CHECK_EQ(entries_in(folder.path), 3);
+  if (!fs::exists("/dev/fd")) return;
+  // What this process has open is added to: others may have written there.
+  put(folder / "log", "before\n");
+  std::FILE* log = std::fopen((folder / "log").c_str(), "ab");
+  save(model, "/dev/fd/" + std::to_string(fileno(log)));
+  std::fclose(log);
+  CHECK(bytes_of(folder / "log") == "before\n" + got);
+}
+
+TEST(a_write_that_fails_leaves_the_old_file) {
+  const Folder folder;
+  const Model<float> model = example<float>();
+  put(folder / "m", "old");
+  // A limit on the size of files is as good as a full disk.
+  rlimit before = {};
+  CHECK_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  rlimit small = before;
+  small.rlim_cur = 1000;
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  CHECK_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  for (const char* name : {"m", "new"}) {
+    CHECK_THROWS(ModelFileError, (folder / name).string() + " could not be written", save(model, folder / name));
+  }
+  CHECK_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  std::signal(SIGXFSZ, handler);
+  CHECK(bytes_of(folder / "m") == "old");
+  CHECK_EQ(entries_in(folder.path), 1);
+  // Names may be as long as the file system lets them be, and no longer.
+  save(model, folder.path / std::string(255, 'm'));
+  CHECK_EQ(entries_in(folder.path), 2);
+  CHECK_THROWS(ModelFileError, "could not be written", save(model, folder.path / std::string(256, 'm')));
+  if (geteuid() != 0) {  // root may write all
+    fs::permissions(folder / "m", fs::perms(0444));
+    CHECK_THROWS(ModelFileError, "is write-protected", save(model, folder / "m"));
+    fs::permissions(folder.path, fs::perms(0555));
+    CHECK_THROWS(ModelFileError, "could not be written", save(model, folder / "new"));
+    fs::permissions(folder.path, fs::perms(0755));
+    CHECK(bytes_of(folder / "m") == "old");
+  }
+}
+#endif
 
 TEST(a_file_that_cannot_be_used_is_named_with_the_fix) {
   const Folder folder;

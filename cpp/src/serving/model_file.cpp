@@ -4,30 +4,22 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cerrno>
 #include <cmath>
-#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <map>
 #include <memory>
 #include <optional>
-#include <random>
 #include <system_error>
 #include <type_traits>
 
 #include "require.hpp"
 #include "serving/crc32.hpp"
 #include "serving/json.hpp"
+#include "serving/whole_file.hpp"
 #include "warpfactor/model.hpp"
 #include "warpfactor/params.hpp"
 #include "warpfactor/version.hpp"
-
-#if defined(_WIN32)
-#include <io.h>
-#else
-#include <unistd.h>
-#endif
 
 namespace warpfactor {
 
@@ -208,58 +200,6 @@ std::pair<std::string, std::vector<const Array*>> header_of(const Arrays& arrays
   header.resize((header.size() + 7) / 8 * 8, ' ');
   return {header, ordered};
 }
-
-/// Writes to a temporary name until `finish` renames it; otherwise nothing is left.
-class WholeFile {
- public:
-  explicit WholeFile(const std::filesystem::path& target) : target_(target) {
-    std::error_code none;
-    if (std::filesystem::is_directory(target_, none)) {
-      throw ModelFileError(target_.string() + " is a folder: give the name of a file in it");
-    }
-    const std::filesystem::path folder = target_.has_parent_path() ? target_.parent_path() : ".";
-    if (!std::filesystem::is_directory(folder, none)) {
-      throw ModelFileError(folder.string() + " is no folder: create it before saving there");
-    }
-    char number[9];
-    std::snprintf(number, sizeof number, "%08x", std::random_device{}());
-    temporary_ =
-        folder / std::string(".").append(target_.filename().string()).append(".").append(number).append(".tmp");
-    file_ = std::fopen(temporary_.string().c_str(), "wbx");
-    if (file_ == nullptr) fail();
-  }
-  ~WholeFile() {
-    if (file_ != nullptr) std::fclose(file_);
-    std::error_code none;
-    std::filesystem::remove(temporary_, none);
-  }
-  WholeFile(const WholeFile&) = delete;
-  WholeFile& operator=(const WholeFile&) = delete;
-
-  void write(const void* data, std::size_t bytes) {
-    if (bytes > 0 && std::fwrite(data, 1, bytes, file_) != bytes) fail();
-  }
-  void finish() {
-    if (std::fflush(file_) != 0) fail();
-#if defined(_WIN32)
-    if (_commit(_fileno(file_)) != 0) fail();
-#else
-    if (fsync(fileno(file_)) != 0) fail();  // the name must not point at data that a power cut can lose
-#endif
-    if (std::fclose(std::exchange(file_, nullptr)) != 0) fail();
-    std::error_code error;
-    std::filesystem::rename(temporary_, target_, error);
-    if (error) fail(error);
-  }
-
- private:
-  [[noreturn]] void fail(std::error_code error = {errno, std::generic_category()}) const {
-    throw ModelFileError(target_.string() + " could not be written (" + error.message() +
-                         "): make room or get the right to write there, or save to another folder");
-  }
-  std::filesystem::path target_, temporary_;
-  std::FILE* file_ = nullptr;
-};
 
 // --- Reading ---------------------------------------------------------------------------------------------------------
 
