@@ -290,6 +290,16 @@ def require_no_nulls(column: Any, name: str) -> None:
         )
 
 
+def decode_dictionary(column: Any) -> Any:
+    """Return a dictionary column as a plain one."""
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    kind = column.type.value_type
+    if pa.types.is_string_view(kind):  # which Arrow cannot take from
+        kind = pa.large_string()
+    plain = [chunk.dictionary.cast(kind).take(chunk.indices) for chunk in chunks]
+    return pa.chunked_array(plain, kind)
+
+
 def arrow_numbers(column: Any) -> NDArray[Any]:
     """Return an Arrow column of numbers without missing ones as a NumPy array, perhaps read-only.
 
@@ -365,7 +375,7 @@ def _encode_dictionary(column: Any, name: str) -> tuple[NDArray[np.int32], NDArr
     kind = column.type.value_type
     if column.dictionary.null_count or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         # An error must name a position in the column, and no entry that it does not use.
-        return encode_ids(column.dictionary_decode(), name)
+        return encode_ids(decode_dictionary(column), name)
     require_no_nulls(column, name)
     codes, ids = encode_ids(column.dictionary, name)
     codes = codes[arrow_numbers(column.indices)]
