@@ -18,7 +18,7 @@ from .ids import check_vocabulary, encode_ids, lookup_ids
 from .matrices import is_masked, is_matrix, is_sparse, looks_like_columns, matrix_entries
 from .objects import open_table
 from .pairs import pair_columns
-from .roles import Column, resolve_columns
+from .roles import Column, Frame, resolve_columns
 from .times import as_timestamps
 
 if TYPE_CHECKING:
@@ -240,8 +240,7 @@ class Ratings:
                 f"df is {describe_kind(df)}; it must be a pandas, polars or Arrow table{hint_for(df, 'df')}"
             )
         wanted = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
-        columns = frame.columns_of(resolve_columns(frame.names, wanted))
-        return ratings_from_columns(columns, timestamp_is_guess=timestamp is None)
+        return _from_table(frame, wanted)
 
     @classmethod
     def from_any(cls, X: Any, y: ArrayLike | None = None, name: str = "X") -> Ratings:
@@ -281,8 +280,9 @@ class Ratings:
             return _from_matrix(X, name)
         if isinstance(X, np.ndarray) and X.dtype.kind == "f" and not looks_like_columns(X):
             return _from_matrix(X, name)
-        if open_table(X) is not None:
-            return cls.from_frame(X)
+        table = open_table(X)  # once: a stream may be gone then
+        if table is not None:
+            return _from_table(table, {})
         raise ValueError(no_ratings(X, name))
 
     @property
@@ -612,6 +612,12 @@ def ratings_from_columns(
     if not len(numbers):
         raise ValueError(f"{value_name} is empty: at least one rating is needed")
     return adopt_ratings(user_codes, item_codes, numbers, user_ids, item_ids, times)
+
+
+def _from_table(table: Frame, wanted: Mapping[str, str | int | None]) -> Ratings:
+    roles = {role: wanted.get(role) for role in ("user", "item", "rating", "timestamp")}
+    columns = table.columns_of(resolve_columns(table.names, roles))
+    return ratings_from_columns(columns, timestamp_is_guess=roles["timestamp"] is None)
 
 
 def _from_matrix(D: Any, name: str) -> Ratings:
