@@ -35,8 +35,8 @@ class Ratings:
     A pair that occurs more than once stays so: each occurrence counts as one rating in training
     and in every error measure. `drop_duplicates` keeps one of each.
 
-    Nothing given is kept: arrays are copied before the constructor, or any of the methods above,
-    returns. The arrays of a `Ratings` are read-only, so that it never changes.
+    What is given is read until the call returns, and not kept: it is copied. The arrays of a
+    `Ratings` are read-only, so that it never changes.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class Ratings:
         *,
         timestamps: ArrayLike | None = None,
     ) -> Ratings:
-        """Make ratings from columns of ids and values.
+        """Make ratings from columns of ids and values, which are copied.
 
         Parameters
         ----------
@@ -127,7 +127,7 @@ class Ratings:
 
     @classmethod
     def from_pairs(cls, X: Any, y: ArrayLike) -> Ratings:
-        """Make ratings from (user, item) pairs and their values, scikit-learn's X and y.
+        """Make ratings from (user, item) pairs and their values, scikit-learn's X and y; both are copied.
 
         Parameters
         ----------
@@ -156,7 +156,7 @@ class Ratings:
     def from_masked(cls, D: np.ma.MaskedArray[Any, Any]) -> Ratings:
         """Make ratings from a masked array of shape (n_users, n_items); masked means missing.
 
-        Row and column numbers become the ids, and empty rows and columns are kept.
+        Row and column numbers become the ids, and empty rows and columns are kept. `D` is copied.
 
         Raises
         ------
@@ -172,7 +172,7 @@ class Ratings:
         """Make ratings from an array of shape (n_users, n_items) whose NaNs are missing.
 
         Row and column numbers become the ids, and empty rows and columns are kept. In an integer
-        array, every entry is a rating.
+        array, every entry is a rating. `D` is copied.
 
         Raises
         ------
@@ -187,8 +187,8 @@ class Ratings:
 
         Every stored entry is a rating: explicit zeros too, and duplicates are not summed. (A
         "bsr" matrix stores the zeros that fill its blocks, a "dia" matrix cannot store a zero.)
-        Row and column numbers become the ids, and empty rows and columns are kept. `S` is not
-        modified, and may be afterwards.
+        Row and column numbers become the ids, and empty rows and columns are kept. `S` is copied: it
+        is not modified, and may be when the call has returned.
 
         Raises
         ------
@@ -208,7 +208,7 @@ class Ratings:
         rating: str | int | None = None,
         timestamp: str | int | None = None,
     ) -> Ratings:
-        """Make ratings from a table.
+        """Make ratings from a table, whose columns are copied.
 
         Parameters
         ----------
@@ -244,7 +244,7 @@ class Ratings:
 
     @classmethod
     def from_any(cls, X: Any, y: ArrayLike | None = None, name: str = "X") -> Ratings:
-        """Make ratings from whatever `MatrixFactorization.fit` takes.
+        """Make ratings from whatever `MatrixFactorization.fit` takes; it is copied.
 
         Parameters
         ----------
