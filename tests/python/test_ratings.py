@@ -11,7 +11,10 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from sklearn.model_selection import cross_val_score
 
+from warpfactor import MatrixFactorization
+from warpfactor.data.matrices import looks_like_columns
 from warpfactor.data.ratings import Ratings, pairs_to_codes
 
 NAN = float("nan")
@@ -42,14 +45,16 @@ def test_dense_masked_and_sparse_matrices_agree(D):
         assert triples(ratings) == [(r, c, D[r, c]) for r, c in np.argwhere(present).tolist()]
         assert ratings.shape == D.shape
         assert ratings.values.dtype == np.float32 and ratings.users.dtype == np.int32
-    assert Ratings.from_any(D).to_arrays()[2].tolist() == dense.values.tolist()
+    if not looks_like_columns(D):
+        assert Ratings.from_any(D).to_arrays()[2].tolist() == dense.values.tolist()
 
 
 @given(matrices)
 def test_codes_of_a_matrix_are_its_pairs_in_the_order_of_its_ratings(D):
     ratings = Ratings.from_dense(D)
     S = ratings.to_sparse()
-    for X in (np.ma.masked_invalid(D), S, S.tocsc(), ratings, *([D] if D.shape[1] != 2 else [])):
+    plain = [] if D.shape[1] == 2 or looks_like_columns(D) else [D]
+    for X in (np.ma.masked_invalid(D), S, S.tocsc(), ratings, *plain):
         users, items = pairs_to_codes(X, ratings.user_ids, ratings.item_ids)
         expected = Ratings.from_any(X)
         assert users.tolist() == expected.users.tolist()
@@ -220,11 +225,15 @@ def frame(**columns) -> pa.Table:
         ),
         (
             lambda: Ratings.from_arrays([1], [1], ["5"]),
-            "values holds dtype .*; it must be real numbers",
+            "values holds '5' at position 0; it must be real numbers: convert",
         ),
-        (lambda: Ratings.from_arrays([1, 2], [1, 1], [1, None]), "None at position 1"),
-        (lambda: Ratings.from_arrays([1], [1], [1j]), "dtype complex128"),
-        (lambda: Ratings.from_arrays([1], [1], [[1]]), r"shape \(1, 1\)"),
+        (
+            lambda: Ratings.from_arrays([1, 2], [1, 1], [1, None]),
+            r"1 missing value\(s\), the first \(None\) at position 1",
+        ),
+        (lambda: Ratings.from_arrays([1], [1], [1j]), "values holds 1j at position 0"),
+        (lambda: Ratings.from_arrays([1], [1], [[1]]), r"values holds \[1\] at position 0"),
+        (lambda: Ratings.from_arrays([1], [1], np.ones((1, 1))), r"shape \(1, 1\)"),
         (lambda: Ratings.from_arrays([1], [1], np.ma.masked_all(1)), "position 0 is masked"),
         (lambda: Ratings.from_arrays([1], [None], [1]), "items: the id at position 0 is missing"),
         (
@@ -233,11 +242,11 @@ def frame(**columns) -> pa.Table:
         ),
         (
             lambda: Ratings.from_arrays([1], [1], [1], timestamps=["x"]),
-            "timestamps holds dtype .*; it must be real",
+            "timestamps: 'x' at position 0 is neither a number nor a date like",
         ),
         (
             lambda: Ratings.from_arrays([1, 2], [1, 1], [1, 2], timestamps=[datetime.now(), 3]),
-            "timestamps holds datetime.*; it must be real numbers",
+            "timestamps holds dates, and 3 at position 1",
         ),
         (
             lambda: Ratings.from_arrays([1], [1], [1], timestamps=np.array(["NaT"], "M8[s]")),
@@ -284,7 +293,7 @@ def frame(**columns) -> pa.Table:
             lambda: Ratings.from_any(np.array([[1, 2]])),
             "X holds pairs of ids but no ratings: pass y",
         ),
-        (lambda: Ratings.from_any(np.array([[1, 2, 3]])), "cannot say what is missing"),
+        (lambda: Ratings.from_any(np.ones((2, 5), int)), "cannot say what is missing"),
         (
             lambda: Ratings.from_any(np.array([["a", "b"]]), name="train"),
             "train holds pairs of ids",
@@ -326,16 +335,6 @@ def test_the_constructor_checks_codes_and_ids(change, message):
     assert triples(Ratings(**given)) == [(4, 8, 2.0)]
     with pytest.raises(ValueError, match=message):
         Ratings(**given | change)
-
-
-def test_float32_values_and_codes_are_kept_without_a_copy():
-    values = np.ones(3, np.float32)
-    codes = np.array([0, 1, 1], np.int32)
-    ratings = Ratings(codes, codes, values, IDS, IDS)
-    assert ratings.values is values and ratings.users is codes and ratings.user_ids is IDS
-    assert Ratings.from_arrays([1, 2, 3], [1, 1, 1], values).values is values
-    strided = Ratings.from_arrays([1, 2], [1, 1], np.ones(4, np.float32)[::2])
-    assert strided.values.flags.c_contiguous
 
 
 def test_one_rating_is_enough():
@@ -411,3 +410,147 @@ def test_no_pairs_have_no_codes():
 def test_pairs_that_fit_no_model_are_named(X, message):
     with pytest.raises(ValueError, match=message):
         pairs_to_codes(X, IDS, IDS)
+
+
+def sample() -> Ratings:
+    users, items = ["a", "a", "b", "c", "c", "c", "d"], [1, 2, 1, 1, 2, 1, 9]
+    return Ratings.from_arrays(
+        users, items, [1, 2, 3, 4, 5, 4, 2], timestamps=np.arange(7) + 1_577_836_800
+    )
+
+
+def test_head_is_the_first_ratings_and_keeps_the_ids():
+    ratings = sample()
+    assert triples(ratings.head()) == triples(ratings)[:5]
+    assert triples(ratings.head(2)) == triples(ratings)[:2]
+    assert len(ratings.head(100)) == 7
+    assert ratings.head().user_ids is ratings.user_ids
+    for n in (0, -1, 2.5, True):
+        with pytest.raises(ValueError, match=f"n is {n}; it must be"):
+            ratings.head(n)
+
+
+def test_describe_counts():
+    found = sample().describe()
+    assert found == {
+        "n_ratings": 7,
+        "n_users": 4,
+        "n_items": 3,
+        "density": 7 / 12,
+        "rating_range": (1.0, 5.0),
+        "rating_mean": 3.0,
+        "rating_std": pytest.approx(np.std([1, 2, 3, 4, 5, 4, 2])),
+        "ratings_per_user": (1, 1.5, 3),
+        "ratings_per_item": (1, 2.0, 4),
+        "n_users_with_one": 2,
+        "n_repeats": 1,
+        "time_span": (1_577_836_800, 1_577_836_806),
+    }
+    text = repr(found)
+    assert len(text.splitlines()) == len(found)
+    assert "58.3333%" in text and "2020-01-01 00:00 to 2020-01-01 00:00" in text
+    assert "1, 1.5, 3" in text
+
+
+def test_describe_of_other_times_and_of_none():
+    ratings = Ratings.from_arrays([1, 2], [1, 1], [3, 3])
+    assert ratings.describe()["time_span"] is None
+    assert "no timestamps" in repr(ratings.describe())
+    milliseconds = Ratings.from_arrays([1, 2], [1, 1], [3, 3], timestamps=[10**12, 2 * 10**12])
+    assert "1,000,000,000,000 to 2,000,000,000,000" in repr(milliseconds.describe())
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=40),
+    st.integers(1, 4),
+    st.integers(1, 4),
+)
+def test_a_k_core_is_the_largest_set_in_which_all_have_enough(pairs, per_user, per_item):
+    users, items = zip(*pairs, strict=True)
+    ratings = Ratings.from_arrays(users, items, range(len(pairs)), timestamps=range(len(pairs)))
+    left = list(range(len(pairs)))
+    while True:  # the definition, one rating at a time
+        bad = next(
+            (
+                at
+                for at in left
+                if sum(users[j] == users[at] for j in left) < per_user
+                or sum(items[j] == items[at] for j in left) < per_item
+            ),
+            None,
+        )
+        if bad is None:
+            break
+        left.remove(bad)
+    if not left:
+        with pytest.raises(ValueError, match=f"min_per_user={per_user} and .* leave no rating"):
+            ratings.k_core(min_per_user=per_user, min_per_item=per_item)
+        return
+    core = ratings.k_core(min_per_user=per_user, min_per_item=per_item)
+    assert triples(core) == [(users[at], items[at], float(at)) for at in left]
+    assert core.timestamps.tolist() == left
+    assert core.user_ids.tolist() == sorted({users[at] for at in left})
+    assert core.item_ids.tolist() == sorted({items[at] for at in left})
+
+
+def test_a_k_core_of_one_drops_ids_without_ratings():
+    ratings = Ratings.from_dense([[NAN, 3.0], [NAN, NAN]])
+    assert ratings.k_core().shape == (1, 1) and ratings.k_core().item_ids.tolist() == [1]
+    with pytest.raises(ValueError, match="min_per_item is 0; it must be at least 1"):
+        ratings.k_core(min_per_item=0)
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "arrow"])
+@pytest.mark.parametrize("times", [True, False])
+def test_a_frame_gives_the_ratings_back(kind, times):
+    if kind != "arrow":
+        pytest.importorskip(kind)
+    given = sample()
+    ratings = given if times else Ratings.from_arrays(*given.to_arrays())
+    frame = ratings.to_frame(kind)
+    assert type(frame).__module__.split(".")[0] == {"arrow": "pyarrow"}.get(kind, kind)
+    again = Ratings.from_frame(frame)
+    assert triples(again) == triples(ratings)
+    assert (again.timestamps is None) == (not times)
+    assert not times or again.timestamps.tolist() == ratings.timestamps.tolist()
+    uuids = Ratings.from_arrays([uuid.UUID(int=1)], [2**64 - 1], [1.0])
+    [(user, item, _)] = triples(Ratings.from_frame(uuids.to_frame(kind)))
+    assert str(user) == str(uuid.UUID(int=1)) and item == 2**64 - 1
+
+
+def test_a_library_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "polars", None)
+    with pytest.raises(ImportError, match=r'to_frame\(kind="polars"\) needs polars.*kind="arrow"'):
+        sample().to_frame("polars")
+    with pytest.raises(ValueError, match="kind is 'numpy'; it must be 'pandas', 'polars' or"):
+        sample().to_frame("numpy")
+
+
+def test_a_notebook_shows_ratings_and_numbers_escaped():
+    ratings = Ratings.from_arrays(["<b>&"] * 12, range(12), range(12))
+    shown = ratings._repr_html_()
+    assert "<b>" not in shown and shown.count("&lt;b&gt;&amp;") == 10
+    assert "and 2 more" in shown and "12 ratings, 1 users" in shown and "density" in shown
+    assert shown.count("<table>") == shown.count("</table>") == 2
+    assert "<table>" in ratings.describe()._repr_html_()
+
+
+def test_pairs_are_what_scikit_learn_cuts():
+    X, y = Ratings.from_arrays([1, 2], [3, 4], [5, 6]).to_pairs()
+    assert X.dtype == np.int64 and X.tolist() == [[1, 3], [2, 4]] and y.tolist() == [5, 6]
+    for users in (["a", "b"], [1, 2**64 - 1]):
+        ratings = Ratings.from_arrays(users, [3, 4], [5, 6])
+        X, y = ratings.to_pairs()
+        assert X.dtype == object and X.tolist() == [[users[0], 3], [users[1], 4]]
+        assert triples(Ratings.from_pairs(X, y)) == triples(ratings)
+
+
+def test_ratings_are_cut_by_take_and_not_by_scikit_learn():
+    ratings = sample()
+    for index in (0, slice(2), np.array([True] * 7)):
+        with pytest.raises(TypeError, match=r"take\(positions or mask\) selects"):
+            ratings[index]
+    model = MatrixFactorization(2, n_epochs=1, verbose=0, random_state=0)
+    with pytest.raises(TypeError, match=r"X, y = ratings\.to_pairs\(\).*cross_validate"):
+        cross_val_score(model, ratings, cv=2)
+    assert len(cross_val_score(model, *ratings.to_pairs(), cv=2)) == 2

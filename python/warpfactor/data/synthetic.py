@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..seeds import RandomState, generator_from
-from .ratings import Ratings
+from .ratings import Ratings, adopt_ratings
 
 __all__ = ["SyntheticRatings", "make_ratings"]
 
@@ -108,7 +108,7 @@ def make_ratings(
     users, items = np.divmod(_draw_pairs(n_users, n_items, n_ratings, rng), n_items)
     users, items = users.astype(np.int32), items.astype(np.int32)
     signal = Signal.draw(n_users, n_items, n_factors, rng)
-    values, expected = np.empty((2, n_ratings), np.float32)
+    values, expected = np.empty(n_ratings, np.float32), np.empty(n_ratings, np.float32)
     variance = 0.0
     low, _, step = scale
     for start in range(0, n_ratings, _CHUNK):
@@ -121,7 +121,7 @@ def make_ratings(
         values[part] = low + step * level
         expected[part] = low + step * mean
         variance += step * step * float(spread.sum())
-    ratings = Ratings(users, items, values, np.arange(n_users), np.arange(n_items))
+    ratings = adopt_ratings(users, items, values, np.arange(n_users), np.arange(n_items))
     return SyntheticRatings(ratings, float(np.sqrt(variance / n_ratings)), expected)
 
 
