@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import doctest
+import importlib
 
 import numpy as np
 import pandas as pd
@@ -257,3 +259,10 @@ def test_rows_of_a_matrix_are_no_ratings(make, at):
         ValueError, match=r"X is a matrix .* write warpfactor.cross_validate\(model"
     ):
         cross_val_score(model(), S, cv=cv)
+
+
+@pytest.mark.parametrize("name", ["splits", "splitters", "cross_validation"])
+def test_the_examples_of_the_docs_hold(name):
+    module = importlib.import_module(f"warpfactor.evaluation.{name}")
+    found = doctest.testmod(module)
+    assert found.failed == 0 and found.attempted > 3
