@@ -211,7 +211,7 @@ def test_the_result_prints_as_a_table():
         ({"metrics": 3}, "metrics is 3; it must be names"),
         ({"metrics": [3]}, "metrics holds 3; each must be one of"),
         ({"metrics": ["mae", "mae"]}, "metrics has 'mae' twice"),
-        ({"ratings": np.ones((3, 3), int)}, "ratings is an array of dtype int64"),
+        ({"ratings": np.ones((5, 5), int)}, "ratings is an array of dtype int64"),
         ({"model": model().fit(PAIRS, Y).model_, "error": TypeError}, "cannot be cloned: clone"),
         ({"model": "svd", "error": TypeError}, "Cannot clone object .*svd"),
     ],
@@ -274,10 +274,26 @@ def test_worker_processes_refuse_it_too(name):
         TOOLS["cross_val_score"](MATRICES[name], n_jobs=2)
 
 
-@pytest.mark.parametrize("tool", TOOLS)
-def test_ratings_are_refused(tool):
-    with pytest.raises((ValueError, TypeError)):
+@pytest.mark.parametrize("tool", [tool for tool in TOOLS if tool != "a pipeline"])
+def test_ratings_are_refused_and_their_pairs_work(tool):
+    with pytest.raises(TypeError, match=r"to_pairs\(\).*warpfactor.cross_validate"):
         TOOLS[tool](RATINGS)
+    expected, found = TOOLS[tool](PAIRS, Y), TOOLS[tool](*RATINGS.to_pairs())
+    if isinstance(found, dict):
+        expected, found = expected["test_score"], found["test_score"]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_ratings_are_not_split_by_scikit_learn():
+    with pytest.raises(TypeError, match=r"Ratings cannot be indexed: take\(positions or mask\)"):
+        train_test_split(RATINGS)
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_the_pairs_of_a_matrix_are_what_the_error_says(name):
+    X, y = wf.Ratings.from_any(MATRICES[name]).to_pairs()
+    assert sorted(zip(*X.T, y, strict=True)) == sorted(zip(*PAIRS.T, Y, strict=True))
+    assert np.isfinite(cross_val_score(model(), X, y, cv=3)).all()
 
 
 @pytest.mark.parametrize("tool", [tool for tool in TOOLS if tool != "a pipeline"])

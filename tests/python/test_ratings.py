@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from warpfactor.data.matrices import looks_like_columns
 from warpfactor.data.ratings import Ratings, pairs_to_codes
 
 NAN = float("nan")
@@ -42,14 +43,16 @@ def test_dense_masked_and_sparse_matrices_agree(D):
         assert triples(ratings) == [(r, c, D[r, c]) for r, c in np.argwhere(present).tolist()]
         assert ratings.shape == D.shape
         assert ratings.values.dtype == np.float32 and ratings.users.dtype == np.int32
-    assert Ratings.from_any(D).to_arrays()[2].tolist() == dense.values.tolist()
+    if not looks_like_columns(D):
+        assert Ratings.from_any(D).to_arrays()[2].tolist() == dense.values.tolist()
 
 
 @given(matrices)
 def test_codes_of_a_matrix_are_its_pairs_in_the_order_of_its_ratings(D):
     ratings = Ratings.from_dense(D)
     S = ratings.to_sparse()
-    for X in (np.ma.masked_invalid(D), S, S.tocsc(), ratings, *([D] if D.shape[1] != 2 else [])):
+    plain = [] if D.shape[1] == 2 or looks_like_columns(D) else [D]
+    for X in (np.ma.masked_invalid(D), S, S.tocsc(), ratings, *plain):
         users, items = pairs_to_codes(X, ratings.user_ids, ratings.item_ids)
         expected = Ratings.from_any(X)
         assert users.tolist() == expected.users.tolist()
@@ -205,11 +208,15 @@ def frame(**columns) -> pa.Table:
         ),
         (
             lambda: Ratings.from_arrays([1], [1], ["5"]),
-            "values holds dtype .*; it must be real numbers",
+            "values holds '5' at position 0; it must be real numbers: convert",
         ),
-        (lambda: Ratings.from_arrays([1, 2], [1, 1], [1, None]), "None at position 1"),
-        (lambda: Ratings.from_arrays([1], [1], [1j]), "dtype complex128"),
-        (lambda: Ratings.from_arrays([1], [1], [[1]]), r"shape \(1, 1\)"),
+        (
+            lambda: Ratings.from_arrays([1, 2], [1, 1], [1, None]),
+            r"1 missing value\(s\), the first \(None\) at position 1",
+        ),
+        (lambda: Ratings.from_arrays([1], [1], [1j]), "values holds 1j at position 0"),
+        (lambda: Ratings.from_arrays([1], [1], [[1]]), r"values holds \[1\] at position 0"),
+        (lambda: Ratings.from_arrays([1], [1], np.ones((1, 1))), r"shape \(1, 1\)"),
         (lambda: Ratings.from_arrays([1], [1], np.ma.masked_all(1)), "position 0 is masked"),
         (lambda: Ratings.from_arrays([1], [None], [1]), "items: the id at position 0 is missing"),
         (
@@ -218,11 +225,11 @@ def frame(**columns) -> pa.Table:
         ),
         (
             lambda: Ratings.from_arrays([1], [1], [1], timestamps=["x"]),
-            "timestamps holds dtype .*; it must be real",
+            "timestamps: 'x' at position 0 is neither a number nor a date like",
         ),
         (
             lambda: Ratings.from_arrays([1, 2], [1, 1], [1, 2], timestamps=[datetime.now(), 3]),
-            "timestamps holds datetime.*; it must be real numbers",
+            "timestamps holds dates, and 3 at position 1",
         ),
         (
             lambda: Ratings.from_arrays([1], [1], [1], timestamps=np.array(["NaT"], "M8[s]")),
@@ -269,7 +276,7 @@ def frame(**columns) -> pa.Table:
             lambda: Ratings.from_any(np.array([[1, 2]])),
             "X holds pairs of ids but no ratings: pass y",
         ),
-        (lambda: Ratings.from_any(np.array([[1, 2, 3]])), "cannot say what is missing"),
+        (lambda: Ratings.from_any(np.ones((2, 5), int)), "cannot say what is missing"),
         (
             lambda: Ratings.from_any(np.array([["a", "b"]]), name="train"),
             "train holds pairs of ids",
@@ -311,16 +318,6 @@ def test_the_constructor_checks_codes_and_ids(change, message):
     assert triples(Ratings(**given)) == [(4, 8, 2.0)]
     with pytest.raises(ValueError, match=message):
         Ratings(**given | change)
-
-
-def test_float32_values_and_codes_are_kept_without_a_copy():
-    values = np.ones(3, np.float32)
-    codes = np.array([0, 1, 1], np.int32)
-    ratings = Ratings(codes, codes, values, IDS, IDS)
-    assert ratings.values is values and ratings.users is codes and ratings.user_ids is IDS
-    assert Ratings.from_arrays([1, 2, 3], [1, 1, 1], values).values is values
-    strided = Ratings.from_arrays([1, 2], [1, 1], np.ones(4, np.float32)[::2])
-    assert strided.values.flags.c_contiguous
 
 
 def test_one_rating_is_enough():
@@ -385,7 +382,8 @@ def test_no_pairs_have_no_codes():
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        (np.ones((3, 4)), r"X has shape \(3, 4\), but the model has 2 users and 2 items"),
+        (np.ones((3, 5)), r"X has shape \(3, 5\), but the model has 2 users and 2 items"),
+        (np.ones((3, 4)), r"X has shape \(3, 4\), and could be two things.*X\[:, :2\]"),
         (np.ones((3, 3), int), r"has shape \(3, 3\)"),
         (np.ones(3), r"has shape \(3,\)"),
         ([("4", 8)], "holds the string '4'; the model's are integers: pass 4"),

@@ -1,37 +1,65 @@
-"""Columns of numbers: ratings as float32, timestamps, weights."""
+"""Columns of numbers: ratings as float32, weights."""
 
 from __future__ import annotations
 
-import datetime
+import decimal
+import numbers
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..exchange import to_host
-from .ids import arrow_numbers, as_arrow, require_no_nulls
+from .ids import arrow_numbers, as_arrow, as_numpy, require_no_nulls
 
-__all__ = ["as_float32", "as_timestamps", "check_weights", "not_finite", "require_equal_lengths"]
+__all__ = [
+    "as_float32",
+    "as_numbers",
+    "check_weights",
+    "is_missing",
+    "not_finite",
+    "read_only",
+    "require_equal_lengths",
+]
 
-_INT64_MAX = 2**63 - 1
+_FIXES = {
+    "M": "pass another column",
+    "m": "divide them by a numpy.timedelta64",
+    "c": "take their real part",
+    "V": "pass one field of them",
+}
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """Close an array of ours to writing, and return it, or a view that cannot be opened again.
+
+    NumPy lets the owner of memory be opened again, and so a view, if the owner is open.
+    """
+    if not array.flags.writeable:
+        return array
+    array.flags.writeable = False
+    return array.view()
 
 
 def as_float32(values: Any, name: str) -> NDArray[np.float32]:
-    """Return a column of numbers as contiguous float32, or raise ValueError."""
-    numbers = _numbers(values, name)
-    if numbers.ndim != 1:
-        raise ValueError(f"{name} has shape {numbers.shape}; it must be 1-D")
+    """Return a column of numbers as a new array of float32, or raise ValueError."""
+    given = as_numbers(values, name)
     with np.errstate(over="ignore"):
-        result = np.require(numbers, np.float32, ["C", "A"])
+        result = np.array(given, np.float32, order="C")
     if not np.isfinite(result).all():
         at = int(np.isfinite(result).argmin())
-        raise ValueError(f"{name}: {not_finite(numbers[at])} at position {at}: drop that rating")
+        raise ValueError(f"{name}: {not_finite(given[at])} at position {at}: drop that rating")
     return result
 
 
 def check_weights(sample_weight: Any, n_ratings: int) -> NDArray[np.float32]:
-    """Return weights as float32; raise ValueError unless there is one >= 0 for each rating."""
+    """Return weights as a new array of float32.
+
+    Raises
+    ------
+    ValueError
+        Unless there is one >= 0 for each rating.
+    """
     weights = as_float32(sample_weight, "sample_weight")
     if len(weights) != n_ratings:
         raise ValueError(
@@ -45,67 +73,97 @@ def check_weights(sample_weight: Any, n_ratings: int) -> NDArray[np.float32]:
     return weights
 
 
-def as_timestamps(values: Any, name: str) -> NDArray[Any]:
-    """Return a column of numbers or dates as int64 or float64; dates as seconds since 1970."""
-    column = as_arrow(values)
-    if column is None:
-        values = np.asarray(values)
-        if values.dtype.kind == "M":
-            column = pa.array(values.astype("M8[s]"))
-        elif values.dtype == object and all(isinstance(v, datetime.date) for v in values.flat):
-            try:
-                column = pa.array(values, from_pandas=True)
-            except pa.ArrowException as error:
-                raise ValueError(f"{name}: dates of mixed kinds ({error})") from error
-    if column is not None and (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
-        require_no_nulls(column, name)
-        column = column.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
-    array = _numbers(values if column is None else column, name)
+def as_numbers(values: Any, name: str, wanted: str = "real numbers") -> NDArray[Any]:
+    """Return a column as a 1-D array of real numbers, perhaps the given one; NaN may be missing.
+
+    Parameters
+    ----------
+    values : array-like of shape (n,)
+        The column.
+    name : str
+        What the error messages call it.
+    wanted : str, default "real numbers"
+        What they say that it must be.
+
+    Raises
+    ------
+    ValueError
+        If a value is missing or no number.
+    """
+    column = as_arrow(values, name)
+    array = as_numpy(values, name) if column is None else _arrow_array(column, name)
     if array.ndim != 1:
-        raise ValueError(f"{name} has shape {array.shape}; it must be 1-D")
-    if array.dtype.kind != "f":
-        if array.dtype == np.uint64 and len(array) and array.max() > _INT64_MAX:
-            raise ValueError(f"{name}: {array.max()} at position {array.argmax()} is beyond int64")
-        return np.ascontiguousarray(array, np.int64)
-    if not np.isfinite(array).all():
-        at = int(np.isfinite(array).argmin())
-        raise ValueError(f"{name}: {array[at]} at position {at}: drop such rows")
-    return np.ascontiguousarray(array, np.float64)
-
-
-def _numbers(values: Any, name: str) -> NDArray[Any]:
-    """Return a column as an array of real numbers; missing ones may only be NaN."""
-    column = as_arrow(values)
-    if column is not None:
-        require_no_nulls(column, name)
-        if pa.types.is_decimal(column.type):
-            column = column.cast(pa.float64())
-        values = arrow_numbers(column)
-    if np.ma.is_masked(values):
-        at = int(np.argmax(np.ma.getmaskarray(values)))
-        raise ValueError(f"{name}: the value at position {at} is masked: drop those rows")
-    array = np.asarray(to_host(values))
+        raise ValueError(f"{name} has shape {array.shape}; it must be 1-D: pass one column")
+    if array.dtype == object:
+        return _object_numbers(array, name, wanted)
     if array.dtype.kind not in "fiub":
-        found, fix = _first_other(array)
-        raise ValueError(f"{name} holds {found}; it must be real numbers: {fix}")
+        first = f" (the first is {array[0]!r})" if len(array) else ""
+        fix = _FIXES.get(array.dtype.kind, "convert them with astype(float)")
+        raise ValueError(f"{name} holds dtype {array.dtype}{first}; it must be {wanted}: {fix}")
     return array
 
 
-def _first_other(array: NDArray[Any]) -> tuple[str, str]:
-    """Return what is no number, and what to do."""
-    if array.dtype == object:
-        for at, value in enumerate(array.ravel()):
-            if not isinstance(value, (int, float, np.integer, np.floating)):
-                return f"{value!r} at position {at}", "drop or convert such values"
-    shown = f"{array.ravel()[0]!r}" if array.size else "nothing"
-    return f"dtype {array.dtype} (the first is {shown})", "convert them with astype(float)"
+def _arrow_array(column: Any, name: str) -> NDArray[Any]:
+    require_no_nulls(column, name)
+    try:
+        if pa.types.is_decimal(column.type):
+            # Exact where it can be: timestamps of databases may be decimals without a fraction.
+            column = column.cast(pa.int64() if column.type.scale <= 0 else pa.float64())
+        return arrow_numbers(column)
+    except pa.ArrowException as error:
+        raise ValueError(
+            f"{name}: a column of type {column.type} holds no numbers ({error}): cast it first"
+        ) from error
+
+
+def _object_numbers(array: NDArray[Any], name: str, wanted: str) -> NDArray[Any]:
+    kinds = set(map(type, array))
+    if all(issubclass(kind, (int, np.integer)) and kind is not bool for kind in kinds):
+        try:
+            return array.astype(np.int64)
+        except OverflowError:
+            pass
+    # Databases give decimals. NumPy's bool is no number of Python's.
+    takes = (numbers.Real, decimal.Decimal, np.bool_)
+    if not all(issubclass(kind, takes) for kind in kinds):
+        raise ValueError(_object_problem(array, name, wanted, takes))
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(
+            f"{name} holds numbers that float64 cannot ({error}): convert them with float()"
+        ) from error
+
+
+def _object_problem(array: NDArray[Any], name: str, wanted: str, takes: tuple[type, ...]) -> str:
+    missing = [at for at, value in enumerate(array) if is_missing(value)]
+    if missing:
+        at = missing[0]
+        return (
+            f"{name}: {len(missing)} missing value(s), the first ({array[at]!r}) at position {at}: "
+            "drop those rows or fill them in"
+        )
+    at = next(at for at, value in enumerate(array) if not isinstance(value, takes))
+    fix = (
+        "convert them with float()" if isinstance(array[at], str) else "drop or convert such values"
+    )
+    return f"{name} holds {array[at]!r:.60} at position {at}; it must be {wanted}: {fix}"
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a Python object stands for a missing value other than NaN."""
+    # pandas' marks go by name: it is not imported here.
+    is_mark = value is None or type(value).__name__ in ("NAType", "NaTType")
+    return is_mark or (isinstance(value, np.datetime64) and bool(np.isnat(value)))
 
 
 def require_equal_lengths(lengths: dict[str, int]) -> None:
+    """Raise ValueError unless all columns, by name, have one length."""
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} has {n}" for name, n in lengths.items())
         raise ValueError(f"lengths differ: {listed}; each rating needs one entry in all of them")
 
 
 def not_finite(value: Any) -> str:
+    """Say what is wrong with a value that float32 does not hold as a finite number."""
     return f"{value} is beyond float32" if np.isfinite(value) else f"{value} is not finite"

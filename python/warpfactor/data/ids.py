@@ -231,15 +231,53 @@ def check_vocabulary(ids: Any, name: str) -> None:
         )
 
 
-def as_arrow(values: Any) -> Any:
+def as_arrow(values: Any, name: str) -> Any:
     """Return a column as a pyarrow Array or ChunkedArray, or None if it is another kind of column."""
-    if isinstance(values, (pa.Array, pa.ChunkedArray)):
-        return values
-    # pandas would guess a type for its object columns, polars exports bare pointers.
-    opaque = str(getattr(values, "dtype", "")).lower() == "object"
-    if opaque or not hasattr(values, "__arrow_c_stream__"):
-        return None
-    return pa.chunked_array(values)
+    if not isinstance(values, (pa.Array, pa.ChunkedArray)):
+        if hasattr(values, "columns") and not hasattr(values, "dtype"):
+            raise ValueError(f"{name} is a {type(values).__name__}: pass one column of it")
+        # pandas would guess a type for its object columns, polars exports bare pointers.
+        opaque = str(getattr(values, "dtype", "")).lower() == "object"
+        if opaque or not hasattr(values, "__arrow_c_stream__"):
+            return None
+        try:
+            values = pa.chunked_array(values)
+        except (pa.ArrowException, TypeError):
+            # Arrow has no such type: pandas' sparse and complex columns, polars' 128-bit integers.
+            return None
+    if pa.types.is_run_end_encoded(values.type):
+        return _compute().run_end_decode(values)
+    if isinstance(values.type, pa.BaseExtensionType) and values.type != pa.uuid():
+        # What is stored may mean anything: pandas' periods are integers there.
+        raise ValueError(
+            f"{name} is of the type {values.type}: convert it to numbers, strings or dates first"
+        )
+    return values
+
+
+def as_numpy(values: Any, name: str) -> NDArray[Any]:
+    """Return a column that Arrow does not take as a NumPy array, perhaps of objects.
+
+    What is no array becomes objects, because NumPy would turn [1, "a"] into strings without a word.
+    """
+    values = to_host(values)
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        at = int(np.argmax(np.ma.getmaskarray(values)))
+        raise ValueError(f"{name}: the value at position {at} is masked: drop those rows")
+    if hasattr(values, "__array__") or isinstance(values, memoryview):
+        try:
+            return np.asarray(values)
+        except Exception as error:  # of any library
+            if not hasattr(values, "to_list"):
+                raise ValueError(
+                    f"{name} is {_describe(values)}, of which NumPy makes no array ({error}): "
+                    "convert it first"
+                ) from error
+            values = values.to_list()
+    no_column = isinstance(values, (str, bytes, set, frozenset, dict))
+    if no_column or not hasattr(values, "__iter__"):
+        raise ValueError(f"{name} is {_describe(values)}; it must be one column: pass a list")
+    return np.fromiter(values, dtype=object)
 
 
 def require_no_nulls(column: Any, name: str) -> None:
@@ -296,9 +334,9 @@ def _encode_integers(values: NDArray[Any], name: str) -> tuple[NDArray[np.int32]
 
 def _id_column(values: Any, name: str) -> Any:
     """NumPy integers, or an Arrow column of large_string, 16-byte binary, or a dictionary."""
-    column = as_arrow(values)
+    column = as_arrow(values, name)
     if column is None:
-        return _from_numpy(_as_numpy(values, name), name)
+        return _from_numpy(as_numpy(values, name), name)
     kind = column.type
     if pa.types.is_dictionary(kind):
         return column
@@ -310,17 +348,23 @@ def _id_column(values: Any, name: str) -> Any:
         return column.cast(pa.large_string())
     if pa.types.is_floating(kind):
         return _exact_integers(arrow_numbers(column), name)
+    if pa.types.is_decimal(kind):
+        return _decimal_integers(column, name)
     if kind == pa.uuid():
         return column.cast(pa.binary(16))
     if not len(column):
         return np.empty(0, np.int64)
-    raise ValueError(f"{name}: a column of type {kind} holds no ids; {_ID_RULE}")
+    raise ValueError(
+        f"{name}: a column of type {kind} holds no ids; {_ID_RULE}: cast it to integers or strings"
+    )
 
 
 def _encode_dictionary(column: Any, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]:
     if isinstance(column, pa.ChunkedArray):
         column = _combined(column.unify_dictionaries())
-    if column.dictionary.null_count:
+    kind = column.type.value_type
+    if column.dictionary.null_count or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        # An error must name a position in the column, and no entry that it does not use.
         return encode_ids(column.dictionary_decode(), name)
     require_no_nulls(column, name)
     codes, ids = encode_ids(column.dictionary, name)
@@ -329,19 +373,6 @@ def _encode_dictionary(column: Any, name: str) -> tuple[NDArray[np.int32], NDArr
     if used.all():
         return codes, ids
     return (np.cumsum(used, dtype=np.int32) - np.int32(1))[codes], ids[used]
-
-
-def _as_numpy(values: Any, name: str) -> NDArray[Any]:
-    values = to_host(values)
-    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
-        at = int(np.argmax(np.ma.getmaskarray(values)))
-        raise ValueError(f"{name}: the id at position {at} is masked: drop those rows")
-    if hasattr(values, "__array__"):
-        return np.asarray(values)
-    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
-        raise ValueError(f"{name} is {_describe(values)}; it must be a column of ids: pass a list")
-    # np.asarray would turn [1, "a"] into strings without a word.
-    return np.fromiter(values, dtype=object)
 
 
 def _from_numpy(values: NDArray[Any], name: str) -> Any:
@@ -358,7 +389,10 @@ def _from_numpy(values: NDArray[Any], name: str) -> Any:
             return _utf8(pa.array(values, pa.large_binary()), name)
         case "O" | "T":
             return _from_objects(values.astype(object), name)
-    raise ValueError(f"{name}: an array of dtype {values.dtype} holds no ids; {_ID_RULE}")
+    raise ValueError(
+        f"{name}: an array of dtype {values.dtype} holds no ids; {_ID_RULE}: convert it to integers "
+        "or strings"
+    )
 
 
 def _from_objects(values: NDArray[Any], name: str) -> Any:
@@ -398,7 +432,7 @@ def _object_problem(values: NDArray[Any], name: str) -> str:
         if kind in ("NoneType", "NAType", "NaTType") or (kind == "float" and np.isnan(value)):
             return f"{name}: the id at position {at} is missing ({value!r}): drop those rows"
         if kind not in ("str", "int", "float", "uuid"):
-            return f"{name}: {value!r} at position {at} is no id; {_ID_RULE}"
+            return f"{name}: {value!r} at position {at} is no id; {_ID_RULE}: convert it to one"
         if {kind, _object_kind(type(first))} not in ({kind}, {"int", "float"}):
             return (
                 f"{name}: ids of mixed kinds, {first!r} at position 0 and {value!r} at position "
@@ -431,6 +465,17 @@ def _exact_integers(values: NDArray[Any], name: str) -> NDArray[np.int64]:
             "drop the row if it is missing, or pass ids as integers or strings"
         )
     return values.astype(np.int64)
+
+
+def _decimal_integers(column: Any, name: str) -> NDArray[Any]:
+    """Integers of databases that give them as decimals, such as DuckDB's HUGEINT."""
+    try:
+        return arrow_numbers(column.cast(pa.int64()))
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"{name}: a decimal is no integer id that int64 can hold ({error}): cast the column "
+            "to strings"
+        ) from error
 
 
 def _texts(values: NDArray[Any], name: str) -> Any:

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..checks import check_count
 from ..exchange import to_host
-from .columns import as_float32, as_timestamps, not_finite, require_equal_lengths
+from .columns import as_float32, not_finite, read_only, require_equal_lengths
+from .describe import Summary, as_frame, as_html, summarize
+from .hints import describe_kind, hint_for, no_ratings
 from .ids import check_vocabulary, encode_ids, lookup_ids
-from .matrices import check_matrix_shape, is_masked, is_matrix, is_sparse, matrix_entries
-from .roles import Column, open_frame, resolve_columns
+from .matrices import (
+    check_matrix_shape,
+    is_masked,
+    is_matrix,
+    is_sparse,
+    looks_like_columns,
+    matrix_entries,
+)
+from .objects import open_table
+from .pairs import pair_columns
+from .roles import Column, resolve_columns
+from .times import as_timestamps
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -29,7 +42,8 @@ class Ratings:
     A pair that occurs more than once stays so: each occurrence counts as one rating in training
     and in every error measure. `drop_duplicates` keeps one of each.
 
-    Arrays that already have the right type are kept, not copied: do not change them afterwards.
+    Nothing given is kept: arrays are copied before the constructor, or any of the methods above,
+    returns. The arrays of a `Ratings` are read-only, so that it never changes.
 
     Parameters
     ----------
@@ -40,7 +54,10 @@ class Ratings:
     user_ids, item_ids : ndarray of shape (n_users,) and (n_items,), int64, uint64 or object
         The distinct ids, sorted. Some may have no rating.
     timestamps : ndarray of shape (n_ratings,), int64 or float64, default None
-        When each rating was given; seconds since 1970 where it was made from dates.
+        When each rating was given. Numbers are as they were given, also milliseconds. Dates became
+        seconds since 1970, int64 where all are whole seconds and else float64; where float64 could
+        not keep two of them apart (parts of a microsecond; parts of a second before 1684 or after
+        2255), int64 nanoseconds or the unit of the dates. Order and equality are always kept.
 
     Raises
     ------
@@ -57,9 +74,7 @@ class Ratings:
     timestamps: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
-        check_vocabulary(self.user_ids, "user_ids")
-        check_vocabulary(self.item_ids, "item_ids")
-        fields = {
+        fields: dict[str, NDArray[Any]] = {
             "users": _codes(self.users, len(self.user_ids), "users"),
             "items": _codes(self.items, len(self.item_ids), "items"),
             "values": as_float32(self.values, "values"),
@@ -69,8 +84,15 @@ class Ratings:
         require_equal_lengths({name: len(array) for name, array in fields.items()})
         if not len(fields["values"]):
             raise ValueError("values is empty: at least one rating is needed")
+        for name in ("user_ids", "item_ids"):
+            check_vocabulary(getattr(self, name), name)
+            fields[name] = np.array(getattr(self, name))
         for name, array in fields.items():
-            object.__setattr__(self, name, array)
+            object.__setattr__(self, name, read_only(array))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Arrays of a pickle can be written to.
+        return adopt_ratings, tuple(getattr(self, name) for name in self.__slots__)
 
     @classmethod
     def from_arrays(
@@ -91,7 +113,7 @@ class Ratings:
         values : array-like of shape (n_ratings,)
             The ratings.
         timestamps : array-like of shape (n_ratings,), default None
-            Numbers or dates.
+            Numbers, dates of any library, or ISO 8601 texts. See `Ratings` for what becomes of them.
 
         Returns
         -------
@@ -132,7 +154,7 @@ class Ratings:
         ValueError
             As `from_arrays`, and if `X` has not two columns.
         """
-        users, items = _pair_columns(X, "X")
+        users, items = pair_columns(X, "X")
         return ratings_from_columns(
             {"user": ("X (users)", users), "item": ("X (items)", items), "rating": ("y", y)}
         )
@@ -149,7 +171,7 @@ class Ratings:
             If `D` is not 2-D and real, everything is masked, or an unmasked entry is not finite.
         """
         if not is_masked(D):
-            raise ValueError(f"D is {_kind(D)}; it must be a numpy.ma.MaskedArray")
+            raise ValueError(f"D is {describe_kind(D)}; it must be a numpy.ma.MaskedArray")
         return _from_matrix(D, "D")
 
     @classmethod
@@ -173,7 +195,7 @@ class Ratings:
         Every stored entry is a rating: explicit zeros too, and duplicates are not summed. (A
         "bsr" matrix stores the zeros that fill its blocks, a "dia" matrix cannot store a zero.)
         Row and column numbers become the ids, and empty rows and columns are kept. `S` is not
-        modified.
+        modified, and may be afterwards.
 
         Raises
         ------
@@ -181,7 +203,7 @@ class Ratings:
             If `S` is not 2-D and real, stores nothing, or stores an entry that is not finite.
         """
         if not is_sparse(S):
-            raise ValueError(f"S is {_kind(S)}; it must be a scipy.sparse matrix or array")
+            raise ValueError(f"S is {describe_kind(S)}; it must be a scipy.sparse matrix or array")
         return _from_matrix(S, "S")
 
     @classmethod
@@ -193,12 +215,14 @@ class Ratings:
         rating: str | int | None = None,
         timestamp: str | int | None = None,
     ) -> Ratings:
-        """Make ratings from a pandas, polars or Arrow table, or any object with an Arrow stream.
+        """Make ratings from a table.
 
         Parameters
         ----------
-        df : DataFrame or Table
-            One row per rating.
+        df : table
+            One row per rating: of pandas, polars or Arrow, any object with an Arrow stream (of
+            DuckDB, ibis, ...), a structured NumPy array, or a data set of Surprise (`Dataset`,
+            `Trainset`) or LensKit.
         user, item, rating : str or int, default None
             The column's name or position. None takes a common name (user, userId, user_id,
             item, movieId, rating, score, stars, value, ...; case is ignored), else columns 0, 1
@@ -217,9 +241,11 @@ class Ratings:
         ValueError
             As `from_arrays`, and if a column is not there or cannot be told from the others.
         """
-        frame = open_frame(df)
+        frame = open_table(df)
         if frame is None:
-            raise ValueError(f"df is {_kind(df)}; it must be a pandas, polars or Arrow table")
+            raise ValueError(
+                f"df is {describe_kind(df)}; it must be a pandas, polars or Arrow table{hint_for(df, 'df')}"
+            )
         wanted = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
         columns = frame.columns_of(resolve_columns(frame.names, wanted))
         return ratings_from_columns(columns, timestamp_is_guess=timestamp is None)
@@ -232,7 +258,8 @@ class Ratings:
         ----------
         X : Ratings, sparse matrix, masked array, float array, table, or pairs of ids
             With `y`: what `from_pairs` takes. Without: `Ratings` (returned as they are), or what
-            `from_sparse`, `from_masked`, `from_dense` (float arrays only) or `from_frame` takes.
+            `from_sparse`, `from_masked`, `from_dense` (float arrays only) or `from_frame` takes. A
+            float array of three or four columns must not look like columns of user, item, rating.
         y : array-like of shape (n_ratings,), default None
             The ratings, if `X` holds pairs of ids.
         name : str, default "X"
@@ -250,16 +277,20 @@ class Ratings:
         X = to_host(X)
         whole = isinstance(X, Ratings) or is_masked(X) or is_sparse(X)
         if y is not None and whole:
-            raise ValueError(f"{name} ({_kind(X)}) holds the ratings itself: pass no y with it")
+            raise ValueError(
+                f"{name} ({describe_kind(X)}) holds the ratings itself: pass no y with it"
+            )
         if y is not None:
             return cls.from_pairs(X, y)
         if isinstance(X, Ratings):
             return X
-        if whole or (isinstance(X, np.ndarray) and X.dtype.kind == "f"):
+        if whole:
             return _from_matrix(X, name)
-        if open_frame(X) is not None:
+        if isinstance(X, np.ndarray) and X.dtype.kind == "f" and not looks_like_columns(X):
+            return _from_matrix(X, name)
+        if open_table(X) is not None:
             return cls.from_frame(X)
-        raise ValueError(_no_ratings(X, name))
+        raise ValueError(no_ratings(X, name))
 
     @property
     def n_ratings(self) -> int:
@@ -289,9 +320,21 @@ class Ratings:
     def __len__(self) -> int:
         return self.n_ratings
 
+    def __getitem__(self, index: Any) -> NoReturn:
+        """Raise TypeError: a position could mean a rating, a user or an item."""
+        raise TypeError(
+            "Ratings cannot be indexed: take(positions or mask) selects ratings. If scikit-learn did "
+            "this, to cut rows, pass X, y = ratings.to_pairs() in place of the ratings, or use "
+            "warpfactor.cross_validate(model, ratings)"
+        )
+
     def __repr__(self) -> str:
         users, items = f"{self.n_users:,} users", f"{self.n_items:,} items"
         return f"Ratings({self.n_ratings:,} ratings, {users}, {items})"
+
+    def _repr_html_(self) -> str:
+        shown = self.head(10)
+        return as_html(repr(self), shown._columns(), len(self) - len(shown), self.describe())
 
     def take(self, index_or_mask: ArrayLike) -> Ratings:
         """Select ratings; the ids stay the same objects, so codes keep their meaning.
@@ -326,14 +369,46 @@ class Ratings:
         if not (index.any() if index.dtype.kind == "b" else len(index)):
             raise ValueError("index_or_mask selects no rating: at least one is needed")
         times = None if self.timestamps is None else self.timestamps[index]
-        return Ratings(
-            self.users[index],
-            self.items[index],
-            self.values[index],
-            self.user_ids,
-            self.item_ids,
-            times,
-        )
+        columns = self.users[index], self.items[index], self.values[index]
+        return adopt_ratings(*columns, self.user_ids, self.item_ids, times)
+
+    def head(self, n: int = 5) -> Ratings:
+        """Return the first `n` ratings, or all if there are fewer, with all of the ids.
+
+        ``ratings.head().to_frame()`` shows them.
+        """
+        return self.take(np.arange(min(check_count("n", n, 1), len(self))))
+
+    def k_core(self, *, min_per_user: int = 1, min_per_item: int = 1) -> Ratings:
+        """Drop users and items with few ratings, again and again until all left have enough.
+
+        Parameters
+        ----------
+        min_per_user, min_per_item : int, default 1
+            The fewest ratings that a user and an item may have. A pair that occurs twice counts
+            twice: `drop_duplicates` comes first where it should not.
+
+        Returns
+        -------
+        Ratings
+            What is left, in the original order, with the ids that are left: codes are new.
+
+        Raises
+        ------
+        ValueError
+            If nothing is left, or a minimum is below 1.
+        """
+        least = {"min_per_user": min_per_user, "min_per_item": min_per_item}
+        least = {name: check_count(name, value, 1) for name, value in least.items()}
+        at = _core_positions(self.users, self.items, self.shape, tuple(least.values()))
+        if not len(at):
+            raise ValueError(
+                f"min_per_user={min_per_user} and min_per_item={min_per_item} leave no rating: lower one"
+            )
+        users, user_ids = _without_unused(self.users[at], self.user_ids)
+        items, item_ids = _without_unused(self.items[at], self.item_ids)
+        times = None if self.timestamps is None else self.timestamps[at]
+        return adopt_ratings(users, items, self.values[at], user_ids, item_ids, times)
 
     def drop_duplicates(self, keep: Literal["last", "first", "mean"] = "last") -> Ratings:
         """Keep one rating of every (user, item) pair.
@@ -365,21 +440,67 @@ class Ratings:
         if keep == "last":
             return kept
         means = np.bincount(group, weights=self.values[::-1]) / np.bincount(group)
-        return Ratings(
-            kept.users,
-            kept.items,
-            as_float32(means[order], "values"),
-            self.user_ids,
-            self.item_ids,
-            kept.timestamps,
-        )
+        values = means[order].astype(np.float32)
+        columns = kept.users, kept.items, values, self.user_ids, self.item_ids
+        return adopt_ratings(*columns, kept.timestamps)
+
+    def describe(self) -> Summary:
+        """Count and measure: a dict that prints as a table.
+
+        Returns
+        -------
+        dict
+            n_ratings, n_users, n_items, density; rating_range, rating_mean and rating_std;
+            ratings_per_user and ratings_per_item (each the minimum, median and maximum, users and
+            items without ratings included); n_users_with_one; n_repeats (ratings whose pair has
+            occurred before); time_span (the first and the last timestamp, or None).
+        """
+        return summarize(self.users, self.items, self.values, self.shape, self.timestamps)
+
+    def to_frame(self, kind: Literal["pandas", "polars", "arrow"] = "pandas") -> Any:
+        """Return a table with the columns user, item, rating and, if there are any, timestamp.
+
+        Parameters
+        ----------
+        kind : {"pandas", "polars", "arrow"}, default "pandas"
+            Whose table. UUIDs are text in those of polars and Arrow.
+
+        Raises
+        ------
+        ValueError
+            If `kind` is something else.
+        ImportError
+            If the library is not installed.
+        """
+        return as_frame(self._columns(), kind)
+
+    def to_pairs(self) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Return X and y for scikit-learn, whose functions cut them by rows.
+
+        Returns
+        -------
+        X : ndarray of shape (n_ratings, 2), int64 or object
+            User ids and item ids; int64 if all are integers that fit.
+        y : ndarray of shape (n_ratings,), float32
+            The ratings.
+        """
+        users, items, values = self.to_arrays()
+        whole = users.dtype == items.dtype == np.int64
+        X = np.empty((len(self), 2), np.int64 if whole else object)
+        X[:, 0], X[:, 1] = users, items
+        return X, values
+
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        users, items, values = self.to_arrays()
+        times = {} if self.timestamps is None else {"timestamp": self.timestamps.copy()}
+        return {"user": users, "item": items, "rating": values, **times}
 
     def to_arrays(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
-        """Return the user ids, item ids and values, each of shape (n_ratings,)."""
-        return self.user_ids[self.users], self.item_ids[self.items], self.values
+        """Return the user ids, item ids and values, new arrays of shape (n_ratings,)."""
+        return self.user_ids[self.users], self.item_ids[self.items], self.values.copy()
 
     def to_sparse(self) -> csr_array[Any]:
-        """Return a scipy.sparse.csr_array of shape (n_users, n_items), float32.
+        """Return a new scipy.sparse.csr_array of shape (n_users, n_items), float32.
 
         Zeros and duplicates are stored as they are; many scipy operations sum duplicates.
         """
@@ -389,6 +510,25 @@ class Ratings:
         starts = np.zeros(self.n_users + 1, np.int64)
         np.cumsum(np.bincount(self.users, minlength=self.n_users), out=starts[1:])
         return csr_array((self.values[order], self.items[order], starts), shape=self.shape)
+
+
+def adopt_ratings(
+    users: NDArray[np.int32],
+    items: NDArray[np.int32],
+    values: NDArray[np.float32],
+    user_ids: NDArray[Any],
+    item_ids: NDArray[Any],
+    timestamps: NDArray[Any] | None = None,
+) -> Ratings:
+    """Make ratings of valid arrays that nobody else holds: they are closed to writing, not copied.
+
+    Parameters are those of `Ratings`, of exactly its types, and contiguous; nothing is checked.
+    """
+    ratings = object.__new__(Ratings)
+    arrays = (users, items, values, user_ids, item_ids, timestamps)
+    for name, array in zip(Ratings.__slots__, arrays, strict=True):
+        object.__setattr__(ratings, name, None if array is None else read_only(array))
+    return ratings
 
 
 def pairs_to_codes(
@@ -428,12 +568,18 @@ def pairs_to_codes(
     X = to_host(X)
     if is_matrix(X):
         rows, columns, _, shape = matrix_entries(X, name)
+        if looks_like_columns(X):
+            raise ValueError(
+                f"{name} has shape {shape}, and could be two things. If its columns are user, item and "
+                f"more, write {name}[:, :2]. If it is a matrix of {shape[1]} items, write "
+                f"warpfactor.Ratings.from_dense({name})"
+            )
         check_matrix_shape(shape, user_ids, item_ids, name)
         return (
             lookup_ids(user_ids, np.arange(shape[0]), "user ids")[rows],
             lookup_ids(item_ids, np.arange(shape[1]), "item ids")[columns],
         )
-    user_column, item_column = _pair_columns(X, name)
+    user_column, item_column = pair_columns(X, name)
     users = lookup_ids(user_ids, user_column, "user ids")
     items = lookup_ids(item_ids, item_column, "item ids")
     require_equal_lengths({f"{name} (users)": len(users), f"{name} (items)": len(items)})
@@ -465,49 +611,50 @@ def ratings_from_columns(
     require_equal_lengths(lengths)
     if not len(numbers):
         raise ValueError(f"{value_name} is empty: at least one rating is needed")
-    return Ratings(user_codes, item_codes, numbers, user_ids, item_ids, times)
+    return adopt_ratings(user_codes, item_codes, numbers, user_ids, item_ids, times)
 
 
 def _from_matrix(D: Any, name: str) -> Ratings:
-    rows, columns, values, shape = matrix_entries(D, name)
+    rows, columns, values, shape = matrix_entries(D, name, copy=True)
     if not len(values):
         raise ValueError(f"{name} of shape {shape} holds no rating: every entry is missing")
     with np.errstate(over="ignore"):
-        numbers = np.ascontiguousarray(values, np.float32)
+        numbers = np.array(values, np.float32, order="C")
     if not np.isfinite(numbers).all():
         at = int(np.isfinite(numbers).argmin())
         raise ValueError(
             f"{name}: {not_finite(values[at])} at row {rows[at]}, column {columns[at]}: leave "
             "the entry out, or mask it, if the rating is missing"
         )
-    return Ratings(rows, columns, numbers, np.arange(shape[0]), np.arange(shape[1]))
+    return adopt_ratings(rows, columns, numbers, np.arange(shape[0]), np.arange(shape[1]))
 
 
-def _pair_columns(X: Any, name: str) -> tuple[Any, Any]:
-    X = to_host(X)
-    frame = open_frame(X)
-    if frame is not None:
-        found = resolve_columns(frame.names, {"user": None, "item": None})
-        return frame.column(found["user"]), frame.column(found["item"])
-    if is_masked(X) or is_sparse(X) or isinstance(X, (Ratings, str, bytes)):
-        raise ValueError(f"{name} is {_kind(X)}; it must be (n, 2) pairs of ids")
-    if not hasattr(X, "__array__") and hasattr(X, "__iter__"):
-        return _listed_pairs(list(X), name)
-    array = np.asarray(X)
-    if array.ndim != 2 or array.shape[1] != 2:
-        raise ValueError(
-            f"{name} has shape {array.shape}; it must be an (n, 2) array of user and item ids"
-        )
-    return array[:, 0], array[:, 1]
+def _core_positions(
+    users: NDArray[np.int32],
+    items: NDArray[np.int32],
+    shape: tuple[int, int],
+    least: tuple[int, ...],
+) -> NDArray[np.int64]:
+    """Return which ratings are left when all users and items have at least so many."""
+    at = np.arange(len(users))
+    while True:
+        enough = [
+            (np.bincount(codes[at], minlength=n) >= fewest)[codes[at]]
+            for codes, n, fewest in zip((users, items), shape, least, strict=True)
+        ]
+        kept = enough[0] & enough[1]
+        if kept.all():
+            return at
+        at = at[kept]
 
 
-def _listed_pairs(pairs: list[Any], name: str) -> tuple[list[Any], list[Any]]:
-    for at, pair in enumerate(pairs):
-        if isinstance(pair, (str, bytes)) or not hasattr(pair, "__len__") or len(pair) != 2:
-            raise ValueError(
-                f"{name} holds {pair!r:.60} at position {at}; it must be a list of (user, item) pairs"
-            )
-    return [user for user, _ in pairs], [item for _, item in pairs]
+def _without_unused(
+    codes: NDArray[np.int32], ids: NDArray[Any]
+) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    used = np.bincount(codes, minlength=len(ids)) > 0
+    if used.all():
+        return codes, ids
+    return (np.cumsum(used, dtype=np.int32) - np.int32(1))[codes], ids[used]
 
 
 def _codes(codes: Any, n_ids: int, name: str) -> NDArray[np.int32]:
@@ -523,25 +670,4 @@ def _codes(codes: Any, n_ids: int, name: str) -> NDArray[np.int32]:
             f"{name}: code {array[at]} at position {at} is not below the number of ids, {n_ids}: "
             "Ratings.from_arrays takes ids"
         )
-    return np.require(array, np.int32, ["C", "A"])
-
-
-def _no_ratings(X: Any, name: str) -> str:
-    if isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[1] == 2:
-        return f"{name} holds pairs of ids but no ratings: pass y too, or a Ratings"
-    if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "iub":
-        return (
-            f"{name} is an array of dtype {X.dtype}, which cannot say what is missing: pass floats "
-            "with NaN, numpy.ma.masked_equal(X, 0), or Ratings.from_dense(X) if nothing is"
-        )
-    hint = "; warpfactor.read_ratings reads files" if isinstance(X, (str, bytes)) else ""
-    return (
-        f"{name} is {_kind(X)}; it must be Ratings, a sparse matrix, a masked array, a 2-D float array "
-        f"with NaN, a table, or pairs of ids together with y{hint}"
-    )
-
-
-def _kind(X: Any) -> str:
-    if isinstance(X, np.ndarray):
-        return f"{type(X).__name__} of dtype {X.dtype} and shape {X.shape}"
-    return type(X).__name__ if hasattr(X, "__len__") else f"{type(X).__name__} {X!r:.60}"
+    return np.array(array, np.int32)

@@ -36,15 +36,28 @@ class Frame(NamedTuple):
 
 
 def open_frame(df: Any) -> Frame | None:
-    """Look at a pandas, polars or Arrow table, or an object with an Arrow stream; else None."""
+    """Look at a table as columns; None if it is another object.
+
+    A table is one of pandas, polars or Arrow, an object with an Arrow stream (of DuckDB, ibis, ...),
+    or a structured NumPy array.
+    """
     if hasattr(df, "iloc"):
         return Frame(list(df.columns), lambda at: df.iloc[:, at]) if df.ndim == 2 else None
     if hasattr(df, "get_columns"):
         return Frame(list(df.columns), df.get_columns().__getitem__)
+    if isinstance(df, np.ndarray) and df.ndim == 1 and df.dtype.names:
+        names = list(df.dtype.names)
+        return Frame(names, lambda at: df[names[at]])
     if isinstance(df, (pa.Array, pa.ChunkedArray)) or hasattr(df, "dtype"):
         return None
-    if isinstance(df, (pa.Table, pa.RecordBatch)) or hasattr(df, "__arrow_c_stream__"):
-        table = pa.table(df)
+    if any(hasattr(df, f"__arrow_c_{kind}__") for kind in ("stream", "array")):
+        try:
+            table = pa.table(df)
+        except (pa.ArrowException, TypeError) as error:
+            raise ValueError(
+                f"the {type(df).__name__} gives no table that Arrow can read ({error}): pass its "
+                "columns to Ratings.from_arrays"
+            ) from error
         return Frame(list(table.column_names), table.column)
     return None
 

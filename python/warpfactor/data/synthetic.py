@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..seeds import RandomState, generator_from
-from .ratings import Ratings
+from .ratings import Ratings, adopt_ratings
 
 __all__ = ["SyntheticRatings", "make_ratings"]
 
@@ -121,7 +121,7 @@ def make_ratings(
         values[part] = low + step * level
         expected[part] = low + step * mean
         variance += step * step * float(spread.sum())
-    ratings = Ratings(users, items, values, np.arange(n_users), np.arange(n_items))
+    ratings = adopt_ratings(users, items, values, np.arange(n_users), np.arange(n_items))
     return SyntheticRatings(ratings, float(np.sqrt(variance / n_ratings)), expected)
 
 

@@ -226,7 +226,7 @@ def _folds(
         with warnings.catch_warnings():  # those that do not use groups say so
             warnings.filterwarnings("ignore", "The groups parameter is ignored")
             # Pairs, because scikit-learn's splitters take the first axis for the ratings.
-            given: Iterable[Any] = list(cv.split(_pairs(data), data.values, data.users))
+            given: Iterable[Any] = list(cv.split(*data.to_pairs(), data.users))
     elif isinstance(cv, Iterable) and not isinstance(cv, str):
         given = cv
     else:
@@ -270,13 +270,6 @@ def _positions(given: Any, n: int, name: str) -> NDArray[np.intp]:
             f"to {n - 1}"
         )
     return index
-
-
-def _pairs(data: Ratings) -> NDArray[Any]:
-    """Return the ids of users and items side by side."""
-    users, items, _ = data.to_arrays()
-    same = users.dtype == items.dtype
-    return np.column_stack([users, items] if same else [users.astype(object), items.astype(object)])
 
 
 def _n_unknown(train: Ratings, test: Ratings) -> int:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..checks import check_count
-from ..data.columns import as_timestamps
 from ..data.matrices import is_matrix
 from ..data.ratings import Ratings
 from ..data.roles import find_common, open_frame
+from ..data.times import as_timestamps
 from ..seeds import RandomState, check_random_state, generator_from
 from .splits import check_size, count_of, latest_first, ranks_of_each_user
 

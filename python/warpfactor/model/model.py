@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
 from ..checks import check_choice, check_count
-from ..data.columns import check_weights
+from ..data.columns import check_weights, read_only
 from ..data.matrices import check_matrix_shape, stands_for_matrix
 from ..data.ratings import Ratings
 from ..parameters import DEFAULTS, N_LISTED
 from ..serving.answers import Answers
-from ..serving.tables import Options, Tables, parse_device, read_only
+from ..serving.tables import Options, Tables, parse_device
 from .file import read, write
 from .record import EpochRecord, TrainingRecord
 

@@ -10,19 +10,13 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..checks import check_choice, check_count
+from ..data.columns import read_only
 from ..data.ratings import Ratings, pairs_to_codes
 from ..parameters import DEFAULTS, PARAMETERS
 
-__all__ = ["UNKNOWN", "Options", "SeenItems", "Tables", "parse_device", "read_only"]
+__all__ = ["UNKNOWN", "Options", "SeenItems", "Tables", "parse_device"]
 
 UNKNOWN = PARAMETERS["unknown"].choices
-
-
-def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a view of an array that cannot be written to."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 class SeenItems:
