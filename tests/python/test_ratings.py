@@ -399,7 +399,8 @@ def test_no_pairs_have_no_codes():
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        (np.ones((3, 4)), r"X has shape \(3, 4\), but the model has 2 users and 2 items"),
+        (np.ones((3, 5)), r"X has shape \(3, 5\), but the model has 2 users and 2 items"),
+        (np.ones((3, 4)), r"X has shape \(3, 4\), and could be two things.*X\[:, :2\]"),
         (np.ones((3, 3), int), r"has shape \(3, 3\)"),
         (np.ones(3), r"has shape \(3,\)"),
         ([("4", 8)], "holds the string '4'; the model's are integers: pass 4"),

@@ -15,7 +15,14 @@ from .columns import as_float32, not_finite, read_only, require_equal_lengths
 from .describe import Summary, as_frame, as_html, summarize
 from .hints import describe_kind, hint_for, no_ratings
 from .ids import check_vocabulary, encode_ids, lookup_ids
-from .matrices import is_masked, is_matrix, is_sparse, looks_like_columns, matrix_entries
+from .matrices import (
+    check_matrix_shape,
+    is_masked,
+    is_matrix,
+    is_sparse,
+    looks_like_columns,
+    matrix_entries,
+)
 from .objects import open_table
 from .pairs import pair_columns
 from .roles import Column, Frame, resolve_columns
@@ -534,8 +541,8 @@ def pairs_to_codes(
     X : Ratings, (n, 2) array, list of pairs, table, sparse matrix, masked array or float array
         Where the pairs are. Of a matrix, the entries that are there: row by row in a masked
         or float array, in `Ratings.from_sparse`'s order in a sparse one; rows and columns are the
-        ids 0, 1, 2, ... An array of two columns holds ids, otherwise a float array must have the
-        shape of the model.
+        ids 0, 1, 2, ..., so a matrix has a row for each up to the model's last user, and a column
+        for each up to its last item. A float array of two columns holds ids.
     user_ids, item_ids : ndarray of shape (n_users,) and (n_items,)
         The model's vocabularies.
     name : str, default "X"
@@ -561,20 +568,13 @@ def pairs_to_codes(
     X = to_host(X)
     if is_matrix(X):
         rows, columns, _, shape = matrix_entries(X, name)
-        model_shape = len(user_ids), len(item_ids)
-        marked = is_masked(X) or is_sparse(X)
-        if not marked and shape != model_shape:
-            fix = f", such as {name}[:, :2]," if looks_like_columns(X) else ""
-            raise ValueError(
-                f"{name} has shape {shape}, but the model has {model_shape[0]} users and "
-                f"{model_shape[1]} items: pass (n, 2) pairs of ids{fix} or a matrix of its shape"
-            )
         if looks_like_columns(X):
             raise ValueError(
                 f"{name} has shape {shape}, and could be two things. If its columns are user, item and "
                 f"more, write {name}[:, :2]. If it is a matrix of {shape[1]} items, write "
                 f"warpfactor.Ratings.from_dense({name})"
             )
+        check_matrix_shape(shape, user_ids, item_ids, name)
         return (
             lookup_ids(user_ids, np.arange(shape[0]), "user ids")[rows],
             lookup_ids(item_ids, np.arange(shape[1]), "item ids")[columns],
