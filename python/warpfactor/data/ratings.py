@@ -14,7 +14,7 @@ from ..exchange import to_host
 from .columns import as_float32, not_finite, read_only, require_equal_lengths
 from .describe import Summary, as_frame, as_html, summarize
 from .hints import describe_kind, hint_for, no_ratings
-from .ids import check_vocabulary, encode_ids, lookup_ids
+from .ids import as_arrow, check_vocabulary, encode_ids, lookup_ids
 from .matrices import (
     check_matrix_shape,
     is_masked,
@@ -584,6 +584,25 @@ def pairs_to_codes(
     items = lookup_ids(item_ids, item_column, "item ids")
     require_equal_lengths({f"{name} (users)": len(users), f"{name} (items)": len(items)})
     return users, items
+
+
+def pair_at(X: Any, row: int) -> tuple[Any, Any]:
+    """Return the user id and the item id of one of the pairs that `pairs_to_codes` reads."""
+    if isinstance(X, Ratings):
+        return X.user_ids[X.users[row]], X.item_ids[X.items[row]]
+    X = to_host(X)
+    if is_matrix(X):
+        rows, columns, _, _ = matrix_entries(X, "X")
+        return int(rows[row]), int(columns[row])
+    user, item = (_element(column, row) for column in pair_columns(X, "X"))
+    return user, item
+
+
+def _element(column: Any, row: int) -> Any:
+    arrow = as_arrow(column, "X")
+    if arrow is not None:
+        return arrow[row].as_py()
+    return column[row] if isinstance(column, list) else np.asarray(to_host(column))[row]
 
 
 def ratings_from_columns(

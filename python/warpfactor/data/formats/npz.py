@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..columns import as_float32, as_timestamps, require_equal_lengths
-from ..ids import as_kind, encode_ids
-from .reading import Coded, Reading, Request, reading_of_columns
+from ..columns import as_float32, require_equal_lengths
+from ..ids import encode_ids
+from ..times import as_timestamps
+from .reading import Coded, Reading, Request, in_kind, reading_of_columns
 from .source import Source
 
 __all__ = ["matches", "read"]
@@ -40,7 +41,7 @@ def read(source: Source, request: Request) -> Reading:
     for role, kind in zip(("user", "item"), request.kinds, strict=True):
         name = f"{role}s"
         codes, ids = _sorted_codes(arrays[role], arrays.get(f"{role}_ids"), name)
-        sides.append(Coded(*as_kind(codes, ids, name, kind, strip=request.strip)))
+        sides.append(in_kind(Coded(codes, ids), name, kind, strip=request.strip))
     values = as_float32(arrays["rating"], "ratings") if request.needs_ratings else None
     times = as_timestamps(arrays["timestamp"], "timestamps") if "timestamp" in arrays else None
     lengths = {"users": len(sides[0].codes), "items": len(sides[1].codes)}

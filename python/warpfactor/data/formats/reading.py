@@ -9,15 +9,25 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...checks import check_choice, check_flag, option
-from ..columns import as_float32, as_timestamps, require_equal_lengths
-from ..ids import as_kind, encode_ids, id_kind
+from ..columns import as_float32, require_equal_lengths
+from ..ids import convert_ids, encode_ids, encode_texts, id_kind
 from ..roles import Column
+from ..times import as_timestamps
 from .dialect import TextOptions, Wanted
 
-__all__ = ["Coded", "Reading", "Request", "checked_request", "joined", "reading_of_columns"]
+__all__ = [
+    "Coded",
+    "Reading",
+    "Request",
+    "checked_request",
+    "in_kind",
+    "joined",
+    "reading_of_columns",
+]
 
 Kinds = tuple[str, str]
 
@@ -123,7 +133,7 @@ def reading_of_columns(
     sides = []
     for role, kind in zip(("user", "item"), request.kinds, strict=True):
         name, values = columns[role]
-        sides.append(Coded(*as_kind(*encode_ids(values, name), name, kind, strip=request.strip)))
+        sides.append(in_kind(Coded(*encode_ids(values, name)), name, kind, strip=request.strip))
     lengths = {
         columns[role][0]: len(side.codes)
         for role, side in zip(("user", "item"), sides, strict=True)
@@ -152,6 +162,17 @@ def reading_of_columns(
     return Reading(
         format, users, items, values, times, names=names, found=found or {}, layout=layout or {}
     )
+
+
+def in_kind(side: Coded, name: str, kind: str, *, strip: bool = False) -> Coded:
+    """Return ids as a kind that they are written as, with blanks around them or without."""
+    codes, ids = side
+    if strip and id_kind(ids) == "str":
+        ranks, ids = encode_texts(
+            [pa.array([str(text) for text in ids], pa.string())], name, "str", strip=True
+        )
+        codes = ranks[codes]
+    return Coded(codes, ids) if kind == "auto" else Coded(*convert_ids(codes, ids, kind, name))  # type: ignore[arg-type]
 
 
 def joined(parts: Sequence[Reading]) -> Reading:
@@ -190,7 +211,7 @@ def _joined_side(sides: Sequence[Coded], name: str, parts: Sequence[Reading]) ->
                 f"{option('ids', 'str')}"
             )
         # One of the texts has an id that is no integer, so all are texts.
-        sides = [Coded(*as_kind(*side, name, "str")) for side in sides]
+        sides = [in_kind(side, name, "str") for side in sides]
     ranks, ids = encode_ids(np.concatenate([side.ids for side in sides]), name)
     codes = np.empty(sum(len(side.codes) for side in sides), np.int32)
     at_code = at_id = 0

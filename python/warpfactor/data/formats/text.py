@@ -15,8 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...checks import option
-from ..columns import as_timestamps
-from ..ids import IdError, arrow_numbers, encode_texts
+from ..ids import IdError, TextIds, arrow_numbers
+from ..times import as_timestamps
 from .dialect import NULLS, Dialect, judge, parse_number
 from .quotes import find_quotes
 from .reading import Coded, Reading, Request
@@ -105,24 +105,63 @@ def _read_clean(source: Source, request: Request, dialect: Dialect, format: str)
         types["rating"] = pa.float32()
     if "timestamp" in dialect.found:
         types["timestamp"] = None
-    columns = _parse(source, dialect, types)
-    values = None
+    ids = [_ids_of(role, request, dialect, _rows_at_most(source)) for role in _SIDES]
+    values: list[NDArray[np.float32]] = []
+    times: list[Any] = []
+    for batch in _batches(source, dialect, types):
+        columns = dict(zip(types, batch.columns, strict=True))
+        for role, texts in zip(_SIDES, ids, strict=True):
+            texts.add(_restored(columns[role], dialect))
+        if request.needs_ratings:
+            if columns["rating"].null_count:
+                raise _Unclean
+            values.append(arrow_numbers(columns["rating"]).copy())
+        if "timestamp" in types:
+            times.append(columns["timestamp"])
+    numbers = None
     if request.needs_ratings:
-        column = columns.pop("rating")
-        if column.null_count:
+        numbers = _concatenated(values, np.float32)
+        if not np.isfinite(numbers).all():
             raise _Unclean
-        values = arrow_numbers(column)
-        if not np.isfinite(values).all():
-            raise _Unclean
-    times = None
-    if "timestamp" in columns:
-        column = columns.pop("timestamp")
+    stamps = None
+    if times:
+        column = pa.chunked_array(times)
+        times.clear()
         if request.wanted["timestamp"] is not None and (column.null_count or column.type == _TEXT):
             raise _Unclean
         if not column.null_count and column.type != _TEXT:
-            times = _times(column, dialect, request)
-    sides = [_encoded(columns, role, request, dialect) for role in _SIDES]
-    return _reading(format, dialect, sides, values, times)
+            stamps = _times(column, dialect, request)
+        del column
+    return _reading(format, dialect, [Coded(*texts.finish()) for texts in ids], numbers, stamps)
+
+
+def _concatenated(parts: list[Any], dtype: Any) -> NDArray[Any]:
+    """Join arrays, letting go of each when it is copied."""
+    joined = np.empty(sum(map(len, parts)), dtype)
+    end = len(joined)
+    while parts:
+        part = parts.pop()
+        joined[end - len(part) : end] = part
+        end -= len(part)
+    return joined
+
+
+def _rows_at_most(source: Source) -> int:
+    # A row has three fields of a character, two separators and a line end.
+    return 0 if source.packing else source.path.stat().st_size // 6
+
+
+def _ids_of(role: str, request: Request, dialect: Dialect, n_rows: int = 0) -> TextIds:
+    name = f"{role} column {dialect.names[dialect.found[role]]!r}"
+    kind: Any = request.kinds[_SIDES.index(role)]
+    return TextIds(name, kind, strip=request.strip, n_rows=n_rows)
+
+
+def _restored(texts: Any, dialect: Dialect) -> Any:
+    """Texts of the file, where separators inside quotes were rewritten for Arrow."""
+    if not dialect.quote or len(dialect.sep) == 1:
+        return texts
+    return pa.array([restored(text, dialect) for text in texts.to_pylist()], _TEXT)
 
 
 def _reading(
@@ -158,26 +197,13 @@ def _times(column: Any, dialect: Dialect, request: Request) -> NDArray[Any] | No
         return None
 
 
-def _encoded(columns: dict[str, Any], role: str, request: Request, dialect: Dialect) -> Coded:
-    """Encode the ids of a side, and let go of their texts."""
-    column = columns.pop(role)
-    if dialect.quote and len(dialect.sep) > 1:
-        texts = [restored(text, dialect) for text in column.to_pylist()]
-        column = pa.chunked_array([pa.array(texts, _TEXT)])
-    name = f"{role} column {dialect.names[dialect.found[role]]!r}"
-    kind = request.kinds[_SIDES.index(role)]
-    return Coded(*encode_texts(column.chunks, name, kind, strip=request.strip))
+def _batches(
+    source: Source, dialect: Dialect, types: Mapping[str, Any], on_bad_row: Any = None
+) -> Iterator[Any]:
+    """Read the columns of some roles by Arrow, with a given type or (None) one it finds out.
 
-
-def _parse(
-    source: Source,
-    dialect: Dialect,
-    types: Mapping[str, Any],
-    on_bad_row: Any = None,
-    *,
-    use_threads: bool = True,
-) -> dict[str, Any]:
-    """Read the columns of some roles by Arrow, with a given type or (None) one it finds out."""
+    Batches come in the order of the file, some thousand rows at a time, while Arrow reads on.
+    """
     from pyarrow import csv as arrow_csv
 
     names = [str(at) for at in range(len(dialect.names))]
@@ -185,28 +211,33 @@ def _parse(
     rewritten = is_rewritten(source, dialect)
     file = arrow_stream(source, dialect) if rewritten else pa.OSFile(str(source.path))
     with file:
-        table = arrow_csv.read_csv(
-            file,
-            read_options=arrow_csv.ReadOptions(
-                column_names=names,
-                skip_rows=0 if rewritten else dialect.skip,
-                use_threads=use_threads,
-                block_size=_BLOCK,
-            ),
-            parse_options=arrow_csv.ParseOptions(
-                delimiter=arrow_separator(dialect),
-                quote_char=dialect.quote or False,
-                newlines_in_values=bool(dialect.quote),
-                invalid_row_handler=on_bad_row,
-            ),
-            convert_options=arrow_csv.ConvertOptions(
-                include_columns=list(keys.values()),
-                column_types={keys[role]: t for role, t in types.items() if t is not None},
-                null_values=sorted(NULLS),
-                decimal_point=dialect.decimal if dialect.decimal in ".," else ".",
-            ),
-        )
-    return {role: table.column(key) for role, key in keys.items()}
+        try:
+            reader = arrow_csv.open_csv(
+                file,
+                read_options=arrow_csv.ReadOptions(
+                    column_names=names,
+                    skip_rows=0 if rewritten else dialect.skip,
+                    block_size=_BLOCK,
+                ),
+                parse_options=arrow_csv.ParseOptions(
+                    delimiter=arrow_separator(dialect),
+                    quote_char=dialect.quote or False,
+                    newlines_in_values=bool(dialect.quote),
+                    invalid_row_handler=on_bad_row,
+                ),
+                convert_options=arrow_csv.ConvertOptions(
+                    include_columns=list(keys.values()),
+                    column_types={keys[role]: t for role, t in types.items() if t is not None},
+                    null_values=sorted(NULLS),
+                    decimal_point=dialect.decimal if dialect.decimal in ".," else ".",
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            if "Empty CSV file" in str(error):
+                return
+            raise
+        with reader:
+            yield from reader
 
 
 class _Fault(NamedTuple):
@@ -232,8 +263,13 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
         return "skip"
 
     roles = [role for role in dialect.found if role in request.wanted]
-    columns = _parse(source, dialect, dict.fromkeys(roles, _TEXT), on_bad_row)
-    n_rows = len(columns["user"])
+    types = dict.fromkeys(roles, _TEXT)
+    batches = list(_batches(source, dialect, types, on_bad_row))
+    if not batches:
+        raise ValueError("the file holds nothing but a header")
+    table = pa.Table.from_batches(batches)
+    columns = {role: table.column(at) for at, role in enumerate(roles)}
+    n_rows = len(table)
     good = np.ones(n_rows, bool)
     for role in _SIDES:
         texts = columns[role]
@@ -267,10 +303,12 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
         if stamps.dtype.kind == "f" and not np.isfinite(stamps).all():
             stamps = None
     mask = None if good.all() else pa.array(good)
+    sides = []
     for role in _SIDES:
-        if mask is not None:
-            columns[role] = columns[role].filter(mask)
-    sides = [_encoded(columns, role, request, dialect) for role in _SIDES]
+        texts = _ids_of(role, request, dialect, n_rows)
+        for chunk in (columns[role] if mask is None else columns[role].filter(mask)).chunks:
+            texts.add(_restored(chunk, dialect))
+        sides.append(Coded(*texts.finish()))
     reading = _reading(format, dialect, sides, None if values is None else values[kept], stamps)
     reading.n_skipped, reading.first_skipped = int(n_bad), f"the first is {fault}" if fault else ""
     return reading
