@@ -555,3 +555,25 @@ def test_ratings_are_cut_by_take_and_not_by_scikit_learn():
     with pytest.raises(TypeError, match=r"X, y = ratings\.to_pairs\(\).*cross_validate"):
         cross_val_score(model, ratings, cv=2)
     assert len(cross_val_score(model, *ratings.to_pairs(), cv=2)) == 2
+
+
+@pytest.mark.parametrize(
+    "items", [[10, 20, 30], [1, 2, 3], ["a", "b", "c"], ["a", "b", "c", "d", "e"]]
+)
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_pivot_of_pandas_is_refused(items, reset):
+    pd = pytest.importorskip("pandas")
+    triples = pd.DataFrame(
+        [(user, item, 3.0) for user in (1, 2, 3) for item in items], columns=["userId", "m", "r"]
+    )
+    pivot = triples.pivot(index="userId", columns="m", values="r").fillna(0)
+    with pytest.raises(ValueError, match="looks like a table of users x items"):
+        Ratings.from_frame(pivot.reset_index() if reset else pivot)
+
+
+@pytest.mark.parametrize("names", [[10, 11, 12], ["user", 10, 11], ["user", "10", "11", "12"]])
+def test_columns_named_by_numbers_are_items(names):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame([[1, 2, 3, 4][: len(names)]], columns=names)
+    with pytest.raises(ValueError, match="looks like a table of users x items"):
+        Ratings.from_frame(frame)

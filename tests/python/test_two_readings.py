@@ -89,7 +89,9 @@ def test_a_matrix_can_always_be_said():
 @pytest.mark.parametrize("X", [TRIPLES, TIMED])
 def test_predict_names_the_pairs(X):
     fitted = model().fit(X[:, :2], X[:, 2])
-    with pytest.raises(ValueError, match=r"could be two things.* write X\[:, :2\]. If it is a matrix"):
+    with pytest.raises(
+        ValueError, match=r"could be two things.* write X\[:, :2\]. If it is a matrix"
+    ):
         fitted.predict(X)
     with pytest.raises(ValueError, match=r"pass X\[:, :2\] if they come first"):
         fitted.predict(X.astype(int))

@@ -44,6 +44,12 @@ class Frame(NamedTuple):
 
     names: list[Any]
     column: Callable[[int], Any]
+    # Whether the names are themselves values of a column, as pandas' pivot leaves them.
+    is_pivot: bool = False
+
+    def resolve(self, wanted: Mapping[str, str | int | None]) -> dict[str, int]:
+        """Tell which column is which; see `resolve_columns`."""
+        return resolve_columns(self.names, wanted, is_pivot=self.is_pivot)
 
     def columns_of(self, found: Mapping[str, int]) -> dict[str, Column]:
         """Take the columns that `resolve_columns` found, each with a name for error messages."""
@@ -57,7 +63,10 @@ def open_frame(df: Any) -> Frame | None:
     or a structured NumPy array.
     """
     if hasattr(df, "iloc"):
-        return Frame(list(df.columns), lambda at: df.iloc[:, at]) if df.ndim == 2 else None
+        if df.ndim != 2:
+            return None
+        is_pivot = getattr(df.columns, "name", None) is not None
+        return Frame(list(df.columns), lambda at: df.iloc[:, at], is_pivot)
     if hasattr(df, "get_columns"):
         return Frame(list(df.columns), df.get_columns().__getitem__)
     if isinstance(df, np.ndarray) and df.ndim == 1 and df.dtype.names:
@@ -78,7 +87,11 @@ def open_frame(df: Any) -> Frame | None:
 
 
 def resolve_columns(
-    names: Sequence[Any], wanted: Mapping[str, str | int | None], *, named: bool = True
+    names: Sequence[Any],
+    wanted: Mapping[str, str | int | None],
+    *,
+    named: bool = True,
+    is_pivot: bool = False,
 ) -> dict[str, int]:
     """Tell which column is which.
 
@@ -91,6 +104,8 @@ def resolve_columns(
         None for a guess by common names, else by position.
     named : bool, default True
         Whether `names` mean anything.
+    is_pivot : bool, default False
+        Whether the names are ids of items, so that only common names tell a role.
 
     Returns
     -------
@@ -115,7 +130,8 @@ def resolve_columns(
         return found
     left = [at for at in range(len(names)) if at not in found.values()]
     canonical = [list(_COMMON_NAMES).index(role) for role in missing]
-    if not found and len(missing) <= len(names) <= _MOST_BY_POSITION and not _is_pivot(names):
+    is_pivot = is_pivot or _is_pivot(names)
+    if not found and len(missing) <= len(names) <= _MOST_BY_POSITION and not is_pivot:
         # A fourth column of a table that names its columns is more likely something else.
         by_position = [r for r in wanted if r != "timestamp" or len(names) > 3]
         return {role: list(_COMMON_NAMES).index(role) for role in by_position}
@@ -126,11 +142,13 @@ def resolve_columns(
     # a role is not for another.
     free = [names[at] for at in others]
     telling = named and (
-        _are_numbers(free) or any(find_common(free, r) is not None for r in wanted)
+        is_pivot or _are_numbers(free) or any(find_common(free, r) is not None for r in wanted)
     )
     if in_order and not telling:
         return found | dict(zip(missing, others, strict=True))
-    raise ValueError(_unclear(names, found, missing, others, named=named))
+    is_wide = is_pivot or (named and len(free) > 1 and _are_numbers(free))
+    is_wide |= not named and len(free) > _MANY_COLUMNS
+    raise ValueError(_unclear(names, found, missing, others, named=named, is_wide=is_wide))
 
 
 def find_common(names: Sequence[Any], role: str) -> int | None:
@@ -161,6 +179,7 @@ def _unclear(
     others: Sequence[int],
     *,
     named: bool,
+    is_wide: bool,
 ) -> str:
     """Say which role has no column, what is left over, and how to say it."""
     *first, last = missing
@@ -169,8 +188,7 @@ def _unclear(
     text = f"cannot tell which column holds the {roles}: the columns are {_listed(names)}"
     text += f"; found are {told}" if told else ""
     free = [names[at] for at in others]
-    # Of many columns without names, or named by numbers.
-    if (len(free) > _MANY_COLUMNS) if not named else (len(free) > 1 and _are_numbers(free)):
+    if is_wide:
         return (
             f"{text}. This looks like a table of users x items: make rows of user, item and rating "
             "of it (pandas and polars: melt or unpivot), or pass its matrix of ratings to "
