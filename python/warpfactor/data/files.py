@@ -16,7 +16,7 @@ from .formats.dialect import TextOptions
 from .formats.reading import Reading, Request, checked_request, joined
 from .formats.source import Source
 from .formats.table import FORMATS, find_format
-from .ratings import Ratings
+from .ratings import Ratings, adopt_ratings
 
 __all__ = ["read", "read_pairs", "read_ratings"]
 
@@ -172,7 +172,8 @@ def read(path: Paths, request: Request, format: str | None, member: str | None) 
 def ratings_of(reading: Reading) -> Ratings:
     """Make ratings of what was read."""
     (users, user_ids), (items, item_ids) = reading.users, reading.items
-    return Ratings(users, items, reading.values, user_ids, item_ids, reading.times)  # type: ignore[arg-type]
+    assert reading.values is not None
+    return adopt_ratings(users, items, reading.values, user_ids, item_ids, reading.times)
 
 
 def files_of(path: Paths) -> list[Path]:

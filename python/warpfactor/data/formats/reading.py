@@ -30,6 +30,8 @@ __all__ = [
 ]
 
 Kinds = tuple[str, str]
+# The latest times of two files differ by less than this, if both count the same unit.
+_UNITS_APART = 100
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,7 @@ def joined(parts: Sequence[Reading]) -> Reading:
     times = None
     if all(part.times is not None for part in parts):
         times = np.concatenate([part.times for part in parts])
+        _check_units([part.times for part in parts])
     skipped = [part for part in parts if part.n_skipped]
     return Reading(
         first.format,
@@ -200,6 +203,16 @@ def joined(parts: Sequence[Reading]) -> Reading:
         n_skipped=sum(part.n_skipped for part in parts),
         first_skipped=skipped[0].first_skipped if skipped else "",
     )
+
+
+def _check_units(times: Sequence[Any]) -> None:
+    """Refuse timestamps of which some count seconds and others milliseconds or nanoseconds."""
+    latest = [float(np.abs(part).max()) for part in times if len(part)]
+    if latest and max(latest) > _UNITS_APART * max(min(latest), 1e8):
+        raise ValueError(
+            f"the files count time in different units: the latest is {min(latest):g} in one and "
+            f"{max(latest):g} in another: bring them to one"
+        )
 
 
 def _joined_side(sides: Sequence[Coded], name: str, parts: Sequence[Reading]) -> Coded:

@@ -123,15 +123,7 @@ def _read_clean(source: Source, request: Request, dialect: Dialect, format: str)
         numbers = _concatenated(values, np.float32)
         if not np.isfinite(numbers).all():
             raise _Unclean
-    stamps = None
-    if times:
-        column = pa.chunked_array(times)
-        times.clear()
-        if request.wanted["timestamp"] is not None and (column.null_count or column.type == _TEXT):
-            raise _Unclean
-        if not column.null_count and column.type != _TEXT:
-            stamps = _times(column, dialect, request)
-        del column
+    stamps = _times(times, dialect, request) if times else None
     return _reading(format, dialect, [Coded(*texts.finish()) for texts in ids], numbers, stamps)
 
 
@@ -141,6 +133,8 @@ def _concatenated(parts: list[Any], dtype: Any) -> NDArray[Any]:
     end = len(joined)
     while parts:
         part = parts.pop()
+        if isinstance(part, pa.Array):
+            part = arrow_numbers(part)
         joined[end - len(part) : end] = part
         end -= len(part)
     return joined
@@ -187,12 +181,23 @@ def _reading(
     )
 
 
-def _times(column: Any, dialect: Dialect, request: Request) -> NDArray[Any] | None:
+def _times(parts: list[Any], dialect: Dialect, request: Request) -> NDArray[Any] | None:
+    """Timestamps of the batches of a column, which are let go of; None if they are none."""
+    explicit = request.wanted["timestamp"] is not None
+    kind = parts[0].type
+    if any(part.null_count for part in parts) or kind == _TEXT:
+        if explicit:
+            raise _Unclean
+        return None
+    if kind in (pa.int64(), pa.float64()):
+        numbers = _concatenated(parts, kind.to_pandas_dtype())
+        if np.isfinite(numbers).all():
+            return numbers
     name = f"timestamp column {dialect.names[dialect.found['timestamp']]!r}"
     try:
-        return as_timestamps(column, name)
+        return np.asarray(as_timestamps(pa.chunked_array(parts), name))
     except ValueError:
-        if request.wanted["timestamp"] is not None:
+        if explicit:
             raise
         return None
 
