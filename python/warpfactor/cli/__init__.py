@@ -6,7 +6,8 @@ import os
 
 from .app import app
 from .demo import demo
-from .serve import evaluate, info, predict, recommend
+from .recommend import recommend
+from .serve import evaluate, info, predict
 from .train import train
 
 __all__ = ["app", "demo", "evaluate", "info", "main", "predict", "recommend", "train"]

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -20,8 +21,29 @@ __all__ = ["PANEL", "Command", "app", "command"]
 PANEL = "panel"
 
 
+def _is_same_file(output: Path, given: Any) -> bool:
+    if isinstance(given, (tuple, list)):
+        return any(_is_same_file(output, each) for each in given)
+    return (
+        isinstance(given, Path)
+        and output.is_file()
+        and given.is_file()
+        and os.path.samefile(output, given)
+    )
+
+
 class Command(click.Command):
     """A command whose help lists its options under the heading that each names as its panel."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, unless it would write over a file that it reads."""
+        output = ctx.params.get("output")
+        read = [given for name, given in ctx.params.items() if name != "output"]
+        if output is not None and any(_is_same_file(output, given) for given in read):
+            raise ValueError(
+                f"--output is {str(output)!r}, which is also a file to read: choose another name"
+            )
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, panel by panel in the order in which they come."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,9 @@ from typing import Any
 import click
 
 from ..parameters import PARAMETERS, Parameter
+from ..writing import check_target
 from .app import PANEL
+from .tables import FORMATS, has_table_suffix
 
 __all__ = [
     "check_renamed",
@@ -22,6 +23,7 @@ __all__ = [
     "prediction_device",
     "ratings_file",
     "sizing",
+    "table_output",
     "training_option",
     "training_options",
 ]
@@ -46,11 +48,22 @@ def _per_side(given: Any) -> Any:
 
 def _writable(_: click.Context, __: click.Parameter, output: Path | None) -> Path | None:
     """Fail before the work instead of after it."""
-    if output is not None and output.is_dir():
-        raise ValueError(f"cannot write {output}: it is a folder")
-    if output is not None and not os.access(output.parent, os.W_OK):
-        raise ValueError(f"cannot write {output}: there is no writable folder {output.parent}")
+    if output is not None:
+        try:
+            check_target(output)
+        except OSError as error:
+            raise ValueError(f"--output: {error}") from error
     return output
+
+
+def _for_a_model(
+    context: click.Context, param: click.Parameter, output: Path | None
+) -> Path | None:
+    if output is not None and has_table_suffix(output):
+        raise ValueError(
+            f"--output is {str(output)!r}; a model is no table: its name should end in .safetensors"
+        )
+    return _writable(context, param, output)
 
 
 _Decorator = Callable[[Any], Any]
@@ -69,8 +82,34 @@ class _PanelOption(click.Option):
 
 
 def output_file(help: str) -> _Decorator:
-    """Make the option of the file to write."""
-    return click.option("--output", "-o", metavar="FILE", type=_PATH, help=help, callback=_writable)
+    """Make the option of the file that a model is saved in."""
+    return click.option(
+        "--output", "-o", metavar="FILE", type=_PATH, help=help, callback=_for_a_model
+    )
+
+
+def table_output(default: str, other: str = "", help: str = "") -> _Decorator:
+    """Make the options of the file that a table is written to, and of its format."""
+
+    def decorate(command: Any) -> Any:
+        names = ", ".join([*([other] if other else []), *FORMATS])
+        suffixes = ", ".join(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+        command = click.option(
+            "--format",
+            metavar="NAME",
+            help=f"{names}. If not given, as the file's suffix says; {default} to stdout. {help}",
+        )(command)
+        return click.option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            type=_PATH,
+            help=f"File to write; else to stdout. Its suffix says how: {suffixes}; a text's name "
+            "may end in .gz too.",
+            callback=_writable,
+        )(command)
+
+    return decorate
 
 
 def column(role: str, *flags: str) -> _Decorator:

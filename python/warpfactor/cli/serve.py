@@ -1,19 +1,19 @@
-"""``warpfactor evaluate | predict | recommend | info``."""
+"""``warpfactor evaluate | predict | info``."""
 
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from ..parameters import DEFAULTS, N_LISTED
+from ..parameters import DEFAULTS
 from .app import command
 from .ids import in_kind_of, scored_pairs, typed_ids
-from .options import column, file_layout, model_file, output_file, prediction_device, ratings_file
+from .options import column, file_layout, model_file, prediction_device, ratings_file, table_output
+from .tables import id_column, progress, table_format, write_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from ..data.ratings import Ratings
     from ..model.model import Model
 
-__all__ = ["evaluate", "info", "predict", "recommend"]
+__all__ = ["evaluate", "info", "predict"]
 
-_USERS_PER_CHUNK = 4096
+_PAIRS_PER_CHUNK = 1 << 18
 
 
 @command
@@ -64,6 +64,36 @@ def evaluate(
         click.echo(f"left out      {len(pairs) - len(scored[0]):,} (no prediction)")
     click.echo(f"MAE           {mae(*scored):.4f}")
     click.echo(f"RMSE          {rmse(*scored):.4f}")
+    _note_unknown(
+        model,
+        pairs,
+        mean="MAE and RMSE include the others, predicted from means and biases",
+        otherwise="MAE and RMSE are over these alone",
+    )
+
+
+def _note_unknown(model: Model, pairs: Ratings, *, mean: str, otherwise: str) -> None:
+    """Say on standard error which pairs the model does not know, if there are any, and what so."""
+    from ..model.summary import counted
+
+    users, items = model.is_known(pairs)
+    found = []
+    for who, known, codes, ids in (
+        ("a user", users, pairs.users, pairs.user_ids),
+        ("an item", items, pairs.items, pairs.item_ids),
+    ):
+        n_unknown = int((~known).sum())
+        if n_unknown:
+            of = f"{n_unknown:,} of {counted(len(pairs), 'pair')}"
+            found.append(
+                f"{of} {'has' if n_unknown == 1 else 'have'} {who} that the model does not know "
+                f"(such as {str(ids[codes[known.argmin()]])!r})"
+            )
+    if found:
+        n_both = int((users & items).sum())
+        both = f"it knows both of {counted(n_both, 'pair')} ({100 * n_both / len(pairs):.3g} %)"
+        so = mean if model.unknown == "mean" else otherwise
+        click.echo(f"warpfactor: note: {' and '.join(found)}; {both}, and {so}", err=True)
 
 
 @command
@@ -71,7 +101,7 @@ def evaluate(
 @click.argument("pairs", metavar="[PAIRS]", required=False, type=click.Path(path_type=Path))
 @click.option("--user", metavar="ID", help="One user, instead of a file.")
 @click.option("--item", metavar="ID", help="One item, instead of a file.")
-@output_file("csv to write; else to stdout.")
+@table_output("csv")
 @column("user", "--user-column")
 @column("item", "--item-column")
 @file_layout
@@ -82,6 +112,7 @@ def predict(
     user: str | None,
     item: str | None,
     output: Path | None,
+    format: str | None,
     user_column: Any,
     item_column: Any,
     sep: str | None,
@@ -90,7 +121,9 @@ def predict(
 ) -> None:
     """Predict the ratings of PAIRS, or of one user and item.
 
-    PAIRS is a file with a user and an item column; other columns are not read. The answer is csv.
+    PAIRS is a file with a user and an item column; other columns are not read. The answer is a
+    table with the columns user, item and prediction, in the order of PAIRS; of one user and item it
+    is the number.
 
     Example: warpfactor predict m.safetensors pairs.csv --output predictions.csv
 
@@ -101,11 +134,13 @@ def predict(
             "give a file of pairs, or both --user and --item (--user-column and --item-column "
             "name the file's columns)"
         )
+    is_number = pairs is None and output is None and format is None
+    format = table_format(output, format, "csv")
+
     import numpy as np
 
     from ..data.ratings import Ratings
     from ..model.model import load
-    from ..model.summary import counted
 
     model = load(model_file, device)
     users: Any
@@ -120,145 +155,39 @@ def predict(
     asked = Ratings.from_arrays(users, items, np.zeros(len(users), np.float32))
     matched = in_kind_of(model, asked)
     predictions = model.predict(matched)
-    if pairs is None and output is None:
+    if is_number:
         click.echo(predictions[0])
         return
-    if output is None:
-        sys.stdout.flush()
-        _write_predictions(sys.stdout.buffer, asked, predictions)
-    else:
-        with output.open("wb") as sink:
-            _write_predictions(sink, asked, predictions)
-    known_users, known_items = model.is_known(matched)
-    n_unknown = int((~(known_users & known_items)).sum())
-    if n_unknown:
-        click.echo(
-            f"warpfactor: note: {n_unknown:,} of {counted(len(asked), 'pair')} with a user or item "
-            f"that the model does not know (unknown={model.unknown!r})",
-            err=True,
-        )
-
-
-def _write_predictions(sink: BinaryIO, asked: Ratings, predictions: NDArray[Any]) -> None:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    from pyarrow import csv
-
-    columns: dict[str, Any] = {}
-    quoting = "none"
-    for role, codes, ids in (
-        ("user", asked.users, asked.user_ids),
-        ("item", asked.items, asked.item_ids),
-    ):
-        texts = pa.array([str(value) for value in ids])
-        # Arrow's "needed" quotes every string, so it is for those that do need it.
-        if pc.any(pc.match_substring_regex(texts, '[,"\r\n]')).as_py():
-            quoting = "needed"
-        columns[role] = pa.DictionaryArray.from_arrays(codes, texts)
-    columns["prediction"] = pa.array(predictions)
-    sink.write(b"user,item,prediction\n")
-    csv.write_csv(
-        pa.table(columns), sink, csv.WriteOptions(include_header=False, quoting_style=quoting)
+    _write_predictions(output, format, asked, predictions)
+    _note_unknown(
+        model,
+        matched,
+        mean="the others are predicted from means and biases",
+        otherwise="the others have no prediction (nan)",
     )
 
 
-@command
-@model_file
-@click.option(
-    "--user", "-u", metavar="ID", multiple=True, help="A user; may be given more than once."
-)
-@click.option("-n", "--n-items", "n", type=int, default=N_LISTED, help="Items for each user.")
-@click.option("--include-seen", is_flag=True, help="Also list what the user has rated.")
-@click.option("--all-users", is_flag=True, help="For every user.")
-@click.option(
-    "--format",
-    metavar="NAME",
-    help="table, tsv or csv. A terminal gets a table, a file named .csv gets csv, anything else "
-    "tab-separated lines.",
-)
-@output_file("File to write; else to stdout.")
-@prediction_device
-def recommend(
-    model_file: Path,
-    user: tuple[str, ...],
-    n: int,
-    include_seen: bool,
-    all_users: bool,
-    format: str | None,
-    output: Path | None,
-    device: str | None,
+def _write_predictions(
+    output: Path | None, format: str, asked: Ratings, predictions: NDArray[Any]
 ) -> None:
-    """List the items that a user would rate highest, best first.
+    import pyarrow as pa
 
-    Example: warpfactor recommend m.safetensors --user 17 -n 10
+    users, items = id_column(asked.user_ids), id_column(asked.item_ids)
+    score_type = pa.from_numpy_dtype(predictions.dtype)
+    schema = pa.schema([("user", users.type), ("item", items.type), ("prediction", score_type)])
 
-    Example: warpfactor recommend m.safetensors --all-users --output best.csv
-    """
-    if bool(user) == all_users:
-        raise click.UsageError("give --user ID (once or more), or --all-users")
-    if format is None:
-        is_csv = output is not None and output.suffix.lower() == ".csv"
-        format = "csv" if is_csv else "table" if output is None and sys.stdout.isatty() else "tsv"
-    if format not in ("table", "tsv", "csv"):
-        raise ValueError(f"--format is {format!r}; it must be table, tsv or csv")
+    def rows() -> Iterator[Any]:
+        starts = range(0, len(asked), _PAIRS_PER_CHUNK)
+        for start in progress(starts, "writing", output):
+            part = slice(start, start + _PAIRS_PER_CHUNK)
+            columns = [
+                users.take(pa.array(asked.users[part])),
+                items.take(pa.array(asked.items[part])),
+                pa.array(predictions[part]),
+            ]
+            yield pa.record_batch(columns, schema=schema)
 
-    from ..model.model import load
-
-    model = load(model_file, device)
-    # With another `unknown`, the model refuses users whose ratings were all held out.
-    users = model.user_ids_ if model.unknown == "mean" else model.user_ids_[model.user_known_]
-    if user:
-        users = typed_ids(list(user), model.user_ids_, "user")
-    lists = _recommendations(model, users, n, exclude_seen=not include_seen)
-    write = _write_tables if format == "table" else _write_rows
-    if output is None:
-        write(sys.stdout, lists, format)
-    else:
-        with output.open("w", encoding="utf-8", newline="") as sink:
-            write(sink, lists, format)
-
-
-_Lists = Iterable[tuple[Any, list[tuple[Any, Any]]]]
-
-
-def _recommendations(model: Model, users: NDArray[Any], n: int, *, exclude_seen: bool) -> _Lists:
-    """Each user with a list of (item, score), a chunk of users at a time."""
-
-    def chunk(start: int) -> Iterator[tuple[Any, list[tuple[Any, Any]]]]:
-        part = users[start : start + _USERS_PER_CHUNK]
-        ids, scores = model.recommend(part, n=n, exclude_seen=exclude_seen)
-        for name, row, row_scores in zip(part, ids, scores, strict=True):
-            # Empty slots, of a user who has rated nearly everything, have a score of NaN.
-            yield name, [(i, s) for i, s in zip(row, row_scores, strict=True) if not math.isnan(s)]
-
-    # A mistake must show before a file is opened for writing.
-    model.recommend(users[:1], n=n)
-    return (each for at in range(0, len(users), _USERS_PER_CHUNK) for each in chunk(at))
-
-
-def _write_tables(sink: TextIO, lists: _Lists, _: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    # A pipe has no width that long ids would have to be cut for.
-    console = Console(
-        file=sink, highlight=False, markup=False, width=None if sink.isatty() else 1000
-    )
-    for user, items in lists:
-        table = Table("rank", "item", "score", title=f"user {user}")
-        table.columns[0].justify = table.columns[2].justify = "right"
-        for rank, (item, score) in enumerate(items, 1):
-            table.add_row(str(rank), str(item), f"{score:.4f}")
-        console.print(table)
-
-
-def _write_rows(sink: TextIO, lists: _Lists, format: str) -> None:
-    import csv
-
-    writer = csv.writer(sink, delimiter="," if format == "csv" else "\t", lineterminator="\n")
-    writer.writerow(("user", "rank", "item", "score"))
-    for user, items in lists:
-        writer.writerows((user, rank, item, score) for rank, (item, score) in enumerate(items, 1))
+    write_table(output, format, rows(), schema, ids=(users, items))
 
 
 @command

@@ -20,6 +20,7 @@ from ..data.ids import id_kind, pack_ids, unpack_ids
 from ..exceptions import ModelFileError
 from ..formulas.losses import CustomLoss, CustomPenalty
 from ..serving.tables import Options, SeenItems, Tables
+from ..writing import whole_path
 from .record import EpochRecord, TrainingRecord
 
 __all__ = ["read", "stored_params", "version_in", "write"]
@@ -71,25 +72,11 @@ def write(
         "history": json.dumps([_finite_or_null(epoch) for epoch in record.history]),
         "params": json.dumps(_plain_params({**record.params, **options._asdict()})),
     }
-    _replace(Path(path), tensors, metadata)
-
-
-def _replace(target: Path, tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> None:
-    """Write the file whole or not at all."""
-    if target.is_dir():
-        raise IsADirectoryError(f"{target} is a folder: give the name of a file in it")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"{target.parent} is no folder: create it before saving there")
-    temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.tmp")
     try:
-        save_file(tensors, temporary, metadata=metadata)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())  # the name must not point at data that a power cut can lose
-        os.replace(temporary, target)
+        with whole_path(path) as filled:
+            save_file(tensors, filled, metadata=metadata)
     except SafetensorError as error:
-        raise OSError(f"{target} could not be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise OSError(f"{os.fspath(path)} could not be written: {error}") from error
 
 
 def read(path: str | os.PathLike[str]) -> tuple[Tables, TrainingRecord, Options]:

@@ -467,7 +467,8 @@ class Model:
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model to one safetensors file, without pickle.
 
-        The file is written under a temporary name and renamed: a crash leaves the old file whole.
+        The file is written under a temporary name and renamed: a crash leaves the old file whole. A
+        new file gets its mode by the umask, an old one keeps its own, and symbolic links are followed.
 
         Parameters
         ----------

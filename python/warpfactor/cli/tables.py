@@ -1,0 +1,214 @@
+"""The tables that commands write: csv, tsv, JSON lines, Parquet or Arrow, a part at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from ..writing import is_stream, whole_file
+
+# pyarrow is imported where it is used: --help should not wait for it.
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "FORMATS",
+    "has_table_suffix",
+    "id_column",
+    "progress",
+    "table_format",
+    "write_table",
+]
+
+# The formats by their names in --format, with their suffixes.
+FORMATS = {
+    "csv": (".csv",),
+    "tsv": (".tsv", ".txt"),
+    "jsonl": (".jsonl", ".ndjson"),
+    "parquet": (".parquet", ".pq"),
+    "arrow": (".feather", ".arrow", ".ipc"),
+}
+_TEXTS = ("csv", "tsv", "jsonl")
+_GZIP = ".gz"
+_SUFFIXES = {suffix: name for name, suffixes in FORMATS.items() for suffix in suffixes} | {
+    suffix + _GZIP: name for name in _TEXTS for suffix in FORMATS[name]
+}
+
+
+def table_format(
+    output: Path | None, format: str | None, default: str, *, others: tuple[str, ...] = ()
+) -> str:
+    """Choose the format: what ``--format`` says, else what the file's suffix says.
+
+    Parameters
+    ----------
+    output : Path or None
+        The file to write; None: standard output.
+    format : str or None
+        What ``--format`` says.
+    default : str
+        The format of standard output, and of pipes and devices without a suffix.
+    others : tuple of str
+        Formats of this command beside the general ones.
+
+    Raises
+    ------
+    ValueError
+        If the format or the suffix is unknown, or the format is none for a terminal.
+    """
+    if format is not None and format not in (*FORMATS, *others):
+        raise ValueError(f"--format is {format!r}; it must be {_listed(*others, *FORMATS)}")
+    if output is None:
+        format = format or default
+        if format in FORMATS and format not in _TEXTS and sys.stdout.isatty():
+            raise ValueError(f"--format is {format}, which is not for terminals: add --output FILE")
+        return format
+    suffix = _suffix(output)
+    if format is None and suffix not in _SUFFIXES:
+        if not suffix and is_stream(output):
+            return default
+        raise ValueError(
+            f"--output is {str(output)!r}; it must end in "
+            f"{_listed(*(suffix for suffix in _SUFFIXES if not suffix.endswith(_GZIP)))} "
+            f"(or {_GZIP} after one of a text), or --format must say what to write: "
+            f"{_listed(*others, *FORMATS)}"
+        )
+    return format or _SUFFIXES[suffix]
+
+
+def has_table_suffix(path: Path) -> bool:
+    """Return whether a name is one of a table."""
+    return _suffix(path) in _SUFFIXES
+
+
+def _suffix(path: Path) -> str:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    return "".join(suffixes[-2:] if suffixes[-1:] == [_GZIP] else suffixes[-1:])
+
+
+def _listed(*names: str) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def id_column(ids: NDArray[Any]) -> Any:
+    """Return ids as an Arrow array: of integers, if that is what they are, else of strings."""
+    import pyarrow as pa
+
+    if ids.dtype.kind in "iu":
+        return pa.array(ids)
+    return pa.array([str(each) for each in ids], pa.string())
+
+
+def progress(parts: Sequence[Any], what: str, output: Path | None) -> Iterator[Any]:
+    """Pass parts on, with a bar on standard error if that is a terminal and there are many.
+
+    Where the table itself goes to the terminal, it shows how far things are.
+    """
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    if len(parts) < 2 or not terminal or (output is None and sys.stdout.isatty()):
+        yield from parts
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    bar = track(parts, what, console=Console(stderr=True), transient=True)
+    with contextlib.closing(cast("Any", bar)):
+        yield from bar
+
+
+def write_table(
+    output: Path | None, format: str, parts: Iterator[Any], schema: Any, *, ids: Iterable[Any]
+) -> None:
+    """Write a table, whole or not at all.
+
+    Parameters
+    ----------
+    output : Path or None
+        The file to write; None: standard output.
+    format : str
+        A name of `FORMATS`.
+    parts : iterator of pyarrow.RecordBatch
+        The rows, a part at a time.
+    schema : pyarrow.Schema
+        The columns.
+    ids : iterable of pyarrow.Array
+        What the columns of ids are made of, which says whether a text needs quotes.
+    """
+    with contextlib.ExitStack() as stack:
+        if output is None:
+            sys.stdout.flush()
+            sink = cast("BinaryIO", sys.stdout.buffer)
+        else:
+            sink = stack.enter_context(whole_file(output))
+            if format in _TEXTS and output.suffix.lower() == _GZIP:
+                # Without name and time, so that one table is one sequence of bytes.
+                sink = cast(
+                    "BinaryIO",
+                    stack.enter_context(gzip.GzipFile("", "wb", 6, sink, mtime=0)),
+                )
+        stack.enter_context(contextlib.closing(cast("Any", parts)))
+        write = stack.enter_context(_writer(sink, format, schema, ids))
+        for part in parts:
+            write(part)
+
+
+@contextlib.contextmanager
+def _writer(
+    sink: BinaryIO, format: str, schema: Any, ids: Iterable[Any]
+) -> Iterator[Callable[[Any], None]]:
+    if format == "jsonl":
+        yield lambda part: _write_json_lines(sink, part)
+    elif format == "parquet":
+        from pyarrow import parquet
+
+        with parquet.ParquetWriter(sink, schema) as writer:
+            yield writer.write_batch
+    elif format == "arrow":
+        from pyarrow import ipc
+
+        with ipc.new_file(sink, schema) as writer:
+            yield writer.write_batch
+    else:
+        from pyarrow import csv
+
+        separator = "," if format == "csv" else "\t"
+        # Arrow's "needed" quotes every string, so it is for texts that have one that needs it.
+        quoting = "needed" if any(_needs_quotes(each) for each in ids) else "none"
+        sink.write((separator.join(schema.names) + "\n").encode())
+        options = csv.WriteOptions(include_header=False, delimiter=separator, quoting_style=quoting)
+        with csv.CSVWriter(sink, schema, write_options=options) as writer:
+            yield writer.write_batch
+
+
+def _needs_quotes(ids: Any) -> bool:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_string(ids.type):
+        return False
+    # Of an empty text quotes say that it is not missing.
+    return bool(pc.any(pc.match_substring_regex(ids, '[,\t"\r\n]|^$')).as_py())
+
+
+def _write_json_lines(sink: BinaryIO, part: Any) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = []
+    for column in part.columns:
+        if pa.types.is_floating(column.type):
+            # By way of text: 3.1 of float32 is 3.1 and not 3.0999999046325684. JSON has no NaN.
+            finite = pc.if_else(pc.is_finite(column), column, None)
+            column = pc.cast(pc.cast(finite, pa.string()), pa.float64())
+        columns.append(column.to_pylist())
+    names = part.schema.names
+    lines = (
+        json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False)
+        for row in zip(*columns, strict=True)
+    )
+    sink.write("".join(f"{line}\n" for line in lines).encode())
