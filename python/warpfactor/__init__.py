@@ -14,12 +14,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, losses, metrics
+    from . import datasets, losses, metrics, splits
     from ._core import __version__
     from .config import show_config
     from .data.files import read_ratings
     from .data.ratings import Ratings
-    from .evaluation.splits import train_test_split
+    from .evaluation.cross_validation import cross_validate
+    from .evaluation.splits import train_test_split, train_validation_test_split
     from .exceptions import CudaError, DivergedError, ModelFileError
     from .model.model import Model, load
     from .training.descent import matrix_factorization_bgd
@@ -33,6 +34,7 @@ __all__ = [
     "ModelFileError",
     "Ratings",
     "__version__",
+    "cross_validate",
     "datasets",
     "load",
     "losses",
@@ -40,7 +42,9 @@ __all__ = [
     "metrics",
     "read_ratings",
     "show_config",
+    "splits",
     "train_test_split",
+    "train_validation_test_split",
 ]
 
 # Imported when first asked for: scikit-learn and pyarrow take most of a second, which
@@ -52,14 +56,16 @@ _HOME = {
     "ModelFileError": "exceptions",
     "Ratings": "data.ratings",
     "__version__": "_core",
+    "cross_validate": "evaluation.cross_validation",
     "Model": "model.model",
     "load": "model.model",
     "matrix_factorization_bgd": "training.descent",
     "read_ratings": "data.files",
     "show_config": "config",
     "train_test_split": "evaluation.splits",
+    "train_validation_test_split": "evaluation.splits",
 }
-_MODULES = ("datasets", "losses", "metrics")
+_MODULES = ("datasets", "losses", "metrics", "splits")
 
 
 def __getattr__(name: str) -> Any:

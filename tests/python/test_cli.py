@@ -181,7 +181,7 @@ def test_train_without_output_says_that_nothing_was_saved(trained: Trained) -> N
     assert "saved    nothing: --output" in succeed("train", trained.ratings, *QUICK).out
 
 
-@pytest.mark.parametrize("by", ["random", "user", "time"])
+@pytest.mark.parametrize("by", ["random", "user", "time", "last"])
 def test_train_splits_as_told_and_repeatably(tmp_path: Path, by: str) -> None:
     rows = [(str(n % 7), str(n % 11), str(n % 5), str(1000 - n)) for n in range(70)]
     file = write_csv(tmp_path / "r.csv", rows)
@@ -925,7 +925,7 @@ def test_demo_comes_near_the_noise_floor_in_seconds() -> None:
         (("--seed", "-1"), "--seed is -1; it must be at least 0"),
         (("--patience", "-1"), "--patience is -1; it must be at least 0"),
         (("--init-scale", "-0.5"), "--init-scale is -0.5; it must be at least 0"),
-        (("--test-by", "day"), "--test-by is 'day'; it must be 'random', 'user' or 'time'"),
+        (("--test-by", "day"), "--test-by is 'day'; it must be 'random', 'user', 'time' or 'last'"),
     ],
 )
 def test_errors_use_the_names_of_the_command_line(

@@ -46,7 +46,8 @@ __all__ = ["train"]
     "--test-by",
     metavar="NAME",
     default="random",
-    help="What is held out: random ratings, a part of each user's (user), or the latest (time).",
+    help="What is held out: random ratings, a part of each user's (user), the latest (time), or each "
+    "user's latest (last).",
 )
 @sizing(
     "--validation-size",
@@ -87,7 +88,7 @@ def train(
     from ..checks import check_choice
     from ..data.files import read_ratings
 
-    check_choice("--test-by", test_by, ("random", "user", "time"))
+    check_choice("--test-by", test_by, ("random", "user", "time", "last"))
     params = {**DEFAULTS, **estimator_params(training), "verbose": 0 if quiet else 1}
     started = time.perf_counter()
     # Arrow reads without Python's lock; meanwhile the modules of training are imported.

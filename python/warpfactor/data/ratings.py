@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..exchange import to_host
 from .columns import as_float32, as_timestamps, not_finite, require_equal_lengths
 from .ids import check_vocabulary, encode_ids, lookup_ids
-from .matrices import is_masked, is_matrix, is_sparse, matrix_entries
+from .matrices import check_matrix_shape, is_masked, is_matrix, is_sparse, matrix_entries
 from .roles import Column, open_frame, resolve_columns
 
 if TYPE_CHECKING:
@@ -401,8 +401,8 @@ def pairs_to_codes(
     X : Ratings, (n, 2) array, list of pairs, table, sparse matrix, masked array or float array
         Where the pairs are. Of a matrix, the entries that are there: row by row in a masked
         or float array, in `Ratings.from_sparse`'s order in a sparse one; rows and columns are the
-        ids 0, 1, 2, ... An array of two columns holds ids, otherwise a float array must have the
-        shape of the model.
+        ids 0, 1, 2, ..., so a matrix has a row for each up to the model's last user, and a column
+        for each up to its last item. A float array of two columns holds ids.
     user_ids, item_ids : ndarray of shape (n_users,) and (n_items,)
         The model's vocabularies.
     name : str, default "X"
@@ -428,13 +428,7 @@ def pairs_to_codes(
     X = to_host(X)
     if is_matrix(X):
         rows, columns, _, shape = matrix_entries(X, name)
-        model_shape = len(user_ids), len(item_ids)
-        marked = is_masked(X) or is_sparse(X)
-        if not marked and shape != model_shape:
-            raise ValueError(
-                f"{name} has shape {shape}, but the model has {model_shape[0]} users and "
-                f"{model_shape[1]} items: pass (n, 2) pairs of ids or a matrix of its shape"
-            )
+        check_matrix_shape(shape, user_ids, item_ids, name)
         return (
             lookup_ids(user_ids, np.arange(shape[0]), "user ids")[rows],
             lookup_ids(item_ids, np.arange(shape[1]), "item ids")[columns],

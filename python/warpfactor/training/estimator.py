@@ -393,6 +393,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             With `y`: user ids and item ids. Without: `Ratings`, a scipy sparse matrix (zeros that
             it stores are ratings), a NumPy masked array (masked: missing), a float array (NaN:
             missing), or a pandas, polars or Arrow table. A pair that occurs twice counts twice.
+            Where scikit-learn's cross-validation has cut the rows of a matrix, which are users, it
+            is refused: `warpfactor.cross_validate` divides the ratings.
             This and the other arrays may lie on a CUDA device (CuPy, DLPack or
             ``__cuda_array_interface__``): they are copied to the host once, where ids are numbered.
         y : array-like of shape (n_ratings,), default None

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _core
 from ..checks import check_count, is_number
 from ..data.columns import check_weights
+from ..data.matrices import check_matrix_shape, stands_for_matrix
 from ..data.ratings import Ratings, pairs_to_codes
 from ..exceptions import CudaError
 from ..formulas.cuda_compile import DeviceKernels, device_kernels
@@ -21,6 +22,7 @@ from ..model.record import EpochRecord, TrainingRecord
 from ..serving.device import free_cached
 from ..serving.tables import Options, SeenItems, Tables
 from .core_params import core_params, float_type
+from .cut_rows import refuse_cut_rows
 from .progress import EpochBar
 
 __all__ = ["fit_model"]
@@ -52,6 +54,8 @@ def fit_model(
     # Half precision is for the device's memory: what comes in and out is float32.
     dtype = np.dtype(np.float64 if float_type(params["dtype"]) == np.float64 else np.float32)
     ratings = Ratings.from_any(X, y)
+    if y is None and stands_for_matrix(X):
+        refuse_cut_rows(X)
     weights = None if sample_weight is None else check_weights(sample_weight, len(ratings))
     held_out = None if validation is None else _validation_arrays(validation, ratings)
     P, Q = _initial_factors(params["init"], ratings, core, dtype)
@@ -194,5 +198,7 @@ def _initial(
 def _validation_arrays(validation: Any, train: Ratings) -> _core.RatingArrays:
     X, y = validation if isinstance(validation, tuple) else (validation, None)
     held_out = Ratings.from_any(X, y, "validation")
+    if y is None and stands_for_matrix(X):
+        check_matrix_shape(X.shape, train.user_ids, train.item_ids, "validation")
     users, items = pairs_to_codes(held_out, train.user_ids, train.item_ids, "validation")
     return _core.RatingArrays(users, items, held_out.values)
