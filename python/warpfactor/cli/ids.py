@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..data.ratings import Ratings
     from ..model.model import Model
 
-__all__ = ["in_kind_of", "scored_pairs", "typed_ids"]
+__all__ = ["scored_pairs", "typed_ids"]
 
 
 def scored_pairs(model: Model, ratings: Ratings) -> tuple[NDArray[np.float32], NDArray[Any]]:
@@ -23,25 +23,6 @@ def scored_pairs(model: Model, ratings: Ratings) -> tuple[NDArray[np.float32], N
             raise ValueError("no test pair has a user and an item that the model knows")
         ratings = ratings.take(users & items)
     return ratings.values, model.predict(ratings)
-
-
-def in_kind_of(model: Model, ratings: Ratings) -> Ratings:
-    """Bring the ids of a file to the kind of the model's.
-
-    A file whose ids all happen to look like integers still means the strings of a model whose
-    training file had one "007".
-    """
-    from ..data.ids import id_kind
-    from ..data.ratings import Ratings
-
-    if (id_kind(ratings.user_ids), id_kind(ratings.item_ids)) == (
-        id_kind(model.user_ids_),
-        id_kind(model.item_ids_),
-    ):
-        return ratings
-    user_ids = _parsed(ratings.user_ids, model.user_ids_, "user")
-    item_ids = _parsed(ratings.item_ids, model.item_ids_, "item")
-    return Ratings.from_arrays(user_ids[ratings.users], item_ids[ratings.items], ratings.values)
 
 
 def _parsed(texts: Sequence[Any] | NDArray[Any], known: NDArray[Any], role: str) -> NDArray[Any]:
