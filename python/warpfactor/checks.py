@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -35,7 +35,7 @@ _FLAGS = {
     "random_state": "seed",
 }
 # None: errors are for Python.
-_flags: ContextVar[Mapping[str, str] | None] = ContextVar("flags", default=None)
+_flags: ContextVar[dict[str, str] | None] = ContextVar("flags", default=None)
 
 
 @contextmanager

@@ -142,8 +142,7 @@ _LAYOUT: dict[str, tuple[str, str, str]] = {
     "ids": (
         "--ids",
         "KIND[,KIND]",
-        "Kind of the ids, or of the users' and the items': str, int, uuid; auto takes integers where "
-        "all are.",
+        "Kind of the ids, or of users' and items': str, int, uuid, auto (integers where all are).",
     ),
     "strip": ("--strip/--no-strip", "", "Whether blanks around ids are left out."),
     "on_error": (

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ..checks import where_typed
 from ..exchange import to_host
 from .ids import arrow_numbers, as_arrow, require_no_nulls
 
@@ -98,7 +99,8 @@ def _first_other(array: NDArray[Any]) -> tuple[str, str]:
             if not isinstance(value, (int, float, np.integer, np.floating)):
                 return f"{value!r} at position {at}", "drop or convert such values"
     shown = f"{array.ravel()[0]!r}" if array.size else "nothing"
-    return f"dtype {array.dtype} (the first is {shown})", "convert them with astype(float)"
+    convert = where_typed("convert them with astype(float)", "write them as numbers")
+    return f"dtype {array.dtype} (the first is {shown})", convert
 
 
 def require_equal_lengths(lengths: dict[str, int]) -> None:

@@ -42,8 +42,20 @@ _LONG_ID = 500
 # Ids hold ";" or "|" now and then (lists of genres), all of them only where it separates fields.
 _NEARLY_ALL = 0.9
 _SEPARATORS = ("::", "\t", ";", "|", ",")
-_MISSING = ("na", "n/a", "nan", "null", "none", "nil", "undefined", "unknown", "missing", "\\n")
-_MISSING += ("<na>", "#n/a", "?", "-", ".")
+_MISSING = (
+    "na",
+    "n/a",
+    "nan",
+    "null",
+    "none",
+    "nil",
+    "unknown",
+    "missing",
+    "\\n",
+    "<na>",
+    "?",
+    "-",
+)
 _YEARS = (1900, 2100)
 
 

@@ -12,7 +12,7 @@ from .formats.dialect import TextOptions
 from .formats.reading import Reading, Request, checked_request
 from .formats.source import Source
 from .formats.table import find_format
-from .oddities import Facts, as_date, facts_of, oddities, unit_of_time
+from .oddities import as_date, facts_of, oddities, unit_of_time
 
 __all__ = ["Peek", "ReadingOptions", "peek", "peek_of", "reading_of"]
 
@@ -262,7 +262,8 @@ def _asked(options: ReadingOptions) -> tuple[Request, str | None, str | None]:
 
 def _unreadable(path: Paths, format: str | None, member: str | None, error: str) -> Peek:
     """What can be said of a file that cannot be read."""
-    found, lines = format or "", ()
+    found = format or ""
+    lines: tuple[str, ...] = ()
     try:
         source = Source(files_of(path)[0], member)
         lines = _first_lines(source)

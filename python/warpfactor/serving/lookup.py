@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ..checks import option, where_typed
 from ..data.ids import lookup_ids
 from ..exchange import to_host
 
@@ -53,7 +54,7 @@ def reject_unknown_pairs(parts: Iterable[tuple[int, Any, Any]]) -> None:
     if n_missing:
         raise ValueError(
             f"X has {n_missing} pairs with a user or item without training ratings, the first "
-            f"at row {first}: drop them, or use unknown='mean' or 'nan'"
+            f"at row {first}: drop them, or {_give_a_mean('mean or nan')}"
         )
 
 
@@ -66,5 +67,13 @@ def reject_unknown_ids(who: str, wanted: Any, single: bool, codes: Any) -> NoRet
     value = wanted if single else list(wanted)[at]
     raise ValueError(
         f"{who} {value!r} has no training ratings: leave it out"
-        + (", or use unknown='mean'" if who == "user" else "")
+        + (f", or {_give_a_mean('mean')}" if who == "user" else "")
+    )
+
+
+def _give_a_mean(ways: str) -> str:
+    """What to do for users and items without training ratings to be predicted."""
+    return where_typed(
+        "use " + f"unknown={ways!r}".replace(" or ", "' or '"),
+        f"train with {option('unknown')} {ways}",
     )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...checks import option
 from ..columns import as_float32, as_timestamps, require_equal_lengths
 from ..ids import as_kind, encode_ids
 from .reading import Coded, Reading, Request, reading_of_columns
@@ -74,7 +75,7 @@ def _arrays(source: Source, request: Request) -> dict[str, Any]:
             for role, name in request.wanted.items():
                 if isinstance(name, int):
                     raise ValueError(
-                        f"{role}={name}: arrays have names: the file has {sorted(file.files)}"
+                        f"{option(role, name)}: arrays have names: the file has {sorted(file.files)}"
                     )
                 names = _NAMES[role] if name is None else (name,)
                 there = [name for name in names if name in file]
