@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -57,6 +58,9 @@ _MISSING = (
     "-",
 )
 _YEARS = (1900, 2100)
+_N_LOW = 1 << 24
+# What most ids have, most of the first ones have too.
+_SAMPLE = 1000
 
 
 class Facts(NamedTuple):
@@ -91,13 +95,19 @@ def facts_of(reading: Reading) -> Facts:
     levels, level_counts = np.unique(values, return_counts=True)
     (users, user_ids), (items, item_ids) = reading.users, reading.items
     pairs = users.astype(np.int64) * len(item_ids) + items
-    n_conflicts = 0
     in_order = np.sort(pairs)
-    n_repeats = int(np.count_nonzero(in_order[1:] == in_order[:-1]))
+    again = in_order[1:] == in_order[:-1]
+    n_repeats = int(np.count_nonzero(again))
+    n_conflicts = 0
     if n_repeats:
-        order = np.argsort(pairs, kind="stable")
-        again = in_order[1:] == in_order[:-1]
-        n_conflicts = int(np.count_nonzero(again & (np.diff(values[order]) != 0)))
+        # To sort numbers is ten times as fast as to find their order, so that is done for the few
+        # that may repeat alone: those that share their lowest bits with a pair that does.
+        is_repeated = np.zeros(_N_LOW, bool)
+        is_repeated[in_order[1:][again] % _N_LOW] = True
+        some = np.flatnonzero(is_repeated[pairs % _N_LOW])
+        order = some[np.argsort(pairs[some], kind="stable")]
+        same_pair = np.diff(pairs[order]) == 0
+        n_conflicts = int(np.count_nonzero(same_pair & (np.diff(values[order]) != 0)))
     return Facts(
         levels,
         level_counts,
@@ -275,8 +285,13 @@ def _of_texts(reading: Reading, role: str, side: Coded, counts: NDArray[Any]) ->
     texts = pa.array(side.ids, pa.large_string())
     n = len(texts)
 
-    def with_pattern(pattern: str) -> NDArray[np.bool_]:
-        return np.asarray(pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False))
+    def with_pattern(pattern: str, *, at_least: float = 0.0) -> NDArray[np.bool_]:
+        """Which ids match; none, if the share of those that do is not above `at_least`."""
+        for part in (texts[:_SAMPLE], texts) if at_least else (texts,):
+            matches = pc.match_substring_regex(part, pattern).to_numpy(zero_copy_only=False)
+            if not matches.sum() > at_least * len(matches):
+                return np.zeros(n, bool)
+        return np.asarray(matches)
 
     def holding(found: NDArray[np.bool_], verb: str) -> str:
         total = int(found.sum())
@@ -300,8 +315,8 @@ def _of_texts(reading: Reading, role: str, side: Coded, counts: NDArray[Any]) ->
             f"{role} {_shown(side.ids[at])} has {_ratings(counts[at])}: if it means 'not known', leave "
             "those rows out"
         )
-    dotted = with_pattern(r"^-?[0-9]+\.0+$")
-    if dotted.all():
+    dotted = with_pattern(r"^-?[0-9]+\.0+$", at_least=_NEARLY_ALL)
+    if dotted.any():
         yield (
             f"{holding(dotted, 'end with .0')}, as integers written as decimals do: write them as "
             "integers, or pass ids with the .0 when predicting"
@@ -323,18 +338,18 @@ def _of_texts(reading: Reading, role: str, side: Coded, counts: NDArray[Any]) ->
             f"{holding(quoted, 'hold quotes')}, which were read as part of them: pass "
             f"{option('quote', mark)} if they stand around fields"
         )
-    dates = with_pattern(r"^[12][0-9]{3}-[01][0-9]-[0-3][0-9]")
-    if dates.all():
-        yield f"all {role} ids look like dates, such as {_shown(side.ids[0])}; {_other_columns(reading, role)}"
-    products = with_pattern("^B0[0-9A-Z]{8}$")
-    if role == "user" and 2 * products.sum() > n:
+    dates = with_pattern(r"^[12][0-9]{3}-[01][0-9]-[0-3][0-9]", at_least=_NEARLY_ALL)
+    if dates.any():
+        yield f"{holding(dates, 'look like dates')}; {_other_columns(reading, role)}"
+    products = with_pattern("^B0[0-9A-Z]{8}$", at_least=0.5)
+    if role == "user" and products.any():
         yield (
             f"{holding(products, 'are product numbers of Amazon')}: user and item may be swapped; pass "
             f"{option('user', 1)} {option('item', 0)}"
         )
-    for mark in _SEPARATORS:
-        held = np.asarray(pc.match_substring(texts, mark).to_numpy(zero_copy_only=False))
-        if reading.layout.get("separator") and held.sum() > _NEARLY_ALL * n and n > 1:
+    for mark in _SEPARATORS if "separator" in reading.layout and n > 1 else ():
+        held = with_pattern(re.escape(mark), at_least=_NEARLY_ALL)
+        if held.any():
             yield (
                 f"{holding(held, f'hold {mark!r}')}: pass {option('sep', mark)} if it separates the "
                 "fields"
@@ -350,7 +365,13 @@ def _of_texts(reading: Reading, role: str, side: Coded, counts: NDArray[Any]) ->
 
 def _singular(verb: str) -> str:
     """The verb of one id."""
-    words = {"begin or end": "begins or ends", "hold": "holds", "end": "ends", "are": "is"}
+    words = {
+        "begin or end": "begins or ends",
+        "hold": "holds",
+        "end": "ends",
+        "are": "is",
+        "look": "looks",
+    }
     first = next(word for word in words if verb.startswith(word))
     return words[first] + verb.removeprefix(first)
 
@@ -372,6 +393,8 @@ def _variants(role: str, ids: NDArray[Any], texts: Any) -> Iterator[str]:
         ),
     }
     for what, (plain, advice) in ways.items():
+        if not pc.any(pc.not_equal(plain, texts)).as_py():
+            continue
         encoded = plain.dictionary_encode()
         counts = np.bincount(encoded.indices.to_numpy(), minlength=len(encoded.dictionary))
         n_same = int(counts.sum()) - len(counts)
