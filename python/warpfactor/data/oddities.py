@@ -218,9 +218,10 @@ def _of_scale(levels: NDArray[Any], counts: NDArray[Any], n: int) -> Iterator[st
     above = levels[levels > 0]
     told = f"0 is rated {zeros:,} times of {n:,}"
     advice = "if it means 'not rated', leave those rows out"
-    # A scale of 1 to 5 or to 10, whole or by halves, has no 0. Labels (0 and 1) and tables of ratings
-    # by percent do.
-    if zeros and low == 0 and len(above) > 1 and high in (5, 10):
+    # On a scale of 0 to 5 or to 10 the lowest is the rarest; where more are 0 than the least above,
+    # it hardly belongs to it.
+    is_scale = low == 0 and len(above) > 1 and high in (5, 10)
+    if zeros and is_scale and zeros > counts[at_zero[0] + 1]:
         yield f"{told}, beside a scale of {float(above[0]):g} to {high:g}: {advice}"
     elif zeros > _MANY_ZEROS * n and n >= _FEW and len(above) > 1:
         yield f"{told}: {advice}"
@@ -330,14 +331,16 @@ def _of_texts(reading: Reading, role: str, side: Coded, counts: NDArray[Any]) ->
     unseen = with_pattern(r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\x{a0}]")
     if unseen.any():
         yield f"{holding(unseen, 'hold characters that do not print')}: remove them from the file"
-    no_quotes = reading.layout.get("quotes") == "none"
-    quoted = with_pattern('"') if no_quotes else with_pattern("^'.*'$")
-    if quoted.any():
-        mark = '"' if no_quotes else "'"
-        yield (
-            f"{holding(quoted, 'hold quotes')}, which were read as part of them: pass "
-            f"{option('quote', mark)} if they stand around fields"
-        )
+    # Inside fields that stand in quotes, quotes are meant.
+    plain = reading.layout.get("quotes") == "none"
+    for mark, pattern in (('"', '"' if plain else '^".*"$'), ("'", "^'.*'$")):
+        quoted = with_pattern(pattern)
+        if quoted.any():
+            yield (
+                f"{holding(quoted, 'hold quotes')}, which were read as part of them: pass "
+                f"{option('quote', mark)} if they stand around fields"
+            )
+            break
     dates = with_pattern(r"^[12][0-9]{3}-[01][0-9]-[0-3][0-9]", at_least=_NEARLY_ALL)
     if dates.any():
         yield f"{holding(dates, 'look like dates')}; {_other_columns(reading, role)}"

@@ -161,7 +161,7 @@ class Peek:
         if self.rating_range is None:
             return "without ratings"
         low, high = self.rating_range
-        span = f"all {low:.10g}" if low == high else f"from {low:.10g} to {high:.10g}"
+        span = f"all {low:.7g}" if low == high else f"from {low:.7g} to {high:.7g}"
         return span if self.n_levels == 1 else f"{span} ({self.n_levels:,} distinct)"
 
     def _counts(self) -> list[tuple[str, str]]:
