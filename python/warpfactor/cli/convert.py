@@ -35,9 +35,13 @@ def convert(source: Path, target: Path, to: str | None, layout: dict[str, Any]) 
     if source.exists() and target.exists() and os.path.samefile(source, target):
         raise ValueError(f"OUT is {str(target)!r}, which is the file to read: choose another name")
 
+    from ..checks import shell_words
     from ..data.files import read_ratings
-    from ..data.write import write_ratings
+    from ..data.write import write_ratings, written_format
 
+    with shell_words(format="to"):
+        to = written_format(target, to)
     ratings = read_ratings(source, **layout)
-    write_ratings(ratings, target, format=to)
+    with shell_words(format="to"):
+        write_ratings(ratings, target, format=to)
     click.echo(f"wrote {target}: {shape(ratings)}")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..checks import option, where_typed
 from .formats.reading import Coded, Reading
+from .ids import arrow_numbers
 
 __all__ = ["Facts", "as_date", "facts_of", "oddities", "unit_of_time"]
 
@@ -289,10 +290,10 @@ def _of_texts(reading: Reading, role: str, side: Coded, counts: NDArray[Any]) ->
     def with_pattern(pattern: str, *, at_least: float = 0.0) -> NDArray[np.bool_]:
         """Which ids match; none, if the share of those that do is not above `at_least`."""
         for part in (texts[:_SAMPLE], texts) if at_least else (texts,):
-            matches = pc.match_substring_regex(part, pattern).to_numpy(zero_copy_only=False)
+            matches = _flags(pc.match_substring_regex(part, pattern))
             if not matches.sum() > at_least * len(matches):
                 return np.zeros(n, bool)
-        return np.asarray(matches)
+        return matches
 
     def holding(found: NDArray[np.bool_], verb: str) -> str:
         total = int(found.sum())
@@ -306,10 +307,8 @@ def _of_texts(reading: Reading, role: str, side: Coded, counts: NDArray[Any]) ->
     blank = with_pattern(r"^\s|\s$")
     if blank.any():
         yield f"{holding(blank, 'begin or end with a blank')}: pass {option('strip', True)}"
-    missing = np.asarray(
-        pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(texts)), pa.array(_MISSING, texts.type))
-        .to_numpy(zero_copy_only=False)
-    )  # fmt: skip
+    plain_texts = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
+    missing = _flags(pc.is_in(plain_texts, pa.array(_MISSING, texts.type)))
     if missing.any():
         at = int(missing.argmax())
         yield (
@@ -358,12 +357,17 @@ def _of_texts(reading: Reading, role: str, side: Coded, counts: NDArray[Any]) ->
                 "fields"
             )
             break
-    lengths = np.asarray(pc.utf8_length(texts).to_numpy())
+    lengths = arrow_numbers(pc.utf8_length(texts))
     if lengths.max() > _LONG_ID:
         yield (
             f"the longest {role} id has {lengths.max():,} characters, {_shown(side.ids[int(lengths.argmax())])}: "
             f"a quote may not be closed; pass {option('quote', '')} if quotes are part of the fields"
         )
+
+
+def _flags(column: Any) -> NDArray[np.bool_]:
+    """An Arrow column of booleans as an array; see `arrow_numbers`."""
+    return arrow_numbers(column.cast(pa.uint8())).astype(bool)
 
 
 def _singular(verb: str) -> str:
@@ -399,11 +403,12 @@ def _variants(role: str, ids: NDArray[Any], texts: Any) -> Iterator[str]:
         if not pc.any(pc.not_equal(plain, texts)).as_py():
             continue
         encoded = plain.dictionary_encode()
-        counts = np.bincount(encoded.indices.to_numpy(), minlength=len(encoded.dictionary))
+        codes = arrow_numbers(encoded.indices)
+        counts = np.bincount(codes, minlength=len(encoded.dictionary))
         n_same = int(counts.sum()) - len(counts)
         if n_same:
             first = int((counts > 1).argmax())
-            one, other = np.flatnonzero(encoded.indices.to_numpy() == first)[:2]
+            one, other = np.flatnonzero(codes == first)[:2]
             differ = "differs from another" if n_same == 1 else "differ from others"
             yield (
                 f"{n_same:,} of {len(ids):,} {role} ids {differ} by {what} only, such as "

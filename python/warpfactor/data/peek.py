@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from .files import Paths, files_of, read
+from ..checks import check_choice
+from .files import read
 from .formats.dialect import TextOptions
 from .formats.reading import Reading, Request, checked_request
 from .formats.source import Source
-from .formats.table import find_format
+from .formats.table import FORMATS, find_format
 from .oddities import as_date, facts_of, oddities, unit_of_time
 
 __all__ = ["Peek", "ReadingOptions", "peek", "peek_of", "reading_of"]
 
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 _ROLES = ("user", "item", "rating", "timestamp")
 _N_ROWS = 5
 # A terminal's usual width, and what is left of it beside the names of the lines.
@@ -257,6 +261,8 @@ def _asked(options: ReadingOptions) -> tuple[Request, str | None, str | None]:
     ids, strip = given.pop("ids", "auto"), given.pop("strip", False)
     on_error = given.pop("on_error", "raise")
     format, member = given.pop("format", None), given.pop("member", None)
+    if format is not None:
+        check_choice("format", format, FORMATS)
     return checked_request(wanted, TextOptions(**given), ids, strip, on_error), format, member
 
 
@@ -264,8 +270,10 @@ def _unreadable(path: Paths, format: str | None, member: str | None, error: str)
     """What can be said of a file that cannot be read."""
     found = format or ""
     lines: tuple[str, ...] = ()
+    if not isinstance(path, (str, os.PathLike)) or Path(path).is_dir():
+        return Peek(_name_of(path), found, odd=(error,), error=error)
     try:
-        source = Source(files_of(path)[0], member)
+        source = Source(path, member)
         lines = _first_lines(source)
         found = find_format(source, format).name
     except (ValueError, OSError, KeyError):

@@ -31,6 +31,8 @@ def matches(source: Source) -> bool:
 
 def read(source: Source, request: Request) -> Reading:
     """Read an npz file."""
+    if not source.is_arrays:
+        raise ValueError("this is no archive of NumPy arrays")
     arrays = _arrays(source, request)
     if "format" in arrays:
         return _sparse(source, request)
