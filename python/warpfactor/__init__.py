@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ._core import __version__
     from .config import show_config
     from .data.files import read_ratings
+    from .data.peek import Peek, peek
     from .data.ratings import Ratings
     from .evaluation.cross_validation import cross_validate
     from .evaluation.splits import train_test_split, train_validation_test_split
@@ -32,6 +33,7 @@ __all__ = [
     "MatrixFactorization",
     "Model",
     "ModelFileError",
+    "Peek",
     "Ratings",
     "__version__",
     "cross_validate",
@@ -40,6 +42,7 @@ __all__ = [
     "losses",
     "matrix_factorization_bgd",
     "metrics",
+    "peek",
     "read_ratings",
     "show_config",
     "splits",
@@ -54,12 +57,14 @@ _HOME = {
     "DivergedError": "exceptions",
     "MatrixFactorization": "training.estimator",
     "ModelFileError": "exceptions",
+    "Peek": "data.peek",
     "Ratings": "data.ratings",
     "__version__": "_core",
     "cross_validate": "evaluation.cross_validation",
     "Model": "model.model",
     "load": "model.model",
     "matrix_factorization_bgd": "training.descent",
+    "peek": "data.peek",
     "read_ratings": "data.files",
     "show_config": "config",
     "train_test_split": "evaluation.splits",

@@ -162,5 +162,5 @@ def test_three_parts_that_cannot_be_are_refused(sizes, message):
 @pytest.mark.parametrize("by", ["time", "last"])
 @pytest.mark.parametrize("split", [train_test_split, train_validation_test_split])
 def test_time_needs_timestamps(split, by):
-    with pytest.raises(ValueError, match=f'by="{by}" needs timestamps'):
+    with pytest.raises(ValueError, match=f"by='{by}' needs timestamps"):
         split(numbered(timestamps=False), by=by)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..data.ratings import Ratings
     from ..model.model import Model
 
-__all__ = ["id_kinds", "in_kind_of", "scored_pairs", "shell_word", "typed_ids"]
+__all__ = ["id_kinds", "scored_pairs", "shell_word", "typed_ids"]
 
 
 def scored_pairs(model: Model, ratings: Ratings) -> tuple[NDArray[np.float32], NDArray[Any]]:
@@ -31,23 +31,6 @@ def id_kinds(model: Model) -> tuple[IdKind, IdKind]:
     from ..data.ids import id_kind
 
     return id_kind(model.user_ids_), id_kind(model.item_ids_)
-
-
-def in_kind_of(model: Model, ratings: Ratings) -> Ratings:
-    """Bring the ids of a file to the kind of the model's.
-
-    A file whose ids all happen to look like integers still means the strings of a model whose
-    training file had one "007".
-    """
-    from ..data.ids import convert_ids, id_kind
-    from ..data.ratings import Ratings
-
-    kinds = id_kinds(model)
-    if (id_kind(ratings.user_ids), id_kind(ratings.item_ids)) == kinds:
-        return ratings
-    users, user_ids = convert_ids(ratings.users, ratings.user_ids, kinds[0], "user ids")
-    items, item_ids = convert_ids(ratings.items, ratings.item_ids, kinds[1], "item ids")
-    return Ratings(users, items, ratings.values, user_ids, item_ids, ratings.timestamps)
 
 
 def typed_ids(texts: list[str], known: NDArray[Any], role: str) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ..checks import option
+from ..checks import option, where_typed
 
 __all__ = ["Column", "Frame", "find_common", "open_frame", "resolve_columns"]
 
@@ -189,13 +189,17 @@ def _unclear(
     text += f"; found are {told}" if told else ""
     free = [names[at] for at in others]
     if is_wide:
+        matrix = where_typed(
+            ", or pass its matrix of ratings to Ratings.from_dense, with NaN where one is missing",
+            "",
+        )
         return (
             f"{text}. This looks like a table of users x items: make rows of user, item and rating "
-            "of it (pandas and polars: melt or unpivot), or pass its matrix of ratings to "
-            "Ratings.from_dense, with NaN where one is missing"
+            f"of it (pandas and polars: melt or unpivot){matrix}"
         )
     if not free:
-        return f"{text}. A column for the {roles} is needed; an index of pandas is no column: use reset_index()"
+        index = where_typed("; an index of pandas is no column: use reset_index()", "")
+        return f"{text}. A column for the {roles} is needed{index}"
     keys = free if named else list(others)
     likely = [name for name in keys if str(name).lower().endswith("id")]
     likely += [name for name in keys if name not in likely]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import check_choice
+from ..checks import check_choice, option, where_typed
 from ..data.ratings import Ratings
 from ..seeds import RandomState, generator_from
 
@@ -136,7 +136,8 @@ def check_size(name: str, size: Any) -> None:
     is_count = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
     if not (is_count and size >= 1) and not (_is_fraction(size) and 0 < size < 1):
         raise ValueError(
-            f"{name} is {size!r}; it must be a fraction between 0 and 1 or a count of at least 1"
+            f"{option(name)} is {size!r}; it must be a fraction between 0 and 1 or a count of at "
+            "least 1"
         )
 
 
@@ -184,9 +185,13 @@ def _parts(
     counts = [count_of(size, len(data)) for size in sizes.values()]
     if by in ("time", "last"):
         if data.timestamps is None:
+            passed = where_typed(
+                "timestamps= to Ratings.from_arrays, or timestamp= to read_ratings or "
+                "Ratings.from_frame",
+                option("timestamp"),
+            )
             raise ValueError(
-                f'by="{by}" needs timestamps, and the ratings have none: pass timestamps= to '
-                "Ratings.from_arrays, or timestamp= to read_ratings or Ratings.from_frame"
+                f"{option('by', by)} needs timestamps, and the ratings have none: pass {passed}"
             )
         order = latest_first(data.timestamps)
     elif by == "user":
@@ -201,12 +206,12 @@ def _parts(
             part[order[until - counts[number - 1] : until]] = number
     found = np.bincount(part, minlength=len(sizes) + 1).tolist()
     if 0 in found:
-        given = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        given = ", ".join(option(name, size) for name, size in sizes.items())
         names = ["training", *(name.removesuffix("_size") for name in sizes)]
         shares = ", ".join(f"{n} for {name}" for n, name in zip(found, names, strict=True))
         raise ValueError(
-            f'{given} with by="{by}" divides {len(data)} ratings into {shares}: each part needs at '
-            "least one"
+            f"{given} with {option('by', by)} divides {len(data)} ratings into {shares}: each part "
+            "needs at least one"
         )
     return [data.take(part == number) for number in range(len(found))]
 

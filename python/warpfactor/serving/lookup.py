@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ..checks import option, where_typed
 from ..data.ids import lookup_ids
 from ..data.near_ids import as_python, suggestion
 from ..data.ratings import pair_at
@@ -61,7 +62,7 @@ def reject_unknown_pairs(X: Any, parts: Iterable[tuple[int, Any, Any]], tables: 
             quoted = f" {as_python(value)}; {nearest}"
         raise ValueError(
             f"X has {n_missing} pairs with a user or item without training ratings, the first at row "
-            f"{row} (its {who}{quoted}): drop them, or use unknown='mean' or 'nan'"
+            f"{row} (its {who}{quoted}): drop them, or {_give_a_mean('mean or nan')}"
         )
 
 
@@ -74,8 +75,16 @@ def reject_unknown_ids(who: str, wanted: Any, single: bool, codes: Any, tables: 
     value = wanted if single else list(wanted)[at]
     raise ValueError(
         f"{who} {as_python(value)} has no training ratings: leave it out"
-        + (", or use unknown='mean'" if who == "user" else "")
+        + (f", or {_give_a_mean('mean')}" if who == "user" else "")
         + f"; {suggestion(_known_ids(tables, who), value, f'{who}s')}"
+    )
+
+
+def _give_a_mean(ways: str) -> str:
+    """What to do for users and items without training ratings to be predicted."""
+    return where_typed(
+        "use " + f"unknown={ways!r}".replace(" or ", "' or '"),
+        f"train with {option('unknown')} {ways}",
     )
 
 

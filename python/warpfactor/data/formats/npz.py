@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...checks import option
 from ..columns import as_float32, require_equal_lengths
 from ..ids import encode_ids
 from ..times import as_timestamps
@@ -31,6 +32,8 @@ def matches(source: Source) -> bool:
 
 def read(source: Source, request: Request) -> Reading:
     """Read an npz file."""
+    if not source.is_arrays:
+        raise ValueError("this is no archive of NumPy arrays")
     arrays = _arrays(source, request)
     if "format" in arrays:
         return _sparse(source, request)
@@ -78,7 +81,7 @@ def _arrays(source: Source, request: Request) -> dict[str, Any]:
             for role, name in request.wanted.items():
                 if isinstance(name, int):
                     raise ValueError(
-                        f"{role}={name}: arrays have names: the file has {sorted(file.files)}"
+                        f"{option(role, name)}: arrays have names: the file has {sorted(file.files)}"
                     )
                 names = _NAMES[role] if name is None else (name,)
                 there = [name for name in names if name in file]
