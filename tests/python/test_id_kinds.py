@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import time
 import uuid
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 import warpfactor as wf
 from warpfactor.cli import app
-from warpfactor.cli.ids import id_kinds, in_kind_of, shell_word
+from warpfactor.cli.ids import id_kinds, shell_word
 from warpfactor.data.ids import encode_ids
 from warpfactor.data.near_ids import nearest_ids, other_spellings, suggestion
 
@@ -302,26 +303,28 @@ def test_a_shell_reads_the_id_back(value):
 
 
 @kinds
-def test_ratings_of_a_file_are_brought_to_the_models_kind(kind):
+def test_ratings_of_a_file_are_brought_to_the_models_kind(kind, tmp_path):
     ids, _, _ = KINDS[kind]
     model, ratings = fitted(ids)
-    users, items, values = ratings.to_arrays()
-    asked = wf.Ratings.from_arrays([*map(str, users)], [*map(str, items)], values)
-    matched = in_kind_of(model, asked)
-    assert [*map(str, matched.to_arrays()[0])] == [*map(str, asked.to_arrays()[0])]
+    path = tmp_path / "r.csv"
+    with path.open("w", encoding="utf-8", newline="") as sink:
+        csv.writer(sink).writerows(
+            [("user", "item", "rating"), *zip(*ratings.to_arrays(), strict=True)]
+        )
+    matched = wf.read_ratings(path, ids=id_kinds(model))
+    assert [*map(str, matched.to_arrays()[0])] == [*map(str, ratings.to_arrays()[0])]
     assert model.predict(matched).tolist() == model.predict(ratings).tolist()
     assert id_kinds(model) == id_kinds(wf.MatrixFactorization(verbose=0).fit(matched).model_)
 
 
-def test_texts_that_are_no_integers_do_not_become_the_models():
+def test_texts_that_are_no_integers_do_not_become_the_models(tmp_path):
     model, _ = fitted([1, 2, 3, 7, 70, 700])
-    asked = wf.Ratings.from_arrays(
-        ["1", "007", "2"], ["1", "2", "3"], np.ones(3), timestamps=[1, 2, 3]
-    )
-    with pytest.raises(ValueError, match="user ids: '007' in data row 2 is not an integer"):
-        in_kind_of(model, asked)
-    numbers = wf.Ratings.from_arrays([3, 7], [1, 2], np.ones(2), timestamps=[5, 6])
+    path = tmp_path / "r.csv"
+    path.write_text("user,item,rating\n1,1,3\n007,2,3\n2,3,3\n")
+    with pytest.raises(ValueError, match="line 3: the user '007' is not an integer"):
+        wf.read_ratings(path, ids=id_kinds(model))
+    path.write_text("user,item,rating,time\n3,1,3,5\n7,2,3,6\n")
     strings, _ = fitted(["3", "007", "7", "1", "2", "x"])
-    matched = in_kind_of(strings, numbers)
+    matched = wf.read_ratings(path, ids=id_kinds(strings))
     assert matched.user_ids.tolist() == ["3", "7"]
     assert matched.timestamps.tolist() == [5, 6]

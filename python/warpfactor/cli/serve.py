@@ -11,7 +11,7 @@ import click
 
 from ..parameters import DEFAULTS
 from .app import command, note
-from .ids import scored_pairs, typed_ids
+from .ids import id_kinds, scored_pairs, typed_ids
 from .options import file_layout, model_file, prediction_device, ratings_file, table_output
 from .tables import id_column, number_column, progress, table_format, write_table
 

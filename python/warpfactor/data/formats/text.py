@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...checks import option
-from ..ids import IdError, TextIds, arrow_numbers
+from ..ids import IdError, TextIds, arrow_numbers, read_id
 from ..times import as_timestamps
 from .dialect import NULLS, Dialect, judge, parse_number
 from .quotes import find_quotes
@@ -27,6 +27,7 @@ __all__ = ["find_dialect", "read", "read_dialect", "read_tsv"]
 
 _TEXT = pa.string()
 _SIDES = ("user", "item")
+_KINDS = {"int": "an integer", "uuid": "a UUID", "str": "a string"}
 _BLOCK = 1 << 20
 
 
@@ -281,6 +282,11 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
         if request.strip:
             texts = pc.utf8_trim_whitespace(texts)
         good &= np.asarray(pc.binary_length(texts).to_numpy()) > 0
+        kind = request.kinds[_SIDES.index(role)]
+        if kind in ("int", "uuid"):
+            coded = texts.combine_chunks().dictionary_encode()
+            fits = [read_id(text, kind) is not None for text in coded.dictionary.to_pylist()]
+            good &= np.array(fits)[arrow_numbers(coded.indices)]
     values = None
     if request.needs_ratings:
         numbers = _numbers(columns.pop("rating"), dialect)
@@ -370,7 +376,11 @@ def _faults(source: Source, request: Request, dialect: Dialect) -> Iterator[_Fau
 def _problem(role: str, field: str, request: Request, dialect: Dialect) -> str:
     if role in _SIDES:
         bare = field.strip() if request.strip else field
-        return "" if bare else f"the {role} is missing"
+        kind: Any = request.kinds[_SIDES.index(role)]
+        if not bare:
+            return f"the {role} is missing"
+        fits = kind == "auto" or read_id(bare, kind) is not None
+        return "" if fits else f"the {role} {bare!r} is not {_KINDS[kind]}"
     if role == "timestamp" and request.wanted["timestamp"] is None:
         return ""
     if field.strip() in NULLS:
