@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from ..checks import check_choice, option
+from .folders import File, Paths, chosen_hint, files_of, unclear
+from .formats.columnar import FORMATS as COLUMNAR
 from .formats.dialect import TextOptions
 from .formats.reading import Reading, Request, checked_request, joined
-from .formats.source import Source
-from .formats.table import FORMATS, find_format
+from .formats.source import NothingThere, Source
+from .formats.table import FORMATS, Format, find_format
 from .ratings import Ratings, adopt_ratings
+from .roles import find_common
 
 __all__ = ["read", "read_pairs", "read_ratings"]
-
-Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-# What tools leave beside the files that they write.
-_IGNORED = ("_", ".")
 
 
 def read_ratings(
@@ -54,14 +53,18 @@ def read_ratings(
     Parameters
     ----------
     path : str or path-like, or a list of them
-        The file; a folder or a list are read as one set. Compressed text is unpacked: gz, bz2, xz,
-        zst, lz4, and zip.
+        The file, or several that are read as one set: a list, or a folder, of which the files of
+        ratings are taken (those named ratings.*, u.data, *.inter or as Netflix's; else all, which must
+        be alike). Compressed text is unpacked: gz, bz2, xz, zst, lz4, and zip. Folders named name=value
+        give a column of Parquet, Feather and ORC files.
     user, item, rating, timestamp : str or int, default None
         The column's name, or its position from 0. None takes common names (user, userId,
         reviewerID, item, movieId, asin, rating, score, stars, ...), else, where there are no
         names and no more than four columns, the first three and a fourth that holds times.
     format : str, default None
-        One of {FORMATS}. None finds it.
+        "parquet", "arrow" (Feather, too), "orc", "scipy-npz", "npz", "matrix-market", "json" (one object
+        a line, or a list of them), "netflix", "recbole", "book-crossing", "amazon", "libmf" (three columns
+        with blanks between), "csv", "tsv" or "text" (of any kind). None finds it, by content first.
     sep : str, default None
         What separates the fields of a text: any characters, or ``r"\\s+"`` for runs of blanks.
         None finds it over a sample of the file.
@@ -80,13 +83,13 @@ def read_ratings(
         Lines that begin with it are left out. None: "#" or "%", if the file begins with it.
     encoding : str, default None
         Of a text. None: UTF-8, or UTF-16 with a byte order mark.
-    ids : {{"auto", "str", "int", "uuid"}} or a pair of them, default "auto"
+    ids : {"auto", "str", "int", "uuid"} or a pair of them, default "auto"
         The kind of the ids, or of the users' and the items'. "auto": as the file's types say; in a
         text integers, if all of the column are written as integers are (without leading zeros, plus
         signs or blanks), else strings. "str" keeps them as they are written.
     strip : bool, default False
         Whether blanks around ids are left out.
-    on_error : {{"raise", "skip"}}, default "raise"
+    on_error : {"raise", "skip"}, default "raise"
         What to do with rows of a text that cannot be read: raise an error with the first one's line,
         or leave them out and warn of their number.
     member : str, default None
@@ -160,13 +163,70 @@ def read(path: Paths, request: Request, format: str | None, member: str | None) 
     """Read what was asked for, of one file or of several."""
     if format is not None:
         check_choice(option("format"), format, FORMATS)
-    parts = []
-    for file in files_of(path):
-        with named(file):
-            source = Source(file, member)
-            parts.append(find_format(source, format).read(source, request))
+    files = files_of(path)
+    if len(files) > 1:
+        return _read_set(path, files, request, format, member)
+    file = files[0]
+    with named(file.path):
+        source = Source(file.path, member, file.keys)
+        found = find_format(source, format)
+        _refuse_keys(found, source, request)
+        reading = found.read(source, request)
+    if isinstance(path, (str, os.PathLike)) and Path(path) != file.path:
+        reading.layout["file"] = str(file.path)
+    return reading
+
+
+def _read_set(
+    path: Paths, files: list[File], request: Request, format: str | None, member: str | None
+) -> Reading:
+    """Read several files as one. Those of a folder must be alike; those of a list were chosen."""
+    is_folder = isinstance(path, (str, os.PathLike))
+    formats: dict[File, Format] = {}
+    for file in files:
+        with named(file.path), suppress(NothingThere):
+            source = Source(file.path, member, file.keys)
+            formats[file] = find_format(source, format)
+            _refuse_keys(formats[file], source, request)
+    names = {found.name for found in formats.values()}
+    if len(names) > 1 and is_folder:
+        raise unclear(path, formats, f"they are of the formats {', '.join(sorted(names))}")
+    first = next(iter(formats.values()), None)
+    if first is not None and first.read_all is not None and len(names) == 1:
+        with named(path):
+            return first.read_all((Source(f.path, member, f.keys) for f in formats), request)
+    parts: list[Reading] = []
+    for file, found in formats.items():
+        try:
+            with named(file.path):
+                parts.append(found.read(Source(file.path, member), request))
+        except ValueError as error:
+            if isinstance(error.__cause__, NothingThere):
+                continue
+            if is_folder:
+                raise ValueError(f"{error}{chosen_hint(path, formats)}") from error
+            raise
+        if is_folder and list(parts[0].names) != list(parts[-1].names):
+            shown = f"{file.path.name} has the columns {list(parts[-1].names)}"
+            raise unclear(path, formats, f"{shown}, others {list(parts[0].names)}")
     with named(path):
+        if not parts:
+            raise NothingThere("all of the files are empty")
         return joined(parts)
+
+
+def _refuse_keys(format: Format, source: Source, request: Request) -> None:
+    """Raise ValueError if a folder's name gives a column of text, which is not read."""
+    if format.name in {each.name for each in COLUMNAR}:
+        return
+    for key in source.keys:
+        for role, wanted in request.wanted.items():
+            if wanted == key or (wanted is None and find_common([key], role) is not None):
+                raise ValueError(
+                    f"the folder {key}={source.keys[key]} gives the {role}, which is read of Parquet, "
+                    "Feather and ORC only: read it with DuckDB's read_csv(..., hive_partitioning=true) "
+                    f"and pass what that returns, or pass {option(role)} with the name of another column"
+                )
 
 
 def ratings_of(reading: Reading) -> Ratings:
@@ -174,27 +234,6 @@ def ratings_of(reading: Reading) -> Ratings:
     (users, user_ids), (items, item_ids) = reading.users, reading.items
     assert reading.values is not None
     return adopt_ratings(users, items, reading.values, user_ids, item_ids, reading.times)
-
-
-def files_of(path: Paths) -> list[Path]:
-    """The files that a path stands for: itself, those of a folder, or those of a list."""
-    if not isinstance(path, (str, os.PathLike)):
-        paths = [Path(each) for each in path]
-        if not paths:
-            raise ValueError(f"{option('path')} is an empty list; it must name one file or more")
-        return [file for each in paths for file in files_of(each)]
-    folder = Path(path)
-    if not folder.is_dir():
-        return [folder]
-    files = sorted(
-        file
-        for file in folder.rglob("*")
-        if file.is_file()
-        and not any(part.startswith(_IGNORED) for part in file.relative_to(folder).parts)
-    )
-    if not files:
-        raise ValueError(f"{path}: the folder holds no files")
-    return files
 
 
 @contextmanager

@@ -2,71 +2,214 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import pyarrow as pa
 
-from ..roles import Frame, resolve_columns
-from .reading import Reading, Request, reading_of_columns
+from ..roles import Column, resolve_columns
+from .reading import Reading, Request, joined, reading_of_columns
 from .source import Source
 
-__all__ = ["FORMATS"]
+__all__ = ["FORMATS", "Columnar"]
+
+# How Hive and Spark name the folder of a missing value.
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
-def _of_table(format: str, names: list[str], table: Any, request: Request) -> Reading:
-    found = resolve_columns(names, request.wanted)
-    columns = Frame(names, lambda at: table.column(names[at])).columns_of(found)
-    return reading_of_columns(format, columns, request, names=names, found=found)
+class _Columns(NamedTuple):
+    """The columns of one file that have roles, and the names of all."""
+
+    names: list[str]
+    found: dict[str, int]
+    columns: dict[str, Any]
 
 
-def _parquet(source: Source, request: Request) -> Reading:
+# Opens a file; returns the names of its columns and a function that reads some of them.
+_Opened = tuple[list[str], Callable[[list[str]], Any]]
+
+
+class Columnar(NamedTuple):
+    """A format of tables: its name, how files begin and their names end, and how to open one."""
+
+    name: str
+    about: str
+    marks: tuple[bytes, ...]
+    suffixes: tuple[str, ...]
+    open: Callable[[Source], _Opened]
+
+    def read(self, source: Source, request: Request) -> Reading:
+        """Read one file."""
+        return self._read([self._columns(source, request)], [source.keys], request)
+
+    def read_all(self, sources: Iterable[Source], request: Request) -> Reading:
+        """Read several files as one table.
+
+        Not through pyarrow.dataset, which casts to the types of the first file: it turns the text
+        007 into the integer 7 without a word, and takes the folder user=007 for 7.
+        """
+        parts, keys = [], []
+        for source in sources:
+            try:
+                parts.append(self._columns(source, request))
+            except (ValueError, OSError, pa.ArrowException) as error:
+                raise ValueError(f"{source.path.name}: {error}") from error
+            keys.append(source.keys)
+        return self._read(parts, keys, request)
+
+    def _read(
+        self, parts: list[_Columns], keys: Sequence[Mapping[str, str]], request: Request
+    ) -> Reading:
+        _add_keys(parts, keys)
+        first = parts[0]
+        layout = {"files": f"{len(parts):,}"} if len(parts) > 1 else {}
+        roles = [role for role in first.columns if all(role in part.columns for part in parts)]
+        alike = all(
+            part.columns[role].type == first.columns[role].type for part in parts for role in roles
+        )
+        if not alike:
+            return joined([self._reading(part, part.columns, request, {}) for part in parts])
+        columns = {
+            role: pa.chunked_array(
+                [chunk for part in parts for chunk in part.columns[role].chunks],
+                first.columns[role].type,
+            )
+            for role in roles
+        }
+        parts.clear()
+        return self._reading(first, columns, request, layout)
+
+    def _reading(
+        self, part: _Columns, columns: dict[str, Any], request: Request, layout: dict[str, str]
+    ) -> Reading:
+        named: dict[str, Column] = {
+            role: (f"{role} column {part.names[part.found[role]]!r}", column)
+            for role, column in columns.items()
+        }
+        return reading_of_columns(
+            self.name, named, request, names=part.names, found=part.found, layout=layout
+        )
+
+    def _columns(self, source: Source, request: Request) -> _Columns:
+        names, read = self.open(source)
+        keys = [key for key in source.keys if key not in names]
+        found = resolve_columns([*names, *keys], request.wanted)
+        chosen = {role: [*names, *keys][at] for role, at in found.items()}
+        twice = next((name for name in chosen.values() if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"the file has more than one column {twice!r}: rename all but one")
+        table = read([name for name in dict.fromkeys(chosen.values()) if name in names])
+        columns = {
+            role: _plain(table.column(name), role) if name in names else pa.nulls(len(table))
+            for role, name in chosen.items()
+        }
+        for role, column in columns.items():
+            if column.null_count and chosen[role] in names and role != "timestamp":
+                # By the row of the file, which a position in several files would hide.
+                at = column.is_null().index(True).as_py()
+                raise ValueError(
+                    f"{role} column {chosen[role]!r}: {column.null_count:,} missing value(s), the first "
+                    f"in row {at:,} (from 0): drop those rows or fill them in"
+                )
+        return _Columns([*names, *keys], found, columns)
+
+
+def _plain(column: Any, role: str) -> Any:
+    """Ids of bytes as text, as Hive and Impala write them."""
+    kind = column.type
+    is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    is_bytes |= pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind)
+    if role not in ("user", "item") or not is_bytes:
+        return column
+    try:
+        return column.cast(pa.large_binary()).cast(pa.large_string())
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"{role} column holds bytes that are no UTF-8 text: decode them, or cast them to "
+            f"integers or UUIDs first"
+        ) from error
+
+
+def _add_keys(parts: list[_Columns], keys: Sequence[Mapping[str, str]]) -> None:
+    """Fill in the columns that the folders' names give: integers, if all of them are."""
+    for role, name in {
+        role: part.names[at] for part in parts for role, at in part.found.items()
+    }.items():
+        given = [each.get(name) for each in keys]
+        if not any(given):
+            continue
+        texts = [None if text in (None, _NO_VALUE) else unquote(text) for text in given]
+        if any(text is None for text in texts):
+            raise ValueError(
+                f"some files lie in no folder {name}=VALUE, or in {name}={_NO_VALUE}: their {role} is "
+                "missing"
+            )
+        numeric = all(_INTEGER.fullmatch(text) for text in texts if text is not None)
+        for part, text in zip(parts, texts, strict=True):
+            assert text is not None
+            value = _key(text, role, name, numeric=numeric)
+            n_rows = len(next(iter(part.columns.values())))
+            part.columns[role] = pa.chunked_array([pa.repeat(pa.scalar(value), n_rows)])
+
+
+def _key(text: str, role: str, name: str, *, numeric: bool) -> int | float | str:
+    if numeric:
+        return int(text)
+    if role != "rating":
+        return text
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValueError(f"the rating {text!r} of the folder {name}={text} is no number") from error
+
+
+def _parquet(source: Source) -> _Opened:
     from pyarrow import parquet
 
-    with parquet.ParquetFile(str(source.path)) as file:
-        names = file.schema_arrow.names
-        found = resolve_columns(names, request.wanted)
-        table = file.read(columns=[names[at] for at in found.values()])
-    return _of_table("parquet", names, table, request)
+    file = parquet.ParquetFile(source.seekable())
+    return file.schema_arrow.names, lambda names: file.read(columns=names)
 
 
-def _orc(source: Source, request: Request) -> Reading:
+def _orc(source: Source) -> _Opened:
     from pyarrow import orc
 
-    file = orc.ORCFile(str(source.path))
-    names = file.schema.names
-    found = resolve_columns(names, request.wanted)
-    table = file.read(columns=[names[at] for at in found.values()])
-    return _of_table("orc", names, table, request)
+    file = orc.ORCFile(source.seekable())
+    return file.schema.names, lambda names: file.read(columns=names)
 
 
-def _arrow(source: Source, request: Request) -> Reading:
+def _arrow(source: Source) -> _Opened:
     from pyarrow import feather
 
+    given = source.seekable()
     if source.head.startswith(b"FEA1"):
-        table = feather.read_table(str(source.path))
-        return _of_table("feather", table.column_names, table, request)
-    with pa.OSFile(str(source.path)) as file:
-        try:
-            names = pa.ipc.open_file(file).schema.names
-            found = resolve_columns(names, request.wanted)
-            options = pa.ipc.IpcReadOptions(included_fields=sorted(found.values()))
-            table = pa.ipc.open_file(file, options=options).read_all()
-        except pa.ArrowInvalid:
-            # The stream format, which has no footer.
-            file.seek(0)
-            table = pa.ipc.open_stream(file).read_all()
-            names = table.column_names
-    return _of_table("arrow", names, table, request)
+        table = feather.read_table(given)
+        return table.column_names, table.select
+    file = pa.OSFile(given) if isinstance(given, str) else pa.BufferReader(given.getbuffer())
+    if source.head.startswith(b"ARROW1"):
+        names = pa.ipc.open_file(file).schema.names
+
+        def read(wanted: list[str]) -> Any:
+            places = sorted(names.index(name) for name in wanted)
+            options = pa.ipc.IpcReadOptions(included_fields=places)
+            return pa.ipc.open_file(file, options=options).read_all()
+
+        return names, read
+    # The stream format, which has no footer.
+    table = pa.ipc.open_stream(file).read_all()
+    return table.column_names, table.select
 
 
-# Name, the bytes that such a file begins with, suffixes, reader.
 FORMATS = (
-    ("parquet", (b"PAR1",), (".parquet", ".pq"), _parquet),
-    (
+    Columnar("parquet", "Apache Parquet", (b"PAR1",), (".parquet", ".pq"), _parquet),
+    Columnar(
         "arrow",
+        "Arrow IPC: Feather, and streams",
         (b"ARROW1", b"FEA1", b"\xff\xff\xff\xff"),
         (".feather", ".arrow", ".arrows", ".ipc"),
         _arrow,
     ),
-    ("orc", (b"ORC",), (".orc",), _orc),
+    Columnar("orc", "Apache ORC", (b"ORC",), (".orc",), _orc),
 )

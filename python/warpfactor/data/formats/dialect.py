@@ -13,9 +13,18 @@ from typing import NamedTuple
 from ...checks import option
 from ..roles import find_common, resolve_columns
 from .quotes import BLANKS, find_quotes
-from .source import Source
+from .source import NothingThere, Source
 
-__all__ = ["NULLS", "Dialect", "TextOptions", "Wanted", "judge", "parse_number", "split"]
+__all__ = [
+    "NULLS",
+    "Dialect",
+    "TextOptions",
+    "Wanted",
+    "encoding_of",
+    "judge",
+    "parse_number",
+    "split",
+]
 
 # The wanted roles, in the order of `resolve_columns`, each with a name, a position or None.
 Wanted = Mapping[str, str | int | None]
@@ -145,12 +154,14 @@ def judge(source: Source, wanted: Wanted, given: TextOptions) -> Dialect:
         If no layout fits, or more than one does: the text says which, and what picks one.
     """
     _check_options(given)
-    encoding = given.encoding or _encoding(source.head)
+    encoding = given.encoding or encoding_of(source.head)
     text = _decoded(source, encoding)
     comment = given.comment if given.comment is not None else _comment(text)
     text, skipped, hint = _without_comments(text, comment)
     if not text.strip():
-        raise ValueError("the file is empty" if source.is_whole else "the file begins with blanks")
+        if source.is_whole:
+            raise NothingThere("the file is empty")
+        raise ValueError("the file begins with blanks")
     needed = [role for role in wanted if role != "timestamp"]
     reading = _chosen(text, wanted, needed, given, is_cut=not source.is_whole)
     names = [field.strip() for field in reading.rows[0]] if reading.header else None
@@ -242,7 +253,8 @@ def _check_options(given: TextOptions) -> None:
         raise ValueError(f"{option('quote')} is {given.quote!r}, which is in {option('sep')} too")
 
 
-def _encoding(head: bytes) -> str:
+def encoding_of(head: bytes) -> str:
+    """The encoding that a text's first bytes tell, else UTF-8."""
     # A mark of UTF-8 is no text, whoever reads it.
     return "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8"
 

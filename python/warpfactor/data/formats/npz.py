@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ from ...checks import option
 from ..columns import as_float32, require_equal_lengths
 from ..ids import encode_ids
 from ..times import as_timestamps
-from .reading import Coded, Reading, Request, in_kind, reading_of_columns
+from .reading import Coded, Reading, Request, in_kind, reading_of_columns, refuse_columns
 from .source import Source
 
-__all__ = ["matches", "read"]
+__all__ = ["matches", "matches_sparse", "read", "read_sparse"]
 
 _NAMES = {
     "user": ("users",),
@@ -23,6 +24,10 @@ _NAMES = {
     "rating": ("ratings", "values"),
     "timestamp": ("timestamps",),
 }
+# What scipy.sparse.save_npz writes of every matrix.
+_SPARSE = {"format", "shape", "data"}
+# An archive that can be opened, but says what is not so, makes seek() fail.
+_DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
 
 
 def matches(source: Source) -> bool:
@@ -30,53 +35,91 @@ def matches(source: Source) -> bool:
     return source.is_arrays
 
 
+def matches_sparse(source: Source) -> bool:
+    """Whether a file is what scipy.sparse.save_npz writes."""
+    if not source.is_arrays:
+        return False
+    try:
+        with _file(source) as given, np.load(given, allow_pickle=False) as file:
+            return _SPARSE <= set(file.files)
+    except (*_DAMAGES, ValueError):
+        return False
+
+
 def read(source: Source, request: Request) -> Reading:
-    """Read an npz file."""
+    """Read an npz file of columns."""
     if not source.is_arrays:
         raise ValueError("this is no archive of NumPy arrays")
     arrays = _arrays(source, request)
-    if "format" in arrays:
-        return _sparse(source, request)
     if "user_ids" not in arrays and "item_ids" not in arrays:
         columns = {role: (f"array {role}s", array) for role, array in arrays.items()}
         return reading_of_columns("npz", columns, request, layout={"arrays": ", ".join(arrays)})
-    sides = []
-    for role, kind in zip(("user", "item"), request.kinds, strict=True):
-        name = f"{role}s"
-        codes, ids = _sorted_codes(arrays[role], arrays.get(f"{role}_ids"), name)
-        sides.append(in_kind(Coded(codes, ids), name, kind, strip=request.strip))
+    users, items = (
+        in_kind(
+            Coded(*_sorted_codes(arrays[role], arrays.get(f"{role}_ids"), f"{role}s")),
+            f"{role}s",
+            kind,
+            strip=request.strip,
+        )
+        for role, kind in zip(("user", "item"), request.kinds, strict=True)
+    )
     values = as_float32(arrays["rating"], "ratings") if request.needs_ratings else None
     times = as_timestamps(arrays["timestamp"], "timestamps") if "timestamp" in arrays else None
-    lengths = {"users": len(sides[0].codes), "items": len(sides[1].codes)}
+    lengths = {"users": len(users.codes), "items": len(items.codes)}
     lengths |= {} if values is None else {"ratings": len(values)}
     lengths |= {} if times is None else {"timestamps": len(times)}
     require_equal_lengths(lengths)
-    users_side, items_side = sides
-    return Reading(
-        "npz", users_side, items_side, values, times, layout={"arrays": ", ".join(arrays)}
-    )
+    return Reading("npz", users, items, values, times, layout={"arrays": ", ".join(arrays)})
 
 
-def _sparse(source: Source, request: Request) -> Reading:
-    """Read what scipy.sparse.save_npz wrote: every stored entry is a rating."""
+def read_sparse(source: Source, request: Request) -> Reading:
+    """Read a matrix that scipy.sparse.save_npz wrote: every stored entry is a rating."""
     from scipy.sparse import load_npz
 
-    matrix = load_npz(str(source.path)).tocoo()
+    refuse_columns(request, "rows of a sparse matrix are users, columns are items")
+    try:
+        with _file(source) as given:
+            matrix = load_npz(given)
+        if matrix.format in ("csr", "csc", "bsr"):
+            # A damaged one would make tocoo() write beyond its arrays.
+            matrix.check_format(full_check=True)
+        if len(matrix.shape) != 2:
+            raise ValueError(
+                f"the sparse array has shape {matrix.shape}; it must be (users, items)"
+            )
+        if matrix.dtype.kind not in "fiub":
+            raise ValueError(
+                f"the sparse matrix is of {matrix.dtype}; ratings must be real numbers"
+            )
+        matrix = matrix.tocoo()
+    except (
+        *_DAMAGES,
+        AttributeError,
+        IndexError,
+        KeyError,
+        NotImplementedError,
+        TypeError,
+    ) as error:
+        raise ValueError(f"scipy.sparse.load_npz cannot read the file: {error}") from error
     columns = {
         "user": ("rows", matrix.row),
         "item": ("columns", matrix.col),
         "rating": ("data", matrix.data),
     }
     asked = {role: column for role, column in columns.items() if role in request.wanted}
-    return reading_of_columns("scipy npz", asked, request, layout={"shape": f"{matrix.shape}"})
+    return reading_of_columns("scipy-npz", asked, request, layout={"shape": f"{matrix.shape}"})
+
+
+def _file(source: Source) -> Any:
+    """Open a file by ourselves: NumPy leaves one open that it cannot read."""
+    given = source.seekable()
+    return open(given, "rb") if isinstance(given, str) else given
 
 
 def _arrays(source: Source, request: Request) -> dict[str, Any]:
     """The arrays by role, and under "user_ids" and "item_ids" what the file has of those."""
     try:
-        with np.load(source.path, allow_pickle=False) as file:
-            if {"format", "shape", "data"} <= set(file.files):
-                return {"format": file["format"]}
+        with _file(source) as given, np.load(given, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("user_ids", "item_ids") if name in file}
             for role, name in request.wanted.items():
                 if isinstance(name, int):
@@ -90,7 +133,7 @@ def _arrays(source: Source, request: Request) -> dict[str, Any]:
                 elif role != "timestamp" or name is not None:
                     listed = " or ".join(map(repr, names))
                     raise ValueError(f"no array {listed}: the file has {sorted(file.files)}")
-    except (zipfile.BadZipFile, EOFError) as error:
+    except _DAMAGES as error:
         raise ValueError(f"the npz file is damaged: {error}") from error
     return arrays
 

@@ -18,6 +18,7 @@ from ..ids import convert_ids, encode_ids, encode_texts, id_kind
 from ..roles import Column
 from ..times import as_timestamps
 from .dialect import TextOptions, Wanted
+from .source import NothingThere
 
 __all__ = [
     "Coded",
@@ -27,6 +28,7 @@ __all__ = [
     "in_kind",
     "joined",
     "reading_of_columns",
+    "refuse_columns",
 ]
 
 Kinds = tuple[str, str]
@@ -122,6 +124,13 @@ class Reading:
             )
 
 
+def refuse_columns(request: Request, what: str) -> None:
+    """Raise ValueError if a column was chosen of a format that has none."""
+    for role, wanted in request.wanted.items():
+        if wanted is not None:
+            raise ValueError(f"{option(role, wanted)} cannot be: {what}")
+
+
 def reading_of_columns(
     format: str,
     columns: Mapping[str, Column],
@@ -132,14 +141,13 @@ def reading_of_columns(
     layout: dict[str, str] | None = None,
 ) -> Reading:
     """Make a reading of columns by role, whose types say what ids are."""
-    sides = []
-    for role, kind in zip(("user", "item"), request.kinds, strict=True):
-        name, values = columns[role]
-        sides.append(in_kind(Coded(*encode_ids(values, name)), name, kind, strip=request.strip))
-    lengths = {
-        columns[role][0]: len(side.codes)
-        for role, side in zip(("user", "item"), sides, strict=True)
-    }
+    users, items = (
+        in_kind(Coded(*encode_ids(given, name)), name, kind, strip=request.strip)
+        for (name, given), kind in zip(
+            (columns["user"], columns["item"]), request.kinds, strict=True
+        )
+    )
+    lengths = {columns["user"][0]: len(users.codes), columns["item"][0]: len(items.codes)}
     values = None
     if request.needs_ratings:
         name, given = columns["rating"]
@@ -156,11 +164,10 @@ def reading_of_columns(
             if request.wanted.get("timestamp") is not None:
                 raise
     require_equal_lengths(lengths)
-    if not len(sides[0].codes):
-        raise ValueError(
+    if not len(users.codes):
+        raise NothingThere(
             "the file holds no rating" if request.needs_ratings else "the file holds no pair"
         )
-    users, items = sides
     return Reading(
         format, users, items, values, times, names=names, found=found or {}, layout=layout or {}
     )

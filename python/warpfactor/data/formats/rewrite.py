@@ -11,7 +11,7 @@ from .dialect import Dialect
 from .quotes import BLANKS
 from .source import Source
 
-__all__ = ["arrow_separator", "arrow_stream", "blocks", "is_rewritten", "restored"]
+__all__ = ["ByteStream", "arrow_separator", "arrow_stream", "blocks", "is_rewritten", "restored"]
 
 _BLOCK = 1 << 22
 _MARK = "\ufeff".encode()
@@ -60,10 +60,10 @@ def restored(text: str, dialect: Dialect) -> str:
 
 def arrow_stream(source: Source, dialect: Dialect) -> Any:
     """Open the text for Arrow, without the lines before the data."""
-    return io.BufferedReader(_Stream(_rewritten(source, dialect)), 1 << 20)
+    return io.BufferedReader(ByteStream(_rewritten(source, dialect)), 1 << 20)
 
 
-class _Stream(io.RawIOBase):
+class ByteStream(io.RawIOBase):
     """Bytes of an iterator as a file."""
 
     def __init__(self, parts: Iterator[bytes]) -> None:

@@ -9,20 +9,25 @@ import io
 import lzma
 import os
 import zipfile
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 
 from ...checks import option
 
-__all__ = ["Source"]
+__all__ = ["NothingThere", "Source"]
 
 _HEAD = 1 << 18
 _ARROW_CODECS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
 _OPENERS = {"": io.open, "gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
 _BEST_MEMBERS = ("ratings", "rating", "u")
+
+
+class NothingThere(ValueError):
+    """A file holds no row, which does not matter where it is one of several."""
 
 
 class Source:
@@ -34,6 +39,8 @@ class Source:
         The file.
     member : str, default None
         Which file of a zip archive; None: the only one, or the only one named ratings.* or u.data.
+    keys : mapping of str to str, default None
+        Columns that the names of its folders give, as in ``country=NO/part-0.parquet``.
 
     Raises
     ------
@@ -50,14 +57,20 @@ class Source:
         Whether it is a zip archive of NumPy arrays, which is a format of its own.
     """
 
-    def __init__(self, path: str | os.PathLike[str], member: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        member: str | None = None,
+        keys: Mapping[str, str] | None = None,
+    ) -> None:
         self.path = Path(path)
+        self.keys = keys or {}
         if not self.path.exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         if not self.path.is_file():
             raise ValueError("is no regular file: write to one first, as it is read twice")
         if not self.path.stat().st_size:
-            raise ValueError("the file is empty")
+            raise NothingThere("the file is empty")
         with self.path.open("rb") as file:
             magic = file.read(8)
         self.is_arrays = magic.startswith(b"PK\x03\x04") and _holds_arrays(self.path)
@@ -76,6 +89,13 @@ class Source:
                 return pa.CompressedInputStream(packed, self.packing)  # type: ignore[no-any-return]
         return _OPENERS[self.packing](self.path, "rb")  # type: ignore[operator, no-any-return]
 
+    def seekable(self) -> Any:
+        """The path, or the unpacked bytes, for libraries that need to jump about in a file."""
+        if not self.packing:
+            return str(self.path)
+        with self.open() as file:
+            return io.BytesIO(file.read())
+
     @cached_property
     def head(self) -> bytes:
         """The first unpacked bytes, up to 256 KiB."""
@@ -87,7 +107,7 @@ class Source:
                 size += len(part)
         head = b"".join(parts)
         if not head:
-            raise ValueError("the file is empty")
+            raise NothingThere("the file is empty")
         return head
 
     @property

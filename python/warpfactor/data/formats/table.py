@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from ...checks import option
-from . import npz, text
+from . import (
+    amazon,
+    book_crossing,
+    json_records,
+    libmf,
+    matrix_market,
+    netflix,
+    npz,
+    recbole,
+    text,
+)
 from .columnar import FORMATS as COLUMNAR
 from .reading import Reading, Request
 from .source import Source
@@ -27,6 +38,8 @@ class Format(NamedTuple):
         Whether the content of a `Source` is of this format.
     read : callable
         Reads a `Source` as a `Request` asks.
+    read_all : callable or None
+        Reads several sources as one; None where each is read by itself.
     """
 
     name: str
@@ -34,6 +47,7 @@ class Format(NamedTuple):
     suffixes: tuple[str, ...]
     matches: Callable[[Source], bool]
     read: Callable[[Source, Request], Reading]
+    read_all: Callable[[Iterable[Source], Request], Reading] | None = None
 
 
 def _begins(*marks: bytes) -> Callable[[Source], bool]:
@@ -44,15 +58,59 @@ def _never(_: Source) -> bool:
     return False
 
 
+def _separated_by(sep: str) -> Callable[[Source, Request], Reading]:
+    """Read text with this separator, unless the user said otherwise."""
+
+    def read(source: Source, request: Request) -> Reading:
+        given = request.text if request.text.sep is not None else replace(request.text, sep=sep)
+        return text.read(source, replace(request, text=given))
+
+    return read
+
+
 # In the order in which they are tried. Text comes last: anything may be text.
 _ALL = (
     *(
-        Format(name, name, suffixes, _begins(*marks), read)
-        for name, marks, suffixes, read in COLUMNAR
+        Format(each.name, each.about, each.suffixes, _begins(*each.marks), each.read, each.read_all)
+        for each in COLUMNAR
     ),
-    Format("npz", "NumPy arrays, or a sparse matrix of scipy", (".npz",), npz.matches, npz.read),
-    Format("tsv", "text separated by tabs", (), _never, text.read_tsv),
-    Format("text", "delimited text of any kind: csv, tsv, MovieLens '::'", (), _never, text.read),
+    Format("scipy-npz", "a sparse matrix of scipy", (), npz.matches_sparse, npz.read_sparse),
+    Format("npz", "arrays of users, items and ratings of NumPy", (".npz",), npz.matches, npz.read),
+    Format(
+        "matrix-market",
+        "a matrix of users x items, sparse or dense",
+        (".mtx",),
+        matrix_market.matches,
+        matrix_market.read,
+    ),
+    Format(
+        "json",
+        "JSON lines, or a list of objects",
+        (".jsonl", ".ndjson", ".json"),
+        json_records.matches,
+        json_records.read,
+    ),
+    Format(
+        "netflix",
+        "the Netflix prize's blocks of user,rating,date",
+        (),
+        netflix.matches,
+        netflix.read,
+        netflix.read_all,
+    ),
+    Format("recbole", "RecBole's atomic files", (".inter",), recbole.matches, recbole.read),
+    Format(
+        "book-crossing",
+        "the ratings of Book-Crossing",
+        (),
+        book_crossing.matches,
+        book_crossing.read,
+    ),
+    Format("amazon", "Amazon's rating-only files", (), amazon.matches, amazon.read),
+    Format("libmf", "triples of LIBMF and recosystem", (), _never, libmf.read),
+    Format("csv", "text separated by commas", (), _never, _separated_by(",")),
+    Format("tsv", "text separated by tabs", (), _never, _separated_by("\t")),
+    Format("text", "delimited text of any kind, MovieLens' too", (), _never, text.read),
 )
 FORMATS = {format.name: format for format in _ALL}
 
@@ -66,6 +124,8 @@ _FOREIGN = (
     (b"\x89HDF\r\n", "an HDF5 file", "read it with pandas or h5py"),
     (b"SQLite format 3", "an SQLite database", "query it, for example by DuckDB"),
     (b"\xd0\xcf\x11\xe0", "an Excel file", "save it as csv"),
+    (b"MATLAB", "a MATLAB file", "load it with scipy.io.loadmat or h5py, and pass its matrix"),
+    (b"Obj\x01", "an Avro file", "read it with polars.read_avro, and pass the table"),
     (b"RDX", "a file of R", "write it as csv there"),
     (b"%PDF", "a PDF", "find the table it shows as csv"),
     (b"7z\xbc\xaf", "a 7z archive", "unpack it"),

@@ -21,9 +21,9 @@ from .dialect import NULLS, Dialect, judge, parse_number
 from .quotes import find_quotes
 from .reading import Coded, Reading, Request
 from .rewrite import arrow_separator, arrow_stream, blocks, is_rewritten, restored
-from .source import Source
+from .source import NothingThere, Source
 
-__all__ = ["find_dialect", "read", "read_dialect", "read_tsv"]
+__all__ = ["find_dialect", "read", "read_dialect"]
 
 _TEXT = pa.string()
 _SIDES = ("user", "item")
@@ -68,12 +68,6 @@ def read(source: Source, request: Request, format: str = "text") -> Reading:
     closely, to say which row is at fault, or to leave such rows out.
     """
     return read_dialect(source, request, find_dialect(source, request), format)
-
-
-def read_tsv(source: Source, request: Request) -> Reading:
-    """Read text separated by tabs, unless the user said otherwise."""
-    given = request.text if request.text.sep is not None else replace(request.text, sep="\t")
-    return read(source, replace(request, text=given))
 
 
 def read_dialect(
@@ -167,7 +161,7 @@ def _reading(
     times: NDArray[Any] | None,
 ) -> Reading:
     if not len(sides[0].codes):
-        raise ValueError("the file holds nothing but a header")
+        raise NothingThere("the file holds nothing but a header")
     users, items = sides
     return Reading(
         format,
@@ -272,7 +266,7 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
     types = dict.fromkeys(roles, _TEXT)
     batches = list(_batches(source, dialect, types, on_bad_row))
     if not batches:
-        raise ValueError("the file holds nothing but a header")
+        raise NothingThere("the file holds nothing but a header")
     table = pa.Table.from_batches(batches)
     columns = {role: table.column(at) for at, role in enumerate(roles)}
     n_rows = len(table)
@@ -282,7 +276,7 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
         if request.strip:
             texts = pc.utf8_trim_whitespace(texts)
         good &= np.asarray(pc.binary_length(texts).to_numpy()) > 0
-        kind = request.kinds[_SIDES.index(role)]
+        kind: Any = request.kinds[_SIDES.index(role)]
         if kind in ("int", "uuid"):
             coded = texts.combine_chunks().dictionary_encode()
             fits = [read_id(text, kind) is not None for text in coded.dictionary.to_pylist()]

@@ -1,0 +1,142 @@
+"""Which files a path stands for: one, those of a folder that hold ratings, or those of a list."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ..checks import option
+
+__all__ = ["File", "Paths", "chosen_hint", "files_of", "unclear"]
+
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+# What tools leave beside the files that they write: _SUCCESS, .part-0.csv.crc, .DS_Store.
+_IGNORED = ("_", ".")
+_NOTES = re.compile(r"(?i)(readme|license|licence|copying|changelog|citation)\b.*")
+_PACKINGS = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip")
+# The files of ratings of public sets: MovieLens', Amazon's and Book-Crossing's, RecBole's, Netflix's.
+_RATINGS = re.compile(
+    r"(?i)(.*[-_ .])?ratings?([-_ .0-9].*)?\..*|.*\.inter(\..*)?|(combined_data|mv)_[0-9]+\.txt(\..*)?"
+)
+_COMPLETE = re.compile(r"(?i)u\.data(\..*)?")
+# Tables that are more than the files in them: with what reads them.
+_TABLES = {
+    "_delta_log": ("a Delta table", "deltalake's DeltaTable(path).to_pyarrow_table()"),
+    ".hoodie": ("a Hudi table", "hudi's or Spark's reader"),
+}
+_PATTERN = re.compile(r"[*?\[]")
+_MANY = 20
+
+
+class File(NamedTuple):
+    """A file, and the columns that the names of its folders give, as a tuple of pairs."""
+
+    path: Path
+    pairs: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def keys(self) -> Mapping[str, str]:
+        return dict(self.pairs)
+
+
+def files_of(path: Paths) -> list[File]:
+    """The files that a path stands for: itself, those of a folder, or those of a list.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file or folder.
+    ValueError
+        If a list or a folder is empty, or a folder is a table of another kind.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        paths = [Path(each) for each in path]
+        if not paths:
+            raise ValueError(f"{option('path')} is an empty list; it must name one file or more")
+        return [file for each in paths for file in files_of(each)]
+    folder = Path(path)
+    if folder.is_dir():
+        return _files_in(folder)
+    if not folder.exists():
+        raise FileNotFoundError(
+            errno.ENOENT, os.strerror(errno.ENOENT) + _hint(str(path)), str(path)
+        )
+    return [File(folder)]
+
+
+def unclear(folder: object, files: Iterable[File], reason: str) -> ValueError:
+    """Say that a folder's files do not belong together, and what to pass."""
+    return ValueError(
+        f"{folder}: cannot tell which of the folder's files hold the ratings: {reason}. Pass the file, "
+        f"or a list of those that belong together; there are {_names(folder, files)}"
+    )
+
+
+def chosen_hint(folder: object, files: Iterable[File]) -> str:
+    """What to do about a file of a folder that cannot be read, if it holds no ratings."""
+    return (
+        f". All files of {folder} were taken for ratings; pass those that are if this one is not: "
+        f"there are {_names(folder, files)}"
+    )
+
+
+def _names(folder: object, files: Iterable[File]) -> str:
+    names = [str(file.path.relative_to(folder)) for file in files]  # type: ignore[arg-type]
+    shown = ", ".join(names[:_MANY])
+    return shown + (f", ... ({len(names):,} in all)" if len(names) > _MANY else "")
+
+
+def _hint(path: str) -> str:
+    if "://" in path:
+        return " (addresses are not opened: download the file first)"
+    if _PATTERN.search(path):
+        return " (patterns are not expanded: pass the files, as glob.glob(...) lists them)"
+    return ""
+
+
+def _files_in(folder: Path) -> list[File]:
+    for name, (what, reader) in _TABLES.items():
+        if (folder / name).exists():
+            raise ValueError(
+                f"{folder}: the folder is {what}, some of whose files may be outdated: read it with {reader} and "
+                "pass what that returns"
+            )
+    if next(folder.glob("metadata/*.metadata.json"), None) is not None:
+        raise ValueError(
+            f"{folder}: the folder is an Iceberg table, some of whose files may be outdated: read it with "
+            "pyiceberg's StaticTable and pass what its scan().to_arrow() returns"
+        )
+    files = sorted(
+        file
+        for file in folder.rglob("*")
+        if file.is_file()
+        and not any(part.startswith(_IGNORED) for part in file.relative_to(folder).parts)
+    )
+    telling = [file for file in files if not _NOTES.fullmatch(file.name)] or files
+    if not telling:
+        raise ValueError(f"{folder}: the folder holds no files")
+    chosen = (
+        [file for file in telling if _COMPLETE.fullmatch(file.name)]
+        or [file for file in telling if _RATINGS.fullmatch(file.name)]
+        or telling
+    )
+    found = [File(file, _keys(file.relative_to(folder))) for file in chosen]
+    bare = [_unpacked(file) for file in chosen]
+    twice = next((file for file in chosen if bare.count(_unpacked(file)) > 1), None)
+    if twice is not None:
+        raise unclear(folder, found, f"{twice.name} is there more than once")
+    return found
+
+
+def _unpacked(file: Path) -> Path:
+    return file.with_suffix("") if file.suffix.lower() in _PACKINGS else file
+
+
+def _keys(path: Path) -> tuple[tuple[str, str], ...]:
+    """The columns that folders named NAME=VALUE give."""
+    parts = [part.partition("=") for part in path.parts[:-1]]
+    return tuple((name, value) for name, equals, value in parts if equals)
