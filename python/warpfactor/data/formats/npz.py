@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,12 @@ def _sparse(source: Source, request: Request) -> Reading:
     """Read what scipy.sparse.save_npz wrote: every stored entry is a rating."""
     from scipy.sparse import load_npz
 
-    matrix = load_npz(str(source.path)).tocoo()
+    with _damage_named(), source.path.open("rb") as opened:
+        matrix = load_npz(opened)
+        if matrix.format in ("csr", "csc", "bsr"):
+            # SciPy's loops trust the positions, of which it checks some only if it is asked.
+            matrix.check_format(full_check=True)
+        matrix = matrix.tocoo()
     columns = {
         "user": ("rows", matrix.row),
         "item": ("columns", matrix.col),
@@ -66,26 +72,57 @@ def _sparse(source: Source, request: Request) -> Reading:
 
 def _arrays(source: Source, request: Request) -> dict[str, Any]:
     """The arrays by role, and under "user_ids" and "item_ids" what the file has of those."""
-    try:
-        with np.load(source.path, allow_pickle=False) as file:
-            if {"format", "shape", "data"} <= set(file.files):
-                return {"format": file["format"]}
-            arrays = {name: file[name] for name in ("user_ids", "item_ids") if name in file}
-            for role, name in request.wanted.items():
-                if isinstance(name, int):
-                    raise ValueError(
-                        f"{role}={name}: arrays have names: the file has {sorted(file.files)}"
-                    )
-                names = _NAMES[role] if name is None else (name,)
-                there = [name for name in names if name in file]
-                if there:
-                    arrays[role] = file[there[0]]
-                elif role != "timestamp" or name is not None:
-                    listed = " or ".join(map(repr, names))
-                    raise ValueError(f"no array {listed}: the file has {sorted(file.files)}")
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"the npz file is damaged: {error}") from error
+    # Opened here: NumPy leaves the file of a damaged archive open.
+    with source.path.open("rb") as opened, _loaded(opened) as file:
+        if {"format", "shape", "data"} <= set(file.files):
+            return {"format": None}
+        arrays = {name: _member(file, name) for name in ("user_ids", "item_ids") if name in file}
+        for role, name in request.wanted.items():
+            if isinstance(name, int):
+                raise ValueError(
+                    f"{role}={name}: arrays have names: the file has {sorted(file.files)}"
+                )
+            names = _NAMES[role] if name is None else (name,)
+            there = [name for name in names if name in file]
+            if there:
+                arrays[role] = _member(file, there[0])
+            elif role != "timestamp" or name is not None:
+                listed = " or ".join(map(repr, names))
+                raise ValueError(f"no array {listed}: the file has {sorted(file.files)}")
     return arrays
+
+
+def _loaded(opened: Any) -> Any:
+    with _damage_named():
+        return np.load(opened, allow_pickle=False)
+
+
+def _member(file: Any, name: str) -> NDArray[Any]:
+    with _damage_named():
+        array = file[name]
+        if not isinstance(array, np.ndarray):
+            # NumPy gives the bytes of a member that is none.
+            raise ValueError(f"what it has as {name!r} is no array")
+        return array
+
+
+@contextmanager
+def _damage_named() -> Iterator[None]:
+    """Word what NumPy and SciPy raise of a damaged archive.
+
+    That may be anything: the headers of arrays are Python's literals.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        if "allow_pickle" in str(error):
+            raise ValueError(
+                "an array holds Python objects, which are not read: save it with the dtype of its "
+                "values, such as int64 or str"
+            ) from error
+        raise ValueError(f"the npz file is damaged: {error}") from error
 
 
 def _sorted_codes(codes: Any, ids: Any, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]:
