@@ -15,6 +15,12 @@ __all__ = ["FORMATS"]
 
 def _of_table(format: str, names: list[str], table: Any, request: Request) -> Reading:
     found = resolve_columns(names, request.wanted)
+    for at in found.values():
+        if names.count(names[at]) > 1:
+            raise ValueError(
+                f"{names.count(names[at])} columns are named {names[at]!r}: write the file with "
+                "names that differ"
+            )
     columns = Frame(names, lambda at: table.column(names[at])).columns_of(found)
     return reading_of_columns(format, columns, request, names=names, found=found)
 
