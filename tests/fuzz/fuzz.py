@@ -29,6 +29,7 @@ RSS_MB = 1024
 # Every so manieth round of the readers takes longer inputs.
 LONG_EVERY = 4
 MOST_FINDINGS = 200
+_SHOWN = 3000
 
 
 def main() -> None:
@@ -64,12 +65,13 @@ def _drive(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="warpfactor-fuzz-") as temporary:
         work = arguments.work or Path(temporary)
         out = arguments.out
-        begin, total, slowest, peak, n_deaths = time.monotonic(), 0, 0.0, 0, 0
+        begin, slowest, peak, n_deaths = time.monotonic(), 0.0, 0, 0
         targets = ["readers", "model"] if arguments.target == "both" else [arguments.target]
+        counts = dict.fromkeys(targets, 0)
         at = 0
         while True:
             left = arguments.seconds - (time.monotonic() - begin)
-            runs_left = None if arguments.runs is None else arguments.runs - total
+            runs_left = None if arguments.runs is None else arguments.runs - sum(counts.values())
             if left < 1 or (runs_left is not None and runs_left <= 0):
                 break
             target = targets[at % len(targets)]
@@ -80,7 +82,7 @@ def _drive(arguments: argparse.Namespace) -> int:
             seconds = min(left, share[target] * min(arguments.seconds, len(targets) * ROUND_S))
             long = target == "readers" and at // len(targets) % LONG_EVERY == LONG_EVERY - 1
             stats, died = _round(arguments, target, work, out, seconds, runs_left, at, long=long)
-            total += stats["inputs"]
+            counts[target] += stats["inputs"]
             slowest, peak = max(slowest, stats["slowest_s"]), max(peak, stats["peak_mb"])
             n_deaths += died
             at += 1
@@ -88,19 +90,23 @@ def _drive(arguments: argparse.Namespace) -> int:
                 f"{time.monotonic() - begin:6.0f} s  {target:8}  {stats['inputs']:>8,} inputs, "
                 f"{stats['inputs'] / max(stats['seconds'], 1e-9):,.0f}/s, slowest "
                 f"{stats['slowest_s']:.2f} s, peak {stats['peak_mb']:,} MiB, "
-                f"{total:,} in all" + ("  DIED" if died else ""),
+                f"{counts[target]:,} so far" + ("  DIED" if died else ""),
                 flush=True,
             )
             if not stats["inputs"]:
                 print("the fuzzer takes no input", file=sys.stderr)
                 return 1
-        found = sorted(out.glob("*.txt")) if out.exists() else []
-        print(
-            f"{total:,} inputs in {time.monotonic() - begin:,.0f} s: {len(found)} kinds of findings, "
-            f"{n_deaths} crash, hang or lack of memory; slowest input {slowest:.2f} s, peak {peak:,} MiB"
-        )
+        found = sorted(out.glob("*.txt"))
         for path in found:
-            print(f"  {path}: {path.read_text(errors='replace').splitlines()[0]}")
+            print(f"\n{path}: {path.read_text(errors='replace')[:_SHOWN]}")
+        for path in sorted(out.glob("*-*-" + "[0-9a-f]" * 40)):
+            print(f"\n{path}: {path.read_bytes()[: _SHOWN // 4]!r}")
+        told = ", ".join(f"{count:,} of the {target}" for target, count in counts.items())
+        print(
+            f"\n{told} in {time.monotonic() - begin:,.0f} s: {len(found)} kinds of findings, "
+            f"{n_deaths} times a crash, a hang or too much memory; the slowest input took "
+            f"{slowest:.2f} s, the peak was {peak:,} MiB"
+        )
         return int(bool(found) or n_deaths > 0)
 
 
