@@ -269,7 +269,7 @@ def test_a_file_with_another_spelling_of_an_integer_is_refused(text, tmp_path):
     for command in ("evaluate", "predict"):
         code, output = run(command, tmp_path / "m.safetensors", file)
         assert code == 1
-        assert f"{text!r} in data row 2 is not an integer (and in 1 more)" in output
+        assert f"line 3: the user {text!r} is not an integer" in output and "1 more" in output
 
 
 @pytest.mark.parametrize("text", ["007", "7.0", "+7", "\u0667", "-0", "7 ", "x"])

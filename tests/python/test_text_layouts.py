@@ -395,7 +395,7 @@ FIELDS = st.text(st.sampled_from("ab01 .-_'\"\\,;|\t\n:é#%"), min_size=1, max_s
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     rows=st.lists(st.tuples(FIELDS, FIELDS, st.floats(-9, 9, width=32)), min_size=1, max_size=8),
     sep=st.sampled_from([",", ";", "\t", "|"]),
@@ -414,7 +414,7 @@ def test_what_csv_wrote_with_names_comes_back_or_is_refused(tmp_path_factory, ro
     assert read == rows
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     rows=st.lists(
         st.tuples(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from .folders import File, Paths, chosen_hint, files_of, unclear
 from .formats.columnar import FORMATS as COLUMNAR
 from .formats.dialect import TextOptions
 from .formats.reading import Reading, Request, checked_request, joined
-from .formats.source import NothingThere, Source
+from .formats.source import DAMAGE, NothingThere, Source
 from .formats.table import FORMATS, Format, find_format
 from .ratings import Ratings, adopt_ratings
 from .roles import find_common
@@ -243,15 +244,19 @@ def named(path: Any) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except (ValueError, EOFError, pa.ArrowException, csv.Error, UnicodeError) as error:
+    except (ValueError, pa.ArrowException, csv.Error) as error:
         text = str(error)
         shown = text if text.startswith(f"{path}: ") else f"{path}: {text}{_encoding_hint(error)}"
         raise ValueError(shown) from error
+    except DAMAGE as error:
+        raise ValueError(f"{path}: the file is damaged: {error}") from error
     except OSError as error:
-        # Without an errno it is a decompressor or Arrow's reader, not the system.
-        if error.errno is not None:
+        # Without an errno it is a decompressor or Arrow's reader, not the system; zipfile seeks to
+        # wherever a damaged archive says.
+        if error.errno not in (None, errno.EINVAL):
             raise
-        raise ValueError(f"{path}: {error}") from error
+        problem = error if error.errno is None else "it points to a place outside itself"
+        raise ValueError(f"{path}: the file is damaged: {problem}") from error
 
 
 def _encoding_hint(error: Exception) -> str:

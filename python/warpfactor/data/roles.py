@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -136,7 +137,8 @@ def resolve_columns(
         by_position = [r for r in wanted if r != "timestamp" or len(names) > 3]
         return {role: list(_COMMON_NAMES).index(role) for role in by_position}
     timed = "timestamp" in wanted and wanted["timestamp"] is None and named
-    others = [at for at in left if not (timed and at == find_common(names, "timestamp"))]
+    time_at = find_common(names, "timestamp") if timed else None
+    others = [at for at in left if at != time_at]
     in_order = len(missing) == len(others) and (len(missing) == 1 or others == canonical)
     # Names that are numbers are the ids of items: a table of users x items. One that is usual for
     # a role is not for another.
@@ -153,13 +155,19 @@ def resolve_columns(
 
 def find_common(names: Sequence[Any], role: str) -> int | None:
     """Find the first column with a common name of a role."""
-    plain = [_plain(name) for name in names]
-    return next((plain.index(common) for common in _COMMON_NAMES[role] if common in plain), None)
+    places = _places(tuple(map(str, names)))
+    return next((places[common] for common in _COMMON_NAMES[role] if common in places), None)
 
 
-def _plain(name: Any) -> str:
-    bare = _TYPE_OF_NAME.sub("", str(name).lower())
-    return re.sub("[^a-z0-9]", "", bare).removesuffix("id")
+# Every role is looked for several times, and a table of users x items may have 100,000 columns.
+@lru_cache(maxsize=4)
+def _places(names: tuple[str, ...]) -> dict[str, int]:
+    """Where each name stands first, as names are compared."""
+    places: dict[str, int] = {}
+    for at, name in enumerate(names):
+        bare = _TYPE_OF_NAME.sub("", name.lower())
+        places.setdefault(re.sub("[^a-z0-9]", "", bare).removesuffix("id"), at)
+    return places
 
 
 def _is_pivot(names: Sequence[Any]) -> bool:
@@ -184,7 +192,7 @@ def _unclear(
     """Say which role has no column, what is left over, and how to say it."""
     *first, last = missing
     roles = f"{', '.join(first)} and {last}" if first else last
-    told = ", ".join(f"{role} {names[at]!r}" for role, at in found.items())
+    told = ", ".join(f"{role} {names[at]!r:.60}" for role, at in found.items())
     text = f"cannot tell which column holds the {roles}: the columns are {_listed(names)}"
     text += f"; found are {told}" if told else ""
     free = [names[at] for at in others]
@@ -200,7 +208,8 @@ def _unclear(
     if not free:
         index = where_typed("; an index of pandas is no column: use reset_index()", "")
         return f"{text}. A column for the {roles} is needed{index}"
-    keys = free if named else list(others)
+    # Of a name too long to be shown, the position.
+    keys = [names[at] if named and len(str(names[at])) <= 60 else at for at in others]
     likely = [name for name in keys if str(name).lower().endswith("id")]
     likely += [name for name in keys if name not in likely]
     passed = ", ".join(option(role, key) for role, key in zip(missing, likely, strict=False))
@@ -222,5 +231,5 @@ def _find_column(names: Sequence[Any], wanted: Any, role: str) -> int:
 
 
 def _listed(names: Sequence[Any]) -> str:
-    shown = ", ".join(repr(name) for name in names[:20])
+    shown = ", ".join(f"{name!r:.60}" for name in names[:20])
     return shown + (f", ... ({len(names)} in all)" if len(names) > 20 else "")

@@ -237,6 +237,10 @@ def _check_options(given: TextOptions) -> None:
             )
         if value and not value.isascii() and name in ("quote", "escape"):
             raise ValueError(f"{option(name)} is {value!r}; it must be an ASCII character")
+    if given.comment and any(end in given.comment for end in "\r\n"):
+        raise ValueError(
+            f"{option('comment')} is {given.comment!r}; it must be how a line begins that is left out"
+        )
     if given.decimal == "" or (given.decimal or "").isalnum():
         raise ValueError(f"{option('decimal')} is {given.decimal!r}; it must be a mark, as in '.'")
     if given.thousands and given.thousands == (given.decimal or "."):
@@ -466,6 +470,9 @@ def _read_as(
     header = given.header
     if header is None:
         header = bool(by_name) or _is_header(first, body, wanted)
+    if not header and len(first) != width:
+        # A row that cannot be read says nothing of the columns.
+        first = next(row for row in rows if len(row) == width)
     found = resolve_columns(first, wanted, named=header)
     regular = [row for row in (rows[1:] if header else rows) if len(row) == width]
     if header and len(first) != width:
@@ -618,7 +625,7 @@ def _no_reading(text: str, needed: list[str], problems: list[tuple[int, ValueErr
 
 def _two_readings(first: _Reading, other: _Reading) -> str:
     shown = " or ".join(
-        f"{' | '.join(reading.body[0])!r:.60} with {option('sep', reading.sep)}"
+        f"{' | '.join((reading.body or reading.rows)[0])!r:.60} with {option('sep', reading.sep)}"
         for reading in (first, other)
     )
     return (

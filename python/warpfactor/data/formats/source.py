@@ -8,7 +8,9 @@ import gzip
 import io
 import lzma
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +20,10 @@ import pyarrow as pa
 
 from ...checks import option
 
-__all__ = ["NothingThere", "Source"]
+__all__ = ["DAMAGE", "NothingThere", "Source"]
+
+# What Python's readers of packed files raise of damage, apart from OSError and ValueError.
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error)
 
 _HEAD = 1 << 18
 _ARROW_CODECS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
@@ -125,8 +130,8 @@ class Source:
     def _found_member(self, wanted: str | None) -> str:
         try:
             with zipfile.ZipFile(self.path) as archive:
-                files = [info for info in archive.infolist() if not info.is_dir()]
-                names = [info.filename for info in files]
+                # Not by is_dir(), which takes no empty name.
+                names = [name for name in archive.namelist() if name and not name.endswith("/")]
         except zipfile.BadZipFile as error:
             raise ValueError(f"the zip archive is damaged: {error}") from error
         # macOS puts notes of its own beside the files.
@@ -138,10 +143,12 @@ class Source:
             chosen = [name for name in names if name == wanted]
         if len(chosen) == 1:
             return chosen[0]
+        if not names:
+            raise ValueError("the zip archive holds no files")
         listed = ", ".join(names[:20]) + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
         given = "holds more than one file" if wanted is None else f"holds no {wanted!r}"
-        example = option("member", names[0] if names else "NAME")
-        raise ValueError(f"the zip archive {given}: pass {example}; it has {listed or 'no files'}")
+        example = option("member", names[0])
+        raise ValueError(f"the zip archive {given}: pass {example}; it has {listed}")
 
 
 def _packing(magic: bytes) -> str:

@@ -255,6 +255,7 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
     """Read all columns as texts, and find the rows that cannot be read."""
     import pyarrow.compute as pc
 
+    _check_encoding(source, dialect)
     n_misshapen = 0
 
     def on_bad_row(row: Any) -> str:
@@ -317,6 +318,18 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
     reading = _reading(format, dialect, sides, None if values is None else values[kept], stamps)
     reading.n_skipped, reading.first_skipped = int(n_bad), f"the first is {fault}" if fault else ""
     return reading
+
+
+def _check_encoding(source: Source, dialect: Dialect) -> None:
+    """Name the first line that is no text, as Arrow cannot hand out a row that is none."""
+    line = dialect.skip + 1
+    for part in blocks(source, dialect.encoding, dialect.skip):
+        try:
+            part.decode()
+        except UnicodeDecodeError as error:
+            line += part.count(b"\n", 0, error.start)
+            raise ValueError(f"line {line} is not {dialect.encoding}: {error}") from error
+        line += part.count(b"\n")
 
 
 def _numbers(column: Any, dialect: Dialect) -> NDArray[np.float64]:
@@ -382,11 +395,13 @@ def _problem(role: str, field: str, request: Request, dialect: Dialect) -> str:
     number = parse_number(field, dialect.decimal, dialect.thousands)
     if role == "timestamp":
         is_time = number is not None or re.match(r"\s*\d{4}-\d\d-\d\d", field)
-        return "" if is_time else f"the timestamp {field!r} is neither a number nor a date"
+        return "" if is_time else f"the timestamp {field!r:.80} is neither a number nor a date"
     if number is None:
-        return f"the rating {field!r} is not a number"
+        return f"the rating {field!r:.80} is not a number"
     with np.errstate(over="ignore"):
-        return "" if np.isfinite(np.float32(number)) else f"the rating {field!r} is beyond float32"
+        return (
+            "" if np.isfinite(np.float32(number)) else f"the rating {field!r:.80} is beyond float32"
+        )
 
 
 def _rows(source: Source, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
