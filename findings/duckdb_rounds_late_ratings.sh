@@ -3,8 +3,8 @@
 # DuckDB 2.0.1: read_csv finds the types of columns in the first 20480 rows. If the ratings there are whole, a later 3.5 is
 # read as 4 and 2.5 as 3, and a later id 007 as 7, without a warning. One expects an error: a later "good" does stop the
 # reading with one, and among the first rows the same 3.5 and 007 make the columns DOUBLE and VARCHAR. Files in order of time
-# are like that where half stars were introduced later. pandas 3.1.1 and pyarrow 26.0.1 read the file correctly, and Polars
-# 2.1.0 refuses it. Met when comparing what warpfactor's reader of rating files gives with what others give.
+# are like that where half stars were introduced later. pandas 3.1.1 and pyarrow 26.0.1 read these ratings as they are, and Polars
+# 2.1.0 refuses the file. Met when comparing what warpfactor's reader of rating files gives with what others give.
 # Seen, of the last rows "7,1,3.5" and "007,2,2.5":
 #   DuckDB, after 100 rows: [('7', 1, 3.5), ('007', 2, 2.5)]
 #   DuckDB, after 30000 rows: [(7, 1, 4), (7, 2, 3)]
