@@ -14,12 +14,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, losses, metrics
+    from . import datasets, losses, metrics, splits
     from ._core import __version__
     from .config import show_config
     from .data.files import read_ratings
+    from .data.peek import Peek, peek
     from .data.ratings import Ratings
-    from .evaluation.splits import train_test_split
+    from .evaluation.cross_validation import cross_validate
+    from .evaluation.splits import train_test_split, train_validation_test_split
     from .exceptions import CudaError, DivergedError, ModelFileError
     from .model.model import Model, load
     from .training.descent import matrix_factorization_bgd
@@ -31,16 +33,21 @@ __all__ = [
     "MatrixFactorization",
     "Model",
     "ModelFileError",
+    "Peek",
     "Ratings",
     "__version__",
+    "cross_validate",
     "datasets",
     "load",
     "losses",
     "matrix_factorization_bgd",
     "metrics",
+    "peek",
     "read_ratings",
     "show_config",
+    "splits",
     "train_test_split",
+    "train_validation_test_split",
 ]
 
 # Imported when first asked for: scikit-learn and pyarrow take most of a second, which
@@ -50,16 +57,20 @@ _HOME = {
     "DivergedError": "exceptions",
     "MatrixFactorization": "training.estimator",
     "ModelFileError": "exceptions",
+    "Peek": "data.peek",
     "Ratings": "data.ratings",
     "__version__": "_core",
+    "cross_validate": "evaluation.cross_validation",
     "Model": "model.model",
     "load": "model.model",
     "matrix_factorization_bgd": "training.descent",
+    "peek": "data.peek",
     "read_ratings": "data.files",
     "show_config": "config",
     "train_test_split": "evaluation.splits",
+    "train_validation_test_split": "evaluation.splits",
 }
-_MODULES = ("datasets", "losses", "metrics")
+_MODULES = ("datasets", "losses", "metrics", "splits")
 
 
 def __getattr__(name: str) -> Any:

@@ -135,6 +135,30 @@ class ModelView:
         self, items: NDArray[np.int32], n: int, n_threads: int = 0
     ) -> tuple[NDArray[np.int32], NDArray[Any]]: ...
 
+class TextEncoder:
+    """Takes any object with Python's buffer interface, such as Arrow's buffers."""
+
+    def __init__(
+        self,
+        *,
+        integers: bool = True,
+        strip: bool = False,
+        empty_is_missing: bool = True,
+        n_threads: int = 0,
+    ) -> None: ...
+    @property
+    def n_missing(self) -> int: ...
+    @property
+    def first_missing(self) -> int: ...
+    def reserve(self, n_rows: int) -> None: ...
+    def add(
+        self, validity: Any, offsets: Any, text: Any, first: int, n_rows: int, wide: bool
+    ) -> None: ...
+    def finish(self) -> tuple[NDArray[np.int32], NDArray[np.int64] | list[str]]: ...
+
+def encode_integers(
+    values: NDArray[np.int64], n_threads: int = 0
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
 def descend(
     rows: NDArray[np.int32],
     columns: NDArray[np.int32],

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numbers
+import re
 import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
-
-import numpy as np
 
 __all__ = [
     "check_choice",
@@ -17,25 +16,43 @@ __all__ = [
     "check_flag",
     "check_number",
     "check_sides",
+    "in_words_of",
     "is_number",
     "option",
     "shell_words",
+    "where_typed",
 ]
 
 _INT32_MAX = 2**31 - 1
-_in_shell = ContextVar("in_shell", default=False)
-# The roles of columns are arguments in Python; in the shell, --user is an id for some commands.
-_SHELL_NAMES = {role: f"{role}-column" for role in ("user", "item", "rating", "timestamp")}
+# Options whose names differ from the arguments of Python. The roles of columns: --user is an id for
+# some commands.
+_FLAGS = {
+    **{role: f"{role}-column" for role in ("user", "item", "rating", "timestamp")},
+    "by": "test-by",
+    "early_stopping": "patience",
+    "init": "init-scale",
+    "n": "n-items",
+    "random_state": "seed",
+}
+# None: errors are for Python.
+_flags: ContextVar[dict[str, str] | None] = ContextVar("flags", default=None)
 
 
 @contextmanager
-def shell_words() -> Iterator[None]:
-    """Make errors name the options of the command line in place of Python's arguments."""
-    token = _in_shell.set(True)
+def shell_words(**flags: str) -> Iterator[None]:
+    """Make errors name the options of the command line in place of Python's arguments.
+
+    Parameters
+    ----------
+    **flags : str
+        Options of one command whose names differ from those that they have elsewhere, such as
+        ``format="input-format"``.
+    """
+    token = _flags.set((_flags.get() or _FLAGS) | flags)
     try:
         yield
     finally:
-        _in_shell.reset(token)
+        _flags.reset(token)
 
 
 def option(name: str, value: Any = None) -> str:
@@ -43,9 +60,10 @@ def option(name: str, value: Any = None) -> str:
 
     In Python ``sep`` and ``sep=';'``; on the command line ``--sep`` and ``--sep ';'``.
     """
-    if not _in_shell.get():
+    flags = _flags.get()
+    if flags is None:
         return name if value is None else f"{name}={value!r}"
-    flag = f"--{_SHELL_NAMES.get(name, name).replace('_', '-')}"
+    flag = f"--{flags.get(name, name).replace('_', '-')}"
     if isinstance(value, bool):
         return flag if value else flag.replace("--", "--no-", 1)
     if value is None:
@@ -54,27 +72,67 @@ def option(name: str, value: Any = None) -> str:
     return f"{flag} {shlex.quote(text)}"
 
 
+def where_typed(python: str, shell: str) -> str:
+    """Return words for Python or for the command line, whichever is in use."""
+    return python if _flags.get() is None else shell
+
+
+def in_words_of(names: Iterable[str], text: str) -> str:
+    """Put the options of the command line in the place of arguments that a text speaks of.
+
+    It is for texts of the core, which knows no command line and no data of the user.
+
+    Parameters
+    ----------
+    names : iterable of str
+        The arguments.
+    text : str
+        Such as ``"reg is -1; it must be at least 0"``. A name that is also a word, such as "loss",
+        counts as an argument where "=" or " is " comes after it.
+    """
+    if _flags.get() is None:
+        return text
+    either = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
+    passed = re.compile(rf"\b({either})=(?:'(\w+)'|(\w+))")
+    named = re.compile(rf"(?<![\w-])({either})\b( is |\.users|\.items)?")
+
+    def pass_it(found: re.Match[str]) -> str:
+        value = {"True": True, "False": False}.get(found[3], found[2] or found[3])
+        return option(found[1], value)
+
+    def name_it(found: re.Match[str]) -> str:
+        is_word = "_" not in found[1] and len(found[1]) > 3
+        return found[0] if is_word and not found[2] else option(found[1]) + (found[2] or "")
+
+    return named.sub(name_it, passed.sub(pass_it, text))
+
+
 def is_number(value: Any) -> bool:
     """Whether a value is a real number; True and False are not."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
+def _worded(name: str) -> str:
+    """An argument's name in the words of where it was typed, unless it is worded already."""
+    return name if name.startswith("--") else option(name)
+
+
 def check_count(name: str, value: Any, low: int, high: int = _INT32_MAX) -> int:
     """Return an integer; raise ValueError unless it is one from `low` to `high`."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
-        raise ValueError(f"{name} is {value!r}; it must be an integer")
+        raise ValueError(f"{_worded(name)} is {value!r}; it must be an integer")
     count = int(value)
     if not low <= count <= high:
         limited = high < _INT32_MAX or count > high
         limit = f"from {low} to {high}" if limited else f"at least {low}"
-        raise ValueError(f"{name} is {count}; it must be {limit}")
+        raise ValueError(f"{_worded(name)} is {count}; it must be {limit}")
     return count
 
 
 def check_number(name: str, value: Any) -> float:
     """Return a number as a float; raise ValueError unless it is one."""
     if not is_number(value):
-        raise ValueError(f"{name} is {value!r}; it must be a number")
+        raise ValueError(f"{_worded(name)} is {value!r}; it must be a number")
     return float(value)
 
 
@@ -83,15 +141,18 @@ def check_sides(name: str, value: Any) -> tuple[float, float]:
     sides = value if isinstance(value, (tuple, list)) else (value, value)
     if len(sides) != 2 or not all(is_number(side) for side in sides):
         raise ValueError(
-            f"{name} is {value!r}; it must be a number, or a pair of them (users, items)"
+            f"{_worded(name)} is {value!r}; it must be a number, or a pair of them (users, items)"
         )
     return float(sides[0]), float(sides[1])
 
 
 def check_flag(name: str, value: Any) -> bool:
     """Return a flag; raise ValueError unless it is True or False."""
+    # Not imported above: --help need not wait for NumPy.
+    import numpy as np
+
     if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name} is {value!r}; it must be True or False")
+        raise ValueError(f"{_worded(name)} is {value!r}; it must be True or False")
     return bool(value)
 
 
@@ -104,5 +165,5 @@ def check_choice(name: str, value: Any, choices: Iterable[str], also: str = "") 
     if not isinstance(value, str) or value not in allowed:
         *others, last = map(repr, allowed)
         listed = f"{', '.join(others)} or {last}" if others else last
-        raise ValueError(f"{name} is {value!r:.80}; it must be {listed}{also}")
+        raise ValueError(f"{_worded(name)} is {value!r:.80}; it must be {listed}{also}")
     return value

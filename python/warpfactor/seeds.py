@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .checks import option, where_typed
+
 __all__ = ["RandomState", "check_random_state", "generator_from", "seed_from"]
 
 RandomState = int | np.random.RandomState | np.random.Generator | None
@@ -20,9 +22,10 @@ def check_random_state(random_state: Any) -> None:
         return
     whole = isinstance(random_state, numbers.Integral) and not isinstance(random_state, bool)
     if not whole or not 0 <= random_state < 2**64:
+        others = where_typed(", a RandomState, a Generator or None", "")
         raise ValueError(
-            f"random_state is {random_state!r}; it must be an integer from 0 to 2**64 - 1, a "
-            "RandomState, a Generator or None"
+            f"{option('random_state')} is {random_state!r}; it must be an integer from 0 to 2**64 - 1"
+            f"{others}"
         )
 
 

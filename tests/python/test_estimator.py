@@ -173,7 +173,7 @@ def test_unknown_users_and_items_follow_the_parameter(fitted, data):
     by_nan = model_of(unknown="nan").fit(data).predict(X)
     assert by_nan[0] == by_mean[0]
     assert np.isnan(by_nan[1:]).all()
-    with pytest.raises(ValueError, match=r"3 pairs .* first at row 1 \(its user\).*unknown="):
+    with pytest.raises(ValueError, match=r"3 pairs .* at row 1 \(its user 9999; .*unknown="):
         model_of(unknown="raise").fit(data).predict(X)
     unbiased = model_of(biases=False).fit(data)
     np.testing.assert_allclose(unbiased.predict(X)[1:], data.values.mean(), rtol=1e-5)

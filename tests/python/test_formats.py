@@ -630,7 +630,7 @@ def test_scipys_matrices_are_read(tmp_path, container):
         ({"indices": np.array([0, 99, 0, 2], np.int32)}, "indices must be < 3"),
         ({"data": np.array([1j] * 4)}, "is of complex128; ratings must be real"),
         ({"shape": None}, "no array 'users'"),
-        ({"indptr": None}, "load_npz cannot read"),
+        ({"indptr": None}, "damaged"),
     ],
 )
 def test_damaged_matrices_of_scipy_are_refused(tmp_path, change, message):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+import re
 import uuid
 
 import numpy as np
@@ -8,7 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warpfactor.data.ids import encode_ids, id_kind, lookup_ids, pack_ids, parse_id, unpack_ids
+from warpfactor import _core
+from warpfactor.data.ids import (
+    IdError,
+    convert_ids,
+    encode_ids,
+    encode_texts,
+    id_kind,
+    lookup_ids,
+    pack_ids,
+    read_id,
+    unpack_ids,
+)
 
 U1, U2 = uuid.UUID(int=1), uuid.UUID(int=2**127)
 
@@ -176,7 +189,16 @@ def test_integers_beyond_int64_stay_exact():
         ([17], ["x"], "holds the string 'x'; the model's are integers: pass integers"),
         (["17"], [17], "user ids holds 17; the model's are strings: pass '17'"),
         ([U1], [str(U1)], f"the string '{U1}'; the model's are UUIDs: pass uuid.UUID\\('{U1}'\\)"),
-        (["a"], [U1], f"holds {U1}; the model's are strings: pass '{U1}'"),
+        ([str(U1)], [U1], f"holds {U1}; the model's are strings: pass '{U1}'"),
+        (["1.0", "2.0"], [1], r"holds 1; the model's are strings: pass '1\.0'"),
+        ([" 1", " 2"], [1.0], "holds 1; the model's are strings: pass ' 1'"),
+        (["007"], [7], "the model's are strings: pass '007'"),
+        ([17], ["017"], "the string '017'; the model's are integers: pass 17"),
+        ([17], ["18.0"], "the model's are integers: pass integers, such as 17"),
+        ([U1], [f"{{{U1}}}"], f"the model's are UUIDs: pass uuid.UUID\\('{U1}'\\)"),
+        (["a"], [U1], r"strings: pass strings, such as 'a' \(none is like uuid.UUID\('"),
+        (["a", "b"], [7], r"pass strings, such as 'a', 'b' \(none is like 7\)"),
+        ([4, 5], [U1], r"pass integers, such as 4, 5 \(none is like uuid.UUID\('"),
     ],
 )
 def test_ids_of_another_kind_are_refused_with_the_fix(known, wanted, message):
@@ -198,15 +220,190 @@ def test_no_values_have_no_codes_whatever_the_kind():
         assert lookup_ids(np.array(["a"], object), empty, "user ids").tolist() == []
 
 
-def test_typed_ids_are_read_as_the_models_kind():
-    assert parse_id("-17", np.array([1])) == -17
-    assert parse_id("017", np.array(["x"], object)) == "017"
-    assert parse_id(str(U1), np.array([U1], object)) == U1
-    for text, ids in (("x", [1]), ("1_7", [1]), (" 1", [1]), ("1.0", [1])):
-        with pytest.raises(ValueError, match="no integer"):
-            parse_id(text, np.array(ids))
-    with pytest.raises(ValueError, match="no UUID"):
-        parse_id("x", np.array([U1], object))
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("-17", "int", -17),
+        ("0", "int", 0),
+        ("18446744073709551615", "int", 2**64 - 1),
+        ("017", "str", "017"),
+        (str(U1), "uuid", U1),
+        (f"{{{U2}}}".upper(), "uuid", U2),
+        *(
+            (text, "int", None)
+            for text in ("x", "1_7", " 1", "1.0", "007", "-0", "+1", "", "\u0661")
+        ),
+        *((text, "uuid", None) for text in ("x", "", "7", f" {U1}", "0_" * 16, " " * 31 + "1")),
+    ],
+)
+def test_an_id_is_read_as_a_kind_only_if_it_is_written_so(text, kind, value):
+    assert read_id(text, kind) == value
+
+
+CANONICAL = re.compile("0|-?[1-9][0-9]*")
+
+
+def chunked(draw, values):
+    """An Arrow column of some texts: chunks of any size and type, slices of larger arrays."""
+    chunks, at = [], 0
+    while at < len(values):
+        size = draw(st.integers(1, len(values)))
+        wide, before, after = draw(st.booleans()), draw(st.integers(0, 9)), draw(st.integers(0, 3))
+        part = [*["?"] * before, *values[at : at + size], *["?"] * after]
+        array = pa.array(part, pa.large_string() if wide else pa.string())
+        chunks.append(array.slice(before, len(part) - before - after))
+        at += size
+    return chunks
+
+
+written = st.one_of(
+    st.integers(-(2**63), 2**63 - 1).map(str),
+    st.integers(-50, 50).map(str),
+    st.sampled_from(["007", "-0", "7.0", "+7", " 7", "7\xa0", "9223372036854775808", "12345678a"]),
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12),
+)
+
+
+@given(
+    st.data(),
+    st.one_of(st.lists(st.integers(-99, 99).map(str)), st.lists(written)),
+    st.integers(1, 3),
+)
+def test_texts_of_any_chunks_are_numbered_as_python_would(data, values, n_threads):
+    chunks = chunked(data.draw, values)
+    codes, ids = encode_texts(iter(chunks), "users", n_threads=n_threads)
+    exact = [int(v) for v in values if CANONICAL.fullmatch(v) and -(2**63) <= int(v) < 2**63]
+    expected = exact if len(exact) == len(values) else values
+    assert codes.dtype == np.int32
+    assert ids.dtype == (np.int64 if len(exact) == len(values) else object)
+    assert ids.tolist() == sorted(set(expected))
+    assert ids[codes].tolist() == expected
+    codes, ids = encode_texts(chunks, "users", "str", n_threads=n_threads)
+    assert ids.dtype == object
+    assert ids[codes].tolist() == values
+    if chunks:
+        column = pa.chunked_array([chunk.cast(pa.string()) for chunk in chunks])
+        assert encode_ids(column, "users")[1].tolist() == sorted(set(values))
+
+
+@given(st.data(), st.lists(st.one_of(st.none(), st.just(""), written), min_size=1))
+def test_missing_texts_are_counted_and_the_first_has_its_row(data, values):
+    chunks = chunked(data.draw, values)
+    missing = [row for row, value in enumerate(values) if not value]
+    if not missing:
+        assert len(encode_texts(chunks, "users")[0]) == len(values)
+        return
+    with pytest.raises(IdError, match="missing, the first in data row") as caught:
+        encode_texts(chunks, "users")
+    assert (caught.value.row, caught.value.count) == (missing[0], len(missing))
+
+
+@given(st.data(), st.lists(written, min_size=1), st.sampled_from([" ", "\t", "\xa0", " \xa0\t "]))
+def test_blanks_around_texts_are_stripped_on_demand(data, values, blank):
+    bare = [value.strip(" \t\xa0") or "x" for value in values]
+    padded = [blank + value if len(value) % 2 else value + blank for value in bare]
+    stripped = encode_texts(chunked(data.draw, padded), "users", "str", strip=True)
+    assert stripped[1][stripped[0]].tolist() == bare
+    kept = encode_texts(chunked(data.draw, padded), "users")
+    assert kept[1][kept[0]].tolist() == padded
+
+
+def test_nothing_but_blanks_is_a_missing_id_once_stripped():
+    values = pa.array(["a", " \t\xa0", "b", " "])
+    assert encode_texts(values, "users")[1].tolist() == [" ", " \t\xa0", "a", "b"]
+    with pytest.raises(IdError, match=r"users: 2 id\(s\) missing, the first in data row 2: fill"):
+        encode_texts(values, "users", strip=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "row", "count", "message"),
+    [
+        ("int", ["1", "007", "2", "007"], 1, 2, r"users: '007' in data row 2 is not an integer \(and in 1 more"),
+        ("int", ["1", "2", "3.0"], 2, 1, r"users: '3.0' in data row 3 is not an integer$"),
+        ("int", ["x", "y", "-0"], 0, 3, "'x' in data row 1"),
+        ("int", ["5", " 5", "6"], 1, 1, "' 5' in data row 2"),
+        ("uuid", [str(U1), "7", str(U2)], 1, 1, "'7' in data row 2 is not a UUID"),
+    ],
+)  # fmt: skip
+def test_texts_of_another_kind_are_named_with_their_row(kind, values, row, count, message):
+    with pytest.raises(IdError, match=message) as caught:
+        encode_texts(pa.array(values), "users", kind)
+    assert (caught.value.row, caught.value.count) == (row, count)
+    assert "line 17" in caught.value.at("line 17")
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.row, again.count) == (str(caught.value), row, count)
+
+
+def test_texts_are_read_as_the_kind_that_is_asked_for():
+    numbers = pa.array(["10", "9", "10"])
+    for kind, ids in (("auto", [9, 10]), ("int", [9, 10]), ("str", ["10", "9"])):
+        codes, found = encode_texts(numbers, "users", kind)
+        assert found.tolist() == ids and str(found[codes[1]]) == "9"
+    spelled = pa.array([str(U2), str(U1).upper(), f"{{{U1}}}"])
+    codes, found = encode_texts(spelled, "users", "uuid")
+    assert (codes.tolist(), found.tolist()) == ([1, 0, 0], [U1, U2])
+    wide = pa.array(["18446744073709551615", "1"])
+    assert encode_texts(wide, "users", "int")[1].tolist() == [1, 2**64 - 1]
+    assert encode_texts(wide, "users")[1].tolist() == ["1", "18446744073709551615"]
+    for kind, dtype in (("auto", np.int64), ("int", np.int64), ("str", object), ("uuid", object)):
+        codes, found = encode_texts(iter([]), "users", kind)
+        assert (len(codes), len(found), found.dtype) == (0, 0, dtype)
+
+
+def test_texts_of_any_arrow_type_are_taken():
+    values = ["7", "u", "7"]
+    for kind in (
+        pa.string(),
+        pa.large_string(),
+        pa.string_view(),
+        pa.dictionary(pa.int8(), pa.string()),
+    ):
+        codes, ids = encode_texts([pa.array(values).cast(kind)], "users")  # fmt: skip
+        assert ids[codes].tolist() == values
+    bad = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")]
+    )
+    with pytest.raises(ValueError, match="users: an id is not valid UTF-8"):  # fmt: skip
+        encode_texts(bad, "users")
+
+
+def test_damaged_arrow_buffers_are_refused():
+    encoder = _core.TextEncoder()
+    with pytest.raises(ValueError, match="damaged at row 0"):
+        encoder.add(None, np.array([5, 9], np.int32), b"abc", 0, 1, False)
+    with pytest.raises(ValueError, match="make another"):
+        encoder.finish()
+    with pytest.raises(ValueError, match="which its buffers do not hold"):
+        _core.TextEncoder().add(None, np.array([0, 1], np.int32), b"a", 0, 2, False)
+    with pytest.raises(MemoryError):
+        _core.TextEncoder().reserve(2**61)
+
+
+def test_encoded_ids_change_their_kind_where_they_are_written_the_same():
+    codes = np.array([0, 1, 1], np.int32)
+    for before, kind, expected in (
+        ([9, 10], "str", ["9", "10", "10"]),
+        (["-7", "7"], "int", [-7, 7, 7]),
+        ([U1, U2], "str", [str(U1), str(U2), str(U2)]),
+        ([str(U1), str(U2)], "uuid", [U1, U2, U2]),
+        ([9, 10], "int", [9, 10, 10]),
+    ):
+        ids = encode_ids(before, "users")[1]
+        new_codes, new = convert_ids(codes, ids, kind, "users")
+        assert new[new_codes].tolist() == expected
+        assert new.tolist() == sorted(set(expected))
+    for before, kind in ((["01", "1"], "int"), ([9, 10], "uuid"), ([U1, U2], "int")):
+        with pytest.raises(IdError, match="in data row 1 is not"):
+            convert_ids(codes, encode_ids(before, "users")[1], kind, "users")
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1)), st.integers(1, 3))
+def test_integers_are_numbered_as_numpy_would(values, n_threads):
+    array = np.array([*values, *range(300)], np.int64)
+    codes, ids = _core.encode_integers(array, n_threads)
+    expected, inverse = np.unique(array, return_inverse=True)
+    assert ids.tolist() == expected.tolist()
+    assert codes.tolist() == inverse.tolist()
 
 
 def _packed(utf8: bytes, offsets: list[int]) -> dict[str, np.ndarray]:

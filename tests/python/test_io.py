@@ -280,7 +280,7 @@ def test_npz_arrays_are_ids_or_positions_in_ids(tmp_path):
     ("change", "message"),
     [
         ({"ratings": None}, "no array 'ratings' or 'values': the file has"),
-        ({"users": np.array(["a", 1], object)}, "Object arrays"),
+        ({"users": np.array(["a", 1], object)}, "Python objects"),
         ({"user_ids": [1]}, "users: 1 at position 1 is no position in user_ids"),
         ({"user_ids": [1, 1]}, r"user_ids holds 1 repeated id\(s\)"),
         (

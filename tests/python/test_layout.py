@@ -24,7 +24,7 @@ LAYERS = [
     ["model"],
     ["training"],
     ["evaluation"],
-    ["config", "losses", "metrics", "datasets"],
+    ["config", "losses", "metrics", "datasets", "splits"],
     ["cli", "__init__", "__main__"],
 ]
 LARGEST_CLASS = 500
@@ -156,7 +156,15 @@ def test_no_class_is_too_large_to_read():
 
 # C++, from low to high: what lies in a folder includes nothing of the folders above it.
 CORE = ROOT.parents[1]
-FOLDERS = ["cpp/include", "cpp/src", "cpp/src/cpu", "cpp/src/device", "cpp/src/serving", "cuda"]
+FOLDERS = [
+    "cpp/include",
+    "cpp/src",
+    "cpp/src/cpu",
+    "cpp/src/data",
+    "cpp/src/device",
+    "cpp/src/serving",
+    "cuda",
+]
 # The trainer asks the registry for a device, and writes its parameters down for the model's file.
 BRIDGES = {
     ("trainer.cpp", "device/registry.hpp"),

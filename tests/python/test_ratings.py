@@ -11,7 +11,9 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from sklearn.model_selection import cross_val_score
 
+from warpfactor import MatrixFactorization
 from warpfactor.data.matrices import looks_like_columns
 from warpfactor.data.ratings import Ratings, pairs_to_codes
 
@@ -397,7 +399,8 @@ def test_no_pairs_have_no_codes():
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        (np.ones((3, 4)), r"X has shape \(3, 4\), but the model has 2 users and 2 items"),
+        (np.ones((3, 5)), r"X has shape \(3, 5\), but the model has 2 users and 2 items"),
+        (np.ones((3, 4)), r"X has shape \(3, 4\), and could be two things.*X\[:, :2\]"),
         (np.ones((3, 3), int), r"has shape \(3, 3\)"),
         (np.ones(3), r"has shape \(3,\)"),
         ([("4", 8)], "holds the string '4'; the model's are integers: pass 4"),
@@ -408,3 +411,169 @@ def test_no_pairs_have_no_codes():
 def test_pairs_that_fit_no_model_are_named(X, message):
     with pytest.raises(ValueError, match=message):
         pairs_to_codes(X, IDS, IDS)
+
+
+def sample() -> Ratings:
+    users, items = ["a", "a", "b", "c", "c", "c", "d"], [1, 2, 1, 1, 2, 1, 9]
+    return Ratings.from_arrays(
+        users, items, [1, 2, 3, 4, 5, 4, 2], timestamps=np.arange(7) + 1_577_836_800
+    )
+
+
+def test_head_is_the_first_ratings_and_keeps_the_ids():
+    ratings = sample()
+    assert triples(ratings.head()) == triples(ratings)[:5]
+    assert triples(ratings.head(2)) == triples(ratings)[:2]
+    assert len(ratings.head(100)) == 7
+    assert ratings.head().user_ids is ratings.user_ids
+    for n in (0, -1, 2.5, True):
+        with pytest.raises(ValueError, match=f"n is {n}; it must be"):
+            ratings.head(n)
+
+
+def test_describe_counts():
+    found = sample().describe()
+    assert found == {
+        "n_ratings": 7,
+        "n_users": 4,
+        "n_items": 3,
+        "density": 7 / 12,
+        "rating_range": (1.0, 5.0),
+        "rating_mean": 3.0,
+        "rating_std": pytest.approx(np.std([1, 2, 3, 4, 5, 4, 2])),
+        "ratings_per_user": (1, 1.5, 3),
+        "ratings_per_item": (1, 2.0, 4),
+        "n_users_with_one": 2,
+        "n_repeats": 1,
+        "time_span": (1_577_836_800, 1_577_836_806),
+    }
+    text = repr(found)
+    assert len(text.splitlines()) == len(found)
+    assert "58.3333%" in text and "2020-01-01 00:00 to 2020-01-01 00:00" in text
+    assert "1, 1.5, 3" in text
+
+
+def test_describe_of_other_times_and_of_none():
+    ratings = Ratings.from_arrays([1, 2], [1, 1], [3, 3])
+    assert ratings.describe()["time_span"] is None
+    assert "no timestamps" in repr(ratings.describe())
+    milliseconds = Ratings.from_arrays([1, 2], [1, 1], [3, 3], timestamps=[10**12, 2 * 10**12])
+    assert "1,000,000,000,000 to 2,000,000,000,000" in repr(milliseconds.describe())
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=40),
+    st.integers(1, 4),
+    st.integers(1, 4),
+)
+def test_a_k_core_is_the_largest_set_in_which_all_have_enough(pairs, per_user, per_item):
+    users, items = zip(*pairs, strict=True)
+    ratings = Ratings.from_arrays(users, items, range(len(pairs)), timestamps=range(len(pairs)))
+    left = list(range(len(pairs)))
+    while True:  # the definition, one rating at a time
+        bad = next(
+            (
+                at
+                for at in left
+                if sum(users[j] == users[at] for j in left) < per_user
+                or sum(items[j] == items[at] for j in left) < per_item
+            ),
+            None,
+        )
+        if bad is None:
+            break
+        left.remove(bad)
+    if not left:
+        with pytest.raises(ValueError, match=f"min_per_user={per_user} and .* leave no rating"):
+            ratings.k_core(min_per_user=per_user, min_per_item=per_item)
+        return
+    core = ratings.k_core(min_per_user=per_user, min_per_item=per_item)
+    assert triples(core) == [(users[at], items[at], float(at)) for at in left]
+    assert core.timestamps.tolist() == left
+    assert core.user_ids.tolist() == sorted({users[at] for at in left})
+    assert core.item_ids.tolist() == sorted({items[at] for at in left})
+
+
+def test_a_k_core_of_one_drops_ids_without_ratings():
+    ratings = Ratings.from_dense([[NAN, 3.0], [NAN, NAN]])
+    assert ratings.k_core().shape == (1, 1) and ratings.k_core().item_ids.tolist() == [1]
+    with pytest.raises(ValueError, match="min_per_item is 0; it must be at least 1"):
+        ratings.k_core(min_per_item=0)
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "arrow"])
+@pytest.mark.parametrize("times", [True, False])
+def test_a_frame_gives_the_ratings_back(kind, times):
+    if kind != "arrow":
+        pytest.importorskip(kind)
+    given = sample()
+    ratings = given if times else Ratings.from_arrays(*given.to_arrays())
+    frame = ratings.to_frame(kind)
+    assert type(frame).__module__.split(".")[0] == {"arrow": "pyarrow"}.get(kind, kind)
+    again = Ratings.from_frame(frame)
+    assert triples(again) == triples(ratings)
+    assert (again.timestamps is None) == (not times)
+    assert not times or again.timestamps.tolist() == ratings.timestamps.tolist()
+    uuids = Ratings.from_arrays([uuid.UUID(int=1)], [2**64 - 1], [1.0])
+    [(user, item, _)] = triples(Ratings.from_frame(uuids.to_frame(kind)))
+    assert str(user) == str(uuid.UUID(int=1)) and item == 2**64 - 1
+
+
+def test_a_library_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "polars", None)
+    with pytest.raises(ImportError, match=r'to_frame\(kind="polars"\) needs polars.*kind="arrow"'):
+        sample().to_frame("polars")
+    with pytest.raises(ValueError, match="kind is 'numpy'; it must be 'pandas', 'polars' or"):
+        sample().to_frame("numpy")
+
+
+def test_a_notebook_shows_ratings_and_numbers_escaped():
+    ratings = Ratings.from_arrays(["<b>&"] * 12, range(12), range(12))
+    shown = ratings._repr_html_()
+    assert "<b>" not in shown and shown.count("&lt;b&gt;&amp;") == 10
+    assert "and 2 more" in shown and "12 ratings, 1 users" in shown and "density" in shown
+    assert shown.count("<table>") == shown.count("</table>") == 2
+    assert "<table>" in ratings.describe()._repr_html_()
+
+
+def test_pairs_are_what_scikit_learn_cuts():
+    X, y = Ratings.from_arrays([1, 2], [3, 4], [5, 6]).to_pairs()
+    assert X.dtype == np.int64 and X.tolist() == [[1, 3], [2, 4]] and y.tolist() == [5, 6]
+    for users in (["a", "b"], [1, 2**64 - 1]):
+        ratings = Ratings.from_arrays(users, [3, 4], [5, 6])
+        X, y = ratings.to_pairs()
+        assert X.dtype == object and X.tolist() == [[users[0], 3], [users[1], 4]]
+        assert triples(Ratings.from_pairs(X, y)) == triples(ratings)
+
+
+def test_ratings_are_cut_by_take_and_not_by_scikit_learn():
+    ratings = sample()
+    for index in (0, slice(2), np.array([True] * 7)):
+        with pytest.raises(TypeError, match=r"take\(positions or mask\) selects"):
+            ratings[index]
+    model = MatrixFactorization(2, n_epochs=1, verbose=0, random_state=0)
+    with pytest.raises(TypeError, match=r"X, y = ratings\.to_pairs\(\).*cross_validate"):
+        cross_val_score(model, ratings, cv=2)
+    assert len(cross_val_score(model, *ratings.to_pairs(), cv=2)) == 2
+
+
+@pytest.mark.parametrize(
+    "items", [[10, 20, 30], [1, 2, 3], ["a", "b", "c"], ["a", "b", "c", "d", "e"]]
+)
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_pivot_of_pandas_is_refused(items, reset):
+    pd = pytest.importorskip("pandas")
+    triples = pd.DataFrame(
+        [(user, item, 3.0) for user in (1, 2, 3) for item in items], columns=["userId", "m", "r"]
+    )
+    pivot = triples.pivot(index="userId", columns="m", values="r").fillna(0)
+    with pytest.raises(ValueError, match="looks like a table of users x items"):
+        Ratings.from_frame(pivot.reset_index() if reset else pivot)
+
+
+@pytest.mark.parametrize("names", [[10, 11, 12], ["user", 10, 11], ["user", "10", "11", "12"]])
+def test_columns_named_by_numbers_are_items(names):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame([[1, 2, 3, 4][: len(names)]], columns=names)
+    with pytest.raises(ValueError, match="looks like a table of users x items"):
+        Ratings.from_frame(frame)

@@ -1,16 +1,29 @@
-"""The command line: ``warpfactor demo | train | evaluate | predict | recommend | info``."""
+"""The command line: ``warpfactor demo | train | evaluate | predict | recommend | ...``."""
 
 from __future__ import annotations
 
 import os
 
 from .app import app
+from .convert import convert
 from .demo import demo
+from .peek import peek
 from .recommend import recommend
 from .serve import evaluate, info, predict
 from .train import train
 
-__all__ = ["app", "demo", "evaluate", "info", "main", "predict", "recommend", "train"]
+__all__ = [
+    "app",
+    "convert",
+    "demo",
+    "evaluate",
+    "info",
+    "main",
+    "peek",
+    "predict",
+    "recommend",
+    "train",
+]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The command line's program: its commands, and a user's mistake as one line."""
+"""The command line's program: its commands, and mistakes and warnings as one line each."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
 from .. import _core
+from ..checks import shell_words
 from ..exceptions import CudaError, DivergedError
 
-__all__ = ["PANEL", "Command", "app", "command"]
+__all__ = ["PANEL", "Command", "app", "command", "note"]
 
 # Where the options of a command's help are grouped; see `Command`.
 PANEL = "panel"
@@ -62,7 +64,8 @@ class _OneLineErrors(click.Group):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            result = super().invoke(ctx)
+            with shell_words(), _warnings_as_notes():
+                result = super().invoke(ctx)
             # A closed pipe should show here, not when the interpreter shuts down.
             sys.stdout.flush()
             return result
@@ -82,8 +85,44 @@ class _OneLineErrors(click.Group):
             _fail(str(error))
 
 
+def note(message: str) -> None:
+    """Print a line on standard error that is worth knowing and no error."""
+    click.echo(f"warpfactor: note: {_one_line(message)}", err=True)
+
+
+@contextlib.contextmanager
+def _warnings_as_notes() -> Iterator[None]:
+    """Print warnings that are for users without the line of code that gave them."""
+    with warnings.catch_warnings():
+        # Ours; other packages warn developers, by categories of their own.
+        warnings.simplefilter("always", UserWarning)
+        show = warnings.showwarning
+
+        def as_note(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if category is UserWarning:
+                note(str(message))
+            else:
+                show(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = as_note
+        yield
+
+
+def _one_line(message: str) -> str:
+    """A message on one line, with what is not printable, such as a tab of a file, as Python writes it."""
+    line = " ".join(part.strip() for part in message.strip().splitlines())
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+
+
 def _fail(message: str, code: int = 1) -> NoReturn:
-    click.echo(f"warpfactor: error: {' '.join(message.split())}", err=True)
+    click.echo(f"warpfactor: error: {_one_line(message)}", err=True)
     raise click.exceptions.Exit(code) from None
 
 

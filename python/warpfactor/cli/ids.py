@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ..data.ids import IdKind
     from ..data.ratings import Ratings
     from ..model.model import Model
 
-__all__ = ["in_kind_of", "scored_pairs", "typed_ids"]
+__all__ = ["id_kinds", "scored_pairs", "shell_word", "typed_ids"]
 
 
 def scored_pairs(model: Model, ratings: Ratings) -> tuple[NDArray[np.float32], NDArray[Any]]:
@@ -25,45 +26,46 @@ def scored_pairs(model: Model, ratings: Ratings) -> tuple[NDArray[np.float32], N
     return ratings.values, model.predict(ratings)
 
 
-def in_kind_of(model: Model, ratings: Ratings) -> Ratings:
-    """Bring the ids of a file to the kind of the model's.
-
-    A file whose ids all happen to look like integers still means the strings of a model whose
-    training file had one "007".
-    """
+def id_kinds(model: Model) -> tuple[IdKind, IdKind]:
+    """Return the kinds of a model's user ids and item ids, in which files are to be read for it."""
     from ..data.ids import id_kind
-    from ..data.ratings import Ratings
 
-    if (id_kind(ratings.user_ids), id_kind(ratings.item_ids)) == (
-        id_kind(model.user_ids_),
-        id_kind(model.item_ids_),
-    ):
-        return ratings
-    user_ids = _parsed(ratings.user_ids, model.user_ids_, "user")
-    item_ids = _parsed(ratings.item_ids, model.item_ids_, "item")
-    return Ratings.from_arrays(user_ids[ratings.users], item_ids[ratings.items], ratings.values)
-
-
-def _parsed(texts: Sequence[Any] | NDArray[Any], known: NDArray[Any], role: str) -> NDArray[Any]:
-    """Read ids as the kind that the model's are."""
-    import numpy as np
-
-    from ..data.ids import parse_id
-
-    try:
-        return np.fromiter((parse_id(str(text), known) for text in texts), object, len(texts))
-    except ValueError as error:
-        raise ValueError(f"{role} {error}") from error
+    return id_kind(model.user_ids_), id_kind(model.item_ids_)
 
 
 def typed_ids(texts: list[str], known: NDArray[Any], role: str) -> NDArray[Any]:
     """Ids of the command line, which must be the model's."""
-    from ..data.ids import lookup_ids
+    import numpy as np
 
-    ids = _parsed(texts, known, role)
-    for text, code in zip(texts, lookup_ids(known, ids, f"{role} ids"), strict=True):
+    from ..data.ids import KIND_PLURALS, id_kind, lookup_ids, read_id
+    from ..data.near_ids import suggestion
+
+    kind = id_kind(known)
+    ids = [read_id(text, kind) for text in texts]
+    codes = [-1 if each is None else lookup_ids(known, [each], f"{role} ids")[0] for each in ids]
+    for text, value, code in zip(texts, ids, codes, strict=True):
         if code < 0:
+            kinds = f", whose ids are {KIND_PLURALS[kind]}" if value is None else ""
             raise ValueError(
-                f"{role} {text!r} is not among the {len(known):,} {role}s of the model"
+                f"{role} {text!r} is not among the {len(known):,} {role}s of the model{kinds}; "
+                f"{suggestion(known, text, f'{role}s', shell_word)}"
             )
-    return ids
+    return np.fromiter(ids, object, len(ids))
+
+
+def shell_word(value: Any) -> str:
+    """Write an id as it is typed in a shell, with what cannot be seen as an escape."""
+    text = str(value)
+    if text.isprintable() and "  " not in text:
+        return shlex.quote(text)
+    # bash, zsh and ksh read this. Blanks too, because messages are printed with single ones.
+    escaped = (_escape(letter) for letter in text)
+    return f"$'{''.join(escaped)}'"
+
+
+def _escape(letter: str) -> str:
+    if letter in "'\\":
+        return f"\\{letter}"
+    if letter.isprintable() and letter != " ":
+        return letter
+    return f"\\x{ord(letter):02x}" if ord(letter) < 128 else f"\\U{ord(letter):08x}"

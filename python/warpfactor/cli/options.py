@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from .tables import FORMATS, has_table_suffix
 
 __all__ = [
     "check_renamed",
-    "column",
     "estimator_params",
     "file_layout",
     "model_file",
@@ -112,40 +112,113 @@ def table_output(default: str, other: str = "", help: str = "") -> _Decorator:
     return decorate
 
 
-def column(role: str, *flags: str) -> _Decorator:
-    """Make the option of a column of the file."""
-    return click.option(
-        *flags,
-        cls=_PanelOption,
-        panel="Columns of the file",
-        metavar="COLUMN",
-        type=_name_or_position,
-        help=f"Column of the {role}s: its name, or its position from 0.",
-    )
-
-
 def sizing(flag: str, help: str) -> _Decorator:
     """Make the option of a number of ratings or a share of them."""
     return click.option(flag, metavar="SIZE", type=_size, help=help)
 
 
-def file_layout(command: Any) -> Any:
-    """Give a command the options of how a text file is laid out."""
-    header = click.option(
-        "--header/--no-header",
-        cls=_PanelOption,
-        panel="Columns of the file",
-        default=None,
-        help="Whether the file begins with the columns' names; found out if not given.",
-    )
-    sep = click.option(
+def _kinds(text: str) -> str | tuple[str, ...]:
+    """Read a kind of ids, or two with a comma between: of the users and of the items."""
+    kinds = tuple(text.split(","))
+    return kinds[0] if len(kinds) == 1 else kinds
+
+
+# The arguments of `read_ratings` that say how a file is laid out: the option's flags, which begin
+# with the argument's name, a word for its value, and help.
+_LAYOUT: dict[str, tuple[str, str, str]] = {
+    "format": ("--format", "NAME", "Format, such as text, parquet or npz."),
+    "sep": (
         "--sep",
-        cls=_PanelOption,
-        panel="Columns of the file",
-        metavar="TEXT",
-        help=r"What separates the fields, such as ',' or '\t' or '::'; found out if not given.",
-    )
-    return sep(header(command))
+        "TEXT",
+        r"What separates fields, such as ',' or '\t' or '::', or '\s+' for any blanks.",
+    ),
+    "header": ("--header/--no-header", "", "Whether the columns' names come first."),
+    "quote": ("--quote", "CHAR", "What stands around fields; '' if nothing does."),
+    "escape": ("--escape", "CHAR", "What stands before a quote inside a quoted field."),
+    "decimal": ("--decimal", "CHAR", "Decimal mark of the ratings."),
+    "thousands": ("--thousands", "CHAR", "What groups the digits of the ratings."),
+    "comment": ("--comment", "TEXT", "How lines begin that are left out; '' if none are."),
+    "encoding": ("--encoding", "NAME", "Encoding of a text, such as latin-1."),
+    "ids": (
+        "--ids",
+        "KIND[,KIND]",
+        "Kind of the ids, or of users' and items': str, int, uuid, auto (integers where all are).",
+    ),
+    "strip": ("--strip/--no-strip", "", "Whether blanks around ids are left out."),
+    "on_error": (
+        "--on-error",
+        "NAME",
+        "At rows that cannot be read: raise an error, or skip them.",
+    ),
+    "member": ("--member", "NAME", "Which file of a zip archive."),
+}
+_DEFAULTS: dict[str, Any] = {"ids": "auto", "strip": False, "on_error": "raise"}
+# A layout's options reach click under names of their own, as commands have a --format too.
+_PREFIX = "layout_"
+
+
+def file_layout(
+    *roles: str,
+    short: bool = True,
+    without: tuple[str, ...] = (),
+    renamed: tuple[tuple[str, str], ...] = (),
+) -> _Decorator:
+    """Give a command the options of how a file is read.
+
+    They reach it as one keyword argument `layout`, a dict of keyword arguments of `read_ratings`.
+
+    Parameters
+    ----------
+    *roles : str
+        The columns that are read.
+    short : bool, default True
+        Whether ``--user`` also names the column, beside ``--user-column``.
+    without : tuple of str
+        Arguments for which there is no option.
+    renamed : tuple of (str, str)
+        Arguments with the flag of their option, where it is another.
+    """
+
+    def decorate(command: Any) -> Any:
+        @functools.wraps(command)
+        def read_so(**given: Any) -> None:
+            from ..checks import shell_words
+
+            names = [name for name in given if name.startswith(_PREFIX)]
+            layout = {name.removeprefix(_PREFIX): given.pop(name) for name in names}
+            with shell_words(**{name: flag.removeprefix("--") for name, flag in renamed}):
+                command(**given, layout=layout)
+
+        with_options = read_so
+        for name, (flag, metavar, help) in reversed(_LAYOUT.items()):
+            if name not in without:
+                flag = dict(renamed).get(name, flag)
+                how: dict[str, Any] = {"default": _DEFAULTS.get(name)}
+                if metavar:
+                    how |= {"metavar": metavar, "type": _kinds if name == "ids" else str}
+                with_options = click.option(
+                    flag,
+                    _PREFIX + name,
+                    cls=_PanelOption,
+                    panel="File to read (found out, where not given)",
+                    help=help,
+                    **how,
+                )(with_options)
+        for role in reversed(roles):
+            flags = (f"--{role}",) if short else ()
+            with_options = click.option(
+                *flags,
+                f"--{role}-column",
+                _PREFIX + role,
+                cls=_PanelOption,
+                panel="Columns of the file",
+                metavar="COLUMN",
+                type=_name_or_position,
+                help=f"Column of the {role}s: its name, or its position from 0.",
+            )(with_options)
+        return with_options
+
+    return decorate
 
 
 prediction_device = click.option(

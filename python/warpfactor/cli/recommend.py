@@ -18,7 +18,7 @@ from ..writing import whole_file
 from .app import command
 from .ids import typed_ids
 from .options import model_file, prediction_device, table_output
-from .tables import id_column, progress, table_format, write_table
+from .tables import id_column, number_column, progress, table_format, write_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,7 +111,7 @@ def _write_lists(
             ("user", user_ids.type),
             ("rank", pa.int32()),
             ("item", item_ids.type),
-            ("score", pa.from_numpy_dtype(model.item_factors_.dtype)),
+            ("score", pa.type_for_alias(model.item_factors_.dtype.name)),
         ]
     )
 
@@ -120,10 +120,10 @@ def _write_lists(
             filled = ~np.isnan(scores)
             ranks = np.broadcast_to(np.arange(1, scores.shape[1] + 1, dtype=np.int32), scores.shape)
             columns = [
-                id_column(part).take(pa.array(np.nonzero(filled)[0])),
-                pa.array(ranks[filled]),
+                id_column(part).take(number_column(np.nonzero(filled)[0])),
+                number_column(ranks[filled]),
                 id_column(items[filled]),
-                pa.array(scores[filled]),
+                number_column(scores[filled]),
             ]
             yield pa.record_batch(columns, schema=schema)
 

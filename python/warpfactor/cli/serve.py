@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from ..parameters import DEFAULTS
-from .app import command
-from .ids import in_kind_of, scored_pairs, typed_ids
-from .options import column, file_layout, model_file, prediction_device, ratings_file, table_output
-from .tables import id_column, progress, table_format, write_table
+from .app import command, note
+from .ids import id_kinds, scored_pairs, typed_ids
+from .options import file_layout, model_file, prediction_device, ratings_file, table_output
+from .tables import id_column, number_column, progress, table_format, write_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,19 +29,12 @@ _PAIRS_PER_CHUNK = 1 << 18
 @command
 @model_file
 @ratings_file
-@column("user", "--user", "--user-column")
-@column("item", "--item", "--item-column")
-@column("rating", "--rating", "--rating-column")
-@file_layout
+@file_layout("user", "item", "rating", without=("ids",))
 @prediction_device
 def evaluate(
     model_file: Path,
     ratings: Path,
-    user: Any,
-    item: Any,
-    rating: Any,
-    sep: str | None,
-    header: bool | None,
+    layout: dict[str, Any],
     device: str | None,
 ) -> None:
     """Measure a MODEL's error on RATINGS, a file of ratings.
@@ -53,8 +46,7 @@ def evaluate(
     from ..model.model import load
 
     model = load(model_file, device)
-    data = read_ratings(ratings, user=user, item=item, rating=rating, sep=sep, header=header)
-    pairs = in_kind_of(model, data)
+    pairs = read_ratings(ratings, **layout, ids=id_kinds(model))
     known_users, known_items = model.is_known(pairs)
     scored = scored_pairs(model, pairs)
     click.echo(f"pairs         {len(pairs):,}")
@@ -93,7 +85,7 @@ def _note_unknown(model: Model, pairs: Ratings, *, mean: str, otherwise: str) ->
         n_both = int((users & items).sum())
         both = f"it knows both of {counted(n_both, 'pair')} ({100 * n_both / len(pairs):.3g} %)"
         so = mean if model.unknown == "mean" else otherwise
-        click.echo(f"warpfactor: note: {' and '.join(found)}; {both}, and {so}", err=True)
+        note(f"{' and '.join(found)}; {both}, and {so}")
 
 
 @command
@@ -102,9 +94,12 @@ def _note_unknown(model: Model, pairs: Ratings, *, mean: str, otherwise: str) ->
 @click.option("--user", metavar="ID", help="One user, instead of a file.")
 @click.option("--item", metavar="ID", help="One item, instead of a file.")
 @table_output("csv")
-@column("user", "--user-column")
-@column("item", "--item-column")
-@file_layout
+@file_layout(
+    *("user", "item"),
+    short=False,
+    without=("ids", "decimal", "thousands"),
+    renamed=(("format", "--input-format"),),
+)
 @prediction_device
 def predict(
     model_file: Path,
@@ -113,10 +108,7 @@ def predict(
     item: str | None,
     output: Path | None,
     format: str | None,
-    user_column: Any,
-    item_column: Any,
-    sep: str | None,
-    header: bool | None,
+    layout: dict[str, Any],
     device: str | None,
 ) -> None:
     """Predict the ratings of PAIRS, or of one user and item.
@@ -151,17 +143,16 @@ def predict(
     else:
         from ..data.files import read_pairs
 
-        users, items = read_pairs(pairs, user=user_column, item=item_column, sep=sep, header=header)
+        users, items = read_pairs(pairs, **layout, ids=id_kinds(model))
     asked = Ratings.from_arrays(users, items, np.zeros(len(users), np.float32))
-    matched = in_kind_of(model, asked)
-    predictions = model.predict(matched)
+    predictions = model.predict(asked)
     if is_number:
         click.echo(predictions[0])
         return
     _write_predictions(output, format, asked, predictions)
     _note_unknown(
         model,
-        matched,
+        asked,
         mean="the others are predicted from means and biases",
         otherwise="the others have no prediction (nan)",
     )
@@ -173,17 +164,17 @@ def _write_predictions(
     import pyarrow as pa
 
     users, items = id_column(asked.user_ids), id_column(asked.item_ids)
-    score_type = pa.from_numpy_dtype(predictions.dtype)
-    schema = pa.schema([("user", users.type), ("item", items.type), ("prediction", score_type)])
+    scores = number_column(predictions)
+    schema = pa.schema([("user", users.type), ("item", items.type), ("prediction", scores.type)])
 
     def rows() -> Iterator[Any]:
         starts = range(0, len(asked), _PAIRS_PER_CHUNK)
         for start in progress(starts, "writing", output):
             part = slice(start, start + _PAIRS_PER_CHUNK)
             columns = [
-                users.take(pa.array(asked.users[part])),
-                items.take(pa.array(asked.items[part])),
-                pa.array(predictions[part]),
+                users.take(number_column(asked.users[part])),
+                items.take(number_column(asked.items[part])),
+                scores[part],
             ]
             yield pa.record_batch(columns, schema=schema)
 

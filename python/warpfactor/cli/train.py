@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from ..parameters import DEFAULTS
-from .app import command
-from .demo import shape
+from .app import command, note
 from .ids import scored_pairs
 from .options import (
-    column,
     estimator_params,
     file_layout,
     output_file,
@@ -46,20 +44,17 @@ __all__ = ["train"]
     "--test-by",
     metavar="NAME",
     default="random",
-    help="What is held out: random ratings, a part of each user's (user), or the latest (time).",
+    help="What is held out: random ratings, a part of each user's (user), the latest (time), or each "
+    "user's latest (last).",
 )
 @sizing(
     "--validation-size",
     "Hold out this much of the training part, in the same way, for early stopping: the epoch with "
     "the lowest error on it is kept.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but the test RMSE.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but the test RMSE, and warnings.")
 @training_options
-@column("user", "--user", "--user-column")
-@column("item", "--item", "--item-column")
-@column("rating", "--rating", "--rating-column")
-@column("timestamp", "--timestamp", "--timestamp-column")
-@file_layout
+@file_layout("user", "item", "rating", "timestamp")
 def train(
     ratings: Path,
     output: Path | None,
@@ -67,35 +62,41 @@ def train(
     test_by: str,
     validation_size: Any,
     quiet: bool,
-    user: Any,
-    item: Any,
-    rating: Any,
-    timestamp: Any,
-    sep: str | None,
-    header: bool | None,
+    layout: dict[str, Any],
     **training: Any,
 ) -> None:
     """Train a model on RATINGS, test it, and save it.
 
-    RATINGS is a file of ratings: csv, tsv, MovieLens '::', parquet, feather or npz.
+    RATINGS is a file of ratings, or a folder of them: csv or any other delimited text, MovieLens '::',
+    parquet, feather, npz and more; warpfactor peek shows how it is read.
 
     Recommendations of the saved model leave out all that the user has rated in the file, held out
     or not.
 
     Example: warpfactor train ratings.csv --test-size 0.1 --output m.safetensors
     """
-    from ..checks import check_choice
-    from ..data.files import read_ratings
+    from ..checks import check_choice, shell_words
+    from ..data.files import ratings_of
+    from ..data.peek import peek_of, reading_of
 
-    check_choice("--test-by", test_by, ("random", "user", "time"))
+    check_choice("by", test_by, ("random", "user", "time", "last"))
     params = {**DEFAULTS, **estimator_params(training), "verbose": 0 if quiet else 1}
     started = time.perf_counter()
     # Arrow reads without Python's lock; meanwhile the modules of training are imported.
     threading.Thread(target=importlib.import_module, args=("warpfactor.training.fit",)).start()
-    data = read_ratings(
-        ratings, user=user, item=item, rating=rating, timestamp=timestamp, sep=sep, header=header
-    )
+    reading = reading_of(ratings, **layout)
+    data = ratings_of(reading)
     read_seconds = time.perf_counter() - started
+    if quiet:
+        reading.warn_of_skipped(ratings)
+    else:
+        seen = peek_of(reading, ratings)
+        how, what = seen.summary()
+        click.echo(f"file     {how}")
+        click.echo(f"ratings  {what}, read in {read_seconds:.2f} s")
+        for sentence in seen.odd:
+            note(sentence)
+    del reading
     from ..evaluation.metrics import rmse
     from ..evaluation.splits import train_test_split
     from ..model.summary import summary
@@ -107,12 +108,13 @@ def train(
         prediction_device(Options(device=params["device"]), "numpy")
     held_out: list[Ratings | None] = []
     rest = data
-    for size in (test_size, validation_size):
+    for size, flag in ((test_size, "test-size"), (validation_size, "validation-size")):
         part = None
         if size is not None:
-            rest, part = train_test_split(
-                rest, size, by=cast(Any, test_by), random_state=params["random_state"]
-            )
+            with shell_words(test_size=flag):
+                rest, part = train_test_split(
+                    rest, size, by=cast(Any, test_by), random_state=params["random_state"]
+                )
         held_out.append(part)
     test, validation = held_out
 
@@ -128,7 +130,6 @@ def train(
     if not quiet:
         if not sys.stderr.isatty():  # on a terminal the progress bar has said it
             click.echo(f"trained  {summary(model, fit_seconds)}")
-        click.echo(f"ratings  {shape(data)}, read in {read_seconds:.2f} s")
         click.echo(f"saved    {output or 'nothing: --output FILE saves the model'}")
     if error is not None:
         click.echo(f"test RMSE {error:.4f}")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import lzma
+import errno
 import os
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,15 +17,12 @@ from .folders import File, Paths, chosen_hint, files_of, unclear
 from .formats.columnar import FORMATS as COLUMNAR
 from .formats.dialect import TextOptions
 from .formats.reading import Reading, Request, checked_request, joined
-from .formats.source import NothingThere, Source
+from .formats.source import DAMAGE, NothingThere, Source
 from .formats.table import FORMATS, Format, find_format
-from .ratings import Ratings
+from .ratings import Ratings, adopt_ratings
 from .roles import find_common
 
 __all__ = ["read", "read_pairs", "read_ratings"]
-
-# What decompressors say of damaged files.
-_DAMAGES = (zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 
 
 def read_ratings(
@@ -238,7 +233,8 @@ def _refuse_keys(format: Format, source: Source, request: Request) -> None:
 def ratings_of(reading: Reading) -> Ratings:
     """Make ratings of what was read."""
     (users, user_ids), (items, item_ids) = reading.users, reading.items
-    return Ratings(users, items, reading.values, user_ids, item_ids, reading.times)  # type: ignore[arg-type]
+    assert reading.values is not None
+    return adopt_ratings(users, items, reading.values, user_ids, item_ids, reading.times)
 
 
 @contextmanager
@@ -248,15 +244,19 @@ def named(path: Any) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except (ValueError, EOFError, pa.ArrowException, csv.Error, *_DAMAGES) as error:
+    except (ValueError, pa.ArrowException, csv.Error) as error:
         text = str(error)
         shown = text if text.startswith(f"{path}: ") else f"{path}: {text}{_encoding_hint(error)}"
         raise ValueError(shown) from error
+    except DAMAGE as error:
+        raise ValueError(f"{path}: the file is damaged: {error}") from error
     except OSError as error:
-        # Without an errno it is a decompressor or Arrow's reader, not the system.
-        if error.errno is not None:
+        # Without an errno it is a decompressor or Arrow's reader, not the system; zipfile seeks to
+        # wherever a damaged archive says.
+        if error.errno not in (None, errno.EINVAL):
             raise
-        raise ValueError(f"{path}: {error}") from error
+        problem = error if error.errno is None else "it points to a place outside itself"
+        raise ValueError(f"{path}: the file is damaged: {problem}") from error
 
 
 def _encoding_hint(error: Exception) -> str:

@@ -7,6 +7,7 @@ object array of ``str`` or of ``uuid.UUID``. A *code* is a position in it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Literal
 from uuid import UUID
 
@@ -14,15 +15,46 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from .. import _core
 from ..exchange import to_host
+from .near_ids import as_python, nearest_ids, other_spellings
 
 IdKind = Literal["int", "str", "uuid"]
 Id = int | str | UUID
 
 _INT64_MAX = 2**63 - 1
 _INT32_MAX = 2**31 - 1
-_PLURALS: dict[IdKind, str] = {"int": "integers", "str": "strings", "uuid": "UUIDs"}
+KIND_PLURALS: dict[IdKind, str] = {"int": "integers", "str": "strings", "uuid": "UUIDs"}
+_ARTICLES: dict[IdKind, str] = {"int": "an integer", "str": "a string", "uuid": "a UUID"}
 _ID_RULE = "ids are integers, strings or uuid.UUID objects, all of one kind"
+# Python's UUID takes blanks and underscores among the digits, too.
+_UUID_TEXT = re.compile(r"(urn:uuid:)?\{?[0-9a-fA-F-]+\}?").fullmatch
+_CANONICAL_INTEGER = re.compile("0|-?[1-9][0-9]*").fullmatch
+
+
+class IdError(ValueError):
+    """Rows of a column whose ids cannot be read.
+
+    Attributes
+    ----------
+    row : int
+        The first of them, counted from 0.
+    count : int
+        How many there are.
+    """
+
+    def __init__(self, before: str, row: int, after: str, count: int) -> None:
+        super().__init__(before, row, after, count)
+        self.row = row
+        self.count = count
+        self._before, self._after = before, after
+
+    def at(self, place: str) -> str:
+        """Return the message with another place, such as ``"line 12"``."""
+        return f"{self._before}{place}{self._after}"
+
+    def __str__(self) -> str:
+        return self.at(f"data row {self.row + 1}")
 
 
 def encode_ids(values: Any, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]:
@@ -54,6 +86,12 @@ def encode_ids(values: Any, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]
         return _encode_integers(column, name)
     if pa.types.is_dictionary(column.type):
         return _encode_dictionary(column, name)
+    if pa.types.is_large_string(column.type):
+        encoder = _core.TextEncoder(integers=False, empty_is_missing=False)
+        encoder.reserve(len(column))
+        chunks = column.iterchunks() if isinstance(column, pa.ChunkedArray) else [column]
+        _add_chunks(encoder, chunks)
+        return _finished(encoder, name)
     try:
         encoded = _combined(column.dictionary_encode())
     except pa.ArrowException as error:
@@ -62,6 +100,145 @@ def encode_ids(values: Any, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]
     ranks = np.empty(len(order), np.int32)
     ranks[order] = np.arange(len(order), dtype=np.int32)
     return ranks[arrow_numbers(encoded.indices)], _vocabulary(encoded.dictionary.take(order))
+
+
+class TextIds:
+    """Numbers the distinct ids of a column of a text file, chunk by chunk.
+
+    Parameters
+    ----------
+    name : str
+        What the error messages call the column.
+    kind : {"auto", "int", "str", "uuid"}, default "auto"
+        Of which kind the ids are. "auto": integers if every text is one as Python writes it (7, not
+        007, +7 or 7.0) and fits int64, else strings.
+    strip : bool, default False
+        Whether to take blanks (spaces, tabs, no-break spaces) off both ends first.
+    n_rows : int, default 0
+        About how many rows there are: with enough memory reserved, the codes need not be moved when
+        they grow. A number that is too large costs nothing where the system gives memory when it
+        is touched.
+    n_threads : int, default 0
+        Threads; 0: all available. Two columns may also be encoded in two threads of Python's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        kind: IdKind | Literal["auto"] = "auto",
+        *,
+        strip: bool = False,
+        n_rows: int = 0,
+        n_threads: int = 0,
+    ) -> None:
+        self._name, self._kind = name, kind
+        integers = kind in ("auto", "int")
+        self._encoder = _core.TextEncoder(integers=integers, strip=strip, n_threads=n_threads)
+        if n_rows:
+            self._encoder.reserve(n_rows)
+
+    def add(self, texts: Any) -> None:
+        """Take an Arrow array of texts, which is not kept. Empty and null texts are missing ids."""
+        _add_chunks(self._encoder, [texts])
+
+    def finish(self) -> tuple[NDArray[np.int32], NDArray[Any]]:
+        """Return the codes and the vocabulary, as `encode_ids` does.
+
+        Raises
+        ------
+        IdError
+            If ids are missing or not of the kind.
+        ValueError
+            If there are 2**31 distinct ids or more, or a text is not UTF-8.
+        """
+        codes, ids = _finished(self._encoder, self._name)
+        return (
+            (codes, ids)
+            if self._kind == "auto"
+            else convert_ids(codes, ids, self._kind, self._name)
+        )
+
+
+def encode_texts(
+    column: Any,
+    name: str,
+    kind: IdKind | Literal["auto"] = "auto",
+    *,
+    strip: bool = False,
+    n_rows: int = 0,
+    n_threads: int = 0,
+) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    """Number the distinct ids of a column of a text file: an Arrow column, or its chunks.
+
+    Parameters and errors are those of `TextIds`.
+    """
+    if isinstance(column, (pa.Array, pa.ChunkedArray)):
+        n_rows = len(column)
+        column = column.iterchunks() if isinstance(column, pa.ChunkedArray) else [column]
+    texts = TextIds(name, kind, strip=strip, n_rows=n_rows, n_threads=n_threads)
+    for chunk in column:
+        texts.add(chunk)
+    return texts.finish()
+
+
+def convert_ids(
+    codes: NDArray[np.int32], ids: NDArray[Any], kind: IdKind, name: str
+) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    """Turn encoded ids into ids of another kind that are written the same.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n,), int32
+    ids : ndarray of shape (n_ids,)
+        The vocabulary that the codes are positions in.
+    kind : {"int", "str", "uuid"}
+        What they are to be.
+    name : str
+        What the error messages call them.
+
+    Returns
+    -------
+    codes : ndarray of shape (n,), int32
+    ids : ndarray of shape (n_distinct,), int64, uint64 or object
+        As of `encode_ids`.
+
+    Raises
+    ------
+    IdError
+        If ids are not written as their new kind is: "007" and "7.0" are no integers.
+    """
+    if not len(ids):
+        return codes, np.empty(0, np.int64 if kind == "int" else object)
+    if id_kind(ids) == kind:
+        return codes, ids
+    values = [read_id(str(value), kind) for value in ids.tolist()]
+    unread = np.fromiter((value is None for value in values), bool, len(values))
+    if unread.any():
+        rows = np.flatnonzero(unread[codes])
+        first = int(rows[0]) if len(rows) else 0
+        value = ids[codes[first]] if len(rows) else ids[unread.argmax()]
+        more = f" (and in {len(rows) - 1:,} more)" if len(rows) > 1 else ""
+        raise IdError(
+            f"{name}: {as_python(value)} in ", first, f" is not {_ARTICLES[kind]}{more}", len(rows)
+        )
+    ranks, vocabulary = encode_ids(values, name)
+    return ranks[codes], vocabulary
+
+
+def read_id(text: str, kind: IdKind) -> Id | None:
+    """Read an id from text as a kind; None if it is not written as that kind is.
+
+    An integer is written in one way only, so that "007" is not 7. A UUID is the same in any of the
+    ways that `uuid.UUID` reads.
+    """
+    if kind == "str":
+        return text
+    if kind == "int":
+        return int(text) if _CANONICAL_INTEGER(text) else None
+    try:
+        return UUID(text) if _UUID_TEXT(text) else None
+    except ValueError:
+        return None
 
 
 def lookup_ids(ids: NDArray[Any], values: Any, name: str) -> NDArray[np.int32]:
@@ -90,7 +267,7 @@ def lookup_ids(ids: NDArray[Any], values: Any, name: str) -> NDArray[np.int32]:
     if not len(codes):
         return codes
     if id_kind(ids) != id_kind(distinct):
-        raise ValueError(_kind_mismatch(id_kind(ids), distinct[codes[0]], name))
+        raise ValueError(_kind_mismatch(ids, distinct[codes[0]], name))
     return _positions(ids, distinct)[codes]
 
 
@@ -177,8 +354,8 @@ def unpack_ids(arrays: dict[str, NDArray[Any]], kind: str) -> NDArray[Any]:
         If the arrays are damaged: wrong keys or types, offsets that do not fit, text that is not
         UTF-8 or no UUID, ids that are not sorted and distinct.
     """
-    if kind not in _PLURALS:
-        raise ValueError(f"kind of ids is {kind!r}; it must be one of {list(_PLURALS)}")
+    if kind not in KIND_PLURALS:
+        raise ValueError(f"kind of ids is {kind!r}; it must be one of {list(KIND_PLURALS)}")
     keys = {"values"} if kind == "int" else {"utf8", "offsets"}
     if set(arrays) != keys or any(array.ndim != 1 for array in arrays.values()):
         raise ValueError(
@@ -186,28 +363,12 @@ def unpack_ids(arrays: dict[str, NDArray[Any]], kind: str) -> NDArray[Any]:
         )
     ids = arrays["values"] if kind == "int" else _unpack_texts(arrays["utf8"], arrays["offsets"])
     if kind == "uuid":
-        ids = _objects([_parse_uuid(text) for text in ids])
+        uuids = [read_id(text, "uuid") for text in ids]
+        if None in uuids:
+            raise ValueError(f"id {ids[uuids.index(None)]!r} is no UUID, but the ids are UUIDs")
+        ids = _objects(uuids)
     check_vocabulary(ids, "ids")
     return ids
-
-
-def parse_id(text: str, ids: NDArray[Any]) -> Id:
-    """Read an id typed by a user as the kind that a vocabulary holds.
-
-    Raises
-    ------
-    ValueError
-        If the text is no integer where the ids are integers, or no UUID where they are UUIDs.
-    """
-    kind = id_kind(ids)
-    if kind == "str":
-        return text
-    if kind == "uuid":
-        return _parse_uuid(text)
-    # int() alone would also take "1_7" and " 17 ".
-    if not re.fullmatch(r"-?[0-9]+", text):
-        raise ValueError(f"id {text!r} is no integer, but the model's ids are integers")
-    return int(text)
 
 
 def check_vocabulary(ids: Any, name: str) -> None:
@@ -290,6 +451,16 @@ def require_no_nulls(column: Any, name: str) -> None:
         )
 
 
+def decode_dictionary(column: Any) -> Any:
+    """Return a dictionary column as a plain one."""
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    kind = column.type.value_type
+    if pa.types.is_string_view(kind):  # which Arrow cannot take from
+        kind = pa.large_string()
+    plain = [chunk.dictionary.cast(kind).take(chunk.indices) for chunk in chunks]
+    return pa.chunked_array(plain, kind)
+
+
 def arrow_numbers(column: Any) -> NDArray[Any]:
     """Return an Arrow column of numbers without missing ones as a NumPy array, perhaps read-only.
 
@@ -313,23 +484,39 @@ def _compute() -> Any:
 
 
 def _encode_integers(values: NDArray[Any], name: str) -> tuple[NDArray[np.int32], NDArray[Any]]:
-    """Number integers: by a table of flags where they lie close together, else by a sort."""
     if values.dtype == np.uint64 and len(values) and values.max() > _INT64_MAX:
         ids, codes = np.unique(values, return_inverse=True)
-    else:
-        values = values.astype(np.int64, copy=False)
-        low, high = (int(values.min()), int(values.max())) if len(values) else (0, -1)
-        if high - low < 4 * len(values) + 1024:
-            present = np.zeros(high - low + 1, bool)
-            places = values - low
-            present[places] = True
-            ids = np.flatnonzero(present) + low
-            codes = (np.cumsum(present, dtype=np.int64) - 1)[places]
-        else:
-            ids, codes = np.unique(values, return_inverse=True)
-    if len(ids) > _INT32_MAX:
-        raise ValueError(f"{name} has {len(ids)} distinct ids; there may be at most {_INT32_MAX}")
-    return codes.astype(np.int32, copy=False), ids
+        if len(ids) > _INT32_MAX:
+            raise ValueError(f"{name}: there are 2^31 distinct ids or more")
+        return codes.astype(np.int32), ids
+    try:
+        return _core.encode_integers(np.ascontiguousarray(values, np.int64))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _finished(encoder: _core.TextEncoder, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    """Take the codes and ids of an encoder that was given all texts of a column."""
+    if encoder.n_missing:
+        before = f"{name}: {encoder.n_missing:,} id(s) missing, the first in "
+        after = ": fill in or drop those rows"
+        raise IdError(before, encoder.first_missing, after, encoder.n_missing)
+    try:
+        codes, ids = encoder.finish()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name}: an id is not valid UTF-8 text ({error})") from error
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    return codes, _objects(ids) if isinstance(ids, list) else ids
+
+
+def _add_chunks(encoder: _core.TextEncoder, chunks: Iterable[Any]) -> None:
+    for chunk in chunks:
+        if not (pa.types.is_string(chunk.type) or pa.types.is_large_string(chunk.type)):
+            chunk = chunk.cast(pa.large_string())
+        validity, offsets, text = chunk.buffers()
+        wide = pa.types.is_large_string(chunk.type)
+        encoder.add(validity, offsets, text, chunk.offset, len(chunk), wide)
 
 
 def _id_column(values: Any, name: str) -> Any:
@@ -365,7 +552,7 @@ def _encode_dictionary(column: Any, name: str) -> tuple[NDArray[np.int32], NDArr
     kind = column.type.value_type
     if column.dictionary.null_count or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         # An error must name a position in the column, and no entry that it does not use.
-        return encode_ids(column.dictionary_decode(), name)
+        return encode_ids(decode_dictionary(column), name)
     require_no_nulls(column, name)
     codes, ids = encode_ids(column.dictionary, name)
     codes = codes[arrow_numbers(column.indices)]
@@ -521,16 +708,18 @@ def _positions(ids: NDArray[Any], distinct: NDArray[Any]) -> NDArray[np.int32]:
     return at
 
 
-def _kind_mismatch(kind: IdKind, value: Any, name: str) -> str:
+def _kind_mismatch(ids: NDArray[Any], value: Any, name: str) -> str:
+    kinds = KIND_PLURALS[id_kind(ids)]
     got = f"the string {value!r}" if isinstance(value, str) else f"{value}"
-    fix = f"pass {_PLURALS[kind]}"
-    if kind == "str":
-        fix = f"pass {str(value)!r}"
-    elif kind == "int" and isinstance(value, str) and re.fullmatch(r"-?[0-9]+", value):
-        fix = f"pass {int(value)}"
-    elif kind == "uuid" and isinstance(value, str):
-        fix = f"pass uuid.UUID({value!r})"
-    return f"{name} holds {got}; the model's are {_PLURALS[kind]}: {fix}"
+    meant = other_spellings(ids, value)
+    if meant:
+        fix = f"pass {as_python(meant[0])}"
+    else:
+        near = nearest_ids(ids, value)
+        shown = ", ".join(as_python(each) for each in near or ids[:3].tolist())
+        unlike = "" if near else f" (none is like {as_python(value)})"
+        fix = f"pass {kinds}, such as {shown}{unlike}" if shown else f"pass {kinds}"
+    return f"{name} holds {got}; the model's are {kinds}: {fix}"
 
 
 def _unpack_texts(utf8: NDArray[Any], offsets: NDArray[Any]) -> NDArray[Any]:
@@ -552,58 +741,7 @@ def _unpack_texts(utf8: NDArray[Any], offsets: NDArray[Any]) -> NDArray[Any]:
     return _objects(texts.to_pylist())
 
 
-def _parse_uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise ValueError(f"id {text!r} is no UUID, but the model's ids are UUIDs") from error
-
-
 def _describe(values: Any) -> str:
     if isinstance(values, np.ndarray):
         return f"an array of dtype {values.dtype} and shape {values.shape}"
     return f"{type(values).__name__} {values!r:.60}"
-
-
-class IdError(ValueError):
-    """Some ids of a column are missing or of another kind; `row` is the first, from 0."""
-
-    def __init__(self, message: str, row: int, count: int) -> None:
-        super().__init__(message)
-        self.row = row
-        self.count = count
-
-
-def encode_texts(chunks: Any, name: str, kind: str = "auto", *, strip: bool = False) -> Any:
-    """Stub."""
-    import pyarrow.compute as pc
-
-    column = pa.chunked_array(list(chunks), pa.string())
-    if strip:
-        column = pc.utf8_trim_whitespace(column)
-    lengths = pc.binary_length(column).to_numpy()
-    if (lengths == 0).any():
-        raise IdError(
-            f"{name}: {(lengths == 0).sum()} missing",
-            int((lengths == 0).argmax()),
-            int((lengths == 0).sum()),
-        )
-    codes, ids = encode_ids(column, name)
-    if kind in ("auto", "int") and all(re.fullmatch(r"0|-?[1-9][0-9]{0,18}", t) for t in ids):
-        try:
-            n = np.array([int(t) for t in ids], np.int64)
-        except OverflowError:
-            return codes, ids
-        o = np.argsort(n)
-        r = np.empty(len(o), np.int32)
-        r[o] = np.arange(len(o), dtype=np.int32)
-        return r[codes], n[o]
-    return codes, ids
-
-
-def as_kind(codes: Any, ids: Any, name: str, kind: str, *, strip: bool = False) -> Any:
-    """Stub."""
-    if kind == "str" and id_kind(ids) == "int":
-        ranks, texts = encode_ids([str(i) for i in ids], name)
-        return ranks[codes], texts
-    return codes, ids

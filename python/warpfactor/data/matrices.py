@@ -7,7 +7,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Entries", "is_masked", "is_matrix", "is_sparse", "looks_like_columns", "matrix_entries"]
+__all__ = [
+    "Entries",
+    "check_matrix_shape",
+    "is_masked",
+    "is_matrix",
+    "is_sparse",
+    "looks_like_columns",
+    "matrix_entries",
+    "stands_for_matrix",
+]
 
 _INT32_MAX = 2**31 - 1
 
@@ -37,6 +46,34 @@ def is_matrix(X: Any) -> bool:
     if is_masked(X) or is_sparse(X):
         return True
     return isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[1] != 2 and X.dtype.kind == "f"
+
+
+def stands_for_matrix(X: Any) -> bool:
+    """Whether `X` is users × items, if `Ratings.from_any` takes it without a y."""
+    return getattr(X, "ndim", 0) == 2 and not hasattr(X, "columns")
+
+
+def check_matrix_shape(
+    shape: tuple[int, int], user_ids: NDArray[Any], item_ids: NDArray[Any], name: str
+) -> None:
+    """Raise ValueError unless a matrix has a row for each user id and a column for each item id.
+
+    Rows and columns are the ids 0, 1, 2, ..., so the last row is the user of the highest id. A matrix
+    of another shape is as a rule one whose rows have been cut, which would be taken for other users.
+    """
+    if user_ids.dtype == object or item_ids.dtype == object:
+        return  # the look-up says that the ids are no integers
+    wanted = int(user_ids[-1]) + 1, int(item_ids[-1]) + 1
+    if tuple(shape) != wanted:
+        sizes = len(user_ids), len(item_ids)
+        highest = f" with ids up to {user_ids[-1]} and {item_ids[-1]}" if sizes != wanted else ""
+        raise ValueError(
+            f"{name} has shape {tuple(shape)}, but the model has {sizes[0]} users and {sizes[1]} items"
+            f"{highest}: rows and columns of a matrix are the ids 0, 1, 2, ..., so it must have shape "
+            f"{wanted}. If rows were cut from a larger matrix, as scikit-learn does it, they would be "
+            "taken for other users: divide ratings by warpfactor.train_test_split, or pass (n, 2) "
+            "pairs of ids"
+        )
 
 
 def looks_like_columns(X: Any) -> bool:

@@ -10,7 +10,6 @@ from ..exchange import to_host
 from .hints import describe_kind
 from .matrices import is_masked, is_sparse
 from .objects import open_table
-from .roles import resolve_columns
 
 __all__ = ["pair_columns"]
 
@@ -26,7 +25,7 @@ def pair_columns(X: Any, name: str) -> tuple[Any, Any]:
     X = to_host(X)
     table = None if isinstance(X, np.ndarray) and X.dtype.names is None else open_table(X)
     if table is not None:
-        found = resolve_columns(table.names, {"user": None, "item": None})
+        found = table.resolve({"user": None, "item": None})
         return table.column(found["user"]), table.column(found["item"])
     if is_masked(X) or is_sparse(X) or isinstance(X, (str, bytes, dict)):
         raise ValueError(f"{name} is {describe_kind(X)}; it must be (n, 2) pairs of ids")

@@ -14,11 +14,18 @@ from ..exchange import to_host
 from .columns import as_float32, not_finite, read_only, require_equal_lengths
 from .describe import Summary, as_frame, as_html, summarize
 from .hints import describe_kind, hint_for, no_ratings
-from .ids import check_vocabulary, encode_ids, lookup_ids
-from .matrices import is_masked, is_matrix, is_sparse, looks_like_columns, matrix_entries
+from .ids import as_arrow, check_vocabulary, encode_ids, lookup_ids
+from .matrices import (
+    check_matrix_shape,
+    is_masked,
+    is_matrix,
+    is_sparse,
+    looks_like_columns,
+    matrix_entries,
+)
 from .objects import open_table
 from .pairs import pair_columns
-from .roles import Column, resolve_columns
+from .roles import Column, Frame
 from .times import as_timestamps
 
 if TYPE_CHECKING:
@@ -35,8 +42,8 @@ class Ratings:
     A pair that occurs more than once stays so: each occurrence counts as one rating in training
     and in every error measure. `drop_duplicates` keeps one of each.
 
-    Nothing given is kept: arrays are copied before the constructor, or any of the methods above,
-    returns. The arrays of a `Ratings` are read-only, so that it never changes.
+    What is given is read until the call returns, and not kept: it is copied. The arrays of a
+    `Ratings` are read-only, so that it never changes.
 
     Parameters
     ----------
@@ -96,7 +103,7 @@ class Ratings:
         *,
         timestamps: ArrayLike | None = None,
     ) -> Ratings:
-        """Make ratings from columns of ids and values.
+        """Make ratings from columns of ids and values, which are copied.
 
         Parameters
         ----------
@@ -127,7 +134,7 @@ class Ratings:
 
     @classmethod
     def from_pairs(cls, X: Any, y: ArrayLike) -> Ratings:
-        """Make ratings from (user, item) pairs and their values, scikit-learn's X and y.
+        """Make ratings from (user, item) pairs and their values, scikit-learn's X and y; both are copied.
 
         Parameters
         ----------
@@ -156,7 +163,7 @@ class Ratings:
     def from_masked(cls, D: np.ma.MaskedArray[Any, Any]) -> Ratings:
         """Make ratings from a masked array of shape (n_users, n_items); masked means missing.
 
-        Row and column numbers become the ids, and empty rows and columns are kept.
+        Row and column numbers become the ids, and empty rows and columns are kept. `D` is copied.
 
         Raises
         ------
@@ -172,7 +179,7 @@ class Ratings:
         """Make ratings from an array of shape (n_users, n_items) whose NaNs are missing.
 
         Row and column numbers become the ids, and empty rows and columns are kept. In an integer
-        array, every entry is a rating.
+        array, every entry is a rating. `D` is copied.
 
         Raises
         ------
@@ -187,8 +194,8 @@ class Ratings:
 
         Every stored entry is a rating: explicit zeros too, and duplicates are not summed. (A
         "bsr" matrix stores the zeros that fill its blocks, a "dia" matrix cannot store a zero.)
-        Row and column numbers become the ids, and empty rows and columns are kept. `S` is not
-        modified, and may be afterwards.
+        Row and column numbers become the ids, and empty rows and columns are kept. `S` is copied: it
+        is not modified, and may be when the call has returned.
 
         Raises
         ------
@@ -208,7 +215,7 @@ class Ratings:
         rating: str | int | None = None,
         timestamp: str | int | None = None,
     ) -> Ratings:
-        """Make ratings from a table.
+        """Make ratings from a table, whose columns are copied.
 
         Parameters
         ----------
@@ -240,12 +247,11 @@ class Ratings:
                 f"df is {describe_kind(df)}; it must be a pandas, polars or Arrow table{hint_for(df, 'df')}"
             )
         wanted = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
-        columns = frame.columns_of(resolve_columns(frame.names, wanted))
-        return ratings_from_columns(columns, timestamp_is_guess=timestamp is None)
+        return _from_table(frame, wanted)
 
     @classmethod
     def from_any(cls, X: Any, y: ArrayLike | None = None, name: str = "X") -> Ratings:
-        """Make ratings from whatever `MatrixFactorization.fit` takes.
+        """Make ratings from whatever `MatrixFactorization.fit` takes; it is copied.
 
         Parameters
         ----------
@@ -281,8 +287,9 @@ class Ratings:
             return _from_matrix(X, name)
         if isinstance(X, np.ndarray) and X.dtype.kind == "f" and not looks_like_columns(X):
             return _from_matrix(X, name)
-        if open_table(X) is not None:
-            return cls.from_frame(X)
+        table = open_table(X)  # once: a stream may be gone then
+        if table is not None:
+            return _from_table(table, {})
         raise ValueError(no_ratings(X, name))
 
     @property
@@ -534,8 +541,8 @@ def pairs_to_codes(
     X : Ratings, (n, 2) array, list of pairs, table, sparse matrix, masked array or float array
         Where the pairs are. Of a matrix, the entries that are there: row by row in a masked
         or float array, in `Ratings.from_sparse`'s order in a sparse one; rows and columns are the
-        ids 0, 1, 2, ... An array of two columns holds ids, otherwise a float array must have the
-        shape of the model.
+        ids 0, 1, 2, ..., so a matrix has a row for each up to the model's last user, and a column
+        for each up to its last item. A float array of two columns holds ids.
     user_ids, item_ids : ndarray of shape (n_users,) and (n_items,)
         The model's vocabularies.
     name : str, default "X"
@@ -561,20 +568,13 @@ def pairs_to_codes(
     X = to_host(X)
     if is_matrix(X):
         rows, columns, _, shape = matrix_entries(X, name)
-        model_shape = len(user_ids), len(item_ids)
-        marked = is_masked(X) or is_sparse(X)
-        if not marked and shape != model_shape:
-            fix = f", such as {name}[:, :2]," if looks_like_columns(X) else ""
-            raise ValueError(
-                f"{name} has shape {shape}, but the model has {model_shape[0]} users and "
-                f"{model_shape[1]} items: pass (n, 2) pairs of ids{fix} or a matrix of its shape"
-            )
         if looks_like_columns(X):
             raise ValueError(
                 f"{name} has shape {shape}, and could be two things. If its columns are user, item and "
                 f"more, write {name}[:, :2]. If it is a matrix of {shape[1]} items, write "
                 f"warpfactor.Ratings.from_dense({name})"
             )
+        check_matrix_shape(shape, user_ids, item_ids, name)
         return (
             lookup_ids(user_ids, np.arange(shape[0]), "user ids")[rows],
             lookup_ids(item_ids, np.arange(shape[1]), "item ids")[columns],
@@ -584,6 +584,25 @@ def pairs_to_codes(
     items = lookup_ids(item_ids, item_column, "item ids")
     require_equal_lengths({f"{name} (users)": len(users), f"{name} (items)": len(items)})
     return users, items
+
+
+def pair_at(X: Any, row: int) -> tuple[Any, Any]:
+    """Return the user id and the item id of one of the pairs that `pairs_to_codes` reads."""
+    if isinstance(X, Ratings):
+        return X.user_ids[X.users[row]], X.item_ids[X.items[row]]
+    X = to_host(X)
+    if is_matrix(X):
+        rows, columns, _, _ = matrix_entries(X, "X")
+        return int(rows[row]), int(columns[row])
+    user, item = (_element(column, row) for column in pair_columns(X, "X"))
+    return user, item
+
+
+def _element(column: Any, row: int) -> Any:
+    arrow = as_arrow(column, "X")
+    if arrow is not None:
+        return arrow[row].as_py()
+    return column[row] if isinstance(column, list) else np.asarray(to_host(column))[row]
 
 
 def ratings_from_columns(
@@ -612,6 +631,12 @@ def ratings_from_columns(
     if not len(numbers):
         raise ValueError(f"{value_name} is empty: at least one rating is needed")
     return adopt_ratings(user_codes, item_codes, numbers, user_ids, item_ids, times)
+
+
+def _from_table(table: Frame, wanted: Mapping[str, str | int | None]) -> Ratings:
+    roles = {role: wanted.get(role) for role in ("user", "item", "rating", "timestamp")}
+    columns = table.columns_of(table.resolve(roles))
+    return ratings_from_columns(columns, timestamp_is_guess=roles["timestamp"] is None)
 
 
 def _from_matrix(D: Any, name: str) -> Ratings:

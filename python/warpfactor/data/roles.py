@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from ..checks import option
+from ..checks import option, where_typed
 
 __all__ = ["Column", "Frame", "find_common", "open_frame", "resolve_columns"]
 
@@ -44,6 +45,12 @@ class Frame(NamedTuple):
 
     names: list[Any]
     column: Callable[[int], Any]
+    # Whether the names are themselves values of a column, as pandas' pivot leaves them.
+    is_pivot: bool = False
+
+    def resolve(self, wanted: Mapping[str, str | int | None]) -> dict[str, int]:
+        """Tell which column is which; see `resolve_columns`."""
+        return resolve_columns(self.names, wanted, is_pivot=self.is_pivot)
 
     def columns_of(self, found: Mapping[str, int]) -> dict[str, Column]:
         """Take the columns that `resolve_columns` found, each with a name for error messages."""
@@ -57,7 +64,10 @@ def open_frame(df: Any) -> Frame | None:
     or a structured NumPy array.
     """
     if hasattr(df, "iloc"):
-        return Frame(list(df.columns), lambda at: df.iloc[:, at]) if df.ndim == 2 else None
+        if df.ndim != 2:
+            return None
+        is_pivot = getattr(df.columns, "name", None) is not None
+        return Frame(list(df.columns), lambda at: df.iloc[:, at], is_pivot)
     if hasattr(df, "get_columns"):
         return Frame(list(df.columns), df.get_columns().__getitem__)
     if isinstance(df, np.ndarray) and df.ndim == 1 and df.dtype.names:
@@ -78,7 +88,11 @@ def open_frame(df: Any) -> Frame | None:
 
 
 def resolve_columns(
-    names: Sequence[Any], wanted: Mapping[str, str | int | None], *, named: bool = True
+    names: Sequence[Any],
+    wanted: Mapping[str, str | int | None],
+    *,
+    named: bool = True,
+    is_pivot: bool = False,
 ) -> dict[str, int]:
     """Tell which column is which.
 
@@ -91,6 +105,8 @@ def resolve_columns(
         None for a guess by common names, else by position.
     named : bool, default True
         Whether `names` mean anything.
+    is_pivot : bool, default False
+        Whether the names are ids of items, so that only common names tell a role.
 
     Returns
     -------
@@ -115,33 +131,43 @@ def resolve_columns(
         return found
     left = [at for at in range(len(names)) if at not in found.values()]
     canonical = [list(_COMMON_NAMES).index(role) for role in missing]
-    if not found and len(missing) <= len(names) <= _MOST_BY_POSITION and not _is_pivot(names):
+    is_pivot = is_pivot or _is_pivot(names)
+    if not found and len(missing) <= len(names) <= _MOST_BY_POSITION and not is_pivot:
         # A fourth column of a table that names its columns is more likely something else.
         by_position = [r for r in wanted if r != "timestamp" or len(names) > 3]
         return {role: list(_COMMON_NAMES).index(role) for role in by_position}
     timed = "timestamp" in wanted and wanted["timestamp"] is None and named
-    others = [at for at in left if not (timed and at == find_common(names, "timestamp"))]
+    time_at = find_common(names, "timestamp") if timed else None
+    others = [at for at in left if at != time_at]
     in_order = len(missing) == len(others) and (len(missing) == 1 or others == canonical)
     # Names that are numbers are the ids of items: a table of users x items. One that is usual for
     # a role is not for another.
     free = [names[at] for at in others]
     telling = named and (
-        _are_numbers(free) or any(find_common(free, r) is not None for r in wanted)
+        is_pivot or _are_numbers(free) or any(find_common(free, r) is not None for r in wanted)
     )
     if in_order and not telling:
         return found | dict(zip(missing, others, strict=True))
-    raise ValueError(_unclear(names, found, missing, others, named=named))
+    is_wide = is_pivot or (named and len(free) > 1 and _are_numbers(free))
+    is_wide |= not named and len(free) > _MANY_COLUMNS
+    raise ValueError(_unclear(names, found, missing, others, named=named, is_wide=is_wide))
 
 
 def find_common(names: Sequence[Any], role: str) -> int | None:
     """Find the first column with a common name of a role."""
-    plain = [_plain(name) for name in names]
-    return next((plain.index(common) for common in _COMMON_NAMES[role] if common in plain), None)
+    places = _places(tuple(map(str, names)))
+    return next((places[common] for common in _COMMON_NAMES[role] if common in places), None)
 
 
-def _plain(name: Any) -> str:
-    bare = _TYPE_OF_NAME.sub("", str(name).lower())
-    return re.sub("[^a-z0-9]", "", bare).removesuffix("id")
+# Every role is looked for several times, and a table of users x items may have 100,000 columns.
+@lru_cache(maxsize=4)
+def _places(names: tuple[str, ...]) -> dict[str, int]:
+    """Where each name stands first, as names are compared."""
+    places: dict[str, int] = {}
+    for at, name in enumerate(names):
+        bare = _TYPE_OF_NAME.sub("", name.lower())
+        places.setdefault(re.sub("[^a-z0-9]", "", bare).removesuffix("id"), at)
+    return places
 
 
 def _is_pivot(names: Sequence[Any]) -> bool:
@@ -161,24 +187,29 @@ def _unclear(
     others: Sequence[int],
     *,
     named: bool,
+    is_wide: bool,
 ) -> str:
     """Say which role has no column, what is left over, and how to say it."""
     *first, last = missing
     roles = f"{', '.join(first)} and {last}" if first else last
-    told = ", ".join(f"{role} {names[at]!r}" for role, at in found.items())
+    told = ", ".join(f"{role} {names[at]!r:.60}" for role, at in found.items())
     text = f"cannot tell which column holds the {roles}: the columns are {_listed(names)}"
     text += f"; found are {told}" if told else ""
     free = [names[at] for at in others]
-    # Of many columns without names, or named by numbers.
-    if (len(free) > _MANY_COLUMNS) if not named else (len(free) > 1 and _are_numbers(free)):
+    if is_wide:
+        matrix = where_typed(
+            ", or pass its matrix of ratings to Ratings.from_dense, with NaN where one is missing",
+            "",
+        )
         return (
             f"{text}. This looks like a table of users x items: make rows of user, item and rating "
-            "of it (pandas and polars: melt or unpivot), or pass its matrix of ratings to "
-            "Ratings.from_dense, with NaN where one is missing"
+            f"of it (pandas and polars: melt or unpivot){matrix}"
         )
     if not free:
-        return f"{text}. A column for the {roles} is needed; an index of pandas is no column: use reset_index()"
-    keys = free if named else list(others)
+        index = where_typed("; an index of pandas is no column: use reset_index()", "")
+        return f"{text}. A column for the {roles} is needed{index}"
+    # Of a name too long to be shown, the position.
+    keys = [names[at] if named and len(str(names[at])) <= 60 else at for at in others]
     likely = [name for name in keys if str(name).lower().endswith("id")]
     likely += [name for name in keys if name not in likely]
     passed = ", ".join(option(role, key) for role, key in zip(missing, likely, strict=False))
@@ -200,5 +231,5 @@ def _find_column(names: Sequence[Any], wanted: Any, role: str) -> int:
 
 
 def _listed(names: Sequence[Any]) -> str:
-    shown = ", ".join(repr(name) for name in names[:20])
+    shown = ", ".join(f"{name!r:.60}" for name in names[:20])
     return shown + (f", ... ({len(names)} in all)" if len(names) > 20 else "")

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from .columns import as_numbers, is_missing
-from .ids import arrow_numbers, as_arrow, as_numpy, require_no_nulls
+from .ids import arrow_numbers, as_arrow, as_numpy, decode_dictionary, require_no_nulls
 
 __all__ = ["as_timestamps"]
 
@@ -55,11 +55,12 @@ def as_timestamps(values: Any, name: str) -> NDArray[Any]:
         values = array
     else:
         if pa.types.is_dictionary(column.type):
-            chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-            plain = [chunk.dictionary_decode() for chunk in chunks]
-            column = pa.chunked_array(plain, column.type.value_type)
+            column = decode_dictionary(column)
         ticks = _arrow_ticks(column, name)
         values = column
+        if pa.types.is_decimal(column.type) and column.type.scale > 0:
+            # Arrow's cast does not round to the nearest float64, which is what keeps the order.
+            values = np.array(column.to_pylist(), object)
     return _plain(values, name) if ticks is None else _seconds(ticks)
 
 
@@ -78,14 +79,9 @@ def _plain(values: Any, name: str) -> NDArray[Any]:
         at = int(np.isfinite(numbers).argmin())
         raise ValueError(f"{name}: {numbers[at]} at position {at}: drop such rows")
     result = np.array(numbers, np.float64)
-    # Objects, decimals and long doubles may be finer than float64.
-    if numbers is not values and not isinstance(values, np.ndarray):
-        values = values.to_pylist() if pa.types.is_decimal(values.type) else []
-    elif numbers is not values or numbers.dtype.itemsize > 8:
-        values = values.tolist()
-    else:
-        values = []
-    if len(values) and len(set(values)) > len(np.unique(result)):
+    # Objects and long doubles may be finer than float64.
+    finer = isinstance(values, np.ndarray) and (values.dtype == object or values.itemsize > 8)
+    if finer and len(set(values.tolist())) > len(np.unique(result)):
         raise ValueError(f"{name} holds numbers that float64 cannot tell apart: pass integers")
     return result
 
@@ -198,8 +194,8 @@ def _object_ticks(dates: Sequence[Any], name: str) -> _Ticks:
     ticks = [count // (10**9 // per_second) for count in counts]
     if not -_INT64_MAX <= min(ticks) <= max(ticks) <= _INT64_MAX:
         raise ValueError(
-            f"{name} runs from {min(dates)} to {max(dates)} with parts of a microsecond, which does not "
-            "fit into nanoseconds since 1970 as int64: round them"
+            f"{name} runs from {min(ticks)} to {max(ticks)} nanoseconds since 1970, which int64 does not "
+            "hold: round the dates to microseconds"
         )
     return _Ticks(np.array(ticks, np.int64), per_second)
 

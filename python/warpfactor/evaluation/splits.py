@@ -1,23 +1,35 @@
-"""Splitting ratings into a part to train on and a part to test on."""
+"""Dividing ratings into a part to train on and parts to validate and to test on."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_choice, option, where_typed
 from ..data.ratings import Ratings
 from ..seeds import RandomState, generator_from
 
-__all__ = ["train_test_split"]
+__all__ = [
+    "check_size",
+    "count_of",
+    "latest_first",
+    "ranks_of_each_user",
+    "train_test_split",
+    "train_validation_test_split",
+]
+
+By = Literal["random", "user", "time", "last"]
+_WAYS = ("random", "user", "time", "last")
 
 
 def train_test_split(
     ratings: Any,
     test_size: float = 0.1,
     *,
-    by: Literal["random", "user", "time"] = "random",
+    by: By = "random",
     random_state: RandomState = None,
 ) -> tuple[Ratings, Ratings]:
     """Split ratings in two.
@@ -27,13 +39,22 @@ def train_test_split(
     ratings : Ratings, or anything `Ratings.from_any` takes
         What to split.
     test_size : float or int, default 0.1
-        A fraction between 0 and 1, or how many ratings (of each user, if ``by="user"``).
-    by : {"random", "user", "time"}, default "random"
-        "random" takes test ratings from all alike. "user" takes the fraction (rounded) of every
-        user's ratings, but always leaves each user one for training. "time" takes the latest; of
-        equally old ones, those that come last.
+        A fraction between 0 and 1, or how many ratings (of each user, if `by` is "user" or "last").
+    by : {"random", "user", "time", "last"}, default "random"
+        Which ratings are for the test.
+
+        "random" : any, all alike.
+        "user" : the fraction (rounded) of every user's ratings, chosen at random.
+        "time" : the latest of all, so that nothing is trained on that came after a test rating.
+        "last" : the fraction (rounded) of every user's ratings, the latest ones; ``test_size=1``
+        leaves out each user's last rating.
+
+        With "user" and "last" each user keeps one rating for training, so that a user's only rating
+        is never in the test. With "random" and "time" a user may have test ratings alone; the
+        predictions for such users follow the model's `unknown`. Of ratings with the same timestamp,
+        those that come later in `ratings` count as later.
     random_state : int, RandomState, Generator or None, default None
-        Seed of the choice; None differs every time. Not used by "time".
+        Seed of the choice; None differs every time. Not used by "time" and "last".
 
     Returns
     -------
@@ -43,72 +64,176 @@ def train_test_split(
     Raises
     ------
     ValueError
-        If a part would be empty, a parameter is invalid, or ``by="time"`` and there are no
-        timestamps.
+        If a part would be empty, a parameter is invalid, or `by` is "time" or "last" and there are
+        no timestamps.
+
+    Examples
+    --------
+    >>> import warpfactor as wf
+    >>> ratings = wf.datasets.make_ratings(50, 40, 600, random_state=0).ratings
+    >>> train, test = wf.train_test_split(ratings, test_size=0.1, random_state=0)
+    >>> len(train), len(test)
+    (540, 60)
     """
-    data = Ratings.from_any(ratings, name="ratings")
-    _check_test_size(test_size)
-    if by == "user":
-        in_test = _by_user(data, test_size, generator_from(random_state))
-    elif by == "time":
-        in_test = _by_time(data, _n_test(data, test_size))
-    elif by == "random":
-        in_test = np.zeros(len(data), dtype=bool)
-        rng = generator_from(random_state)
-        in_test[rng.choice(len(data), _n_test(data, test_size), replace=False, shuffle=False)] = (
-            True
-        )
-    else:
-        raise ValueError(f'by is {by!r}; it must be "random", "user" or "time"')
-    n_test = np.count_nonzero(in_test)
-    if n_test in (0, len(data)):
-        raise ValueError(
-            f"test_size={test_size} puts {n_test} of {len(data)} ratings into the test part: "
-            "both parts need at least one"
-        )
-    return data.take(~in_test), data.take(in_test)
+    train, test = _parts(ratings, {"test_size": test_size}, by, random_state)
+    return train, test
 
 
-def _check_test_size(test_size: Any) -> None:
-    is_count = isinstance(test_size, (int, np.integer)) and not isinstance(test_size, bool)
-    is_fraction = isinstance(test_size, (float, np.floating))
-    if not (is_count and test_size >= 1) and not (is_fraction and 0 < test_size < 1):
+def train_validation_test_split(
+    ratings: Any,
+    validation_size: float = 0.1,
+    test_size: float = 0.1,
+    *,
+    by: By = "random",
+    random_state: RandomState = None,
+) -> tuple[Ratings, Ratings, Ratings]:
+    """Split ratings in three: to train on, to stop early by or choose parameters by, and to test on.
+
+    Parameters
+    ----------
+    ratings : Ratings, or anything `Ratings.from_any` takes
+        What to split.
+    validation_size, test_size : float or int, default 0.1
+        As `test_size` of `train_test_split`. Both fractions are of all `ratings`.
+    by : {"random", "user", "time", "last"}, default "random"
+        As in `train_test_split`, with the same rules for users of few ratings and equal timestamps.
+        "time" tests on the latest ratings and validates on those just before; so does "last" for
+        each user. A user with too few ratings for all parts keeps one for training, then has some
+        for the test, and only then for validation.
+    random_state : int, RandomState, Generator or None, default None
+        Seed of the choice; None differs every time. Not used by "time" and "last".
+
+    Returns
+    -------
+    train, validation, test : Ratings
+        All with all of the user and item ids, and in the original order.
+
+    Raises
+    ------
+    ValueError
+        As `train_test_split`.
+
+    Examples
+    --------
+    >>> import warpfactor as wf
+    >>> ratings = wf.datasets.make_ratings(50, 40, 600, random_state=0).ratings
+    >>> train, validation, test = wf.train_validation_test_split(
+    ...     ratings, validation_size=0.1, test_size=0.2, random_state=0
+    ... )
+    >>> len(train), len(validation), len(test)
+    (420, 60, 120)
+    >>> model = wf.MatrixFactorization(n_factors=4, random_state=0, verbose=0)
+    >>> model.fit(train, validation=validation).predict(test).shape
+    (120,)
+    """
+    sizes = {"test_size": test_size, "validation_size": validation_size}
+    train, test, validation = _parts(ratings, sizes, by, random_state)
+    return train, validation, test
+
+
+def check_size(name: str, size: Any) -> None:
+    """Raise ValueError unless a size is a fraction between 0 and 1 or a count of at least 1."""
+    is_count = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
+    if not (is_count and size >= 1) and not (_is_fraction(size) and 0 < size < 1):
         raise ValueError(
-            f"test_size is {test_size!r}; it must be a fraction between 0 and 1 or a count of at "
+            f"{option(name)} is {size!r}; it must be a fraction between 0 and 1 or a count of at "
             "least 1"
         )
 
 
-def _n_test(data: Ratings, test_size: float) -> int:
-    if isinstance(test_size, (float, np.floating)):
-        return round(float(test_size) * len(data))
-    if test_size >= len(data):
+def count_of(size: float, n: int) -> int:
+    """Return how many of n a size is: a count, up to n, or a fraction rounded."""
+    return round(float(size) * n) if _is_fraction(size) else min(int(size), n)
+
+
+def latest_first(timestamps: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the positions from the latest to the earliest; of equals the last one comes first."""
+    return np.argsort(timestamps, kind="stable")[::-1]
+
+
+def ranks_of_each_user(users: NDArray[Any], order: NDArray[np.intp]) -> NDArray[np.int64]:
+    """Number each user's ratings from 0 in a given order.
+
+    Parameters
+    ----------
+    users : ndarray of shape (n_ratings,)
+        The code of each rating's user.
+    order : ndarray of shape (n_ratings,)
+        A permutation of the positions.
+
+    Returns
+    -------
+    ndarray of shape (n_ratings,), int64
+        How many ratings of the same user stand before each rating.
+    """
+    counts = np.bincount(users)
+    by_user = order[np.argsort(users[order], kind="stable")]
+    ranks = np.empty(len(users), np.int64)
+    ranks[by_user] = np.arange(len(users)) - (np.cumsum(counts) - counts)[users[by_user]]
+    return ranks
+
+
+def _parts(
+    ratings: Any, sizes: Mapping[str, float], by: str, random_state: RandomState
+) -> list[Ratings]:
+    """Return the training part, then one for each size; the first one is served first."""
+    data = Ratings.from_any(ratings, name="ratings")
+    for name, size in sizes.items():
+        check_size(name, size)
+    check_choice("by", by, _WAYS)
+    rng = generator_from(random_state)
+    counts = [count_of(size, len(data)) for size in sizes.values()]
+    if by in ("time", "last"):
+        if data.timestamps is None:
+            passed = where_typed(
+                "timestamps= to Ratings.from_arrays, or timestamp= to read_ratings or "
+                "Ratings.from_frame",
+                option("timestamp"),
+            )
+            raise ValueError(
+                f"{option('by', by)} needs timestamps, and the ratings have none: pass {passed}"
+            )
+        order = latest_first(data.timestamps)
+    elif by == "user":
+        order = rng.permutation(len(data))
+    else:
+        order = rng.choice(len(data), min(sum(counts), len(data)), replace=False)
+    if by in ("user", "last"):
+        part = _of_each_user(data, sizes, order)
+    else:
+        part = np.zeros(len(data), np.int8)
+        for number, until in enumerate(np.cumsum(counts), 1):
+            part[order[until - counts[number - 1] : until]] = number
+    found = np.bincount(part, minlength=len(sizes) + 1).tolist()
+    if 0 in found:
+        given = ", ".join(option(name, size) for name, size in sizes.items())
+        names = ["training", *(name.removesuffix("_size") for name in sizes)]
+        shares = ", ".join(f"{n} for {name}" for n, name in zip(found, names, strict=True))
         raise ValueError(
-            f"test_size is {test_size}; it must be below the number of ratings, {len(data)}"
+            f"{given} with {option('by', by)} divides {len(data)} ratings into {shares}: each part "
+            "needs at least one"
         )
-    return int(test_size)
+    return [data.take(part == number) for number in range(len(found))]
 
 
-def _by_time(data: Ratings, n_test: int) -> NDArray[np.bool_]:
-    if data.timestamps is None:
-        raise ValueError(
-            'by="time" needs timestamps, and the ratings have none: pass timestamps= to '
-            "Ratings.from_arrays, or timestamp= to read_ratings or Ratings.from_frame"
+def _of_each_user(
+    data: Ratings, sizes: Mapping[str, float], order: NDArray[np.intp]
+) -> NDArray[np.int8]:
+    ranks = ranks_of_each_user(data.users, order)
+    counts = np.bincount(data.users)
+    part = np.zeros(len(data), np.int8)
+    taken = np.zeros(len(counts), np.int64)
+    for number, size in enumerate(sizes.values(), 1):
+        wanted = (
+            np.rint(counts * size).astype(np.int64)
+            if _is_fraction(size)
+            else count_of(size, len(data))
         )
-    in_test = np.zeros(len(data), dtype=bool)
-    in_test[np.argsort(data.timestamps, kind="stable")[len(data) - n_test :]] = True
-    return in_test
+        until = np.minimum(taken + wanted, np.maximum(counts - 1, 0))
+        part[(taken[data.users] <= ranks) & (ranks < until[data.users])] = number
+        taken = until
+    return part
 
 
-def _by_user(data: Ratings, test_size: float, rng: np.random.Generator) -> NDArray[np.bool_]:
-    counts = np.bincount(data.users, minlength=data.n_users)
-    is_fraction = isinstance(test_size, (float, np.floating))
-    wanted = np.rint(counts * test_size).astype(np.int64) if is_fraction else test_size
-    n_test = np.minimum(wanted, np.maximum(counts - 1, 0))
-    shuffled = rng.permutation(len(data))
-    order = shuffled[np.argsort(data.users[shuffled], kind="stable")]
-    first = np.cumsum(counts) - counts
-    users = data.users[order]
-    in_test = np.zeros(len(data), dtype=bool)
-    in_test[order[np.arange(len(data)) - first[users] < n_test[users]]] = True
-    return in_test
+def _is_fraction(size: Any) -> bool:
+    return isinstance(size, (float, np.floating))

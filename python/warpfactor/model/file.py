@@ -30,6 +30,7 @@ _FORMAT_VERSION = "2"
 # Of files that a scikit-learn estimator was saved as.
 _FIRST_FORMAT = "warpfactor.MatrixFactorization"
 _SIDES = ("user", "item")
+_OF_DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError)
 
 
 def write(
@@ -93,12 +94,14 @@ def read(path: str | os.PathLike[str]) -> tuple[Tables, TrainingRecord, Options]
             f"versions 1 and {_FORMAT_VERSION}: update warpfactor"
         )
     try:
-        if written_by[0] == _FIRST_FORMAT:
-            tensors, metadata = _from_first_format(tensors, metadata)
-        elif _checksum(tensors) != int(metadata["crc32"]):
-            raise ValueError("its contents do not match their checksum")
-        return _restored(tensors, metadata)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
+        # NumPy warns of a signaling NaN; what is damaged is an error.
+        with np.errstate(invalid="ignore"):
+            if written_by[0] == _FIRST_FORMAT:
+                tensors, metadata = _from_first_format(tensors, metadata)
+            elif _checksum(tensors) != int(metadata["crc32"]):
+                raise ValueError("its contents do not match their checksum")
+            return _restored(tensors, metadata)
+    except (*_OF_DAMAGE, OverflowError, RecursionError) as error:
         raise ModelFileError(f"{source} is damaged ({error}): save the model again") from error
 
 
@@ -117,7 +120,8 @@ def _contents(source: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         with safe_open(source, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, file.metadata() or {}
-    except SafetensorError as error:
+    except (SafetensorError, *_OF_DAMAGE) as error:
+        # Of numbers that NumPy lacks, such as bfloat16, it raises TypeError or AttributeError.
         raise ModelFileError(
             f"{source} is damaged, or no safetensors file at all ({error}): save the model again"
         ) from error
@@ -209,6 +213,8 @@ def _from_first_format(
     fitted = json.loads(metadata["fitted"])
     tensors = dict(tensors)
     known = {side: tensors.pop(f"{side}_known").astype(bool) for side in _SIDES}
+    # Checked before they are counted: a damaged item would count up to itself.
+    _seen(tensors, *(len(known[side]) for side in _SIDES))
     # It did not count ratings: the items that each user rated come nearest.
     users = np.diff(tensors["seen_indptr"])
     items = np.bincount(tensors["seen_items"], minlength=len(known["item"]))
@@ -268,6 +274,8 @@ def _is_formula(value: Any) -> bool:
 
 
 def _restored_param(name: str, value: Any) -> Any:
+    if name == "dtype" and value not in ("float16", "float32", "float64"):
+        raise ValueError(f"the type of the factors is {value!r}")
     if isinstance(value, list):  # JSON has no tuples, and only pairs of strengths are lists
         return tuple(value)
     if isinstance(value, dict):

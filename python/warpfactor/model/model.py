@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _core
 from ..checks import check_choice, check_count
 from ..data.columns import check_weights, read_only
+from ..data.matrices import check_matrix_shape, stands_for_matrix
 from ..data.ratings import Ratings
 from ..parameters import DEFAULTS, N_LISTED
 from ..serving.answers import Answers
@@ -314,8 +315,9 @@ class Model:
         Parameters
         ----------
         X : array-like of shape (n_pairs, 2), Ratings, table or matrix
-            User ids and item ids; of a matrix, the entries that are there (a matrix stands for the
-            ids 0, 1, ... of rows and columns). Integers that lie on a CUDA device (CuPy, DLPack or
+            User ids and item ids; of a matrix, the entries that are there. Rows and columns of a
+            matrix are the ids 0, 1, ..., so it has a row for each up to the last user, and a column
+            for each up to the last item, as the matrix has that was fitted. Integers that lie on a CUDA device (CuPy, DLPack or
             ``__cuda_array_interface__``, of any strides) are looked up there.
         output : {"numpy", "cupy"}, default "numpy"
             What to return; "cupy" needs a CUDA `device`, on which the result stays.
@@ -330,7 +332,7 @@ class Model:
         ------
         ValueError
             If ids are of another kind than in training, or, with ``unknown="raise"``, have no
-            training rating; or if `output` is "cupy" and `device` the CPU.
+            training rating; if a matrix has another shape; or if `output` is "cupy" and `device` the CPU.
         CudaError
             If `device` asks for a CUDA device that cannot be used; the text says why.
         """
@@ -428,6 +430,8 @@ class Model:
             As `predict`, if weights are not valid, and if a prediction is NaN (``unknown="nan"``).
         """
         ratings = Ratings.from_any(X, y)
+        if y is None and stands_for_matrix(X):
+            check_matrix_shape(X.shape, self.user_ids_, self.item_ids_, "X")
         weights = None if sample_weight is None else check_weights(sample_weight, len(ratings))
         predicted = np.asarray(self.predict(ratings), np.float64)
         if np.isnan(predicted).any():

@@ -48,7 +48,7 @@ class CpuAnswers:
             users = known_rows(np, users, tables.user_known)
             items = known_rows(np, items, tables.item_known)
         if options.unknown == "raise":
-            reject_unknown_pairs([(0, users, items)])
+            reject_unknown_pairs(X, [(0, users, items)], tables)
         predicted: NDArray[Any] = self._view.predict(users, items, options.threads())
         if options.unknown == "nan":
             predicted[(users < 0) | (items < 0)] = np.nan
@@ -63,7 +63,7 @@ class CpuAnswers:
         if options.unknown != "mean":
             codes = known_rows(np, codes, tables.user_known)
             if (codes < 0).any():
-                reject_unknown_ids("user", users, single, codes)
+                reject_unknown_ids("user", users, single, codes, tables)
         indptr, seen = tables.seen.lists() if exclude_seen else (None, None)
         found, scores = self._view.recommend(codes, n, indptr, seen, options.threads())
         return self._named(single, found, scores)
@@ -76,7 +76,7 @@ class CpuAnswers:
         single, codes = find_ids(tables.item_ids, items, "items")
         codes = known_rows(np, codes, tables.item_known)
         if (codes < 0).any():
-            reject_unknown_ids("item", items, single, codes)
+            reject_unknown_ids("item", items, single, codes, tables)
         return self._named(single, *self._view.similar_items(codes, n, options.threads()))
 
     def _named(self, single: bool, found: Any, scores: Any) -> tuple[Any, Any]:

@@ -90,7 +90,8 @@ class DeviceAnswers:
 
         parts = list(tiles(n_pairs, n_rows))
         if options.unknown == "raise":
-            reject_unknown_pairs((part.start, *codes_of(part)) for part in parts)
+            coded = ((part.start, *codes_of(part)) for part in parts)
+            reject_unknown_pairs(X, coded, tables)
         predicted: NDArray[Any] = (np if output == "numpy" else xp).empty(n_pairs, dtype)
         for part in parts:
             users, items = codes_of(part)
@@ -116,7 +117,7 @@ class DeviceAnswers:
         arrays, n_rows = self._take(wanted, "recommend", len(codes), n, fixed, options, output)
         codes = known_rows(xp, codes, arrays["user_known"])
         if options.unknown != "mean" and (codes < 0).any():
-            reject_unknown_ids("user", users, single, codes)
+            reject_unknown_ids("user", users, single, codes, tables)
         factors = self._factors(arrays)
         rated = _rated_biases(xp, factors.item_biases, arrays["item_known"])
         factors = factors._replace(item_biases=rated)
@@ -143,7 +144,7 @@ class DeviceAnswers:
         arrays, n_rows = self._take(wanted, "similar_items", len(codes), n, fixed, options, output)
         codes = known_rows(xp, codes, arrays["item_known"])
         if (codes < 0).any():
-            reject_unknown_ids("item", items, single, codes)
+            reject_unknown_ids("item", items, single, codes, tables)
         unit = _unit_rows(xp, arrays["item_factors"])
         none = xp.zeros(len(unit), unit.dtype)
         biases = _rated_biases(xp, none, arrays["item_known"])

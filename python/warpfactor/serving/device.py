@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
+from ..checks import in_words_of, option, where_typed
 from ..exceptions import CudaError
 from ..exchange import address, array_module, cupy_status
 
@@ -34,11 +35,12 @@ def prediction_problem() -> str:
     """Return why this machine cannot predict on a CUDA device, and what to do; empty if it can."""
     _, usable, reason = _core.cuda_status()
     if not usable:
-        return reason
+        return in_words_of(("device",), reason)
     if _core.cuda_is_twin():
         return ""
     _, problem = cupy_status()
-    return f"{problem}, or predict on the CPU: set_params(device='cpu')" if problem else ""
+    on_cpu = where_typed("set_params(device='cpu')", option("device", "cpu"))
+    return f"{problem}, or predict on the CPU: {on_cpu}" if problem else ""
 
 
 def require_prediction() -> None:
@@ -59,8 +61,8 @@ def use_device(index: int) -> Iterator[Any]:
         n_devices = xp.cuda.runtime.getDeviceCount()
         if index >= n_devices:
             raise CudaError(
-                f"device is 'cuda:{index}', but the devices that are visible here are 0 to "
-                f"{n_devices - 1}: use one of those, or device='cpu'"
+                f"{option('device')} is 'cuda:{index}', but the devices that are visible here are 0 "
+                f"to {n_devices - 1}: use one of those, or {option('device', 'cpu')}"
             )
         with xp.cuda.Device(index):
             yield xp
@@ -69,14 +71,15 @@ def use_device(index: int) -> Iterator[Any]:
         wanted = str(error) if asked is None else f"{asked:,} bytes were asked for"
         raise CudaError(
             f"out of memory on CUDA device {index}: {wanted}, {_free_on(xp, index)}: lower "
-            "device_memory or n, give fewer rows at a time, or use device='cpu'"
+            f"{option('device_memory')} or {option('n')}, give fewer rows at a time, or use "
+            f"{option('device', 'cpu')}"
         ) from error
     except CudaError:
         raise
     except (RuntimeError, ImportError) as error:  # of the driver, or a library that is not there
         raise CudaError(
             f"CUDA device {index}: CuPy {xp.__version__} failed with {type(error).__name__}: "
-            f"{error}; to predict on the CPU, use device='cpu'"
+            f"{error}; to predict on the CPU, use {option('device', 'cpu')}"
         ) from error
 
 
@@ -230,8 +233,11 @@ class DeviceCopies:
             f"{memory.per_row:,} for a tile of one row"
         )
         if memory.limit is not None and room == memory.limit - held:
-            return f"{total}; device_memory is {memory.limit:,}: raise it, or use device='cpu'"
+            return (
+                f"{total}; {option('device_memory')} is {memory.limit:,}: raise it, or use "
+                f"{option('device', 'cpu')}"
+            )
         return (
             f"out of memory: {total}; {need:,} were asked for and {room:,} are free: free some, or "
-            "use device='cpu'"
+            f"use {option('device', 'cpu')}"
         )

@@ -7,8 +7,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ..checks import option, where_typed
 from ..data.ids import lookup_ids
+from ..data.near_ids import as_python, suggestion
+from ..data.ratings import pair_at
 from ..exchange import to_host
+from .tables import Tables
 
 __all__ = ["find_ids", "known_rows", "named_items", "reject_unknown_ids", "reject_unknown_pairs"]
 
@@ -40,24 +44,29 @@ def named_items(xp: Any, ids: Any, found: Any, scores: Any) -> tuple[Any, Any]:
     return named, scores
 
 
-def reject_unknown_pairs(parts: Iterable[tuple[int, Any, Any]]) -> None:
-    """Raise ValueError if codes, with the row they start at, hold unknown users or items."""
-    n_missing, first = 0, ""
+def reject_unknown_pairs(X: Any, parts: Iterable[tuple[int, Any, Any]], tables: Tables) -> None:
+    """Raise ValueError if codes of the pairs `X`, with the row they start at, hold unknown rows."""
+    n_missing, row, side = 0, 0, 0
     for start, users, items in parts:
         missing = (users < 0) | (items < 0)
         n_here = int(missing.sum())
         if n_here and not n_missing:
             at = int(missing.argmax())
-            first = f"{start + at} (its {'user' if users[at] < 0 else 'item'})"
+            row, side = start + at, 0 if users[at] < 0 else 1
         n_missing += n_here
     if n_missing:
+        who, quoted = ("user", "item")[side], ""
+        if not hasattr(X, "__next__"):  # an iterator is used up
+            value = pair_at(X, row)[side]
+            nearest = suggestion(_known_ids(tables, who), value, f"{who}s")
+            quoted = f" {as_python(value)}; {nearest}"
         raise ValueError(
-            f"X has {n_missing} pairs with a user or item without training ratings, the first "
-            f"at row {first}: drop them, or use unknown='mean' or 'nan'"
+            f"X has {n_missing} pairs with a user or item without training ratings, the first at row "
+            f"{row} (its {who}{quoted}): drop them, or {_give_a_mean('mean or nan')}"
         )
 
 
-def reject_unknown_ids(who: str, wanted: Any, single: bool, codes: Any) -> NoReturn:
+def reject_unknown_ids(who: str, wanted: Any, single: bool, codes: Any, tables: Tables) -> NoReturn:
     """Raise ValueError that names the first of the ids without training ratings."""
     at = int((codes < 0).argmax())
     wanted = to_host(wanted)
@@ -65,6 +74,21 @@ def reject_unknown_ids(who: str, wanted: Any, single: bool, codes: Any) -> NoRet
         wanted = wanted.tolist()
     value = wanted if single else list(wanted)[at]
     raise ValueError(
-        f"{who} {value!r} has no training ratings: leave it out"
-        + (", or use unknown='mean'" if who == "user" else "")
+        f"{who} {as_python(value)} has no training ratings: leave it out"
+        + (f", or {_give_a_mean('mean')}" if who == "user" else "")
+        + f"; {suggestion(_known_ids(tables, who), value, f'{who}s')}"
     )
+
+
+def _give_a_mean(ways: str) -> str:
+    """What to do for users and items without training ratings to be predicted."""
+    return where_typed(
+        "use " + f"unknown={ways!r}".replace(" or ", "' or '"),
+        f"train with {option('unknown')} {ways}",
+    )
+
+
+def _known_ids(tables: Tables, who: str) -> Any:
+    """Return the ids of the users or items that have training ratings."""
+    ids, known = getattr(tables, f"{who}_ids"), getattr(tables, f"{who}_known")
+    return ids if known.all() else ids[known]

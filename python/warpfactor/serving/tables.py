@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..checks import check_choice, check_count
+from ..checks import check_choice, check_count, option
 from ..data.columns import read_only
 from ..data.ratings import Ratings, pairs_to_codes
 from ..parameters import DEFAULTS, PARAMETERS
@@ -176,6 +176,8 @@ def parse_device(device: Any) -> tuple[bool, int]:
     kind, _, index = device.partition(":") if isinstance(device, str) else ("", "", "")
     if kind == "cuda" and (device == "cuda" or (index.isascii() and index.isdigit())):
         if int(index or 0) >= 2**31:
-            raise ValueError(f"device is {device!r}; the number must be below 2**31")
+            raise ValueError(f"{option('device')} is {device!r}; the number must be below 2**31")
         return True, int(index or 0)
-    raise ValueError(f"device is {device!r}; it must be 'cpu', 'cuda', 'cuda:<n>' or 'auto'")
+    raise ValueError(
+        f"{option('device')} is {device!r}; it must be 'cpu', 'cuda', 'cuda:<n>' or 'auto'"
+    )

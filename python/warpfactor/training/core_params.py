@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from ..checks import check_choice, check_count, check_flag, check_number, check_sides, is_number
+from ..checks import (
+    check_choice,
+    check_count,
+    check_flag,
+    check_number,
+    check_sides,
+    is_number,
+    option,
+    where_typed,
+)
 from ..formulas.losses import CustomLoss, CustomPenalty
 from ..parameters import PARAMETERS, Parameter
 from ..seeds import seed_from
@@ -51,7 +60,9 @@ def core_params(params: Mapping[str, Any]) -> _core.TrainParams:
     if is_number(params["init"]):
         scale = float(params["init"])
         if not 0 <= scale < math.inf:
-            raise ValueError(f"init is {params['init']!r}; a scale must be finite and at least 0")
+            raise ValueError(
+                f"{option('init')} is {params['init']!r}; a scale must be finite and at least 0"
+            )
         core["init_scale"] = scale
     elif not (isinstance(params["init"], (tuple, list)) and len(params["init"]) == 2):
         raise ValueError(
@@ -63,8 +74,9 @@ def core_params(params: Mapping[str, Any]) -> _core.TrainParams:
     half = float_type(params["dtype"]) == np.float16
     if half and not on_cuda:
         raise ValueError(
-            f"dtype is 'float16', which is for CUDA devices, and device is {params['device']!r}, "
-            "here the CPU: use dtype='float32', or device='cuda'"
+            f"{option('dtype')} is 'float16', which is for CUDA devices, and {option('device')} is "
+            f"{params['device']!r}, here the CPU: use {option('dtype', 'float32')}, or "
+            f"{option('device', 'cuda')}"
         )
     core["half"] = half
     patience = params["early_stopping"]
@@ -86,7 +98,7 @@ def float_type(dtype: Any) -> np.dtype[Any]:
         checked = np.dtype(object)
     if checked not in (np.float16, np.float32, np.float64):
         raise ValueError(
-            f"dtype is {dtype!r}; it must be 'float32' or 'float64', or on a CUDA device 'float16'"
+            f"{option('dtype')} is {dtype!r}; it must be 'float32' or 'float64', or on a CUDA device 'float16'"
         )
     return checked
 
@@ -113,7 +125,8 @@ def _loss(loss: Any) -> str:
     if isinstance(loss, CustomLoss):
         return "custom"
     names = [name for name in PARAMETERS["loss"].choices if name != "custom"]
-    return check_choice("loss", loss, names, also=", or one that warpfactor.losses.custom made")
+    custom = where_typed(", or one that warpfactor.losses.custom made", "")
+    return check_choice("loss", loss, names, also=custom)
 
 
 def _check_callbacks(callbacks: Any) -> None:

@@ -387,13 +387,19 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     ) -> MatrixFactorization:
         """Factorize ratings.
 
+        Nothing given is kept or changed: what is not copied at once is read until `fit` returns.
+
         Parameters
         ----------
         X : array-like of shape (n_ratings, 2), or anything `Ratings.from_any` takes
             With `y`: user ids and item ids. Without: `Ratings`, a scipy sparse matrix (zeros that
             it stores are ratings), a NumPy masked array (masked: missing), a float array (NaN:
             missing), or a pandas, polars or Arrow table. A pair that occurs twice counts twice.
-            This and the other arrays may lie on a CUDA device (CuPy, DLPack or
+            A float array of three or four columns that could be user, item, rating is refused: write
+            ``Ratings.from_arrays`` or ``Ratings.from_dense``. So is a matrix whose rows, the users,
+            scikit-learn's cross-validation has cut: `warpfactor.cross_validate` divides the ratings.
+            A data set of Surprise or LensKit is taken too. This and the other arrays may lie on a
+            CUDA device (CuPy, DLPack or
             ``__cuda_array_interface__``): they are copied to the host once, where ids are numbered.
         y : array-like of shape (n_ratings,), default None
             The ratings.

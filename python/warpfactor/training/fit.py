@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from ..checks import check_count, is_number
+from ..checks import check_count, in_words_of, is_number
 from ..data.columns import check_weights
+from ..data.matrices import check_matrix_shape, stands_for_matrix
 from ..data.ratings import Ratings, pairs_to_codes
-from ..exceptions import CudaError
+from ..exceptions import CudaError, DivergedError
 from ..formulas.cuda_compile import DeviceKernels, device_kernels
 from ..formulas.losses import CustomLoss
 from ..model.file import stored_params
 from ..model.model import Model
 from ..model.record import EpochRecord, TrainingRecord
+from ..parameters import PARAMETERS
 from ..serving.device import free_cached
 from ..serving.tables import Options, SeenItems, Tables
 from .core_params import core_params, float_type
+from .cut_rows import refuse_cut_rows
 from .progress import EpochBar
 
 __all__ = ["fit_model"]
@@ -52,6 +56,8 @@ def fit_model(
     # Half precision is for the device's memory: what comes in and out is float32.
     dtype = np.dtype(np.float64 if float_type(params["dtype"]) == np.float64 else np.float32)
     ratings = Ratings.from_any(X, y)
+    if y is None and stands_for_matrix(X):
+        refuse_cut_rows(X)
     weights = None if sample_weight is None else check_weights(sample_weight, len(ratings))
     held_out = None if validation is None else _validation_arrays(validation, ratings)
     P, Q = _initial_factors(params["init"], ratings, core, dtype)
@@ -70,22 +76,35 @@ def fit_model(
             wishes = [bool(callback(record.copy())) for callback in params["callbacks"]]
             return any(wishes)
 
-        result = train(
-            _core.RatingArrays(ratings.users, ratings.items, ratings.values, weights),
-            ratings.n_users,
-            ratings.n_items,
-            core,
-            held_out,
-            P,
-            Q,
-            on_epoch if params["callbacks"] or bar.enabled else None,
-            loss.address(dtype) if isinstance(loss, CustomLoss) else 0,
-            0 if penalty is None else penalty.address(dtype),
-            kernels.functions if kernels else {},
-        )
+        with _typed_words():
+            result = train(
+                _core.RatingArrays(ratings.users, ratings.items, ratings.values, weights),
+                ratings.n_users,
+                ratings.n_items,
+                core,
+                held_out,
+                P,
+                Q,
+                on_epoch if params["callbacks"] or bar.enabled else None,
+                loss.address(dtype) if isinstance(loss, CustomLoss) else 0,
+                0 if penalty is None else penalty.address(dtype),
+                kernels.functions if kernels else {},
+            )
         model = _model(params, core, ratings, weights, result)
         bar.finish(model)
     return model
+
+
+@contextmanager
+def _typed_words() -> Iterator[None]:
+    """Word the core's errors as the parameters were typed: in Python or on the command line."""
+    names = {row.core or row.name for row in PARAMETERS.values()}
+    try:
+        yield
+    except DivergedError as error:
+        raise DivergedError(in_words_of(names, str(error)), error.epoch) from None
+    except (ValueError, CudaError) as error:
+        raise type(error)(in_words_of(names, str(error))) from None
 
 
 def _model(
@@ -139,7 +158,7 @@ def _custom_kernels(params: Mapping[str, Any], core: _core.TrainParams) -> Devic
         return None
     _, usable, reason = _core.cuda_status()
     if not usable:
-        raise CudaError(reason)
+        raise CudaError(in_words_of(("device",), reason))
     return device_kernels(
         loss,
         penalty,
@@ -194,5 +213,7 @@ def _initial(
 def _validation_arrays(validation: Any, train: Ratings) -> _core.RatingArrays:
     X, y = validation if isinstance(validation, tuple) else (validation, None)
     held_out = Ratings.from_any(X, y, "validation")
+    if y is None and stands_for_matrix(X):
+        check_matrix_shape(X.shape, train.user_ids, train.item_ids, "validation")
     users, items = pairs_to_codes(held_out, train.user_ids, train.item_ids, "validation")
     return _core.RatingArrays(users, items, held_out.values)

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from ...checks import option
 from ..roles import find_common, resolve_columns
+from .quotes import BLANKS, find_quotes
 from .source import NothingThere, Source
 
 __all__ = [
-    "BLANKS",
     "NULLS",
     "Dialect",
     "TextOptions",
@@ -29,8 +29,6 @@ __all__ = [
 # The wanted roles, in the order of `resolve_columns`, each with a name, a position or None.
 Wanted = Mapping[str, str | int | None]
 
-# Any run of spaces and tabs.
-BLANKS = r"\s+"
 # In the order in which equally good ones are taken. "::" first, as ":" could be part of an id;
 # blanks last, as they occur inside fields.
 _SEPARATORS = ("::", "\t", ",", ";", "|", "\x01", " ", BLANKS)
@@ -85,8 +83,8 @@ class Dialect:
         As Python names it.
     header : bool
         Whether there is a line of names.
-    skip : int
-        Lines before the data.
+    begin, skip : int
+        Lines before the first row, be it of names, and before the data.
     names : tuple of str
         The columns' names, or their positions.
     found : dict of str to int
@@ -103,6 +101,7 @@ class Dialect:
     comment: str
     encoding: str
     header: bool
+    begin: int
     skip: int
     names: tuple[str, ...]
     found: Mapping[str, int]
@@ -131,6 +130,7 @@ class _Reading(NamedTuple):
 
     sep: str
     quote: str
+    escape: str
     rows: list[list[str]]
     width: int
     # Whether the first row is one of names; where the roles are; whether both ids are integers.
@@ -163,7 +163,7 @@ def judge(source: Source, wanted: Wanted, given: TextOptions) -> Dialect:
             raise NothingThere("the file is empty")
         raise ValueError("the file begins with blanks")
     needed = [role for role in wanted if role != "timestamp"]
-    reading = _chosen(text, wanted, needed, given)
+    reading = _chosen(text, wanted, needed, given, is_cut=not source.is_whole)
     names = [field.strip() for field in reading.rows[0]] if reading.header else None
     found = reading.found
     if names is None and hint is not None and given.header is None:
@@ -173,32 +173,33 @@ def judge(source: Source, wanted: Wanted, given: TextOptions) -> Dialect:
             found = resolve_columns(named, wanted)
             names = named
     blank = len(text) - len(text.lstrip("\r\n"))
-    skip = skipped + text[:blank].count("\n")
+    begin = skip = skipped + text[:blank].count("\n")
     if reading.header:
-        skip += _lines_of_first_row(text[blank:], reading.sep, reading.quote)
-    quote = given.quote if given.quote is not None else reading.quote
+        skip += _lines_of_first_row(text[blank:], reading)
     return Dialect(
         sep=reading.sep,
-        quote=quote,
-        escape=given.escape or "",
+        quote=reading.quote,
+        escape=reading.escape,
         decimal=given.decimal or reading.decimal,
         thousands=given.thousands or "",
         comment=comment,
         encoding=encoding,
         header=reading.header,
+        begin=begin,
         skip=skip,
         names=tuple(names or (str(at) for at in range(reading.width))),
         found=found,
-        all_quoted=_has_quoted_column(text, reading),
+        all_quoted=bool(reading.quote)
+        and _has_quoted_column(_rows(text, reading.sep, "", "")[reading.header :], reading.quote),
     )
 
 
-def _has_quoted_column(text: str, reading: _Reading) -> bool:
-    if not reading.quote:
+def _has_quoted_column(rows: list[list[str]], mark: str) -> bool:
+    """Whether some column has quotes around all of its fields."""
+    if not rows:
         return False
-    rows = _rows(text, reading.sep, "", "")[reading.header :]
-    columns = zip(*(row for row in rows if len(row) == reading.width), strict=True)
-    mark = reading.quote
+    width = Counter(map(len, rows)).most_common(1)[0][0]
+    columns = zip(*(row for row in rows if len(row) == width), strict=True)
     return any(
         all(len(field) > 1 and field[0] == field[-1] == mark for field in column)
         for column in columns
@@ -236,12 +237,21 @@ def _check_options(given: TextOptions) -> None:
             )
         if value and not value.isascii() and name in ("quote", "escape"):
             raise ValueError(f"{option(name)} is {value!r}; it must be an ASCII character")
+    if given.comment and any(end in given.comment for end in "\r\n"):
+        raise ValueError(
+            f"{option('comment')} is {given.comment!r}; it must be how a line begins that is left out"
+        )
     if given.decimal == "" or (given.decimal or "").isalnum():
         raise ValueError(f"{option('decimal')} is {given.decimal!r}; it must be a mark, as in '.'")
     if given.thousands and given.thousands == (given.decimal or "."):
         raise ValueError(
             f"{option('thousands')} is {given.thousands!r}, which is the decimal mark too: pass "
             f"{option('decimal', ',' if given.thousands == '.' else '.')}"
+        )
+    if given.escape and given.escape == (given.quote or '"'):
+        raise ValueError(
+            f"{option('escape')} is {given.escape!r}, which is the quote too: leave it out; a quote "
+            "inside quotes is doubled"
         )
     if given.quote and given.sep and given.quote in given.sep:
         raise ValueError(f"{option('quote')} is {given.quote!r}, which is in {option('sep')} too")
@@ -333,11 +343,17 @@ def _rows(text: str, sep: str, quote: str, escape: str) -> list[list[str]]:
     return rows
 
 
-def _lines_of_first_row(text: str, sep: str, quote: str) -> int:
+def _lines_of_first_row(text: str, reading: _Reading) -> int:
     """How many lines the first row takes: a quoted name may hold a line end."""
-    if not quote or len(sep) > 1:
+    if not reading.quote or len(reading.sep) > 1:
         return 1
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=sep, quotechar=quote)
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=reading.sep,
+        quotechar=reading.quote,
+        doublequote=not reading.escape,
+        escapechar=reading.escape or None,
+    )
     next(reader)
     return reader.line_num
 
@@ -346,12 +362,15 @@ def _known(fields: Sequence[str], wanted: Wanted) -> int:
     return sum(find_common(fields, role) is not None for role in wanted)
 
 
-def _chosen(text: str, wanted: Wanted, needed: list[str], given: TextOptions) -> _Reading:
+def _chosen(
+    text: str, wanted: Wanted, needed: list[str], given: TextOptions, *, is_cut: bool
+) -> _Reading:
     """Pick the one reading of the sample that is best, or say why there is none or are several."""
     problems: list[tuple[int, ValueError]] = []
-    readings = _readings(text, wanted, needed, given, _REGULAR, problems)
-    if not readings and not problems:
-        readings = _readings(text, wanted, needed, given, _MOSTLY_REGULAR, problems)
+    readings: list[_Reading] = []
+    for regular in (_REGULAR, _MOSTLY_REGULAR):
+        if not readings and not problems:
+            readings = _readings(text, wanted, needed, given, regular, problems, is_cut=is_cut)
     if not readings:
         raise _no_reading(text, needed, problems)
     best = max(reading.rank for reading in readings)
@@ -371,24 +390,46 @@ def _readings(
     given: TextOptions,
     regular: float,
     problems: list[tuple[int, ValueError]],
+    *,
+    is_cut: bool,
 ) -> list[_Reading]:
     """The ways to read the sample, and what is wrong with others that have enough columns."""
     readings = []
-    separators = _SEPARATORS if given.sep is None else (given.sep,)
-    for sep in separators:
-        quote = given.quote if given.quote is not None else _quote_of(text, sep)
-        rows = _rows(text, sep, quote, given.escape or "")
-        if given.quote is None and quote and not _fits(rows, len(needed), regular):
-            # Perhaps the quotes are data.
+    for sep in _SEPARATORS if given.sep is None else (given.sep,):
+        quote, escape = _quotes(text, sep, given, is_cut=is_cut)
+        rows = _rows(text, sep, quote, escape)
+        if quote and given.quote is None and not _fits(rows, len(needed), regular):
+            # A quote that does not close swallows rows. The whole file is looked at for that.
             plain = _rows(text, sep, "", "")
-            rows, quote = (plain, "") if _fits(plain, len(needed), regular) else (rows, quote)
+            if _fits(plain, len(needed), regular):
+                rows, quote, escape = plain, "", ""
         if not rows or (given.sep is None and not _fits(rows, len(needed), regular)):
             continue
         try:
-            readings.append(_read_as(sep, quote, rows, wanted, needed, given))
+            readings.append(_read_as(sep, (quote, escape), rows, wanted, needed, given))
         except ValueError as error:
             problems.append((len(rows[0]), error))
     return readings
+
+
+def _quotes(text: str, sep: str, given: TextOptions, *, is_cut: bool) -> tuple[str, str]:
+    """The quote and the escape of the sample, as far as it tells."""
+    if given.quote == "" or (sep == BLANKS and given.quote is None):
+        return "", ""
+    if given.escape:
+        return given.quote or '"', given.escape
+    mark = given.quote or '"'
+    if mark not in text:
+        return "", ""
+    plain = _rows(text, sep, "", "")
+    quoted = _has_quoted_column(plain[1:] or plain, mark)
+    try:
+        return find_quotes(
+            lambda: [text.encode()], sep, given.quote, all_quoted=quoted, is_cut=is_cut
+        )
+    except ValueError:
+        # The whole file is looked at before it is read, and the error knows the line then.
+        return mark, ""
 
 
 def _is_blank(sep: str) -> bool:
@@ -403,17 +444,9 @@ def _fits(rows: list[list[str]], n_needed: int, regular: float) -> bool:
     return width >= max(n_needed, 2) and count >= regular * len(rows)
 
 
-def _quote_of(text: str, sep: str) -> str:
-    """The double quote, if some field of the sample begins with it."""
-    if sep == BLANKS:
-        return ""
-    parts = re.escape(sep)
-    return '"' if re.search(rf'(?m)(^|{parts})"', text) else ""
-
-
 def _read_as(
     sep: str,
-    quote: str,
+    quotes: tuple[str, str],
     rows: list[list[str]],
     wanted: Wanted,
     needed: list[str],
@@ -437,15 +470,15 @@ def _read_as(
     header = given.header
     if header is None:
         header = bool(by_name) or _is_header(first, body, wanted)
+    if not header and len(first) != width:
+        # A row that cannot be read says nothing of the columns.
+        first = next(row for row in rows if len(row) == width)
     found = resolve_columns(first, wanted, named=header)
     regular = [row for row in (rows[1:] if header else rows) if len(row) == width]
     if header and len(first) != width:
         first = _names_for(first, regular, width)
         found = resolve_columns(first, wanted)
         rows = [first, *rows[1:]]
-    elif len(first) != width:
-        # The first row is one of those that cannot be read.
-        found = resolve_columns([str(at) for at in range(width)], wanted, named=False)
     _check_counter(first, regular, found, wanted, header=header)
     decimal = given.decimal or "."
     if "rating" in found and given.decimal is None and given.thousands is None:
@@ -467,7 +500,7 @@ def _read_as(
     known = header and _known(first, wanted) >= 2
     even = all(len(row) == width for row in body)
     rank = (numbers, known, integers, clean, even, not _is_blank(sep))
-    return _Reading(sep, quote, rows, width, header, found, decimal, rank)
+    return _Reading(sep, *quotes, rows, width, header, found, decimal, rank)
 
 
 def _is_header(first: list[str], body: list[list[str]], wanted: Wanted) -> bool:
@@ -484,14 +517,20 @@ def _is_header(first: list[str], body: list[list[str]], wanted: Wanted) -> bool:
         return known > 1
     if known:
         return True
-    if any(c.isdigit() for c in rating):
+    if any(c.isdigit() for c in rating) or rating.lower().lstrip("+-") in ("inf", "infinity"):
         # A rating that cannot be read, which is to be reported: "4*" is no name.
         return False
-    below = [row[at] for row in body if row is not first and len(row) > at]
-    numbers = [
-        parse_number(text) is not None or parse_number(text, ",") is not None for text in below
-    ]
-    return 2 * sum(numbers) > len(numbers)
+    # Some column has a word above numbers.
+    below = [row for row in body if row is not first and len(row) == len(first)]
+    return bool(below) and any(
+        not any(c.isdigit() for c in name)
+        and all(
+            parse_number(row[at]) is not None or parse_number(row[at], ",") is not None
+            for row in below
+        )
+        for at, name in enumerate(first)
+        if name
+    )
 
 
 def _names_numbers(first: list[str], body: list[list[str]], wanted: Wanted) -> bool:
@@ -586,7 +625,7 @@ def _no_reading(text: str, needed: list[str], problems: list[tuple[int, ValueErr
 
 def _two_readings(first: _Reading, other: _Reading) -> str:
     shown = " or ".join(
-        f"{' | '.join(reading.body[0])!r:.60} with {option('sep', reading.sep)}"
+        f"{' | '.join((reading.body or reading.rows)[0])!r:.60} with {option('sep', reading.sep)}"
         for reading in (first, other)
     )
     return (

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ...checks import option
 from ..ids import id_kind
-from .dialect import BLANKS
+from .quotes import BLANKS
 from .reading import Reading, Request
 from .source import Source
 from .text import read as read_text

@@ -15,7 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...checks import option
-from .dialect import BLANKS, Dialect
+from .dialect import Dialect
+from .quotes import BLANKS
 from .reading import Reading, Request, reading_of_columns, refuse_columns
 from .rewrite import arrow_stream, blocks
 from .source import NothingThere, Source
@@ -169,7 +170,18 @@ def _parsed(source: Source, header: _Header, types: dict[str, Any]) -> Any:
     from pyarrow import csv
 
     dialect = Dialect(
-        BLANKS, "", "", ".", "", "%", "utf-8", False, header.n_lines, tuple(types), found={}
+        sep=BLANKS,
+        quote="",
+        escape="",
+        decimal=".",
+        thousands="",
+        comment="%",
+        encoding="utf-8",
+        header=False,
+        begin=header.n_lines,
+        skip=header.n_lines,
+        names=tuple(types),
+        found={},
     )
     try:
         with arrow_stream(source, dialect) as text:

@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from ...checks import option
 from ..columns import as_float32
-from ..ids import as_kind, encode_ids
+from ..ids import encode_ids
 from ..times import as_timestamps
-from .reading import Coded, Reading, Request, refuse_columns
+from .reading import Coded, Reading, Request, in_kind, refuse_columns
 from .rewrite import ByteStream, blocks
 from .source import NothingThere, Source
 
@@ -197,12 +197,12 @@ def _reading(table: Any, movies: _Movies, request: Request) -> Reading:
     values = as_float32(columns.pop("rating"), "ratings") if "rating" in names else None
     times = as_timestamps(columns.pop("timestamp"), "dates") if "timestamp" in names else None
     codes, ids = encode_ids(columns.pop("user"), "users")
-    users = Coded(*as_kind(codes, ids, "users", request.kinds[0], strip=request.strip))
+    users = in_kind(Coded(codes, ids), "users", request.kinds[0], strip=request.strip)
     counts = np.array(movies.counts, np.int64)
     rated = counts > 0
     codes, ids = encode_ids(np.array(movies.ids, np.int64)[rated], "movies")
     codes = np.repeat(codes, counts[rated])
-    items = Coded(*as_kind(codes, ids, "movies", request.kinds[1], strip=request.strip))
+    items = in_kind(Coded(codes, ids), "movies", request.kinds[1], strip=request.strip)
     return Reading(
         "netflix",
         users,

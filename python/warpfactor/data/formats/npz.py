@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...checks import option
 from ..columns import as_float32, require_equal_lengths
-from ..ids import as_kind, encode_ids
+from ..ids import encode_ids
 from ..times import as_timestamps
-from .reading import Coded, Reading, Request, reading_of_columns, refuse_columns
+from .reading import Coded, Reading, Request, in_kind, reading_of_columns, refuse_columns
 from .source import Source
 
 __all__ = ["matches", "matches_sparse", "read", "read_sparse"]
@@ -47,18 +50,18 @@ def matches_sparse(source: Source) -> bool:
 
 def read(source: Source, request: Request) -> Reading:
     """Read an npz file of columns."""
+    if not source.is_arrays:
+        raise ValueError("this is no archive of NumPy arrays")
     arrays = _arrays(source, request)
     if "user_ids" not in arrays and "item_ids" not in arrays:
         columns = {role: (f"array {role}s", array) for role, array in arrays.items()}
         return reading_of_columns("npz", columns, request, layout={"arrays": ", ".join(arrays)})
     users, items = (
-        Coded(
-            *as_kind(
-                *_sorted_codes(arrays[role], arrays.get(f"{role}_ids"), f"{role}s"),
-                f"{role}s",
-                kind,
-                strip=request.strip,
-            )
+        in_kind(
+            Coded(*_sorted_codes(arrays[role], arrays.get(f"{role}_ids"), f"{role}s")),
+            f"{role}s",
+            kind,
+            strip=request.strip,
         )
         for role, kind in zip(("user", "item"), request.kinds, strict=True)
     )
@@ -76,30 +79,17 @@ def read_sparse(source: Source, request: Request) -> Reading:
     from scipy.sparse import load_npz
 
     refuse_columns(request, "rows of a sparse matrix are users, columns are items")
-    try:
-        with _file(source) as given:
-            matrix = load_npz(given)
+    with _damage_named(), _file(source) as given:
+        matrix = load_npz(given)
         if matrix.format in ("csr", "csc", "bsr"):
-            # A damaged one would make tocoo() write beyond its arrays.
+            # SciPy's loops trust the positions, of which it checks some only if it is asked.
             matrix.check_format(full_check=True)
-        if len(matrix.shape) != 2:
-            raise ValueError(
-                f"the sparse array has shape {matrix.shape}; it must be (users, items)"
-            )
-        if matrix.dtype.kind not in "fiub":
-            raise ValueError(
-                f"the sparse matrix is of {matrix.dtype}; ratings must be real numbers"
-            )
-        matrix = matrix.tocoo()
-    except (
-        *_DAMAGES,
-        AttributeError,
-        IndexError,
-        KeyError,
-        NotImplementedError,
-        TypeError,
-    ) as error:
-        raise ValueError(f"scipy.sparse.load_npz cannot read the file: {error}") from error
+        if len(matrix.shape) == 2:
+            matrix = matrix.tocoo()
+    if len(matrix.shape) != 2:
+        raise ValueError(f"the sparse array has shape {matrix.shape}; it must be (users, items)")
+    if matrix.dtype.kind not in "fiub":
+        raise ValueError(f"the sparse matrix is of {matrix.dtype}; ratings must be real numbers")
     columns = {
         "user": ("rows", matrix.row),
         "item": ("columns", matrix.col),
@@ -117,24 +107,54 @@ def _file(source: Source) -> Any:
 
 def _arrays(source: Source, request: Request) -> dict[str, Any]:
     """The arrays by role, and under "user_ids" and "item_ids" what the file has of those."""
-    try:
-        with _file(source) as given, np.load(given, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("user_ids", "item_ids") if name in file}
-            for role, name in request.wanted.items():
-                if isinstance(name, int):
-                    raise ValueError(
-                        f"{role}={name}: arrays have names: the file has {sorted(file.files)}"
-                    )
-                names = _NAMES[role] if name is None else (name,)
-                there = [name for name in names if name in file]
-                if there:
-                    arrays[role] = file[there[0]]
-                elif role != "timestamp" or name is not None:
-                    listed = " or ".join(map(repr, names))
-                    raise ValueError(f"no array {listed}: the file has {sorted(file.files)}")
-    except _DAMAGES as error:
-        raise ValueError(f"the npz file is damaged: {error}") from error
+    with _file(source) as given, _loaded(given) as file:
+        arrays = {name: _member(file, name) for name in ("user_ids", "item_ids") if name in file}
+        for role, name in request.wanted.items():
+            if isinstance(name, int):
+                raise ValueError(
+                    f"{option(role, name)}: arrays have names: the file has {sorted(file.files)}"
+                )
+            names = _NAMES[role] if name is None else (name,)
+            there = [name for name in names if name in file]
+            if there:
+                arrays[role] = _member(file, there[0])
+            elif role != "timestamp" or name is not None:
+                listed = " or ".join(map(repr, names))
+                raise ValueError(f"no array {listed}: the file has {sorted(file.files)}")
     return arrays
+
+
+def _loaded(opened: Any) -> Any:
+    with _damage_named():
+        return np.load(opened, allow_pickle=False)
+
+
+def _member(file: Any, name: str) -> NDArray[Any]:
+    with _damage_named():
+        array = file[name]
+        if not isinstance(array, np.ndarray):
+            # NumPy gives the bytes of a member that is none.
+            raise ValueError(f"what it has as {name!r} is no array")
+        return array
+
+
+@contextmanager
+def _damage_named() -> Iterator[None]:
+    """Word what NumPy and SciPy raise of a damaged archive.
+
+    That may be anything: the headers of arrays are Python's literals.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        if "allow_pickle" in str(error):
+            raise ValueError(
+                "an array holds Python objects, which are not read: save it with the dtype of its "
+                "values, such as int64 or str"
+            ) from error
+        raise ValueError(f"the npz file is damaged: {error}") from error
 
 
 def _sorted_codes(codes: Any, ids: Any, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]:

@@ -1,21 +1,20 @@
-"""Whether quotes in a text stand around fields or are part of them, judged over the whole file."""
+"""Whether quotes in a text stand around fields or are part of them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...checks import option
-from .dialect import BLANKS, Dialect
-from .rewrite import blocks
-from .source import Source
 
-__all__ = ["settle_quotes"]
+__all__ = ["BLANKS", "find_quotes"]
 
+# As a separator: any run of spaces and tabs.
+BLANKS = r"\s+"
 _LINE_ENDS = (10, 13)
 _BACKSLASH = 92
 # Where these separate, quotes around fields are the rule; elsewhere they need evidence.
@@ -33,57 +32,68 @@ class _Verdict(NamedTuple):
     n_escaped: int
 
 
-def settle_quotes(
-    source: Source, dialect: Dialect, given: str | None, escape: str | None
-) -> Dialect:
+def find_quotes(
+    blocks: Callable[[], Iterable[bytes]],
+    sep: str,
+    given: str | None,
+    *,
+    all_quoted: bool,
+    is_cut: bool = False,
+    first_line: int = 1,
+) -> tuple[str, str]:
     """Decide whether quotes stand around fields, and how a quote inside them is written.
 
     Parameters
     ----------
-    source : Source
-        The file.
-    dialect : Dialect
-        As judged over a sample.
-    given, escape : str or None
-        What the user said of both.
+    blocks : callable
+        Returns the text in UTF-8, some whole lines at a time.
+    sep : str
+        What separates fields.
+    given : str or None
+        The quote, if the user said it.
+    all_quoted : bool
+        Whether some column has quotes around all of its fields.
+    is_cut : bool, default False
+        Whether the text may end inside a field.
+    first_line : int, default 1
+        The number of the first line, for errors.
+
+    Returns
+    -------
+    quote, escape : str
+        "" for none of them.
 
     Raises
     ------
     ValueError
-        If a quote does not close, or both readings are possible.
+        If a quote does not close, where quotes stand around fields.
     """
-    quote = given if given is not None else '"'
-    if not quote:
-        return replace(dialect, quote="", escape="")
-    if given is None and not _holds(source, dialect, quote):
-        return replace(dialect, quote="", escape="")
-    if escape == "\\" or escape is None:
-        doubled = _verdict(source, dialect, quote, escaped=False)
-        if not doubled.n_quotes:
-            return replace(dialect, quote="", escape="")
-        if escape is None and doubled.is_clean:
-            if given is None and not _is_evident(dialect, doubled):
-                return replace(dialect, quote="", escape="")
-            return replace(dialect, quote=quote, escape="")
-        escaped = _verdict(source, dialect, quote, escaped=True)
-        if escaped.n_escaped and escaped.is_clean:
-            return replace(dialect, quote=quote, escape="\\")
-        n_closed, fault = _fields(source, dialect, quote)
-        if fault is None:
-            # Quotes inside a field that does not begin with one are data, whatever others are.
-            return replace(dialect, quote=quote if n_closed else "", escape="")
-        if given is None and dialect.sep not in _QUOTING_SEPARATORS:
-            return replace(dialect, quote="", escape="")
-        raise ValueError(
-            f"line {fault} holds a field that begins with {quote} and does not end with it: mend the "
-            f"file, or pass {option('quote', '')} if quotes are part of the fields"
-        )
-    return replace(dialect, quote=quote, escape=escape)
+    quote = '"' if given is None else given
+    doubled = _scan(blocks(), ord(quote), sep, is_cut=is_cut, escaped=False)
+    if not doubled.n_quotes:
+        return "", ""
+    # Tab-separated and the like mostly have no quotes; a title in quotes keeps them.
+    usual = given is not None or sep in _QUOTING_SEPARATORS
+    if doubled.is_clean:
+        return (quote, "") if usual or doubled.is_needed or all_quoted else ("", "")
+    escaped = _scan(blocks(), ord(quote), sep, is_cut=is_cut, escaped=True)
+    if escaped.n_escaped and escaped.is_clean:
+        return quote, "\\"
+    n_closed, fault = _fields(b"".join(blocks()), quote, sep)
+    if fault is None or (is_cut and n_closed):
+        # Quotes inside a field that does not begin with one are data, whatever others are.
+        return (quote, "") if n_closed and (usual or doubled.is_needed or all_quoted) else ("", "")
+    if not usual:
+        return "", ""
+    raise ValueError(
+        f"line {first_line + fault} holds a field that begins with {quote} and does not end with it: "
+        f"mend the file, or pass {option('quote', '')} if quotes are part of the fields"
+    )
 
 
-def _fields(source: Source, dialect: Dialect, quote: str) -> tuple[int, int | None]:
-    """How many fields stand in quotes, and on which line the first begins that is not closed."""
-    before, after = _ends_of_separator(dialect.sep)
+def _fields(text: bytes, quote: str, sep: str) -> tuple[int, int | None]:
+    """How many fields stand in quotes, and how many lines lie before the first that is not closed."""
+    before, after = _ends_of_separator(sep)
     mark = re.escape(quote.encode())
     begin, end = (re.escape(bytes(ends)) for ends in (before, after))
     field = re.compile(
@@ -98,30 +108,12 @@ def _fields(source: Source, dialect: Dialect, quote: str) -> tuple[int, int | No
         + rb")*+"
         rb"(" + mark + rb"(?=[" + end + rb"\r\n]|\Z))?"
     )
-    text = b"".join(blocks(source, dialect.encoding, dialect.skip))
     n_closed = 0
     for match in field.finditer(text):
         if match[1] is None:
-            return n_closed, dialect.skip + text.count(b"\n", 0, match.start()) + 1
+            return n_closed, text.count(b"\n", 0, match.start())
         n_closed += 1
     return n_closed, None
-
-
-def _is_evident(dialect: Dialect, verdict: _Verdict) -> bool:
-    """Whether quotes that could stand around fields do so."""
-    # Tab-separated and the like mostly have no quotes; a title in quotes keeps them.
-    return dialect.sep in _QUOTING_SEPARATORS or verdict.is_needed or dialect.all_quoted
-
-
-def _holds(source: Source, dialect: Dialect, quote: str) -> bool:
-    mark = quote.encode()
-    return any(mark in block for block in blocks(source, dialect.encoding, dialect.skip))
-
-
-def _verdict(source: Source, dialect: Dialect, quote: str, *, escaped: bool) -> _Verdict:
-    before, after = _ends_of_separator(dialect.sep)
-    parts = blocks(source, dialect.encoding, dialect.skip)
-    return _scan(parts, ord(quote), before, after, escaped=escaped)
 
 
 def _ends_of_separator(sep: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -132,16 +124,10 @@ def _ends_of_separator(sep: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (coded[-1],), (coded[0],)
 
 
-def _scan(
-    parts: Iterable[bytes],
-    quote: int,
-    before: tuple[int, ...],
-    after: tuple[int, ...],
-    *,
-    escaped: bool,
-) -> _Verdict:
+def _scan(parts: Iterable[bytes], quote: int, sep: str, *, is_cut: bool, escaped: bool) -> _Verdict:
+    before, after = _ends_of_separator(sep)
     is_open, needed, n_quotes, n_escaped = False, False, 0, 0
-    # A quote's neighbours may lie in the next block: whole lines are looked at, and the byte before.
+    # The parts are whole lines, so that of their neighbours only the byte before matters.
     last = 10
     for part in parts:
         data = np.concatenate(([np.uint8(last)], np.frombuffer(part, np.uint8), [np.uint8(10)]))
@@ -153,27 +139,25 @@ def _scan(
             n_escaped += n_before - len(at)
         n_quotes += len(at)
         opens = (np.arange(len(at)) + is_open) % 2 == 0
-        joined_left = np.zeros(len(at), bool)
-        joined_left[1:] = (np.diff(at) == 1) & ~opens[:-1]
-        joined_right = np.zeros(len(at), bool)
-        joined_right[:-1] = joined_left[1:]
-        if escaped:
-            joined_left[:] = joined_right[:] = False
-        fine_left = joined_left | np.isin(data[at - 1], (*before, *_LINE_ENDS))
-        fine_right = joined_right | np.isin(data[at + 1], (*after, *_LINE_ENDS))
-        fine = np.where(opens, fine_left, fine_right)
-        if not fine.all():
+        doubled = np.zeros(len(at), bool)
+        if not escaped:
+            doubled[1:] = (np.diff(at) == 1) & ~opens[:-1]
+        before_doubled = np.zeros(len(at), bool)
+        before_doubled[:-1] = doubled[1:]
+        begins = doubled | np.isin(data[at - 1], (*before, *_LINE_ENDS))
+        ends = before_doubled | np.isin(data[at + 1], (*after, *_LINE_ENDS))
+        if not np.where(opens, begins, ends).all():
             return _Verdict(False, needed, n_quotes, n_escaped)
         if not needed and len(at):
             marks = np.flatnonzero(np.isin(data[1:-1], (*after, *_LINE_ENDS))) + 1
             inside = (np.searchsorted(at, marks) + is_open) % 2 == 1
-            needed = bool(inside.any()) or bool(joined_left.any())
+            needed = bool(inside.any()) or bool(doubled.any())
         is_open = bool((len(at) + is_open) % 2)
         last = int(data[-2])
-    return _Verdict(not is_open, needed, n_quotes, n_escaped)
+    return _Verdict(is_cut or not is_open, needed, n_quotes, n_escaped)
 
 
-def _is_escaped(data: np.ndarray, at: np.ndarray) -> np.ndarray:
+def _is_escaped(data: NDArray[Any], at: NDArray[Any]) -> NDArray[np.bool_]:
     """Whether an odd number of backslashes stands before each position."""
     places = np.arange(len(data))
     last_other = np.maximum.accumulate(np.where(data != _BACKSLASH, places, -1))

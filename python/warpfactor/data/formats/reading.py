@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...checks import check_choice, check_flag, option
 from ..columns import as_float32, require_equal_lengths
-from ..ids import as_kind, encode_ids, id_kind
+from ..ids import convert_ids, encode_ids, encode_texts, id_kind
 from ..roles import Column
 from ..times import as_timestamps
 from .dialect import TextOptions, Wanted
@@ -24,12 +25,15 @@ __all__ = [
     "Reading",
     "Request",
     "checked_request",
+    "in_kind",
     "joined",
     "reading_of_columns",
     "refuse_columns",
 ]
 
 Kinds = tuple[str, str]
+# The latest times of two files differ by less than this, if both count the same unit.
+_UNITS_APART = 100
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ def reading_of_columns(
 ) -> Reading:
     """Make a reading of columns by role, whose types say what ids are."""
     users, items = (
-        Coded(*as_kind(*encode_ids(given, name), name, kind, strip=request.strip))
+        in_kind(Coded(*encode_ids(given, name)), name, kind, strip=request.strip)
         for (name, given), kind in zip(
             (columns["user"], columns["item"]), request.kinds, strict=True
         )
@@ -169,6 +173,17 @@ def reading_of_columns(
     )
 
 
+def in_kind(side: Coded, name: str, kind: str, *, strip: bool = False) -> Coded:
+    """Return ids as a kind that they are written as, with blanks around them or without."""
+    codes, ids = side
+    if strip and id_kind(ids) == "str":
+        ranks, ids = encode_texts(
+            [pa.array([str(text) for text in ids], pa.string())], name, "str", strip=True
+        )
+        codes = ranks[codes]
+    return Coded(codes, ids) if kind == "auto" else Coded(*convert_ids(codes, ids, kind, name))  # type: ignore[arg-type]
+
+
 def joined(parts: Sequence[Reading]) -> Reading:
     """Join the readings of several files."""
     first = parts[0]
@@ -180,6 +195,7 @@ def joined(parts: Sequence[Reading]) -> Reading:
     times = None
     if all(part.times is not None for part in parts):
         times = np.concatenate([part.times for part in parts])
+        _check_units([part.times for part in parts])
     skipped = [part for part in parts if part.n_skipped]
     return Reading(
         first.format,
@@ -196,6 +212,16 @@ def joined(parts: Sequence[Reading]) -> Reading:
     )
 
 
+def _check_units(times: Sequence[Any]) -> None:
+    """Refuse timestamps of which some count seconds and others milliseconds or nanoseconds."""
+    latest = [float(np.abs(part).max()) for part in times if len(part)]
+    if latest and max(latest) > _UNITS_APART * max(min(latest), 1e8):
+        raise ValueError(
+            f"the files count time in different units: the latest is {min(latest):g} in one and "
+            f"{max(latest):g} in another: bring them to one"
+        )
+
+
 def _joined_side(sides: Sequence[Coded], name: str, parts: Sequence[Reading]) -> Coded:
     kinds = {id_kind(side.ids) for side in sides}
     if len(kinds) > 1:
@@ -205,7 +231,7 @@ def _joined_side(sides: Sequence[Coded], name: str, parts: Sequence[Reading]) ->
                 f"{option('ids', 'str')}"
             )
         # One of the texts has an id that is no integer, so all are texts.
-        sides = [Coded(*as_kind(*side, name, "str")) for side in sides]
+        sides = [in_kind(side, name, "str") for side in sides]
     ranks, ids = encode_ids(np.concatenate([side.ids for side in sides]), name)
     codes = np.empty(sum(len(side.codes) for side in sides), np.int32)
     at_code = at_id = 0

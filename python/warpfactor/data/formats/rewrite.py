@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, Self
 
-from .dialect import BLANKS, Dialect
+from .dialect import Dialect
+from .quotes import BLANKS
 from .source import Source
 
 __all__ = ["ByteStream", "arrow_separator", "arrow_stream", "blocks", "is_rewritten", "restored"]
@@ -16,6 +17,8 @@ _BLOCK = 1 << 22
 _MARK = "\ufeff".encode()
 # Stands for a separator of several characters. A file that holds it too is refused.
 _UNIT = "\x1f"
+# "^" knows only "\n".
+_LINE_BEGIN = rb"(?:(?<=[\r\n])|\A)"
 
 
 def blocks(source: Source, encoding: str = "utf-8", skip: int = 0) -> Iterator[bytes]:
@@ -89,12 +92,13 @@ def _rewritten(source: Source, dialect: Dialect) -> Iterator[bytes]:
     if dialect.comment:
         comment = re.escape(dialect.comment.encode())
         # The line stays, as an empty one, so that lines are counted as in the file.
-        line = re.compile(rb"(?m)^" + comment + rb"[^\r\n]*")
+        line = re.compile(_LINE_BEGIN + comment + rb"[^\r\n]*")
         parts = (line.sub(b"", part) for part in parts)
     if dialect.escape:
         parts = _doubled(parts, dialect.quote.encode(), dialect.escape.encode())
     if dialect.sep == BLANKS:
-        ends, runs = re.compile(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)"), re.compile(rb"[ \t]+")
+        ends = re.compile(_LINE_BEGIN + rb"[ \t]+|[ \t]+(?=[\r\n]|\Z)")
+        runs = re.compile(rb"[ \t]+")
         parts = (runs.sub(b"\t", ends.sub(b"", part)) for part in parts)
     elif len(dialect.sep) > 1:
         parts = _separated(parts, dialect.sep.encode())
@@ -136,11 +140,13 @@ def _doubled(parts: Iterator[bytes], quote: bytes, escape: bytes) -> Iterator[by
 
 def _cut_outside(text: bytes, field: re.Pattern[bytes], quote: bytes) -> int:
     """Where the last line ends that no quoted field goes beyond."""
-    end = 0
+    cut = end = 0
     for match in field.finditer(text):
+        # Zero where there is no line end: then the cut before holds.
+        cut = max(cut, text.rfind(b"\n", end, match.start()) + 1)
         end = match.end()
     begun = text.find(quote, end)
-    return text.rfind(b"\n", 0, begun if begun >= 0 else len(text)) + 1
+    return max(cut, text.rfind(b"\n", end, begun if begun >= 0 else len(text)) + 1)
 
 
 def _utf8(source: Source, encoding: str) -> Any:

@@ -10,6 +10,7 @@ import lzma
 import os
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -19,16 +20,14 @@ import pyarrow as pa
 
 from ...checks import option
 
-__all__ = ["NothingThere", "Source"]
+__all__ = ["DAMAGE", "NothingThere", "Source"]
+
+# What Python's readers of packed files raise of damage, apart from OSError and ValueError.
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error)
 
 _HEAD = 1 << 18
 _ARROW_CODECS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
 _OPENERS = {"": io.open, "gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
-# What zipfile says of a damaged archive: versions, places and names that cannot be.
-_DAMAGES = (
-    *(zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError),
-    *(IndexError, struct.error),
-)
 _BEST_MEMBERS = ("ratings", "rating", "u")
 
 
@@ -131,9 +130,9 @@ class Source:
     def _found_member(self, wanted: str | None) -> str:
         try:
             with zipfile.ZipFile(self.path) as archive:
-                files = [info for info in archive.infolist() if not info.is_dir()]
-                names = [info.filename for info in files]
-        except _DAMAGES as error:
+                # Not by is_dir(), which takes no empty name.
+                names = [name for name in archive.namelist() if name and not name.endswith("/")]
+        except zipfile.BadZipFile as error:
             raise ValueError(f"the zip archive is damaged: {error}") from error
         # macOS puts notes of its own beside the files.
         names = [name for name in names if not name.startswith("__MACOSX/")]
@@ -144,10 +143,12 @@ class Source:
             chosen = [name for name in names if name == wanted]
         if len(chosen) == 1:
             return chosen[0]
+        if not names:
+            raise ValueError("the zip archive holds no files")
         listed = ", ".join(names[:20]) + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
         given = "holds more than one file" if wanted is None else f"holds no {wanted!r}"
-        example = option("member", names[0] if names else "NAME")
-        raise ValueError(f"the zip archive {given}: pass {example}; it has {listed or 'no files'}")
+        example = option("member", names[0])
+        raise ValueError(f"the zip archive {given}: pass {example}; it has {listed}")
 
 
 def _packing(magic: bytes) -> str:
@@ -166,7 +167,7 @@ def _holds_arrays(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except _DAMAGES:
+    except zipfile.BadZipFile:
         return path.suffix.lower() == ".npz"
     return bool(names) and all(name.endswith(".npy") for name in names)
 
@@ -178,7 +179,7 @@ class _Member(io.BufferedReader):
         self._archive = zipfile.ZipFile(path)
         try:
             super().__init__(self._archive.open(member))  # type: ignore[arg-type]
-        except _DAMAGES as error:
+        except (RuntimeError, NotImplementedError) as error:
             self._archive.close()
             # An encrypted member, or a compression that Python lacks.
             raise ValueError(f"{member} cannot be unpacked: {error}") from error

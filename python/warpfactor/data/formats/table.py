@@ -116,7 +116,7 @@ FORMATS = {format.name: format for format in _ALL}
 
 # What other programs write, with what it is and how to get ratings out of it.
 _FOREIGN = (
-    (b"\x93NUMPY", "a single NumPy array", "load it, and pass its columns to Ratings.from_arrays"),
+    (b"\x93NUMPY", "a single NumPy array", "save users, items and ratings of it by numpy.savez"),
     (b"\x80\x02", "a pickle", "load it where you trust it, and pass what it holds"),
     (b"\x80\x03", "a pickle", "load it where you trust it, and pass what it holds"),
     (b"\x80\x04", "a pickle", "load it where you trust it, and pass what it holds"),

@@ -6,6 +6,8 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from mmap import ACCESS_READ, mmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,18 +15,19 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...checks import option
-from ..ids import IdError, arrow_numbers, encode_texts
+from ..ids import IdError, TextIds, arrow_numbers, read_id
 from ..times import as_timestamps
 from .dialect import NULLS, Dialect, judge, parse_number
-from .quotes import settle_quotes
+from .quotes import find_quotes
 from .reading import Coded, Reading, Request
-from .rewrite import arrow_separator, arrow_stream, is_rewritten, restored
+from .rewrite import arrow_separator, arrow_stream, blocks, is_rewritten, restored
 from .source import NothingThere, Source
 
 __all__ = ["find_dialect", "read", "read_dialect"]
 
 _TEXT = pa.string()
 _SIDES = ("user", "item")
+_KINDS = {"int": "an integer", "uuid": "a UUID", "str": "a string"}
 _BLOCK = 1 << 20
 
 
@@ -32,7 +35,30 @@ def find_dialect(source: Source, request: Request) -> Dialect:
     """Judge the layout over a sample, and the quotes over the whole file."""
     given = request.text
     dialect = judge(source, request.wanted, given)
-    return settle_quotes(source, dialect, given.quote, given.escape)
+    if given.quote == "" or given.escape:
+        return dialect
+    if given.quote is None and not _holds_quotes(source, dialect):
+        return replace(dialect, quote="", escape="")
+    quote, escape = find_quotes(
+        lambda: blocks(source, dialect.encoding, dialect.begin),
+        dialect.sep,
+        given.quote,
+        all_quoted=dialect.all_quoted,
+        first_line=dialect.begin + 1,
+    )
+    return replace(dialect, quote=quote, escape=escape)
+
+
+def _holds_quotes(source: Source, dialect: Dialect) -> bool:
+    """Whether there are quotes behind the line of names."""
+    skip = dialect.skip if dialect.skip - dialect.begin < 2 else dialect.begin
+    if source.packing or dialect.encoding != "utf-8":
+        return any(b'"' in block for block in blocks(source, dialect.encoding, skip))
+    with source.path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        at = 0
+        for _ in range(skip):
+            at = data.find(b"\n", at) + 1
+        return data.find(b'"', at) >= 0
 
 
 def read(source: Source, request: Request, format: str = "text") -> Reading:
@@ -74,24 +100,57 @@ def _read_clean(source: Source, request: Request, dialect: Dialect, format: str)
         types["rating"] = pa.float32()
     if "timestamp" in dialect.found:
         types["timestamp"] = None
-    columns = _parse(source, dialect, types)
-    values = None
+    ids = [_ids_of(role, request, dialect, _rows_at_most(source)) for role in _SIDES]
+    values: list[NDArray[np.float32]] = []
+    times: list[Any] = []
+    for batch in _batches(source, dialect, types):
+        columns = dict(zip(types, batch.columns, strict=True))
+        for role, texts in zip(_SIDES, ids, strict=True):
+            texts.add(_restored(columns[role], dialect))
+        if request.needs_ratings:
+            if columns["rating"].null_count:
+                raise _Unclean
+            values.append(arrow_numbers(columns["rating"]).copy())
+        if "timestamp" in types:
+            times.append(columns["timestamp"])
+    numbers = None
     if request.needs_ratings:
-        column = columns.pop("rating")
-        if column.null_count:
+        numbers = _concatenated(values, np.float32)
+        if not np.isfinite(numbers).all():
             raise _Unclean
-        values = arrow_numbers(column)
-        if not np.isfinite(values).all():
-            raise _Unclean
-    times = None
-    if "timestamp" in columns:
-        column = columns.pop("timestamp")
-        if request.wanted["timestamp"] is not None and (column.null_count or column.type == _TEXT):
-            raise _Unclean
-        if not column.null_count and column.type != _TEXT:
-            times = _times(column, dialect, request)
-    sides = [_encoded(columns, role, request, dialect) for role in _SIDES]
-    return _reading(format, dialect, sides, values, times)
+    stamps = _times(times, dialect, request) if times else None
+    return _reading(format, dialect, [Coded(*texts.finish()) for texts in ids], numbers, stamps)
+
+
+def _concatenated(parts: list[Any], dtype: Any) -> NDArray[Any]:
+    """Join arrays, letting go of each when it is copied."""
+    joined = np.empty(sum(map(len, parts)), dtype)
+    end = len(joined)
+    while parts:
+        part = parts.pop()
+        if isinstance(part, pa.Array):
+            part = arrow_numbers(part)
+        joined[end - len(part) : end] = part
+        end -= len(part)
+    return joined
+
+
+def _rows_at_most(source: Source) -> int:
+    # A row has three fields of a character, two separators and a line end.
+    return 0 if source.packing else source.path.stat().st_size // 6
+
+
+def _ids_of(role: str, request: Request, dialect: Dialect, n_rows: int = 0) -> TextIds:
+    name = f"{role} column {dialect.names[dialect.found[role]]!r}"
+    kind: Any = request.kinds[_SIDES.index(role)]
+    return TextIds(name, kind, strip=request.strip, n_rows=n_rows)
+
+
+def _restored(texts: Any, dialect: Dialect) -> Any:
+    """Texts of the file, where separators inside quotes were rewritten for Arrow."""
+    if not dialect.quote or len(dialect.sep) == 1:
+        return texts
+    return pa.array([restored(text, dialect) for text in texts.to_pylist()], _TEXT)
 
 
 def _reading(
@@ -117,36 +176,34 @@ def _reading(
     )
 
 
-def _times(column: Any, dialect: Dialect, request: Request) -> NDArray[Any] | None:
+def _times(parts: list[Any], dialect: Dialect, request: Request) -> NDArray[Any] | None:
+    """Timestamps of the batches of a column, which are let go of; None if they are none."""
+    explicit = request.wanted["timestamp"] is not None
+    kind = parts[0].type
+    if any(part.null_count for part in parts) or kind == _TEXT:
+        if explicit:
+            raise _Unclean
+        return None
+    if kind in (pa.int64(), pa.float64()):
+        numbers = _concatenated(parts, kind.to_pandas_dtype())
+        if np.isfinite(numbers).all():
+            return numbers
     name = f"timestamp column {dialect.names[dialect.found['timestamp']]!r}"
     try:
-        return as_timestamps(column, name)
+        return np.asarray(as_timestamps(pa.chunked_array(parts), name))
     except ValueError:
-        if request.wanted["timestamp"] is not None:
+        if explicit:
             raise
         return None
 
 
-def _encoded(columns: dict[str, Any], role: str, request: Request, dialect: Dialect) -> Coded:
-    """Encode the ids of a side, and let go of their texts."""
-    column = columns.pop(role)
-    if dialect.quote and len(dialect.sep) > 1:
-        texts = [restored(text, dialect) for text in column.to_pylist()]
-        column = pa.chunked_array([pa.array(texts, _TEXT)])
-    name = f"{role} column {dialect.names[dialect.found[role]]!r}"
-    kind = request.kinds[_SIDES.index(role)]
-    return Coded(*encode_texts(column.chunks, name, kind, strip=request.strip))
+def _batches(
+    source: Source, dialect: Dialect, types: Mapping[str, Any], on_bad_row: Any = None
+) -> Iterator[Any]:
+    """Read the columns of some roles by Arrow, with a given type or (None) one it finds out.
 
-
-def _parse(
-    source: Source,
-    dialect: Dialect,
-    types: Mapping[str, Any],
-    on_bad_row: Any = None,
-    *,
-    use_threads: bool = True,
-) -> dict[str, Any]:
-    """Read the columns of some roles by Arrow, with a given type or (None) one it finds out."""
+    Batches come in the order of the file, some thousand rows at a time, while Arrow reads on.
+    """
     from pyarrow import csv as arrow_csv
 
     names = [str(at) for at in range(len(dialect.names))]
@@ -154,28 +211,33 @@ def _parse(
     rewritten = is_rewritten(source, dialect)
     file = arrow_stream(source, dialect) if rewritten else pa.OSFile(str(source.path))
     with file:
-        table = arrow_csv.read_csv(
-            file,
-            read_options=arrow_csv.ReadOptions(
-                column_names=names,
-                skip_rows=0 if rewritten else dialect.skip,
-                use_threads=use_threads,
-                block_size=_BLOCK,
-            ),
-            parse_options=arrow_csv.ParseOptions(
-                delimiter=arrow_separator(dialect),
-                quote_char=dialect.quote or False,
-                newlines_in_values=bool(dialect.quote),
-                invalid_row_handler=on_bad_row,
-            ),
-            convert_options=arrow_csv.ConvertOptions(
-                include_columns=list(keys.values()),
-                column_types={keys[role]: t for role, t in types.items() if t is not None},
-                null_values=sorted(NULLS),
-                decimal_point=dialect.decimal if dialect.decimal in ".," else ".",
-            ),
-        )
-    return {role: table.column(key) for role, key in keys.items()}
+        try:
+            reader = arrow_csv.open_csv(
+                file,
+                read_options=arrow_csv.ReadOptions(
+                    column_names=names,
+                    skip_rows=0 if rewritten else dialect.skip,
+                    block_size=_BLOCK,
+                ),
+                parse_options=arrow_csv.ParseOptions(
+                    delimiter=arrow_separator(dialect),
+                    quote_char=dialect.quote or False,
+                    newlines_in_values=bool(dialect.quote),
+                    invalid_row_handler=on_bad_row,
+                ),
+                convert_options=arrow_csv.ConvertOptions(
+                    include_columns=list(keys.values()),
+                    column_types={keys[role]: t for role, t in types.items() if t is not None},
+                    null_values=sorted(NULLS),
+                    decimal_point=dialect.decimal if dialect.decimal in ".," else ".",
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            if "Empty CSV file" in str(error):
+                return
+            raise
+        with reader:
+            yield from reader
 
 
 class _Fault(NamedTuple):
@@ -193,6 +255,7 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
     """Read all columns as texts, and find the rows that cannot be read."""
     import pyarrow.compute as pc
 
+    _check_encoding(source, dialect)
     n_misshapen = 0
 
     def on_bad_row(row: Any) -> str:
@@ -201,14 +264,24 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
         return "skip"
 
     roles = [role for role in dialect.found if role in request.wanted]
-    columns = _parse(source, dialect, dict.fromkeys(roles, _TEXT), on_bad_row)
-    n_rows = len(columns["user"])
+    types = dict.fromkeys(roles, _TEXT)
+    batches = list(_batches(source, dialect, types, on_bad_row))
+    if not batches:
+        raise NothingThere("the file holds nothing but a header")
+    table = pa.Table.from_batches(batches)
+    columns = {role: table.column(at) for at, role in enumerate(roles)}
+    n_rows = len(table)
     good = np.ones(n_rows, bool)
     for role in _SIDES:
         texts = columns[role]
         if request.strip:
             texts = pc.utf8_trim_whitespace(texts)
         good &= np.asarray(pc.binary_length(texts).to_numpy()) > 0
+        kind: Any = request.kinds[_SIDES.index(role)]
+        if kind in ("int", "uuid"):
+            coded = texts.combine_chunks().dictionary_encode()
+            fits = [read_id(text, kind) is not None for text in coded.dictionary.to_pylist()]
+            good &= np.array(fits)[arrow_numbers(coded.indices)]
     values = None
     if request.needs_ratings:
         numbers = _numbers(columns.pop("rating"), dialect)
@@ -236,13 +309,27 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
         if stamps.dtype.kind == "f" and not np.isfinite(stamps).all():
             stamps = None
     mask = None if good.all() else pa.array(good)
+    sides = []
     for role in _SIDES:
-        if mask is not None:
-            columns[role] = columns[role].filter(mask)
-    sides = [_encoded(columns, role, request, dialect) for role in _SIDES]
+        texts = _ids_of(role, request, dialect, n_rows)
+        for chunk in (columns[role] if mask is None else columns[role].filter(mask)).chunks:
+            texts.add(_restored(chunk, dialect))
+        sides.append(Coded(*texts.finish()))
     reading = _reading(format, dialect, sides, None if values is None else values[kept], stamps)
     reading.n_skipped, reading.first_skipped = int(n_bad), f"the first is {fault}" if fault else ""
     return reading
+
+
+def _check_encoding(source: Source, dialect: Dialect) -> None:
+    """Name the first line that is no text, as Arrow cannot hand out a row that is none."""
+    line = dialect.skip + 1
+    for part in blocks(source, dialect.encoding, dialect.skip):
+        try:
+            part.decode()
+        except UnicodeDecodeError as error:
+            line += part.count(b"\n", 0, error.start)
+            raise ValueError(f"line {line} is not {dialect.encoding}: {error}") from error
+        line += part.count(b"\n")
 
 
 def _numbers(column: Any, dialect: Dialect) -> NDArray[np.float64]:
@@ -296,7 +383,11 @@ def _faults(source: Source, request: Request, dialect: Dialect) -> Iterator[_Fau
 def _problem(role: str, field: str, request: Request, dialect: Dialect) -> str:
     if role in _SIDES:
         bare = field.strip() if request.strip else field
-        return "" if bare else f"the {role} is missing"
+        kind: Any = request.kinds[_SIDES.index(role)]
+        if not bare:
+            return f"the {role} is missing"
+        fits = kind == "auto" or read_id(bare, kind) is not None
+        return "" if fits else f"the {role} {bare!r} is not {_KINDS[kind]}"
     if role == "timestamp" and request.wanted["timestamp"] is None:
         return ""
     if field.strip() in NULLS:
@@ -304,11 +395,13 @@ def _problem(role: str, field: str, request: Request, dialect: Dialect) -> str:
     number = parse_number(field, dialect.decimal, dialect.thousands)
     if role == "timestamp":
         is_time = number is not None or re.match(r"\s*\d{4}-\d\d-\d\d", field)
-        return "" if is_time else f"the timestamp {field!r} is neither a number nor a date"
+        return "" if is_time else f"the timestamp {field!r:.80} is neither a number nor a date"
     if number is None:
-        return f"the rating {field!r} is not a number"
+        return f"the rating {field!r:.80} is not a number"
     with np.errstate(over="ignore"):
-        return "" if np.isfinite(np.float32(number)) else f"the rating {field!r} is beyond float32"
+        return (
+            "" if np.isfinite(np.float32(number)) else f"the rating {field!r:.80} is beyond float32"
+        )
 
 
 def _rows(source: Source, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:

@@ -1,0 +1,47 @@
+"""``warpfactor convert``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..writing import check_target
+from .app import command
+from .demo import shape
+from .options import file_layout
+
+__all__ = ["convert"]
+
+
+@command
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@click.option("--to", metavar="NAME", help="Format of OUT; its suffix says it if not given.")
+@file_layout("user", "item", "rating", "timestamp")
+def convert(source: Path, target: Path, to: str | None, layout: dict[str, Any]) -> None:
+    """Read the ratings of IN, a file or folder, and write them to OUT in another format.
+
+    OUT is written whole or not at all; a file of that name is replaced.
+
+    Example: warpfactor convert ratings.dat ratings.parquet
+
+    Example: warpfactor convert ratings.txt ratings.csv --encoding latin-1 --decimal ,
+    """
+    # A mistake must show before the work.
+    check_target(target)
+    if source.exists() and target.exists() and os.path.samefile(source, target):
+        raise ValueError(f"OUT is {str(target)!r}, which is the file to read: choose another name")
+
+    from ..checks import shell_words
+    from ..data.files import read_ratings
+    from ..data.write import write_ratings, written_format
+
+    with shell_words(format="to"):
+        to = written_format(target, to)
+    ratings = read_ratings(source, **layout)
+    with shell_words(format="to"):
+        write_ratings(ratings, target, format=to)
+    click.echo(f"wrote {target}: {shape(ratings)}")

@@ -1,0 +1,34 @@
+"""``warpfactor peek``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .app import command
+from .options import file_layout
+
+__all__ = ["peek"]
+
+
+@command
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@file_layout("user", "item", "rating", "timestamp")
+def peek(file: Path, layout: dict[str, Any]) -> None:
+    """Show what would be read of FILE, and what looks odd in it.
+
+    FILE is a file of ratings, or a folder of them. Shown are its format and layout, which column is
+    what, the first ratings, counts and ranges. The exit code is 1 if it cannot be read.
+
+    Example: warpfactor peek ratings.csv
+
+    Example: warpfactor peek ratings.csv --sep ';' --user-column reader
+    """
+    from ..data.peek import peek as peek_at
+
+    found = peek_at(file, **layout)
+    click.echo(str(found))
+    if found.error:
+        raise click.exceptions.Exit(1)

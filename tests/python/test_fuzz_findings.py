@@ -1,0 +1,303 @@
+"""What fuzzing found (tests/fuzz): inputs that were read wrong, or refused with a foreign error."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import re
+import struct
+import time
+import zipfile
+import zlib
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy import sparse
+
+import warpfactor as wf
+from warpfactor.data.formats import rewrite
+
+TEXT = b"user,item,rating\n1,10,5\n2,11,4\n3,10,3\n"
+LONGEST_MESSAGE = 4000
+
+
+def triples(ratings):
+    users, items = ratings.user_ids[ratings.users], ratings.item_ids[ratings.items]
+    return list(zip(users.tolist(), items.tolist(), ratings.values.tolist(), strict=True))
+
+
+def refused(path, content, message, **options):
+    """Check that a file is refused in our words, with its name."""
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        wf.read_ratings(path, **options)
+    assert type(caught.value) is ValueError
+    assert str(caught.value).startswith(str(path)) and len(str(caught.value)) < LONGEST_MESSAGE
+    return str(caught.value)
+
+
+# --- texts ---------------------------------------------------------------------------------------
+
+READ = {
+    # The first row is the one at fault: it says nothing of the columns, neither their number.
+    "longer first row": (
+        b"1 2 3 4\n1 2 3\n4 5 6\n7 8 9\n4 5 1\n",
+        {"sep": " ", "header": False, "on_error": "skip"},
+        [(1, 2, 3.0), (4, 5, 6.0), (7, 8, 9.0), (4, 5, 1.0)],
+    ),
+    # Lines that end by "\r" alone begin by blanks or as comments, too.
+    "blanks after cr": (b"1  2  3\r  4  5  6\r", {}, [(1, 2, 3.0), (4, 5, 6.0)]),
+    "blanks before cr": (b"1  2  3  \r4  5  6 \r", {}, [(1, 2, 3.0), (4, 5, 6.0)]),
+    "comments after cr": (b"# a\r1,2,3\r# b\r4,5,6\r", {}, [(1, 2, 3.0), (4, 5, 6.0)]),
+}
+
+
+@pytest.mark.parametrize(("content", "options", "expected"), READ.values(), ids=READ)
+@pytest.mark.filterwarnings("ignore:.*left out")
+def test_text_is_read(tmp_path, content, options, expected):
+    (tmp_path / "r.txt").write_bytes(content)
+    assert triples(wf.read_ratings(tmp_path / "r.txt", **options)) == expected
+
+
+REFUSED = {
+    "bytes that are no text, in a row of another width": (
+        b"1  2  3\n" * 50_000 + b"\xd8 7\n1  1  1\n",
+        {"sep": r"\s+", "on_error": "skip"},
+        "line 50001 is not utf-8: .* pass encoding=",
+    ),
+    "comment of a line end": (TEXT, {"comment": "\n"}, r"comment is '\\n'; it must be"),
+    "long rating": (b"1,2,3\n4,5," + b"x" * 9000 + b"\n", {"header": False}, "line 2: the rating"),
+    "long names": (
+        ",".join(f"{at}{'n' * 900}" for at in range(30)).encode() + b"\n" + b"1," * 29 + b"1\n",
+        {"header": True},
+        "cannot tell which column",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "options", "message"), REFUSED.values(), ids=REFUSED)
+def test_text_is_refused(tmp_path, content, options, message):
+    refused(tmp_path / "r.txt", content, message, **options)
+
+
+@pytest.mark.parametrize("block", [1, 3, 16, 1 << 22])
+def test_escaped_fields_with_line_ends_at_the_end_of_a_block(tmp_path, monkeypatch, block):
+    # A field with a line end before one that the block cuts: a cut within the first lost its end.
+    row = '"x{0}\ny","z\n{0}\\"w",5\n'
+    (tmp_path / "r.csv").write_text("".join(row.format(at) for at in range(20)), newline="")
+    monkeypatch.setattr(rewrite, "_BLOCK", block)
+    read = wf.read_ratings(tmp_path / "r.csv", escape="\\", header=False)
+    assert triples(read) == [(f"x{at}\ny", f'z\n{at}"w', 5.0) for at in range(20)]
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_a_wide_table_is_refused_at_once(tmp_path, header):
+    # The time grew by the square of the number of columns.
+    names = [f"n{at}" if header else str(at % 5) for at in range(20_000)]
+    content = (",".join(names) + "\n" + ",".join("1" for _ in names) + "\n").encode()
+    begin = time.process_time()
+    refused(tmp_path / "r.csv", content, "cannot tell which column")
+    assert time.process_time() - begin < 5
+
+
+# --- packed files --------------------------------------------------------------------------------
+
+
+def zipped(content=TEXT, name="ratings.csv", method=zipfile.ZIP_STORED):
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", method) as archive:
+        archive.writestr(zipfile.ZipInfo(name), content, method)
+    return target.getvalue()
+
+
+def changed(content, old, new):
+    assert old in content
+    return content.replace(old, new, 1)
+
+
+PACKED = {
+    "zip, checksum": changed(zipped(), b"1,10,5", b"1,10,4"),
+    # The directory says that the archive begins 4096 bytes earlier than it is long.
+    "zip, place of the directory": zipped()[:-6] + struct.pack("<IH", 4096, 0),
+    "zip, place of a member": changed(zipped(), b"\0\0\x80\x01\0\0\0\0", b"\0\0\x80\x01\x07\0\0\0"),
+    "zip, no name": zipped(name="").replace(b"PK", b"PK"),
+    "zip, cut": zipped()[:60],
+    "gzip, contents": gzip.compress(TEXT, mtime=0)[:12] + b"\xff" * 30,
+    "gzip, cut": gzip.compress(TEXT, mtime=0)[:-12],
+    "bz2, contents": bz2.compress(TEXT)[:20] + b"\xff" * 30,
+    "xz, contents": lzma.compress(TEXT)[:30] + b"\xff" * 40,
+    "xz, cut": lzma.compress(TEXT)[:-20],
+    "zstd, contents": b"\x28\xb5\x2f\xfd" + b"\xff" * 30,
+    "lz4, contents": b"\x04\x22\x4d\x18" + b"\xff" * 30,
+}
+
+
+@pytest.mark.parametrize("content", PACKED.values(), ids=PACKED)
+def test_damaged_packing_is_named(tmp_path, content):
+    refused(tmp_path / "r", content, "damaged|holds no files")
+
+
+def npz(**arrays):
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, array in arrays.items():
+            inner = io.BytesIO()
+            if isinstance(array, bytes):
+                inner.write(array)
+            else:
+                np.lib.format.write_array(inner, np.asarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), inner.getvalue())
+    return target.getvalue()
+
+
+def header_of(text):
+    text = text.ljust(118) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
+
+
+def csr(**other):
+    parts = {"format": np.array(b"csr"), "shape": [2, 2], "data": [1.0, 2.0]}
+    return npz(**(parts | {"indices": [0, 1], "indptr": [0, 1, 2]} | other))
+
+
+ARRAYS = {
+    "header that is no literal": npz(users=header_of("{'descr': ("), items=[1], ratings=[1.0]),
+    "member that is no array": npz(users=b"1,2,3", items=[1], ratings=[1.0]),
+    "vocabulary that is no array": npz(users=[0], items=[0], ratings=[1.0], user_ids=b"a"),
+    "larger than memory": npz(
+        users=header_of("{'descr': '<i8', 'fortran_order': False, 'shape': (9999999999999,), }"),
+        items=[1],
+        ratings=[1.0],
+    ),
+    "objects": npz(
+        users=header_of("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }") + b"\x80\x04N.",
+        items=[1],
+        ratings=[1.0],
+    ),
+    # SciPy's loops write where these say.
+    "positions beyond the matrix": csr(indices=[0, 7]),
+    "falling pointers": csr(indptr=[0, 9, 2]),
+    "negative positions": csr(indices=[0, -5]),
+    "no pointers": csr(indptr=b""),
+    "no data of this layout": npz(format=np.array(b"dia"), shape=[2, 2], data=[[1.0, 2.0]]),
+    "unknown layout": csr(format=np.array(b"xyz")),
+    "cut": csr()[:-30],
+}
+
+
+@pytest.mark.parametrize("content", ARRAYS.values(), ids=ARRAYS)
+def test_damaged_arrays_are_named(tmp_path, content):
+    refused(tmp_path / "r.npz", content, "damaged|holds Python objects")
+
+
+def test_the_arrays_of_these_tests_can_be_read_undamaged(tmp_path):
+    (tmp_path / "r.npz").write_bytes(csr())
+    assert triples(wf.read_ratings(tmp_path / "r.npz")) == [(0, 0, 1.0), (1, 1, 2.0)]
+    sparse.save_npz(tmp_path / "s.npz", sparse.csr_array([[1.0, 0], [0, 2]]))
+    assert triples(wf.read_ratings(tmp_path / "s.npz")) == [(0, 0, 1.0), (1, 1, 2.0)]
+
+
+@pytest.mark.parametrize("kind", ["file", "stream"])
+def test_columns_of_one_name_are_named(tmp_path, kind):
+    table = pa.table([[1], [2], [3.0]], names=["user", "user", "rating"])
+    target = io.BytesIO()
+    new = {"file": pa.ipc.new_file, "stream": pa.ipc.new_stream}[kind]
+    with new(target, table.schema) as writer:
+        writer.write_table(table)
+    message = "more than one column 'user'"
+    options = {"user": 0, "item": 1, "rating": 2}
+    refused(tmp_path / "r.arrow", target.getvalue(), message, **options)
+
+
+# --- model files ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model_parts(tmp_path_factory):
+    """The tensors (type, shape, bytes) and the metadata of a saved model."""
+    path = tmp_path_factory.mktemp("model") / "m"
+    ratings = wf.datasets.make_ratings(8, 6, 24, random_state=0).ratings
+    wf.MatrixFactorization(n_factors=2, n_epochs=1, verbose=0, random_state=0).fit(ratings).save(
+        path
+    )
+    whole = path.read_bytes()
+    (n,) = struct.unpack("<Q", whole[:8])
+    header = json.loads(whole[8 : 8 + n])
+    metadata = header.pop("__metadata__")
+    tensors = {
+        name: (each["dtype"], each["shape"], whole[8 + n :][slice(*each["data_offsets"])])
+        for name, each in header.items()
+    }
+    return tensors, metadata
+
+
+def write_model(path, tensors, metadata):
+    """Write a model file whose checksum is right, whatever it holds."""
+    crc, at, header = 0, 0, {}
+    for name, (dtype, shape, raw) in sorted(tensors.items()):
+        crc = zlib.crc32(raw, zlib.crc32(name.encode(), crc))
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(raw)]}
+        at += len(raw)
+    header["__metadata__"] = metadata | {"crc32": str(crc)}
+    text = json.dumps(header).encode()
+    body = b"".join(raw for _, (_, _, raw) in sorted(tensors.items()))
+    path.write_bytes(struct.pack("<Q", len(text)) + text + body)
+    return path
+
+
+def test_the_model_of_these_tests_can_be_read_undamaged(tmp_path, model_parts):
+    loaded = wf.load(write_model(tmp_path / "m", *model_parts))
+    assert len(loaded.user_ids_) == 8
+
+
+@pytest.mark.parametrize("name", ["params", "model", "training", "history"])
+def test_deeply_nested_json_is_named(tmp_path, model_parts, name):
+    tensors, metadata = model_parts
+    path = write_model(tmp_path / "m", tensors, metadata | {name: "[" * 100_000})
+    with pytest.raises(wf.ModelFileError, match=re.escape(str(path))):
+        wf.load(path)
+
+
+@pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E5M2", "BF16"])
+def test_types_that_numpy_lacks_are_named(tmp_path, model_parts, dtype):
+    tensors, metadata = model_parts
+    size = 2 if dtype == "BF16" else 1
+    raw = tensors["user_biases"][2]
+    changed = tensors | {"user_biases": (dtype, [len(raw) // size], raw)}
+    path = write_model(tmp_path / "m", changed, metadata)
+    with pytest.raises(wf.ModelFileError, match=re.escape(str(path))):
+        wf.load(path)
+
+
+@pytest.mark.parametrize("dtype", ["nan", "", [1], {}])
+def test_a_stored_type_is_checked(tmp_path, model_parts, dtype):
+    tensors, metadata = model_parts
+    params = json.loads(metadata["params"]) | {"dtype": dtype}
+    path = write_model(tmp_path / "m", tensors, metadata | {"params": json.dumps(params)})
+    with pytest.raises(wf.ModelFileError, match=re.escape(str(path))):
+        wf.load(path)
+
+
+@pytest.mark.parametrize("item", [2**31 - 1, -1, 6])
+def test_items_of_format_1_are_checked_before_they_are_counted(tmp_path, model_parts, item):
+    # Counted up to 2**31 - 1, they took 16 GiB.
+    tensors, metadata = dict(model_parts[0]), model_parts[1]
+    seen = np.frombuffer(tensors["seen_items"][2], np.int32).copy()
+    seen[0] = item
+    tensors["seen_items"] = ("I32", [len(seen)], seen.tobytes())
+    for side, n in (("user", 8), ("item", 6)):
+        tensors.pop(f"{side}_counts")
+        tensors[f"{side}_known"] = ("BOOL", [n], b"\1" * n)
+    model, training = json.loads(metadata["model"]), json.loads(metadata["training"])
+    metadata = {
+        **{name: metadata[name] for name in ("warpfactor_version", "user_ids", "item_ids", "params")},
+        "format": "warpfactor.MatrixFactorization", "format_version": "1",
+        "fitted": json.dumps(model | training | {"history": []}),
+    }  # fmt: skip
+    path = write_model(tmp_path / "m", tensors, metadata)
+    with pytest.raises(wf.ModelFileError, match="seen items do not fit"):
+        wf.load(path)
