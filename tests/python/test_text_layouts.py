@@ -302,7 +302,7 @@ def test_bad_rows_are_left_out_and_counted(path_of):
     with pytest.warns(UserWarning, match=r"r\.csv: 3 of 6 rows left out; the first is line 2: has"):
         ratings = read_ratings(path_of(BAD_ROWS), on_error="skip")
     assert triples(ratings) == [(1, 2, 3), (8, 9, 1), (1, 1, 2)]
-    with pytest.raises(ValueError, match=r"line 2: .* \(2 more such rows\)"):
+    with pytest.raises(ValueError, match=r"line 2: .* \(2 more such row\(s\)\)"):
         read_ratings(path_of(BAD_ROWS))
     with pytest.raises(ValueError, match="no row can be read; line 1"):
         read_ratings(path_of("1,2,x5\n3,4,y5\n"), on_error="skip")

@@ -43,6 +43,8 @@ NULLS = frozenset(
 _INTEGER = re.compile(r"-?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _SAMPLED_ROWS = 2000
+# Quoted fields may go over several of them.
+_SAMPLED_LINES = 4000
 # A reading is possible if this share of the sampled rows has its number of fields. The rest are
 # rows that cannot be read, which are errors of their own.
 _REGULAR = 0.9
@@ -163,7 +165,8 @@ def judge(source: Source, wanted: Wanted, given: TextOptions) -> Dialect:
             raise NothingThere("the file is empty")
         raise ValueError("the file begins with blanks")
     needed = [role for role in wanted if role != "timestamp"]
-    reading = _chosen(text, wanted, needed, given, is_cut=not source.is_whole)
+    sample, rest = _first_lines(text)
+    reading = _chosen(sample, wanted, needed, given, is_cut=bool(rest) or not source.is_whole)
     names = [field.strip() for field in reading.rows[0]] if reading.header else None
     found = reading.found
     if names is None and hint is not None and given.header is None:
@@ -190,7 +193,7 @@ def judge(source: Source, wanted: Wanted, given: TextOptions) -> Dialect:
         names=tuple(names or (str(at) for at in range(reading.width))),
         found=found,
         all_quoted=bool(reading.quote)
-        and _has_quoted_column(_rows(text, reading.sep, "", "")[reading.header :], reading.quote),
+        and _has_quoted_column(_rows(sample, reading.sep, "", "")[reading.header :], reading.quote),
     )
 
 
@@ -310,6 +313,16 @@ def _without_comments(text: str, comment: str) -> tuple[str, int, str | None]:
         at += 1
     rest = [line for line in lines[at:] if not line.startswith(comment)]
     return "\n".join(rest), at, hint
+
+
+def _first_lines(text: str) -> tuple[str, str]:
+    """The lines that are looked at, and the others."""
+    end = 0
+    for _ in range(_SAMPLED_LINES):
+        end = text.find("\n", end) + 1
+        if not end:
+            return text, ""
+    return text[:end], text[end:]
 
 
 def _rows(text: str, sep: str, quote: str, escape: str) -> list[list[str]]:

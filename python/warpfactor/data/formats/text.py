@@ -296,7 +296,7 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
     n_bad = n_misshapen + n_rows - np.count_nonzero(good)
     fault = next(_faults(source, request, dialect), None) if n_bad else None
     if n_bad and not request.skip_bad:
-        also = f" ({n_bad - 1:,} more such rows)" if n_bad > 1 else ""
+        also = f" ({n_bad - 1:,} more such row(s))" if n_bad > 1 else ""
         told = f"{fault}{also}" if fault else f"{n_bad:,} row(s) cannot be read"
         raise ValueError(
             f"{told}; mend the file, or pass {option('on_error', 'skip')} to leave such rows out"
