@@ -90,19 +90,30 @@ class ByteStream(io.RawIOBase):
 def _rewritten(source: Source, dialect: Dialect) -> Iterator[bytes]:
     parts = blocks(source, dialect.encoding, dialect.skip)
     if dialect.comment:
-        comment = re.escape(dialect.comment.encode())
+        mark = dialect.comment.encode()
         # The line stays, as an empty one, so that lines are counted as in the file.
-        line = re.compile(_LINE_BEGIN + comment + rb"[^\r\n]*")
-        parts = (line.sub(b"", part) for part in parts)
+        line = re.compile(_LINE_BEGIN + re.escape(mark) + rb"[^\r\n]*")
+        parts = (line.sub(b"", part) if mark in part else part for part in parts)
     if dialect.escape:
         parts = _doubled(parts, dialect.quote.encode(), dialect.escape.encode())
     if dialect.sep == BLANKS:
-        ends = re.compile(_LINE_BEGIN + rb"[ \t]+|[ \t]+(?=[\r\n]|\Z)")
-        runs = re.compile(rb"[ \t]+")
-        parts = (runs.sub(b"\t", ends.sub(b"", part)) for part in parts)
+        parts = map(_tabbed, parts)
     elif len(dialect.sep) > 1:
         parts = _separated(parts, dialect.sep.encode())
     return parts
+
+
+_ENDS = re.compile(_LINE_BEGIN + rb"[ \t]+|[ \t]+(?=[\r\n]|\Z)")
+_RUNS = re.compile(rb"[ \t]+")
+# What needs a search; most texts have one space between two fields and none around them.
+_ODD = (b"\t", b"  ", b" \n", b" \r", b"\n ", b"\r ")
+
+
+def _tabbed(part: bytes) -> bytes:
+    """Put a tab in place of each run of blanks, and none at the ends of lines."""
+    if part[:1] == b" " or part[-1:] == b" " or any(odd in part for odd in _ODD):
+        return _RUNS.sub(b"\t", _ENDS.sub(b"", part))
+    return part.replace(b" ", b"\t")
 
 
 def _separated(parts: Iterator[bytes], sep: bytes) -> Iterator[bytes]:

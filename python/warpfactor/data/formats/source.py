@@ -28,6 +28,8 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error
 _HEAD = 1 << 18
 _ARROW_CODECS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
 _OPENERS = {"": io.open, "gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
+# What zipfile says of a damaged archive, and of versions and encryptions that it does not know.
+_DAMAGES = (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, IndexError, struct.error)
 _BEST_MEMBERS = ("ratings", "rating", "u")
 
 
@@ -132,7 +134,7 @@ class Source:
             with zipfile.ZipFile(self.path) as archive:
                 # Not by is_dir(), which takes no empty name.
                 names = [name for name in archive.namelist() if name and not name.endswith("/")]
-        except zipfile.BadZipFile as error:
+        except _DAMAGES as error:
             raise ValueError(f"the zip archive is damaged: {error}") from error
         # macOS puts notes of its own beside the files.
         names = [name for name in names if not name.startswith("__MACOSX/")]
@@ -167,7 +169,7 @@ def _holds_arrays(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except zipfile.BadZipFile:
+    except _DAMAGES:
         return path.suffix.lower() == ".npz"
     return bool(names) and all(name.endswith(".npy") for name in names)
 
@@ -179,7 +181,7 @@ class _Member(io.BufferedReader):
         self._archive = zipfile.ZipFile(path)
         try:
             super().__init__(self._archive.open(member))  # type: ignore[arg-type]
-        except (RuntimeError, NotImplementedError) as error:
+        except _DAMAGES as error:
             self._archive.close()
             # An encrypted member, or a compression that Python lacks.
             raise ValueError(f"{member} cannot be unpacked: {error}") from error
