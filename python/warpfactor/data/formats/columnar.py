@@ -21,6 +21,8 @@ def _of_table(format: str, names: list[str], table: Any, request: Request) -> Re
                 f"{names.count(names[at])} columns are named {names[at]!r}: write the file with "
                 "names that differ"
             )
+        # Arrow trusts the lengths and positions in a file, and reads where they point.
+        table.column(names[at]).validate(full=True)
     columns = Frame(names, lambda at: table.column(names[at])).columns_of(found)
     return reading_of_columns(format, columns, request, names=names, found=found)
 
