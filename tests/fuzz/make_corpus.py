@@ -244,7 +244,8 @@ def seeds() -> Iterator[bytes]:
         yield encode(content, suffix=suffix, function="peek")
         if path.suffix in (".csv", ".tsv"):
             sep = {".csv": ",", ".tsv": "\t"}[path.suffix]
-            yield encode(content, suffix=suffix, function="plain", sep=sep)
+            for on_error in ("raise", "skip"):
+                yield encode(content, function="plain", sep=sep, on_error=on_error)
     for name, options in (
         ("spark.csv", {"escape": "\\"}),
         ("single-quotes.csv", {"quote": "'"}),

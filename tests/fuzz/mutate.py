@@ -96,7 +96,7 @@ def _content(content: bytes, size: int, rng: random.Random, blind: Blind) -> byt
     if rng.random() < 0.15:
         return blind(content, size)
     for _ in range(rng.choice((1, 1, 2, 3, 5))):
-        content = _text(content, rng)
+        content = _text(content, rng)[: 16 * size]
     if rng.random() < 0.03:
         content = rng.choice(list(_PACKERS.values()))(content[: size // 2])
     return content

@@ -16,8 +16,9 @@ import sys
 import tempfile
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "encoding": (
         *(None, "utf-8", "latin-1", "utf-16", "utf-8-sig", "cp1252", "utf-16-le", "utf-32"),
         *("shift_jis", "utf-7", "utf_8", "ascii", "cp037", "idna", "punycode", "hex", "rot13"),
-        *("unicode_escape", "raw_unicode_escape", "undefined", "iso2022_jp", "no-such", "", "\0"),
+        *("raw_unicode_escape", "undefined", "iso2022_jp", "no-such", "", "\0"),
     ),
     "ids": ("auto", "str", "int", "uuid", ("str", "int"), ("int", "auto")),
     "strip": (False, True),
@@ -87,8 +88,9 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 HEADER = 20
 # How errors about an argument, and not the file, begin.
 _ABOUT_ARGUMENT = re.compile(rf"({'|'.join([*CHOICES, 'path', 'user', 'item', 'rating'])})\b")
-_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE]-?[0-9]+)?")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _LONGEST_MESSAGE = 4000
+_LARGEST = 1 << 22
 
 
 class Finding(Exception):
@@ -149,8 +151,10 @@ def read_file(data: bytes) -> None:
     block, head = options.pop("block"), options.pop("head")
     columns = options.pop("columns")
     with _watched(), _FILES.holding(content, f"input{suffix}") as path:
+        if _is_bomb(path):
+            return
         if function == "plain":
-            _compare_with_csv(path, content, options["sep"])
+            _compare_with_csv(path, content, options["sep"], options["on_error"])
             return
         with _replaced(source, "_HEAD", head):
             first = _outcome(function, path, columns | options)
@@ -204,6 +208,13 @@ def _use(model: Any, path: Path) -> None:
                 use()
         except ValueError as error:
             _accept(error, None)
+
+
+def _is_bomb(path: Path) -> bool:
+    """Whether so much is packed in a file that it takes seconds, as that much text may."""
+    with suppress(Exception), source.Source(path).open() as file:
+        return len(file.read(_LARGEST)) == _LARGEST
+    return False
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -283,49 +294,62 @@ def _compare(first: Any, second: Any, how: str) -> None:
             raise Finding(f"differs {how}: {a!r:.300} and {b!r:.300}")
 
 
-def _compare_with_csv(path: Path, content: bytes, sep: str | None) -> None:
+def _compare_with_csv(path: Path, content: bytes, sep: str | None, on_error: str) -> None:
     """Read text of the simplest dialect, and compare with Python's csv module."""
     sep = sep if sep in (",", "\t", ";", "|") else ","
-    expected = _by_csv(content, sep)
-    if expected is None:
+    rows = _by_csv(content, sep)
+    if rows is None:
+        return
+    width, count = Counter(map(len, rows)).most_common(1)[0]
+    header = _value(rows[0][2]) is None
+    body = rows[1:] if header else rows
+    # Whose number of fields is clear, and the names of which are.
+    if width < 3 or 10 * count < 9 * len(rows) or (header and len(rows[0]) != width) or not body:
+        return
+    good = [row for row in body if len(row) == width and all(row[:2])]
+    good = [row for row in good if _value(row[2]) is not None]
+    if not good or (len(good) < len(body) and on_error == "raise"):
         return
     dialect = {"sep": sep, "quote": '"', "decimal": ".", "comment": "", "encoding": "utf-8"}
     columns = {"user": 0, "item": 1, "rating": 2}
     try:
-        got = files.read_ratings(path, format="text", header=False, ids="str", **dialect, **columns)
+        got = files.read_ratings(
+            path, format="text", header=header, ids="str", on_error=on_error, **dialect, **columns
+        )
     except ValueError as error:
         raise Finding(f"refuses what csv reads: {error}") from error
-    users, items, values = expected
+    users, items, numbers = (list(column) for column in list(zip(*good, strict=True))[:3])
     if list(got.user_ids[got.users]) != users or list(got.item_ids[got.items]) != items:
-        raise Finding("ids differ from csv's")
+        raise Finding(f"ids differ from csv's: {got.user_ids[got.users]!r:.200} {users!r:.200}")
+    values = np.array([_value(number) for number in numbers], np.float32)
     # Through float64, or directly: half a unit in the last place more or less.
     if not (np.abs(got.values - values) <= np.spacing(np.abs(values))).all():
-        raise Finding(f"values differ from csv's: {got.values} and {values}")
+        raise Finding(f"values differ from csv's: {got.values!r:.200} and {values!r:.200}")
 
 
-def _by_csv(content: bytes, sep: str) -> tuple[list[str], list[str], Any] | None:
-    """Users, items and values as csv reads them; None unless the text is plain to all readers."""
+def _by_csv(content: bytes, sep: str) -> list[list[str]] | None:
+    """Rows of at least three fields at first, as csv reads them; None if it is not so plain."""
     if b"\0" in content or re.search(rb"\r(?!\n)", content):
         return None
     try:
         text = content.decode("utf-8-sig")
-        rows = [
-            row for row in csv.reader(io.StringIO(text, newline=""), delimiter=sep, strict=True)
-        ]
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=sep, strict=True))
     except (UnicodeDecodeError, csv.Error):
         return None
     # A quote that csv closes at the end of the file, and a mark within the text.
     if text.count('"') % 2 or "\ufeff" in text:
         return None
     rows = [row for row in rows if row]
-    if not rows or len({len(row) for row in rows}) > 1 or len(rows[0]) < 3:
-        return None
-    users, items, numbers, *_ = map(list, zip(*rows, strict=True))
-    if not all(users) or not all(items) or not all(map(_NUMBER.fullmatch, numbers)):
+    return rows if rows and len(rows[0]) >= 3 else None
+
+
+def _value(text: str) -> np.float32 | None:
+    """A rating; None if it is no number, or none of float32."""
+    if not _NUMBER.fullmatch(text.strip()):
         return None
     with np.errstate(over="ignore"):
-        values = np.array([float(number) for number in numbers]).astype(np.float32)
-    return (users, items, values) if np.isfinite(values).all() else None
+        value = np.float32(float(text))
+    return value if np.isfinite(value) else None
 
 
 # --- watching ----------------------------------------------------------------------------------

@@ -94,6 +94,15 @@ def test_escaped_fields_with_line_ends_at_the_end_of_a_block(tmp_path, monkeypat
     assert triples(read) == [(f"x{at}\ny", f'z\n{at}"w', 5.0) for at in range(20)]
 
 
+@pytest.mark.parametrize("options", [{"sep": "::"}, {"escape": "\\"}, {"encoding": "latin-1"}])
+def test_a_line_without_end_is_refused(tmp_path, monkeypatch, options):
+    monkeypatch.setattr(rewrite, "_LONGEST", 1000)
+    monkeypatch.setattr(rewrite, "_BLOCK", 100)
+    sep = options.get("sep", ",")
+    content = sep.join(["1", "2", "3\n"]) * 100_000 + '4,"' + "x" * 3000
+    refused(tmp_path / "r.txt", content.encode(), "line is longer than", **options)
+
+
 @pytest.mark.parametrize("header", [True, False])
 def test_a_wide_table_is_refused_at_once(tmp_path, header):
     # The time grew by the square of the number of columns.
@@ -184,6 +193,9 @@ ARRAYS = {
     "negative positions": csr(indices=[0, -5]),
     "no pointers": csr(indptr=b""),
     "no data of this layout": npz(format=np.array(b"dia"), shape=[2, 2], data=[[1.0, 2.0]]),
+    "offsets that are no numbers": npz(
+        format=np.array(b"dia"), shape=[2, 2], data=[[1.0, 2.0]], offsets=[float("nan")]
+    ),
     "unknown layout": csr(format=np.array(b"xyz")),
     "cut": csr()[:-30],
 }
@@ -201,16 +213,31 @@ def test_the_arrays_of_these_tests_can_be_read_undamaged(tmp_path):
     assert triples(wf.read_ratings(tmp_path / "s.npz")) == [(0, 0, 1.0), (1, 1, 2.0)]
 
 
-@pytest.mark.parametrize("kind", ["file", "stream"])
-def test_columns_of_one_name_are_named(tmp_path, kind):
-    table = pa.table([[1], [2], [3.0]], names=["user", "user", "rating"])
+def arrow_file(kind, table):
     target = io.BytesIO()
     new = {"file": pa.ipc.new_file, "stream": pa.ipc.new_stream}[kind]
     with new(target, table.schema) as writer:
         writer.write_table(table)
+    return target.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["file", "stream"])
+def test_positions_that_are_not_in_order_are_named(tmp_path, kind):
+    # Arrow reads where the offsets of texts point, unless it is asked to validate them.
+    table = pa.table({"user": pa.array(["a", "b"]), "item": [1, 2], "rating": [1.0, 2.0]})
+    good = arrow_file(kind, table)
+    bad = changed(good, struct.pack("<3i", 0, 1, 2), struct.pack("<3i", 0, 2, 1))
+    (tmp_path / "good.arrow").write_bytes(good)
+    assert len(wf.read_ratings(tmp_path / "good.arrow").values) == 2
+    refused(tmp_path / "r.arrow", bad, "ffset")
+
+
+@pytest.mark.parametrize("kind", ["file", "stream"])
+def test_columns_of_one_name_are_named(tmp_path, kind):
+    table = pa.table([[1], [2], [3.0]], names=["user", "user", "rating"])
     message = "more than one column 'user'"
     options = {"user": 0, "item": 1, "rating": 2}
-    refused(tmp_path / "r.arrow", target.getvalue(), message, **options)
+    refused(tmp_path / "r.arrow", arrow_file(kind, table), message, **options)
 
 
 # --- model files ---------------------------------------------------------------------------------

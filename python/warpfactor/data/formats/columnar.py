@@ -102,6 +102,8 @@ class Columnar(NamedTuple):
         if twice is not None:
             raise ValueError(f"the file has more than one column {twice!r}: rename all but one")
         table = read([name for name in dict.fromkeys(chosen.values()) if name in names])
+        # Arrow trusts the lengths and positions in a file, and reads where they point.
+        table.validate(full=True)
         columns = {
             role: _plain(table.column(name), role) if name in names else pa.nulls(len(table))
             for role, name in chosen.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -145,7 +146,11 @@ def _damage_named() -> Iterator[None]:
     That may be anything: the headers of arrays are Python's literals.
     """
     try:
-        yield
+        with warnings.catch_warnings(), np.errstate(invalid="raise"):
+            # Of literals with odd escapes.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", SyntaxWarning)
+            yield
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise

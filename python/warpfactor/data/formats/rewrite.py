@@ -14,6 +14,8 @@ from .source import Source
 __all__ = ["ByteStream", "arrow_separator", "arrow_stream", "blocks", "is_rewritten", "restored"]
 
 _BLOCK = 1 << 22
+# Of a line or a row. All of it is kept until its end is found.
+_LONGEST = 1 << 26
 _MARK = "\ufeff".encode()
 # Stands for a separator of several characters. A file that holds it too is refused.
 _UNIT = "\x1f"
@@ -35,6 +37,8 @@ def blocks(source: Source, encoding: str = "utf-8", skip: int = 0) -> Iterator[b
                 whole, skip = _without_lines(whole, skip)
             if whole:
                 yield whole
+            if len(rest) > _LONGEST:
+                raise ValueError("a line is longer than 64 MiB: this is no table of ratings")
     if skip:
         rest, _ = _without_lines(rest, skip)
     if rest:
@@ -146,6 +150,8 @@ def _doubled(parts: Iterator[bytes], quote: bytes, escape: bytes) -> Iterator[by
         cut = _cut_outside(rest, field, quote)
         yield field.sub(one, rest[:cut])
         rest = rest[cut:]
+        if len(rest) > _LONGEST:
+            raise ValueError(f"a row is longer than 64 MiB: some {quote.decode()} is not closed")
     yield field.sub(one, rest)
 
 
