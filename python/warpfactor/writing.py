@@ -11,10 +11,8 @@ import contextlib
 import errno
 import os
 import re
-import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -115,6 +113,8 @@ def whole_path(path: _Path) -> Iterator[Path]:
         As `check_target`; or if the file cannot be written, which leaves `path` as it was.
     """
     if is_stream(path):
+        import tempfile
+
         with tempfile.TemporaryDirectory() as folder:
             filled = Path(folder) / "whole"
             yield filled
@@ -123,7 +123,7 @@ def whole_path(path: _Path) -> Iterator[Path]:
         return
     target = check_target(path)
     # Not made from the target's name, which can be as long as names may be.
-    temporary = target.with_name(f".warpfactor-{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f".warpfactor-{os.urandom(8).hex()}.tmp")
     try:
         with open(temporary, "xb"):
             pass

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -160,6 +158,8 @@ def write_table(
         else:
             sink = stack.enter_context(whole_file(output))
             if format in _TEXTS and output.suffix.lower() == _GZIP:
+                import gzip
+
                 # Without name and time, so that one table is one sequence of bytes.
                 sink = cast(
                     "BinaryIO",
@@ -210,6 +210,8 @@ def _needs_quotes(ids: Any) -> bool:
 
 
 def _write_json_lines(sink: BinaryIO, part: Any) -> None:
+    import json
+
     import pyarrow as pa
     import pyarrow.compute as pc
 
