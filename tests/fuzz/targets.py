@@ -276,7 +276,7 @@ def _check_ratings(ratings: Any, options: dict[str, Any]) -> None:
         for each in ids:
             if isinstance(each, str):
                 each.encode()
-                if options["strip"] and each != each.strip():
+                if options["strip"] and each != each.strip(" \t\xa0"):
                     raise Finding(f"strip={options['strip']} gives the id {each!r}")
     times = ratings.timestamps
     if times is not None and (len(times) != n or not np.isfinite(times).all()):

@@ -1205,3 +1205,33 @@ def test_duckdb_and_polars_read_what_is_written(tmp_path, name):
     extra = ", all_varchar=true" if name == "csv" else ""
     found = duckdb.sql(f"select user, item from {function}('{path}'{extra})").fetchall()
     assert found == [row[:2] for row in rows_of(ratings)]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("r.parquet", {"sep": ";"}),
+        ("r.npz", {"header": True}),
+        ("r.mtx", {"decimal": ","}),
+        ("r.feather", {"encoding": "latin-1"}),
+        ("r.jsonl", {"quote": "'"}),
+    ],
+)
+@pytest.mark.parametrize("is_set", [False, True])
+def test_options_of_text_are_refused_where_there_is_none(tmp_path, name, options, is_set):
+    path = tmp_path / name
+    write_ratings(Ratings.from_arrays([1, 2], [3, 4], [5.0, 4.0]), path)
+    ((option, value),) = options.items()
+    with pytest.raises(
+        ValueError, match=f"{option}={value!r} says how a text is laid out, but the file is"
+    ):
+        read_ratings([path, path] if is_set else path, **options)
+
+
+def test_an_excel_file_is_named_with_what_to_do(tmp_path):
+    path = tmp_path / "r.xlsx"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        archive.writestr("xl/worksheets/sheet1.xml", "<worksheet/>")
+    with pytest.raises(ValueError, match=r"is one of Excel .* save it as csv"):
+        read_ratings(path)

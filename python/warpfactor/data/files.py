@@ -18,7 +18,7 @@ from .formats.columnar import FORMATS as COLUMNAR
 from .formats.dialect import TextOptions
 from .formats.reading import Reading, Request, checked_request, joined
 from .formats.source import DAMAGE, NothingThere, Source
-from .formats.table import FORMATS, Format, find_format
+from .formats.table import FORMATS, Format, check_options, find_format
 from .ratings import Ratings, adopt_ratings
 from .roles import find_common
 
@@ -171,6 +171,7 @@ def read(path: Paths, request: Request, format: str | None, member: str | None) 
     with named(file.path):
         source = Source(file.path, member, file.keys)
         found = find_format(source, format)
+        check_options(found, request.text)
         _refuse_keys(found, source, request)
         reading = found.read(source, request)
     if isinstance(path, (str, os.PathLike)) and Path(path) != file.path:
@@ -193,6 +194,9 @@ def _read_set(
     if len(names) > 1 and is_folder:
         raise unclear(path, formats, f"they are of the formats {', '.join(sorted(names))}")
     first = next(iter(formats.values()), None)
+    if first is not None and len(names) == 1:
+        with named(path):
+            check_options(first, request.text)
     if first is not None and first.read_all is not None and len(names) == 1:
         with named(path):
             return first.read_all((Source(f.path, member, f.keys) for f in formats), request)

@@ -268,13 +268,7 @@ def encoding_of(head: bytes) -> str:
 
 def _decoded(source: Source, encoding: str) -> str:
     """The whole lines of the file's beginning."""
-    try:
-        "".encode(encoding)
-        decoder = io.TextIOWrapper(io.BytesIO(source.head), encoding, newline="")
-    except (LookupError, ValueError) as error:
-        raise ValueError(
-            f"{option('encoding')} is {encoding!r}, which Python does not know as an encoding of text"
-        ) from error
+    decoder = io.TextIOWrapper(io.BytesIO(source.head), encoding, newline="")
     parts = []
     try:
         while part := decoder.read(1 << 14):

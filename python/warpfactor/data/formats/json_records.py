@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -204,10 +205,14 @@ def _by_arrow(
             branch = branch.setdefault(name, {})
         branch[path[-1]] = types[role]
     table = arrow_json.read_json(
-        ByteStream(_blocks(source, request)),
+        # Arrow takes what one read returns for a block.
+        io.BufferedReader(ByteStream(_blocks(source, request)), _BLOCK),
         read_options=arrow_json.ReadOptions(block_size=_BLOCK),
         parse_options=arrow_json.ParseOptions(
-            explicit_schema=pa.schema(_fields(tree)), unexpected_field_behavior="ignore"
+            explicit_schema=pa.schema(_fields(tree)),
+            # An object may go over several lines, wherever a block of the reader ends.
+            newlines_in_values=True,
+            unexpected_field_behavior="ignore",
         ),
     )
     columns = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -261,6 +262,14 @@ def checked_request(
     if text.sep is not None and re.fullmatch(r"\\t", text.sep):
         # A shell passes "\t" as two characters.
         text = TextOptions(**{**vars(text), "sep": "\t"})
+    if text.encoding is not None:
+        try:
+            io.TextIOWrapper(io.BytesIO(), text.encoding)
+        except (LookupError, ValueError) as error:
+            raise ValueError(
+                f"{option('encoding')} is {text.encoding!r}, which Python does not know as an encoding "
+                "of text"
+            ) from error
     return Request(
         wanted,
         text,

@@ -106,12 +106,15 @@ class Source:
     @cached_property
     def head(self) -> bytes:
         """The first unpacked bytes, up to 256 KiB."""
-        with self.open() as file:
-            parts = []
-            size = 0
-            while size < _HEAD and (part := file.read(_HEAD - size)):
-                parts.append(part)
-                size += len(part)
+        parts = []
+        size = 0
+        try:
+            with self.open() as file:
+                while size < _HEAD and (part := file.read(_HEAD - size)):
+                    parts.append(part)
+                    size += len(part)
+        except DAMAGE as error:
+            raise ValueError(f"the file is damaged: {error}") from error
         head = b"".join(parts)
         if not head:
             raise NothingThere("the file is empty")
@@ -136,6 +139,8 @@ class Source:
                 names = [name for name in archive.namelist() if name and not name.endswith("/")]
         except _DAMAGES as error:
             raise ValueError(f"the zip archive is damaged: {error}") from error
+        if "[Content_Types].xml" in names:
+            raise ValueError("the file is one of Excel or another Office program: save it as csv")
         # macOS puts notes of its own beside the files.
         names = [name for name in names if not name.startswith("__MACOSX/")]
         if wanted is None:

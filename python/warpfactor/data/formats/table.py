@@ -19,10 +19,11 @@ from . import (
     text,
 )
 from .columnar import FORMATS as COLUMNAR
+from .dialect import TextOptions
 from .reading import Reading, Request
 from .source import Source
 
-__all__ = ["FORMATS", "Format", "find_format"]
+__all__ = ["FORMATS", "Format", "check_options", "find_format"]
 
 
 class Format(NamedTuple):
@@ -114,6 +115,9 @@ _ALL = (
 )
 FORMATS = {format.name: format for format in _ALL}
 
+# Those that how a text is laid out says something about.
+_TEXTS = ("recbole", "book-crossing", "amazon", "libmf", "csv", "tsv", "text")
+
 # What other programs write, with what it is and how to get ratings out of it.
 _FOREIGN = (
     (b"\x93NUMPY", "a single NumPy array", "save users, items and ratings of it by numpy.savez"),
@@ -131,6 +135,17 @@ _FOREIGN = (
     (b"7z\xbc\xaf", "a 7z archive", "unpack it"),
     (b"Rar!", "a RAR archive", "unpack it"),
 )
+
+
+def check_options(format: Format, given: TextOptions) -> None:
+    """Raise ValueError if options of text were given for a format that has none of them."""
+    for name, value in vars(given).items():
+        fits = format.name in _TEXTS or (format.name == "json" and name == "encoding")
+        if value is not None and not fits:
+            raise ValueError(
+                f"{option(name, value)} says how a text is laid out, but the file is of the format "
+                f"{format.name}: leave it out"
+            )
 
 
 def find_format(source: Source, name: str | None = None) -> Format:

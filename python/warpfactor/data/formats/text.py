@@ -29,6 +29,8 @@ _TEXT = pa.string()
 _SIDES = ("user", "item")
 _KINDS = {"int": "an integer", "uuid": "a UUID", "str": "a string"}
 _BLOCK = 1 << 20
+# What `strip` takes off, as `TextIds` does.
+_STRIPPED = " \t\u00a0"
 
 
 def find_dialect(source: Source, request: Request) -> Dialect:
@@ -275,7 +277,7 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
     for role in _SIDES:
         texts = columns[role]
         if request.strip:
-            texts = pc.utf8_trim_whitespace(texts)
+            texts = pc.utf8_trim(texts, _STRIPPED)
         good &= np.asarray(pc.binary_length(texts).to_numpy()) > 0
         kind: Any = request.kinds[_SIDES.index(role)]
         if kind in ("int", "uuid"):
@@ -382,7 +384,7 @@ def _faults(source: Source, request: Request, dialect: Dialect) -> Iterator[_Fau
 
 def _problem(role: str, field: str, request: Request, dialect: Dialect) -> str:
     if role in _SIDES:
-        bare = field.strip() if request.strip else field
+        bare = field.strip(_STRIPPED) if request.strip else field
         kind: Any = request.kinds[_SIDES.index(role)]
         if not bare:
             return f"the {role} is missing"
