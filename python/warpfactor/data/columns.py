@@ -78,6 +78,8 @@ def _numbers(values: Any, name: str) -> NDArray[Any]:
     column = as_arrow(values)
     if column is not None:
         require_no_nulls(column, name)
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
         if pa.types.is_decimal(column.type):
             column = column.cast(pa.float64())
         values = arrow_numbers(column)
