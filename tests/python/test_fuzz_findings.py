@@ -252,7 +252,7 @@ def arrow_file(kind, table):
 
 
 @pytest.mark.parametrize(
-    "dtype", [pa.decimal128(5, 1), pa.decimal256(50, 2), pa.float32(), pa.int8()]
+    "dtype", [pa.decimal128(25, 1), pa.decimal256(50, 2), pa.float32(), pa.int8()]
 )
 def test_numbers_of_a_dictionary_are_read(tmp_path, dtype):
     # Through Python's decimals, a damaged one of which raised decimal.InvalidOperation.
