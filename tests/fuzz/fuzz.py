@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-ROUND_S = 300
+# A round is a process of its own, as memory of the fuzzer grows with its inputs.
+ROUND_S = 120
 TIMEOUT_S = 5
 RSS_MB = 1024
 # Every so manieth round of the readers takes longer inputs.

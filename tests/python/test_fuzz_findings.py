@@ -10,6 +10,7 @@ import lzma
 import re
 import struct
 import time
+import tracemalloc
 import zipfile
 import zlib
 
@@ -150,6 +151,30 @@ def test_damaged_packing_is_named(tmp_path, content):
     refused(tmp_path / "r", content, "damaged|holds no files")
 
 
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+def test_damaged_packing_leaves_no_memory_behind(tmp_path, codec):
+    target = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(target, codec) as stream:
+        stream.write(TEXT * 2000)
+    content = bytes(target.getvalue())
+    paths = [tmp_path / "begin", tmp_path / "end"]
+    paths[0].write_bytes(content[:20])
+    paths[1].write_bytes(content[:-20])
+
+    def read_all():
+        for path in paths:
+            with pytest.raises(ValueError, match="damaged"):
+                wf.read_ratings(path)
+
+    read_all()
+    tracemalloc.start()
+    for _ in range(5):
+        read_all()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 2**20  # it was 4 MiB for each
+
+
 def npz(**arrays):
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
@@ -219,6 +244,17 @@ def arrow_file(kind, table):
     with new(target, table.schema) as writer:
         writer.write_table(table)
     return target.getvalue()
+
+
+@pytest.mark.parametrize(
+    "dtype", [pa.decimal128(25, 1), pa.decimal256(50, 2), pa.float32(), pa.int8()]
+)
+def test_numbers_of_a_dictionary_are_read(tmp_path, dtype):
+    # Through Python's decimals, a damaged one of which raised decimal.InvalidOperation.
+    values = pa.array([1, 2], pa.int64()).cast(dtype).dictionary_encode()
+    table = pa.table({"user": [1, 2], "item": [3, 4], "rating": values})
+    (tmp_path / "r.arrow").write_bytes(arrow_file("file", table))
+    assert triples(wf.read_ratings(tmp_path / "r.arrow")) == [(1, 3, 1.0), (2, 4, 2.0)]
 
 
 @pytest.mark.parametrize("kind", ["file", "stream"])
