@@ -439,3 +439,35 @@ def test_pairs_are_read_in_the_same_layouts(path_of):
     assert users.tolist() == [1, 2] and items.tolist() == ["a|b", "c"]
     users, items = read_pairs(path_of("# user item\n1 2\n3 4\n"))
     assert np.asarray(items).tolist() == [2, 4]
+
+
+# What people have on disk
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'user, item, rating\n1, "A, b", 3\n1, "C, d", 4\n2, "A, b", 5\n',
+        "user;item;rating\n1;3,5;x;4\n1;4,5;y;4\n2;3,5;x;4\n",
+        "userId::movieId::rating\n1::A::B::3\n1::A::B::4\n2::C::D::3\n",
+    ],
+)
+def test_a_separator_inside_fields_makes_no_names_of_rows(read, text):
+    with pytest.raises(ValueError, match="has 3 names, but most rows have 4 fields"):
+        read(text)
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "item"),
+    [
+        ("{u},The Game {i},play,4.5,0", {"user": 0, "item": 1, "rating": 3}, "The Game 1"),
+        ("{u}\tA{i}\tbetty blowtorch\t4.5", {"user": 0, "item": 1, "rating": 3}, "A1"),
+        ("{u};4.5;Film {i};a b c", {"user": 0, "item": 2, "rating": 1}, "Film 1"),
+    ],
+)
+def test_blanks_in_titles_do_not_cut_rows_of_unclear_columns(read, row, options, item):
+    text = "".join(row.format(u=u, i=i) + "\n" for u in range(1, 4) for i in range(1, 6))
+    partly = {"rating": options["rating"]}
+    with pytest.raises(ValueError, match="Pass the name or the position of each"):
+        read(text, **partly)
+    assert read(text, **options)[0] == (1, item, 4.5)
