@@ -324,6 +324,23 @@ def test_encodings(read, encoding):
     assert read(text.encode(encoding), **given) == [("é", "ü", 3), ("è", "ü", 4)]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "cp1252"])
+def test_the_encoding_that_an_error_names_reads_the_text(read, encoding):
+    text = "user,item,rating\n1,“é” ž,3\n2,€,4\n".encode(encoding)
+    with pytest.raises(ValueError, match=f"pass encoding='{encoding}'"):
+        read(text)
+    assert read(text, encoding=encoding) == [(1, "“é” ž", 3), (2, "€", 4)]
+
+
+@pytest.mark.parametrize("sep", [";", ",", "\t", "|"])
+@pytest.mark.parametrize("mark", ["", '"'])
+def test_a_line_for_excel_is_left_out(read, sep, mark):
+    rows = [("user", "movie", "rating"), ("1", "Up", "3.5"), ("2", "Heat", "4")]
+    text = f"{mark}sep={sep}{mark}\r\n" + "".join(sep.join(row) + "\r\n" for row in rows)
+    for begin in ("", "\ufeff"):
+        assert read(begin + text) == [(1, "Up", 3.5), (2, "Heat", 4)]
+
+
 def zipped(content: bytes, *names: str) -> bytes:
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w") as archive:

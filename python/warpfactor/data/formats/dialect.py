@@ -297,6 +297,10 @@ def _decoded(source: Source, encoding: str) -> str:
 
 
 def _comment(text: str) -> str:
+    excel = re.match(r'"?sep=', text)
+    if excel:
+        # A line for Excel, which says its separator. It is found by the rows too.
+        return excel[0]
     first = text.lstrip("\n")[:1]
     if first not in ("#", "%"):
         return ""
