@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import feather, ipc, orc, parquet
 
+import warpfactor
 from warpfactor.data.files import read, read_pairs, read_ratings
 from warpfactor.data.formats.dialect import TextOptions
 from warpfactor.data.formats.reading import checked_request
@@ -186,6 +187,12 @@ def test_texts_are_compressed_by_the_names_last_suffix(tmp_path, packing, suffix
     write_ratings(ratings, path)
     assert not path.read_bytes().startswith((b"user", b"{", b"%%"))
     assert rows_of(read_ratings(path)) == rows_of(ratings)
+
+
+def test_the_package_writes_what_it_reads(tmp_path):
+    ratings = warpfactor.Ratings.from_frame(FRAME)
+    warpfactor.write_ratings(ratings, tmp_path / "r.parquet")
+    assert rows_of(warpfactor.read_ratings(tmp_path / "r.parquet")) == rows_of(ratings)
 
 
 def test_many_rows_are_written_in_parts(tmp_path, monkeypatch):
