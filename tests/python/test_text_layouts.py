@@ -10,6 +10,7 @@ import lzma
 import zipfile
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from warpfactor.data.files import read_pairs, read_ratings
 from warpfactor.data.formats import rewrite
+from warpfactor.data.ratings import Ratings
 
 
 @pytest.fixture
@@ -488,3 +490,81 @@ def test_blanks_in_titles_do_not_cut_rows_of_unclear_columns(read, row, options,
     with pytest.raises(ValueError, match="Pass the name or the position of each"):
         read(text, **partly)
     assert read(text, **options)[0] == (1, item, 4.5)
+
+
+@pytest.mark.parametrize(
+    ("head", "options"),
+    [
+        (",0,1,2", {"user": 1, "item": 2, "rating": 3}),
+        (",Kunde,Artikel,Note", {"user": "Kunde", "item": "Artikel", "rating": "Note"}),
+        ("Unnamed: 0,k,a,n", {"user": "k", "item": "a", "rating": "n"}),
+    ],
+)
+def test_an_index_beside_unknown_names_is_no_user(read, head, options):
+    text = f"{head}\n57,10,20,3\n12,11,21,4\n40,10,21,5\n"
+    told = ", ".join(f"{role}={key!r}" for role, key in options.items())
+    with pytest.raises(ValueError, match=f"for example {told}$"):
+        read(text)
+    assert read(text, **options)[:2] == [(10, 20, 3), (11, 21, 4)]
+
+
+def test_empty_columns_are_not_proposed(read):
+    text = "10||20||3\n11||21||4\n"
+    with pytest.raises(ValueError, match=r"for example user=0, item=2, rating=4$"):
+        read(text)
+    assert (
+        read(text, user=0, item=2, rating=4) == read(text, sep="||") == [(10, 20, 3), (11, 21, 4)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "role"),
+    [
+        ("user,item,rating,rating", "rating"),
+        ("user,user,item,rating", "user"),
+        ("item,rating,item,user", "item"),
+        ("user,item,rating,timestamp,timestamp", "timestamp"),
+    ],
+)
+def test_a_name_of_two_columns_is_refused_and_told_by_position(path_of, names, role):
+    fields = names.split(",")
+    text = f"{names}\n" + "".join(
+        ",".join(str(10 * row + at) for at in range(len(fields))) + "\n" for row in (1, 2)
+    )
+    path = path_of(text)
+    frame = pd.DataFrame(
+        [[10 * n + at for at in range(len(fields))] for n in (1, 2)], columns=fields
+    )
+    first = fields.index(role)
+    last = len(fields) - 1 - fields[::-1].index(role)
+    for read_it in (
+        lambda **given: read_ratings(path, **given),
+        lambda **given: Ratings.from_frame(frame, **given),
+    ):
+        with pytest.raises(ValueError, match=f"named {role!r}: pass .* as in {role}={first};"):
+            read_it()
+        for at in (first, last):
+            ratings = read_it(**{role: at})
+            read_column = dict(
+                zip(("user", "item", "rating"), ratings.to_arrays(), strict=True),
+                timestamp=ratings.timestamps,
+            )[role]
+            assert read_column.tolist() == [10 + at, 20 + at]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "fixed"),
+    [
+        ("1\ta\tbetty\t3\n2\tb\tcleo\t4\n", {}, {"user": 0, "item": 1, "rating": 3}),
+        ("1,3,2005-09-06\n2,4,2005-09-07\n", {}, {"user": 0, "item": 2, "rating": 1}),
+        ("'1','a,b',3\n'2','c,d',4\n", {}, {"quote": "'"}),
+        ("1;a;3.000,5\n2;b;4.000,5\n", {}, {"decimal": ",", "thousands": "."}),
+        ("1,a,3,1/2/2019\n2,b,4,1/3/2019\n", {"timestamp": 3}, {"timestamp": None}),
+    ],
+)
+def test_of_a_file_that_is_misread_the_options_are_named(read, text, options, fixed):
+    with pytest.raises(
+        ValueError, match=r"most rows are such: .* pass rating .*sep, quote, decimal"
+    ):
+        read(text, **options)
+    assert [rating for *_, rating in read(text, **fixed)] in ([3, 4], [3000.5, 4000.5])

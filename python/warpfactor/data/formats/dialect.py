@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ...checks import option
-from ..roles import find_common, resolve_columns
+from ..roles import find_common, refuse_repeated, resolve_columns
 from .quotes import BLANKS, find_quotes
 from .source import NothingThere, Source
 
@@ -503,6 +503,8 @@ def _read_as(
         first = _names_for(first, regular, width)
         found = resolve_columns(first, wanted)
         rows = [first, *rows[1:]]
+    if header:
+        refuse_repeated(first, found, wanted)
     _check_counter(first, regular, found, wanted, header=header)
     decimal = given.decimal or "."
     if "rating" in found and given.decimal is None and given.thousands is None:
@@ -530,6 +532,9 @@ def _read_as(
 def _is_header(first: list[str], body: list[list[str]], wanted: Wanted) -> bool:
     """Whether the first row holds names."""
     known = _known(first, wanted)
+    if len(first) > 2 and not first[0] and first[1:] == [str(at) for at in range(len(first) - 1)]:
+        # pandas writes an index without a name, and columns without names by their positions.
+        return True
     if "rating" not in wanted:
         # Ids may be any text, so only a known name tells.
         return known > 0
