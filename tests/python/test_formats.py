@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import feather, ipc, orc, parquet
 
+import warpfactor
 from warpfactor.data.files import read, read_pairs, read_ratings
 from warpfactor.data.formats.dialect import TextOptions
 from warpfactor.data.formats.reading import checked_request
@@ -186,6 +187,12 @@ def test_texts_are_compressed_by_the_names_last_suffix(tmp_path, packing, suffix
     write_ratings(ratings, path)
     assert not path.read_bytes().startswith((b"user", b"{", b"%%"))
     assert rows_of(read_ratings(path)) == rows_of(ratings)
+
+
+def test_the_package_writes_what_it_reads(tmp_path):
+    ratings = warpfactor.Ratings.from_frame(FRAME)
+    warpfactor.write_ratings(ratings, tmp_path / "r.parquet")
+    assert rows_of(warpfactor.read_ratings(tmp_path / "r.parquet")) == rows_of(ratings)
 
 
 def test_many_rows_are_written_in_parts(tmp_path, monkeypatch):
@@ -373,11 +380,6 @@ def test_names_with_dots_and_names_that_occur_twice(tmp_path):
         write(pa.table(columns, ["user", "user", "item", "rating"]), str(tmp_path / name))
         with pytest.raises(ValueError, match="more than one column 'user'"):
             read_ratings(tmp_path / name)
-    assert (
-        rows_of(read_ratings(tmp_path / "t.arrows", user="item", item="rating", rating=2))
-        if False
-        else True
-    )
 
 
 @pytest.mark.parametrize(
@@ -411,6 +413,43 @@ def test_a_list_of_files_of_any_formats_is_one_set(tmp_path):
         read_ratings(tmp_path / "*.csv")
     with pytest.raises(FileNotFoundError, match="addresses are not opened"):
         read_ratings("s3://bucket/ratings.csv")
+    with pytest.raises(FileNotFoundError, match=r"~ is not expanded: pass os\.path.expanduser"):
+        read_ratings("~/no/such.csv")
+
+
+def test_what_is_no_path_is_refused_and_not_read_from(tmp_path):
+    path = written(tmp_path, "1,2,3\n", "r.csv")
+    for opened in (path.open(), path.open("rb"), io.BytesIO(b"1,2,3"), io.StringIO("1,2,3")):
+        with opened, pytest.raises(ValueError, match=r"path is an open file .*; it must be a path"):
+            read_ratings(opened)
+    with path.open("rb") as file:
+        with pytest.raises(ValueError, match="an open file"):
+            read_pairs(file)
+        assert file.read() == b"1,2,3\n"
+    for other in (None, 3, b"r.csv", {"path": "r.csv"}, FRAME, pl.from_pandas(FRAME)):
+        with pytest.raises(ValueError, match=r"path is \w+; it must be a path, or a list of paths"):
+            read_ratings(other)
+    with pytest.raises(ValueError, match="path holds 5; it must be"):
+        read_ratings([path, 5])
+    assert rows_of(read_ratings(each for each in [path])) == [(1, 2, 3.0)]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "feather", "orc", "npz"])
+def test_text_that_is_named_otherwise_is_told_how_to_be_read(tmp_path, suffix):
+    path = written(tmp_path, "1,2,3\n", f"r.{suffix}")
+    with pytest.raises(ValueError, match=f"ends with .{suffix}, .*pass format='text'"):
+        read_ratings(path)
+    assert rows_of(read_ratings(path, format="text")) == [(1, 2, 3.0)]
+
+
+@pytest.mark.parametrize(
+    "left",
+    ["a.csv~", "#a.csv#", "a.csv.bak", "a.csv.orig", "a.csv.md5", "desktop.ini", "Thumbs.db"],
+)
+def test_what_editors_and_systems_leave_is_no_part_of_a_folder(tmp_path, left):
+    written(tmp_path, "1,2,3\n", "set/a.csv")
+    written(tmp_path, "1,2,4\n", f"set/{left}")
+    assert rows_of(read_ratings(tmp_path / "set")) == [(1, 2, 3.0)]
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "feather", "orc"])

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import bz2
 import dataclasses
+import gzip
 import inspect
+import lzma
 import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_type_hints
 
@@ -239,7 +243,7 @@ UNREADABLE = {
     "first rating": ("1,2,4*\n1,3,5\n2,2,3\n", "line 1: the rating '4\\*'"),
     "no rating": ("1,2,\\N\n1,3,5\n2,2,3\n", "line 1: the rating is missing"),
     "one column": ("a\nb\nc\n", "no separator found"),
-    "latin-1": ("user,item,rating\n1,Am\u00e9lie,5\n".encode("latin-1"), "encoding='latin-1'"),
+    "latin-1": ("user,item,rating\n1,Am\u00e9lie,5\n".encode("latin-1"), "encoding='cp1252'"),
     "pickle": (b"\x80\x04\x95rest", "a pickle"),
     "npy": (b"\x93NUMPY\x01\x00rest", "a single NumPy array"),
     "empty": (b"", "the file is empty"),
@@ -260,6 +264,16 @@ def test_of_a_file_that_cannot_be_read_the_error_comes_first(
     first = raw.split(b"\n")[0].decode("utf-8", "replace")
     assert seen.lines[:1] == ((repr(first),) if raw else ())
     assert seen.rows == ()
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_cut_archive_is_told(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "r.csv"
+    text = b"user,item,rating\n" + b"".join(b"%d,%d,3\n" % (n, n * n) for n in range(999))
+    path.write_bytes(pack(text)[:-40])
+    seen = wf.peek(path)
+    assert "damaged" in seen.error
+    assert seen.odd == (seen.error,)
 
 
 def test_spark_and_windows_files_are_read_as_they_are(tmp_path: Path) -> None:

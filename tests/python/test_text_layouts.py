@@ -10,6 +10,7 @@ import lzma
 import zipfile
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from warpfactor.data.files import read_pairs, read_ratings
 from warpfactor.data.formats import rewrite
+from warpfactor.data.ratings import Ratings
 
 
 @pytest.fixture
@@ -324,6 +326,23 @@ def test_encodings(read, encoding):
     assert read(text.encode(encoding), **given) == [("é", "ü", 3), ("è", "ü", 4)]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "cp1252"])
+def test_the_encoding_that_an_error_names_reads_the_text(read, encoding):
+    text = "user,item,rating\n1,“é” ž,3\n2,€,4\n".encode(encoding)
+    with pytest.raises(ValueError, match=f"pass encoding='{encoding}'"):
+        read(text)
+    assert read(text, encoding=encoding) == [(1, "“é” ž", 3), (2, "€", 4)]
+
+
+@pytest.mark.parametrize("sep", [";", ",", "\t", "|"])
+@pytest.mark.parametrize("mark", ["", '"'])
+def test_a_line_for_excel_is_left_out(read, sep, mark):
+    rows = [("user", "movie", "rating"), ("1", "Up", "3.5"), ("2", "Heat", "4")]
+    text = f"{mark}sep={sep}{mark}\r\n" + "".join(sep.join(row) + "\r\n" for row in rows)
+    for begin in ("", "\ufeff"):
+        assert read(begin + text) == [(1, "Up", 3.5), (2, "Heat", 4)]
+
+
 def zipped(content: bytes, *names: str) -> bytes:
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w") as archive:
@@ -439,3 +458,113 @@ def test_pairs_are_read_in_the_same_layouts(path_of):
     assert users.tolist() == [1, 2] and items.tolist() == ["a|b", "c"]
     users, items = read_pairs(path_of("# user item\n1 2\n3 4\n"))
     assert np.asarray(items).tolist() == [2, 4]
+
+
+# What people have on disk
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'user, item, rating\n1, "A, b", 3\n1, "C, d", 4\n2, "A, b", 5\n',
+        "user;item;rating\n1;3,5;x;4\n1;4,5;y;4\n2;3,5;x;4\n",
+        "userId::movieId::rating\n1::A::B::3\n1::A::B::4\n2::C::D::3\n",
+    ],
+)
+def test_a_separator_inside_fields_makes_no_names_of_rows(read, text):
+    with pytest.raises(ValueError, match="has 3 names, but most rows have 4 fields"):
+        read(text)
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "item"),
+    [
+        ("{u},The Game {i},play,4.5,0", {"user": 0, "item": 1, "rating": 3}, "The Game 1"),
+        ("{u}\tA{i}\tbetty blowtorch\t4.5", {"user": 0, "item": 1, "rating": 3}, "A1"),
+        ("{u};4.5;Film {i};a b c", {"user": 0, "item": 2, "rating": 1}, "Film 1"),
+    ],
+)
+def test_blanks_in_titles_do_not_cut_rows_of_unclear_columns(read, row, options, item):
+    text = "".join(row.format(u=u, i=i) + "\n" for u in range(1, 4) for i in range(1, 6))
+    partly = {"rating": options["rating"]}
+    with pytest.raises(ValueError, match="Pass the name or the position of each"):
+        read(text, **partly)
+    assert read(text, **options)[0] == (1, item, 4.5)
+
+
+@pytest.mark.parametrize(
+    ("head", "options"),
+    [
+        (",0,1,2", {"user": 1, "item": 2, "rating": 3}),
+        (",Kunde,Artikel,Note", {"user": "Kunde", "item": "Artikel", "rating": "Note"}),
+        ("Unnamed: 0,k,a,n", {"user": "k", "item": "a", "rating": "n"}),
+    ],
+)
+def test_an_index_beside_unknown_names_is_no_user(read, head, options):
+    text = f"{head}\n57,10,20,3\n12,11,21,4\n40,10,21,5\n"
+    told = ", ".join(f"{role}={key!r}" for role, key in options.items())
+    with pytest.raises(ValueError, match=f"for example {told}$"):
+        read(text)
+    assert read(text, **options)[:2] == [(10, 20, 3), (11, 21, 4)]
+
+
+def test_empty_columns_are_not_proposed(read):
+    text = "10||20||3\n11||21||4\n"
+    with pytest.raises(ValueError, match=r"for example user=0, item=2, rating=4$"):
+        read(text)
+    assert (
+        read(text, user=0, item=2, rating=4) == read(text, sep="||") == [(10, 20, 3), (11, 21, 4)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "role"),
+    [
+        ("user,item,rating,rating", "rating"),
+        ("user,user,item,rating", "user"),
+        ("item,rating,item,user", "item"),
+        ("user,item,rating,timestamp,timestamp", "timestamp"),
+    ],
+)
+def test_a_name_of_two_columns_is_refused_and_told_by_position(path_of, names, role):
+    fields = names.split(",")
+    text = f"{names}\n" + "".join(
+        ",".join(str(10 * row + at) for at in range(len(fields))) + "\n" for row in (1, 2)
+    )
+    path = path_of(text)
+    frame = pd.DataFrame(
+        [[10 * n + at for at in range(len(fields))] for n in (1, 2)], columns=fields
+    )
+    first = fields.index(role)
+    last = len(fields) - 1 - fields[::-1].index(role)
+    for read_it in (
+        lambda **given: read_ratings(path, **given),
+        lambda **given: Ratings.from_frame(frame, **given),
+    ):
+        with pytest.raises(ValueError, match=f"named {role!r}: pass .* as in {role}={first};"):
+            read_it()
+        for at in (first, last):
+            ratings = read_it(**{role: at})
+            read_column = dict(
+                zip(("user", "item", "rating"), ratings.to_arrays(), strict=True),
+                timestamp=ratings.timestamps,
+            )[role]
+            assert read_column.tolist() == [10 + at, 20 + at]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "fixed"),
+    [
+        ("1\ta\tbetty\t3\n2\tb\tcleo\t4\n", {}, {"user": 0, "item": 1, "rating": 3}),
+        ("1,3,2005-09-06\n2,4,2005-09-07\n", {}, {"user": 0, "item": 2, "rating": 1}),
+        ("'1','a,b',3\n'2','c,d',4\n", {}, {"quote": "'"}),
+        ("1;a;3.000,5\n2;b;4.000,5\n", {}, {"decimal": ",", "thousands": "."}),
+        ("1,a,3,1/2/2019\n2,b,4,1/3/2019\n", {"timestamp": 3}, {"timestamp": None}),
+    ],
+)
+def test_of_a_file_that_is_misread_the_options_are_named(read, text, options, fixed):
+    with pytest.raises(
+        ValueError, match=r"most rows are such: .* pass rating .*sep, quote, decimal"
+    ):
+        read(text, **options)
+    assert [rating for *_, rating in read(text, **fixed)] in ([3, 4], [3000.5, 4000.5])

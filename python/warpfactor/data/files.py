@@ -170,7 +170,7 @@ def read(path: Paths, request: Request, format: str | None, member: str | None) 
     file = files[0]
     with named(file.path):
         source = Source(file.path, member, file.keys)
-        found = find_format(source, format)
+        found = find_format(source, format, request.text.encoding)
         check_options(found, request.text)
         _refuse_keys(found, source, request)
         reading = found.read(source, request)
@@ -188,7 +188,7 @@ def _read_set(
     for file in files:
         with named(file.path), suppress(NothingThere):
             source = Source(file.path, member, file.keys)
-            formats[file] = find_format(source, format)
+            formats[file] = find_format(source, format, request.text.encoding)
             _refuse_keys(formats[file], source, request)
     names = {found.name for found in formats.values()}
     if len(names) > 1 and is_folder:
@@ -265,4 +265,5 @@ def named(path: Any) -> Iterator[None]:
 
 def _encoding_hint(error: Exception) -> str:
     told = isinstance(error, UnicodeError) or "utf8" in str(error).lower() or "utf-8" in str(error)
-    return f"; pass {option('encoding', 'latin-1')}, or what it is" if told else ""
+    # Of the encodings that give each letter a byte it is the most common one; it holds Latin-1's letters.
+    return f"; pass {option('encoding', 'cp1252')}, or what it is" if told else ""

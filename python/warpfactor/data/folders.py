@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..checks import option
 
@@ -16,6 +16,10 @@ __all__ = ["File", "Paths", "chosen_hint", "files_of", "unclear"]
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 # What tools leave beside the files that they write: _SUCCESS, .part-0.csv.crc, .DS_Store.
 _IGNORED = ("_", ".")
+# What editors and systems leave, and checksums.
+_LEFT = re.compile(
+    r"(?i).*(~|\.(bak|orig|swp|tmp|md5|sha1|sha256|crc))|#.*#|desktop\.ini|thumbs\.db"
+)
 _NOTES = re.compile(r"(?i)(readme|license|licence|copying|changelog|citation)\b.*")
 _PACKINGS = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip")
 # The files of ratings of public sets: MovieLens', Amazon's and Book-Crossing's, RecBole's, Netflix's.
@@ -51,10 +55,10 @@ def files_of(path: Paths) -> list[File]:
     FileNotFoundError
         If there is no such file or folder.
     ValueError
-        If a list or a folder is empty, or a folder is a table of another kind.
+        If `path` is no path, a list or a folder is empty, or a folder is a table of another kind.
     """
     if not isinstance(path, (str, os.PathLike)):
-        paths = [Path(each) for each in path]
+        paths = _listed(path)
         if not paths:
             raise ValueError(f"{option('path')} is an empty list; it must name one file or more")
         return [file for each in paths for file in files_of(each)]
@@ -66,6 +70,24 @@ def files_of(path: Paths) -> list[File]:
             errno.ENOENT, os.strerror(errno.ENOENT) + _hint(str(path)), str(path)
         )
     return [File(folder)]
+
+
+def _listed(paths: Any) -> list[Path]:
+    """The paths of a list. What is none is not read from."""
+    name, kind = option("path"), type(paths).__name__
+    if hasattr(paths, "read"):
+        raise ValueError(
+            f"{name} is an open file ({kind}); it must be a path: pass the file's, or write the "
+            "content to one first, as it is read twice"
+        )
+    is_other = isinstance(paths, (bytes, Mapping)) or hasattr(paths, "columns")
+    if is_other or not isinstance(paths, Iterable):
+        raise ValueError(f"{name} is {kind}; it must be a path, or a list of paths")
+    items = list(paths)
+    for item in items:
+        if not isinstance(item, (str, os.PathLike)):
+            raise ValueError(f"{name} holds {item!r:.80}; it must be a path, or a list of paths")
+    return [Path(item) for item in items]
 
 
 def unclear(folder: object, files: Iterable[File], reason: str) -> ValueError:
@@ -91,6 +113,8 @@ def _names(folder: object, files: Iterable[File]) -> str:
 
 
 def _hint(path: str) -> str:
+    if path.startswith("~"):
+        return " (~ is not expanded: pass os.path.expanduser(...))"
     if "://" in path:
         return " (addresses are not opened: download the file first)"
     if _PATTERN.search(path):
@@ -114,6 +138,7 @@ def _files_in(folder: Path) -> list[File]:
         file
         for file in folder.rglob("*")
         if file.is_file()
+        and not _LEFT.fullmatch(file.name)
         and not any(part.startswith(_IGNORED) for part in file.relative_to(folder).parts)
     )
     telling = [file for file in files if not _NOTES.fullmatch(file.name)] or files

@@ -13,7 +13,7 @@ from ..checks import check_choice
 from .files import read
 from .formats.dialect import TextOptions
 from .formats.reading import Reading, Request, checked_request
-from .formats.source import Source
+from .formats.source import DAMAGE, Source
 from .formats.table import FORMATS, find_format
 from .oddities import as_date, facts_of, oddities, unit_of_time
 
@@ -222,7 +222,7 @@ def peek(path: Paths, **options: Unpack[ReadingOptions]) -> Peek:
     except FileNotFoundError:
         raise
     except (ValueError, OSError) as error:
-        return _unreadable(path, format, member, str(error))
+        return _unreadable(path, format, request.text.encoding, member, str(error))
     return peek_of(reading, path)
 
 
@@ -266,7 +266,9 @@ def _asked(options: ReadingOptions) -> tuple[Request, str | None, str | None]:
     return checked_request(wanted, TextOptions(**given), ids, strip, on_error), format, member
 
 
-def _unreadable(path: Paths, format: str | None, member: str | None, error: str) -> Peek:
+def _unreadable(
+    path: Paths, format: str | None, encoding: str | None, member: str | None, error: str
+) -> Peek:
     """What can be said of a file that cannot be read."""
     found = format or ""
     lines: tuple[str, ...] = ()
@@ -275,8 +277,8 @@ def _unreadable(path: Paths, format: str | None, member: str | None, error: str)
     try:
         source = Source(path, member)
         lines = _first_lines(source)
-        found = find_format(source, format).name
-    except (ValueError, OSError, KeyError):
+        found = find_format(source, format, encoding).name
+    except (ValueError, OSError, KeyError, *DAMAGE):
         # The error says it.
         pass
     return Peek(_name_of(path), found, lines=lines, odd=(error,), error=error)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from ..checks import option, where_typed
 
-__all__ = ["Column", "Frame", "find_common", "open_frame", "resolve_columns"]
+__all__ = ["Column", "Frame", "find_common", "open_frame", "refuse_repeated", "resolve_columns"]
 
 # Matched in this order, ignoring case, all but letters and digits, and "id" at the end.
 _COMMON_NAMES = {
@@ -36,6 +36,9 @@ _TYPE_OF_NAME = re.compile(r":(token|float)(_seq)?$")
 _MOST_BY_POSITION = 4
 _MANY_COLUMNS = 12
 
+# How pandas names a table's index, when it writes it and when it reads that.
+_UNNAMED = ("", "Unnamed: 0")
+
 # What error messages call it, and the values.
 Column = tuple[str, Any]
 
@@ -50,7 +53,9 @@ class Frame(NamedTuple):
 
     def resolve(self, wanted: Mapping[str, str | int | None]) -> dict[str, int]:
         """Tell which column is which; see `resolve_columns`."""
-        return resolve_columns(self.names, wanted, is_pivot=self.is_pivot)
+        found = resolve_columns(self.names, wanted, is_pivot=self.is_pivot)
+        refuse_repeated(self.names, found, wanted)
+        return found
 
     def columns_of(self, found: Mapping[str, int]) -> dict[str, Column]:
         """Take the columns that `resolve_columns` found, each with a name for error messages."""
@@ -132,7 +137,8 @@ def resolve_columns(
     left = [at for at in range(len(names)) if at not in found.values()]
     canonical = [list(_COMMON_NAMES).index(role) for role in missing]
     is_pivot = is_pivot or _is_pivot(names)
-    if not found and len(missing) <= len(names) <= _MOST_BY_POSITION and not is_pivot:
+    counted = named and len(names) > 0 and str(names[0]).strip() in _UNNAMED
+    if not found and len(missing) <= len(names) <= _MOST_BY_POSITION and not (is_pivot or counted):
         # A fourth column of a table that names its columns is more likely something else.
         by_position = [r for r in wanted if r != "timestamp" or len(names) > 3]
         return {role: list(_COMMON_NAMES).index(role) for role in by_position}
@@ -151,6 +157,18 @@ def resolve_columns(
     is_wide = is_pivot or (named and len(free) > 1 and _are_numbers(free))
     is_wide |= not named and len(free) > _MANY_COLUMNS
     raise ValueError(_unclear(names, found, missing, others, named=named, is_wide=is_wide))
+
+
+def refuse_repeated(
+    names: Sequence[Any], found: Mapping[str, int], wanted: Mapping[str, str | int | None]
+) -> None:
+    """Raise ValueError if a role was found by a name that more than one column has."""
+    for role, at in found.items():
+        if wanted[role] is None and list(names).count(names[at]) > 1:
+            raise ValueError(
+                f"more than one column is named {names[at]!r}: pass the position of the {role}, as in "
+                f"{option(role, at)}; the columns are {_listed(names)}"
+            )
 
 
 def find_common(names: Sequence[Any], role: str) -> int | None:
@@ -208,8 +226,15 @@ def _unclear(
     if not free:
         index = where_typed("; an index of pandas is no column: use reset_index()", "")
         return f"{text}. A column for the {roles} is needed{index}"
-    # Of a name too long to be shown, the position.
-    keys = [names[at] if named and len(str(names[at])) <= 60 else at for at in others]
+    # Of a name that is too long to be shown, or would be taken for a position, the position.
+    by_name = [
+        named and len(str(names[at])) <= 60 and not str(names[at]).isdecimal() for at in others
+    ]
+    keys = [names[at] if told else at for at, told in zip(others, by_name, strict=True)]
+    # Where there are no names, these are the first row's values.
+    keys = [
+        key for key, at in zip(keys, others, strict=True) if str(names[at]).strip() not in _UNNAMED
+    ] or keys
     likely = [name for name in keys if str(name).lower().endswith("id")]
     likely += [name for name in keys if name not in likely]
     passed = ", ".join(option(role, key) for role, key in zip(missing, likely, strict=False))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ...checks import option
-from ..roles import find_common, resolve_columns
+from ..roles import find_common, refuse_repeated, resolve_columns
 from .quotes import BLANKS, find_quotes
 from .source import NothingThere, Source
 
@@ -145,6 +145,10 @@ class _Reading(NamedTuple):
     def body(self) -> list[list[str]]:
         rows = self.rows[1:] if self.header else self.rows
         return [row for row in rows if len(row) == self.width]
+
+
+# What is wrong with a way to read the sample, and how much it counts: blanks are in any title.
+_Problem = tuple[tuple[bool, int], ValueError]
 
 
 def judge(source: Source, wanted: Wanted, given: TextOptions) -> Dialect:
@@ -287,6 +291,10 @@ def _decoded(source: Source, encoding: str) -> str:
 
 
 def _comment(text: str) -> str:
+    excel = re.match(r'"?sep=', text)
+    if excel:
+        # A line for Excel, which says its separator. It is found by the rows too.
+        return excel[0]
     first = text.lstrip("\n")[:1]
     if first not in ("#", "%"):
         return ""
@@ -373,7 +381,7 @@ def _chosen(
     text: str, wanted: Wanted, needed: list[str], given: TextOptions, *, is_cut: bool
 ) -> _Reading:
     """Pick the one reading of the sample that is best, or say why there is none or are several."""
-    problems: list[tuple[int, ValueError]] = []
+    problems: list[_Problem] = []
     readings: list[_Reading] = []
     for regular in (_REGULAR, _MOSTLY_REGULAR):
         if not readings and not problems:
@@ -381,6 +389,9 @@ def _chosen(
     if not readings:
         raise _no_reading(text, needed, problems)
     best = max(reading.rank for reading in readings)
+    told = [problem for problem in problems if problem[0][0]]
+    if told and not best[0] and all(_is_blank(reading.sep) for reading in readings):
+        raise _no_reading(text, needed, told)
     first, *others = [reading for reading in readings if reading.rank == best]
     for other in others:
         if _is_blank(other.sep) and not _is_blank(first.sep):
@@ -396,7 +407,7 @@ def _readings(
     needed: list[str],
     given: TextOptions,
     regular: float,
-    problems: list[tuple[int, ValueError]],
+    problems: list[_Problem],
     *,
     is_cut: bool,
 ) -> list[_Reading]:
@@ -415,7 +426,7 @@ def _readings(
         try:
             readings.append(_read_as(sep, (quote, escape), rows, wanted, needed, given))
         except ValueError as error:
-            problems.append((len(rows[0]), error))
+            problems.append(((not _is_blank(sep), len(rows[0])), error))
     return readings
 
 
@@ -486,6 +497,8 @@ def _read_as(
         first = _names_for(first, regular, width)
         found = resolve_columns(first, wanted)
         rows = [first, *rows[1:]]
+    if header:
+        refuse_repeated(first, found, wanted)
     _check_counter(first, regular, found, wanted, header=header)
     decimal = given.decimal or "."
     if "rating" in found and given.decimal is None and given.thousands is None:
@@ -513,6 +526,9 @@ def _read_as(
 def _is_header(first: list[str], body: list[list[str]], wanted: Wanted) -> bool:
     """Whether the first row holds names."""
     known = _known(first, wanted)
+    if len(first) > 2 and not first[0] and first[1:] == [str(at) for at in range(len(first) - 1)]:
+        # pandas writes an index without a name, and columns without names by their positions.
+        return True
     if "rating" not in wanted:
         # Ids may be any text, so only a known name tells.
         return known > 0
@@ -554,8 +570,11 @@ def _names_for(first: list[str], rows: list[list[str]], width: int) -> list[str]
     """Names for all columns, where the first line has fewer or more fields than the others."""
     if width == len(first) + 1:
         # R's write.table names no column of row names; some programs end each row by a separator.
-        ends_empty = all(not row[-1].strip() for row in rows)
-        return [*first, ""] if ends_empty else ["", *first]
+        if all(not row[-1].strip() for row in rows):
+            return [*first, ""]
+        # The names of rows differ from each other; else some field holds a separator.
+        if len({row[0] for row in rows}) == len(rows):
+            return ["", *first]
     raise ValueError(
         f"the first line has {len(first)} names, but most rows have {width} fields: mend the first "
         f"line, or pass {option('header', False)} if it holds a rating"
@@ -606,7 +625,7 @@ def _decimal(texts: list[str], sep: str) -> str:
     return ","
 
 
-def _no_reading(text: str, needed: list[str], problems: list[tuple[int, ValueError]]) -> ValueError:
+def _no_reading(text: str, needed: list[str], problems: list[_Problem]) -> ValueError:
     if problems:
         # What the reading of the most columns says.
         return max(problems, key=lambda problem: problem[0])[1]

@@ -117,6 +117,7 @@ FORMATS = {format.name: format for format in _ALL}
 
 # Those that how a text is laid out says something about.
 _TEXTS = ("recbole", "book-crossing", "amazon", "libmf", "csv", "tsv", "text")
+_BINARY = {"npz", *(each.name for each in COLUMNAR)}
 
 # What other programs write, with what it is and how to get ratings out of it.
 _FOREIGN = (
@@ -148,8 +149,8 @@ def check_options(format: Format, given: TextOptions) -> None:
             )
 
 
-def find_format(source: Source, name: str | None = None) -> Format:
-    """Find a file's format, or take the one of a name.
+def find_format(source: Source, name: str | None = None, encoding: str | None = None) -> Format:
+    """Find a file's format, or take the one of a name; `encoding` is the text's, if it was given.
 
     Raises
     ------
@@ -165,12 +166,22 @@ def find_format(source: Source, name: str | None = None) -> Format:
         if source.head.startswith(mark):
             raise ValueError(f"the file is {what}, which is not read: {fix}")
     suffix = "." + source.name.rsplit(".", 1)[-1].lower()
+    begin = source.head[:4096]
+    is_binary = b"\0" in begin and not begin.startswith((b"\xff\xfe", b"\xfe\xff"))
     for format in _ALL:
         if suffix in format.suffixes:
+            if format.name in _BINARY and not is_binary:
+                raise ValueError(
+                    f"the file's name ends with {suffix}, but its content is no {format.about}: pass "
+                    f"{option('format', 'text')} if it is text"
+                )
             return format
-    if b"\0" in source.head[:4096] and not source.head.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if is_binary and encoding is None:
+        # Of the two bytes of a Latin letter the upper one is 0.
+        likely = "utf-16-be" if begin[:1] == b"\0" else "utf-16-le"
         raise ValueError(
             "the file is no text, and of no format that is known by its first bytes: pass "
-            f"{option('format')}, one of {', '.join(FORMATS)}, or {option('encoding', 'utf-16')}"
+            f"{option('encoding', likely)} if it is text, or {option('format')}, one of "
+            f"{', '.join(FORMATS)}"
         )
     return FORMATS["text"]

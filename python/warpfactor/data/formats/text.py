@@ -31,6 +31,8 @@ _KINDS = {"int": "an integer", "uuid": "a UUID", "str": "a string"}
 _BLOCK = 1 << 20
 # What `strip` takes off, as `TextIds` does.
 _STRIPPED = " \t\u00a0"
+# If more of the rows cannot be read, the file is read as something that it is not.
+_MOST = 0.5
 
 
 def find_dialect(source: Source, request: Request) -> Dialect:
@@ -300,9 +302,15 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
     if n_bad and not request.skip_bad:
         also = f" ({n_bad - 1:,} more such row(s))" if n_bad > 1 else ""
         told = f"{fault}{also}" if fault else f"{n_bad:,} row(s) cannot be read"
-        raise ValueError(
-            f"{told}; mend the file, or pass {option('on_error', 'skip')} to leave such rows out"
-        )
+        fix = f"mend the file, or pass {option('on_error', 'skip')} to leave such rows out"
+        if n_bad > _MOST * (n_rows + n_misshapen):
+            fix = (
+                f"most rows are such: if another column holds it, pass {option('rating')} (or "
+                f"{option('user')}, {option('item')}, {option('timestamp')}) with its name or position; "
+                f"else {option('sep')}, {option('quote')}, {option('decimal')} and "
+                f"{option('thousands')} say how the file is written"
+            )
+        raise ValueError(f"{told}; {fix}")
     if not good.any():
         raise ValueError(f"no row can be read; {fault}" if fault else "no row can be read")
     kept = slice(None) if good.all() else good
@@ -397,7 +405,11 @@ def _problem(role: str, field: str, request: Request, dialect: Dialect) -> str:
     number = parse_number(field, dialect.decimal, dialect.thousands)
     if role == "timestamp":
         is_time = number is not None or re.match(r"\s*\d{4}-\d\d-\d\d", field)
-        return "" if is_time else f"the timestamp {field!r:.80} is neither a number nor a date"
+        return (
+            ""
+            if is_time
+            else f"the timestamp {field!r:.80} is neither a number nor a date like 2024-05-31"
+        )
     if number is None:
         return f"the rating {field!r:.80} is not a number"
     with np.errstate(over="ignore"):
