@@ -143,6 +143,27 @@ def test_sparks_escaped_quotes(read, head, field, expected):
     assert read(text) == [(1, expected, 5), (2, '"x",y', 3), (3, r"c\d", 4)]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '196 242 3\r186 302 3\n"22 377 1""\n7 242 5\n 242 5"\n' + ' 242 5\n1,5\n7 1.0242 5"\n' * 9,
+        '1\t"a\tb"\t5\n2\t12"\t4\n3\t"c"d\t4\n',
+        '1::"a\n"::5\n2::x"::4\n3::y::4\n',
+    ],
+)
+def test_what_quotes_are_does_not_depend_on_where_blocks_end(read, monkeypatch, text):
+    def outcome():
+        try:
+            return read(text, "r.txt")
+        except ValueError as error:
+            return str(error)
+
+    whole = outcome()
+    for block in (1, 3, 7, 64):
+        monkeypatch.setattr(rewrite, "_BLOCK", block)
+        assert outcome() == whole
+
+
 def test_escaped_quotes_across_blocks(read, monkeypatch):
     monkeypatch.setattr(rewrite, "_BLOCK", 64)
     rows = [(n, f'i"{n}",\n{"x" * (n % 90)}', 3.0) for n in range(300)]
