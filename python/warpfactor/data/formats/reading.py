@@ -219,6 +219,9 @@ def checked_request(
     if text.sep is not None and re.fullmatch(r"\\t", text.sep):
         # A shell passes "\t" as two characters.
         text = TextOptions(**{**vars(text), "sep": "\t"})
+    if text.escape and text.escape == (text.quote or '"'):
+        # A quote that stands before a quote doubles it.
+        text = TextOptions(**{**vars(text), "escape": ""})
     return Request(
         wanted,
         text,
