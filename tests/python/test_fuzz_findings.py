@@ -171,6 +171,7 @@ PACKED = {
     "zip, place of a member": changed(zipped(), b"\0\0\x80\x01\0\0\0\0", b"\0\0\x80\x01\x07\0\0\0"),
     "zip, no name": zipped(name="").replace(b"PK", b"PK"),
     "zip, cut": zipped()[:60],
+    "zip, version": changed(zipped(), b"PK\1\2\x14\3\x14", b"PK\1\2\x14\3\xeb"),
     "gzip, contents": gzip.compress(TEXT, mtime=0)[:12] + b"\xff" * 30,
     "gzip, cut": gzip.compress(TEXT, mtime=0)[:-12],
     "bz2, contents": bz2.compress(TEXT)[:20] + b"\xff" * 30,
