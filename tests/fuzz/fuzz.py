@@ -24,7 +24,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 # A round is a process of its own, as memory of the fuzzer grows with its inputs.
-ROUND_S = 120
+ROUND_S = 40
 TIMEOUT_S = 5
 RSS_MB = 1024
 # Every so manieth round of the readers takes longer inputs.

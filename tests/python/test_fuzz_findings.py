@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import json
@@ -95,6 +96,35 @@ def test_escaped_fields_with_line_ends_at_the_end_of_a_block(tmp_path, monkeypat
     assert triples(read) == [(f"x{at}\ny", f'z\n{at}"w', 5.0) for at in range(20)]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_escaped_text_is_cut_at_lines_of_any_end(tmp_path, monkeypatch, end):
+    # Without a line feed all of it was kept, and looked at again with each block.
+    rows = [f'{at},"a\\"{at}",5' for at in range(2000)]
+    (tmp_path / "r.csv").write_text(end.join([*rows, ""]), newline="")
+    monkeypatch.setattr(rewrite, "_BLOCK", 64)
+    monkeypatch.setattr(rewrite, "_LONGEST", 1000)
+    read = wf.read_ratings(tmp_path / "r.csv", escape="\\", header=False)
+    assert triples(read) == [(at, f'a"{at}', 5.0) for at in range(2000)]
+
+
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_quotes_that_escape_quotes_are_doubled(tmp_path, quote):
+    # As Spark and pandas write it; each field went on to the end of the file.
+    (tmp_path / "r.csv").write_text(f"1,{quote}a{quote * 2}b{quote},5\n2,c,4\n")
+    read = wf.read_ratings(tmp_path / "r.csv", quote=quote, escape=quote, header=False)
+    assert triples(read) == [(1, f"a{quote}b", 5.0), (2, "c", 4.0)]
+
+
+@pytest.mark.parametrize("escape", ["^", "1", "\\"])
+def test_a_quote_that_does_not_close_takes_no_time(tmp_path, escape):
+    # Each escaped quote behind it was tried as the beginning of a field.
+    (tmp_path / "r.csv").write_text('7,"x,5\n' + f'8,{escape}",4\n' * 30_000)
+    begin = time.process_time()
+    with contextlib.suppress(ValueError):
+        wf.read_ratings(tmp_path / "r.csv", escape=escape, header=False)
+    assert time.process_time() - begin < 5
+
+
 @pytest.mark.parametrize("options", [{"sep": "::"}, {"escape": "\\"}, {"encoding": "latin-1"}])
 def test_a_line_without_end_is_refused(tmp_path, monkeypatch, options):
     monkeypatch.setattr(rewrite, "_LONGEST", 1000)
@@ -136,6 +166,7 @@ PACKED = {
     "zip, place of a member": changed(zipped(), b"\0\0\x80\x01\0\0\0\0", b"\0\0\x80\x01\x07\0\0\0"),
     "zip, no name": zipped(name="").replace(b"PK", b"PK"),
     "zip, cut": zipped()[:60],
+    "zip, version": changed(zipped(), b"PK\1\2\x14\3\x14", b"PK\1\2\x14\3\xeb"),
     "gzip, contents": gzip.compress(TEXT, mtime=0)[:12] + b"\xff" * 30,
     "gzip, cut": gzip.compress(TEXT, mtime=0)[:-12],
     "bz2, contents": bz2.compress(TEXT)[:20] + b"\xff" * 30,

@@ -116,6 +116,19 @@ def test_a_quote_that_does_not_close_is_an_error_with_its_line(read, text, line)
         read(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('7,"x,5\n8,\\",4\n9,y,3\n', 1),
+        ('7,x,5\n8,"a\\"b,4\n9,y,3\n', 2),
+        ('7,x,5\n8,"a"b,4\n9,y,3\n', 2),
+    ],
+)
+def test_a_quote_that_does_not_close_is_an_error_with_an_escape_too(read, text, line):
+    with pytest.raises(ValueError, match=rf"r\.csv: line {line} holds a field .* pass quote=''"):
+        read(text, escape="\\", sep=",")
+
+
 def test_no_quotes_on_request(read):
     assert read('1,"Heroes,5\n2,x,3\n', quote="") == [(1, '"Heroes', 5), (2, "x", 3)]
     assert read("1,'a,b',5\n2,x,3\n", quote="'") == [(1, "a,b", 5), (2, "x", 3)]

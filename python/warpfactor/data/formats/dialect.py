@@ -255,11 +255,6 @@ def _check_options(given: TextOptions) -> None:
             f"{option('thousands')} is {given.thousands!r}, which is the decimal mark too: pass "
             f"{option('decimal', ',' if given.thousands == '.' else '.')}"
         )
-    if given.escape and given.escape == (given.quote or '"'):
-        raise ValueError(
-            f"{option('escape')} is {given.escape!r}, which is the quote too: leave it out; a quote "
-            "inside quotes is doubled"
-        )
     if given.quote and given.sep and given.quote in given.sep:
         raise ValueError(f"{option('quote')} is {given.quote!r}, which is in {option('sep')} too")
 

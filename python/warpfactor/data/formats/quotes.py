@@ -16,7 +16,7 @@ __all__ = ["BLANKS", "find_quotes"]
 # As a separator: any run of spaces and tabs.
 BLANKS = r"\s+"
 _LINE_ENDS = (10, 13)
-_BACKSLASH = 92
+_BACKSLASH = "\\"
 # Where these separate, quotes around fields are the rule; elsewhere they need evidence.
 _QUOTING_SEPARATORS = (",", ";")
 
@@ -38,6 +38,7 @@ def find_quotes(
     given: str | None,
     *,
     all_quoted: bool,
+    escape: str = "",
     is_cut: bool = False,
     first_line: int = 1,
 ) -> tuple[str, str]:
@@ -53,6 +54,8 @@ def find_quotes(
         The quote, if the user said it.
     all_quoted : bool
         Whether some column has quotes around all of its fields.
+    escape : str, default ""
+        What stands before a quote inside a field, if the user said it.
     is_cut : bool, default False
         Whether the text may end inside a field.
     first_line : int, default 1
@@ -69,49 +72,53 @@ def find_quotes(
         If a quote does not close, where quotes stand around fields.
     """
     quote = '"' if given is None else given
-    doubled = _scan(blocks(), ord(quote), sep, is_cut=is_cut, escaped=False)
+    if escape:
+        if _scan(blocks(), ord(quote), sep, is_cut=is_cut, escape=escape).is_clean:
+            return quote, escape
+        _, _, fault = _fields(b"".join(blocks()), quote, sep, escape)
+        if fault is None:
+            return quote, escape
+        raise _unclosed(quote, first_line + fault)
+    doubled = _scan(blocks(), ord(quote), sep, is_cut=is_cut)
     if not doubled.n_quotes:
         return "", ""
     # Tab-separated and the like mostly have no quotes; a title in quotes keeps them.
     usual = given is not None or sep in _QUOTING_SEPARATORS
     if doubled.is_clean:
         return (quote, "") if usual or doubled.is_needed or all_quoted else ("", "")
-    escaped = _scan(blocks(), ord(quote), sep, is_cut=is_cut, escaped=True)
+    escaped = _scan(blocks(), ord(quote), sep, is_cut=is_cut, escape=_BACKSLASH)
     if escaped.n_escaped and escaped.is_clean:
-        return quote, "\\"
+        return quote, _BACKSLASH
     n_closed, is_needed, fault = _fields(b"".join(blocks()), quote, sep)
     if fault is None or (is_cut and n_closed):
         # Quotes inside a field that does not begin with one are data, whatever others are.
         return (quote, "") if n_closed and (usual or is_needed or all_quoted) else ("", "")
     if not usual:
         return "", ""
-    raise ValueError(
-        f"line {first_line + fault} holds a field that begins with {quote} and does not end with it: "
-        f"mend the file, or pass {option('quote', '')} if quotes are part of the fields"
+    raise _unclosed(quote, first_line + fault)
+
+
+def _unclosed(quote: str, line: int) -> ValueError:
+    return ValueError(
+        f"line {line} holds a field that begins with {quote} and does not end with it: mend the file, "
+        f"or pass {option('quote', '')} if quotes are part of the fields"
     )
 
 
-def _fields(text: bytes, quote: str, sep: str) -> tuple[int, bool, int | None]:
+def _fields(text: bytes, quote: str, sep: str, escape: str = "") -> tuple[int, bool, int | None]:
     """Look at the fields that begin with a quote, up to the first that does not end with one.
 
     Returns how many do, whether one of them needs its quotes, and how many lines lie before the one
     that does not (None: all end with a quote).
     """
     before, after = _ends_of_separator(sep)
-    mark = re.escape(quote.encode())
+    mark, sign = re.escape(quote.encode()), re.escape(escape.encode())
+    inner = rb"[^" + mark + sign + rb"]|" + (sign + rb"(?s:.)" if escape else mark * 2)
     begin, end = (re.escape(bytes(ends)) for ends in (before, after))
     field = re.compile(
-        rb"(?:(?<=["
-        + begin
-        + rb"\r\n])|\A)"
-        + mark
-        + rb"(?:[^"
-        + mark
-        + rb"]|"
-        + mark * 2
-        + rb")*+"
+        rb"(?:(?<=[" + begin + rb"\r\n])|\A)" + mark + rb"(?:" + inner + rb")*+"
         rb"(" + mark + rb"(?=[" + end + rb"\r\n]|\Z))?"
-    )
+    )  # fmt: skip
     needing = re.compile(b"[" + end + rb"\r\n]|" + mark)
     n_closed, is_needed = 0, False
     for match in field.finditer(text):
@@ -130,7 +137,9 @@ def _ends_of_separator(sep: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (coded[-1],), (coded[0],)
 
 
-def _scan(parts: Iterable[bytes], quote: int, sep: str, *, is_cut: bool, escaped: bool) -> _Verdict:
+def _scan(
+    parts: Iterable[bytes], quote: int, sep: str, *, is_cut: bool, escape: str = ""
+) -> _Verdict:
     before, after = _ends_of_separator(sep)
     is_open, needed, n_quotes, n_escaped = False, False, 0, 0
     # The parts are whole lines, so that of their neighbours only the byte before matters.
@@ -139,14 +148,14 @@ def _scan(parts: Iterable[bytes], quote: int, sep: str, *, is_cut: bool, escaped
         data = np.concatenate(([np.uint8(last)], np.frombuffer(part, np.uint8), [np.uint8(10)]))
         at = np.flatnonzero(data == quote)
         at = at[(at > 0) & (at < len(data) - 1)]
-        if escaped and len(at):
+        if escape and len(at):
             n_before = len(at)
-            at = at[~_is_escaped(data, at)]
+            at = at[~_is_escaped(data, at, ord(escape))]
             n_escaped += n_before - len(at)
         n_quotes += len(at)
         opens = (np.arange(len(at)) + is_open) % 2 == 0
         doubled = np.zeros(len(at), bool)
-        if not escaped:
+        if not escape:
             doubled[1:] = (np.diff(at) == 1) & ~opens[:-1]
         before_doubled = np.zeros(len(at), bool)
         before_doubled[:-1] = doubled[1:]
@@ -163,9 +172,9 @@ def _scan(parts: Iterable[bytes], quote: int, sep: str, *, is_cut: bool, escaped
     return _Verdict(is_cut or not is_open, needed, n_quotes, n_escaped)
 
 
-def _is_escaped(data: NDArray[Any], at: NDArray[Any]) -> NDArray[np.bool_]:
-    """Whether an odd number of backslashes stands before each position."""
+def _is_escaped(data: NDArray[Any], at: NDArray[Any], escape: int) -> NDArray[np.bool_]:
+    """Whether an odd number of escapes stands before each position."""
     places = np.arange(len(data))
-    last_other = np.maximum.accumulate(np.where(data != _BACKSLASH, places, -1))
+    last_other = np.maximum.accumulate(np.where(data != escape, places, -1))
     run = at - 1 - last_other[at - 1]
     return np.asarray(run % 2 == 1)

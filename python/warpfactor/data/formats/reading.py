@@ -270,6 +270,9 @@ def checked_request(
                 f"{option('encoding')} is {text.encoding!r}, which Python does not know as an encoding "
                 "of text"
             ) from error
+    if text.escape and text.escape == (text.quote or '"'):
+        # A quote that stands before a quote doubles it.
+        text = TextOptions(**{**vars(text), "escape": ""})
     return Request(
         wanted,
         text,

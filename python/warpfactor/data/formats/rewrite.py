@@ -134,20 +134,33 @@ def _separated(parts: Iterator[bytes], sep: bytes) -> Iterator[bytes]:
 def _doubled(parts: Iterator[bytes], quote: bytes, escape: bytes) -> Iterator[bytes]:
     """Write quotes inside quoted fields doubled in place of escaped, as Arrow reads them."""
     mark, sign = re.escape(quote), re.escape(escape)
+    # One that is not closed goes to the end: what is in it must not be tried again, quote by quote.
     field = re.compile(
-        mark + rb"((?:[^" + mark + sign + rb"]|" + sign + rb".|" + sign + rb"$)*+)" + mark,
+        mark
+        + rb"((?:[^"
+        + mark
+        + sign
+        + rb"]|"
+        + sign
+        + rb".|"
+        + sign
+        + rb"$)*+)("
+        + mark
+        + rb")?",
         re.DOTALL,
     )
     pair = re.compile(sign + rb"([" + mark + sign + rb"])")
 
     def one(match: re.Match[bytes]) -> bytes:
+        if not match[2]:
+            return match[0]
         inner = pair.sub(lambda found: found[1] * (2 if found[1] == quote else 1), match[1])
         return quote + inner + quote
 
     rest = b""
     for part in parts:
         rest += part
-        cut = _cut_outside(rest, field, quote)
+        cut = _cut_outside(rest, field)
         yield field.sub(one, rest[:cut])
         rest = rest[cut:]
         if len(rest) > _LONGEST:
@@ -155,15 +168,21 @@ def _doubled(parts: Iterator[bytes], quote: bytes, escape: bytes) -> Iterator[by
     yield field.sub(one, rest)
 
 
-def _cut_outside(text: bytes, field: re.Pattern[bytes], quote: bytes) -> int:
+def _cut_outside(text: bytes, field: re.Pattern[bytes]) -> int:
     """Where the last line ends that no quoted field goes beyond."""
     cut = end = 0
     for match in field.finditer(text):
         # Zero where there is no line end: then the cut before holds.
-        cut = max(cut, text.rfind(b"\n", end, match.start()) + 1)
+        cut = max(cut, _last_line(text, end, match.start()))
+        if not match[2]:
+            return cut
         end = match.end()
-    begun = text.find(quote, end)
-    return max(cut, text.rfind(b"\n", end, begun if begun >= 0 else len(text)) + 1)
+    return max(cut, _last_line(text, end, len(text)))
+
+
+def _last_line(text: bytes, begin: int, end: int) -> int:
+    """Where the last line that ends in a part of a text ends; 0 if none does."""
+    return max(text.rfind(b"\n", begin, end), text.rfind(b"\r", begin, end)) + 1
 
 
 def _utf8(source: Source, encoding: str) -> Any:

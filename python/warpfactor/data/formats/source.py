@@ -23,7 +23,11 @@ from ...checks import option
 __all__ = ["DAMAGE", "NothingThere", "Source"]
 
 # What Python's readers of packed files raise of damage, apart from OSError and ValueError.
-DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error)
+DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error),
+    # A zip archive of a version beyond what there is.
+    NotImplementedError,
+)
 
 _HEAD = 1 << 18
 _ARROW_CODECS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}

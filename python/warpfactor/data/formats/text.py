@@ -39,7 +39,7 @@ def find_dialect(source: Source, request: Request) -> Dialect:
     """Judge the layout over a sample, and the quotes over the whole file."""
     given = request.text
     dialect = judge(source, request.wanted, given)
-    if given.quote == "" or given.escape:
+    if given.quote == "":
         return dialect
     if given.quote is None and not _holds_quotes(source, dialect):
         return replace(dialect, quote="", escape="")
@@ -48,6 +48,7 @@ def find_dialect(source: Source, request: Request) -> Dialect:
         dialect.sep,
         given.quote,
         all_quoted=dialect.all_quoted,
+        escape=given.escape or "",
         first_line=dialect.begin + 1,
     )
     return replace(dialect, quote=quote, escape=escape)
