@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .data.files import read_ratings
     from .data.peek import Peek, peek
     from .data.ratings import Ratings
+    from .data.write import write_ratings
     from .evaluation.cross_validation import cross_validate
     from .evaluation.splits import train_test_split, train_validation_test_split
     from .exceptions import CudaError, DivergedError, ModelFileError
@@ -48,6 +49,7 @@ __all__ = [
     "splits",
     "train_test_split",
     "train_validation_test_split",
+    "write_ratings",
 ]
 
 # Imported when first asked for: scikit-learn and pyarrow take most of a second, which
@@ -69,6 +71,7 @@ _HOME = {
     "show_config": "config",
     "train_test_split": "evaluation.splits",
     "train_validation_test_split": "evaluation.splits",
+    "write_ratings": "data.write",
 }
 _MODULES = ("datasets", "losses", "metrics", "splits")
 
