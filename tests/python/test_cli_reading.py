@@ -6,12 +6,11 @@ import random
 import re
 import subprocess
 import sys
-import types
 import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from click.testing import CliRunner
 
 import warpfactor as wf
 from warpfactor import _core
-from warpfactor.checks import check_choice, check_count, in_words_of, option, shell_words
+from warpfactor.checks import check_count, in_words_of, option, shell_words
 from warpfactor.cli import app
 from warpfactor.parameters import PARAMETERS
 
@@ -243,28 +242,6 @@ def test_what_a_file_holds_is_shown_as_it_is(tmp_path: Path) -> None:
     assert len(result.err.splitlines()) == 1
 
 
-@pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """STAND-IN: a writer of csv, where the package has no `data/write.py` yet."""
-    try:
-        import warpfactor.data.write  # noqa: F401
-    except ModuleNotFoundError:
-        module: Any = types.ModuleType("warpfactor.data.write")
-
-        def written_format(path: Path, format: str | None = None) -> str:
-            return check_choice("format", format or Path(path).suffix[1:], ("csv", "tsv"))
-
-        def write_ratings(ratings: wf.Ratings, path: Path, format: str | None = None) -> None:
-            sep = {"csv": ",", "tsv": "\t"}[written_format(path, format)]
-            rows = zip(*ratings.to_arrays(), strict=True)
-            lines = [sep.join(map(str, row)) for row in (("user", "item", "rating"), *rows)]
-            path.write_text("\n".join(lines) + "\n")
-
-        module.write_ratings, module.written_format = write_ratings, written_format
-        monkeypatch.setitem(sys.modules, "warpfactor.data.write", module)
-
-
-@pytest.mark.usefixtures("written")
 @pytest.mark.parametrize(
     ("name", "options"), [("o.csv", ()), ("o.tsv", ()), ("o.data", ("--to", "csv"))]
 )
@@ -279,7 +256,6 @@ def test_convert_writes_what_was_read(tmp_path: Path, name: str, options: tuple[
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.usefixtures("written")
 def test_convert_takes_the_reading_options(tmp_path: Path) -> None:
     file, output = tmp_path / "in.txt", tmp_path / "o.csv"
     file.write_text("a;b;1,5;x\nc;d;?;x\n")
@@ -289,7 +265,6 @@ def test_convert_takes_the_reading_options(tmp_path: Path) -> None:
     assert output.read_text().splitlines()[1].split(",")[:3] == ["a", "b", "1.5"]
 
 
-@pytest.mark.usefixtures("written")
 def test_convert_refuses_before_it_reads(tmp_path: Path) -> None:
     file = tmp_path / "in.csv"
     file.write_text(joined(","))
@@ -419,7 +394,6 @@ def messages(result: Result) -> str:
     return result.err + result.out
 
 
-@pytest.mark.usefixtures("written")
 @pytest.mark.parametrize("name", FILES)
 def test_mistakes_of_files_name_options_of_the_command_line(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -442,7 +416,6 @@ def test_mistakes_of_files_name_options_of_the_command_line(
     assert n_mistakes >= 25
 
 
-@pytest.mark.usefixtures("written")
 @pytest.mark.parametrize(
     "command", [*ASK, *(("train", "RATINGS", *options) for options in TRAIN)], ids=" ".join
 )
