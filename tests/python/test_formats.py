@@ -93,6 +93,7 @@ def test_the_docstrings_list_the_formats_that_there_are():
         (b"Obj\x01\x04", "an Avro file.*polars.read_avro"),
         (b"\x80\x04\x95", "a pickle"),
         (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        (b"\x08" + bytes(7) + b'{"__metadata__":{}}', "a model .*warpfactor.load"),
     ],
 )
 def test_files_of_other_programs_are_refused_with_what_reads_them(tmp_path, content, message):

@@ -39,5 +39,5 @@ def test_the_readmes_lines_run(heading, tmp_path, monkeypatch, capsys):
     blocks = blocks_under(heading)
     assert blocks
     for block in blocks:
-        exec(block, names)  # noqa: S102: the text is ours
+        exec(block, names)  # noqa: S102
     assert capsys.readouterr().out

@@ -349,7 +349,10 @@ def _of_texts(reading: Reading, role: str, side: Coded, counts: NDArray[Any]) ->
             f"{holding(products, 'are product numbers of Amazon')}: user and item may be swapped; pass "
             f"{option('user', 1)} {option('item', 0)}"
         )
-    for mark in _SEPARATORS if "separator" in reading.layout and n > 1 else ():
+    used = reading.layout.get("separator")
+    for mark in _SEPARATORS if used is not None and n > 1 else ():
+        if mark == used:  # inside quotes
+            continue
         held = with_pattern(re.escape(mark), at_least=_NEARLY_ALL)
         if held.any():
             yield (

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from ..checks import check_choice
-from .files import read
+from .files import named, read
+from .folders import Paths
 from .formats.dialect import TextOptions
 from .formats.reading import Reading, Request, checked_request
 from .formats.source import Source
@@ -19,7 +21,6 @@ from .oddities import as_date, facts_of, oddities, unit_of_time
 
 __all__ = ["Peek", "ReadingOptions", "peek", "peek_of", "reading_of"]
 
-Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 _ROLES = ("user", "item", "rating", "timestamp")
 _N_ROWS = 5
 # A terminal's usual width, and what is left of it beside the names of the lines.
@@ -272,13 +273,10 @@ def _unreadable(path: Paths, format: str | None, member: str | None, error: str)
     lines: tuple[str, ...] = ()
     if not isinstance(path, (str, os.PathLike)) or Path(path).is_dir():
         return Peek(_name_of(path), found, odd=(error,), error=error)
-    try:
+    with suppress(ValueError, OSError), named(path):  # the error says it
         source = Source(path, member)
         lines = _first_lines(source)
         found = find_format(source, format).name
-    except (ValueError, OSError, KeyError):
-        # The error says it.
-        pass
     return Peek(_name_of(path), found, lines=lines, odd=(error,), error=error)
 
 

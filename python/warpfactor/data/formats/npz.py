@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +14,7 @@ from ..columns import as_float32, require_equal_lengths
 from ..ids import encode_ids
 from ..times import as_timestamps
 from .reading import Coded, Reading, Request, in_kind, reading_of_columns, refuse_columns
-from .source import Source
+from .source import DAMAGE, Source
 
 __all__ = ["matches", "matches_sparse", "read", "read_sparse"]
 
@@ -28,8 +26,6 @@ _NAMES = {
 }
 # What scipy.sparse.save_npz writes of every matrix.
 _SPARSE = {"format", "shape", "data"}
-# RuntimeError: encrypted, or of a version that is not known. OSError: places beyond the file.
-_DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
 
 
 def matches(source: Source) -> bool:
@@ -44,7 +40,8 @@ def matches_sparse(source: Source) -> bool:
     try:
         with _file(source) as given, np.load(given, allow_pickle=False) as file:
             return _SPARSE <= set(file.files)
-    except (*_DAMAGES, ValueError):
+    # OSError: places beyond the file. RuntimeError: encrypted, or of a version that is not known.
+    except (*DAMAGE, OSError, RuntimeError, ValueError):
         return False
 
 

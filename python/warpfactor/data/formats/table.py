@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-from ...checks import option
+from ...checks import option, where_typed
 from . import (
     amazon,
     book_crossing,
@@ -149,6 +149,11 @@ def find_format(source: Source, name: str | None = None) -> Format:
     for mark, what, fix in _FOREIGN:
         if source.head.startswith(mark):
             raise ValueError(f"the file is {what}, which is not read: {fix}")
+    if source.head[8:].startswith(b'{"__metadata__":'):
+        raise ValueError(
+            "the file is a model or other arrays of safetensors, which hold no ratings: "
+            f"{where_typed('load it with warpfactor.load', 'warpfactor info shows a model')}"
+        )
     suffix = "." + source.name.rsplit(".", 1)[-1].lower()
     for format in _ALL:
         if suffix in format.suffixes:
