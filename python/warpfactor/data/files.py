@@ -163,7 +163,7 @@ def read_pairs(
 def read(path: Paths, request: Request, format: str | None, member: str | None) -> Reading:
     """Read what was asked for, of one file or of several."""
     if format is not None:
-        check_choice(option("format"), format, FORMATS)
+        check_choice("format", format, FORMATS)
     files = files_of(path)
     if len(files) > 1:
         return _read_set(path, files, request, format, member)

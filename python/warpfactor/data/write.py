@@ -111,7 +111,7 @@ def written_format(path: str | os.PathLike[str], format: str | None = None) -> s
         If the format is unknown, or if it is None and the name's suffix says none.
     """
     if format is not None:
-        return check_choice(option("format"), format, WRITTEN)
+        return check_choice("format", format, WRITTEN)
     bare = os.fspath(path).removesuffix(_packing(path))
     suffix = Path(bare).suffix.lower()
     for name, writer in WRITTEN.items():

@@ -250,7 +250,7 @@ def checked_kinds(ids: Any) -> Kinds:
             f"{option('ids')} is {ids!r}; it must be one kind, or two (of users, of items)"
         )
     for kind in pair:
-        check_choice(option("ids"), kind, ("auto", "str", "int", "uuid"))
+        check_choice("ids", kind, ("auto", "str", "int", "uuid"))
     return pair[0], pair[1]
 
 
@@ -265,6 +265,6 @@ def checked_request(
         wanted,
         text,
         checked_kinds(ids),
-        check_flag(option("strip"), strip),
-        check_choice(option("on_error"), on_error, ("raise", "skip")) == "skip",
+        check_flag("strip", strip),
+        check_choice("on_error", on_error, ("raise", "skip")) == "skip",
     )
