@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...checks import option
 from ..roles import find_common, resolve_columns
@@ -232,9 +232,9 @@ def _check_options(given: TextOptions) -> None:
             f"{option('sep')} is {sep!r}; it must be the text between two fields, without quotes "
             f"and line ends, or {BLANKS!r} for any run of blanks"
         )
-    for name, allowed in (("quote", 1), ("escape", 1), ("decimal", 1), ("thousands", 1)):
+    for name in ("quote", "escape", "decimal", "thousands"):
         value = getattr(given, name)
-        if value is not None and (len(value) > allowed or value in ("\r", "\n", "\0")):
+        if value is not None and (len(value) > 1 or value in ("\r", "\n", "\0")):
             raise ValueError(
                 f"{option(name)} is {value!r}; it must be one character, or empty for none"
             )
@@ -337,15 +337,8 @@ def _rows(text: str, sep: str, quote: str, escape: str) -> list[list[str]]:
     if not quote:
         return [line.split(sep) for line in text.split("\n") if line][:_SAMPLED_ROWS]
     rows = []
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=sep,
-        quotechar=quote,
-        doublequote=not escape,
-        escapechar=escape or None,
-    )
     try:
-        for row in reader:
+        for row in _csv_reader(text, sep, quote, escape):
             if row:
                 rows.append(row)
             if len(rows) == _SAMPLED_ROWS:
@@ -360,15 +353,19 @@ def _lines_of_first_row(text: str, reading: _Reading) -> int:
     """How many lines the first row takes: a quoted name may hold a line end."""
     if not reading.quote or len(reading.sep) > 1:
         return 1
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=reading.sep,
-        quotechar=reading.quote,
-        doublequote=not reading.escape,
-        escapechar=reading.escape or None,
-    )
+    reader = _csv_reader(text, reading.sep, reading.quote, reading.escape)
     next(reader)
-    return reader.line_num
+    return int(reader.line_num)
+
+
+def _csv_reader(text: str, sep: str, quote: str, escape: str) -> Any:
+    return csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=sep,
+        quotechar=quote,
+        doublequote=not escape,
+        escapechar=escape or None,
+    )
 
 
 def _known(fields: Sequence[str], wanted: Wanted) -> int:
