@@ -17,7 +17,8 @@ from .formats.dialect import TextOptions
 from .formats.reading import Reading, Request, checked_request
 from .formats.source import Source
 from .formats.table import FORMATS, find_format
-from .oddities import as_date, facts_of, oddities, unit_of_time
+from .oddities import facts_of, oddities
+from .times import as_date, unit_of_time
 
 __all__ = ["Peek", "ReadingOptions", "peek", "peek_of", "reading_of"]
 
