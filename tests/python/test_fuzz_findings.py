@@ -19,6 +19,7 @@ import pytest
 from scipy import sparse
 
 import warpfactor as wf
+from warpfactor.data.files import read_pairs
 from warpfactor.data.formats import rewrite
 
 TEXT = b"user,item,rating\n1,10,5\n2,11,4\n3,10,3\n"
@@ -31,12 +32,13 @@ def triples(ratings):
 
 
 def refused(path, content, message, **options):
-    """Check that a file is refused in our words, with its name."""
+    """Check that a file is refused in our words, with its name or the option at fault."""
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message) as caught:
         wf.read_ratings(path, **options)
     assert type(caught.value) is ValueError
-    assert str(caught.value).startswith(str(path)) and len(str(caught.value)) < LONGEST_MESSAGE
+    assert str(caught.value).startswith((str(path), *options))
+    assert len(str(caught.value)) < LONGEST_MESSAGE
     return str(caught.value)
 
 
@@ -92,6 +94,35 @@ def test_escaped_fields_with_line_ends_at_the_end_of_a_block(tmp_path, monkeypat
     monkeypatch.setattr(rewrite, "_BLOCK", block)
     read = wf.read_ratings(tmp_path / "r.csv", escape="\\", header=False)
     assert triples(read) == [(f"x{at}\ny", f'z\n{at}"w', 5.0) for at in range(20)]
+
+
+@pytest.mark.parametrize("encoding", ["no-such", "hex", "rot13", "", "\0"])
+@pytest.mark.parametrize("name", ["r.csv", "r.json", "r.parquet"])
+def test_an_encoding_that_is_none_is_named(tmp_path, name, encoding):
+    (tmp_path / name).write_text('{"user": 1, "item": 2, "rating": 3}\n')
+    for read in (wf.read_ratings, read_pairs, wf.peek):
+        with pytest.raises(ValueError, match=r"encoding is '.*', which Python does not know"):
+            read(tmp_path / name, encoding=encoding)
+
+
+@pytest.mark.parametrize("block", [8, 64, 1 << 22])
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        # The second needs its quotes, so they stand around fields; the third holds one as data.
+        (['"a"', '"b\nc"', 'd"'], ["a", "b\nc", 'd"']),
+        (['e"', '"a"', '"b""c"'], ['e"', "a", 'b"c']),
+        (['"a"', 'd"', '"b\tc"'], ["a", 'd"', "b\tc"]),
+        (['"a"', 'd"', "b"], ['"a"', 'd"', "b"]),
+    ],
+)
+def test_quotes_are_judged_alike_whatever_is_read_at_a_time(
+    tmp_path, monkeypatch, block, fields, expected
+):
+    monkeypatch.setattr("warpfactor.data.formats.rewrite._BLOCK", block)
+    path = tmp_path / "r.tsv"
+    path.write_text("".join(f"{field}\t{at}\t5\n" for at, field in enumerate(fields)))
+    assert wf.read_ratings(path).to_arrays()[0].tolist() == expected
 
 
 @pytest.mark.parametrize("header", [True, False])

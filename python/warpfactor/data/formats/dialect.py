@@ -20,6 +20,7 @@ __all__ = [
     "Dialect",
     "TextOptions",
     "Wanted",
+    "check_options",
     "encoding_of",
     "judge",
     "parse_number",
@@ -155,7 +156,7 @@ def judge(source: Source, wanted: Wanted, given: TextOptions) -> Dialect:
     ValueError
         If no layout fits, or more than one does: the text says which, and what picks one.
     """
-    _check_options(given)
+    check_options(given)  # again: a format may have added some
     encoding = given.encoding or encoding_of(source.head)
     text = _decoded(source, encoding)
     comment = given.comment if given.comment is not None else _comment(text)
@@ -225,7 +226,8 @@ def parse_number(text: str, decimal: str = ".", thousands: str = "") -> float | 
     return float(text) if _NUMBER.fullmatch(text) else None
 
 
-def _check_options(given: TextOptions) -> None:
+def check_options(given: TextOptions) -> None:
+    """Raise ValueError unless the options of a text can be, each and together."""
     sep = given.sep
     if sep is not None and (not sep or any(c in '"\r\n\0' for c in sep)):
         raise ValueError(
@@ -258,6 +260,15 @@ def _check_options(given: TextOptions) -> None:
         )
     if given.quote and given.sep and given.quote in given.sep:
         raise ValueError(f"{option('quote')} is {given.quote!r}, which is in {option('sep')} too")
+    if given.encoding is not None:
+        try:
+            "".encode(given.encoding)
+            io.TextIOWrapper(io.BytesIO(), given.encoding)
+        except (LookupError, ValueError) as error:
+            raise ValueError(
+                f"{option('encoding')} is {given.encoding!r}, which Python does not know as an encoding "
+                "of text"
+            ) from error
 
 
 def encoding_of(head: bytes) -> str:
@@ -268,13 +279,7 @@ def encoding_of(head: bytes) -> str:
 
 def _decoded(source: Source, encoding: str) -> str:
     """The whole lines of the file's beginning."""
-    try:
-        "".encode(encoding)
-        decoder = io.TextIOWrapper(io.BytesIO(source.head), encoding, newline="")
-    except (LookupError, ValueError) as error:
-        raise ValueError(
-            f"{option('encoding')} is {encoding!r}, which Python does not know as an encoding of text"
-        ) from error
+    decoder = io.TextIOWrapper(io.BytesIO(source.head), encoding, newline="")
     parts = []
     try:
         while part := decoder.read(1 << 14):

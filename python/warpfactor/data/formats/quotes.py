@@ -79,10 +79,11 @@ def find_quotes(
     escaped = _scan(blocks(), ord(quote), sep, is_cut=is_cut, escaped=True)
     if escaped.n_escaped and escaped.is_clean:
         return quote, "\\"
-    n_closed, fault = _fields(b"".join(blocks()), quote, sep)
+    # Not by the verdict, which ends at the first fault and so knows only the blocks before it.
+    n_closed, is_needed, fault = _fields(b"".join(blocks()), quote, sep)
     if fault is None or (is_cut and n_closed):
         # Quotes inside a field that does not begin with one are data, whatever others are.
-        return (quote, "") if n_closed and (usual or doubled.is_needed or all_quoted) else ("", "")
+        return (quote, "") if n_closed and (usual or is_needed or all_quoted) else ("", "")
     if not usual:
         return "", ""
     raise ValueError(
@@ -91,8 +92,18 @@ def find_quotes(
     )
 
 
-def _fields(text: bytes, quote: str, sep: str) -> tuple[int, int | None]:
-    """How many fields stand in quotes, and how many lines lie before the first that is not closed."""
+def _fields(text: bytes, quote: str, sep: str) -> tuple[int, bool, int | None]:
+    """Look at the fields that begin with a quote, up to the first that is not closed.
+
+    Returns
+    -------
+    n_closed : int
+        How many end with a quote.
+    is_needed : bool
+        Whether one of these holds a separator, a line end or a quote, so that it needs quotes.
+    fault : int or None
+        How many lines lie before the one that is not closed; None: all are.
+    """
     before, after = _ends_of_separator(sep)
     mark = re.escape(quote.encode())
     begin, end = (re.escape(bytes(ends)) for ends in (before, after))
@@ -108,12 +119,14 @@ def _fields(text: bytes, quote: str, sep: str) -> tuple[int, int | None]:
         + rb")*+"
         rb"(" + mark + rb"(?=[" + end + rb"\r\n]|\Z))?"
     )
-    n_closed = 0
+    special = re.compile(rb"[" + mark + end + rb"\r\n]")
+    n_closed, is_needed = 0, False
     for match in field.finditer(text):
         if match[1] is None:
-            return n_closed, text.count(b"\n", 0, match.start())
+            return n_closed, is_needed, text.count(b"\n", 0, match.start())
         n_closed += 1
-    return n_closed, None
+        is_needed = is_needed or special.search(match[0], 1, len(match[0]) - 1) is not None
+    return n_closed, is_needed, None
 
 
 def _ends_of_separator(sep: str) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -17,7 +17,7 @@ from ..columns import as_float32, require_equal_lengths
 from ..ids import convert_ids, encode_ids, encode_texts, id_kind
 from ..roles import Column
 from ..times import as_timestamps
-from .dialect import TextOptions, Wanted
+from .dialect import TextOptions, Wanted, check_options
 from .source import NothingThere
 
 __all__ = [
@@ -261,6 +261,7 @@ def checked_request(
     if text.sep is not None and re.fullmatch(r"\\t", text.sep):
         # A shell passes "\t" as two characters.
         text = TextOptions(**{**vars(text), "sep": "\t"})
+    check_options(text)
     return Request(
         wanted,
         text,
