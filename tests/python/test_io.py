@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import re
 import time
@@ -217,6 +218,15 @@ def test_a_pipe_is_refused_and_not_called_empty(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match="no regular file"):
         read_ratings(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize(
+    "path", [io.BytesIO(b"1,2,3\n"), None, 3, b"r.csv", np.ones((3, 3)), [3], {"r.csv": 1}]
+)
+def test_what_is_no_path_is_named(path):
+    for read in (read_ratings, read_pairs):
+        with pytest.raises(ValueError, match=r"path is .*; it must be a path or a list of paths"):
+            read(path)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".npz", ".feather", ".csv.gz"])

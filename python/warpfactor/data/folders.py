@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..checks import option
+from .hints import describe_kind
 
 __all__ = ["File", "Paths", "chosen_hint", "files_of", "unclear"]
 
@@ -51,13 +51,21 @@ def files_of(path: Paths) -> list[File]:
     FileNotFoundError
         If there is no such file or folder.
     ValueError
-        If a list or a folder is empty, or a folder is a table of another kind.
+        If it is no path and no list of paths, a list or a folder is empty, or a folder is a table of
+        another kind.
     """
     if not isinstance(path, (str, os.PathLike)):
-        paths = [Path(each) for each in path]
-        if not paths:
-            raise ValueError(f"{option('path')} is an empty list; it must name one file or more")
-        return [file for each in paths for file in files_of(each)]
+        are_paths = isinstance(path, (list, tuple)) and all(
+            isinstance(each, (str, os.PathLike)) for each in path
+        )
+        if not are_paths:
+            raise ValueError(
+                f"path is {describe_kind(path)}; it must be a path or a list of paths: "
+                "Ratings.from_any takes tables and arrays"
+            )
+        if not path:
+            raise ValueError("path is an empty list; it must name one file or more")
+        return [file for each in path for file in files_of(each)]
     folder = Path(path)
     if folder.is_dir():
         return _files_in(folder)
