@@ -18,11 +18,11 @@ from .formats.reading import Reading, Request, checked_request
 from .formats.source import Source
 from .formats.table import FORMATS, find_format
 from .oddities import facts_of, oddities
+from .roles import ROLES
 from .times import as_date, unit_of_time
 
 __all__ = ["Peek", "ReadingOptions", "peek", "peek_of", "reading_of"]
 
-_ROLES = ("user", "item", "rating", "timestamp")
 _N_ROWS = 5
 # A terminal's usual width, and what is left of it beside the names of the lines.
 _WIDTH = 80
@@ -153,7 +153,7 @@ class Peek:
         return ", ".join(f"{name} ({role or 'not read'})" for name, role in self.columns.items())
 
     def _table(self) -> list[str]:
-        names = _ROLES[: len(self.rows[0])]
+        names = ROLES[: len(self.rows[0])]
         rows = [names, *([_cut(field) for field in row] for row in self.rows)]
         widths = [max(len(row[at]) for row in rows) for at in range(len(names))]
         padded = [
@@ -259,7 +259,7 @@ def reading_of(path: Paths, **options: Unpack[ReadingOptions]) -> Reading:
 
 def _asked(options: ReadingOptions) -> tuple[Request, str | None, str | None]:
     given: dict[str, Any] = dict(options)
-    wanted = {role: given.pop(role, None) for role in _ROLES}
+    wanted = {role: given.pop(role, None) for role in ROLES}
     ids, strip = given.pop("ids", "auto"), given.pop("strip", False)
     on_error = given.pop("on_error", "raise")
     format, member = given.pop("format", None), given.pop("member", None)

@@ -20,6 +20,7 @@ from ..checks import check_choice, option
 from ..writing import TABLES, whole_path
 from .ids import id_kind
 from .ratings import Ratings
+from .roles import ROLES
 
 __all__ = ["WRITTEN", "write_ratings", "written_format"]
 
@@ -28,7 +29,6 @@ _MOST = 2**31 - 1
 _PACKINGS = (".gz", ".bz2", ".xz", ".zst", ".lz4")
 # RecBole's columns have these types.
 _TYPED = ("user_id:token", "item_id:token", "rating:float", "timestamp:float")
-_NAMES = ("user", "item", "rating", "timestamp")
 
 
 class Writer(NamedTuple):
@@ -367,8 +367,8 @@ def _write_matrix_market(ratings: Ratings, users: Any, items: Any, sink: Any) ->
 
 
 WRITTEN = {
-    "csv": Writer(TABLES["csv"], _quoted, _delimited(",", _NAMES), is_text=True),
-    "tsv": Writer(TABLES["tsv"], _bare, _delimited("\t", _NAMES), is_text=True),
+    "csv": Writer(TABLES["csv"], _quoted, _delimited(",", ROLES), is_text=True),
+    "tsv": Writer(TABLES["tsv"], _bare, _delimited("\t", ROLES), is_text=True),
     "json": Writer(TABLES["json"], _as_json, _write_json, is_text=True),
     "recbole": Writer((".inter",), _bare, _delimited("\t", _TYPED), is_text=True),
     "libmf": Writer((), _integer_texts(0), _write_libmf, is_text=True, has_times=False),
