@@ -285,7 +285,8 @@ def test_convert_refuses_before_it_reads(tmp_path: Path) -> None:
 # What is Python in a message of the command line.
 PYTHON = re.compile(
     r"(?<![\w/.-])[a-z_0-9]+=(?!=)|\b(True|False|None)\b|\bRatings\b|read_ratings|from_\w+\(?|"
-    r"set_params|astype|warpfactor\.\w+|\bwf\.|RandomState|\w+\(\)|<class|Traceback"
+    r"set_params|astype|warpfactor\.\w+|\bwf\.|RandomState|\w+\(\)|<class|Traceback|"
+    r"glob\.|\bpass what|\ba list of"
 )
 FILES: dict[str, str | bytes] = {
     "good.csv": joined(","),
@@ -305,6 +306,10 @@ FILES: dict[str, str | bytes] = {
     "header.csv": "user,item,rating\n",
     "time.csv": "user,item,rating,time\n1,2,3,soon\n2,3,4,later\n",
     "pickle.pkl": b"\x80\x04\x95rest",
+    "model.safetensors": b"\x08" + bytes(7) + b'{"__metadata__":{}}',
+    "avro.avro": b"Obj\x01rest",
+    "matlab.mat": b"MATLAB 5.0 MAT-file",
+    "text.parquet": joined(","),
     "array.npy": b"\x93NUMPY\x01\x00rest",
     "broken.zip": b"PK\x03\x04rest",
     "broken.gz": b"\x1f\x8brest",
@@ -414,6 +419,33 @@ def test_mistakes_of_files_name_options_of_the_command_line(
             assert not PYTHON.search(text.replace(name, "")), (args, text)
             assert command[0] == "peek" or len(result.err.splitlines()) == 1, result.err
     assert n_mistakes >= 25
+
+
+FOLDERS: dict[str, tuple[str, ...]] = {
+    "delta": ("_delta_log/0.json", "a.parquet"),
+    "iceberg": ("metadata/1.metadata.json", "a.parquet"),
+    "hudi": (".hoodie/x", "a.parquet"),
+    "two formats": ("a.csv", "b.mtx"),
+    "twice": ("ratings.csv", "ratings.csv.gz"),
+    "empty": (),
+    "user column": ("user=1/a.csv", "user=2/a.csv"),
+    "no ratings": ("a.csv", "b.txt"),
+    "*.csv": (),
+}
+CONTENTS = {".csv": joined(","), ".mtx": "%%MatrixMarket matrix coordinate real general\n"}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_mistakes_of_folders_are_in_the_words_of_the_shell(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for each in FOLDERS[name]:
+        (folder / each).parent.mkdir(parents=True, exist_ok=True)
+        (folder / each).write_text(CONTENTS.get(Path(each).suffix, "a word"))
+    result = warpfactor("train", folder / name if "*" in name else folder, *QUICK)
+    assert result.code == 1
+    assert not PYTHON.search(result.err.replace("user=", "").replace("VALUE", "")), result.err
+    assert len(result.err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..checks import check_choice, option
+from ..checks import check_choice, option, where_typed
 from .folders import File, Paths, chosen_hint, files_of, unclear
 from .formats.columnar import FORMATS as COLUMNAR
 from .formats.dialect import TextOptions
@@ -225,8 +225,9 @@ def _refuse_keys(format: Format, source: Source, request: Request) -> None:
             if wanted == key or (wanted is None and find_common([key], role) is not None):
                 raise ValueError(
                     f"the folder {key}={source.keys[key]} gives the {role}, which is read of Parquet, "
-                    "Feather and ORC only: read it with DuckDB's read_csv(..., hive_partitioning=true) "
-                    f"and pass what that returns, or pass {option(role)} with the name of another column"
+                    "Feather and ORC only: read it with DuckDB (read_csv with hive_partitioning) and "
+                    f"{where_typed('pass', 'save as Parquet')} what that returns, or pass "
+                    f"{option(role)} with the name of another column"
                 )
 
 

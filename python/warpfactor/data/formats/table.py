@@ -117,15 +117,20 @@ FORMATS = {format.name: format for format in _ALL}
 # What other programs write, with what it is and how to get ratings out of it.
 _FOREIGN = (
     (b"\x93NUMPY", "a single NumPy array", "save users, items and ratings of it by numpy.savez"),
-    (b"\x80\x02", "a pickle", "load it where you trust it, and pass what it holds"),
-    (b"\x80\x03", "a pickle", "load it where you trust it, and pass what it holds"),
-    (b"\x80\x04", "a pickle", "load it where you trust it, and pass what it holds"),
-    (b"\x80\x05", "a pickle", "load it where you trust it, and pass what it holds"),
+    (
+        (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),
+        "a pickle",
+        "load it where you trust it, and save the ratings in it as csv or Parquet",
+    ),
     (b"\x89HDF\r\n", "an HDF5 file", "read it with pandas or h5py"),
     (b"SQLite format 3", "an SQLite database", "query it, for example by DuckDB"),
     (b"\xd0\xcf\x11\xe0", "an Excel file", "save it as csv"),
-    (b"MATLAB", "a MATLAB file", "load it with scipy.io.loadmat or h5py, and pass its matrix"),
-    (b"Obj\x01", "an Avro file", "read it with polars.read_avro, and pass the table"),
+    (
+        b"MATLAB",
+        "a MATLAB file",
+        "load it with scipy.io.loadmat or h5py, and save its matrix by scipy.sparse.save_npz",
+    ),
+    (b"Obj\x01", "an Avro file", "read it with polars.read_avro, and save the table as Parquet"),
     (b"RDX", "a file of R", "write it as csv there"),
     (b"%PDF", "a PDF", "find the table it shows as csv"),
     (b"7z\xbc\xaf", "a 7z archive", "unpack it"),
