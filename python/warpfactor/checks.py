@@ -112,27 +112,22 @@ def is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def _worded(name: str) -> str:
-    """An argument's name in the words of where it was typed, unless it is worded already."""
-    return name if name.startswith("--") else option(name)
-
-
 def check_count(name: str, value: Any, low: int, high: int = _INT32_MAX) -> int:
     """Return an integer; raise ValueError unless it is one from `low` to `high`."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
-        raise ValueError(f"{_worded(name)} is {value!r}; it must be an integer")
+        raise ValueError(f"{option(name)} is {value!r}; it must be an integer")
     count = int(value)
     if not low <= count <= high:
         limited = high < _INT32_MAX or count > high
         limit = f"from {low} to {high}" if limited else f"at least {low}"
-        raise ValueError(f"{_worded(name)} is {count}; it must be {limit}")
+        raise ValueError(f"{option(name)} is {count}; it must be {limit}")
     return count
 
 
 def check_number(name: str, value: Any) -> float:
     """Return a number as a float; raise ValueError unless it is one."""
     if not is_number(value):
-        raise ValueError(f"{_worded(name)} is {value!r}; it must be a number")
+        raise ValueError(f"{option(name)} is {value!r}; it must be a number")
     return float(value)
 
 
@@ -141,7 +136,7 @@ def check_sides(name: str, value: Any) -> tuple[float, float]:
     sides = value if isinstance(value, (tuple, list)) else (value, value)
     if len(sides) != 2 or not all(is_number(side) for side in sides):
         raise ValueError(
-            f"{_worded(name)} is {value!r}; it must be a number, or a pair of them (users, items)"
+            f"{option(name)} is {value!r}; it must be a number, or a pair of them (users, items)"
         )
     return float(sides[0]), float(sides[1])
 
@@ -152,7 +147,7 @@ def check_flag(name: str, value: Any) -> bool:
     import numpy as np
 
     if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{_worded(name)} is {value!r}; it must be True or False")
+        raise ValueError(f"{option(name)} is {value!r}; it must be True or False")
     return bool(value)
 
 
@@ -165,5 +160,5 @@ def check_choice(name: str, value: Any, choices: Iterable[str], also: str = "") 
     if not isinstance(value, str) or value not in allowed:
         *others, last = map(repr, allowed)
         listed = f"{', '.join(others)} or {last}" if others else last
-        raise ValueError(f"{_worded(name)} is {value!r:.80}; it must be {listed}{also}")
+        raise ValueError(f"{option(name)} is {value!r:.80}; it must be {listed}{also}")
     return value

@@ -17,7 +17,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-__all__ = ["check_target", "is_stream", "whole_file", "whole_path"]
+__all__ = ["TABLES", "check_target", "is_stream", "whole_file", "whole_path"]
+
+# The formats of tables, and how names of such files end.
+TABLES = {
+    "csv": (".csv",),
+    "tsv": (".tsv", ".txt"),
+    "json": (".jsonl", ".ndjson"),
+    "parquet": (".parquet", ".pq"),
+    "arrow": (".feather", ".arrow", ".ipc"),
+}
 
 # Paths of what this process has open. To open or replace the file behind would lose what others
 # have written there, as in `(echo first; warpfactor ... -o /dev/stdout) >> log`.

@@ -37,7 +37,7 @@ struct Buffers {
   }
 };
 
-EncodedIds encoded(const Texts& texts, const TextOptions& options = {}, std::size_t n_chunk = 1 << 30) {
+EncodedIds encoded(const Texts& texts, const IdOptions& options = {}, std::size_t n_chunk = 1 << 30) {
   TextEncoder encoder(options);
   for (std::size_t begin = 0; begin < texts.size(); begin += n_chunk) {
     const auto from = texts.begin() + static_cast<std::ptrdiff_t>(begin);
@@ -183,7 +183,7 @@ TEST(texts_are_told_apart_by_every_byte_and_by_their_length) {
       texts.emplace_back(text);
     }
   }
-  const TextOptions options{.integers = false, .empty_is_missing = false};
+  const IdOptions options{.integers = false, .empty_is_missing = false};
   for (const std::size_t chunk : {5, 1 << 30}) check_encoded(texts, encoded(texts, options, chunk), false);
   SplitMix64 random(3);
   Texts many = random_integers(random, 200'000, 50'000, 0);

@@ -31,11 +31,6 @@ from warpfactor.data import files
 from warpfactor.data.formats import rewrite, source
 from warpfactor.data.formats.table import FORMATS
 
-try:
-    from warpfactor.data.peek import peek
-except ImportError:
-    peek = None
-
 __all__ = ["CHOICES", "HEADER", "SUFFIXES", "Finding", "encode", "load_model", "read_file"]
 
 SUFFIXES = tuple(
@@ -222,10 +217,9 @@ def _is_bomb(path: Path) -> bool:
 
 def _outcome(function: str, path: Path, options: dict[str, Any]) -> Any:
     """What reading gives: arrays, or the text of an error of the contract."""
-    call = peek if function == "peek" else getattr(files, function)
-    if call is None:
-        return ""
-    known = inspect.signature(call).parameters
+    call = wf.peek if function == "peek" else getattr(files, function)
+    # peek takes the options of read_ratings, which its signature does not list.
+    known = inspect.signature(wf.read_ratings if function == "peek" else call).parameters
     taken = {name: value for name, value in options.items() if name in known}
     try:
         result = call(path, **taken)

@@ -478,7 +478,7 @@ def test_format_goes_before_the_suffix(trained: Trained, tmp_path: Path) -> None
     assert (tmp_path / "r.txt").read_text() == succeed(*args, "--format", "table").out
     one = ("predict", trained.model, "--user", "u3", "--item", "007")
     number = float(succeed(*one).out)
-    assert json.loads(succeed(*one, "--format", "jsonl").out) == {
+    assert json.loads(succeed(*one, "--format", "json").out) == {
         "user": "u3", "item": "007", "prediction": number,
     }  # fmt: skip
 
@@ -495,7 +495,7 @@ def test_an_unknown_suffix_is_an_error_before_any_work(
     assert result.err == (
         f"warpfactor: error: --output is {str(tmp_path / name)!r}; it must end in .csv, .tsv, .txt, "
         ".jsonl, .ndjson, .parquet, .pq, .feather, .arrow or .ipc (or .gz after one of a text), or "
-        f"--format must say what to write: {others}csv, tsv, jsonl, parquet or arrow\n"
+        f"--format must say what to write: {others}csv, tsv, json, parquet or arrow\n"
     )
     assert os.listdir(tmp_path) == []
 

@@ -6,12 +6,11 @@ import random
 import re
 import subprocess
 import sys
-import types
 import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from click.testing import CliRunner
 
 import warpfactor as wf
 from warpfactor import _core
-from warpfactor.checks import check_choice, check_count, in_words_of, option, shell_words
+from warpfactor.checks import check_count, in_words_of, option, shell_words
 from warpfactor.cli import app
 from warpfactor.parameters import PARAMETERS
 
@@ -156,7 +155,7 @@ def test_the_format_is_as_told(model: Path, tmp_path: Path) -> None:
         succeed(*command, "--format", "tsv")
         assert "--format is 'xml'" in warpfactor(*command, "--format", "xml").err
     # --format of predict is that of its answer.
-    told = succeed("predict", model, file, "--input-format", "tsv", "--format", "jsonl").out
+    told = succeed("predict", model, file, "--input-format", "tsv", "--format", "json").out
     assert told.startswith('{"user": ')
     assert (
         "--input-format is 'xml'" in warpfactor("predict", model, file, "--input-format", "xml").err
@@ -243,28 +242,6 @@ def test_what_a_file_holds_is_shown_as_it_is(tmp_path: Path) -> None:
     assert len(result.err.splitlines()) == 1
 
 
-@pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """STAND-IN: a writer of csv, where the package has no `data/write.py` yet."""
-    try:
-        import warpfactor.data.write  # noqa: F401
-    except ModuleNotFoundError:
-        module: Any = types.ModuleType("warpfactor.data.write")
-
-        def written_format(path: Path, format: str | None = None) -> str:
-            return check_choice("format", format or Path(path).suffix[1:], ("csv", "tsv"))
-
-        def write_ratings(ratings: wf.Ratings, path: Path, format: str | None = None) -> None:
-            sep = {"csv": ",", "tsv": "\t"}[written_format(path, format)]
-            rows = zip(*ratings.to_arrays(), strict=True)
-            lines = [sep.join(map(str, row)) for row in (("user", "item", "rating"), *rows)]
-            path.write_text("\n".join(lines) + "\n")
-
-        module.write_ratings, module.written_format = write_ratings, written_format
-        monkeypatch.setitem(sys.modules, "warpfactor.data.write", module)
-
-
-@pytest.mark.usefixtures("written")
 @pytest.mark.parametrize(
     ("name", "options"), [("o.csv", ()), ("o.tsv", ()), ("o.data", ("--to", "csv"))]
 )
@@ -279,7 +256,6 @@ def test_convert_writes_what_was_read(tmp_path: Path, name: str, options: tuple[
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.usefixtures("written")
 def test_convert_takes_the_reading_options(tmp_path: Path) -> None:
     file, output = tmp_path / "in.txt", tmp_path / "o.csv"
     file.write_text("a;b;1,5;x\nc;d;?;x\n")
@@ -289,7 +265,6 @@ def test_convert_takes_the_reading_options(tmp_path: Path) -> None:
     assert output.read_text().splitlines()[1].split(",")[:3] == ["a", "b", "1.5"]
 
 
-@pytest.mark.usefixtures("written")
 def test_convert_refuses_before_it_reads(tmp_path: Path) -> None:
     file = tmp_path / "in.csv"
     file.write_text(joined(","))
@@ -310,7 +285,8 @@ def test_convert_refuses_before_it_reads(tmp_path: Path) -> None:
 # What is Python in a message of the command line.
 PYTHON = re.compile(
     r"(?<![\w/.-])[a-z_0-9]+=(?!=)|\b(True|False|None)\b|\bRatings\b|read_ratings|from_\w+\(?|"
-    r"set_params|astype|warpfactor\.\w+|\bwf\.|RandomState|\w+\(\)|<class|Traceback"
+    r"set_params|astype|warpfactor\.\w+|\bwf\.|RandomState|\w+\(\)|<class|Traceback|"
+    r"glob\.|\bpass what|\ba list of"
 )
 FILES: dict[str, str | bytes] = {
     "good.csv": joined(","),
@@ -330,6 +306,10 @@ FILES: dict[str, str | bytes] = {
     "header.csv": "user,item,rating\n",
     "time.csv": "user,item,rating,time\n1,2,3,soon\n2,3,4,later\n",
     "pickle.pkl": b"\x80\x04\x95rest",
+    "model.safetensors": b"\x08" + bytes(7) + b'{"__metadata__":{}}',
+    "avro.avro": b"Obj\x01rest",
+    "matlab.mat": b"MATLAB 5.0 MAT-file",
+    "text.parquet": joined(","),
     "array.npy": b"\x93NUMPY\x01\x00rest",
     "broken.zip": b"PK\x03\x04rest",
     "broken.gz": b"\x1f\x8brest",
@@ -419,7 +399,6 @@ def messages(result: Result) -> str:
     return result.err + result.out
 
 
-@pytest.mark.usefixtures("written")
 @pytest.mark.parametrize("name", FILES)
 def test_mistakes_of_files_name_options_of_the_command_line(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -442,7 +421,33 @@ def test_mistakes_of_files_name_options_of_the_command_line(
     assert n_mistakes >= 25
 
 
-@pytest.mark.usefixtures("written")
+FOLDERS: dict[str, tuple[str, ...]] = {
+    "delta": ("_delta_log/0.json", "a.parquet"),
+    "iceberg": ("metadata/1.metadata.json", "a.parquet"),
+    "hudi": (".hoodie/x", "a.parquet"),
+    "two formats": ("a.csv", "b.mtx"),
+    "twice": ("ratings.csv", "ratings.csv.gz"),
+    "empty": (),
+    "user column": ("user=1/a.csv", "user=2/a.csv"),
+    "no ratings": ("a.csv", "b.txt"),
+    "*.csv": (),
+}
+CONTENTS = {".csv": joined(","), ".mtx": "%%MatrixMarket matrix coordinate real general\n"}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_mistakes_of_folders_are_in_the_words_of_the_shell(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for each in FOLDERS[name]:
+        (folder / each).parent.mkdir(parents=True, exist_ok=True)
+        (folder / each).write_text(CONTENTS.get(Path(each).suffix, "a word"))
+    result = warpfactor("train", folder / name if "*" in name else folder, *QUICK)
+    assert result.code == 1
+    assert not PYTHON.search(result.err.replace("user=", "").replace("VALUE", "")), result.err
+    assert len(result.err.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     "command", [*ASK, *(("train", "RATINGS", *options) for options in TRAIN)], ids=" ".join
 )

@@ -94,6 +94,7 @@ def test_the_docstrings_list_the_formats_that_there_are():
         (b"Obj\x01\x04", "an Avro file.*polars.read_avro"),
         (b"\x80\x04\x95", "a pickle"),
         (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        (b"\x08" + bytes(7) + b'{"__metadata__":{}}', "a model .*warpfactor.load"),
     ],
 )
 def test_files_of_other_programs_are_refused_with_what_reads_them(tmp_path, content, message):
@@ -437,7 +438,7 @@ def test_what_is_no_path_is_refused_and_not_read_from(tmp_path):
 @pytest.mark.parametrize("suffix", ["parquet", "feather", "orc", "npz"])
 def test_text_that_is_named_otherwise_is_told_how_to_be_read(tmp_path, suffix):
     path = written(tmp_path, "1,2,3\n", f"r.{suffix}")
-    with pytest.raises(ValueError, match=f"ends with .{suffix}, .*pass format='text'"):
+    with pytest.raises(ValueError, match=f"this is no .*pass format='text'"):
         read_ratings(path)
     assert rows_of(read_ratings(path, format="text")) == [(1, 2, 3.0)]
 

@@ -21,6 +21,7 @@ import pytest
 from scipy import sparse
 
 import warpfactor as wf
+from warpfactor.data.files import read_pairs
 from warpfactor.data.formats import rewrite
 
 TEXT = b"user,item,rating\n1,10,5\n2,11,4\n3,10,3\n"
@@ -33,12 +34,13 @@ def triples(ratings):
 
 
 def refused(path, content, message, **options):
-    """Check that a file is refused in our words, with its name."""
+    """Check that a file is refused in our words, with its name or the option at fault."""
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message) as caught:
         wf.read_ratings(path, **options)
     assert type(caught.value) is ValueError
-    assert str(caught.value).startswith(str(path)) and len(str(caught.value)) < LONGEST_MESSAGE
+    assert str(caught.value).startswith((str(path), *options))
+    assert len(str(caught.value)) < LONGEST_MESSAGE
     return str(caught.value)
 
 
@@ -132,6 +134,35 @@ def test_a_line_without_end_is_refused(tmp_path, monkeypatch, options):
     sep = options.get("sep", ",")
     content = sep.join(["1", "2", "3\n"]) * 100_000 + '4,"' + "x" * 3000
     refused(tmp_path / "r.txt", content.encode(), "line is longer than", **options)
+
+
+@pytest.mark.parametrize("encoding", ["no-such", "hex", "rot13", "", "\0"])
+@pytest.mark.parametrize("name", ["r.csv", "r.json", "r.parquet"])
+def test_an_encoding_that_is_none_is_named(tmp_path, name, encoding):
+    (tmp_path / name).write_text('{"user": 1, "item": 2, "rating": 3}\n')
+    for read in (wf.read_ratings, read_pairs, wf.peek):
+        with pytest.raises(ValueError, match=r"encoding is '.*', which Python does not know"):
+            read(tmp_path / name, encoding=encoding)
+
+
+@pytest.mark.parametrize("block", [8, 64, 1 << 22])
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        # The second needs its quotes, so they stand around fields; the third holds one as data.
+        (['"a"', '"b\nc"', 'd"'], ["a", "b\nc", 'd"']),
+        (['e"', '"a"', '"b""c"'], ['e"', "a", 'b"c']),
+        (['"a"', 'd"', '"b\tc"'], ["a", 'd"', "b\tc"]),
+        (['"a"', 'd"', "b"], ['"a"', 'd"', "b"]),
+    ],
+)
+def test_quotes_are_judged_alike_whatever_is_read_at_a_time(
+    tmp_path, monkeypatch, block, fields, expected
+):
+    monkeypatch.setattr("warpfactor.data.formats.rewrite._BLOCK", block)
+    path = tmp_path / "r.tsv"
+    path.write_text("".join(f"{field}\t{at}\t5\n" for at, field in enumerate(fields)))
+    assert wf.read_ratings(path).to_arrays()[0].tolist() == expected
 
 
 @pytest.mark.parametrize("header", [True, False])

@@ -4,9 +4,12 @@ import bz2
 import dataclasses
 import gzip
 import inspect
+import io
 import lzma
 import random
 import re
+import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_type_hints
@@ -274,6 +277,127 @@ def test_a_cut_archive_is_told(tmp_path: Path, pack: Callable[[bytes], bytes]) -
     seen = wf.peek(path)
     assert "damaged" in seen.error
     assert seen.odd == (seen.error,)
+
+
+def zipped(*names: str) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in names:
+            archive.writestr(name, "1,2,3\n")
+    return packed.getvalue()
+
+
+def saved(matrix: object) -> bytes:
+    scipy_sparse = pytest.importorskip("scipy.sparse")
+    packed = io.BytesIO()
+    scipy_sparse.save_npz(packed, scipy_sparse.coo_array(matrix))
+    return packed.getvalue()
+
+
+def model_file() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "m"
+        wf.MatrixFactorization(n_factors=2, n_epochs=1, verbose=0).fit(np.eye(5)).save(file)
+        return file.read_bytes()
+
+
+TWICE = ([1.0, 2.0, 5.0], ([0, 0, 1], [1, 1, 0]))
+TITLES = [f'{n % 9}\t"Weird Al" {n % 7}\t{n % 5 + 1}' for n in range(60)]
+TIMED = "user,item,rating,time\n"
+# The files of the twelve kinds of fault of issue 13: a name, what makes the content, and what is said.
+TWELVE = {
+    1: [
+        # Nothing is summed, sorted or left out of a matrix that is read.
+        ("m.npz", lambda: saved(TWICE), "1 rating of a pair that occurs before, 1 with another"),
+        ("m.npz", lambda: saved(([0.0, 2.0], ([1, 0], [0, 1]))), "ratings 2, from 0 to 2"),
+        ("m.mtx", lambda: MATRIX + "3 2 3\n3 1 4\n1 2 5\n3 1 4\n", "1 rating of a pair"),
+    ],
+    2: [
+        ("r.csv", lambda: 'user,item,rating\n1,"a\nb",5\n2,c,4\n', "'a.nb'"),
+        ("r.csv", lambda: '1,"a\r\nb",5\n2,"c",4\n', "do not print"),
+        ("r.txt", lambda: '1;"a\n\nb";5\n2;"c";4\n', "do not print"),
+    ],
+    3: [
+        ("r.tsv", lambda: "\n".join(TITLES), "7 of 7 item ids hold quotes, .*quote="),
+        ("r.dat", lambda: "\n".join(TITLES).replace("\t", "::"), "ids hold quotes"),
+        ("r.csv", lambda: 'user,item,rating\n1,"a,5\n2,b,4\n', "does not end with it"),
+        ("r.csv", lambda: '1,"a \\"b\\" c",5\n2,"d",4\n', r"escaped by \\"),
+    ],
+    4: [
+        ("r.csv", lambda: UNREADABLE["wide table"][0], "a table of users x items"),
+        ("r.csv", lambda: UNREADABLE["age beside"][0], "which column holds the item"),
+        ("r.csv", lambda: UNREADABLE["row counter"][0], "counts the rows"),
+        ("r.inter", lambda: RECBOLE, "item_id:token .item., user_id:token .user."),
+    ],
+    5: [
+        ("m.npz", lambda: saved(np.array(usual(), float)), "may hold users, items and ratings"),
+        ("m.mtx", lambda: array_of(usual()), "may hold users, items and ratings"),
+        ("m.npy", lambda: b"\x93NUMPY\x01\x00rest", "save users, items and ratings"),
+    ],
+    6: [
+        ("r.csv", lambda: TIMED + timed(10**12), "timestamps are milliseconds"),
+        ("r.csv", lambda: TIMED + timed(10**9 + 0.125), "1000000000.125"),
+        ("r.csv", lambda: TIMED + timed(10**15), "timestamps are microseconds"),
+    ],
+    7: [
+        ("r.csv", lambda: UNREADABLE["first rating"][0], "line 1: the rating '4.'"),
+        ("r.csv", lambda: UNREADABLE["no rating"][0], "line 1: the rating is missing"),
+        ("r.csv", lambda: "1;10;4,5;964982703,0\n2;11;3,0;964982704,0\n", "separator ';'"),
+        ("r.csv", lambda: "1|10|5|a,b,1\n2|11|4|c,d,0\n", r"separator '\|'"),
+    ],
+    8: [
+        ("r.csv", lambda: with_column(1, ["007", "7"]), "by leading zeros only"),
+        ("r.csv", lambda: with_column(0, [" 1", "1"]), "by blanks only.*strip"),
+        ("r.csv", lambda: with_column(0, ["5.0", "5"]), "by .0 at the end only"),
+    ],
+    9: [
+        ("m.safetensors", model_file, "a model .* load it with warpfactor.load"),
+        ("m.csv", model_file, "a model .* load it with warpfactor.load"),
+        ("m", model_file, "a model .* load it with warpfactor.load"),
+    ],
+    10: [
+        # Rows are users, and those that were cut off are missing in the shape.
+        ("m.npz", lambda: saved(np.eye(9)[:5]), r"shape \(5, 9\)"),
+        ("m.mtx", lambda: MATRIX + "5 9 1\n1 2 5\n", "matrix 5 x 9"),
+        ("m.mtx", lambda: array_of(usual(3)), "matrix 3 x 3"),
+    ],
+    11: [
+        ("r.parquet", lambda: "user\titem\tscore\n1\t2\t3.5\n", "begins with .*format='text'"),
+        ("r.feather", lambda: "user,item,score\n1,2,3.5\n", "begins with .*format='text'"),
+        ("r.npz", lambda: "user,item,score\n1,2,3.5\n", "no archive of NumPy arrays"),
+        ("r.tsv", lambda: "user\titem\tscore\n1\t2\t3.5\n1\t3", "line 3: has 2 field"),
+    ],
+    12: [
+        ("r.zip", lambda: zipped("a.csv", "b.csv"), "member='a.csv'; it has a.csv, b.csv"),
+        ("r.csv.xz", lambda: lzma.compress(b"1,2,3\n" * 9)[:-9], "is damaged"),
+        ("r.csv", lambda: b"\x80\x04\x95rest", "a pickle"),
+        ("r.csv", lambda: "1,Am\u00e9lie,5\n".encode("latin-1"), "encoding='cp1252'"),
+    ],
+}
+MATRIX = "%%MatrixMarket matrix coordinate real general\n"
+RECBOLE = "item_id:token\tuser_id:token\trating:float\n1\t7\t5\n2\t8\t4\n"
+
+
+def timed(start: float) -> str:
+    return lines_of((*row, start + at) for at, row in enumerate(usual()))
+
+
+def array_of(rows: list[tuple[object, ...]]) -> str:
+    values = "".join(f"{row[at]}\n" for at in range(3) for row in rows)
+    return f"%%MatrixMarket matrix array real general\n{len(rows)} 3\n{values}"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "pattern"),
+    [case for cases in TWELVE.values() for case in cases],
+    ids=[f"{number}-{at}" for number, cases in TWELVE.items() for at, _ in enumerate(cases)],
+)
+def test_the_files_of_the_twelve_faults_are_seen_through(
+    tmp_path: Path, name: str, content: Callable[[], str | bytes], pattern: str
+) -> None:
+    seen = peek_at(tmp_path, content(), name)
+    shown = " ".join(str(seen).split())
+    assert re.search(pattern, " ".join([shown, *seen.odd])), shown
 
 
 def test_spark_and_windows_files_are_read_as_they_are(tmp_path: Path) -> None:

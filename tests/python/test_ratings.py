@@ -457,8 +457,12 @@ def test_describe_of_other_times_and_of_none():
     ratings = Ratings.from_arrays([1, 2], [1, 1], [3, 3])
     assert ratings.describe()["time_span"] is None
     assert "no timestamps" in repr(ratings.describe())
-    milliseconds = Ratings.from_arrays([1, 2], [1, 1], [3, 3], timestamps=[10**12, 2 * 10**12])
-    assert "1,000,000,000,000 to 2,000,000,000,000" in repr(milliseconds.describe())
+    for unit in (1, 10**3, 10**6, 10**9):
+        times = [10**9 * unit, 2 * 10**9 * unit]
+        dated = Ratings.from_arrays([1, 2], [1, 1], [3, 3], timestamps=times)
+        assert "2001-09-09 01:46 to 2033-05-18 03:33" in repr(dated.describe())
+    counted = Ratings.from_arrays([1, 2], [1, 1], [3, 3], timestamps=[1, 2000])
+    assert "1 to 2,000" in repr(counted.describe())
 
 
 @given(

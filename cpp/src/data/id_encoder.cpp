@@ -230,7 +230,7 @@ struct TextEncoder::Reader {
   bool plain;            // no nulls, nothing to strip
   bool strip, empty_is_missing;
 
-  Reader(const TextChunk& chunk, const TextOptions& options)
+  Reader(const TextChunk& chunk, const IdOptions& options)
       : offsets(chunk.offsets.data() + chunk.first * static_cast<std::int64_t>(sizeof(Offset))),
         text(chunk.text.data()),
         text_size(chunk.text.size()),
@@ -289,7 +289,7 @@ struct TextEncoder::Reader {
   }
 };
 
-TextEncoder::TextEncoder(const TextOptions& options)
+TextEncoder::TextEncoder(const IdOptions& options)
     : options_(options),
       seed_(fresh_seed()),
       mode_(options.integers ? Mode::numbers : Mode::texts),

@@ -58,7 +58,8 @@ struct TextChunk {
   std::string_view text;
 };
 
-struct TextOptions {
+/// How texts become ids.
+struct IdOptions {
   bool integers = true;          ///< Ids are integers if every one is written as one: 0|-?[1-9][0-9]*, in int64.
   bool strip = false;            ///< Take blanks (space, tab, no-break space) off both ends first.
   bool empty_is_missing = true;  ///< Count empty texts with the nulls.
@@ -73,7 +74,7 @@ struct TextOptions {
 /// integer has one spelling, so its text is known.
 class TextEncoder {
  public:
-  explicit TextEncoder(const TextOptions& options);
+  explicit TextEncoder(const IdOptions& options);
 
   /// Room for so many rows in all, if that is known.
   void reserve(std::int64_t n_rows) { codes_.reserve(n_rows); }
@@ -121,7 +122,7 @@ class TextEncoder {
   }
   [[nodiscard]] Buffer<std::int32_t> sort_texts(EncodedIds& ids);
 
-  TextOptions options_;
+  IdOptions options_;
   std::uint64_t seed_;
   Mode mode_;
   IdTable table_;

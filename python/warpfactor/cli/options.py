@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from ..parameters import PARAMETERS, Parameter
-from ..writing import check_target
+from ..writing import TABLES, check_target
 from .app import PANEL
-from .tables import FORMATS, has_table_suffix
+from .tables import has_table_suffix
 
 __all__ = [
     "check_renamed",
@@ -92,8 +92,8 @@ def table_output(default: str, other: str = "", help: str = "") -> _Decorator:
     """Make the options of the file that a table is written to, and of its format."""
 
     def decorate(command: Any) -> Any:
-        names = ", ".join([*([other] if other else []), *FORMATS])
-        suffixes = ", ".join(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+        names = ", ".join([*([other] if other else []), *TABLES])
+        suffixes = ", ".join(suffix for suffixes in TABLES.values() for suffix in suffixes)
         command = click.option(
             "--format",
             metavar="NAME",

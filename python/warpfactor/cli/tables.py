@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from ..writing import is_stream, whole_file
+from ..writing import TABLES, is_stream, whole_file
 
 # pyarrow is imported where it is used: --help should not wait for it.
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "FORMATS",
     "has_table_suffix",
     "id_column",
     "number_column",
@@ -24,18 +23,10 @@ __all__ = [
     "write_table",
 ]
 
-# The formats by their names in --format, with their suffixes.
-FORMATS = {
-    "csv": (".csv",),
-    "tsv": (".tsv", ".txt"),
-    "jsonl": (".jsonl", ".ndjson"),
-    "parquet": (".parquet", ".pq"),
-    "arrow": (".feather", ".arrow", ".ipc"),
-}
-_TEXTS = ("csv", "tsv", "jsonl")
+_TEXTS = ("csv", "tsv", "json")
 _GZIP = ".gz"
-_SUFFIXES = {suffix: name for name, suffixes in FORMATS.items() for suffix in suffixes} | {
-    suffix + _GZIP: name for name in _TEXTS for suffix in FORMATS[name]
+_SUFFIXES = {suffix: name for name, suffixes in TABLES.items() for suffix in suffixes} | {
+    suffix + _GZIP: name for name in _TEXTS for suffix in TABLES[name]
 }
 
 
@@ -60,11 +51,11 @@ def table_format(
     ValueError
         If the format or the suffix is unknown, or the format is none for a terminal.
     """
-    if format is not None and format not in (*FORMATS, *others):
-        raise ValueError(f"--format is {format!r}; it must be {_listed(*others, *FORMATS)}")
+    if format is not None and format not in (*TABLES, *others):
+        raise ValueError(f"--format is {format!r}; it must be {_listed(*others, *TABLES)}")
     if output is None:
         format = format or default
-        if format in FORMATS and format not in _TEXTS and sys.stdout.isatty():
+        if format in TABLES and format not in _TEXTS and sys.stdout.isatty():
             raise ValueError(f"--format is {format}, which is not for terminals: add --output FILE")
         return format
     suffix = _suffix(output)
@@ -75,7 +66,7 @@ def table_format(
             f"--output is {str(output)!r}; it must end in "
             f"{_listed(*(suffix for suffix in _SUFFIXES if not suffix.endswith(_GZIP)))} "
             f"(or {_GZIP} after one of a text), or --format must say what to write: "
-            f"{_listed(*others, *FORMATS)}"
+            f"{_listed(*others, *TABLES)}"
         )
     return format or _SUFFIXES[suffix]
 
@@ -143,7 +134,7 @@ def write_table(
     output : Path or None
         The file to write; None: standard output.
     format : str
-        A name of `FORMATS`.
+        A name of `TABLES`.
     parts : iterator of pyarrow.RecordBatch
         The rows, a part at a time.
     schema : pyarrow.Schema
@@ -175,7 +166,7 @@ def write_table(
 def _writer(
     sink: BinaryIO, format: str, schema: Any, ids: Iterable[Any]
 ) -> Iterator[Callable[[Any], None]]:
-    if format == "jsonl":
+    if format == "json":
         yield lambda part: _write_json_lines(sink, part)
     elif format == "parquet":
         from pyarrow import parquet

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 from uuid import UUID
@@ -14,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..checks import check_choice
+from .times import as_date, unit_of_time
 
 __all__ = ["Summary", "as_frame", "as_html", "summarize"]
 
@@ -31,11 +31,6 @@ _LABELS = {
     "n_repeats": "repeats of a pair",
     "time_span": "time span",
 }
-# Seconds since 1970 that are times of today's ratings, and no row numbers or milliseconds.
-_DATES = (
-    datetime(1990, 1, 1, tzinfo=UTC).timestamp(),
-    datetime(2100, 1, 1, tzinfo=UTC).timestamp(),
-)
 
 
 class Summary(dict[str, Any]):
@@ -92,8 +87,9 @@ def _written(name: str, value: Any) -> str:
         return "no timestamps"
     if name == "density":
         return f"{value:.4%}"
-    if name == "time_span" and all(_DATES[0] <= time <= _DATES[1] for time in value):
-        return " to ".join(f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M}" for time in value)
+    unit = unit_of_time(*value) if name == "time_span" else None
+    if unit is not None:
+        return " to ".join(as_date(time, unit, "%Y-%m-%d %H:%M") for time in value)
     if isinstance(value, tuple):
         between = ", " if len(value) > 2 else " to "
         return between.join(_written("", number) for number in value)

@@ -12,13 +12,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..checks import check_choice, option
+from ..checks import check_choice, option, where_typed
 from .folders import File, Paths, chosen_hint, files_of, unclear
 from .formats.columnar import FORMATS as COLUMNAR
 from .formats.dialect import TextOptions
 from .formats.reading import Reading, Request, checked_request, joined
 from .formats.source import DAMAGE, NothingThere, Source
-from .formats.table import FORMATS, Format, check_options, find_format
+from .formats.table import FORMATS, Format, find_format, refuse_options
 from .ratings import Ratings, adopt_ratings
 from .roles import find_common
 
@@ -163,7 +163,7 @@ def read_pairs(
 def read(path: Paths, request: Request, format: str | None, member: str | None) -> Reading:
     """Read what was asked for, of one file or of several."""
     if format is not None:
-        check_choice(option("format"), format, FORMATS)
+        check_choice("format", format, FORMATS)
     files = files_of(path)
     if len(files) > 1:
         return _read_set(path, files, request, format, member)
@@ -171,7 +171,7 @@ def read(path: Paths, request: Request, format: str | None, member: str | None) 
     with named(file.path):
         source = Source(file.path, member, file.keys)
         found = find_format(source, format, request.text.encoding)
-        check_options(found, request.text)
+        refuse_options(found, request.text)
         _refuse_keys(found, source, request)
         reading = found.read(source, request)
     if isinstance(path, (str, os.PathLike)) and Path(path) != file.path:
@@ -196,7 +196,7 @@ def _read_set(
     first = next(iter(formats.values()), None)
     if first is not None and len(names) == 1:
         with named(path):
-            check_options(first, request.text)
+            refuse_options(first, request.text)
     if first is not None and first.read_all is not None and len(names) == 1:
         with named(path):
             return first.read_all((Source(f.path, member, f.keys) for f in formats), request)
@@ -229,8 +229,9 @@ def _refuse_keys(format: Format, source: Source, request: Request) -> None:
             if wanted == key or (wanted is None and find_common([key], role) is not None):
                 raise ValueError(
                     f"the folder {key}={source.keys[key]} gives the {role}, which is read of Parquet, "
-                    "Feather and ORC only: read it with DuckDB's read_csv(..., hive_partitioning=true) "
-                    f"and pass what that returns, or pass {option(role)} with the name of another column"
+                    "Feather and ORC only: read it with DuckDB (read_csv with hive_partitioning) and "
+                    f"{where_typed('pass', 'save as Parquet')} what that returns, or pass "
+                    f"{option(role)} with the name of another column"
                 )
 
 

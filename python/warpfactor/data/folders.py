@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..checks import option
+from ..checks import option, where_typed
 
 __all__ = ["File", "Paths", "chosen_hint", "files_of", "unclear"]
 
@@ -29,7 +29,7 @@ _RATINGS = re.compile(
 _COMPLETE = re.compile(r"(?i)u\.data(\..*)?")
 # Tables that are more than the files in them: with what reads them.
 _TABLES = {
-    "_delta_log": ("a Delta table", "deltalake's DeltaTable(path).to_pyarrow_table()"),
+    "_delta_log": ("a Delta table", "deltalake's DeltaTable"),
     ".hoodie": ("a Hudi table", "hudi's or Spark's reader"),
 }
 _PATTERN = re.compile(r"[*?\[]")
@@ -94,16 +94,20 @@ def unclear(folder: object, files: Iterable[File], reason: str) -> ValueError:
     """Say that a folder's files do not belong together, and what to pass."""
     return ValueError(
         f"{folder}: cannot tell which of the folder's files hold the ratings: {reason}. Pass the file, "
-        f"or a list of those that belong together; there are {_names(folder, files)}"
+        f"or a {_several()}; there are {_names(folder, files)}"
     )
 
 
 def chosen_hint(folder: object, files: Iterable[File]) -> str:
     """What to do about a file of a folder that cannot be read, if it holds no ratings."""
     return (
-        f". All files of {folder} were taken for ratings; pass those that are if this one is not: "
+        f". All files of {folder} were taken for ratings; if this one holds none, pass a {_several()}: "
         f"there are {_names(folder, files)}"
     )
+
+
+def _several() -> str:
+    return where_typed("list of those that belong together", "folder of those that belong together")
 
 
 def _names(folder: object, files: Iterable[File]) -> str:
@@ -118,7 +122,8 @@ def _hint(path: str) -> str:
     if "://" in path:
         return " (addresses are not opened: download the file first)"
     if _PATTERN.search(path):
-        return " (patterns are not expanded: pass the files, as glob.glob(...) lists them)"
+        files = where_typed("the files, as glob.glob(...) lists them", "a folder, or one file")
+        return f" (patterns are not expanded: pass {files})"
     return ""
 
 
@@ -127,12 +132,12 @@ def _files_in(folder: Path) -> list[File]:
         if (folder / name).exists():
             raise ValueError(
                 f"{folder}: the folder is {what}, some of whose files may be outdated: read it with {reader} and "
-                "pass what that returns"
+                f"{where_typed('pass', 'save as Parquet')} what that returns"
             )
     if next(folder.glob("metadata/*.metadata.json"), None) is not None:
         raise ValueError(
             f"{folder}: the folder is an Iceberg table, some of whose files may be outdated: read it with "
-            "pyiceberg's StaticTable and pass what its scan().to_arrow() returns"
+            f"pyiceberg's StaticTable and {where_typed('pass', 'save as Parquet')} what its scan gives as Arrow"
         )
     files = sorted(
         file

@@ -25,7 +25,7 @@ Id = int | str | UUID
 _INT64_MAX = 2**63 - 1
 _INT32_MAX = 2**31 - 1
 KIND_PLURALS: dict[IdKind, str] = {"int": "integers", "str": "strings", "uuid": "UUIDs"}
-_ARTICLES: dict[IdKind, str] = {"int": "an integer", "str": "a string", "uuid": "a UUID"}
+KIND_NAMES: dict[IdKind, str] = {"int": "an integer", "str": "a string", "uuid": "a UUID"}
 _ID_RULE = "ids are integers, strings or uuid.UUID objects, all of one kind"
 # Python's UUID takes blanks and underscores among the digits, too.
 _UUID_TEXT = re.compile(r"(urn:uuid:)?\{?[0-9a-fA-F-]+\}?").fullmatch
@@ -219,7 +219,7 @@ def convert_ids(
         value = ids[codes[first]] if len(rows) else ids[unread.argmax()]
         more = f" (and in {len(rows) - 1:,} more)" if len(rows) > 1 else ""
         raise IdError(
-            f"{name}: {as_python(value)} in ", first, f" is not {_ARTICLES[kind]}{more}", len(rows)
+            f"{name}: {as_python(value)} in ", first, f" is not {KIND_NAMES[kind]}{more}", len(rows)
         )
     ranks, vocabulary = encode_ids(values, name)
     return ranks[codes], vocabulary

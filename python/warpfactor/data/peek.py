@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from ..checks import check_choice
-from .files import read
+from .files import named, read
+from .folders import Paths
 from .formats.dialect import TextOptions
 from .formats.reading import Reading, Request, checked_request
-from .formats.source import DAMAGE, Source
+from .formats.source import Source
 from .formats.table import FORMATS, find_format
-from .oddities import as_date, facts_of, oddities, unit_of_time
+from .oddities import facts_of, oddities
+from .roles import ROLES
+from .times import as_date, unit_of_time
 
 __all__ = ["Peek", "ReadingOptions", "peek", "peek_of", "reading_of"]
 
-Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-_ROLES = ("user", "item", "rating", "timestamp")
 _N_ROWS = 5
 # A terminal's usual width, and what is left of it beside the names of the lines.
 _WIDTH = 80
@@ -151,7 +153,7 @@ class Peek:
         return ", ".join(f"{name} ({role or 'not read'})" for name, role in self.columns.items())
 
     def _table(self) -> list[str]:
-        names = _ROLES[: len(self.rows[0])]
+        names = ROLES[: len(self.rows[0])]
         rows = [names, *([_cut(field) for field in row] for row in self.rows)]
         widths = [max(len(row[at]) for row in rows) for at in range(len(names))]
         padded = [
@@ -257,7 +259,7 @@ def reading_of(path: Paths, **options: Unpack[ReadingOptions]) -> Reading:
 
 def _asked(options: ReadingOptions) -> tuple[Request, str | None, str | None]:
     given: dict[str, Any] = dict(options)
-    wanted = {role: given.pop(role, None) for role in _ROLES}
+    wanted = {role: given.pop(role, None) for role in ROLES}
     ids, strip = given.pop("ids", "auto"), given.pop("strip", False)
     on_error = given.pop("on_error", "raise")
     format, member = given.pop("format", None), given.pop("member", None)
@@ -274,13 +276,10 @@ def _unreadable(
     lines: tuple[str, ...] = ()
     if not isinstance(path, (str, os.PathLike)) or Path(path).is_dir():
         return Peek(_name_of(path), found, odd=(error,), error=error)
-    try:
+    with suppress(ValueError, OSError), named(path):  # the error says it
         source = Source(path, member)
         lines = _first_lines(source)
         found = find_format(source, format, encoding).name
-    except (ValueError, OSError, KeyError, *DAMAGE):
-        # The error says it.
-        pass
     return Peek(_name_of(path), found, lines=lines, odd=(error,), error=error)
 
 

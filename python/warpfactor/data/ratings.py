@@ -25,7 +25,7 @@ from .matrices import (
 )
 from .objects import open_table
 from .pairs import pair_columns
-from .roles import Column, Frame
+from .roles import ROLES, Column, Frame
 from .times import as_timestamps
 
 if TYPE_CHECKING:
@@ -634,7 +634,7 @@ def ratings_from_columns(
 
 
 def _from_table(table: Frame, wanted: Mapping[str, str | int | None]) -> Ratings:
-    roles = {role: wanted.get(role) for role in ("user", "item", "rating", "timestamp")}
+    roles = {role: wanted.get(role) for role in ROLES}
     columns = table.columns_of(table.resolve(roles))
     return ratings_from_columns(columns, timestamp_is_guess=roles["timestamp"] is None)
 

@@ -12,7 +12,15 @@ import pyarrow as pa
 
 from ..checks import option, where_typed
 
-__all__ = ["Column", "Frame", "find_common", "open_frame", "refuse_repeated", "resolve_columns"]
+__all__ = [
+    "ROLES",
+    "Column",
+    "Frame",
+    "find_common",
+    "open_frame",
+    "refuse_repeated",
+    "resolve_columns",
+]
 
 # Matched in this order, ignoring case, all but letters and digits, and "id" at the end.
 _COMMON_NAMES = {
@@ -30,6 +38,7 @@ _COMMON_NAMES = {
         *("reviewtime", "ratedat", "createdat", "tstamp"),
     ),
 }
+ROLES = tuple(_COMMON_NAMES)
 # RecBole writes the type of a column behind its name.
 _TYPE_OF_NAME = re.compile(r":(token|float)(_seq)?$")
 # user, item, rating and timestamp: more columns than these need names.
@@ -135,13 +144,13 @@ def resolve_columns(
     if not missing:
         return found
     left = [at for at in range(len(names)) if at not in found.values()]
-    canonical = [list(_COMMON_NAMES).index(role) for role in missing]
+    canonical = [ROLES.index(role) for role in missing]
     is_pivot = is_pivot or _is_pivot(names)
     counted = named and len(names) > 0 and str(names[0]).strip() in _UNNAMED
     if not found and len(missing) <= len(names) <= _MOST_BY_POSITION and not (is_pivot or counted):
         # A fourth column of a table that names its columns is more likely something else.
         by_position = [r for r in wanted if r != "timestamp" or len(names) > 3]
-        return {role: list(_COMMON_NAMES).index(role) for role in by_position}
+        return {role: ROLES.index(role) for role in by_position}
     timed = "timestamp" in wanted and wanted["timestamp"] is None and named
     time_at = find_common(names, "timestamp") if timed else None
     others = [at for at in left if at != time_at]

@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from .columns import as_numbers, is_missing
 from .ids import arrow_numbers, as_arrow, as_numpy, decode_dictionary, require_no_nulls
 
-__all__ = ["as_timestamps"]
+__all__ = ["EARLIEST", "UNITS", "as_date", "as_timestamps", "unit_of_time"]
+
+# From 1995, when the first recommenders had written logs, to 2040. Seconds since 1970 in this range
+# have nine or ten digits, which ratings, and ids that count from 1, do not begin at.
+EARLIEST, _LATEST = 788_918_400, 2_208_988_800
+UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 
 _INT64_MAX = 2**63 - 1
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -62,6 +67,19 @@ def as_timestamps(values: Any, name: str) -> NDArray[Any]:
             # Arrow's cast does not round to the nearest float64, which is what keeps the order.
             values = np.array(column.to_pylist(), object)
     return _plain(values, name) if ticks is None else _seconds(ticks)
+
+
+def unit_of_time(low: float, high: float) -> str | None:
+    """Find the unit in which numbers are times from 1995 to 2040, counted from 1970."""
+    for unit, size in UNITS.items():
+        if EARLIEST * size <= low and high <= _LATEST * size:
+            return unit
+    return None
+
+
+def as_date(stamp: float, unit: str, form: str = "%Y-%m-%d") -> str:
+    """Write a timestamp of a unit as a date of UTC."""
+    return datetime.datetime.fromtimestamp(float(stamp) / UNITS[unit], datetime.UTC).strftime(form)
 
 
 def _plain(values: Any, name: str) -> NDArray[Any]:

@@ -17,9 +17,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..checks import check_choice, option
-from ..writing import whole_path
+from ..writing import TABLES, whole_path
 from .ids import id_kind
 from .ratings import Ratings
+from .roles import ROLES
 
 __all__ = ["WRITTEN", "write_ratings", "written_format"]
 
@@ -28,7 +29,6 @@ _MOST = 2**31 - 1
 _PACKINGS = (".gz", ".bz2", ".xz", ".zst", ".lz4")
 # RecBole's columns have these types.
 _TYPED = ("user_id:token", "item_id:token", "rating:float", "timestamp:float")
-_NAMES = ("user", "item", "rating", "timestamp")
 
 
 class Writer(NamedTuple):
@@ -72,7 +72,8 @@ def write_ratings(
     format : str, default None
         "csv", "tsv", "json" (an object a line), "parquet", "arrow" (Feather), "orc", "npz",
         "scipy-npz", "matrix-market", "libmf" or "recbole". None goes by how the name ends: .csv, .tsv,
-        .jsonl, .ndjson, .parquet, .pq, .feather, .arrow, .orc, .npz, .mtx or .inter.
+        .txt (as tsv), .jsonl, .ndjson, .parquet, .pq, .feather, .arrow, .ipc, .orc, .npz, .mtx or
+        .inter.
 
     Raises
     ------
@@ -111,7 +112,7 @@ def written_format(path: str | os.PathLike[str], format: str | None = None) -> s
         If the format is unknown, or if it is None and the name's suffix says none.
     """
     if format is not None:
-        return check_choice(option("format"), format, WRITTEN)
+        return check_choice("format", format, WRITTEN)
     bare = os.fspath(path).removesuffix(_packing(path))
     suffix = Path(bare).suffix.lower()
     for name, writer in WRITTEN.items():
@@ -366,16 +367,16 @@ def _write_matrix_market(ratings: Ratings, users: Any, items: Any, sink: Any) ->
 
 
 WRITTEN = {
-    "csv": Writer((".csv",), _quoted, _delimited(",", _NAMES), is_text=True),
-    "tsv": Writer((".tsv",), _bare, _delimited("\t", _NAMES), is_text=True),
-    "json": Writer((".jsonl", ".ndjson"), _as_json, _write_json, is_text=True),
+    "csv": Writer(TABLES["csv"], _quoted, _delimited(",", ROLES), is_text=True),
+    "tsv": Writer(TABLES["tsv"], _bare, _delimited("\t", ROLES), is_text=True),
+    "json": Writer(TABLES["json"], _as_json, _write_json, is_text=True),
     "recbole": Writer((".inter",), _bare, _delimited("\t", _TYPED), is_text=True),
     "libmf": Writer((), _integer_texts(0), _write_libmf, is_text=True, has_times=False),
     "matrix-market": Writer(
         (".mtx",), _integer_texts(1), _write_matrix_market, is_text=True, has_times=False
     ),
-    "parquet": Writer((".parquet", ".pq"), _column, _write_parquet),
-    "arrow": Writer((".feather", ".arrow"), _column, _write_arrow),
+    "parquet": Writer(TABLES["parquet"], _column, _write_parquet),
+    "arrow": Writer(TABLES["arrow"], _column, _write_arrow),
     "orc": Writer((".orc",), _plain_column, _write_orc),
     "npz": Writer((".npz",), _array, _write_npz),
     "scipy-npz": Writer((), _integers, _write_scipy, has_times=False),

@@ -59,8 +59,9 @@ def matrix_factorization_bgd(
     Returns
     -------
     P, Q : ndarray of shape (m, k) and (k, n)
-        The factors after the last step, new arrays (what was given is read until then, and not kept): float32 if both were given as float32 (or
-        float16), else float64. All arithmetic is in that type.
+        The factors after the last step, new arrays: float32 if both were given as float32 (or
+        float16), else float64. All arithmetic is in that type. What was given is read until then,
+        and not kept.
 
     Raises
     ------

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
+from ...checks import option
 from ..roles import Column, resolve_columns
 from .reading import Reading, Request, joined, reading_of_columns
 from .source import Source
@@ -94,6 +95,11 @@ class Columnar(NamedTuple):
         )
 
     def _columns(self, source: Source, request: Request) -> _Columns:
+        if not source.head.startswith(self.marks):
+            raise ValueError(
+                f"this is no file of {self.about}, which begins with {self.marks[0]!r}; it begins with "
+                f"{source.head[:8]!r}: pass {option('format', 'text')} if it is text"
+            )
         names, read = self.open(source)
         keys = [key for key in source.keys if key not in names]
         found = resolve_columns([*names, *keys], request.wanted)

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...checks import option
 from ..roles import find_common, refuse_repeated, resolve_columns
@@ -20,6 +20,7 @@ __all__ = [
     "Dialect",
     "TextOptions",
     "Wanted",
+    "check_options",
     "encoding_of",
     "judge",
     "parse_number",
@@ -159,7 +160,7 @@ def judge(source: Source, wanted: Wanted, given: TextOptions) -> Dialect:
     ValueError
         If no layout fits, or more than one does: the text says which, and what picks one.
     """
-    _check_options(given)
+    check_options(given)  # again: a format may have added some
     encoding = given.encoding or encoding_of(source.head)
     text = _decoded(source, encoding)
     comment = given.comment if given.comment is not None else _comment(text)
@@ -229,16 +230,17 @@ def parse_number(text: str, decimal: str = ".", thousands: str = "") -> float | 
     return float(text) if _NUMBER.fullmatch(text) else None
 
 
-def _check_options(given: TextOptions) -> None:
+def check_options(given: TextOptions) -> None:
+    """Raise ValueError unless the options of a text can be, each and together."""
     sep = given.sep
     if sep is not None and (not sep or any(c in '"\r\n\0' for c in sep)):
         raise ValueError(
             f"{option('sep')} is {sep!r}; it must be the text between two fields, without quotes "
             f"and line ends, or {BLANKS!r} for any run of blanks"
         )
-    for name, allowed in (("quote", 1), ("escape", 1), ("decimal", 1), ("thousands", 1)):
+    for name in ("quote", "escape", "decimal", "thousands"):
         value = getattr(given, name)
-        if value is not None and (len(value) > allowed or value in ("\r", "\n", "\0")):
+        if value is not None and (len(value) > 1 or value in ("\r", "\n", "\0")):
             raise ValueError(
                 f"{option(name)} is {value!r}; it must be one character, or empty for none"
             )
@@ -257,6 +259,15 @@ def _check_options(given: TextOptions) -> None:
         )
     if given.quote and given.sep and given.quote in given.sep:
         raise ValueError(f"{option('quote')} is {given.quote!r}, which is in {option('sep')} too")
+    if given.encoding is not None:
+        try:
+            "".encode(given.encoding)
+            io.TextIOWrapper(io.BytesIO(), given.encoding)
+        except (LookupError, ValueError) as error:
+            raise ValueError(
+                f"{option('encoding')} is {given.encoding!r}, which Python does not know as an encoding "
+                "of text"
+            ) from error
 
 
 def encoding_of(head: bytes) -> str:
@@ -334,15 +345,8 @@ def _rows(text: str, sep: str, quote: str, escape: str) -> list[list[str]]:
     if not quote:
         return [line.split(sep) for line in text.split("\n") if line][:_SAMPLED_ROWS]
     rows = []
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=sep,
-        quotechar=quote,
-        doublequote=not escape,
-        escapechar=escape or None,
-    )
     try:
-        for row in reader:
+        for row in _csv_reader(text, sep, quote, escape):
             if row:
                 rows.append(row)
             if len(rows) == _SAMPLED_ROWS:
@@ -357,15 +361,19 @@ def _lines_of_first_row(text: str, reading: _Reading) -> int:
     """How many lines the first row takes: a quoted name may hold a line end."""
     if not reading.quote or len(reading.sep) > 1:
         return 1
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=reading.sep,
-        quotechar=reading.quote,
-        doublequote=not reading.escape,
-        escapechar=reading.escape or None,
-    )
+    reader = _csv_reader(text, reading.sep, reading.quote, reading.escape)
     next(reader)
-    return reader.line_num
+    return int(reader.line_num)
+
+
+def _csv_reader(text: str, sep: str, quote: str, escape: str) -> Any:
+    return csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=sep,
+        quotechar=quote,
+        doublequote=not escape,
+        escapechar=escape or None,
+    )
 
 
 def _known(fields: Sequence[str], wanted: Wanted) -> int:

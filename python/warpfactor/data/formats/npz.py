@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +15,7 @@ from ..columns import as_float32, require_equal_lengths
 from ..ids import encode_ids
 from ..times import as_timestamps
 from .reading import Coded, Reading, Request, in_kind, reading_of_columns, refuse_columns
-from .source import Source
+from .source import DAMAGE, Source
 
 __all__ = ["matches", "matches_sparse", "read", "read_sparse"]
 
@@ -29,8 +27,6 @@ _NAMES = {
 }
 # What scipy.sparse.save_npz writes of every matrix.
 _SPARSE = {"format", "shape", "data"}
-# RuntimeError: encrypted, or of a version that is not known. OSError: places beyond the file.
-_DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
 
 
 def matches(source: Source) -> bool:
@@ -45,14 +41,17 @@ def matches_sparse(source: Source) -> bool:
     try:
         with _file(source) as given, np.load(given, allow_pickle=False) as file:
             return _SPARSE <= set(file.files)
-    except (*_DAMAGES, ValueError):
+    # OSError: places beyond the file. RuntimeError: encrypted, or of a version that is not known.
+    except (*DAMAGE, OSError, RuntimeError, ValueError):
         return False
 
 
 def read(source: Source, request: Request) -> Reading:
     """Read an npz file of columns."""
     if not source.is_arrays:
-        raise ValueError("this is no archive of NumPy arrays")
+        raise ValueError(
+            f"this is no archive of NumPy arrays: pass {option('format', 'text')} if it is text"
+        )
     arrays = _arrays(source, request)
     if "user_ids" not in arrays and "item_ids" not in arrays:
         columns = {role: (f"array {role}s", array) for role, array in arrays.items()}

@@ -89,6 +89,7 @@ def find_quotes(
     escaped = _scan(blocks(), ord(quote), sep, is_cut=is_cut, escape=_BACKSLASH)
     if escaped.n_escaped and escaped.is_clean:
         return quote, _BACKSLASH
+    # Not by the verdict, which ends at the first fault and so knows only the blocks before it.
     n_closed, is_needed, fault = _fields(b"".join(blocks()), quote, sep)
     if fault is None or (is_cut and n_closed):
         # Quotes inside a field that does not begin with one are data, whatever others are.
@@ -106,10 +107,16 @@ def _unclosed(quote: str, line: int) -> ValueError:
 
 
 def _fields(text: bytes, quote: str, sep: str, escape: str = "") -> tuple[int, bool, int | None]:
-    """Look at the fields that begin with a quote, up to the first that does not end with one.
+    """Look at the fields that begin with a quote, up to the first that is not closed.
 
-    Returns how many do, whether one of them needs its quotes, and how many lines lie before the one
-    that does not (None: all end with a quote).
+    Returns
+    -------
+    n_closed : int
+        How many end with a quote.
+    is_needed : bool
+        Whether one of these holds a separator, a line end or a quote, so that it needs quotes.
+    fault : int or None
+        How many lines lie before the one that is not closed; None: all are.
     """
     before, after = _ends_of_separator(sep)
     mark, sign = re.escape(quote.encode()), re.escape(escape.encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from ..columns import as_float32, require_equal_lengths
 from ..ids import convert_ids, encode_ids, encode_texts, id_kind
 from ..roles import Column
 from ..times import as_timestamps
-from .dialect import TextOptions, Wanted
+from .dialect import TextOptions, Wanted, check_options
 from .source import NothingThere
 
 __all__ = [
@@ -251,7 +250,7 @@ def checked_kinds(ids: Any) -> Kinds:
             f"{option('ids')} is {ids!r}; it must be one kind, or two (of users, of items)"
         )
     for kind in pair:
-        check_choice(option("ids"), kind, ("auto", "str", "int", "uuid"))
+        check_choice("ids", kind, ("auto", "str", "int", "uuid"))
     return pair[0], pair[1]
 
 
@@ -262,21 +261,14 @@ def checked_request(
     if text.sep is not None and re.fullmatch(r"\\t", text.sep):
         # A shell passes "\t" as two characters.
         text = TextOptions(**{**vars(text), "sep": "\t"})
-    if text.encoding is not None:
-        try:
-            io.TextIOWrapper(io.BytesIO(), text.encoding)
-        except (LookupError, ValueError) as error:
-            raise ValueError(
-                f"{option('encoding')} is {text.encoding!r}, which Python does not know as an encoding "
-                "of text"
-            ) from error
     if text.escape and text.escape == (text.quote or '"'):
         # A quote that stands before a quote doubles it.
         text = TextOptions(**{**vars(text), "escape": ""})
+    check_options(text)
     return Request(
         wanted,
         text,
         checked_kinds(ids),
-        check_flag(option("strip"), strip),
-        check_choice(option("on_error"), on_error, ("raise", "skip")) == "skip",
+        check_flag("strip", strip),
+        check_choice("on_error", on_error, ("raise", "skip")) == "skip",
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-from ...checks import option
+from ...checks import option, where_typed
 from . import (
     amazon,
     book_crossing,
@@ -23,7 +23,7 @@ from .dialect import TextOptions
 from .reading import Reading, Request
 from .source import Source
 
-__all__ = ["FORMATS", "Format", "check_options", "find_format"]
+__all__ = ["FORMATS", "Format", "find_format", "refuse_options"]
 
 
 class Format(NamedTuple):
@@ -117,20 +117,24 @@ FORMATS = {format.name: format for format in _ALL}
 
 # Those that how a text is laid out says something about.
 _TEXTS = ("recbole", "book-crossing", "amazon", "libmf", "csv", "tsv", "text")
-_BINARY = {"npz", *(each.name for each in COLUMNAR)}
 
 # What other programs write, with what it is and how to get ratings out of it.
 _FOREIGN = (
     (b"\x93NUMPY", "a single NumPy array", "save users, items and ratings of it by numpy.savez"),
-    (b"\x80\x02", "a pickle", "load it where you trust it, and pass what it holds"),
-    (b"\x80\x03", "a pickle", "load it where you trust it, and pass what it holds"),
-    (b"\x80\x04", "a pickle", "load it where you trust it, and pass what it holds"),
-    (b"\x80\x05", "a pickle", "load it where you trust it, and pass what it holds"),
+    (
+        (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),
+        "a pickle",
+        "load it where you trust it, and save the ratings in it as csv or Parquet",
+    ),
     (b"\x89HDF\r\n", "an HDF5 file", "read it with pandas or h5py"),
     (b"SQLite format 3", "an SQLite database", "query it, for example by DuckDB"),
     (b"\xd0\xcf\x11\xe0", "an Excel file", "save it as csv"),
-    (b"MATLAB", "a MATLAB file", "load it with scipy.io.loadmat or h5py, and pass its matrix"),
-    (b"Obj\x01", "an Avro file", "read it with polars.read_avro, and pass the table"),
+    (
+        b"MATLAB",
+        "a MATLAB file",
+        "load it with scipy.io.loadmat or h5py, and save its matrix by scipy.sparse.save_npz",
+    ),
+    (b"Obj\x01", "an Avro file", "read it with polars.read_avro, and save the table as Parquet"),
     (b"RDX", "a file of R", "write it as csv there"),
     (b"%PDF", "a PDF", "find the table it shows as csv"),
     (b"7z\xbc\xaf", "a 7z archive", "unpack it"),
@@ -138,7 +142,7 @@ _FOREIGN = (
 )
 
 
-def check_options(format: Format, given: TextOptions) -> None:
+def refuse_options(format: Format, given: TextOptions) -> None:
     """Raise ValueError if options of text were given for a format that has none of them."""
     for name, value in vars(given).items():
         fits = format.name in _TEXTS or (format.name == "json" and name == "encoding")
@@ -165,16 +169,16 @@ def find_format(source: Source, name: str | None = None, encoding: str | None = 
     for mark, what, fix in _FOREIGN:
         if source.head.startswith(mark):
             raise ValueError(f"the file is {what}, which is not read: {fix}")
+    if source.head[8:].startswith(b'{"__metadata__":'):
+        raise ValueError(
+            "the file is a model or other arrays of safetensors, which hold no ratings: "
+            f"{where_typed('load it with warpfactor.load', 'warpfactor info shows a model')}"
+        )
     suffix = "." + source.name.rsplit(".", 1)[-1].lower()
     begin = source.head[:4096]
     is_binary = b"\0" in begin and not begin.startswith((b"\xff\xfe", b"\xfe\xff"))
     for format in _ALL:
         if suffix in format.suffixes:
-            if format.name in _BINARY and not is_binary:
-                raise ValueError(
-                    f"the file's name ends with {suffix}, but its content is no {format.about}: pass "
-                    f"{option('format', 'text')} if it is text"
-                )
             return format
     if is_binary and encoding is None:
         # Of the two bytes of a Latin letter the upper one is 0.

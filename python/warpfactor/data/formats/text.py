@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...checks import option
-from ..ids import IdError, TextIds, arrow_numbers, read_id
+from ..ids import KIND_NAMES, IdError, TextIds, arrow_numbers, read_id
 from ..times import as_timestamps
 from .dialect import NULLS, Dialect, judge, parse_number
 from .quotes import find_quotes
@@ -27,7 +27,6 @@ __all__ = ["find_dialect", "read", "read_dialect"]
 
 _TEXT = pa.string()
 _SIDES = ("user", "item")
-_KINDS = {"int": "an integer", "uuid": "a UUID", "str": "a string"}
 _BLOCK = 1 << 20
 # What `strip` takes off, as `TextIds` does.
 _STRIPPED = " \t\u00a0"
@@ -398,7 +397,7 @@ def _problem(role: str, field: str, request: Request, dialect: Dialect) -> str:
         if not bare:
             return f"the {role} is missing"
         fits = kind == "auto" or read_id(bare, kind) is not None
-        return "" if fits else f"the {role} {bare!r} is not {_KINDS[kind]}"
+        return "" if fits else f"the {role} {bare!r} is not {KIND_NAMES[kind]}"
     if role == "timestamp" and request.wanted["timestamp"] is None:
         return ""
     if field.strip() in NULLS:

@@ -1,0 +1,43 @@
+"""What README's blocks about files and tests say, run as it stands there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from sklearn.model_selection import cross_val_score
+
+import warpfactor as wf
+
+README = Path(__file__).parents[2] / "README.md"
+FILES = {
+    "r.csv": [("user", "item", "rating", "timestamp", "who", "what")]
+    + [(u, i, (u * i) % 5 + 1, 10**9 + 60 * u + i, u, i) for u in range(30) for i in range(12)],
+    "r.txt": [(u, i, "3,5") for u in range(9) for i in range(7)],
+}
+
+
+def blocks_under(heading: str) -> list[str]:
+    section = README.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+
+
+@pytest.mark.parametrize("heading", ["Ratings from files", "Testing a model"])
+def test_the_readmes_lines_run(heading, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, rows in FILES.items():
+        sep = "," if name.endswith(".csv") else ";"
+        text = "".join(sep.join(map(str, row)) + "\n" for row in rows)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    names = {
+        "wf": wf,
+        "ratings": wf.read_ratings("r.csv", user="user", item="item"),
+        "model": wf.MatrixFactorization(n_factors=2, n_epochs=2, random_state=0, verbose=0),
+        "cross_val_score": cross_val_score,
+    }
+    blocks = blocks_under(heading)
+    assert blocks
+    for block in blocks:
+        exec(block, names)  # noqa: S102
+    assert capsys.readouterr().out
