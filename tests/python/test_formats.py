@@ -438,7 +438,7 @@ def test_what_is_no_path_is_refused_and_not_read_from(tmp_path):
 @pytest.mark.parametrize("suffix", ["parquet", "feather", "orc", "npz"])
 def test_text_that_is_named_otherwise_is_told_how_to_be_read(tmp_path, suffix):
     path = written(tmp_path, "1,2,3\n", f"r.{suffix}")
-    with pytest.raises(ValueError, match=f"this is no .*pass format='text'"):
+    with pytest.raises(ValueError, match=r"this is no .*pass format='text'"):
         read_ratings(path)
     assert rows_of(read_ratings(path, format="text")) == [(1, 2, 3.0)]
 
