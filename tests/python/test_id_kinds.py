@@ -194,9 +194,9 @@ def test_suggestions_take_no_time_to_speak_of_with_a_million_ids():
     )
     for ids in vocabularies:
         for value in (17, "user number x17", "x" * 100_000, str(UUIDS[0])):
-            start = time.perf_counter()
+            start = time.process_time()  # other processes do not count
             nearest_ids(ids, value)
-            assert time.perf_counter() - start < 1  # a scan with difflib would take a minute
+            assert time.process_time() - start < 1  # a scan with difflib would take a minute
 
 
 # The command line

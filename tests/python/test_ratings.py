@@ -165,8 +165,10 @@ def test_columns_without_known_names_go_by_position():
     ratings = Ratings.from_frame(table)
     assert triples(ratings) == [("u", "i", 3.5)] and ratings.timestamps.tolist() == [10]
     assert Ratings.from_frame(table.set_column(3, "d", pa.array(["x"]))).timestamps is None
-    named = pa.table({"user": ["u"], "b": ["i"], "c": [3.5]})
-    assert triples(Ratings.from_frame(named)) == [("u", "i", 3.5)]
+    timed = pa.table({"a": ["u"], "b": ["i"], "c": [3.5], "timestamp": [10]})
+    assert triples(Ratings.from_frame(timed)) == [("u", "i", 3.5)]
+    chosen = Ratings.from_frame(pa.table({"a": ["u"], "b": ["i"], "c": [3.5]}), "a", "b")
+    assert triples(chosen) == [("u", "i", 3.5)]
 
 
 @pytest.mark.parametrize(
@@ -175,6 +177,10 @@ def test_columns_without_known_names_go_by_position():
         (["user", "b", "c", "d"], "item='b', rating='c'"),
         (["user_id", "age", "anime_id", "rating"], "item='anime_id'"),
         (["rating", "b", "c"], "user='b', item='c'"),
+        (["user", "b", "c"], "item='b', rating='c'"),
+        (["user", "item", "age"], "rating='age'"),
+        (["user", "age", "rating"], "item='age'"),
+        (["when", "item", "rating", "timestamp"], "user='when'"),
         (["a", "b", "c", "d", "e"], "user='a', item='b', rating='c'"),
     ],
 )

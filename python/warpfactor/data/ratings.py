@@ -225,8 +225,8 @@ class Ratings:
             `Trainset`) or LensKit.
         user, item, rating : str or int, default None
             The column's name or position. None takes a common name (user, userId, user_id,
-            item, movieId, rating, score, stars, value, ...; case is ignored), else columns 0, 1
-            and 2.
+            item, movieId, rating, score, stars, value, ...; case is ignored), or columns 0, 1 and
+            2 if no name is common.
         timestamp : str or int, default None
             The same; None takes a common name (timestamp, time, date, ...), or the fourth column
             if all four go by position. A column found that way is left out unless it holds a

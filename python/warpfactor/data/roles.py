@@ -30,7 +30,7 @@ _COMMON_NAMES = {
         *("song", "artist", "business", "game", "joke"),
     ),
     "rating": (
-        *("rating", "ratings", "score", "stars", "star", "value", "overall", "bookrating"),
+        *("rating", "ratings", "r", "score", "stars", "star", "value", "overall", "bookrating"),
         *("userrating", "reviewscore", "preference"),
     ),
     "timestamp": (
@@ -158,8 +158,11 @@ def resolve_columns(
     # Names that are numbers are the ids of items: a table of users x items. One that is usual for
     # a role is not for another.
     free = [names[at] for at in others]
+    # Where names tell some roles, a column that is left over may be anything, such as an age.
+    by_name = any(wanted[role] is None for role in found if role != "timestamp")
     telling = named and (
-        is_pivot or _are_numbers(free) or any(find_common(free, r) is not None for r in wanted)
+        (by_name or is_pivot or _are_numbers(free))
+        or any(find_common(free, r) is not None for r in wanted)
     )
     if in_order and not telling:
         return found | dict(zip(missing, others, strict=True))
