@@ -171,6 +171,13 @@ def test_columns_without_known_names_go_by_position():
     assert triples(chosen) == [("u", "i", 3.5)]
 
 
+def test_the_only_other_id_is_the_one_that_is_missing():
+    table = pa.table({"user_id": ["a"], "rating": [3.0], "anime_id": ["x"]})
+    assert triples(Ratings.from_frame(table)) == [("a", "x", 3.0)]
+    table = pa.table({"viewerId": ["a"], "score": [3.0], "item": ["x"]})
+    assert triples(Ratings.from_frame(table)) == [("a", "x", 3.0)]
+
+
 @pytest.mark.parametrize(
     ("names", "passed"),
     [

@@ -158,8 +158,11 @@ def resolve_columns(
     # Names that are numbers are the ids of items: a table of users x items. One that is usual for
     # a role is not for another.
     free = [names[at] for at in others]
-    # Where names tell some roles, a column that is left over may be anything, such as an age.
+    # Where names tell some roles, a column that is left over may be anything, such as an age. The
+    # only one that is called an id is the id that is missing: anime_id beside user_id and rating.
     by_name = any(wanted[role] is None for role in found if role != "timestamp")
+    if missing in (["user"], ["item"]) and len(free) == 1:
+        by_name &= not str(free[0]).lower().endswith("id")
     telling = named and (
         (by_name or is_pivot or _are_numbers(free))
         or any(find_common(free, r) is not None for r in wanted)
