@@ -889,14 +889,17 @@ RECORD = {"user": "a", "item": 1, "rating": 2}
         ),
         (lines({"a.b": 1, "item": 2, "rating": 3}), {"user": "a.b"}, [(1, 2, 3.0)]),
         (json.dumps([RECORD | {"user": {"id": 1}}]), {"user": "user.id"}, [(1, 1, 2.0)]),
-        # A time that is none everywhere is left out unless it was asked for.
-        (lines(RECORD | {"time": 1}, RECORD), {}, [("a", 1, 2.0)] * 2),
-        (lines(RECORD | {"time": "soon"}), {}, [("a", 1, 2.0)]),
-        (lines(RECORD | {"time": {"$date": 1}}, RECORD | {"time": 1}), {}, [("a", 1, 2.0)] * 2),
     ],
 )  # fmt: skip
 def test_objects_of_all_kinds_are_read(tmp_path, text, options, expected):
     assert rows_of(read_ratings(written(tmp_path, text, "r.jsonl"), **options)) == expected
+
+
+@pytest.mark.parametrize("times", [(1, None), ("soon", "2024-05-31"), ({"$date": 1}, 1)])
+def test_times_that_are_none_everywhere_are_left_out_with_a_warning(tmp_path, times):
+    text = lines(*(RECORD | {"time": time} for time in times))
+    with pytest.warns(UserWarning, match=r"column 'time' .* left out, .* position [01]"):
+        assert rows_of(read_ratings(written(tmp_path, text, "r.jsonl"))) == [("a", 1, 2.0)] * 2
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,8 @@ def read_ratings(
     user, item, rating, timestamp : str or int, default None
         The column's name, or its position from 0. None takes common names (user, userId,
         reviewerID, item, movieId, asin, rating, score, stars, ...), else, where there are no
-        names and no more than four columns, the first three and a fourth that holds times.
+        names and no more than four columns, the first three and a fourth that holds times. Timestamps
+        that were found by name, of which some cannot be read, are left out with a warning.
     format : str, default None
         "parquet", "arrow" (Feather, too), "orc", "scipy-npz", "npz", "matrix-market", "json" (one object
         a line, or a list of them), "netflix", "recbole", "book-crossing", "amazon", "libmf" (three columns
@@ -112,7 +113,7 @@ def read_ratings(
     text = TextOptions(sep, quote, escape, decimal, thousands, comment, header, encoding)
     request = checked_request(wanted, text, ids, strip, on_error)
     reading = read(path, request, format, member)
-    reading.warn_of_skipped(path)
+    reading.warn(path)
     return ratings_of(reading)
 
 
@@ -156,7 +157,7 @@ def read_pairs(
     text = TextOptions(sep, quote, escape, None, None, comment, header, encoding)
     request = checked_request({"user": user, "item": item}, text, ids, strip, on_error)
     reading = read(path, request, format, member)
-    reading.warn_of_skipped(path)
+    reading.warn(path)
     return tuple(side.ids[side.codes] for side in (reading.users, reading.items))  # type: ignore[return-value]
 
 

@@ -433,14 +433,9 @@ def _of_pairs(facts: Facts) -> Iterator[str]:
 def _of_times(reading: Reading) -> Iterator[str]:
     times: Any = reading.times
     if times is None:
-        at = reading.found.get("timestamp")
-        if at is not None:
-            name = reading.names[at]
-            yield (
-                f"column {name!r} was taken for the timestamps and left out, as not all of it is a "
-                f"number or a date: pass {option('timestamp', int(name) if name.isdecimal() else name)} "
-                "to see which row is at fault"
-            )
+        left_out = reading.without_times()
+        if left_out:
+            yield left_out
         return
     low, high = float(times.min()), float(times.max())
     if low == high and len(times) > 1:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from ...checks import option
 from ..roles import Column, resolve_columns
+from ..times import as_timestamps
 from .dialect import encoding_of, parse_number
 from .reading import Reading, Request, reading_of_columns
 from .rewrite import ByteStream, blocks
@@ -60,14 +61,18 @@ def read(source: Source, request: Request) -> Reading:
     paths = {role: _path(names[at], sample) for role, at in found.items()}
     labels = {role: f"{role} field {names[at]!r}" for role, at in found.items()}
     types = {role: _type(role, path, sample, labels[role], request) for role, path in paths.items()}
+    problem = ""
     if types.get("timestamp") is _MIXED and request.wanted["timestamp"] is None:
+        problem = _time_problem([_at(record, paths["timestamp"]) for record in sample])
         del paths["timestamp"], types["timestamp"]
     layout = {"records": "a list of objects" if is_list else "one object a line"}
     if entries is None and _MIXED not in types.values():
         try:
             columns = _by_arrow(source, request, paths, types)
             named = {role: (labels[role], column) for role, column in columns.items()}
-            return _reading(named, request, names, found, layout)
+            reading = _reading(named, request, names, found, layout)
+            reading.times_problem = reading.times_problem or problem
+            return reading
         except (pa.ArrowInvalid, ValueError):
             # Some line is at fault, or of another type than the sample.
             pass
@@ -76,6 +81,7 @@ def read(source: Source, request: Request) -> Reading:
     named = {role: (labels[role], column) for role, column in columns.items()}
     reading = _reading(named, request, names, found, layout)
     reading.n_skipped, reading.first_skipped = n_skipped, first
+    reading.times_problem = reading.times_problem or problem
     return reading
 
 
@@ -190,6 +196,15 @@ def _type(
     if kinds == {int} and role != "rating":
         return pa.int64()
     return pa.float64() if kinds <= {int, float} and role not in _SIDES else _MIXED
+
+
+def _time_problem(values: list[Any]) -> str:
+    """What is wrong with the first times of a file."""
+    try:
+        as_timestamps(np.fromiter(values, object, len(values)), "the first objects")
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _by_arrow(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ...checks import check_choice, check_flag, option
 from ..columns import as_float32, require_equal_lengths
 from ..ids import convert_ids, encode_ids, encode_texts, id_kind
-from ..roles import Column
+from ..roles import Column, find_common
 from ..times import as_timestamps
 from .dialect import TextOptions, Wanted
 from .source import NothingThere
@@ -98,6 +98,10 @@ class Reading:
         Whether ids were texts, whose kind was found out.
     n_skipped, first_skipped : int, str
         How many rows could not be read, and what was wrong with the first.
+    times_problem : str
+        Why there are no timestamps where they were looked for, with the first row at fault.
+    guessed : set of str
+        The roles whose columns the user did not name.
     """
 
     format: str
@@ -111,18 +115,43 @@ class Reading:
     from_text: bool = False
     n_skipped: int = 0
     first_skipped: str = ""
+    times_problem: str = ""
+    guessed: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.users.codes)
 
-    def warn_of_skipped(self, path: Any) -> None:
-        """Say how many rows were left out."""
+    def without_times(self) -> str:
+        """Say that timestamps were left out, why and what to pass; "" if none were."""
+        at = self.found.get("timestamp")
+        if self.times is not None or (at is None and not self.times_problem):
+            return ""
+        if at is None:
+            return f"the timestamps are left out, as {self.times_problem}"
+        name = self.names[at]
+        insist = option("timestamp", int(name) if name.isdecimal() else name)
+        text = f"column {name!r} was taken for the timestamps and left out, as not all of it is a number or a date"
+        if not self.times_problem:
+            return f"{text}: pass {insist} to see which row is at fault"
+        advice = f"pass {insist} to make that an error"
+        if self.from_text or self.format == "json":
+            advice += f", and {option('on_error', 'skip')} with it to leave such rows out"
+        return f"{text} ({self.times_problem}): {advice}"
+
+    def warn(self, path: Any) -> None:
+        """Say how many rows were left out, and that timestamps were."""
         if self.n_skipped:
             total = len(self) + self.n_skipped
             warnings.warn(
                 f"{path}: {self.n_skipped:,} of {total:,} rows left out; {self.first_skipped}",
                 stacklevel=4,
             )
+        at = self.found.get("timestamp")
+        # A column that was taken by its place is a guess, which may fail.
+        if at is None or find_common([self.names[at]], "timestamp") is not None:
+            left_out = self.without_times()
+            if left_out:
+                warnings.warn(f"{path}: {left_out}", stacklevel=4)
 
 
 def refuse_columns(request: Request, what: str) -> None:
@@ -154,23 +183,32 @@ def reading_of_columns(
         name, given = columns["rating"]
         values = as_float32(given, name)
         lengths[name] = len(values)
-    times = None
+    times, problem = None, ""
     if "timestamp" in columns:
         name, given = columns["timestamp"]
         try:
             times = as_timestamps(given, name)
             lengths[name] = len(times)
-        except ValueError:
+        except ValueError as error:
             # A guessed column that holds no times must not spoil the rest.
             if request.wanted.get("timestamp") is not None:
                 raise
+            problem = str(error).removeprefix(f"{name}: ")
     require_equal_lengths(lengths)
     if not len(users.codes):
         raise NothingThere(
             "the file holds no rating" if request.needs_ratings else "the file holds no pair"
         )
     return Reading(
-        format, users, items, values, times, names=names, found=found or {}, layout=layout or {}
+        format,
+        users,
+        items,
+        values,
+        times,
+        names=names,
+        found=found or {},
+        layout=layout or {},
+        times_problem=problem,
     )
 
 
@@ -193,10 +231,15 @@ def joined(parts: Sequence[Reading]) -> Reading:
     users = _joined_side([part.users for part in parts], "users", parts)
     items = _joined_side([part.items for part in parts], "items", parts)
     values = None if first.values is None else np.concatenate([p.values for p in parts])
-    times = None
-    if all(part.times is not None for part in parts):
+    times, problem = None, ""
+    n_without = sum(part.times is None for part in parts)
+    if not n_without:
         times = np.concatenate([part.times for part in parts])
         _check_units([part.times for part in parts])
+    elif n_without < len(parts) or any(part.times_problem for part in parts):
+        problem = f"{n_without:,} of {len(parts):,} files have none that can be read"
+        said = [part.times_problem for part in parts if part.times_problem]
+        problem += f"; {said[0]}" if said else ""
     skipped = [part for part in parts if part.n_skipped]
     return Reading(
         first.format,
@@ -210,6 +253,7 @@ def joined(parts: Sequence[Reading]) -> Reading:
         from_text=first.from_text,
         n_skipped=sum(part.n_skipped for part in parts),
         first_skipped=skipped[0].first_skipped if skipped else "",
+        times_problem=problem,
     )
 
 

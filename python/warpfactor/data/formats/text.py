@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 import re
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from ...checks import option
 from ..ids import IdError, TextIds, arrow_numbers, read_id
+from ..roles import find_common
 from ..times import as_timestamps
 from .dialect import NULLS, Dialect, judge, parse_number
 from .quotes import find_quotes
@@ -182,10 +184,11 @@ def _reading(
 
 def _times(parts: list[Any], dialect: Dialect, request: Request) -> NDArray[Any] | None:
     """Timestamps of the batches of a column, which are let go of; None if they are none."""
-    explicit = request.wanted["timestamp"] is not None
+    # Of a column that was taken by its place, anything may be in it.
+    is_guess = request.wanted["timestamp"] is None and not _has_named_times(dialect)
     kind = parts[0].type
     if any(part.null_count for part in parts) or kind == _TEXT:
-        if explicit:
+        if not is_guess:
             raise _Unclean
         return None
     if kind in (pa.int64(), pa.float64()):
@@ -195,10 +198,15 @@ def _times(parts: list[Any], dialect: Dialect, request: Request) -> NDArray[Any]
     name = f"timestamp column {dialect.names[dialect.found['timestamp']]!r}"
     try:
         return np.asarray(as_timestamps(pa.chunked_array(parts), name))
-    except ValueError:
-        if explicit:
-            raise
+    except ValueError as error:
+        if not is_guess:
+            raise _Unclean from error
         return None
+
+
+def _has_named_times(dialect: Dialect) -> bool:
+    at = dialect.found.get("timestamp")
+    return at is not None and find_common([dialect.names[at]], "timestamp") is not None
 
 
 def _batches(
@@ -292,11 +300,11 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
         with np.errstate(over="ignore"):
             values = numbers.astype(np.float32)
         good &= np.isfinite(values)
-    stamps, explicit = None, request.wanted.get("timestamp") is not None
+    stamps, are_times = None, np.ones(n_rows, bool)
     if "timestamp" in columns:
-        stamps = _stamps(columns.pop("timestamp"), dialect)
-        if explicit:
-            good &= np.isfinite(stamps) if stamps.dtype.kind == "f" else True
+        stamps, are_times = _stamps(columns.pop("timestamp"), dialect)
+        if request.wanted["timestamp"] is not None:
+            good &= are_times
     n_bad = n_misshapen + n_rows - np.count_nonzero(good)
     fault = next(_faults(source, request, dialect), None) if n_bad else None
     if n_bad and not request.skip_bad:
@@ -314,10 +322,11 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
     if not good.any():
         raise ValueError(f"no row can be read; {fault}" if fault else "no row can be read")
     kept = slice(None) if good.all() else good
+    problem = ""
     if stamps is not None:
         stamps = stamps[kept]
-        if stamps.dtype.kind == "f" and not np.isfinite(stamps).all():
-            stamps = None
+        if not are_times[kept].all():
+            stamps, problem = None, _time_problem(source, request, dialect)
     mask = None if good.all() else pa.array(good)
     sides = []
     for role in _SIDES:
@@ -327,6 +336,7 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
         sides.append(Coded(*texts.finish()))
     reading = _reading(format, dialect, sides, None if values is None else values[kept], stamps)
     reading.n_skipped, reading.first_skipped = int(n_bad), f"the first is {fault}" if fault else ""
+    reading.times_problem = problem
     return reading
 
 
@@ -360,16 +370,45 @@ def _numbers(column: Any, dialect: Dialect) -> NDArray[np.float64]:
     return np.asarray(numbers, np.float64)
 
 
-def _stamps(column: Any, dialect: Dialect) -> NDArray[Any]:
-    """Timestamps of a column of texts: numbers, or dates; NaN where there is none."""
+def _stamps(column: Any, dialect: Dialect) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Timestamps of a column of texts, numbers or dates, and which of the texts are such."""
+    import pyarrow.compute as pc
+
     numbers = _numbers(column, dialect)
-    if np.isfinite(numbers).any():
-        whole = np.isfinite(numbers).all() and (numbers == np.trunc(numbers)).all()
-        return numbers.astype(np.int64) if whole and np.abs(numbers).max() < 2**53 else numbers
+    good = np.isfinite(numbers)
+    if good.any():
+        numbers = np.where(good, numbers, 0)
+        whole = (numbers == np.trunc(numbers)).all() and np.abs(numbers).max() < 2**53
+        return numbers.astype(np.int64) if whole else numbers, good
+    texts = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
+    good = np.array([_is_date(text) for text in texts.to_pylist()], bool)
     try:
-        return np.asarray(as_timestamps(column, "timestamp"))
+        dates = as_timestamps(texts.filter(pa.array(good)), "timestamp")
     except ValueError:
-        return numbers
+        return numbers, np.zeros(len(numbers), bool)
+    stamps = np.zeros(len(numbers), dates.dtype)
+    stamps[good] = dates
+    return stamps, good
+
+
+def _is_date(text: str) -> bool:
+    if not re.match(r"\d{4}-\d\d-\d\d", text):
+        return False
+    try:
+        datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _time_problem(source: Source, request: Request, dialect: Dialect) -> str:
+    """The first row whose timestamp cannot be read, of a column that was found by its name."""
+    if not _has_named_times(dialect):
+        return ""
+    asked = replace(request, wanted={**request.wanted, "timestamp": dialect.found["timestamp"]})
+    faults = _faults(source, asked, dialect)
+    fault = next((each for each in faults if each.problem.startswith("the timestamp")), None)
+    return str(fault) if fault else "its dates cannot be read together"
 
 
 def _faults(source: Source, request: Request, dialect: Dialect) -> Iterator[_Fault]:
@@ -404,7 +443,7 @@ def _problem(role: str, field: str, request: Request, dialect: Dialect) -> str:
         return f"the {role} is missing"
     number = parse_number(field, dialect.decimal, dialect.thousands)
     if role == "timestamp":
-        is_time = number is not None or re.match(r"\s*\d{4}-\d\d-\d\d", field)
+        is_time = number is not None or _is_date(field.strip())
         return (
             ""
             if is_time

@@ -1,0 +1,154 @@
+"""Nothing that a file or a table holds is left out without a word."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+
+import warpfactor as wf
+from warpfactor.cli import app
+from warpfactor.data.files import read_ratings
+from warpfactor.data.ratings import Ratings
+
+
+@pytest.fixture
+def path_of(tmp_path):
+    """Write a file; its path."""
+
+    def write(content: str | bytes, name: str = "r.csv") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+# Timestamps
+
+UNREAD_TIMES = {
+    "missing": (
+        "user,item,rating,timestamp\n1,2,3,978300760\n1,3,4,\n",
+        "line 3: the timestamp is missing",
+    ),
+    "null": (
+        "u\ti\tstars\tts\n1\t2\t3\tNULL\n1\t3\t4\t978300760\n",
+        "line 2: the timestamp is missing",
+    ),
+    "no date": (
+        "user,item,rating,date\n1,2,3,2024-05-31\n1,3,4,2024-05-32\n1,4,4,2024-06-01\n",
+        "line 3: the timestamp '2024-05-32' is neither",
+    ),
+    "a missing date": (
+        "user,item,rating,date\n\n1,2,3,2024-05-31\n1,3,4,NA\n1,4,4,2024-06-01\n",
+        "line 4: the timestamp is missing",
+    ),
+    "words": ("user,item,rating,date\n1,2,3,May 1\n1,3,4,May 2\n", "line 2: the timestamp 'May 1'"),
+}
+
+
+@pytest.mark.parametrize(("text", "first"), UNREAD_TIMES.values(), ids=UNREAD_TIMES)
+def test_named_timestamps_that_cannot_be_read_are_told(path_of, text, first):
+    path = path_of(text)
+    with pytest.warns(UserWarning, match="was taken for the timestamps and left out") as told:
+        ratings = read_ratings(path)
+    assert len(told) == 1
+    assert f"({first}" in str(told[0].message)
+    assert ratings.timestamps is None
+    name = text.split("\n")[0].replace("\t", ",").split(",")[3]
+    assert f"pass timestamp={name!r} to make that an error, and on_error='skip'" in str(
+        told[0].message
+    )
+    assert [first in odd for odd in wf.peek(path).odd].count(True) == 1
+    with pytest.raises(ValueError, match=first.split("'")[0]):
+        read_ratings(path, timestamp=name)
+    n_good = len(ratings) - (2 if "May" in text else 1)
+    if n_good:
+        with pytest.warns(UserWarning, match="1 of . rows left out"):
+            kept = read_ratings(path, timestamp=name, on_error="skip")
+        assert len(kept) == len(kept.timestamps) == n_good
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1,2,3,978300760\n1,3,4,\n",
+        "1,2,3,classic\n1,3,4,slow\n",
+        "1\t2\t3\t2024-05-31\n1\t3\t4\t2024-05-32\n",
+    ],
+)
+def test_a_fourth_column_by_place_is_a_guess(path_of, text):
+    path = path_of(text)
+    assert read_ratings(path).timestamps is None
+    assert "was taken for the timestamps and left out" in " ".join(wf.peek(path).odd)
+    table = pd.DataFrame([[1, 2, 3, "x"], [1, 3, 4, "y"]])
+    assert Ratings.from_frame(table).timestamps is None
+
+
+@pytest.mark.parametrize(
+    "times", [[978300760, None], ["2024-05-31", "soon"], [float("nan"), 978300760.0]]
+)
+@pytest.mark.parametrize("kind", ["pandas", "arrow", "parquet", "json"])
+def test_named_timestamps_of_tables_are_told(path_of, times, kind):
+    frame = pd.DataFrame({"user": [1, 1], "item": [2, 3], "rating": [3.0, 4.0], "time": times})
+    path = path_of("", f"r.{kind}")
+    if kind == "parquet":
+        frame.to_parquet(path)
+    elif kind == "json":
+        frame.to_json(path, orient="records", lines=True)
+    given = {
+        "pandas": lambda: Ratings.from_frame(frame),
+        "arrow": lambda: Ratings.from_any(pa.table(frame)),
+        "parquet": lambda: read_ratings(path),
+        "json": lambda: read_ratings(path),
+    }[kind]
+    with pytest.warns(UserWarning, match="left out.*position|position.*left out") as told:
+        ratings = given()
+    assert len(told) == 1
+    assert ratings.timestamps is None
+    assert ratings.values.tolist() == [3, 4]
+
+
+def test_timestamps_of_a_part_of_the_files_are_told(path_of):
+    head = "user,item,rating"
+    paths = [
+        path_of(f"{head},time\n1,2,3,978300760\n", "a.csv"),
+        path_of(f"{head}\n1,3,3\n", "b.csv"),
+        path_of(f"{head},time\n1,4,3,\n", "c.csv"),
+    ]
+    with pytest.warns(UserWarning, match="2 of 3 files have none that can be read.*line 2"):
+        assert read_ratings(paths).timestamps is None
+    with pytest.warns(UserWarning, match="1 of 2 files have none"):
+        assert read_ratings(paths[1::-1]).timestamps is None
+    assert read_ratings(paths[1:2]).timestamps is None
+
+
+@pytest.mark.parametrize("command", ["convert", "train", "train -q", "peek"])
+def test_the_command_line_tells_it_once(path_of, tmp_path, command):
+    rows = "".join(f"{n % 4},{n},{n % 5},{'' if n == 7 else 978300760 + n}\n" for n in range(20))
+    path = path_of("user,item,rating,timestamp\n" + rows)
+    name, *flags = command.split()
+    if name == "convert":
+        flags = [str(tmp_path / "out.parquet")]
+    if name == "train":
+        flags += ["--n-epochs", "1", "--n-factors", "2"]
+    done = CliRunner().invoke(app, [name, str(path), *flags])
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.output.split())
+    assert said.count("was taken for the timestamps and left out") == 1
+    assert "line 9: the timestamp is missing" in said
+    assert "--timestamp-column timestamp" in said
+
+
+def test_good_timestamps_are_read_without_a_word(path_of):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        times = read_ratings(
+            path_of("user,item,rating,date\n1,2,3, 2024-05-31\n1,3,4,2024-06-01\n")
+        )
+    assert np.diff(times.timestamps).tolist() == [86400]
