@@ -1071,7 +1071,7 @@ def test_amazons_ratings_that_tell_no_order_are_shown_both_ways(tmp_path):
     text = f"{u},{i},{r},{t}\n{i},{u},{r},{t}\n" * 3
     with pytest.raises(
         ValueError,
-        match=rf"cannot tell users from items.*pass user=0 item=1 if the user is '{u}', or user=1 item=0 if it is '{i}'",
+        match=rf"cannot tell users from items.*pass user=0, item=1 if the user is '{u}', or user=1, item=0 if it is '{i}'",
     ):
         read_ratings(written(tmp_path, text))
     with pytest.raises(ValueError, match="cannot tell users from items"):

@@ -176,7 +176,7 @@ ODD_IDS = {
     ),
     "Amazon": (
         lines_of((f"B0{u:08}", f"A{i:03}", r) for u, i, r in usual()),
-        "product numbers of Amazon.*user=1 item=0",
+        "product numbers of Amazon.*user=1, item=0",
     ),
     "long": (with_column(1, ["x" * 600]), "the longest item id has 600 characters"),
 }

@@ -12,16 +12,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..checks import option, where_typed
+from ..checks import option, options, where_typed
 from .formats.reading import Coded, Reading
 from .ids import arrow_numbers
+from .times import EARLIEST, UNITS_OF_TIME, unit_of_time
 
-__all__ = ["Facts", "as_date", "facts_of", "oddities", "unit_of_time"]
+__all__ = ["Facts", "as_date", "facts_of", "oddities"]
 
-# From 1995, when the first recommenders had written logs, to 2040. Seconds since 1970 in this range
-# have nine or ten digits, which ratings, and ids that count from 1, do not begin at.
-_EARLIEST, _LATEST = 788_918_400, 2_208_988_800
-_UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 # Below so many ratings, shares say nothing: any file of five lines has users of one rating.
 _FEW = 20
 # Ratings have 2 to 101 levels; counts and prices repeat too. Of an id or a counter nearly all differ.
@@ -119,17 +116,9 @@ def facts_of(reading: Reading) -> Facts:
     )
 
 
-def unit_of_time(low: float, high: float) -> str | None:
-    """Find the unit in which numbers are times from 1995 to 2040, counted from 1970."""
-    for unit, size in _UNITS.items():
-        if _EARLIEST * size <= low and high <= _LATEST * size:
-            return unit
-    return None
-
-
 def as_date(stamp: float, unit: str) -> str:
     """The day of a timestamp."""
-    return str(datetime.fromtimestamp(float(stamp) / _UNITS[unit], UTC).date())
+    return str(datetime.fromtimestamp(float(stamp) / UNITS_OF_TIME[unit], UTC).date())
 
 
 def oddities(reading: Reading, facts: Facts) -> list[str]:
@@ -347,7 +336,7 @@ def _of_texts(reading: Reading, role: str, side: Coded, counts: NDArray[Any]) ->
     if role == "user" and products.any():
         yield (
             f"{holding(products, 'are product numbers of Amazon')}: user and item may be swapped; pass "
-            f"{option('user', 1)} {option('item', 0)}"
+            f"{options({'user': 1, 'item': 0})}"
         )
     for mark in _SEPARATORS if "separator" in reading.layout and n > 1 else ():
         held = with_pattern(re.escape(mark), at_least=_NEARLY_ALL)
@@ -456,13 +445,13 @@ def _of_times(reading: Reading) -> Iterator[str]:
             f"the timestamps are {unit} since 1970: splits by time take any unit, but those of another "
             "file must be of the same"
         )
-    if low < _EARLIEST * _UNITS[unit]:
-        n_early = int(np.count_nonzero(times < _EARLIEST * _UNITS[unit]))
+    if low < EARLIEST * UNITS_OF_TIME[unit]:
+        n_early = int(np.count_nonzero(times < EARLIEST * UNITS_OF_TIME[unit]))
         yield (
             f"{n_early:,} of {len(times):,} timestamps are before 1995, the earliest is {low:.10g}: if it "
             "means 'not known', a split by time trains on those rows"
         )
-    if high > time.time() * _UNITS[unit]:
+    if high > time.time() * UNITS_OF_TIME[unit]:
         yield f"the latest timestamp is in the future, {as_date(high, unit)}: check its unit and clock"
 
 

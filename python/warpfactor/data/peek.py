@@ -15,7 +15,8 @@ from .formats.dialect import TextOptions
 from .formats.reading import Reading, Request, checked_request
 from .formats.source import DAMAGE, Source
 from .formats.table import FORMATS, find_format
-from .oddities import as_date, facts_of, oddities, unit_of_time
+from .oddities import as_date, facts_of, oddities
+from .times import unit_of_time
 
 __all__ = ["Peek", "ReadingOptions", "peek", "peek_of", "reading_of"]
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ..checks import option, where_typed
+from ..checks import option, options, where_typed
 
 __all__ = ["Column", "Frame", "find_common", "open_frame", "refuse_repeated", "resolve_columns"]
 
@@ -237,7 +237,7 @@ def _unclear(
     ] or keys
     likely = [name for name in keys if str(name).lower().endswith("id")]
     likely += [name for name in keys if name not in likely]
-    passed = ", ".join(option(role, key) for role, key in zip(missing, likely, strict=False))
+    passed = options(dict(zip(missing, likely, strict=False)))
     return f"{text}. Pass the name or the position of each, for example {passed}"
 
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ...checks import option
+from ...checks import option, options
 from ..roles import find_common, refuse_repeated, resolve_columns
+from ..times import unit_of_time
 from .quotes import BLANKS, find_quotes
 from .source import NothingThere, Source
 
@@ -500,6 +501,8 @@ def _read_as(
     if header:
         refuse_repeated(first, found, wanted)
     _check_counter(first, regular, found, wanted, header=header)
+    if not (header and _known(first, wanted)):
+        _check_times(regular, found, wanted)
     decimal = given.decimal or "."
     if "rating" in found and given.decimal is None and given.thousands is None:
         decimal = _decimal([row[found["rating"]] for row in regular], sep)
@@ -603,9 +606,47 @@ def _check_counter(
         raise ValueError(
             f"cannot tell which columns hold the ratings: the first of {len(first)} columns counts "
             f"the rows ({', '.join(counted[:3])}, ...). If it is a counter, pass "
-            f"{option('user', 1)} {option('item', 2)} {option('rating', 3)}; if each row is of "
-            f"another user, pass {option('user', 0)} {option('item', 1)} {option('rating', 2)}"
+            f"{options({'user': 1, 'item': 2, 'rating': 3})}; if each row is of another user, pass "
+            f"{options({'user': 0, 'item': 1, 'rating': 2})}"
         )
+
+
+def _are_times(texts: list[str]) -> bool:
+    if not all(_INTEGER.fullmatch(text) for text in texts):
+        return False
+    numbers = [int(text) for text in texts]
+    return unit_of_time(min(numbers), max(numbers)) in ("seconds", "milliseconds")
+
+
+def _check_times(rows: list[list[str]], found: Mapping[str, int], wanted: Wanted) -> None:
+    """Refuse times in a column that was taken by its position for another role."""
+    if any(key is not None for key in wanted.values()) or not rows:
+        return
+    roles = [role for role in wanted if role in found and role != "timestamp"]
+    if [found[role] for role in roles] != list(range(len(roles))) or len(rows[0]) <= len(roles):
+        return
+    columns = [[row[at].strip() for row in rows] for at in range(len(roles) + 1)]
+    timed = [_are_times(column) for column in columns]
+    if sum(timed) != 1 or timed[-1]:
+        return
+    numbers = [
+        parse_number(text) is not None or parse_number(text, ",") is not None
+        for text in columns[-1]
+    ]
+    if "rating" in roles and not all(numbers):
+        return
+    time_at = timed.index(True)
+    others = [at for at in range(len(columns)) if at != time_at]
+    fixed = dict(zip(roles, others, strict=True))
+    if "timestamp" in wanted:
+        # With it, all of the columns are told.
+        fixed = {role: at for role, at in fixed.items() if at != found[role]}
+        fixed["timestamp"] = time_at
+    raise ValueError(
+        f"cannot tell which columns hold what: by its place {columns[time_at][0]} is the "
+        f"{roles[time_at]}, but all of the column looks like times since 1970. If they are times, "
+        f"pass {options(fixed)}; else {options({role: found[role] for role in roles})}"
+    )
 
 
 def _decimal(texts: list[str], sep: str) -> str:
