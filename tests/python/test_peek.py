@@ -366,3 +366,26 @@ def test_a_peek_does_not_change(tmp_path: Path) -> None:
     seen = peek_at(tmp_path, lines_of(usual()))
     with pytest.raises(dataclasses.FrozenInstanceError):
         seen.odd = ()  # type: ignore[misc]
+
+
+FIRST_ROWS = {
+    "three columns": ("0,1,2\n" + lines_of(usual()), 60),
+    "times": ("0\t1\t2\t3\n" + lines_of((*r, 10**9) for r in usual()).replace(",", "\t"), 60),
+    "dates": ("0,1,2,3\n" + lines_of((*row, "2024-05-31") for row in usual()), 60),
+    "texts": ("0;1;2\nann;x;3\nbob;y;4\n", 2),
+}
+
+
+@pytest.mark.parametrize(("content", "n"), FIRST_ROWS.values(), ids=FIRST_ROWS)
+def test_a_first_row_that_counts_the_columns_is_told(tmp_path: Path, content: str, n: int) -> None:
+    seen = peek_at(tmp_path, content)
+    assert (seen.n_ratings, seen.n_skipped) == (n + 1, 0)
+    assert re.search("^the first row, 0, 1, 2.* counts the columns.*pass header=True", seen.odd[0])
+    named = peek_at(tmp_path, content, header=True)
+    assert named.n_ratings == n
+    assert "counts the columns" not in told(named)
+
+
+@pytest.mark.parametrize("first", ["0,1,3", "1,2,3", "0,1,2.5", "1,0,2"])
+def test_other_first_rows_are_ratings(tmp_path: Path, first: str) -> None:
+    assert "counts the columns" not in told(peek_at(tmp_path, f"{first}\n" + lines_of(usual())))

@@ -123,7 +123,7 @@ def as_date(stamp: float, unit: str) -> str:
 
 def oddities(reading: Reading, facts: Facts) -> list[str]:
     """Say what looks odd, the likeliest to spoil a factorization first."""
-    found = [*_of_ratings(reading, facts), *_of_shape(reading, facts)]
+    found = [*_of_first_row(reading), *_of_ratings(reading, facts), *_of_shape(reading, facts)]
     for role, side, counts in (
         ("user", reading.users, facts.user_counts),
         ("item", reading.items, facts.item_counts),
@@ -149,6 +149,24 @@ def _other_columns(reading: Reading, role: str) -> str:
         return f"pass {option(role)} if another column holds the {role}s"
     name = free[0]
     return f"pass {option(role, int(name) if name.isdecimal() else name)}, or which column it is"
+
+
+def _of_first_row(reading: Reading) -> Iterator[str]:
+    """A first row that counts the columns, as pandas names those that have no names."""
+    in_order = list(reading.found.values()) == list(range(len(reading.found)))
+    all_read = in_order and len(reading.found) == len(reading.names)
+    if reading.layout.get("header") != "no" or not all_read or len(reading) < 2:
+        return
+    first = [str(side.ids[side.codes[0]]) for side in (reading.users, reading.items)]
+    first += [
+        f"{numbers[0]:g}" for numbers in (reading.values, reading.times) if numbers is not None
+    ]
+    # Times that were left out may be dates below a 3.
+    if first == ["0", "1", "2", "3"][: len(first)]:
+        yield (
+            f"the first row, {', '.join(first)}, counts the columns, as pandas names columns that have no "
+            f"names: pass {option('header', True)} if it holds no rating"
+        )
 
 
 def _of_ratings(reading: Reading, facts: Facts) -> Iterator[str]:
