@@ -568,3 +568,40 @@ def test_of_a_file_that_is_misread_the_options_are_named(read, text, options, fi
     ):
         read(text, **options)
     assert [rating for *_, rating in read(text, **fixed)] in ([3, 4], [3000.5, 4000.5])
+
+
+# Decimal marks of timestamps are their own
+
+MIXED_MARKS = {
+    "comma beside dot": ("1;2;3,5;964982703.5\n1;3;4,5;964982704.25\n", {}),
+    "dot beside comma": ("1;2;3.5;964982703,5\n1;3;4.5;964982704,25\n", {}),
+    "both commas": ("1;2;3,5;964982703,5\n1;3;4,5;964982704,25\n", {}),
+    "named": ("u;i;stars;ts\n1;2;3,5; 964982703.5\n1;3;4,5;964982704.25\n", {}),
+    "asked for": ("1\t2\t3,5\t964982703.5\n1\t3\t4,5\t964982704.25\n", {"timestamp": 3}),
+    "thousands": (
+        "1;2;3,5;964982703.5\n1;3;4,5;964982704.25\n",
+        {"decimal": ",", "thousands": "."},
+    ),
+    "grouped": (
+        "1;2;3,5;964.982.703,5\n1;3;4,5;964.982.704,25\n",
+        {"decimal": ",", "thousands": "."},
+    ),
+    "skipped rows": ("1;2;3,5;964982703.5\n1;2\n1;3;4,5;964982704.25\n", {"on_error": "skip"}),
+}
+
+
+@pytest.mark.parametrize(("text", "options"), MIXED_MARKS.values(), ids=MIXED_MARKS)
+@pytest.mark.filterwarnings("ignore:.*1 of 3 rows left out")
+def test_timestamps_have_a_decimal_mark_of_their_own(path_of, text, options):
+    ratings = read_ratings(path_of(text), **options)
+    assert ratings.values.tolist() == [3.5, 4.5]
+    assert ratings.timestamps.tolist() == [964982703.5, 964982704.25]
+
+
+def test_a_timestamp_of_a_million_parts_is_none(path_of):
+    text = "1;2;3,5;964.982.703\n1;3;4,5;964.982.704\n"
+    assert read_ratings(path_of(text)).timestamps is None
+    with pytest.raises(ValueError, match=r"line 1: the timestamp '964\.982\.703' is neither"):
+        read_ratings(path_of(text), timestamp=3)
+    grouped = read_ratings(path_of(text), decimal=",", thousands=".")
+    assert grouped.timestamps.tolist() == [964982703, 964982704]

@@ -35,6 +35,9 @@ _BLOCK = 1 << 20
 _STRIPPED = " \t\u00a0"
 # If more of the rows cannot be read, the file is read as something that it is not.
 _MOST = 0.5
+# So many values tell whether a column of texts may hold times.
+_FIRST_TIMES = 100
+_WITH_COMMA = r"^([+-]?[0-9]+),([0-9]*)$"
 
 
 def find_dialect(source: Source, request: Request) -> Dialect:
@@ -188,7 +191,8 @@ def _times(parts: list[Any], dialect: Dialect, request: Request) -> NDArray[Any]
     is_guess = request.wanted["timestamp"] is None and not _has_named_times(dialect)
     kind = parts[0].type
     if any(part.null_count for part in parts) or kind == _TEXT:
-        if not is_guess:
+        # Numbers are texts to Arrow where their decimal mark is not the ratings'.
+        if not is_guess or (kind == _TEXT and _all_times(parts[0][:_FIRST_TIMES], dialect)):
             raise _Unclean
         return None
     if kind in (pa.int64(), pa.float64()):
@@ -362,6 +366,47 @@ def _numbers(column: Any, dialect: Dialect) -> NDArray[np.float64]:
     if dialect.decimal != ".":
         texts = pc.replace_substring(texts, ".", " ")
         texts = pc.replace_substring(texts, dialect.decimal, ".")
+    return _parsed(texts)
+
+
+def _time_numbers(column: Any, dialect: Dialect) -> NDArray[np.float64]:
+    """Times of a column of texts, NaN where there is none.
+
+    Their decimal mark may differ from that of the ratings, and a single "." or "," is one unless it
+    groups digits by threes.
+    """
+    import pyarrow.compute as pc
+
+    texts = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
+    if dialect.thousands:
+        grouped = pc.match_substring_regex(texts, _grouped(dialect.thousands))
+        bare = pc.replace_substring(texts, dialect.thousands, "")
+        texts = pc.if_else(grouped, bare, texts)
+    return _parsed(pc.replace_substring_regex(texts, _WITH_COMMA, r"\1.\2"))
+
+
+def _grouped(mark: str) -> str:
+    """A number whose digits a mark groups by threes."""
+    return rf"^[+-]?[0-9]{{1,3}}({re.escape(mark)}[0-9]{{3}})+([.,][0-9]*)?$"
+
+
+def _time_number(text: str, dialect: Dialect) -> float | None:
+    """Read one time as `_time_numbers` does; None if it is none."""
+    text = text.strip()
+    mark = dialect.thousands
+    if mark and re.match(_grouped(mark), text):
+        text = text.replace(mark, "")
+    return parse_number(re.sub(_WITH_COMMA, r"\1.\2", text))
+
+
+def _all_times(texts: Any, dialect: Dialect) -> bool:
+    given = [text for text in texts.to_pylist() if text is not None]
+    return bool(given) and all(_time_number(text, dialect) is not None for text in given)
+
+
+def _parsed(texts: Any) -> NDArray[np.float64]:
+    import pyarrow.compute as pc
+
     texts = pc.replace_substring_regex(texts, r"^\+", "")
     number = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
     is_number = pc.match_substring_regex(texts, number)
@@ -374,7 +419,7 @@ def _stamps(column: Any, dialect: Dialect) -> tuple[NDArray[Any], NDArray[np.boo
     """Timestamps of a column of texts, numbers or dates, and which of the texts are such."""
     import pyarrow.compute as pc
 
-    numbers = _numbers(column, dialect)
+    numbers = _time_numbers(column, dialect)
     good = np.isfinite(numbers)
     if good.any():
         numbers = np.where(good, numbers, 0)
@@ -441,14 +486,14 @@ def _problem(role: str, field: str, request: Request, dialect: Dialect) -> str:
         return ""
     if field.strip() in NULLS:
         return f"the {role} is missing"
-    number = parse_number(field, dialect.decimal, dialect.thousands)
     if role == "timestamp":
-        is_time = number is not None or _is_date(field.strip())
+        is_time = _time_number(field, dialect) is not None or _is_date(field.strip())
         return (
             ""
             if is_time
             else f"the timestamp {field!r:.80} is neither a number nor a date like 2024-05-31"
         )
+    number = parse_number(field, dialect.decimal, dialect.thousands)
     if number is None:
         return f"the rating {field!r:.80} is not a number"
     with np.errstate(over="ignore"):
