@@ -152,3 +152,55 @@ def test_good_timestamps_are_read_without_a_word(path_of):
             path_of("user,item,rating,date\n1,2,3, 2024-05-31\n1,3,4,2024-06-01\n")
         )
     assert np.diff(times.timestamps).tolist() == [86400]
+
+
+# Of several columns for the timestamps, the first of a common name that holds any
+
+SEVERAL_TIMES = {
+    "hours": ({"date": "2024-05-31", "time": "10:00"}, "date"),
+    "words": ({"timestamp": "last week", "created_at": 978300760}, "created_at"),
+    "the third": (
+        {"date": "soon", "time": "9:30 am", "datetime": "2024-05-31T09:30:00"},
+        "datetime",
+    ),
+    "the usual": ({"date": "2024-05-31", "timestamp": 978300760}, "timestamp"),
+}
+
+
+@pytest.mark.parametrize(("times", "name"), SEVERAL_TIMES.values(), ids=SEVERAL_TIMES)
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet", "pandas", "arrow"])
+def test_the_first_named_column_that_holds_times_is_taken(tmp_path, times, name, kind):
+    row = {"user": 1, "item": 2, "rating": 3.5, **times}
+    frame = pd.DataFrame([row, {**row, "item": 3}])
+    path = tmp_path / f"r.{kind}"
+    write = {
+        "csv": lambda: frame.to_csv(path, index=False),
+        "tsv": lambda: frame.to_csv(path, index=False, sep="\t"),
+        "jsonl": lambda: frame.to_json(path, orient="records", lines=True),
+        "parquet": lambda: frame.to_parquet(path),
+    }
+    if kind in write:
+        write[kind]()
+        ratings, expected = read_ratings(path), read_ratings(path, timestamp=name)
+        assert wf.peek(path).columns[name] == "timestamp"
+    else:
+        table = frame if kind == "pandas" else pa.table(frame)
+        ratings = Ratings.from_frame(table)
+        expected = Ratings.from_frame(table, timestamp=name)
+    assert ratings.timestamps.tolist() == expected.timestamps.tolist()
+
+
+def test_where_no_named_column_holds_times_the_first_is_told(path_of):
+    path = path_of("user,item,rating,date,time\n1,2,3,May,10:00\n1,3,4,June,11:00\n")
+    with pytest.warns(UserWarning, match=r"column 'time' .* \(line 2: the timestamp '10:00'"):
+        assert read_ratings(path).timestamps is None
+
+
+def test_datetime_objects_of_hours_are_no_times():
+    import datetime
+
+    frame = pd.DataFrame({"user": [1], "item": [2], "rating": [3], "time": [datetime.time(10)]})
+    with pytest.warns(UserWarning, match="timestamp column 'time'.*left out"):
+        assert Ratings.from_frame(frame).timestamps is None
+    frame["date"] = pd.to_datetime(["2024-05-31"])
+    assert Ratings.from_frame(frame).timestamps.tolist() == [1717113600]

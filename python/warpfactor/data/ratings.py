@@ -26,8 +26,8 @@ from .matrices import (
 )
 from .objects import open_table
 from .pairs import pair_columns
-from .roles import Column, Frame, find_common
-from .times import as_timestamps
+from .roles import Column, Frame, find_common, with_times
+from .times import as_timestamps, holds_times
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -630,7 +630,10 @@ def ratings_from_columns(columns: Mapping[str, Column]) -> Ratings:
 
 def _from_table(table: Frame, wanted: Mapping[str, str | int | None]) -> Ratings:
     roles = {role: wanted.get(role) for role in ("user", "item", "rating", "timestamp")}
-    columns = table.columns_of(table.resolve(roles))
+    found = with_times(
+        table.names, table.resolve(roles), roles, lambda at: holds_times(table.column(at))
+    )
+    columns = table.columns_of(found)
     if roles["timestamp"] is None and "timestamp" in columns:
         name, given = columns["timestamp"]
         try:
@@ -638,7 +641,7 @@ def _from_table(table: Frame, wanted: Mapping[str, str | int | None]) -> Ratings
         except ValueError as error:
             # A column that was taken by its place is a guess, which may fail.
             del columns["timestamp"]
-            if find_common(table.names, "timestamp") is not None:
+            if find_common([table.names[found["timestamp"]]], "timestamp") is not None:
                 warnings.warn(f"{error}; until then the timestamps are left out", stacklevel=4)
     return ratings_from_columns(columns)
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ...checks import option, options
-from ..roles import find_common, refuse_repeated, resolve_columns
-from ..times import unit_of_time
+from ..roles import find_common, refuse_repeated, resolve_columns, with_times
+from ..times import is_date, unit_of_time
 from .quotes import BLANKS, find_quotes
 from .source import NothingThere, Source
 
@@ -500,6 +500,7 @@ def _read_as(
         rows = [first, *rows[1:]]
     if header:
         refuse_repeated(first, found, wanted)
+        found = with_times(first, found, wanted, lambda at: _hold_times(regular, at, given))
     _check_counter(first, regular, found, wanted, header=header)
     if not (header and _known(first, wanted)):
         _check_times(regular, found, wanted)
@@ -524,6 +525,16 @@ def _read_as(
     even = all(len(row) == width for row in body)
     rank = (numbers, known, integers, clean, even, not _is_blank(sep))
     return _Reading(sep, *quotes, rows, width, header, found, decimal, rank)
+
+
+def _hold_times(rows: list[list[str]], at: int, given: TextOptions) -> bool:
+    thousands = given.thousands or ""
+    texts = (row[at] for row in rows)
+    return any(
+        is_date(text.strip())
+        or any(parse_number(text, mark, thousands) is not None for mark in ".,")
+        for text in texts
+    )
 
 
 def _is_header(first: list[str], body: list[list[str]], wanted: Wanted) -> bool:

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from ...checks import option
-from ..roles import Column, resolve_columns
-from ..times import as_timestamps
+from ..roles import Column, resolve_columns, with_times
+from ..times import as_timestamps, holds_times
 from .dialect import encoding_of, parse_number
 from .reading import Reading, Request, reading_of_columns
 from .rewrite import ByteStream, blocks
@@ -159,7 +159,14 @@ def _resolved(sample: list[dict[str, Any]], request: Request) -> tuple[list[str]
         for name in request.wanted.values()
         if isinstance(name, str) and name not in names and name.split(".")[0] in names
     ]
-    return [*names, *inner], resolve_columns([*names, *inner], request.wanted)
+    names += inner
+    found = resolve_columns(names, request.wanted)
+
+    def holds(at: int) -> bool:
+        path = _path(names[at], sample)
+        return holds_times(np.fromiter((_at(record, path) for record in sample), object))
+
+    return names, with_times(names, found, request.wanted, holds)
 
 
 def _path(name: str, sample: list[dict[str, Any]]) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import datetime
 import io
 import re
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from ...checks import option
 from ..ids import IdError, TextIds, arrow_numbers, read_id
 from ..roles import find_common
-from ..times import as_timestamps
+from ..times import as_timestamps, is_date
 from .dialect import NULLS, Dialect, judge, parse_number
 from .quotes import find_quotes
 from .reading import Coded, Reading, Request
@@ -426,7 +425,7 @@ def _stamps(column: Any, dialect: Dialect) -> tuple[NDArray[Any], NDArray[np.boo
         whole = (numbers == np.trunc(numbers)).all() and np.abs(numbers).max() < 2**53
         return numbers.astype(np.int64) if whole else numbers, good
     texts = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
-    good = np.array([_is_date(text) for text in texts.to_pylist()], bool)
+    good = np.array([is_date(text) for text in texts.to_pylist()], bool)
     try:
         dates = as_timestamps(texts.filter(pa.array(good)), "timestamp")
     except ValueError:
@@ -434,16 +433,6 @@ def _stamps(column: Any, dialect: Dialect) -> tuple[NDArray[Any], NDArray[np.boo
     stamps = np.zeros(len(numbers), dates.dtype)
     stamps[good] = dates
     return stamps, good
-
-
-def _is_date(text: str) -> bool:
-    if not re.match(r"\d{4}-\d\d-\d\d", text):
-        return False
-    try:
-        datetime.datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _time_problem(source: Source, request: Request, dialect: Dialect) -> str:
@@ -487,7 +476,7 @@ def _problem(role: str, field: str, request: Request, dialect: Dialect) -> str:
     if field.strip() in NULLS:
         return f"the {role} is missing"
     if role == "timestamp":
-        is_time = _time_number(field, dialect) is not None or _is_date(field.strip())
+        is_time = _time_number(field, dialect) is not None or is_date(field.strip())
         return (
             ""
             if is_time
