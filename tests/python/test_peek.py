@@ -389,3 +389,58 @@ def test_a_first_row_that_counts_the_columns_is_told(tmp_path: Path, content: st
 @pytest.mark.parametrize("first", ["0,1,3", "1,2,3", "0,1,2.5", "1,0,2"])
 def test_other_first_rows_are_ratings(tmp_path: Path, first: str) -> None:
     assert "counts the columns" not in told(peek_at(tmp_path, f"{first}\n" + lines_of(usual())))
+
+
+# Which columns are taken, and which could be too.
+RIVALS = {
+    "names beside ids": (
+        "username,user_id,movie,movie_id,rating",
+        {"user": "user_id", "item": "movie_id", "rating": "rating"},
+        {"user": "'username'", "item": "'movie'"},
+    ),
+    "an id of another name": (
+        "userId,item,songID,stars",
+        {"user": "userId", "item": "songID", "rating": "stars"},
+        {"item": "'item'"},
+    ),
+    "ids of users alone": (
+        "member,account_id,title,book,score",
+        {"user": "account_id", "item": "book", "rating": "score"},
+        {"user": "'member'"},
+    ),
+    "two ratings": (
+        "user,item,rating,score",
+        {"user": "user", "item": "item", "rating": "rating"},
+        {"rating": "'score'"},
+    ),
+    "the rating's id is none": (
+        "rating_id,user_id,item_id,rating",
+        {"user": "user_id", "item": "item_id", "rating": "rating"},
+        {"rating": "'rating_id'"},
+    ),
+    "no doubt": (
+        "user_id,item_id,rating,timestamp",
+        {"user": "user_id", "item": "item_id", "rating": "rating"},
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize(("head", "taken", "rivals"), RIVALS.values(), ids=RIVALS)
+def test_other_columns_that_could_be_it_are_told(
+    tmp_path: Path, head: str, taken: dict[str, str], rivals: dict[str, str]
+) -> None:
+    names = head.split(",")
+    rows = [[(7 * at + n * (at + 3)) % 5 + 1 for at in range(len(names))] for n in range(6)]
+    content = f"{head}\n{lines_of(rows)}"
+    seen = peek_at(tmp_path, content)
+    assert {role: n for n, role in seen.columns.items() if role in taken} == taken
+    said = [text for text in seen.odd if "could be it too" in text]
+    assert len(said) == len(rivals)
+    for (role, other), text in zip(rivals.items(), said, strict=True):
+        assert text.startswith(
+            f"column {taken[role]!r} was taken for the {role}, but {other} could"
+        )
+        assert f"pass {role}={other} if it is, or {role}={taken[role]!r}" in text
+    quiet = peek_at(tmp_path, content, **{role: taken[role] for role in rivals})
+    assert "could be it too" not in " ".join(quiet.odd)

@@ -175,6 +175,7 @@ def read(path: Paths, request: Request, format: str | None, member: str | None) 
         check_options(found, request.text)
         _refuse_keys(found, source, request)
         reading = found.read(source, request)
+    reading.guessed = _guessed(request)
     if isinstance(path, (str, os.PathLike)) and Path(path) != file.path:
         reading.layout["file"] = str(file.path)
     return reading
@@ -200,7 +201,9 @@ def _read_set(
             check_options(first, request.text)
     if first is not None and first.read_all is not None and len(names) == 1:
         with named(path):
-            return first.read_all((Source(f.path, member, f.keys) for f in formats), request)
+            reading = first.read_all((Source(f.path, member, f.keys) for f in formats), request)
+        reading.guessed = _guessed(request)
+        return reading
     parts: list[Reading] = []
     for file, found in formats.items():
         try:
@@ -218,7 +221,13 @@ def _read_set(
     with named(path):
         if not parts:
             raise NothingThere("all of the files are empty")
-        return joined(parts)
+        reading = joined(parts)
+    reading.guessed = _guessed(request)
+    return reading
+
+
+def _guessed(request: Request) -> frozenset[str]:
+    return frozenset(role for role, key in request.wanted.items() if key is None)
 
 
 def _refuse_keys(format: Format, source: Source, request: Request) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..checks import option, options, where_typed
 from .formats.reading import Coded, Reading
 from .ids import arrow_numbers
+from .roles import all_common
 from .times import EARLIEST, UNITS_OF_TIME, unit_of_time
 
 __all__ = ["Facts", "as_date", "facts_of", "oddities"]
@@ -123,7 +124,8 @@ def as_date(stamp: float, unit: str) -> str:
 
 def oddities(reading: Reading, facts: Facts) -> list[str]:
     """Say what looks odd, the likeliest to spoil a factorization first."""
-    found = [*_of_first_row(reading), *_of_ratings(reading, facts), *_of_shape(reading, facts)]
+    found = [*_of_first_row(reading), *_of_ratings(reading, facts)]
+    found += [*_of_columns(reading), *_of_shape(reading, facts)]
     for role, side, counts in (
         ("user", reading.users, facts.user_counts),
         ("item", reading.items, facts.item_counts),
@@ -167,6 +169,22 @@ def _of_first_row(reading: Reading) -> Iterator[str]:
             f"the first row, {', '.join(first)}, counts the columns, as pandas names columns that have no "
             f"names: pass {option('header', True)} if it holds no rating"
         )
+
+
+def _of_columns(reading: Reading) -> Iterator[str]:
+    """Columns whose names say the same as the name of the one that was taken."""
+    taken = set(reading.found.values())
+    for role in ("user", "item", "rating"):
+        places = all_common(reading.names, role)
+        if role not in reading.guessed or reading.found.get(role) not in places:
+            continue
+        names = [reading.names[at] for at in places if at not in taken]
+        if names:
+            name = reading.names[reading.found[role]]
+            yield (
+                f"column {name!r} was taken for the {role}, but {' or '.join(map(repr, names))} could be it "
+                f"too: pass {option(role, names[0])} if it is, or {option(role, name)}"
+            )
 
 
 def _of_ratings(reading: Reading, facts: Facts) -> Iterator[str]:
