@@ -193,6 +193,22 @@ ODD_TIMES = {
     "zeros": ([0, 0, *range(10**9, 10**9 + 58)], "2 of 60 timestamps are before 1995"),
     "constant": ([10**9] * 60, "all timestamps are 1000000000"),
     "no dates": (list(range(60)), "no dates from 1995 to 2040"),
+    "a late row in milliseconds": (
+        [*range(10**9, 10**9 + 59), 10**12],
+        "^the timestamps are of two units, 59 in seconds and 1 in milliseconds: bring them to one[^|]*$",
+    ),
+    "an early one in seconds": (
+        [10**9, *range(10**12, 10**12 + 59)],
+        "^the timestamps are of two units, 1 in seconds and 59 in milliseconds: [^|]*$",
+    ),
+    "seconds and nanoseconds": (
+        [*range(10**9, 10**9 + 30), *range(10**18, 10**18 + 30)],
+        "of two units, 30 in seconds and 30 in nanoseconds",
+    ),
+    "three units": (
+        [10**9, 10**12, *range(10**15, 10**15 + 58)],
+        "of 3 units, 1 in seconds and 1 in milliseconds and 58 in microseconds",
+    ),
     "unreadable": (["x", *range(10**9, 10**9 + 59)], "left out, .*timestamp='time'"),
 }
 
@@ -210,6 +226,7 @@ def test_odd_timestamps_are_told(tmp_path: Path, stamps: list[object], pattern: 
     rows = [(*row, stamp) for row, stamp in zip(usual(), stamps, strict=True)]
     seen = peek_at(tmp_path, "user,item,rating,time\n" + lines_of(rows))
     assert re.search(pattern, told(seen))
+    assert ("before 1995" in told(seen)) == ("before 1995" in pattern)
 
 
 def test_a_separator_inside_all_ids_is_told(tmp_path: Path) -> None:

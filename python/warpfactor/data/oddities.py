@@ -16,7 +16,7 @@ from ..checks import option, options, where_typed
 from .formats.reading import Coded, Reading
 from .ids import arrow_numbers
 from .roles import all_common
-from .times import EARLIEST, UNITS_OF_TIME, unit_of_time
+from .times import EARLIEST, LATEST, UNITS_OF_TIME, unit_of_time
 
 __all__ = ["Facts", "as_date", "facts_of", "oddities"]
 
@@ -476,6 +476,14 @@ def _of_times(reading: Reading) -> Iterator[str]:
             f"in any unit: only their order counts; {_other_columns(reading, 'timestamp')}"
         )
         return
+    units = _units_of(times)
+    if len(units) > 1:
+        told = " and ".join(f"{count:,} in {name}" for name, count in units.items())
+        yield (
+            f"the timestamps are of {'two' if len(units) == 2 else len(units)} units, {told}: bring them to "
+            "one, as their order is wrong"
+        )
+        return
     if unit != "seconds":
         yield (
             f"the timestamps are {unit} since 1970: splits by time take any unit, but those of another "
@@ -489,6 +497,15 @@ def _of_times(reading: Reading) -> Iterator[str]:
         )
     if high > time.time() * UNITS_OF_TIME[unit]:
         yield f"the latest timestamp is in the future, {as_date(high, unit)}: check its unit and clock"
+
+
+def _units_of(times: NDArray[Any]) -> dict[str, int]:
+    """How many times are from 1995 to 2040 in each unit."""
+    counts = {
+        name: int(np.count_nonzero((times >= EARLIEST * size) & (times <= LATEST * size)))
+        for name, size in UNITS_OF_TIME.items()
+    }
+    return {name: count for name, count in counts.items() if count}
 
 
 def _ratings(count: int) -> str:

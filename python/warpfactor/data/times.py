@@ -14,11 +14,19 @@ from numpy.typing import NDArray
 from .columns import as_numbers, is_missing
 from .ids import arrow_numbers, as_arrow, as_numpy, decode_dictionary, require_no_nulls
 
-__all__ = ["EARLIEST", "UNITS_OF_TIME", "as_timestamps", "holds_times", "is_date", "unit_of_time"]
+__all__ = [
+    "EARLIEST",
+    "LATEST",
+    "UNITS_OF_TIME",
+    "as_timestamps",
+    "holds_times",
+    "is_date",
+    "unit_of_time",
+]
 
 # From 1995, when the first recommenders had written logs, to 2040. Seconds since 1970 in this range
 # have nine or ten digits, which ratings, and ids that count from 1, do not begin at.
-EARLIEST, _LATEST = 788_918_400, 2_208_988_800
+EARLIEST, LATEST = 788_918_400, 2_208_988_800
 UNITS_OF_TIME = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 
 _INT64_MAX = 2**63 - 1
@@ -36,7 +44,7 @@ _TEXT_TYPES = [pa.timestamp(unit, zone) for unit in ("us", "ns") for zone in (No
 def unit_of_time(low: float, high: float) -> str | None:
     """Find the unit in which numbers are times from 1995 to 2040, counted from 1970."""
     for unit, size in UNITS_OF_TIME.items():
-        if EARLIEST * size <= low and high <= _LATEST * size:
+        if EARLIEST * size <= low and high <= LATEST * size:
             return unit
     return None
 
