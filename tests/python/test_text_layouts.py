@@ -605,3 +605,104 @@ def test_a_timestamp_of_a_million_parts_is_none(path_of):
         read_ratings(path_of(text), timestamp=3)
     grouped = read_ratings(path_of(text), decimal=",", thousands=".")
     assert grouped.timestamps.tolist() == [964982703, 964982704]
+
+
+# What other programs write, which is text but no table of fields
+
+FOREIGN_TEXTS = {
+    "page": ("<!DOCTYPE html>\n<html><body>a,b,c</body></html>\n", "a web page"),
+    "bare page": ("\n  <html lang='en'>\n<head>1,2,3\n", "a web page"),
+    "xml": ('<?xml version="1.0"?>\n<r><u>1</u></r>\n', "an XML file"),
+    "git lfs": (
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+        "a pointer of Git LFS",
+    ),
+    "mysqldump": (
+        "-- MySQL dump 10.13  Distrib 8.0\n--\n-- Host: a    Database: b\n",
+        "an SQL dump",
+    ),
+    "pg_dump": ("--\n-- PostgreSQL database dump\n--\n\nSET x = 0;\n", "an SQL dump"),
+    "sqlite's": (
+        "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE r(a,b,c);\n",
+        "an SQL",
+    ),
+    "inserts": ("INSERT INTO ratings VALUES (1,2,3),(1,3,4);\n" * 3, "an SQL dump"),
+    "create": (
+        "-- mine\n\nCREATE TABLE ratings (user int, item int, rating int);\n",
+        "an SQL dump",
+    ),
+    "duckdb's box": ("\u250c\u2500\u2500\u252c\u2500\u2510\n\u2502a\u2502b\u2502\n", "a printed"),
+}
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.dat", "r.tsv"])
+@pytest.mark.parametrize(("text", "what"), FOREIGN_TEXTS.values(), ids=FOREIGN_TEXTS)
+def test_texts_that_are_no_tables_are_named_with_what_to_do(read, text, what, name):
+    with pytest.raises(ValueError, match=f"the file is {what}.*, which is not read: .+"):
+        read(text, name)
+
+
+PRINTED = {
+    "mysql": (
+        (
+            "+------+------+--------+\n| user | item | rating |\n+------+------+--------+\n"
+            "|    1 | a b  |      3 |\n|    1 | c    |    4.5 |\n+------+------+--------+\n"
+            "2 rows in set (0.00 sec)\n"
+        ),
+        "mysql",
+    ),
+    "sqlite": (
+        (
+            "+------+------+--------+\n| user | item | rating |\n+------+------+--------+\n"
+            "| 1    | a b  | 3      |\n| 1    | c    | 4.5    |\n+------+------+--------+\n"
+        ),
+        "mysql",
+    ),
+    "psql": (
+        (
+            " user | item | rating \n------+------+--------\n    1 | a b  |      3\n    1 | c    |    4.5\n"
+            "(2 rows)\n\n"
+        ),
+        "psql",
+    ),
+    "Markdown": (
+        "| user | item | rating |\n|------|:----:|-------:|\n| 1 | a b | 3 |\n| 1 | c | 4.5 |\n",
+        "Markdown",
+    ),
+    "aligned": (
+        "| user | item | rating |\n| :--- | ---- | ---: |\n| 1 | a b | 3 |\n| 1 | c | 4.5 |\n",
+        "Markdown",
+    ),
+    "Markdown without pipes": (
+        "user | item | rating\n--- | --- | ---\n1 | a b | 3\n1 | c | 4.5\n",
+        "psql",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "what"), PRINTED.values(), ids=PRINTED)
+@pytest.mark.filterwarnings("ignore:.*rows left out")
+def test_printed_tables_are_read_by_the_options_that_are_named(read, text, what):
+    with pytest.raises(ValueError, match=f"the file is .*{what}.* to read it as it is") as error:
+        read(text, "r.txt")
+    passed = str(error.value).split(": pass ")[1].split(" to read it")[0]
+    assert read(text, "r.txt", **eval(f"dict({passed})")) == [(1, "a b", 3), (1, "c", 4.5)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1|2|3\n1|3|4\n",
+        "-|a|3\n-|b|4\n",
+        "--,a,3\n--,b,4\n",
+        "user|item|rating\n-1|-2|3\n-3|-4|5\n",
+        "a|b|-\na|b|3\n",
+        "a|b|c\n-|-|-\n1|2|3\n",
+        "USE ,item,rating\n1,2,3\n",
+        "use,item,rating\n1,2,3\n",
+        "+1,2,3\n+1,3,4\n",
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*rows left out")
+def test_fields_of_marks_are_no_printed_table(read, text):
+    assert read(text, on_error="skip")
