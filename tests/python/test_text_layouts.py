@@ -706,3 +706,33 @@ def test_printed_tables_are_read_by_the_options_that_are_named(read, text, what)
 @pytest.mark.filterwarnings("ignore:.*rows left out")
 def test_fields_of_marks_are_no_printed_table(read, text):
     assert read(text, on_error="skip")
+
+
+# A line of blanks is none
+
+
+@pytest.mark.parametrize("sep", [",", ";", "::", "|", "\t", " "])
+@pytest.mark.parametrize("blanks", [" ", "  ", "\t", "", " \t "])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_line_of_blanks_is_left_out_as_an_empty_line_is(path_of, sep, blanks, quote):
+    if set(blanks) >= {sep}:
+        return  # a row of empty fields
+    # By itself, quotes between spaces can be read in two ways.
+    options = {"sep": sep} if quote and sep == " " else {}
+    rows = [sep.join((user, f"{quote}{item}{quote}", "3")) for user, item in ("1a", "2b", "3c")]
+    for at in range(4):
+        path = path_of("\n".join([*rows[:at], blanks, *rows[at:], ""]))
+        assert triples(read_ratings(path, **options)) == [(1, "a", 3), (2, "b", 3), (3, "c", 3)]
+        bad = path_of("\n".join([*rows[:at], blanks, *rows[at:], sep.join("4d"), ""]))
+        with pytest.raises(ValueError, match=r"line 5: has 2 field"):
+            read_ratings(bad, **options)
+        with pytest.warns(UserWarning, match="1 of 4 rows left out; the first is line 5"):
+            assert len(read_ratings(bad, on_error="skip", **options)) == 3
+    named = path_of("\n".join([blanks, sep.join(("user", "item", "rating")), blanks, *rows]))
+    assert len(read_ratings(named, **options)) == 3
+
+
+@pytest.mark.parametrize("line", [",,", " , , ", "\t,,"])
+def test_a_row_of_empty_fields_is_an_error(read, line):
+    with pytest.raises(ValueError, match=r"line 2: the (user|rating) is missing"):
+        read(f"1,2,3\n{line}\n1,3,4\n", strip=True)

@@ -23,7 +23,9 @@ Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 class RatingSplitter(ABC):
-    """What the splitters share: the methods that scikit-learn's `cv` needs.
+    """The base class of the splitters, not to be made itself: see `RatingKFold`, `UserKFold` and others.
+
+    It is what `isinstance` knows a splitter by, and has the methods that scikit-learn's `cv` needs.
 
     ``warpfactor.cross_validate`` takes a splitter, and so does scikit-learn as `cv` where X holds
     one rating a row: pairs of ids with y, or a table of users, items and ratings.

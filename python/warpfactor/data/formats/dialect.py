@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from ...checks import option, options
@@ -22,6 +23,7 @@ __all__ = [
     "TextOptions",
     "Wanted",
     "encoding_of",
+    "is_blank_row",
     "judge",
     "parse_number",
     "split",
@@ -180,7 +182,10 @@ def judge(source: Source, wanted: Wanted, given: TextOptions) -> Dialect:
         if len(named) == reading.width and _known(named, wanted) >= 2:
             found = resolve_columns(named, wanted)
             names = named
-    blank = len(text) - len(text.lstrip("\r\n"))
+    # Of a line of tabs, tabs are separators.
+    blanks = " \t".replace(reading.sep, "")
+    leading = re.match(rf"([{blanks}]*\n)*", text)
+    blank = leading.end() if leading else 0
     begin = skip = skipped + text[:blank].count("\n")
     if reading.header:
         skip += _lines_of_first_row(text[blank:], reading)
@@ -338,7 +343,8 @@ def _rows(text: str, sep: str, quote: str, escape: str) -> list[list[str]]:
         text = text.replace("\x1f", "\x1e").replace(sep, "\x1f")
         sep = "\x1f"
     if not quote:
-        return [line.split(sep) for line in text.split("\n") if line][:_SAMPLED_ROWS]
+        fields = (line.split(sep) for line in text.split("\n") if line)
+        return list(islice((row for row in fields if not is_blank_row(row)), _SAMPLED_ROWS))
     rows = []
     reader = csv.reader(
         io.StringIO(text, newline=""),
@@ -349,7 +355,7 @@ def _rows(text: str, sep: str, quote: str, escape: str) -> list[list[str]]:
     )
     try:
         for row in reader:
-            if row:
+            if row and not is_blank_row(row):
                 rows.append(row)
             if len(rows) == _SAMPLED_ROWS:
                 break
@@ -357,6 +363,11 @@ def _rows(text: str, sep: str, quote: str, escape: str) -> list[list[str]]:
         # A field beyond csv's limit: an unclosed quote.
         return []
     return rows
+
+
+def is_blank_row(row: list[str]) -> bool:
+    """Whether a row is a line of blanks, which is left out as an empty line is."""
+    return len(row) == 1 and not row[0].strip(" \t")
 
 
 def _lines_of_first_row(text: str, reading: _Reading) -> int:

@@ -18,7 +18,7 @@ from ...checks import option
 from ..ids import IdError, TextIds, arrow_numbers, read_id
 from ..roles import find_common
 from ..times import as_timestamps, is_date
-from .dialect import NULLS, Dialect, judge, parse_number
+from .dialect import NULLS, Dialect, is_blank_row, judge, parse_number
 from .quotes import find_quotes
 from .reading import Coded, Reading, Request
 from .rewrite import arrow_separator, arrow_stream, blocks, is_rewritten, restored
@@ -255,6 +255,10 @@ def _batches(
             yield from reader
 
 
+def _is_blank(row: Any) -> bool:
+    return row.actual_columns == 1 and not row.text.strip(" \t\r\n")
+
+
 class _Fault(NamedTuple):
     """A row that cannot be read."""
 
@@ -275,7 +279,7 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
 
     def on_bad_row(row: Any) -> str:
         nonlocal n_misshapen
-        n_misshapen += 1
+        n_misshapen += not _is_blank(row)
         return "skip"
 
     roles = [role for role in dialect.found if role in request.wanted]
@@ -502,14 +506,15 @@ def _rows(source: Source, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
         for line in lines:
             at += 1
             bare = line.rstrip("\r\n")
-            if bare:
-                yield at, [restored(field, dialect) for field in bare.split(sep)]
+            fields = bare.split(sep)
+            if bare and not is_blank_row(fields):
+                yield at, [restored(field, dialect) for field in fields]
         return
     reader = csv.reader(lines, delimiter=sep, quotechar=dialect.quote)
     begin = offset + 1
     try:
         for fields in reader:
-            if fields:
+            if fields and not is_blank_row(fields):
                 yield begin, [restored(field, dialect) for field in fields]
             begin = offset + reader.line_num + 1
     except csv.Error as error:
