@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 import warpfactor as wf
 from warpfactor.cli import app
-from warpfactor.data.files import read_ratings
+from warpfactor.data.files import read_pairs, read_ratings
 from warpfactor.data.ratings import Ratings
 
 
@@ -204,3 +204,34 @@ def test_datetime_objects_of_hours_are_no_times():
         assert Ratings.from_frame(frame).timestamps is None
     frame["date"] = pd.to_datetime(["2024-05-31"])
     assert Ratings.from_frame(frame).timestamps.tolist() == [1717113600]
+
+
+# Blanks that are a part of all ids
+
+BLANKS = {
+    "behind commas": ("1, 2, 3\n1, 3, 4\n", "all item ids begin or end with a blank, such as ' 2'"),
+    "around": ("1 | 2 | 3\n2 | 3 | 4\n", "all user and item ids begin or end"),
+    "names": ("user;item;rating\n ann;x;3\n bob;y;4\n", "all user ids begin .* such as ' ann'"),
+    "behind": ("u,i,stars\n1,x ,3\n2,y\t,4\n", "all item ids begin or end .* such as 'x '"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BLANKS.values(), ids=BLANKS)
+def test_blanks_of_all_ids_are_told_once(path_of, text, message):
+    path = path_of(text)
+    for read in (read_ratings, read_pairs):
+        with pytest.warns(UserWarning, match=f"{message}.*: pass strip=True") as told:
+            read(path)
+        assert len(told) == 1
+    ratings = read_ratings(path, strip=True)
+    assert not any(str(id) != str(id).strip() for id in (*ratings.user_ids, *ratings.item_ids))
+    done = CliRunner().invoke(app, ["convert", str(path), str(path.with_suffix(".parquet"))])
+    assert done.output.count("begin or end with a blank") == 1
+    assert "--strip" in done.output
+
+
+@pytest.mark.parametrize(
+    "text", ["1, 2,3\n1,3,4\n", "ann,x y,3\nbob,z,4\n", "1, x,3\n1,y ,4\n1,z,5\n"]
+)
+def test_blanks_of_some_ids_are_read_as_they_are(path_of, text):
+    assert len(read_ratings(path_of(text))) >= 2

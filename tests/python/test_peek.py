@@ -147,6 +147,18 @@ ODD_IDS = {
     ),
     ".0": (with_column(0, ["5.0", "6.0"]), "2 of .* by .0 at the end only, such as '5' and '5.0'"),
     "all .0": (lines_of((f"{u}.0", i, r) for u, i, r in usual()), r"12 of 12 user ids end with .0"),
+    "some .0": (
+        with_column(1, ["10.0", "1.0"]),
+        r"2 of .* item ids end with .0, such as .*, beside others without, .*write them as integers",
+    ),
+    "one .0": (
+        with_column(0, ["77.0"]),
+        "1 of .* user ids ends with .0, such as .*, beside others without",
+    ),
+    "zeros behind": (
+        with_column(1, ["40.00", "-41.0"] * 5),
+        "2 of .* item ids end with .0, such as .*, beside",
+    ),
     "blank at an end": (
         with_column(1, ["x "]),
         "1 of .* item ids begins or ends with a blank.*strip",
@@ -461,3 +473,9 @@ def test_other_columns_that_could_be_it_are_told(
         assert f"pass {role}={other} if it is, or {role}={taken[role]!r}" in text
     quiet = peek_at(tmp_path, content, **{role: taken[role] for role in rivals})
     assert "could be it too" not in " ".join(quiet.odd)
+
+
+@pytest.mark.parametrize("ids", [["ann", "v1.0", "2.0"], ["1.5", "2.5"], ["007", "7"]])
+def test_other_ids_are_no_integers_written_as_decimals(tmp_path: Path, ids: list[str]) -> None:
+    rows = [(ids[n % len(ids)], n % 7, 1 + n % 5) for n in range(30)]
+    assert "end with .0" not in " ".join(peek_at(tmp_path, lines_of(rows)).odd)

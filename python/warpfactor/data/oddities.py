@@ -340,10 +340,13 @@ def _of_texts(reading: Reading, role: str, side: Coded, counts: NDArray[Any]) ->
             f"{role} {_shown(side.ids[at])} has {_ratings(counts[at])}: if it means 'not known', leave "
             "those rows out"
         )
-    dotted = with_pattern(r"^-?[0-9]+\.0+$", at_least=_NEARLY_ALL)
-    if dotted.any():
+    # pandas writes 10.0 where a column has, or had, a missing value.
+    are_numbers = with_pattern(r"^-?[0-9]+(\.0+)?$", at_least=_NEARLY_ALL).any()
+    dotted = with_pattern(r"^-?[0-9]+\.0+$")
+    if are_numbers and dotted.any():
+        beside = "" if dotted.all() else ", beside others without"
         yield (
-            f"{holding(dotted, 'end with .0')}, as integers written as decimals do: write them as "
+            f"{holding(dotted, 'end with .0')}{beside}, as integers written as decimals do: write them as "
             "integers, or pass ids with the .0 when predicting"
         )
     damaged = with_pattern("\ufffd|\u00c3[\u0080-\u00bf]|\u00c2[\u0080-\u00bf]|\u00e2\u20ac")

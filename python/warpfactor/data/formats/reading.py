@@ -22,6 +22,7 @@ from .dialect import TextOptions, Wanted
 from .source import NothingThere
 
 __all__ = [
+    "STRIPPED",
     "Coded",
     "Reading",
     "Request",
@@ -33,6 +34,8 @@ __all__ = [
 ]
 
 Kinds = tuple[str, str]
+# What `strip` takes off, as `TextIds` does.
+STRIPPED = " \t\u00a0"
 # The latest times of two files differ by less than this, if both count the same unit.
 _UNITS_APART = 100
 
@@ -139,11 +142,22 @@ class Reading:
         return f"{text} ({self.times_problem}): {advice}"
 
     def warn(self, path: Any) -> None:
-        """Say how many rows were left out, and that timestamps were."""
+        """Say how many rows were left out, that timestamps were, and that all ids hold blanks."""
         if self.n_skipped:
             total = len(self) + self.n_skipped
             warnings.warn(
                 f"{path}: {self.n_skipped:,} of {total:,} rows left out; {self.first_skipped}",
+                stacklevel=4,
+            )
+        blank = [
+            role
+            for role, side in (("user", self.users), ("item", self.items))
+            if id_kind(side.ids) == "str" and all(text != text.strip(STRIPPED) for text in side.ids)
+        ]
+        if blank:
+            warnings.warn(
+                f"{path}: all {' and '.join(blank)} ids begin or end with a blank, such as "
+                f"{getattr(self, f'{blank[0]}s').ids[0]!r:.60}: pass {option('strip', True)} to leave blanks out",
                 stacklevel=4,
             )
         at = self.found.get("timestamp")

@@ -20,7 +20,7 @@ from ..roles import find_common
 from ..times import as_timestamps, is_date
 from .dialect import NULLS, Dialect, is_blank_row, judge, parse_number
 from .quotes import find_quotes
-from .reading import Coded, Reading, Request
+from .reading import STRIPPED, Coded, Reading, Request
 from .rewrite import arrow_separator, arrow_stream, blocks, is_rewritten, restored
 from .source import NothingThere, Source
 
@@ -30,8 +30,6 @@ _TEXT = pa.string()
 _SIDES = ("user", "item")
 _KINDS = {"int": "an integer", "uuid": "a UUID", "str": "a string"}
 _BLOCK = 1 << 20
-# What `strip` takes off, as `TextIds` does.
-_STRIPPED = " \t\u00a0"
 # If more of the rows cannot be read, the file is read as something that it is not.
 _MOST = 0.5
 # So many values tell whether a column of texts may hold times.
@@ -294,7 +292,7 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
     for role in _SIDES:
         texts = columns[role]
         if request.strip:
-            texts = pc.utf8_trim(texts, _STRIPPED)
+            texts = pc.utf8_trim(texts, STRIPPED)
         good &= np.asarray(pc.binary_length(texts).to_numpy()) > 0
         kind: Any = request.kinds[_SIDES.index(role)]
         if kind in ("int", "uuid"):
@@ -469,7 +467,7 @@ def _faults(source: Source, request: Request, dialect: Dialect) -> Iterator[_Fau
 
 def _problem(role: str, field: str, request: Request, dialect: Dialect) -> str:
     if role in _SIDES:
-        bare = field.strip(_STRIPPED) if request.strip else field
+        bare = field.strip(STRIPPED) if request.strip else field
         kind: Any = request.kinds[_SIDES.index(role)]
         if not bare:
             return f"the {role} is missing"
