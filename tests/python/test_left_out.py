@@ -223,6 +223,7 @@ def test_blanks_of_all_ids_are_told_once(path_of, text, message):
         with pytest.warns(UserWarning, match=f"{message}.*: pass strip=True") as told:
             read(path)
         assert len(told) == 1
+    assert len(read_ratings(path, ids="str")) == 2
     ratings = read_ratings(path, strip=True)
     assert not any(str(id) != str(id).strip() for id in (*ratings.user_ids, *ratings.item_ids))
     done = CliRunner().invoke(app, ["convert", str(path), str(path.with_suffix(".parquet"))])

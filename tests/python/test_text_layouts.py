@@ -200,7 +200,7 @@ def test_blanks_of_any_width_separate(read):
 
 
 def test_blanks_around_numbers_are_no_part_of_them(read):
-    assert read("a, b, 4.5\nc, d,3 \n") == [("a", " b", 4.5), ("c", " d", 3.0)]
+    assert read("a, b, 4.5\nc, d,3 \n", ids="str") == [("a", " b", 4.5), ("c", " d", 3.0)]
     assert read("1, 2, 4.5\n3, 4,3 \n", strip=True) == [(1, 2, 4.5), (3, 4, 3.0)]
     assert read("1, 2 ,3, 4\n", strip=True, user=1, item=0, rating=2) == [(2, 1, 3)]
 

@@ -175,7 +175,7 @@ def read(path: Paths, request: Request, format: str | None, member: str | None) 
         check_options(found, request.text)
         _refuse_keys(found, source, request)
         reading = found.read(source, request)
-    reading.guessed = _guessed(request)
+    reading.request = request
     if isinstance(path, (str, os.PathLike)) and Path(path) != file.path:
         reading.layout["file"] = str(file.path)
     return reading
@@ -202,7 +202,7 @@ def _read_set(
     if first is not None and first.read_all is not None and len(names) == 1:
         with named(path):
             reading = first.read_all((Source(f.path, member, f.keys) for f in formats), request)
-        reading.guessed = _guessed(request)
+        reading.request = request
         return reading
     parts: list[Reading] = []
     for file, found in formats.items():
@@ -222,12 +222,8 @@ def _read_set(
         if not parts:
             raise NothingThere("all of the files are empty")
         reading = joined(parts)
-    reading.guessed = _guessed(request)
+    reading.request = request
     return reading
-
-
-def _guessed(request: Request) -> frozenset[str]:
-    return frozenset(role for role, key in request.wanted.items() if key is None)
 
 
 def _refuse_keys(format: Format, source: Source, request: Request) -> None:

@@ -174,9 +174,10 @@ def _of_first_row(reading: Reading) -> Iterator[str]:
 def _of_columns(reading: Reading) -> Iterator[str]:
     """Columns whose names say the same as the name of the one that was taken."""
     taken = set(reading.found.values())
+    wanted = {} if reading.request is None else reading.request.wanted
     for role in ("user", "item", "rating"):
         places = all_common(reading.names, role)
-        if role not in reading.guessed or reading.found.get(role) not in places:
+        if wanted.get(role) is not None or reading.found.get(role) not in places:
             continue
         names = [reading.names[at] for at in places if at not in taken]
         if names:

@@ -103,8 +103,8 @@ class Reading:
         How many rows could not be read, and what was wrong with the first.
     times_problem : str
         Why there are no timestamps where they were looked for, with the first row at fault.
-    guessed : set of str
-        The roles whose columns the user did not name.
+    request : Request or None
+        What was asked for.
     """
 
     format: str
@@ -119,7 +119,7 @@ class Reading:
     n_skipped: int = 0
     first_skipped: str = ""
     times_problem: str = ""
-    guessed: frozenset[str] = frozenset()
+    request: Request | None = None
 
     def __len__(self) -> int:
         return len(self.users.codes)
@@ -133,7 +133,10 @@ class Reading:
             return f"the timestamps are left out, as {self.times_problem}"
         name = self.names[at]
         insist = option("timestamp", int(name) if name.isdecimal() else name)
-        text = f"column {name!r} was taken for the timestamps and left out, as not all of it is a number or a date"
+        text = (
+            f"column {name!r} was taken for the timestamps and left out, as not all of it is a number "
+            "or a date"
+        )
         if not self.times_problem:
             return f"{text}: pass {insist} to see which row is at fault"
         advice = f"pass {insist} to make that an error"
@@ -149,15 +152,22 @@ class Reading:
                 f"{path}: {self.n_skipped:,} of {total:,} rows left out; {self.first_skipped}",
                 stacklevel=4,
             )
+        # Who asks for strings wants them as they are.
+        kinds = ("auto", "auto") if self.request is None else self.request.kinds
         blank = [
             role
-            for role, side in (("user", self.users), ("item", self.items))
-            if id_kind(side.ids) == "str" and all(text != text.strip(STRIPPED) for text in side.ids)
+            for role, side, kind in zip(
+                ("user", "item"), (self.users, self.items), kinds, strict=True
+            )
+            if kind == "auto"
+            and id_kind(side.ids) == "str"
+            and all(text != text.strip(STRIPPED) for text in side.ids)
         ]
         if blank:
             warnings.warn(
                 f"{path}: all {' and '.join(blank)} ids begin or end with a blank, such as "
-                f"{getattr(self, f'{blank[0]}s').ids[0]!r:.60}: pass {option('strip', True)} to leave blanks out",
+                f"{getattr(self, f'{blank[0]}s').ids[0]!r:.60}: pass {option('strip', True)} to leave "
+                f"blanks out, or {option('ids', 'str')} to keep them",
                 stacklevel=4,
             )
         at = self.found.get("timestamp")
