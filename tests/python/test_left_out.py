@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 
@@ -236,3 +237,21 @@ def test_blanks_of_all_ids_are_told_once(path_of, text, message):
 )
 def test_blanks_of_some_ids_are_read_as_they_are(path_of, text):
     assert len(read_ratings(path_of(text))) >= 2
+
+
+@pytest.mark.parametrize("bad", [None, "soon", True, "2024-05-32"])
+@pytest.mark.parametrize("end", ["", "[]"])
+def test_objects_without_a_time_are_left_out_as_the_warning_says(path_of, bad, end):
+    records = [
+        {"user": n, "item": 7, "rating": 3, "time": bad if n == 1 else "2024-05-31"}
+        for n in range(3)
+    ]
+    text = json.dumps(records) if end else "\n".join(map(json.dumps, records))
+    path = path_of(text, "r.jsonl")
+    with pytest.warns(UserWarning, match="pass timestamp='time' .* and on_error='skip'"):
+        assert read_ratings(path).timestamps is None
+    with pytest.raises(ValueError, match=r"(line|entry) 2 has (no|the) timestamp"):
+        read_ratings(path, timestamp="time")
+    with pytest.warns(UserWarning, match="1 of 3 rows left out"):
+        kept = read_ratings(path, timestamp="time", on_error="skip")
+    assert kept.timestamps.tolist() == [1717113600] * 2

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from ...checks import option
 from ..roles import Column, resolve_columns, with_times
-from ..times import as_timestamps, holds_times
+from ..times import as_timestamps, holds_times, is_date
 from .dialect import encoding_of, parse_number
 from .reading import Reading, Request, reading_of_columns
 from .rewrite import ByteStream, blocks
@@ -326,8 +326,13 @@ def _problem(values: dict[str, Any], paths: dict[str, tuple[str, ...]], request:
             with np.errstate(over="ignore"):
                 if not math.isfinite(np.float32(number)):
                     return f"has the rating {value!r:.40}, which is not finite as float32"
-        elif request.wanted["timestamp"] is not None and not isinstance(value, (str, int, float)):
-            return f"has no timestamp ({name!r})"
+        elif request.wanted["timestamp"] is not None:
+            if not isinstance(value, (str, int, float)) or isinstance(value, bool):
+                return f"has no timestamp ({name!r})"
+            if isinstance(value, str) and not is_date(value):
+                return (
+                    f"has the timestamp {value!r:.40}, neither a number nor a date like 2024-05-31"
+                )
     return ""
 
 
