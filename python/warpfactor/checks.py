@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -19,6 +19,7 @@ __all__ = [
     "in_words_of",
     "is_number",
     "option",
+    "options",
     "shell_words",
     "where_typed",
 ]
@@ -70,6 +71,12 @@ def option(name: str, value: Any = None) -> str:
         return flag
     text = str(value).replace("\t", "\\t")
     return f"{flag} {shlex.quote(text)}"
+
+
+def options(values: Mapping[str, Any]) -> str:
+    """Return several arguments to pass, in the words of where they are typed."""
+    told = (option(name, value) for name, value in values.items())
+    return where_typed(", ", " ").join(told)
 
 
 def where_typed(python: str, shell: str) -> str:

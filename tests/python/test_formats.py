@@ -890,14 +890,17 @@ RECORD = {"user": "a", "item": 1, "rating": 2}
         ),
         (lines({"a.b": 1, "item": 2, "rating": 3}), {"user": "a.b"}, [(1, 2, 3.0)]),
         (json.dumps([RECORD | {"user": {"id": 1}}]), {"user": "user.id"}, [(1, 1, 2.0)]),
-        # A time that is none everywhere is left out unless it was asked for.
-        (lines(RECORD | {"time": 1}, RECORD), {}, [("a", 1, 2.0)] * 2),
-        (lines(RECORD | {"time": "soon"}), {}, [("a", 1, 2.0)]),
-        (lines(RECORD | {"time": {"$date": 1}}, RECORD | {"time": 1}), {}, [("a", 1, 2.0)] * 2),
     ],
 )  # fmt: skip
 def test_objects_of_all_kinds_are_read(tmp_path, text, options, expected):
     assert rows_of(read_ratings(written(tmp_path, text, "r.jsonl"), **options)) == expected
+
+
+@pytest.mark.parametrize("times", [(1, None), ("soon", "2024-05-31"), ({"$date": 1}, 1)])
+def test_times_that_are_none_everywhere_are_left_out_with_a_warning(tmp_path, times):
+    text = lines(*(RECORD | {"time": time} for time in times))
+    with pytest.warns(UserWarning, match=r"column 'time' .* left out, .* position [01]"):
+        assert rows_of(read_ratings(written(tmp_path, text, "r.jsonl"))) == [("a", 1, 2.0)] * 2
 
 
 @pytest.mark.parametrize(
@@ -1069,7 +1072,7 @@ def test_amazons_ratings_that_tell_no_order_are_shown_both_ways(tmp_path):
     text = f"{u},{i},{r},{t}\n{i},{u},{r},{t}\n" * 3
     with pytest.raises(
         ValueError,
-        match=rf"cannot tell users from items.*pass user=0 item=1 if the user is '{u}', or user=1 item=0 if it is '{i}'",
+        match=rf"cannot tell users from items.*pass user=0, item=1 if the user is '{u}', or user=1, item=0 if it is '{i}'",
     ):
         read_ratings(written(tmp_path, text))
     with pytest.raises(ValueError, match="cannot tell users from items"):

@@ -150,6 +150,18 @@ ODD_IDS = {
     ),
     ".0": (with_column(0, ["5.0", "6.0"]), "2 of .* by .0 at the end only, such as '5' and '5.0'"),
     "all .0": (lines_of((f"{u}.0", i, r) for u, i, r in usual()), r"12 of 12 user ids end with .0"),
+    "some .0": (
+        with_column(1, ["10.0", "1.0"]),
+        r"2 of .* item ids end with .0, such as .*, beside others without, .*write them as integers",
+    ),
+    "one .0": (
+        with_column(0, ["77.0"]),
+        "1 of .* user ids ends with .0, such as .*, beside others without",
+    ),
+    "zeros behind": (
+        with_column(1, ["40.00", "-41.0"] * 5),
+        "2 of .* item ids end with .0, such as .*, beside",
+    ),
     "blank at an end": (
         with_column(1, ["x "]),
         "1 of .* item ids begins or ends with a blank.*strip",
@@ -179,7 +191,7 @@ ODD_IDS = {
     ),
     "Amazon": (
         lines_of((f"B0{u:08}", f"A{i:03}", r) for u, i, r in usual()),
-        "product numbers of Amazon.*user=1 item=0",
+        "product numbers of Amazon.*user=1, item=0",
     ),
     "long": (with_column(1, ["x" * 600]), "the longest item id has 600 characters"),
 }
@@ -196,6 +208,22 @@ ODD_TIMES = {
     "zeros": ([0, 0, *range(10**9, 10**9 + 58)], "2 of 60 timestamps are before 1995"),
     "constant": ([10**9] * 60, "all timestamps are 1000000000"),
     "no dates": (list(range(60)), "no dates from 1995 to 2040"),
+    "a late row in milliseconds": (
+        [*range(10**9, 10**9 + 59), 10**12],
+        "^the timestamps are of two units, 59 in seconds and 1 in milliseconds: bring them to one[^|]*$",
+    ),
+    "an early one in seconds": (
+        [10**9, *range(10**12, 10**12 + 59)],
+        "^the timestamps are of two units, 1 in seconds and 59 in milliseconds: [^|]*$",
+    ),
+    "seconds and nanoseconds": (
+        [*range(10**9, 10**9 + 30), *range(10**18, 10**18 + 30)],
+        "of two units, 30 in seconds and 30 in nanoseconds",
+    ),
+    "three units": (
+        [10**9, 10**12, *range(10**15, 10**15 + 58)],
+        "of 3 units, 1 in seconds and 1 in milliseconds and 58 in microseconds",
+    ),
     "unreadable": (["x", *range(10**9, 10**9 + 59)], "left out, .*timestamp='time'"),
 }
 
@@ -213,6 +241,7 @@ def test_odd_timestamps_are_told(tmp_path: Path, stamps: list[object], pattern: 
     rows = [(*row, stamp) for row, stamp in zip(usual(), stamps, strict=True)]
     seen = peek_at(tmp_path, "user,item,rating,time\n" + lines_of(rows))
     assert re.search(pattern, told(seen))
+    assert ("before 1995" in told(seen)) == ("before 1995" in pattern)
 
 
 def test_a_separator_inside_all_ids_is_told(tmp_path: Path) -> None:
@@ -490,3 +519,87 @@ def test_a_peek_does_not_change(tmp_path: Path) -> None:
     seen = peek_at(tmp_path, lines_of(usual()))
     with pytest.raises(dataclasses.FrozenInstanceError):
         seen.odd = ()  # type: ignore[misc]
+
+
+FIRST_ROWS = {
+    "three columns": ("0,1,2\n" + lines_of(usual()), 60),
+    "times": ("0\t1\t2\t3\n" + lines_of((*r, 10**9) for r in usual()).replace(",", "\t"), 60),
+    "dates": ("0,1,2,3\n" + lines_of((*row, "2024-05-31") for row in usual()), 60),
+    "texts": ("0;1;2\nann;x;3\nbob;y;4\n", 2),
+}
+
+
+@pytest.mark.parametrize(("content", "n"), FIRST_ROWS.values(), ids=FIRST_ROWS)
+def test_a_first_row_that_counts_the_columns_is_told(tmp_path: Path, content: str, n: int) -> None:
+    seen = peek_at(tmp_path, content)
+    assert (seen.n_ratings, seen.n_skipped) == (n + 1, 0)
+    assert re.search("^the first row, 0, 1, 2.* counts the columns.*pass header=True", seen.odd[0])
+    named = peek_at(tmp_path, content, header=True)
+    assert named.n_ratings == n
+    assert "counts the columns" not in told(named)
+
+
+@pytest.mark.parametrize("first", ["0,1,3", "1,2,3", "0,1,2.5", "1,0,2"])
+def test_other_first_rows_are_ratings(tmp_path: Path, first: str) -> None:
+    assert "counts the columns" not in told(peek_at(tmp_path, f"{first}\n" + lines_of(usual())))
+
+
+# Which columns are taken, and which could be too.
+RIVALS = {
+    "names beside ids": (
+        "username,user_id,movie,movie_id,rating",
+        {"user": "user_id", "item": "movie_id", "rating": "rating"},
+        {"user": "'username'", "item": "'movie'"},
+    ),
+    "an id of another name": (
+        "userId,item,songID,stars",
+        {"user": "userId", "item": "songID", "rating": "stars"},
+        {"item": "'item'"},
+    ),
+    "ids of users alone": (
+        "member,account_id,title,book,score",
+        {"user": "account_id", "item": "book", "rating": "score"},
+        {"user": "'member'"},
+    ),
+    "two ratings": (
+        "user,item,rating,score",
+        {"user": "user", "item": "item", "rating": "rating"},
+        {"rating": "'score'"},
+    ),
+    "the rating's id is none": (
+        "rating_id,user_id,item_id,rating",
+        {"user": "user_id", "item": "item_id", "rating": "rating"},
+        {"rating": "'rating_id'"},
+    ),
+    "no doubt": (
+        "user_id,item_id,rating,timestamp",
+        {"user": "user_id", "item": "item_id", "rating": "rating"},
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize(("head", "taken", "rivals"), RIVALS.values(), ids=RIVALS)
+def test_other_columns_that_could_be_it_are_told(
+    tmp_path: Path, head: str, taken: dict[str, str], rivals: dict[str, str]
+) -> None:
+    names = head.split(",")
+    rows = [[(7 * at + n * (at + 3)) % 5 + 1 for at in range(len(names))] for n in range(6)]
+    content = f"{head}\n{lines_of(rows)}"
+    seen = peek_at(tmp_path, content)
+    assert {role: n for n, role in seen.columns.items() if role in taken} == taken
+    said = [text for text in seen.odd if "could be it too" in text]
+    assert len(said) == len(rivals)
+    for (role, other), text in zip(rivals.items(), said, strict=True):
+        assert text.startswith(
+            f"column {taken[role]!r} was taken for the {role}, but {other} could"
+        )
+        assert f"pass {role}={other} if it is, or {role}={taken[role]!r}" in text
+    quiet = peek_at(tmp_path, content, **{role: taken[role] for role in rivals})
+    assert "could be it too" not in " ".join(quiet.odd)
+
+
+@pytest.mark.parametrize("ids", [["ann", "v1.0", "2.0"], ["1.5", "2.5"], ["007", "7"]])
+def test_other_ids_are_no_integers_written_as_decimals(tmp_path: Path, ids: list[str]) -> None:
+    rows = [(ids[n % len(ids)], n % 7, 1 + n % 5) for n in range(30)]
+    assert "end with .0" not in " ".join(peek_at(tmp_path, lines_of(rows)).odd)

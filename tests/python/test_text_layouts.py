@@ -234,7 +234,7 @@ def test_blanks_of_any_width_separate(read):
 
 
 def test_blanks_around_numbers_are_no_part_of_them(read):
-    assert read("a, b, 4.5\nc, d,3 \n") == [("a", " b", 4.5), ("c", " d", 3.0)]
+    assert read("a, b, 4.5\nc, d,3 \n", ids="str") == [("a", " b", 4.5), ("c", " d", 3.0)]
     assert read("1, 2, 4.5\n3, 4,3 \n", strip=True) == [(1, 2, 4.5), (3, 4, 3.0)]
     assert read("1, 2 ,3, 4\n", strip=True, user=1, item=0, rating=2) == [(2, 1, 3)]
 
@@ -600,3 +600,171 @@ def test_of_a_file_that_is_misread_the_options_are_named(read, text, options, fi
     ):
         read(text, **options)
     assert [rating for *_, rating in read(text, **fixed)] in ([3, 4], [3000.5, 4000.5])
+
+
+# Decimal marks of timestamps are their own
+
+MIXED_MARKS = {
+    "comma beside dot": ("1;2;3,5;964982703.5\n1;3;4,5;964982704.25\n", {}),
+    "dot beside comma": ("1;2;3.5;964982703,5\n1;3;4.5;964982704,25\n", {}),
+    "both commas": ("1;2;3,5;964982703,5\n1;3;4,5;964982704,25\n", {}),
+    "named": ("u;i;stars;ts\n1;2;3,5; 964982703.5\n1;3;4,5;964982704.25\n", {}),
+    "asked for": ("1\t2\t3,5\t964982703.5\n1\t3\t4,5\t964982704.25\n", {"timestamp": 3}),
+    "thousands": (
+        "1;2;3,5;964982703.5\n1;3;4,5;964982704.25\n",
+        {"decimal": ",", "thousands": "."},
+    ),
+    "grouped": (
+        "1;2;3,5;964.982.703,5\n1;3;4,5;964.982.704,25\n",
+        {"decimal": ",", "thousands": "."},
+    ),
+    "skipped rows": ("1;2;3,5;964982703.5\n1;2\n1;3;4,5;964982704.25\n", {"on_error": "skip"}),
+}
+
+
+@pytest.mark.parametrize(("text", "options"), MIXED_MARKS.values(), ids=MIXED_MARKS)
+@pytest.mark.filterwarnings("ignore:.*1 of 3 rows left out")
+def test_timestamps_have_a_decimal_mark_of_their_own(path_of, text, options):
+    ratings = read_ratings(path_of(text), **options)
+    assert ratings.values.tolist() == [3.5, 4.5]
+    assert ratings.timestamps.tolist() == [964982703.5, 964982704.25]
+
+
+def test_a_timestamp_of_a_million_parts_is_none(path_of):
+    text = "1;2;3,5;964.982.703\n1;3;4,5;964.982.704\n"
+    assert read_ratings(path_of(text)).timestamps is None
+    with pytest.raises(ValueError, match=r"line 1: the timestamp '964\.982\.703' is neither"):
+        read_ratings(path_of(text), timestamp=3)
+    grouped = read_ratings(path_of(text), decimal=",", thousands=".")
+    assert grouped.timestamps.tolist() == [964982703, 964982704]
+
+
+# What other programs write, which is text but no table of fields
+
+FOREIGN_TEXTS = {
+    "page": ("<!DOCTYPE html>\n<html><body>a,b,c</body></html>\n", "a web page"),
+    "bare page": ("\n  <html lang='en'>\n<head>1,2,3\n", "a web page"),
+    "xml": ('<?xml version="1.0"?>\n<r><u>1</u></r>\n', "an XML file"),
+    "git lfs": (
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+        "a pointer of Git LFS",
+    ),
+    "mysqldump": (
+        "-- MySQL dump 10.13  Distrib 8.0\n--\n-- Host: a    Database: b\n",
+        "an SQL dump",
+    ),
+    "pg_dump": ("--\n-- PostgreSQL database dump\n--\n\nSET x = 0;\n", "an SQL dump"),
+    "sqlite's": (
+        "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE r(a,b,c);\n",
+        "an SQL",
+    ),
+    "inserts": ("INSERT INTO ratings VALUES (1,2,3),(1,3,4);\n" * 3, "an SQL dump"),
+    "create": (
+        "-- mine\n\nCREATE TABLE ratings (user int, item int, rating int);\n",
+        "an SQL dump",
+    ),
+    "duckdb's box": ("\u250c\u2500\u2500\u252c\u2500\u2510\n\u2502a\u2502b\u2502\n", "a printed"),
+}
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.dat", "r.tsv"])
+@pytest.mark.parametrize(("text", "what"), FOREIGN_TEXTS.values(), ids=FOREIGN_TEXTS)
+def test_texts_that_are_no_tables_are_named_with_what_to_do(read, text, what, name):
+    with pytest.raises(ValueError, match=f"the file is {what}.*, which is not read: .+"):
+        read(text, name)
+
+
+PRINTED = {
+    "mysql": (
+        (
+            "+------+------+--------+\n| user | item | rating |\n+------+------+--------+\n"
+            "|    1 | a b  |      3 |\n|    1 | c    |    4.5 |\n+------+------+--------+\n"
+            "2 rows in set (0.00 sec)\n"
+        ),
+        "mysql",
+    ),
+    "sqlite": (
+        (
+            "+------+------+--------+\n| user | item | rating |\n+------+------+--------+\n"
+            "| 1    | a b  | 3      |\n| 1    | c    | 4.5    |\n+------+------+--------+\n"
+        ),
+        "mysql",
+    ),
+    "psql": (
+        (
+            " user | item | rating \n------+------+--------\n    1 | a b  |      3\n    1 | c    |    4.5\n"
+            "(2 rows)\n\n"
+        ),
+        "psql",
+    ),
+    "Markdown": (
+        "| user | item | rating |\n|------|:----:|-------:|\n| 1 | a b | 3 |\n| 1 | c | 4.5 |\n",
+        "Markdown",
+    ),
+    "aligned": (
+        "| user | item | rating |\n| :--- | ---- | ---: |\n| 1 | a b | 3 |\n| 1 | c | 4.5 |\n",
+        "Markdown",
+    ),
+    "Markdown without pipes": (
+        "user | item | rating\n--- | --- | ---\n1 | a b | 3\n1 | c | 4.5\n",
+        "psql",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "what"), PRINTED.values(), ids=PRINTED)
+@pytest.mark.filterwarnings("ignore:.*rows left out")
+def test_printed_tables_are_read_by_the_options_that_are_named(read, text, what):
+    with pytest.raises(ValueError, match=f"the file is .*{what}.* to read it as it is") as error:
+        read(text, "r.txt")
+    passed = str(error.value).split(": pass ")[1].split(" to read it")[0]
+    assert read(text, "r.txt", **eval(f"dict({passed})")) == [(1, "a b", 3), (1, "c", 4.5)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1|2|3\n1|3|4\n",
+        "-|a|3\n-|b|4\n",
+        "--,a,3\n--,b,4\n",
+        "user|item|rating\n-1|-2|3\n-3|-4|5\n",
+        "a|b|-\na|b|3\n",
+        "a|b|c\n-|-|-\n1|2|3\n",
+        "USE ,what,mark\n1,2,3\n",
+        "use,what,mark\n1,2,3\n",
+        "+1,2,3\n+1,3,4\n",
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*rows left out")
+def test_fields_of_marks_are_no_printed_table(read, text):
+    assert read(text, on_error="skip")
+
+
+# A line of blanks is none
+
+
+@pytest.mark.parametrize("sep", [",", ";", "::", "|", "\t", " "])
+@pytest.mark.parametrize("blanks", [" ", "  ", "\t", "", " \t "])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_line_of_blanks_is_left_out_as_an_empty_line_is(path_of, sep, blanks, quote):
+    if set(blanks) >= {sep}:
+        return  # a row of empty fields
+    # By itself, quotes between spaces can be read in two ways.
+    options = {"sep": sep} if quote and sep == " " else {}
+    rows = [sep.join((user, f"{quote}{item}{quote}", "3")) for user, item in ("1a", "2b", "3c")]
+    for at in range(4):
+        path = path_of("\n".join([*rows[:at], blanks, *rows[at:], ""]))
+        assert triples(read_ratings(path, **options)) == [(1, "a", 3), (2, "b", 3), (3, "c", 3)]
+        bad = path_of("\n".join([*rows[:at], blanks, *rows[at:], sep.join("4d"), ""]))
+        with pytest.raises(ValueError, match=r"line 5: has 2 field"):
+            read_ratings(bad, **options)
+        with pytest.warns(UserWarning, match="1 of 4 rows left out; the first is line 5"):
+            assert len(read_ratings(bad, on_error="skip", **options)) == 3
+    named = path_of("\n".join([blanks, sep.join(("user", "item", "rating")), blanks, *rows]))
+    assert len(read_ratings(named, **options)) == 3
+
+
+@pytest.mark.parametrize("line", [",,", " , , ", "\t,,"])
+def test_a_row_of_empty_fields_is_an_error(read, line):
+    with pytest.raises(ValueError, match=r"line 2: the (user|rating) is missing"):
+        read(f"1,2,3\n{line}\n1,3,4\n", strip=True)

@@ -1,4 +1,4 @@
-"""Arrays that could be columns as well as a matrix are refused, with a line to write for each."""
+"""What could be read in two ways is refused, with a line to write for each: arrays, and columns of files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import warpfactor as wf
+from warpfactor.checks import shell_words
+from warpfactor.data.files import read_pairs, read_ratings
 from warpfactor.data.ratings import Ratings
 
 NAN = float("nan")
@@ -125,3 +127,94 @@ def test_other_rows_of_user_item_rating_get_their_line(X, line):
     if line.startswith("warpfactor.Ratings.from_arrays"):
         assert len(eval(line, {"warpfactor": wf, "X": X})) == len(X)
     assert "X" in str(error.value)
+
+
+# Files without names whose columns are in another order than user, item, rating, time
+
+ORDERS = {
+    "user, item, time, rating": (
+        "1,2,978300760,5\n1,3,978300761,4\n",
+        "rating=3, timestamp=2",
+        {"rating": 3, "timestamp": 2},
+    ),
+    "milliseconds": (
+        "1\t2\t978300760000\t5\n1\t3\t978300761000\t4.5\n",
+        "rating=3, timestamp=2",
+        {"rating": 3, "timestamp": 2},
+    ),
+    "user, time, item, rating": (
+        "1;978300760;2;5\n1;978300761;3;4,5\n",
+        "item=2, rating=3, timestamp=1",
+        {"item": 2, "rating": 3, "timestamp": 1},
+    ),
+    "time first": (
+        "978300760::1::2::5\n978300761::1::3::4\n",
+        "user=1, item=2, rating=3, timestamp=0",
+        {"user": 1, "item": 2, "rating": 3, "timestamp": 0},
+    ),
+    "names that say nothing": (
+        "a,b,c,d\n1,2,978300760,5\n1,3,978300761,4\n",
+        "rating=3, timestamp=2",
+        {"rating": 3, "timestamp": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "told", "fixed"), ORDERS.values(), ids=ORDERS)
+def test_times_in_the_place_of_another_column_are_refused(tmp_path, text, told, fixed):
+    path = tmp_path / "r.csv"
+    path.write_text(text)
+    insist = {"user": 0, "item": 1, "rating": 2}
+    with pytest.raises(
+        ValueError, match=f"If they are times, pass {told}; else user=0, item=1, rating=2$"
+    ):
+        read_ratings(path)
+    ratings = read_ratings(path, **fixed)
+    assert ratings.user_ids.tolist() == [1]
+    assert ratings.item_ids.tolist() == [2, 3]
+    assert ratings.values[0] == 5
+    assert ratings.timestamps[0] in (978300760, 978300760000)
+    assert len(read_ratings(path, **insist)) == 2
+    with shell_words(), pytest.raises(ValueError, match=" --rating-column 3 --timestamp-column"):
+        read_ratings(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1,2,5,978300760\n1,3,4,978300761\n",
+        "978300760,978300761,5,978300760\n978300762,978300763,4,978300761\n",  # ids of 9 digits
+        "1,2,978300760,978300760\n1,3,978300761,978300761\n",
+        "1,2,978300760\n1,3,978300761\n",
+        "1,2,300760,5\n1,3,300761,4\n",
+        "1,2,5\n1,3,4\n",
+    ],
+)
+def test_other_orders_are_read(tmp_path, text):
+    path = tmp_path / "r.csv"
+    path.write_text(text)
+    assert len(read_ratings(path)) == 2
+
+
+def test_times_in_the_place_of_the_items_of_pairs_are_refused(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text("1,978300760,2\n1,978300761,3\n")
+    with pytest.raises(ValueError, match=r"pass user=0, item=2; else user=0, item=1$"):
+        read_pairs(path)
+    assert read_pairs(path, item=2, user=0)[1].tolist() == [2, 3]
+
+
+def test_options_are_joined_as_they_are_typed(tmp_path):
+    path = tmp_path / "r.csv"
+    texts = {
+        "0,10,20,3\n1,11,21,4\n2,10,22,5\n3,12,20,1\n": (("user", 1), ("item", 2), ("rating", 3)),
+        "1,2,978300760,5\n1,3,978300761,4\n": (("rating", 3), ("timestamp", 2)),
+        "n,who,what,mark,more\na,b,c,3,4\nd,e,f,4,5\n": (("user", "n"), ("item", "who")),
+    }
+    for text, options in texts.items():
+        path.write_text(text)
+        with pytest.raises(ValueError, match=", ".join(f"{role}={at!r}" for role, at in options)):
+            read_ratings(path)
+        in_shell = " ".join(f"--{role}-column {at}" for role, at in options)
+        with shell_words(), pytest.raises(ValueError, match=in_shell):
+            read_ratings(path)

@@ -88,7 +88,7 @@ def train(
     data = ratings_of(reading)
     read_seconds = time.perf_counter() - started
     if quiet:
-        reading.warn_of_skipped(ratings)
+        reading.warn(ratings)
     else:
         seen = peek_of(reading, ratings)
         how, what = seen.summary()

@@ -61,7 +61,8 @@ def read_ratings(
     user, item, rating, timestamp : str or int, default None
         The column's name, or its position from 0. None takes common names (user, userId,
         reviewerID, item, movieId, asin, rating, score, stars, ...), else, where there are no
-        names and no more than four columns, the first three and a fourth that holds times.
+        names and no more than four columns, the first three and a fourth that holds times. Timestamps
+        that were found by name, of which some cannot be read, are left out with a warning.
     format : str, default None
         "parquet", "arrow" (Feather, too), "orc", "scipy-npz", "npz", "matrix-market", "json" (one object
         a line, or a list of them), "netflix", "recbole", "book-crossing", "amazon", "libmf" (three columns
@@ -112,7 +113,7 @@ def read_ratings(
     text = TextOptions(sep, quote, escape, decimal, thousands, comment, header, encoding)
     request = checked_request(wanted, text, ids, strip, on_error)
     reading = read(path, request, format, member)
-    reading.warn_of_skipped(path)
+    reading.warn(path)
     return ratings_of(reading)
 
 
@@ -156,7 +157,7 @@ def read_pairs(
     text = TextOptions(sep, quote, escape, None, None, comment, header, encoding)
     request = checked_request({"user": user, "item": item}, text, ids, strip, on_error)
     reading = read(path, request, format, member)
-    reading.warn_of_skipped(path)
+    reading.warn(path)
     return tuple(side.ids[side.codes] for side in (reading.users, reading.items))  # type: ignore[return-value]
 
 
@@ -174,6 +175,7 @@ def read(path: Paths, request: Request, format: str | None, member: str | None) 
         refuse_options(found, request.text)
         _refuse_keys(found, source, request)
         reading = found.read(source, request)
+    reading.request = request
     if isinstance(path, (str, os.PathLike)) and Path(path) != file.path:
         reading.layout["file"] = str(file.path)
     return reading
@@ -199,7 +201,9 @@ def _read_set(
             refuse_options(first, request.text)
     if first is not None and first.read_all is not None and len(names) == 1:
         with named(path):
-            return first.read_all((Source(f.path, member, f.keys) for f in formats), request)
+            reading = first.read_all((Source(f.path, member, f.keys) for f in formats), request)
+        reading.request = request
+        return reading
     parts: list[Reading] = []
     for file, found in formats.items():
         try:
@@ -217,7 +221,9 @@ def _read_set(
     with named(path):
         if not parts:
             raise NothingThere("all of the files are empty")
-        return joined(parts)
+        reading = joined(parts)
+    reading.request = request
+    return reading
 
 
 def _refuse_keys(format: Format, source: Source, request: Request) -> None:

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..checks import option, where_typed
+from ..checks import option, options, where_typed
 from .formats.reading import Coded, Reading
 from .ids import arrow_numbers
-from .times import EARLIEST, UNITS, as_date, unit_of_time
+from .roles import all_common
+from .times import EARLIEST, LATEST, UNITS, as_date, unit_of_time
 
 __all__ = ["Facts", "facts_of", "oddities"]
 
@@ -117,7 +118,8 @@ def facts_of(reading: Reading) -> Facts:
 
 def oddities(reading: Reading, facts: Facts) -> list[str]:
     """Say what looks odd, the likeliest to spoil a factorization first."""
-    found = [*_of_ratings(reading, facts), *_of_shape(reading, facts)]
+    found = [*_of_first_row(reading), *_of_ratings(reading, facts)]
+    found += [*_of_columns(reading), *_of_shape(reading, facts)]
     for role, side, counts in (
         ("user", reading.users, facts.user_counts),
         ("item", reading.items, facts.item_counts),
@@ -143,6 +145,41 @@ def _other_columns(reading: Reading, role: str) -> str:
         return f"pass {option(role)} if another column holds the {role}s"
     name = free[0]
     return f"pass {option(role, int(name) if name.isdecimal() else name)}, or which column it is"
+
+
+def _of_first_row(reading: Reading) -> Iterator[str]:
+    """A first row that counts the columns, as pandas names those that have no names."""
+    in_order = list(reading.found.values()) == list(range(len(reading.found)))
+    all_read = in_order and len(reading.found) == len(reading.names)
+    if reading.layout.get("header") != "no" or not all_read or len(reading) < 2:
+        return
+    first = [str(side.ids[side.codes[0]]) for side in (reading.users, reading.items)]
+    first += [
+        f"{numbers[0]:g}" for numbers in (reading.values, reading.times) if numbers is not None
+    ]
+    # Times that were left out may be dates below a 3.
+    if first == ["0", "1", "2", "3"][: len(first)]:
+        yield (
+            f"the first row, {', '.join(first)}, counts the columns, as pandas names columns that have no "
+            f"names: pass {option('header', True)} if it holds no rating"
+        )
+
+
+def _of_columns(reading: Reading) -> Iterator[str]:
+    """Columns whose names say the same as the name of the one that was taken."""
+    taken = set(reading.found.values())
+    wanted = {} if reading.request is None else reading.request.wanted
+    for role in ("user", "item", "rating"):
+        places = all_common(reading.names, role)
+        if wanted.get(role) is not None or reading.found.get(role) not in places:
+            continue
+        names = [reading.names[at] for at in places if at not in taken]
+        if names:
+            name = reading.names[reading.found[role]]
+            yield (
+                f"column {name!r} was taken for the {role}, but {' or '.join(map(repr, names))} could be it "
+                f"too: pass {option(role, names[0])} if it is, or {option(role, name)}"
+            )
 
 
 def _of_ratings(reading: Reading, facts: Facts) -> Iterator[str]:
@@ -298,10 +335,13 @@ def _of_texts(reading: Reading, role: str, side: Coded, counts: NDArray[Any]) ->
             f"{role} {_shown(side.ids[at])} has {_ratings(counts[at])}: if it means 'not known', leave "
             "those rows out"
         )
-    dotted = with_pattern(r"^-?[0-9]+\.0+$", at_least=_NEARLY_ALL)
-    if dotted.any():
+    # pandas writes 10.0 where a column has, or had, a missing value.
+    are_numbers = with_pattern(r"^-?[0-9]+(\.0+)?$", at_least=_NEARLY_ALL).any()
+    dotted = with_pattern(r"^-?[0-9]+\.0+$")
+    if are_numbers and dotted.any():
+        beside = "" if dotted.all() else ", beside others without"
         yield (
-            f"{holding(dotted, 'end with .0')}, as integers written as decimals do: write them as "
+            f"{holding(dotted, 'end with .0')}{beside}, as integers written as decimals do: write them as "
             "integers, or pass ids with the .0 when predicting"
         )
     damaged = with_pattern("\ufffd|\u00c3[\u0080-\u00bf]|\u00c2[\u0080-\u00bf]|\u00e2\u20ac")
@@ -330,7 +370,7 @@ def _of_texts(reading: Reading, role: str, side: Coded, counts: NDArray[Any]) ->
     if role == "user" and products.any():
         yield (
             f"{holding(products, 'are product numbers of Amazon')}: user and item may be swapped; pass "
-            f"{option('user', 1)} {option('item', 0)}"
+            f"{options({'user': 1, 'item': 0})}"
         )
     used = reading.layout.get("separator")
     for mark in _SEPARATORS if used is not None and n > 1 else ():
@@ -419,14 +459,9 @@ def _of_pairs(facts: Facts) -> Iterator[str]:
 def _of_times(reading: Reading) -> Iterator[str]:
     times: Any = reading.times
     if times is None:
-        at = reading.found.get("timestamp")
-        if at is not None:
-            name = reading.names[at]
-            yield (
-                f"column {name!r} was taken for the timestamps and left out, as not all of it is a "
-                f"number or a date: pass {option('timestamp', int(name) if name.isdecimal() else name)} "
-                "to see which row is at fault"
-            )
+        left_out = reading.without_times()
+        if left_out:
+            yield left_out
         return
     low, high = float(times.min()), float(times.max())
     if low == high and len(times) > 1:
@@ -442,6 +477,14 @@ def _of_times(reading: Reading) -> Iterator[str]:
             f"in any unit: only their order counts; {_other_columns(reading, 'timestamp')}"
         )
         return
+    units = _units_of(times)
+    if len(units) > 1:
+        told = " and ".join(f"{count:,} in {name}" for name, count in units.items())
+        yield (
+            f"the timestamps are of {'two' if len(units) == 2 else len(units)} units, {told}: bring them to "
+            "one, as their order is wrong"
+        )
+        return
     if unit != "seconds":
         yield (
             f"the timestamps are {unit} since 1970: splits by time take any unit, but those of another "
@@ -455,6 +498,15 @@ def _of_times(reading: Reading) -> Iterator[str]:
         )
     if high > time.time() * UNITS[unit]:
         yield f"the latest timestamp is in the future, {as_date(high, unit)}: check its unit and clock"
+
+
+def _units_of(times: NDArray[Any]) -> dict[str, int]:
+    """How many times are from 1995 to 2040 in each unit."""
+    counts = {
+        name: int(np.count_nonzero((times >= EARLIEST * size) & (times <= LATEST * size)))
+        for name, size in UNITS.items()
+    }
+    return {name: count for name, count in counts.items() if count}
 
 
 def _ratings(count: int) -> str:

@@ -315,7 +315,7 @@ def _time_range(reading: Reading) -> tuple[str, str] | None:
     unit = unit_of_time(float(high), float(high))
     if unit is None or low < 0:
         return str(low), str(high)
-    return as_date(low, unit), as_date(high, unit)
+    return as_date(low, unit_of_time(float(low), float(low)) or unit), as_date(high, unit)
 
 
 def _counted(count: int, noun: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -25,8 +26,8 @@ from .matrices import (
 )
 from .objects import open_table
 from .pairs import pair_columns
-from .roles import ROLES, Column, Frame
-from .times import as_timestamps
+from .roles import ROLES, Column, Frame, find_common, with_times
+from .times import as_timestamps, holds_times
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -230,7 +231,7 @@ class Ratings:
         timestamp : str or int, default None
             The same; None takes a common name (timestamp, time, date, ...), or the fourth column
             if all four go by position. A column found that way is left out unless it holds a
-            number or a date in every row.
+            number or a date in every row; one of a common name with a warning.
 
         Returns
         -------
@@ -605,12 +606,10 @@ def _element(column: Any, row: int) -> Any:
     return column[row] if isinstance(column, list) else np.asarray(to_host(column))[row]
 
 
-def ratings_from_columns(
-    columns: Mapping[str, Column], *, timestamp_is_guess: bool = False
-) -> Ratings:
+def ratings_from_columns(columns: Mapping[str, Column]) -> Ratings:
     """Make ratings from the columns of the roles "user", "item", "rating" and "timestamp".
 
-    The last may be missing or None; one that was guessed is left out if it holds no timestamps.
+    The last may be missing or None.
     """
     (user_name, users), (item_name, items) = columns["user"], columns["item"]
     value_name, values = columns["rating"]
@@ -621,12 +620,8 @@ def ratings_from_columns(
     times = None
     time_name, given = columns.get("timestamp", ("timestamp", None))
     if given is not None:
-        try:
-            times = as_timestamps(given, time_name)
-            lengths[time_name] = len(times)
-        except ValueError:
-            if not timestamp_is_guess:
-                raise
+        times = as_timestamps(given, time_name)
+        lengths[time_name] = len(times)
     require_equal_lengths(lengths)
     if not len(numbers):
         raise ValueError(f"{value_name} is empty: at least one rating is needed")
@@ -635,8 +630,20 @@ def ratings_from_columns(
 
 def _from_table(table: Frame, wanted: Mapping[str, str | int | None]) -> Ratings:
     roles = {role: wanted.get(role) for role in ROLES}
-    columns = table.columns_of(table.resolve(roles))
-    return ratings_from_columns(columns, timestamp_is_guess=roles["timestamp"] is None)
+    found = with_times(
+        table.names, table.resolve(roles), roles, lambda at: holds_times(table.column(at))
+    )
+    columns = table.columns_of(found)
+    if roles["timestamp"] is None and "timestamp" in columns:
+        name, given = columns["timestamp"]
+        try:
+            columns["timestamp"] = name, as_timestamps(given, name)
+        except ValueError as error:
+            # A column that was taken by its place is a guess, which may fail.
+            del columns["timestamp"]
+            if find_common([table.names[found["timestamp"]]], "timestamp") is not None:
+                warnings.warn(f"{error}; until then the timestamps are left out", stacklevel=4)
+    return ratings_from_columns(columns)
 
 
 def _from_matrix(D: Any, name: str) -> Ratings:

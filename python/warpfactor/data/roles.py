@@ -10,19 +10,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ..checks import option, where_typed
+from ..checks import option, options, where_typed
 
 __all__ = [
     "ROLES",
     "Column",
     "Frame",
+    "all_common",
     "find_common",
     "open_frame",
     "refuse_repeated",
     "resolve_columns",
+    "with_times",
 ]
 
-# Matched in this order, ignoring case, all but letters and digits, and "id" at the end.
+# Matched in this order, ignoring case, all but letters and digits, and "id" at the end: see
+# `all_common`.
 _COMMON_NAMES = {
     "user": ("user", "u", "usr", "username", "customer", "reviewer", "member", "account"),
     "item": (
@@ -188,19 +191,47 @@ def refuse_repeated(
 
 def find_common(names: Sequence[Any], role: str) -> int | None:
     """Find the first column with a common name of a role."""
-    places = _places(tuple(map(str, names)))
-    return next((places[common] for common in _COMMON_NAMES[role] if common in places), None)
+    return next(iter(all_common(names, role)), None)
+
+
+def all_common(names: Sequence[Any], role: str) -> list[int]:
+    """Find the columns with common names of a role, the likeliest first.
+
+    Users and items are told by ids rather than by names; of ratings and times an id is another thing.
+    """
+    with_id, without = _places(tuple(map(str, names)))
+    groups = (with_id, without) if role in ("user", "item") else (without, with_id)
+    return [places[name] for places in groups for name in _COMMON_NAMES[role] if name in places]
+
+
+def with_times(
+    names: Sequence[Any],
+    found: dict[str, int],
+    wanted: Mapping[str, str | int | None],
+    holds_times: Callable[[int], bool],
+) -> dict[str, int]:
+    """Take the next column of a common name where that found for the timestamps holds none."""
+    if wanted.get("timestamp") is not None or "timestamp" not in found:
+        return found
+    taken = {at for role, at in found.items() if role != "timestamp"}
+    places = [at for at in all_common(names, "timestamp") if at not in taken]
+    if len(places) < 2 or found["timestamp"] not in places:
+        return found
+    at = next(filter(holds_times, places), places[0])
+    return found | {"timestamp": at}
 
 
 # Every role is looked for several times, and a table of users x items may have 100,000 columns.
 @lru_cache(maxsize=4)
-def _places(names: tuple[str, ...]) -> dict[str, int]:
-    """Where each name stands first, as names are compared."""
-    places: dict[str, int] = {}
+def _places(names: tuple[str, ...]) -> tuple[dict[str, int], dict[str, int]]:
+    """Where each name stands first, as names are compared: those with "id" at the end, and others."""
+    with_id: dict[str, int] = {}
+    without: dict[str, int] = {}
     for at, name in enumerate(names):
-        bare = _TYPE_OF_NAME.sub("", name.lower())
-        places.setdefault(re.sub("[^a-z0-9]", "", bare).removesuffix("id"), at)
-    return places
+        bare = re.sub("[^a-z0-9]", "", _TYPE_OF_NAME.sub("", name.lower()))
+        places = with_id if bare.endswith("id") else without
+        places.setdefault(bare.removesuffix("id"), at)
+    return with_id, without
 
 
 def _is_pivot(names: Sequence[Any]) -> bool:
@@ -252,7 +283,7 @@ def _unclear(
     ] or keys
     likely = [name for name in keys if str(name).lower().endswith("id")]
     likely += [name for name in keys if name not in likely]
-    passed = ", ".join(option(role, key) for role, key in zip(missing, likely, strict=False))
+    passed = options(dict(zip(missing, likely, strict=False)))
     return f"{text}. Pass the name or the position of each, for example {passed}"
 
 

@@ -14,17 +14,28 @@ from numpy.typing import NDArray
 from .columns import as_numbers, is_missing
 from .ids import arrow_numbers, as_arrow, as_numpy, decode_dictionary, require_no_nulls
 
-__all__ = ["EARLIEST", "UNITS", "as_date", "as_timestamps", "unit_of_time"]
+__all__ = [
+    "EARLIEST",
+    "LATEST",
+    "UNITS",
+    "as_date",
+    "as_timestamps",
+    "holds_times",
+    "is_date",
+    "unit_of_time",
+]
 
 # From 1995, when the first recommenders had written logs, to 2040. Seconds since 1970 in this range
 # have nine or ten digits, which ratings, and ids that count from 1, do not begin at.
-EARLIEST, _LATEST = 788_918_400, 2_208_988_800
+EARLIEST, LATEST = 788_918_400, 2_208_988_800
 UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 
 _INT64_MAX = 2**63 - 1
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # The units of NumPy that are as coarse as a second, and those finer than Arrow's finest.
 _COARSE, _TOO_FINE = ("Y", "M", "W", "D", "h", "m", "s"), ("ps", "fs", "as")
+# So many values tell whether a column is one of times.
+_FIRST = 100
 _EPOCH = datetime.datetime(1970, 1, 1)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 # Arrow takes no zone in the first and wants one in the second; nanoseconds reach to 2262 only.
@@ -72,7 +83,7 @@ def as_timestamps(values: Any, name: str) -> NDArray[Any]:
 def unit_of_time(low: float, high: float) -> str | None:
     """Find the unit in which numbers are times from 1995 to 2040, counted from 1970."""
     for unit, size in UNITS.items():
-        if EARLIEST * size <= low and high <= _LATEST * size:
+        if EARLIEST * size <= low and high <= LATEST * size:
             return unit
     return None
 
@@ -80,6 +91,29 @@ def unit_of_time(low: float, high: float) -> str | None:
 def as_date(stamp: float, unit: str, form: str = "%Y-%m-%d") -> str:
     """Write a timestamp of a unit as a date of UTC."""
     return datetime.datetime.fromtimestamp(float(stamp) / UNITS[unit], datetime.UTC).strftime(form)
+
+
+def is_date(text: str) -> bool:
+    """Whether a text is an ISO 8601 date."""
+    if not re.match(r"\d{4}-\d\d-\d\d", text):
+        return False
+    try:
+        datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def holds_times(column: Any) -> bool:
+    """Whether any of a column's first values is a time, as `as_timestamps` reads it."""
+    rows = getattr(column, "iloc", column)
+    for at in range(min(len(column), _FIRST)):
+        try:
+            as_timestamps(rows[at : at + 1], "timestamp")
+        except ValueError:
+            continue
+        return True
+    return False
 
 
 def _plain(values: Any, name: str) -> NDArray[Any]:

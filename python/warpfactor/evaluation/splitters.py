@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..checks import check_count
 from ..data.matrices import is_matrix
 from ..data.ratings import Ratings
-from ..data.roles import find_common, open_frame
-from ..data.times import as_timestamps
+from ..data.roles import all_common, open_frame
+from ..data.times import as_timestamps, holds_times
 from ..seeds import RandomState, check_random_state, generator_from
 from .splits import check_size, count_of, latest_first, ranks_of_each_user
 
@@ -23,7 +23,9 @@ Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 class RatingSplitter(ABC):
-    """What the splitters share: the methods that scikit-learn's `cv` needs.
+    """The base class of the splitters, not to be made itself: see `RatingKFold`, `UserKFold` and others.
+
+    It is what `isinstance` knows a splitter by, and has the methods that scikit-learn's `cv` needs.
 
     ``warpfactor.cross_validate`` takes a splitter, and so does scikit-learn as `cv` where X holds
     one rating a row: pairs of ids with y, or a table of users, items and ratings.
@@ -289,7 +291,8 @@ def _times(X: Any, timestamps: ArrayLike | None, splitter: str) -> NDArray[Any]:
     if given is None and isinstance(X, Ratings):
         given = X.timestamps
     elif given is None and (frame := open_frame(X)) is not None:
-        at = find_common(frame.names, "timestamp")
+        places = all_common(frame.names, "timestamp")
+        at = next((at for at in places if holds_times(frame.column(at))), next(iter(places), None))
         given = None if at is None else frame.column(at)
     if given is None:
         raise ValueError(

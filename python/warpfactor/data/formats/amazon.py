@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from ...checks import option
+from ...checks import options
 from .reading import Reading, Request
 from .source import Source
 from .text import read as read_text
@@ -54,8 +54,8 @@ def _positions(source: Source) -> tuple[int, int]:
     raise ValueError(
         f"cannot tell users from items: of {n_rows:,} rows {users_first:,} look like user,item and "
         f"{items_first:,} like item,user (reviewers' ids begin with A, products' are ASINs or ISBNs). "
-        f"In the first row, pass {option('user', 0)} {option('item', 1)} if the user is {first!r:.40}, or "
-        f"{option('user', 1)} {option('item', 0)} if it is {second!r:.40}"
+        f"In the first row, pass {options({'user': 0, 'item': 1})} if the user is {first!r:.40}, or "
+        f"{options({'user': 1, 'item': 0})} if it is {second!r:.40}"
     )
 
 

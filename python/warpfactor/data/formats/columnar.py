@@ -10,7 +10,8 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from ...checks import option
-from ..roles import Column, resolve_columns
+from ..roles import Column, resolve_columns, with_times
+from ..times import holds_times
 from .reading import Reading, Request, joined, reading_of_columns
 from .source import Source
 
@@ -103,6 +104,15 @@ class Columnar(NamedTuple):
         names, read = self.open(source)
         keys = [key for key in source.keys if key not in names]
         found = resolve_columns([*names, *keys], request.wanted)
+
+        def holds(at: int) -> bool:
+            if at >= len(names) or names.count(names[at]) > 1:
+                return False
+            table = read([names[at]])
+            table.validate(full=True)
+            return holds_times(table.column(names[at]))
+
+        found = with_times([*names, *keys], found, request.wanted, holds)
         chosen = {role: [*names, *keys][at] for role, at in found.items()}
         twice = next((name for name in chosen.values() if names.count(name) > 1), None)
         if twice is not None:

@@ -8,10 +8,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
-from ...checks import option
-from ..roles import find_common, refuse_repeated, resolve_columns
+from ...checks import option, options
+from ..roles import find_common, refuse_repeated, resolve_columns, with_times
+from ..times import is_date, unit_of_time
 from .quotes import BLANKS, find_quotes
 from .source import NothingThere, Source
 
@@ -22,6 +24,7 @@ __all__ = [
     "Wanted",
     "check_options",
     "encoding_of",
+    "is_blank_row",
     "judge",
     "parse_number",
     "split",
@@ -180,7 +183,10 @@ def judge(source: Source, wanted: Wanted, given: TextOptions) -> Dialect:
         if len(named) == reading.width and _known(named, wanted) >= 2:
             found = resolve_columns(named, wanted)
             names = named
-    blank = len(text) - len(text.lstrip("\r\n"))
+    # Of a line of tabs, tabs are separators.
+    blanks = " \t".replace(reading.sep, "")
+    leading = re.match(rf"([{blanks}]*\n)*", text)
+    blank = leading.end() if leading else 0
     begin = skip = skipped + text[:blank].count("\n")
     if reading.header:
         skip += _lines_of_first_row(text[blank:], reading)
@@ -343,11 +349,12 @@ def _rows(text: str, sep: str, quote: str, escape: str) -> list[list[str]]:
         text = text.replace("\x1f", "\x1e").replace(sep, "\x1f")
         sep = "\x1f"
     if not quote:
-        return [line.split(sep) for line in text.split("\n") if line][:_SAMPLED_ROWS]
+        fields = (line.split(sep) for line in text.split("\n") if line)
+        return list(islice((row for row in fields if not is_blank_row(row)), _SAMPLED_ROWS))
     rows = []
     try:
         for row in _csv_reader(text, sep, quote, escape):
-            if row:
+            if row and not is_blank_row(row):
                 rows.append(row)
             if len(rows) == _SAMPLED_ROWS:
                 break
@@ -355,6 +362,11 @@ def _rows(text: str, sep: str, quote: str, escape: str) -> list[list[str]]:
         # A field beyond csv's limit: an unclosed quote.
         return []
     return rows
+
+
+def is_blank_row(row: list[str]) -> bool:
+    """Whether a row is a line of blanks, which is left out as an empty line is."""
+    return len(row) == 1 and not row[0].strip(" \t")
 
 
 def _lines_of_first_row(text: str, reading: _Reading) -> int:
@@ -502,7 +514,10 @@ def _read_as(
         rows = [first, *rows[1:]]
     if header:
         refuse_repeated(first, found, wanted)
+        found = with_times(first, found, wanted, lambda at: _hold_times(regular, at, given))
     _check_counter(first, regular, found, wanted, header=header)
+    if not (header and _known(first, wanted)):
+        _check_times(regular, found, wanted)
     decimal = given.decimal or "."
     if "rating" in found and given.decimal is None and given.thousands is None:
         decimal = _decimal([row[found["rating"]] for row in regular], sep)
@@ -524,6 +539,16 @@ def _read_as(
     even = all(len(row) == width for row in body)
     rank = (numbers, known, integers, clean, even, not _is_blank(sep))
     return _Reading(sep, *quotes, rows, width, header, found, decimal, rank)
+
+
+def _hold_times(rows: list[list[str]], at: int, given: TextOptions) -> bool:
+    thousands = given.thousands or ""
+    texts = (row[at] for row in rows)
+    return any(
+        is_date(text.strip())
+        or any(parse_number(text, mark, thousands) is not None for mark in ".,")
+        for text in texts
+    )
 
 
 def _is_header(first: list[str], body: list[list[str]], wanted: Wanted) -> bool:
@@ -606,9 +631,47 @@ def _check_counter(
         raise ValueError(
             f"cannot tell which columns hold the ratings: the first of {len(first)} columns counts "
             f"the rows ({', '.join(counted[:3])}, ...). If it is a counter, pass "
-            f"{option('user', 1)} {option('item', 2)} {option('rating', 3)}; if each row is of "
-            f"another user, pass {option('user', 0)} {option('item', 1)} {option('rating', 2)}"
+            f"{options({'user': 1, 'item': 2, 'rating': 3})}; if each row is of another user, pass "
+            f"{options({'user': 0, 'item': 1, 'rating': 2})}"
         )
+
+
+def _are_times(texts: list[str]) -> bool:
+    if not all(_INTEGER.fullmatch(text) for text in texts):
+        return False
+    numbers = [int(text) for text in texts]
+    return unit_of_time(min(numbers), max(numbers)) in ("seconds", "milliseconds")
+
+
+def _check_times(rows: list[list[str]], found: Mapping[str, int], wanted: Wanted) -> None:
+    """Refuse times in a column that was taken by its position for another role."""
+    if any(key is not None for key in wanted.values()) or not rows:
+        return
+    roles = [role for role in wanted if role in found and role != "timestamp"]
+    if [found[role] for role in roles] != list(range(len(roles))) or len(rows[0]) <= len(roles):
+        return
+    columns = [[row[at].strip() for row in rows] for at in range(len(roles) + 1)]
+    timed = [_are_times(column) for column in columns]
+    if sum(timed) != 1 or timed[-1]:
+        return
+    numbers = [
+        parse_number(text) is not None or parse_number(text, ",") is not None
+        for text in columns[-1]
+    ]
+    if "rating" in roles and not all(numbers):
+        return
+    time_at = timed.index(True)
+    others = [at for at in range(len(columns)) if at != time_at]
+    fixed = dict(zip(roles, others, strict=True))
+    if "timestamp" in wanted:
+        # With it, all of the columns are told.
+        fixed = {role: at for role, at in fixed.items() if at != found[role]}
+        fixed["timestamp"] = time_at
+    raise ValueError(
+        f"cannot tell which columns hold what: by its place {columns[time_at][0]} is the "
+        f"{roles[time_at]}, but all of the column looks like times since 1970. If they are times, "
+        f"pass {options(fixed)}; else {options({role: found[role] for role in roles})}"
+    )
 
 
 def _decimal(texts: list[str], sep: str) -> str:

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from ...checks import option
-from ..roles import Column, resolve_columns
+from ..roles import Column, resolve_columns, with_times
+from ..times import as_timestamps, holds_times, is_date
 from .dialect import encoding_of, parse_number
 from .reading import Reading, Request, reading_of_columns
 from .rewrite import ByteStream, blocks
@@ -60,14 +61,18 @@ def read(source: Source, request: Request) -> Reading:
     paths = {role: _path(names[at], sample) for role, at in found.items()}
     labels = {role: f"{role} field {names[at]!r}" for role, at in found.items()}
     types = {role: _type(role, path, sample, labels[role], request) for role, path in paths.items()}
+    problem = ""
     if types.get("timestamp") is _MIXED and request.wanted["timestamp"] is None:
+        problem = _time_problem([_at(record, paths["timestamp"]) for record in sample])
         del paths["timestamp"], types["timestamp"]
     layout = {"records": "a list of objects" if is_list else "one object a line"}
     if entries is None and _MIXED not in types.values():
         try:
             columns = _by_arrow(source, request, paths, types)
             named = {role: (labels[role], column) for role, column in columns.items()}
-            return _reading(named, request, names, found, layout)
+            reading = _reading(named, request, names, found, layout)
+            reading.times_problem = reading.times_problem or problem
+            return reading
         except (pa.ArrowInvalid, ValueError):
             # Some line is at fault, or of another type than the sample.
             pass
@@ -76,6 +81,7 @@ def read(source: Source, request: Request) -> Reading:
     named = {role: (labels[role], column) for role, column in columns.items()}
     reading = _reading(named, request, names, found, layout)
     reading.n_skipped, reading.first_skipped = n_skipped, first
+    reading.times_problem = reading.times_problem or problem
     return reading
 
 
@@ -153,7 +159,14 @@ def _resolved(sample: list[dict[str, Any]], request: Request) -> tuple[list[str]
         for name in request.wanted.values()
         if isinstance(name, str) and name not in names and name.split(".")[0] in names
     ]
-    return [*names, *inner], resolve_columns([*names, *inner], request.wanted)
+    names += inner
+    found = resolve_columns(names, request.wanted)
+
+    def holds(at: int) -> bool:
+        path = _path(names[at], sample)
+        return holds_times(np.fromiter((_at(record, path) for record in sample), object))
+
+    return names, with_times(names, found, request.wanted, holds)
 
 
 def _path(name: str, sample: list[dict[str, Any]]) -> tuple[str, ...]:
@@ -190,6 +203,15 @@ def _type(
     if kinds == {int} and role != "rating":
         return pa.int64()
     return pa.float64() if kinds <= {int, float} and role not in _SIDES else _MIXED
+
+
+def _time_problem(values: list[Any]) -> str:
+    """What is wrong with the first times of a file."""
+    try:
+        as_timestamps(np.fromiter(values, object, len(values)), "the first objects")
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _by_arrow(
@@ -304,8 +326,13 @@ def _problem(values: dict[str, Any], paths: dict[str, tuple[str, ...]], request:
             with np.errstate(over="ignore"):
                 if not math.isfinite(np.float32(number)):
                     return f"has the rating {value!r:.40}, which is not finite as float32"
-        elif request.wanted["timestamp"] is not None and not isinstance(value, (str, int, float)):
-            return f"has no timestamp ({name!r})"
+        elif request.wanted["timestamp"] is not None:
+            if not isinstance(value, (str, int, float)) or isinstance(value, bool):
+                return f"has no timestamp ({name!r})"
+            if isinstance(value, str) and not is_date(value):
+                return (
+                    f"has the timestamp {value!r:.40}, neither a number nor a date like 2024-05-31"
+                )
     return ""
 
 

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from ...checks import check_choice, check_flag, option
 from ..columns import as_float32, require_equal_lengths
 from ..ids import convert_ids, encode_ids, encode_texts, id_kind
-from ..roles import Column
+from ..roles import Column, find_common
 from ..times import as_timestamps
 from .dialect import TextOptions, Wanted, check_options
 from .source import NothingThere
 
 __all__ = [
+    "STRIPPED",
     "Coded",
     "Reading",
     "Request",
@@ -32,6 +33,8 @@ __all__ = [
 ]
 
 Kinds = tuple[str, str]
+# What `strip` takes off, as `TextIds` does.
+STRIPPED = " \t\u00a0"
 # The latest times of two files differ by less than this, if both count the same unit.
 _UNITS_APART = 100
 
@@ -97,6 +100,10 @@ class Reading:
         Whether ids were texts, whose kind was found out.
     n_skipped, first_skipped : int, str
         How many rows could not be read, and what was wrong with the first.
+    times_problem : str
+        Why there are no timestamps where they were looked for, with the first row at fault.
+    request : Request or None
+        What was asked for.
     """
 
     format: str
@@ -110,18 +117,64 @@ class Reading:
     from_text: bool = False
     n_skipped: int = 0
     first_skipped: str = ""
+    times_problem: str = ""
+    request: Request | None = None
 
     def __len__(self) -> int:
         return len(self.users.codes)
 
-    def warn_of_skipped(self, path: Any) -> None:
-        """Say how many rows were left out."""
+    def without_times(self) -> str:
+        """Say that timestamps were left out, why and what to pass; "" if none were."""
+        at = self.found.get("timestamp")
+        if self.times is not None or (at is None and not self.times_problem):
+            return ""
+        if at is None:
+            return f"the timestamps are left out, as {self.times_problem}"
+        name = self.names[at]
+        insist = option("timestamp", int(name) if name.isdecimal() else name)
+        text = (
+            f"column {name!r} was taken for the timestamps and left out, as not all of it is a number "
+            "or a date"
+        )
+        if not self.times_problem:
+            return f"{text}: pass {insist} to see which row is at fault"
+        advice = f"pass {insist} to make that an error"
+        if self.from_text or self.format == "json":
+            advice += f", and {option('on_error', 'skip')} with it to leave such rows out"
+        return f"{text} ({self.times_problem}): {advice}"
+
+    def warn(self, path: Any) -> None:
+        """Say how many rows were left out, that timestamps were, and that all ids hold blanks."""
         if self.n_skipped:
             total = len(self) + self.n_skipped
             warnings.warn(
                 f"{path}: {self.n_skipped:,} of {total:,} rows left out; {self.first_skipped}",
                 stacklevel=4,
             )
+        # Who asks for strings wants them as they are.
+        kinds = ("auto", "auto") if self.request is None else self.request.kinds
+        blank = [
+            role
+            for role, side, kind in zip(
+                ("user", "item"), (self.users, self.items), kinds, strict=True
+            )
+            if kind == "auto"
+            and id_kind(side.ids) == "str"
+            and all(text != text.strip(STRIPPED) for text in side.ids)
+        ]
+        if blank:
+            warnings.warn(
+                f"{path}: all {' and '.join(blank)} ids begin or end with a blank, such as "
+                f"{getattr(self, f'{blank[0]}s').ids[0]!r:.60}: pass {option('strip', True)} to leave "
+                f"blanks out, or {option('ids', 'str')} to keep them",
+                stacklevel=4,
+            )
+        at = self.found.get("timestamp")
+        # A column that was taken by its place is a guess, which may fail.
+        if at is None or find_common([self.names[at]], "timestamp") is not None:
+            left_out = self.without_times()
+            if left_out:
+                warnings.warn(f"{path}: {left_out}", stacklevel=4)
 
 
 def refuse_columns(request: Request, what: str) -> None:
@@ -153,23 +206,32 @@ def reading_of_columns(
         name, given = columns["rating"]
         values = as_float32(given, name)
         lengths[name] = len(values)
-    times = None
+    times, problem = None, ""
     if "timestamp" in columns:
         name, given = columns["timestamp"]
         try:
             times = as_timestamps(given, name)
             lengths[name] = len(times)
-        except ValueError:
+        except ValueError as error:
             # A guessed column that holds no times must not spoil the rest.
             if request.wanted.get("timestamp") is not None:
                 raise
+            problem = str(error).removeprefix(f"{name}: ")
     require_equal_lengths(lengths)
     if not len(users.codes):
         raise NothingThere(
             "the file holds no rating" if request.needs_ratings else "the file holds no pair"
         )
     return Reading(
-        format, users, items, values, times, names=names, found=found or {}, layout=layout or {}
+        format,
+        users,
+        items,
+        values,
+        times,
+        names=names,
+        found=found or {},
+        layout=layout or {},
+        times_problem=problem,
     )
 
 
@@ -192,10 +254,15 @@ def joined(parts: Sequence[Reading]) -> Reading:
     users = _joined_side([part.users for part in parts], "users", parts)
     items = _joined_side([part.items for part in parts], "items", parts)
     values = None if first.values is None else np.concatenate([p.values for p in parts])
-    times = None
-    if all(part.times is not None for part in parts):
+    times, problem = None, ""
+    n_without = sum(part.times is None for part in parts)
+    if not n_without:
         times = np.concatenate([part.times for part in parts])
         _check_units([part.times for part in parts])
+    elif n_without < len(parts) or any(part.times_problem for part in parts):
+        problem = f"{n_without:,} of {len(parts):,} files have none that can be read"
+        said = [part.times_problem for part in parts if part.times_problem]
+        problem += f"; {said[0]}" if said else ""
     skipped = [part for part in parts if part.n_skipped]
     return Reading(
         first.format,
@@ -209,6 +276,7 @@ def joined(parts: Sequence[Reading]) -> Reading:
         from_text=first.from_text,
         n_skipped=sum(part.n_skipped for part in parts),
         first_skipped=skipped[0].first_skipped if skipped else "",
+        times_problem=problem,
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-from ...checks import option, where_typed
+from ...checks import option, options, where_typed
 from . import (
     amazon,
     book_crossing,
@@ -19,7 +20,7 @@ from . import (
     text,
 )
 from .columnar import FORMATS as COLUMNAR
-from .dialect import TextOptions
+from .dialect import TextOptions, encoding_of
 from .reading import Reading, Request
 from .source import Source
 
@@ -115,6 +116,9 @@ _ALL = (
 )
 FORMATS = {format.name: format for format in _ALL}
 
+# What is looked at to know a format by.
+_BEGIN = 4096
+
 # Those that how a text is laid out says something about.
 _TEXTS = ("recbole", "book-crossing", "amazon", "libmf", "csv", "tsv", "text")
 
@@ -140,6 +144,59 @@ _FOREIGN = (
     (b"7z\xbc\xaf", "a 7z archive", "unpack it"),
     (b"Rar!", "a RAR archive", "unpack it"),
 )
+
+_EXPORT = "load it into a database, and export its table of ratings as csv"
+_SQL = (
+    r"(--[^\n]*\n\s*)*(/\*!|PRAGMA |BEGIN( TRANSACTION)?;|DROP TABLE |CREATE (TABLE|DATABASE) |INSERT INTO "
+    r"|(SET|USE) [^\n]*;\s*\n)"
+)
+# A line of dashes, as below the names of a table.
+_RULE = r"[ :]*-{2,}[ :]*([|+][ :]*-{2,}[ :]*)+"
+# The same for texts, by patterns of how they begin, blanks left out.
+_FOREIGN_TEXTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
+    (
+        r"(?i)<!DOCTYPE html|<html|<head|<body",
+        "a web page",
+        lambda: "download the file itself; the page may say what that needs, such as to log in",
+    ),
+    (
+        r"<\?xml|<!DOCTYPE",
+        "an XML file",
+        lambda: "read it with pandas.read_xml, and pass the table",
+    ),
+    (
+        r"version https://git-lfs\.github\.com/spec",
+        "a pointer of Git LFS in place of the file",
+        lambda: "fetch the file by git lfs pull",
+    ),
+    (
+        r"-- (MySQL|MariaDB) dump|--\s+-- PostgreSQL database|" + _SQL,
+        "an SQL dump",
+        lambda: _EXPORT,
+    ),
+    (
+        r"\+-[-+=]*\+\s*\n\s*\|",
+        "a table with a box around it, as mysql prints",
+        lambda: _as_printed("+"),
+    ),
+    (rf"\|[^\n]*\|\s*\n\s*\|{_RULE}\|\s*(\n|$)", "a Markdown table", lambda: _as_printed("|-")),
+    (
+        rf"[^\n|]+\|[^\n]*\n{_RULE}\s*(\n|$)",
+        "a table with a line below its names, as psql prints",
+        lambda: _as_printed("-"),
+    ),
+    (
+        "[\u250c\u256d\u2554]",
+        "a printed table",
+        lambda: "write the table to a file as csv in place of printing it",
+    ),
+)
+
+
+def _as_printed(comment: str) -> str:
+    """The options that read a table as it was printed."""
+    given = {"format": "text", "sep": "|", "comment": comment, "strip": True, "on_error": "skip"}
+    return f"pass {options(given)} to read it as it is, or export it as csv"
 
 
 def refuse_options(format: Format, given: TextOptions) -> None:
@@ -174,8 +231,12 @@ def find_format(source: Source, name: str | None = None, encoding: str | None = 
             "the file is a model or other arrays of safetensors, which hold no ratings: "
             f"{where_typed('load it with warpfactor.load', 'warpfactor info shows a model')}"
         )
+    text = source.head[:_BEGIN].decode(encoding or encoding_of(source.head), "replace")
+    for pattern, what, fix_of in _FOREIGN_TEXTS:
+        if re.match(pattern, text.lstrip("\ufeff \t\r\n")):
+            raise ValueError(f"the file is {what}, which is not read: {fix_of()}")
     suffix = "." + source.name.rsplit(".", 1)[-1].lower()
-    begin = source.head[:4096]
+    begin = source.head[:_BEGIN]
     is_binary = b"\0" in begin and not begin.startswith((b"\xff\xfe", b"\xfe\xff"))
     for format in _ALL:
         if suffix in format.suffixes:

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from ...checks import option
 from ..ids import KIND_NAMES, IdError, TextIds, arrow_numbers, read_id
-from ..times import as_timestamps
-from .dialect import NULLS, Dialect, judge, parse_number
+from ..roles import find_common
+from ..times import as_timestamps, is_date
+from .dialect import NULLS, Dialect, is_blank_row, judge, parse_number
 from .quotes import find_quotes
-from .reading import Coded, Reading, Request
+from .reading import STRIPPED, Coded, Reading, Request
 from .rewrite import arrow_separator, arrow_stream, blocks, is_rewritten, restored
 from .source import NothingThere, Source
 
@@ -28,10 +29,11 @@ __all__ = ["find_dialect", "read", "read_dialect"]
 _TEXT = pa.string()
 _SIDES = ("user", "item")
 _BLOCK = 1 << 20
-# What `strip` takes off, as `TextIds` does.
-_STRIPPED = " \t\u00a0"
 # If more of the rows cannot be read, the file is read as something that it is not.
 _MOST = 0.5
+# So many values tell whether a column of texts may hold times.
+_FIRST_TIMES = 100
+_WITH_COMMA = r"^([+-]?[0-9]+),([0-9]*)$"
 
 
 def find_dialect(source: Source, request: Request) -> Dialect:
@@ -182,10 +184,12 @@ def _reading(
 
 def _times(parts: list[Any], dialect: Dialect, request: Request) -> NDArray[Any] | None:
     """Timestamps of the batches of a column, which are let go of; None if they are none."""
-    explicit = request.wanted["timestamp"] is not None
+    # Of a column that was taken by its place, anything may be in it.
+    is_guess = request.wanted["timestamp"] is None and not _has_named_times(dialect)
     kind = parts[0].type
     if any(part.null_count for part in parts) or kind == _TEXT:
-        if explicit:
+        # Numbers are texts to Arrow where their decimal mark is not the ratings'.
+        if not is_guess or (kind == _TEXT and _all_times(parts[0][:_FIRST_TIMES], dialect)):
             raise _Unclean
         return None
     if kind in (pa.int64(), pa.float64()):
@@ -195,10 +199,15 @@ def _times(parts: list[Any], dialect: Dialect, request: Request) -> NDArray[Any]
     name = f"timestamp column {dialect.names[dialect.found['timestamp']]!r}"
     try:
         return np.asarray(as_timestamps(pa.chunked_array(parts), name))
-    except ValueError:
-        if explicit:
-            raise
+    except ValueError as error:
+        if not is_guess:
+            raise _Unclean from error
         return None
+
+
+def _has_named_times(dialect: Dialect) -> bool:
+    at = dialect.found.get("timestamp")
+    return at is not None and find_common([dialect.names[at]], "timestamp") is not None
 
 
 def _batches(
@@ -244,6 +253,10 @@ def _batches(
             yield from reader
 
 
+def _is_blank(row: Any) -> bool:
+    return row.actual_columns == 1 and not row.text.strip(" \t\r\n")
+
+
 class _Fault(NamedTuple):
     """A row that cannot be read."""
 
@@ -264,7 +277,7 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
 
     def on_bad_row(row: Any) -> str:
         nonlocal n_misshapen
-        n_misshapen += 1
+        n_misshapen += not _is_blank(row)
         return "skip"
 
     roles = [role for role in dialect.found if role in request.wanted]
@@ -279,7 +292,7 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
     for role in _SIDES:
         texts = columns[role]
         if request.strip:
-            texts = pc.utf8_trim(texts, _STRIPPED)
+            texts = pc.utf8_trim(texts, STRIPPED)
         good &= np.asarray(pc.binary_length(texts).to_numpy()) > 0
         kind: Any = request.kinds[_SIDES.index(role)]
         if kind in ("int", "uuid"):
@@ -292,11 +305,11 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
         with np.errstate(over="ignore"):
             values = numbers.astype(np.float32)
         good &= np.isfinite(values)
-    stamps, explicit = None, request.wanted.get("timestamp") is not None
+    stamps, are_times = None, np.ones(n_rows, bool)
     if "timestamp" in columns:
-        stamps = _stamps(columns.pop("timestamp"), dialect)
-        if explicit:
-            good &= np.isfinite(stamps) if stamps.dtype.kind == "f" else True
+        stamps, are_times = _stamps(columns.pop("timestamp"), dialect)
+        if request.wanted["timestamp"] is not None:
+            good &= are_times
     n_bad = n_misshapen + n_rows - np.count_nonzero(good)
     fault = next(_faults(source, request, dialect), None) if n_bad else None
     if n_bad and not request.skip_bad:
@@ -314,10 +327,11 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
     if not good.any():
         raise ValueError(f"no row can be read; {fault}" if fault else "no row can be read")
     kept = slice(None) if good.all() else good
+    problem = ""
     if stamps is not None:
         stamps = stamps[kept]
-        if stamps.dtype.kind == "f" and not np.isfinite(stamps).all():
-            stamps = None
+        if not are_times[kept].all():
+            stamps, problem = None, _time_problem(source, request, dialect)
     mask = None if good.all() else pa.array(good)
     sides = []
     for role in _SIDES:
@@ -327,6 +341,7 @@ def _read_tolerant(source: Source, request: Request, dialect: Dialect, format: s
         sides.append(Coded(*texts.finish()))
     reading = _reading(format, dialect, sides, None if values is None else values[kept], stamps)
     reading.n_skipped, reading.first_skipped = int(n_bad), f"the first is {fault}" if fault else ""
+    reading.times_problem = problem
     return reading
 
 
@@ -352,6 +367,47 @@ def _numbers(column: Any, dialect: Dialect) -> NDArray[np.float64]:
     if dialect.decimal != ".":
         texts = pc.replace_substring(texts, ".", " ")
         texts = pc.replace_substring(texts, dialect.decimal, ".")
+    return _parsed(texts)
+
+
+def _time_numbers(column: Any, dialect: Dialect) -> NDArray[np.float64]:
+    """Times of a column of texts, NaN where there is none.
+
+    Their decimal mark may differ from that of the ratings, and a single "." or "," is one unless it
+    groups digits by threes.
+    """
+    import pyarrow.compute as pc
+
+    texts = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
+    if dialect.thousands:
+        grouped = pc.match_substring_regex(texts, _grouped(dialect.thousands))
+        bare = pc.replace_substring(texts, dialect.thousands, "")
+        texts = pc.if_else(grouped, bare, texts)
+    return _parsed(pc.replace_substring_regex(texts, _WITH_COMMA, r"\1.\2"))
+
+
+def _grouped(mark: str) -> str:
+    """A number whose digits a mark groups by threes."""
+    return rf"^[+-]?[0-9]{{1,3}}({re.escape(mark)}[0-9]{{3}})+([.,][0-9]*)?$"
+
+
+def _time_number(text: str, dialect: Dialect) -> float | None:
+    """Read one time as `_time_numbers` does; None if it is none."""
+    text = text.strip()
+    mark = dialect.thousands
+    if mark and re.match(_grouped(mark), text):
+        text = text.replace(mark, "")
+    return parse_number(re.sub(_WITH_COMMA, r"\1.\2", text))
+
+
+def _all_times(texts: Any, dialect: Dialect) -> bool:
+    given = [text for text in texts.to_pylist() if text is not None]
+    return bool(given) and all(_time_number(text, dialect) is not None for text in given)
+
+
+def _parsed(texts: Any) -> NDArray[np.float64]:
+    import pyarrow.compute as pc
+
     texts = pc.replace_substring_regex(texts, r"^\+", "")
     number = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
     is_number = pc.match_substring_regex(texts, number)
@@ -360,16 +416,35 @@ def _numbers(column: Any, dialect: Dialect) -> NDArray[np.float64]:
     return np.asarray(numbers, np.float64)
 
 
-def _stamps(column: Any, dialect: Dialect) -> NDArray[Any]:
-    """Timestamps of a column of texts: numbers, or dates; NaN where there is none."""
-    numbers = _numbers(column, dialect)
-    if np.isfinite(numbers).any():
-        whole = np.isfinite(numbers).all() and (numbers == np.trunc(numbers)).all()
-        return numbers.astype(np.int64) if whole and np.abs(numbers).max() < 2**53 else numbers
+def _stamps(column: Any, dialect: Dialect) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Timestamps of a column of texts, numbers or dates, and which of the texts are such."""
+    import pyarrow.compute as pc
+
+    numbers = _time_numbers(column, dialect)
+    good = np.isfinite(numbers)
+    if good.any():
+        numbers = np.where(good, numbers, 0)
+        whole = (numbers == np.trunc(numbers)).all() and np.abs(numbers).max() < 2**53
+        return numbers.astype(np.int64) if whole else numbers, good
+    texts = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
+    good = np.array([is_date(text) for text in texts.to_pylist()], bool)
     try:
-        return np.asarray(as_timestamps(column, "timestamp"))
+        dates = as_timestamps(texts.filter(pa.array(good)), "timestamp")
     except ValueError:
-        return numbers
+        return numbers, np.zeros(len(numbers), bool)
+    stamps = np.zeros(len(numbers), dates.dtype)
+    stamps[good] = dates
+    return stamps, good
+
+
+def _time_problem(source: Source, request: Request, dialect: Dialect) -> str:
+    """The first row whose timestamp cannot be read, of a column that was found by its name."""
+    if not _has_named_times(dialect):
+        return ""
+    asked = replace(request, wanted={**request.wanted, "timestamp": dialect.found["timestamp"]})
+    faults = _faults(source, asked, dialect)
+    fault = next((each for each in faults if each.problem.startswith("the timestamp")), None)
+    return str(fault) if fault else "its dates cannot be read together"
 
 
 def _faults(source: Source, request: Request, dialect: Dialect) -> Iterator[_Fault]:
@@ -392,7 +467,7 @@ def _faults(source: Source, request: Request, dialect: Dialect) -> Iterator[_Fau
 
 def _problem(role: str, field: str, request: Request, dialect: Dialect) -> str:
     if role in _SIDES:
-        bare = field.strip(_STRIPPED) if request.strip else field
+        bare = field.strip(STRIPPED) if request.strip else field
         kind: Any = request.kinds[_SIDES.index(role)]
         if not bare:
             return f"the {role} is missing"
@@ -402,14 +477,14 @@ def _problem(role: str, field: str, request: Request, dialect: Dialect) -> str:
         return ""
     if field.strip() in NULLS:
         return f"the {role} is missing"
-    number = parse_number(field, dialect.decimal, dialect.thousands)
     if role == "timestamp":
-        is_time = number is not None or re.match(r"\s*\d{4}-\d\d-\d\d", field)
+        is_time = _time_number(field, dialect) is not None or is_date(field.strip())
         return (
             ""
             if is_time
             else f"the timestamp {field!r:.80} is neither a number nor a date like 2024-05-31"
         )
+    number = parse_number(field, dialect.decimal, dialect.thousands)
     if number is None:
         return f"the rating {field!r:.80} is not a number"
     with np.errstate(over="ignore"):
@@ -429,14 +504,15 @@ def _rows(source: Source, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
         for line in lines:
             at += 1
             bare = line.rstrip("\r\n")
-            if bare:
-                yield at, [restored(field, dialect) for field in bare.split(sep)]
+            fields = bare.split(sep)
+            if bare and not is_blank_row(fields):
+                yield at, [restored(field, dialect) for field in fields]
         return
     reader = csv.reader(lines, delimiter=sep, quotechar=dialect.quote)
     begin = offset + 1
     try:
         for fields in reader:
-            if fields:
+            if fields and not is_blank_row(fields):
                 yield begin, [restored(field, dialect) for field in fields]
             begin = offset + reader.line_num + 1
     except csv.Error as error:
