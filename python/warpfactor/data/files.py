@@ -91,8 +91,8 @@ def read_ratings(
     strip : bool, default False
         Whether blanks around ids are left out.
     on_error : {"raise", "skip"}, default "raise"
-        What to do with rows of a text that cannot be read: raise an error with the first one's line,
-        or leave them out and warn of their number.
+        What to do with rows that cannot be read, or lack a user, an item or a finite rating: raise
+        an error that names the first one's line or row, or leave them out and warn of their number.
     member : str, default None
         Which file of a zip archive. None: the only one, or the one named ratings.* or u.data.
 
