@@ -12,7 +12,7 @@ import click
 from ..parameters import DEFAULTS
 from .app import command, note
 from .ids import id_kinds, scored_pairs, typed_ids
-from .options import file_layout, model_file, prediction_device, ratings_file, table_output
+from .options import file_layout, model_file, prediction_device, ratings_files, table_output
 from .tables import id_column, number_column, progress, table_format, write_table
 
 if TYPE_CHECKING:
@@ -28,16 +28,18 @@ _PAIRS_PER_CHUNK = 1 << 18
 
 @command
 @model_file
-@ratings_file
+@ratings_files("ratings", "RATINGS")
 @file_layout("user", "item", "rating", without=("ids",))
 @prediction_device
 def evaluate(
     model_file: Path,
-    ratings: Path,
+    ratings: Path | list[Path],
     layout: dict[str, Any],
     device: str | None,
 ) -> None:
-    """Measure a MODEL's error on RATINGS, a file of ratings.
+    """Measure a MODEL's error on RATINGS, a file of ratings or a folder of them.
+
+    Several are read as one set.
 
     Example: warpfactor evaluate m.safetensors test.csv
     """

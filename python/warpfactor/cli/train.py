@@ -18,7 +18,7 @@ from .options import (
     estimator_params,
     file_layout,
     output_file,
-    ratings_file,
+    ratings_files,
     sizing,
     training_options,
 )
@@ -33,7 +33,7 @@ __all__ = ["train"]
 
 
 @command
-@ratings_file
+@ratings_files("ratings", "RATINGS")
 @output_file("Where to save the model: FILE.safetensors.")
 @sizing(
     "--test-size",
@@ -56,7 +56,7 @@ __all__ = ["train"]
 @training_options
 @file_layout("user", "item", "rating", "timestamp")
 def train(
-    ratings: Path,
+    ratings: Path | list[Path],
     output: Path | None,
     test_size: Any,
     test_by: str,
@@ -68,9 +68,9 @@ def train(
     """Train a model on RATINGS, test it, and save it.
 
     RATINGS is a file of ratings, or a folder of them: csv or any other delimited text, MovieLens '::',
-    parquet, feather, npz and more; warpfactor peek shows how it is read.
+    parquet, feather, npz and more; warpfactor peek shows how it is read. Several are read as one set.
 
-    Recommendations of the saved model leave out all that the user has rated in the file, held out
+    Recommendations of the saved model leave out all that the user has rated in RATINGS, held out
     or not.
 
     Example: warpfactor train ratings.csv --test-size 0.1 --output m.safetensors

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..checks import check_choice, option, where_typed
-from .folders import File, Paths, chosen_hint, files_of, unclear
+from .folders import File, Paths, chosen_hint, files_of, shown_path, unclear
 from .formats.columnar import FORMATS as COLUMNAR
 from .formats.dialect import TextOptions
 from .formats.reading import Reading, Request, checked_request, joined
@@ -205,6 +205,8 @@ def _read_set(
         try:
             with named(file.path):
                 parts.append(found.read(Source(file.path, member), request))
+            if parts[-1].n_skipped and file.path.name not in parts[-1].first_skipped:
+                parts[-1].first_skipped += f" (in {file.path})"
         except ValueError as error:
             if isinstance(error.__cause__, NothingThere):
                 continue
@@ -244,7 +246,8 @@ def ratings_of(reading: Reading) -> Ratings:
 
 @contextmanager
 def named(path: Any) -> Iterator[None]:
-    """Name the file in the errors of reading it."""
+    """Name the file, or those of a list, in the errors of reading."""
+    path = shown_path(path)
     try:
         yield
     except FileNotFoundError:

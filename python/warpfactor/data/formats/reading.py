@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...checks import check_choice, check_flag, option
 from ..columns import as_float32, require_equal_lengths
+from ..folders import shown_path
 from ..ids import convert_ids, encode_ids, encode_texts, id_kind
 from ..roles import Column
 from ..times import as_timestamps
@@ -119,7 +120,7 @@ class Reading:
         if self.n_skipped:
             total = len(self) + self.n_skipped
             warnings.warn(
-                f"{path}: {self.n_skipped:,} of {total:,} rows left out; {self.first_skipped}",
+                f"{shown_path(path)}: {self.n_skipped:,} of {total:,} rows left out; {self.first_skipped}",
                 stacklevel=4,
             )
 

@@ -122,7 +122,7 @@ def _lacking(column: Any, role: str) -> NDArray[np.bool_] | None:
 
 
 def _has_fractions(kind: Any) -> bool:
-    return pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    return bool(pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def _floats(chunk: Any) -> NDArray[Any]:
@@ -135,11 +135,15 @@ def _floats(chunk: Any) -> NDArray[Any]:
 
 
 def _not_numbers(values: NDArray[Any], role: str) -> NDArray[np.bool_]:
+    flags: NDArray[np.bool_]
     if role in ("user", "item"):
-        return np.isnan(values)
-    with np.errstate(over="ignore"):
-        # As they are kept.
-        return ~np.isfinite(values.astype(np.float32, copy=False) if role == "rating" else values)
+        flags = np.isnan(values)
+    else:
+        with np.errstate(over="ignore"):
+            # As they are kept.
+            kept = values.astype(np.float32, copy=False) if role == "rating" else values
+        flags = ~np.isfinite(kept)
+    return flags
 
 
 def _filtered(column: Any, kept: NDArray[np.bool_]) -> Any:
