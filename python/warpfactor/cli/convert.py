@@ -11,6 +11,7 @@ from ..writing import check_target
 from .app import command, refuse_same_file
 from .demo import shape
 from .options import file_layout
+from .progress import busy
 
 __all__ = ["convert"]
 
@@ -39,7 +40,8 @@ def convert(source: Path, target: Path, to: str | None, layout: dict[str, Any]) 
 
     with shell_words(format="to"):
         to = written_format(target, to)
-    ratings = read_ratings(source, **layout)
-    with shell_words(format="to"):
+    with busy("reading", source):
+        ratings = read_ratings(source, **layout)
+    with busy("writing", target), shell_words(format="to"):
         write_ratings(ratings, target, format=to)
     click.echo(f"wrote {target}: {shape(ratings)}")

@@ -9,6 +9,7 @@ import click
 
 from .app import command
 from .options import file_layout, ratings_files
+from .progress import busy
 
 __all__ = ["peek"]
 
@@ -29,7 +30,8 @@ def peek(file: Path | list[Path], layout: dict[str, Any]) -> None:
     """
     from ..data.peek import peek as peek_at
 
-    found = peek_at(file, **layout)
+    with busy("reading", file):
+        found = peek_at(file, **layout)
     click.echo(str(found))
     if found.error:
         raise click.exceptions.Exit(1)

@@ -22,6 +22,7 @@ from .options import (
     sizing,
     training_options,
 )
+from .progress import busy
 
 if TYPE_CHECKING:
     from ..data.ratings import Ratings
@@ -84,13 +85,14 @@ def train(
     started = time.perf_counter()
     # Arrow reads without Python's lock; meanwhile the modules of training are imported.
     threading.Thread(target=importlib.import_module, args=("warpfactor.training.fit",)).start()
-    reading = reading_of(ratings, **layout)
-    data = ratings_of(reading)
-    read_seconds = time.perf_counter() - started
-    if quiet:
+    with busy("reading", ratings, enabled=not quiet):
+        reading = reading_of(ratings, **layout)
+        data = ratings_of(reading)
+        read_seconds = time.perf_counter() - started
+        seen = None if quiet else peek_of(reading, ratings)
+    if seen is None:
         reading.warn_of_skipped(ratings)
     else:
-        seen = peek_of(reading, ratings)
         how, what = seen.summary()
         click.echo(f"file     {how}")
         click.echo(f"ratings  {what}, read in {read_seconds:.2f} s")
