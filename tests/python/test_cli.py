@@ -912,6 +912,68 @@ def test_what_takes_long_shows_a_bar_on_a_terminal(trained: Trained, tmp_path: P
         assert quiet.stdout == quiet.stderr == b""
 
 
+READS = {
+    "train": (["train", "FILE", *QUICK], ["reading"]),
+    "train quietly": (["train", "FILE", "--quiet", *QUICK], []),
+    "evaluate": (["evaluate", "MODEL", "FILE"], ["reading"]),
+    "predict": (["predict", "MODEL", "FILE"], ["reading"]),
+    "peek": (["peek", "FILE"], ["reading"]),
+    "convert": (["convert", "FILE", "OUT"], ["reading", "writing"]),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+@pytest.mark.parametrize("name", READS)
+def test_reading_and_writing_show_a_spinner_on_a_terminal(
+    trained: Trained, tmp_path: Path, name: str
+) -> None:
+    pexpect = pytest.importorskip("pexpect")
+    args, doing = READS[name]
+    # The name has rich's markup, and a row is left out, which is told while the spinner turns.
+    file, out = Path("[red]r.csv"), Path("o.tsv")
+    (tmp_path / file).write_bytes(trained.ratings.read_bytes() + b"u1,,\n")
+    files = {"FILE": str(file), "OUT": str(out), "MODEL": str(trained.model)}
+    args = [files.get(each, each) for each in args] + ["--on-error", "skip"]
+    code = (
+        f"import os, sys; from warpfactor.cli import app; os.chdir({str(tmp_path)!r})\n"
+        f"app({args}, standalone_mode=False)"
+    )
+    terminal = pexpect.spawn(sys.executable, ["-c", code], encoding="utf-8", timeout=30)
+    shown = terminal.read()
+    terminal.close()
+    assert terminal.exitstatus == 0, shown
+    for each in ("reading", "writing"):
+        path = out if each == "writing" else file
+        assert (f"{each} {path}" in shown) == (each in doing), shown
+    told = (
+        "left out   1 row"
+        if name == "peek"
+        else r"(?m)(^|\x1b\[2K)warpfactor: note: .*1 of 601 rows"
+    )
+    assert re.search(told, shown), shown
+    quiet = subprocess.run(
+        [sys.executable, "-c", f"{code}; assert 'rich' not in sys.modules"],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert not re.search("reading|writing", quiet.stdout + quiet.stderr)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_functions_of_python_show_nothing_while_they_read(trained: Trained, tmp_path: Path) -> None:
+    pexpect = pytest.importorskip("pexpect")
+    code = (
+        "import sys; import warpfactor as wf\n"
+        f"r = wf.read_ratings({str(trained.ratings)!r}); wf.peek({str(trained.ratings)!r})\n"
+        f"wf.write_ratings(r, {str(tmp_path / 'o.csv')!r}); assert 'rich' not in sys.modules"
+    )
+    terminal = pexpect.spawn(sys.executable, ["-c", code], encoding="utf-8", timeout=30)
+    shown = terminal.read()
+    terminal.close()
+    assert (terminal.exitstatus, shown) == (0, "")
+
+
 def test_demo_comes_near_the_noise_floor_in_seconds() -> None:
     started = time.perf_counter()
     result = process("demo")

@@ -270,7 +270,7 @@ def test_convert_refuses_before_it_reads(tmp_path: Path) -> None:
     file.write_text(joined(","))
     before = file.read_bytes()
     for output, options, pattern in (
-        (file, (), "OUT is .*in.csv', which is the file to read"),
+        (file, (), "OUT is .*in.csv', which is also a file to read"),
         (tmp_path, (), "is a folder"),
         (tmp_path / "gone" / "o.csv", (), "there is no folder"),
         (tmp_path / "o.csv", ("--to", "xml"), "--to is 'xml'"),
@@ -419,6 +419,85 @@ def test_mistakes_of_files_name_options_of_the_command_line(
             assert not PYTHON.search(text.replace(name, "")), (args, text)
             assert command[0] == "peek" or len(result.err.splitlines()) == 1, result.err
     assert n_mistakes >= 25
+
+
+def test_several_files_are_read_as_one_set(model: Path, tmp_path: Path) -> None:
+    whole, lines = tmp_path / "whole.csv", joined(",").splitlines(keepends=True)
+    whole.write_text("".join(lines))
+    parts = [tmp_path / "a.csv", tmp_path / "b.tsv", tmp_path / "c"]
+    parts[0].write_text("".join(lines[:20]))
+    parts[1].write_text("".join(lines[20:40]).replace(",", "\t"))
+    parts[2].mkdir()
+    (parts[2] / "ratings.csv").write_text("".join(lines[40:]))
+    saved = []
+    for at, given in enumerate(([whole], parts)):
+        out = succeed("train", *given, "-o", tmp_path / f"{at}.safetensors", *QUICK).out
+        assert "50 ratings by 9 users of 8 items, from 1 to 4" in out
+        saved.append(wf.load(tmp_path / f"{at}.safetensors"))
+    assert saved[0].user_ids_.tolist() == saved[1].user_ids_.tolist()
+    assert (saved[0].user_factors_ == saved[1].user_factors_).all()
+    assert succeed("evaluate", model, *parts).out == succeed("evaluate", model, whole).out
+    shown = succeed("peek", *parts).out
+    assert "ratings    50, from 1 to 4" in shown
+    for part in parts:
+        assert str(part) in re.sub(r"\n {11}", "", shown)
+
+
+SEVERAL = {"train": ("train",), "evaluate": ("evaluate", "MODEL"), "peek": ("peek",)}
+
+
+@pytest.mark.parametrize("command", SEVERAL)
+def test_mistakes_in_one_of_several_files_name_it(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_text(joined(","))
+    Path("b.csv").write_text(joined(",") + "u1,001,many\n")
+    args = [str(model) if each == "MODEL" else each for each in SEVERAL[command]]
+    quick = QUICK if command == "train" else ()
+    bad = warpfactor(*args, "a.csv", "b.csv", *quick)
+    assert (bad.code, "b.csv: line 51" in messages(bad)) == (1, True), bad
+    gone = warpfactor(*args, "a.csv", "gone.csv", *quick)
+    assert (gone.code, "gone.csv: No such file" in messages(gone)) == (1, True), gone
+    none = warpfactor(*args)
+    assert (none.code, "Missing argument" in none.err) == (2, True), none
+    kinds = warpfactor(*args, "a.csv", "b.csv", "--sep", "", *quick)
+    assert kinds.code == 1
+    assert "['" not in messages(kinds)
+    assert "Posix" not in messages(kinds)
+    skipped = succeed(*args, "a.csv", "b.csv", "--on-error", "skip", *quick)
+    text = re.sub(r"\s+", " ", messages(skipped))
+    assert re.search(r"1 of 101 rows (are )?left out; the first is line 51: .* \(in b\.csv\)", text)
+    if command == "evaluate":
+        assert "note: a.csv, b.csv: 1 of 101 rows" in text
+    assert f"{'FILE' if command == 'peek' else 'RATINGS'}..." in succeed(command, "--help").out
+
+
+@pytest.mark.parametrize("link", [False, True])
+@pytest.mark.parametrize("read", [("a", "b"), ("b", "a"), ("folder",), ("a", "folder")], ids=str)
+def test_nothing_is_written_over_one_of_several_files(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: tuple[str, ...], link: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    target = Path("folder/ratings.b") if "folder" in read else Path("b")
+    for name in ("a", target):
+        Path(name).write_text(joined(","))
+    output = target
+    if link:
+        output = Path("link")
+        output.symlink_to(target)
+    commands = [("train", *read, *QUICK, "-o", output)]
+    if len(read) == 1:
+        commands += [("predict", model, *read, "--format", "csv", "-o", output)]
+        commands += [("convert", *read, output, "--to", "csv")]
+    for command in commands:
+        result = warpfactor(*command)
+        name = "OUT" if command[0] == "convert" else "--output"
+        assert result.code == 1, result
+        assert f"{name} is {str(output)!r}, which is also a file to read" in result.err
+        assert (f"({str(target)!r})" in result.err) == link
+        assert target.read_text() == joined(",")
 
 
 FOLDERS: dict[str, tuple[str, ...]] = {

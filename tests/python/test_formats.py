@@ -358,7 +358,7 @@ def test_ids_of_all_types_of_columns_come_exactly(tmp_path, suffix, users, wante
             r"rating column 'rating': 1 missing value\(s\), the first in row 1",
         ),
         ({"rating": ["a", "b"]}, "rating column 'rating' holds"),
-        ({"rating": [1.0, float("nan")]}, "nan is not finite at position 1"),
+        ({"rating": [1.0, float("nan")]}, "rating column 'rating': nan is not finite in row 1"),
     ],
 )
 def test_columns_that_hold_none_are_named(tmp_path, columns, message):
@@ -366,6 +366,147 @@ def test_columns_that_hold_none_are_named(tmp_path, columns, message):
     parquet.write_table(table, tmp_path / "r.parquet")
     with pytest.raises(ValueError, match=rf"r\.parquet: .*{message}"):
         read_ratings(tmp_path / "r.parquet")
+
+
+GAPPED = {
+    "user": ["a", "b", None, "d", "e", "f"],
+    "item": [1, None, 3, 4, 5, 6],
+    "rating": [1.0, 2.0, 3.0, None, float("nan"), float("-inf")],
+    "timestamp": [10, 20, 30, 40, 50, None],
+}
+WITH_GAPS = {
+    "r.parquet": lambda table, path: parquet.write_table(table, path, row_group_size=2),
+    "r.feather": lambda table, path: feather.write_feather(table, path),
+    "r.arrows": write_stream,
+    "r.orc": lambda table, path: orc.write_table(table, path),
+}
+GAP_TYPES = {
+    "plain": {},
+    "dictionaries": {
+        "user": lambda column: column.dictionary_encode(),
+        "rating": lambda column: column.dictionary_encode(),
+    },
+    "views": {"user": lambda column: column.cast(pa.string_view())},
+    "bytes": {"user": lambda column: column.cast(pa.binary())},
+    "floats": {"item": lambda column: column.cast(pa.float64()).fill_null(float("nan"))},
+    "decimals": {"item": lambda column: column.cast(pa.decimal128(20, 0))},
+    "float32": {"rating": lambda column: column.cast(pa.float32())},
+    "dates": {"timestamp": lambda column: column.cast(pa.timestamp("s"))},
+}
+
+
+@pytest.mark.parametrize("types", GAP_TYPES)
+@pytest.mark.parametrize("name", WITH_GAPS)
+def test_rows_of_tables_with_gaps_are_named_or_left_out_if_wanted(tmp_path, name, types):
+    if name == "r.orc" and types in ("dictionaries", "views"):
+        pytest.skip("ORC has no such types")
+    table = pa.table(GAPPED)
+    for column, change in GAP_TYPES[types].items():
+        table = table.set_column(table.column_names.index(column), column, change(table[column]))
+    path = str(tmp_path / name)
+    WITH_GAPS[name](table, path)
+    with pytest.raises(ValueError, match=r"column 'user': 1 missing .*in row 2 .*on_error='skip'"):
+        read_ratings(path)
+    told = rf"{name}: 5 of 6 rows left out; the first is row 1 .*{name}, whose item column 'item' holds (no value|nan)"
+    with pytest.warns(UserWarning, match=told):
+        ratings = read_ratings(path, on_error="skip")
+    assert [row[:3] for row in rows_of(ratings)] == [("a", 1, 1.0)]
+    with pytest.warns(UserWarning, match="2 of 6 rows left out"):
+        users, items = read_pairs(path, on_error="skip")
+    assert list(zip(users, items, strict=True)) == [("a", 1), ("d", 4), ("e", 5), ("f", 6)]
+    seen = warpfactor.peek(path, on_error="skip")
+    assert (seen.n_ratings, seen.n_skipped) == (1, 5)
+    assert any("5 of 6 rows are left out; the first is row 1" in odd for odd in seen.odd)
+
+
+def test_a_timestamp_that_was_asked_for_is_no_gap(tmp_path):
+    path = tmp_path / "r.parquet"
+    columns = {"user": [1, 2, 3], "item": [1, 2, 3], "rating": [1.0, 2, 3]}
+    parquet.write_table(pa.table(columns | {"timestamp": [10, None, 30]}), path)
+    assert rows_of(read_ratings(path, on_error="skip")) == [(1, 1, 1.0), (2, 2, 2.0), (3, 3, 3.0)]
+    with pytest.raises(ValueError, match="timestamp"):
+        read_ratings(path, timestamp="timestamp")
+    with pytest.warns(UserWarning, match="1 of 3 rows left out.*row 1 .*timestamp"):
+        ratings = read_ratings(path, timestamp="timestamp", on_error="skip")
+    assert rows_of(ratings) == [(1, 1, 1.0, 10), (3, 3, 3.0, 30)]
+
+
+def test_gaps_are_counted_over_the_files_of_a_folder(tmp_path):
+    whole = pa.table({"user": [1, 2], "item": [1, 2], "rating": [1.0, 2.0]})
+    parts = {
+        "a": whole,
+        "b": pa.table({"user": [3, None], "item": [1, 2], "rating": [1.0, 2.0]}),
+        # Of a file without a whole row the types do not matter.
+        "c": pa.table({"user": pa.nulls(3), "item": [1, 2, 3], "rating": [1.0, 2.0, 3.0]}),
+        "d": whole.slice(0, 0),
+    }
+    for name, table in parts.items():
+        parquet.write_table(table, tmp_path / f"{name}.parquet")
+    with pytest.raises(ValueError, match=r"b\.parquet: user column 'user': 1 missing .*in row 1 "):
+        read_ratings(tmp_path)
+    told = r"4 of 7 rows left out; the first is row 1 \(from 0\) of b\.parquet, whose user column"
+    with pytest.warns(UserWarning, match=told):
+        ratings = read_ratings(tmp_path, on_error="skip")
+    assert rows_of(ratings) == [(1, 1, 1.0), (2, 2, 2.0), (3, 1, 1.0)]
+    for only in (tmp_path / "c.parquet", [tmp_path / "c.parquet", tmp_path / "d.parquet"]):
+        with pytest.raises(
+            ValueError, match=r"no row can be read; the first is row 0 .*c\.parquet"
+        ):
+            read_ratings(only, on_error="skip")
+
+
+def test_gaps_beside_a_column_that_folders_give(tmp_path):
+    for user, ratings in ((7, [1.0, None]), (8, [float("inf"), 2.0])):
+        folder = tmp_path / f"user={user}"
+        folder.mkdir()
+        parquet.write_table(pa.table({"item": [1, 2], "rating": ratings}), folder / "r.parquet")
+    with pytest.warns(UserWarning, match="2 of 4 rows left out"):
+        assert rows_of(read_ratings(tmp_path, on_error="skip")) == [(7, 1, 1.0), (8, 2, 2.0)]
+
+
+@pytest.mark.parametrize(
+    "ids", [{}, {"user_ids": ["x", "y", "z"], "item_ids": [5, 6, 7]}], ids=["ids", "codes"]
+)
+def test_gaps_of_arrays_are_named_or_left_out_if_wanted(tmp_path, ids):
+    path = tmp_path / "r.npz"
+    values = [1, np.nan, np.inf, 4, 1e300]
+    times = np.array([10, 20, 30, "NaT", 50], "M8[s]")
+    codes = {"users": [0, 1, 2, 0, 1], "items": [0, 1, 2, 1, 0]}
+    np.savez(path, **codes, ratings=values, when=times, **ids)
+    with pytest.raises(ValueError, match=r"nan is not finite in row 1 .*on_error='skip'"):
+        read_ratings(path)
+    shown = (lambda rows: [("xyz"[u], i + 5, *r) for u, i, *r in rows]) if ids else list
+    with pytest.warns(UserWarning, match="3 of 5 rows left out; the first is row 1 .* holds nan"):
+        ratings = read_ratings(path, on_error="skip")
+    assert rows_of(ratings) == shown([(0, 0, 1.0), (0, 1, 4.0)])
+    with pytest.warns(UserWarning, match="4 of 5 rows left out"):
+        ratings = read_ratings(path, on_error="skip", timestamp="when")
+    assert rows_of(ratings) == shown([(0, 0, 1.0, 10)])
+    np.savez(path, **codes, ratings=np.full(5, np.nan), **ids)
+    with pytest.raises(ValueError, match="no row can be read; the first is row 0"):
+        read_ratings(path, on_error="skip")
+    np.savez(path, users=[0.0, np.nan, 2], items=[0, 1, 2], ratings=[1, 2, 3])
+    with pytest.warns(UserWarning, match="1 of 3 rows left out; the first is row 1 .*array users"):
+        assert rows_of(read_ratings(path, on_error="skip")) == [(0, 0, 1.0), (2, 2, 3.0)]
+
+
+def test_gaps_of_a_sparse_matrix_are_left_out_if_wanted(tmp_path):
+    path = tmp_path / "r.npz"
+    sp.save_npz(path, sp.coo_array(([1.0, np.nan, 3], ([0, 1, 2], [0, 1, 1]))))
+    with pytest.raises(ValueError, match=r"data: nan is not finite in row 1 .*on_error='skip'"):
+        read_ratings(path)
+    with pytest.warns(UserWarning, match="1 of 3 rows left out"):
+        assert rows_of(read_ratings(path, on_error="skip")) == [(0, 0, 1.0), (2, 1, 3.0)]
+
+
+def test_a_file_of_several_without_a_good_row_is_an_error(tmp_path):
+    good = written(tmp_path, "1,2,3\n", "a.csv")
+    for name, content in (("b.csv", "x,y,z\n,2,\n"), ("b.jsonl", lines(RECORD | {"user": None}))):
+        bad = written(tmp_path, content, name)
+        with pytest.raises(ValueError, match=rf"{name}: no (row|object) can be read"):
+            read_ratings(
+                [good, bad], on_error="skip", **({"header": False} if name == "b.csv" else {})
+            )
 
 
 def test_names_with_dots_and_names_that_occur_twice(tmp_path):

@@ -300,7 +300,7 @@ def test_npz_arrays_are_ids_or_positions_in_ids(tmp_path):
             "users has dtype .*; it must be 1-D integer positions",
         ),
         ({"users": [0]}, "lengths differ"),
-        ({"ratings": [1, np.nan]}, "ratings: nan is not finite at position 1"),
+        ({"ratings": [1, np.nan]}, "array ratings: nan is not finite in row 1"),
     ],
 )
 def test_bad_npz_arrays_are_named(tmp_path, change, message):

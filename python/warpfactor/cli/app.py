@@ -17,21 +17,40 @@ from .. import _core
 from ..checks import shell_words
 from ..exceptions import CudaError, DivergedError
 
-__all__ = ["PANEL", "Command", "app", "command", "note"]
+__all__ = ["PANEL", "Command", "app", "command", "note", "refuse_same_file"]
 
 # Where the options of a command's help are grouped; see `Command`.
 PANEL = "panel"
 
 
-def _is_same_file(output: Path, given: Any) -> bool:
+def refuse_same_file(target: Path, given: Any, name: str) -> None:
+    """Raise ValueError if writing to a path would write over a file that is read.
+
+    Parameters
+    ----------
+    target : Path
+        Where to write.
+    given : object
+        What is read: a file, a folder of files, or a list of those; anything else is no file.
+    name : str
+        What the target is called.
+    """
     if isinstance(given, (tuple, list)):
-        return any(_is_same_file(output, each) for each in given)
-    return (
-        isinstance(given, Path)
-        and output.is_file()
-        and given.is_file()
-        and os.path.samefile(output, given)
-    )
+        for each in given:
+            refuse_same_file(target, each, name)
+    if not isinstance(given, Path) or not target.is_file():
+        return
+    read = [given]
+    if given.is_dir():
+        from ..data.folders import files_of
+
+        read = [file.path for file in files_of(given)]
+    same = next((file for file in read if file.is_file() and os.path.samefile(target, file)), None)
+    if same is not None:
+        which = f" ({str(same)!r})" if same != target else ""
+        raise ValueError(
+            f"{name} is {str(target)!r}, which is also a file to read{which}: choose another name"
+        )
 
 
 class Command(click.Command):
@@ -40,11 +59,9 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, unless it would write over a file that it reads."""
         output = ctx.params.get("output")
-        read = [given for name, given in ctx.params.items() if name != "output"]
-        if output is not None and any(_is_same_file(output, given) for given in read):
-            raise ValueError(
-                f"--output is {str(output)!r}, which is also a file to read: choose another name"
-            )
+        if output is not None:
+            read = [given for name, given in ctx.params.items() if name != "output"]
+            refuse_same_file(output, read, "--output")
         return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..writing import check_target
-from .app import command
+from .app import command, refuse_same_file
 from .demo import shape
 from .options import file_layout
+from .progress import busy
 
 __all__ = ["convert"]
 
@@ -32,8 +32,7 @@ def convert(source: Path, target: Path, to: str | None, layout: dict[str, Any]) 
     """
     # A mistake must show before the work.
     check_target(target)
-    if source.exists() and target.exists() and os.path.samefile(source, target):
-        raise ValueError(f"OUT is {str(target)!r}, which is the file to read: choose another name")
+    refuse_same_file(target, source, "OUT")
 
     from ..checks import shell_words
     from ..data.files import read_ratings
@@ -41,7 +40,8 @@ def convert(source: Path, target: Path, to: str | None, layout: dict[str, Any]) 
 
     with shell_words(format="to"):
         to = written_format(target, to)
-    ratings = read_ratings(source, **layout)
-    with shell_words(format="to"):
+    with busy("reading", source):
+        ratings = read_ratings(source, **layout)
+    with busy("writing", target), shell_words(format="to"):
         write_ratings(ratings, target, format=to)
     click.echo(f"wrote {target}: {shape(ratings)}")

@@ -21,7 +21,7 @@ __all__ = [
     "model_file",
     "output_file",
     "prediction_device",
-    "ratings_file",
+    "ratings_files",
     "sizing",
     "table_output",
     "training_option",
@@ -69,7 +69,23 @@ def _for_a_model(
 _Decorator = Callable[[Any], Any]
 _PATH = click.Path(path_type=Path)
 
-ratings_file = click.argument("ratings", metavar="RATINGS", type=_PATH)
+
+def ratings_files(name: str, metavar: str) -> _Decorator:
+    """Make the argument of one file of ratings or more: a Path, or a list where there are several."""
+
+    def one_or_several(_: click.Context, __: click.Parameter, given: tuple[Path, ...]) -> Any:
+        return given[0] if len(given) == 1 else list(given)
+
+    return click.argument(
+        name,
+        metavar=f"{metavar}...",
+        nargs=-1,
+        required=True,
+        type=_PATH,
+        callback=one_or_several,
+    )
+
+
 model_file = click.argument("model_file", metavar="MODEL", type=_PATH)
 
 

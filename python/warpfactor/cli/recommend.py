@@ -18,7 +18,8 @@ from ..writing import whole_file
 from .app import command
 from .ids import typed_ids
 from .options import model_file, prediction_device, table_output
-from .tables import id_column, number_column, progress, table_format, write_table
+from .progress import progress
+from .tables import id_column, number_column, table_format, write_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

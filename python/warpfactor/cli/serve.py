@@ -12,8 +12,9 @@ import click
 from ..parameters import DEFAULTS
 from .app import command, note
 from .ids import id_kinds, scored_pairs, typed_ids
-from .options import file_layout, model_file, prediction_device, ratings_file, table_output
-from .tables import id_column, number_column, progress, table_format, write_table
+from .options import file_layout, model_file, prediction_device, ratings_files, table_output
+from .progress import busy, progress
+from .tables import id_column, number_column, table_format, write_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,16 +29,18 @@ _PAIRS_PER_CHUNK = 1 << 18
 
 @command
 @model_file
-@ratings_file
+@ratings_files("ratings", "RATINGS")
 @file_layout("user", "item", "rating", without=("ids",))
 @prediction_device
 def evaluate(
     model_file: Path,
-    ratings: Path,
+    ratings: Path | list[Path],
     layout: dict[str, Any],
     device: str | None,
 ) -> None:
-    """Measure a MODEL's error on RATINGS, a file of ratings.
+    """Measure a MODEL's error on RATINGS, a file of ratings or a folder of them.
+
+    Several are read as one set.
 
     Example: warpfactor evaluate m.safetensors test.csv
     """
@@ -46,7 +49,8 @@ def evaluate(
     from ..model.model import load
 
     model = load(model_file, device)
-    pairs = read_ratings(ratings, **layout, ids=id_kinds(model))
+    with busy("reading", ratings):
+        pairs = read_ratings(ratings, **layout, ids=id_kinds(model))
     known_users, known_items = model.is_known(pairs)
     scored = scored_pairs(model, pairs)
     click.echo(f"pairs         {len(pairs):,}")
@@ -143,7 +147,8 @@ def predict(
     else:
         from ..data.files import read_pairs
 
-        users, items = read_pairs(pairs, **layout, ids=id_kinds(model))
+        with busy("reading", pairs):
+            users, items = read_pairs(pairs, **layout, ids=id_kinds(model))
     asked = Ratings.from_arrays(users, items, np.zeros(len(users), np.float32))
     predictions = model.predict(asked)
     if is_number:

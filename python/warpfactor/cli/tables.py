@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -18,7 +18,6 @@ __all__ = [
     "has_table_suffix",
     "id_column",
     "number_column",
-    "progress",
     "table_format",
     "write_table",
 ]
@@ -105,23 +104,6 @@ def number_column(values: NDArray[Any]) -> Any:
 
     buffer = pa.py_buffer(np.ascontiguousarray(values))
     return pa.Array.from_buffers(pa.type_for_alias(values.dtype.name), len(values), [None, buffer])
-
-
-def progress(parts: Sequence[Any], what: str, output: Path | None) -> Iterator[Any]:
-    """Pass parts on, with a bar on standard error if that is a terminal and there are many.
-
-    Where the table itself goes to the terminal, it shows how far things are.
-    """
-    terminal = sys.stderr is not None and sys.stderr.isatty()
-    if len(parts) < 2 or not terminal or (output is None and sys.stdout.isatty()):
-        yield from parts
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    bar = track(parts, what, console=Console(stderr=True), transient=True)
-    with contextlib.closing(cast("Any", bar)):
-        yield from bar
 
 
 def write_table(

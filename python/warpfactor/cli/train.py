@@ -18,10 +18,11 @@ from .options import (
     estimator_params,
     file_layout,
     output_file,
-    ratings_file,
+    ratings_files,
     sizing,
     training_options,
 )
+from .progress import busy
 
 if TYPE_CHECKING:
     from ..data.ratings import Ratings
@@ -33,7 +34,7 @@ __all__ = ["train"]
 
 
 @command
-@ratings_file
+@ratings_files("ratings", "RATINGS")
 @output_file("Where to save the model: FILE.safetensors.")
 @sizing(
     "--test-size",
@@ -56,7 +57,7 @@ __all__ = ["train"]
 @training_options
 @file_layout("user", "item", "rating", "timestamp")
 def train(
-    ratings: Path,
+    ratings: Path | list[Path],
     output: Path | None,
     test_size: Any,
     test_by: str,
@@ -68,9 +69,9 @@ def train(
     """Train a model on RATINGS, test it, and save it.
 
     RATINGS is a file of ratings, or a folder of them: csv or any other delimited text, MovieLens '::',
-    parquet, feather, npz and more; warpfactor peek shows how it is read.
+    parquet, feather, npz and more; warpfactor peek shows how it is read. Several are read as one set.
 
-    Recommendations of the saved model leave out all that the user has rated in the file, held out
+    Recommendations of the saved model leave out all that the user has rated in RATINGS, held out
     or not.
 
     Example: warpfactor train ratings.csv --test-size 0.1 --output m.safetensors
@@ -84,13 +85,14 @@ def train(
     started = time.perf_counter()
     # Arrow reads without Python's lock; meanwhile the modules of training are imported.
     threading.Thread(target=importlib.import_module, args=("warpfactor.training.fit",)).start()
-    reading = reading_of(ratings, **layout)
-    data = ratings_of(reading)
-    read_seconds = time.perf_counter() - started
-    if quiet:
+    with busy("reading", ratings, enabled=not quiet):
+        reading = reading_of(ratings, **layout)
+        data = ratings_of(reading)
+        read_seconds = time.perf_counter() - started
+        seen = None if quiet else peek_of(reading, ratings)
+    if seen is None:
         reading.warn(ratings)
     else:
-        seen = peek_of(reading, ratings)
         how, what = seen.summary()
         click.echo(f"file     {how}")
         click.echo(f"ratings  {what}, read in {read_seconds:.2f} s")

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..checks import check_choice, option, where_typed
-from .folders import File, Paths, chosen_hint, files_of, unclear
+from .folders import File, Paths, chosen_hint, files_of, shown_path, unclear
 from .formats.columnar import FORMATS as COLUMNAR
 from .formats.dialect import TextOptions
 from .formats.reading import Reading, Request, checked_request, joined
@@ -92,8 +92,8 @@ def read_ratings(
     strip : bool, default False
         Whether blanks around ids are left out.
     on_error : {"raise", "skip"}, default "raise"
-        What to do with rows of a text that cannot be read: raise an error with the first one's line,
-        or leave them out and warn of their number.
+        What to do with rows that cannot be read, or lack a user, an item or a finite rating: raise
+        an error that names the first one's line or row, or leave them out and warn of their number.
     member : str, default None
         Which file of a zip archive. None: the only one, or the one named ratings.* or u.data.
 
@@ -209,6 +209,8 @@ def _read_set(
         try:
             with named(file.path):
                 parts.append(found.read(Source(file.path, member), request))
+            if parts[-1].n_skipped and file.path.name not in parts[-1].first_skipped:
+                parts[-1].first_skipped += f" (in {file.path})"
         except ValueError as error:
             if isinstance(error.__cause__, NothingThere):
                 continue
@@ -250,7 +252,8 @@ def ratings_of(reading: Reading) -> Ratings:
 
 @contextmanager
 def named(path: Any) -> Iterator[None]:
-    """Name the file in the errors of reading it."""
+    """Name the file, or those of a list, in the errors of reading."""
+    path = shown_path(path)
     try:
         yield
     except FileNotFoundError:

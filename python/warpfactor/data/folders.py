@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..checks import option, where_typed
 
-__all__ = ["File", "Paths", "chosen_hint", "files_of", "unclear"]
+__all__ = ["File", "Paths", "chosen_hint", "files_of", "shown_path", "unclear"]
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 # What tools leave beside the files that they write: _SUCCESS, .part-0.csv.crc, .DS_Store.
@@ -90,6 +90,14 @@ def _listed(paths: Any) -> list[Path]:
     return [Path(item) for item in items]
 
 
+def shown_path(path: Any) -> str:
+    """A path as it is written, or those of a list with commas between."""
+    if not isinstance(path, (list, tuple)):
+        return str(path)
+    more = f", ... ({len(path):,} in all)" if len(path) > _MANY else ""
+    return ", ".join(map(str, path[:_MANY])) + more
+
+
 def unclear(folder: object, files: Iterable[File], reason: str) -> ValueError:
     """Say that a folder's files do not belong together, and what to pass."""
     return ValueError(
@@ -122,7 +130,9 @@ def _hint(path: str) -> str:
     if "://" in path:
         return " (addresses are not opened: download the file first)"
     if _PATTERN.search(path):
-        files = where_typed("the files, as glob.glob(...) lists them", "a folder, or one file")
+        files = where_typed(
+            "the files, as glob.glob(...) lists them", "files that there are, or their folder"
+        )
         return f" (patterns are not expanded: pass {files})"
     return ""
 

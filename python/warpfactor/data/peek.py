@@ -12,7 +12,7 @@ from typing import Any, TypedDict, Unpack
 
 from ..checks import check_choice
 from .files import named, read
-from .folders import Paths
+from .folders import Paths, shown_path
 from .formats.dialect import TextOptions
 from .formats.reading import Reading, Request, checked_request
 from .formats.source import Source
@@ -233,7 +233,7 @@ def peek_of(reading: Reading, path: Any) -> Peek:
     facts = facts_of(reading)
     roles = {at: role for role, at in reading.found.items()}
     return Peek(
-        path=_name_of(path),
+        path=shown_path(path),
         format=reading.format,
         layout=dict(reading.layout),
         columns={str(name): roles.get(at, "") for at, name in enumerate(reading.names)},
@@ -275,12 +275,12 @@ def _unreadable(
     found = format or ""
     lines: tuple[str, ...] = ()
     if not isinstance(path, (str, os.PathLike)) or Path(path).is_dir():
-        return Peek(_name_of(path), found, odd=(error,), error=error)
+        return Peek(shown_path(path), found, odd=(error,), error=error)
     with suppress(ValueError, OSError), named(path):  # the error says it
         source = Source(path, member)
         lines = _first_lines(source)
         found = find_format(source, format, encoding).name
-    return Peek(_name_of(path), found, lines=lines, odd=(error,), error=error)
+    return Peek(shown_path(path), found, lines=lines, odd=(error,), error=error)
 
 
 def _first_lines(source: Source) -> tuple[str, ...]:
@@ -289,10 +289,6 @@ def _first_lines(source: Source) -> tuple[str, ...]:
     shown = (repr(line) for line in text.lstrip("\ufeff").splitlines()[:_N_ROWS])
     most = _WIDTH - _INDENT
     return tuple(line if len(line) <= most else line[: most - 4] + "...'" for line in shown)
-
-
-def _name_of(path: Any) -> str:
-    return ", ".join(map(str, path)) if isinstance(path, (list, tuple)) else str(path)
 
 
 def _rows(reading: Reading) -> tuple[tuple[str, ...], ...]:

@@ -14,6 +14,7 @@ from ..roles import Column, resolve_columns, with_times
 from ..times import holds_times
 from .reading import Reading, Request, joined, reading_of_columns
 from .source import Source
+from .whole_rows import whole_rows
 
 __all__ = ["FORMATS", "Columnar"]
 
@@ -23,11 +24,17 @@ _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
 class _Columns(NamedTuple):
-    """The columns of one file that have roles, and the names of all."""
+    """The columns of one file that have roles, the names of all, and which rows were left out."""
 
     names: list[str]
     found: dict[str, int]
     columns: dict[str, Any]
+    n_skipped: int
+    first_skipped: str
+
+    @property
+    def n_rows(self) -> int:
+        return len(next(iter(self.columns.values())))
 
 
 # Opens a file; returns the names of its columns and a function that reads some of them.
@@ -66,8 +73,19 @@ class Columnar(NamedTuple):
         self, parts: list[_Columns], keys: Sequence[Mapping[str, str]], request: Request
     ) -> Reading:
         _add_keys(parts, keys)
-        first = parts[0]
+        n_skipped = sum(part.n_skipped for part in parts)
+        first_skipped = next((part.first_skipped for part in parts if part.n_skipped), "")
         layout = {"files": f"{len(parts):,}"} if len(parts) > 1 else {}
+        # An empty file says nothing of the types.
+        filled = [part for part in parts if part.n_rows]
+        if n_skipped and not filled:
+            raise ValueError(f"no row can be read; {first_skipped}")
+        reading = self._joined(filled or parts[:1], request, layout)
+        reading.n_skipped, reading.first_skipped = n_skipped, first_skipped
+        return reading
+
+    def _joined(self, parts: list[_Columns], request: Request, layout: dict[str, str]) -> Reading:
+        first = parts[0]
         roles = [role for role in first.columns if all(role in part.columns for part in parts)]
         alike = all(
             part.columns[role].type == first.columns[role].type for part in parts for role in roles
@@ -81,16 +99,12 @@ class Columnar(NamedTuple):
             )
             for role in roles
         }
-        parts.clear()
         return self._reading(first, columns, request, layout)
 
     def _reading(
         self, part: _Columns, columns: dict[str, Any], request: Request, layout: dict[str, str]
     ) -> Reading:
-        named: dict[str, Column] = {
-            role: (f"{role} column {part.names[part.found[role]]!r}", column)
-            for role, column in columns.items()
-        }
+        named = _labelled(part.names, part.found, columns)
         return reading_of_columns(
             self.name, named, request, names=part.names, found=part.found, layout=layout
         )
@@ -124,15 +138,21 @@ class Columnar(NamedTuple):
             role: _plain(table.column(name), role) if name in names else pa.nulls(len(table))
             for role, name in chosen.items()
         }
-        for role, column in columns.items():
-            if column.null_count and chosen[role] in names and role != "timestamp":
-                # By the row of the file, which a position in several files would hide.
-                at = column.is_null().index(True).as_py()
-                raise ValueError(
-                    f"{role} column {chosen[role]!r}: {column.null_count:,} missing value(s), the first "
-                    f"in row {at:,} (from 0): drop those rows or fill them in"
-                )
-        return _Columns([*names, *keys], found, columns)
+        # Here, for the row of the file, which a position in several files would hide. What the
+        # folders' names give comes later.
+        own = {role: column for role, column in columns.items() if chosen[role] in names}
+        whole = whole_rows(_labelled([*names, *keys], found, own), request, source.path.name)
+        n_rows = len(table) - whole.n_skipped
+        columns = {role: whole.columns.get(role, pa.nulls(n_rows)) for role in columns}
+        return _Columns([*names, *keys], found, columns, whole.n_skipped, whole.first_skipped)
+
+
+def _labelled(
+    names: Sequence[str], found: Mapping[str, int], columns: Mapping[str, Any]
+) -> dict[str, Column]:
+    return {
+        role: (f"{role} column {names[found[role]]!r}", column) for role, column in columns.items()
+    }
 
 
 def _plain(column: Any, role: str) -> Any:
@@ -169,8 +189,7 @@ def _add_keys(parts: list[_Columns], keys: Sequence[Mapping[str, str]]) -> None:
         for part, text in zip(parts, texts, strict=True):
             assert text is not None
             value = _key(text, role, name, numeric=numeric)
-            n_rows = len(next(iter(part.columns.values())))
-            part.columns[role] = pa.chunked_array([pa.repeat(pa.scalar(value), n_rows)])
+            part.columns[role] = pa.chunked_array([pa.repeat(pa.scalar(value), part.n_rows)])
 
 
 def _key(text: str, role: str, name: str, *, numeric: bool) -> int | float | str:

@@ -283,8 +283,10 @@ def _by_json(
         raise ValueError(
             f"{first}{also}; mend the file, or pass {option('on_error', 'skip')} to leave such out"
         )
+    if n_bad and not columns["user"]:
+        raise ValueError(f"no object can be read; {first}")
     if not columns["user"]:
-        raise NothingThere(f"no object can be read; {first}" if first else "the file is empty")
+        raise NothingThere("the file is empty")
     read: dict[str, Any] = {
         role: _ids(columns.pop(role), kinds[role], f"{role} field {'.'.join(paths[role])!r}", kind)
         for role, kind in zip(_SIDES, request.kinds, strict=True)

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from ...checks import option
 from ..columns import as_float32, require_equal_lengths
 from ..ids import encode_ids
+from ..roles import ROLES, Column
 from ..times import as_timestamps
 from .reading import Coded, Reading, Request, in_kind, reading_of_columns, refuse_columns
 from .source import DAMAGE, Source
+from .whole_rows import Whole, whole_rows
 
 __all__ = ["matches", "matches_sparse", "read", "read_sparse"]
 
@@ -52,10 +54,24 @@ def read(source: Source, request: Request) -> Reading:
         raise ValueError(
             f"this is no archive of NumPy arrays: pass {option('format', 'text')} if it is text"
         )
-    arrays = _arrays(source, request)
+    given = _arrays(source, request)
+    layout = {"arrays": ", ".join(given)}
+    named = {role: (f"array {role}s", array) for role, array in given.items() if role in ROLES}
+    whole = _whole(named, request, source)
+    return whole.noted(_reading(given | whole.columns, request, layout))
+
+
+def _whole(columns: dict[str, Column], request: Request, source: Source) -> Whole:
+    whole = whole_rows(columns, request, source.path.name)
+    if whole.n_skipped and not len(whole.columns["user"]):
+        raise ValueError(f"no row can be read; {whole.first_skipped}")
+    return whole
+
+
+def _reading(arrays: dict[str, Any], request: Request, layout: dict[str, str]) -> Reading:
     if "user_ids" not in arrays and "item_ids" not in arrays:
         columns = {role: (f"array {role}s", array) for role, array in arrays.items()}
-        return reading_of_columns("npz", columns, request, layout={"arrays": ", ".join(arrays)})
+        return reading_of_columns("npz", columns, request, layout=layout)
     users, items = (
         in_kind(
             Coded(*_sorted_codes(arrays[role], arrays.get(f"{role}_ids"), f"{role}s")),
@@ -71,7 +87,7 @@ def read(source: Source, request: Request) -> Reading:
     lengths |= {} if values is None else {"ratings": len(values)}
     lengths |= {} if times is None else {"timestamps": len(times)}
     require_equal_lengths(lengths)
-    return Reading("npz", users, items, values, times, layout={"arrays": ", ".join(arrays)})
+    return Reading("npz", users, items, values, times, layout=layout)
 
 
 def read_sparse(source: Source, request: Request) -> Reading:
@@ -96,7 +112,10 @@ def read_sparse(source: Source, request: Request) -> Reading:
         "rating": ("data", matrix.data),
     }
     asked = {role: column for role, column in columns.items() if role in request.wanted}
-    return reading_of_columns("scipy-npz", asked, request, layout={"shape": f"{matrix.shape}"})
+    whole = _whole(asked, request, source)
+    named = {role: (asked[role][0], column) for role, column in whole.columns.items()}
+    layout = {"shape": f"{matrix.shape}"}
+    return whole.noted(reading_of_columns("scipy-npz", named, request, layout=layout))
 
 
 def _file(source: Source) -> Any:

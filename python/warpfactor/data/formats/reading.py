@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...checks import check_choice, check_flag, option
 from ..columns import as_float32, require_equal_lengths
+from ..folders import shown_path
 from ..ids import convert_ids, encode_ids, encode_texts, id_kind
 from ..roles import Column, find_common
 from ..times import as_timestamps
@@ -148,7 +149,7 @@ class Reading:
         if self.n_skipped:
             total = len(self) + self.n_skipped
             warnings.warn(
-                f"{path}: {self.n_skipped:,} of {total:,} rows left out; {self.first_skipped}",
+                f"{shown_path(path)}: {self.n_skipped:,} of {total:,} rows left out; {self.first_skipped}",
                 stacklevel=4,
             )
         # Who asks for strings wants them as they are.
