@@ -421,6 +421,220 @@ def test_what_a_question_was_put_with_may_change(ratings):
     assert repr([array.tolist() for array in found]) == repr(before)
 
 
+def whole(kind: str) -> tuple[Any, list[np.ndarray]]:
+    """Ratings as one object of a kind, and the arrays that are its memory."""
+    rng = np.random.default_rng(0)
+    D = np.where(rng.random((12, 9)) < 0.7, rng.integers(1, 6, (12, 9)), NAN)
+    if kind == "dense":
+        return D, [D]
+    if kind == "masked":
+        masked = np.ma.masked_invalid(D)
+        return masked, [masked.data, masked.mask]
+    arrays = columns(D)
+    if kind in ("csr", "coo"):
+        users, items, values, _ = arrays
+        S = sp.coo_array((values, (users, items)), shape=D.shape).asformat(kind)
+        return S, [S.data, *((S.indices, S.indptr) if kind == "csr" else S.coords)]
+    if kind == "structured":
+        table = np.asarray(np.rec.fromarrays(arrays, names=NAMES))
+        return table, [table[name] for name in NAMES]
+    return pa.table(dict(zip(NAMES, map(pa.array, arrays), strict=True))), arrays
+
+
+WHOLE = ["dense", "masked", "csr", "coo", "structured", "Arrow table"]
+TIMED = ["structured", "Arrow table"]
+DIVIDE: dict[str, Callable[..., tuple[Ratings, ...]]] = {
+    "train_test_split": wf.train_test_split,
+    "train_validation_test_split": wf.train_validation_test_split,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "by"),
+    [
+        *((kind, by) for kind in WHOLE for by in ("random", "user")),
+        *((kind, by) for kind in TIMED for by in ("time", "last")),
+    ],
+)
+@pytest.mark.parametrize("name", DIVIDE)
+def test_parts_share_nothing_with_what_was_divided(name, kind, by):
+    X, memory = whole(kind)
+    given = [array.copy() for array in memory]
+    parts = DIVIDE[name](X, by=by, random_state=0)
+    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(memory, given, strict=True))
+    before = [state(part) for part in parts]
+    for array in memory:
+        overwrite(array)
+    assert [state(part) for part in parts] == before
+    for part in parts:
+        assert all(stays_closed(getattr(part, role)) for role in ("users", "items", "values"))
+        for array in (*part.to_arrays(), part.to_sparse().data):
+            overwrite(array)
+    assert [state(part) for part in parts] == before
+
+
+STAMPS = np.random.default_rng(1).permutation(200)
+SPLITTERS: dict[str, Callable[..., Any]] = {
+    "RatingKFold": lambda times: wf.splits.RatingKFold(3, random_state=0),
+    "UserKFold": lambda times: wf.splits.UserKFold(3, random_state=0),
+    "LeaveLastOut": lambda times: wf.splits.LeaveLastOut(2, timestamps=times),
+    "TimeSplit": lambda times: wf.splits.TimeSplit(3, timestamps=times),
+}
+# Times in each form that is kept without a conversion, with the memory behind it.
+TIMES: dict[str, Callable[[np.ndarray], Any]] = {
+    "integers": lambda array: array,
+    "floats": lambda array: array.astype(float),
+    "dates": lambda array: array.astype("M8[s]"),
+    "list": lambda array: array.tolist(),
+}
+
+
+@pytest.mark.parametrize("form", TIMES)
+@pytest.mark.parametrize("name", SPLITTERS)
+def test_folds_share_nothing_with_what_was_divided(name, form):
+    X = np.random.default_rng(2).integers(0, 20, (200, 2))
+    times = TIMES[form](STAMPS.copy())
+    kept = copy.deepcopy((X.tolist(), list(times)))
+    splitter = SPLITTERS[name](times)
+    wanted = [[part.tolist() for part in fold] for fold in splitter.split(X)]
+    assert (X.tolist(), list(times)) == kept
+    folds = splitter.split(X)
+    # From here on neither counts any more; nor does what becomes of the folds.
+    overwrite(X)
+    if isinstance(times, list):
+        times.clear()
+    else:
+        times[...] = times[::-1].copy()
+    found = []
+    for fold in folds:
+        found.append([part.tolist() for part in fold])
+        for part in fold:
+            part[...] = 0
+    assert found == wanted
+    if name != "UserKFold" and name != "LeaveLastOut":  # which divide by the users of X
+        again = [[part.tolist() for part in fold] for fold in splitter.split(X)]
+        assert again == wanted
+
+
+def test_the_folds_of_ratings_leave_them_as_they_are(ratings):
+    before = state(ratings)
+    for make in SPLITTERS.values():
+        for fold in make(None).split(ratings):
+            for part in fold:
+                overwrite(part)
+    assert state(ratings) == before
+
+
+class Reused:
+    """A splitter that fills the same two arrays for each fold."""
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Any:
+        train, test = np.empty(len(X) - 20, np.intp), np.empty(20, np.intp)
+        for first in (0, 20, 40):
+            test[:] = np.arange(first, first + 20)
+            train[:] = np.setdiff1d(np.arange(len(X)), test)
+            yield train, test
+
+    def get_n_splits(self, *_: Any) -> int:
+        return 3
+
+
+ERRORS = ("test_rmse", "test_mae", "n_train", "n_test", "n_unknown")
+
+
+def validated(X: Any, cv: Any = 3, **options: Any) -> dict[str, Any]:
+    model = wf.MatrixFactorization(2, n_epochs=2, random_state=0, verbose=0)
+    params = repr(model.get_params())
+    seed = {"random_state": 0} if isinstance(cv, int) else {}
+    found = wf.cross_validate(model, X, cv, **seed, **options)
+    assert repr(model.get_params()) == params
+    assert not hasattr(model, "model_")
+    return {name: found[name] for name in (*ERRORS, "models") if name in found}
+
+
+def listed(found: dict[str, Any]) -> dict[str, list]:
+    return {name: found[name].tolist() for name in ERRORS if name in found}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_cross_validation_shares_nothing_with_what_it_is_given(kind):
+    X, memory = whole(kind)
+    given = [array.copy() for array in memory]
+    found = validated(X, return_models=True)
+    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(memory, given, strict=True))
+    before = listed(found), [answers(each.model_, Ratings.from_any(X)) for each in found["models"]]
+    asked = Ratings.from_any(X)
+    for array in memory:
+        overwrite(array)
+    assert (listed(found), [answers(each.model_, asked) for each in found["models"]]) == before
+    for name in ERRORS:
+        overwrite(found[name])
+    assert listed(validated(asked)) == before[0]
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_positions_that_were_given_stay_and_may_change(ratings, masks):
+    n = len(ratings)
+    folds = [(np.setdiff1d(np.arange(n), test), test) for test in np.array_split(np.arange(n), 3)]
+    if masks:
+        folds = [tuple(np.isin(np.arange(n), part) for part in fold) for fold in folds]
+    kept = copy.deepcopy(folds)
+    found = listed(validated(ratings, folds))
+    assert repr(folds) == repr(kept)
+
+    def refilled() -> Any:
+        for train, test in kept:
+            first, second = train.copy(), test.copy()
+            yield first, second
+            first[...], second[...] = first[0], second[0]
+
+    assert listed(validated(ratings, refilled())) == found
+
+
+def test_a_splitter_may_fill_the_same_arrays_again(ratings):
+    class Fresh(Reused):
+        def split(self, X: Any, y: Any = None, groups: Any = None) -> Any:
+            return copy.deepcopy([copy.deepcopy(fold) for fold in super().split(X)])
+
+    assert listed(validated(ratings, Reused())) == listed(validated(ratings, Fresh()))
+
+
+def test_a_metric_may_work_in_place(ratings):
+    def spoiling(y_true: np.ndarray, y_pred: np.ndarray) -> float:
+        y_pred -= y_true
+        return float(np.sqrt(np.mean(y_pred**2)))
+
+    metrics = {"first": spoiling, "second": spoiling, "rmse": wf.metrics.rmse}
+    model = wf.MatrixFactorization(2, n_epochs=2, random_state=0, verbose=0)
+    found = wf.cross_validate(model, ratings, 3, metrics=metrics, random_state=0)
+    assert (found["test_first"] == found["test_second"]).all()
+    assert np.allclose(found["test_first"], found["test_rmse"])
+
+
+@pytest.mark.parametrize(
+    "suffix", ["csv", "tsv", "jsonl", "inter", "parquet", "feather", "orc", "npz"]
+)
+def test_what_is_written_stays_as_it_was(tmp_path, suffix):
+    arrays = columns(np.where(np.arange(30) % 4, 3.0, NAN).reshape(5, 6))
+    kept = [array.copy() for array in arrays]
+    users, items, values, times = arrays
+    ratings = Ratings.from_arrays(users, items, values, timestamps=times)
+    before = state(ratings)
+    path = tmp_path / f"r.{suffix}"
+    wf.write_ratings(ratings, path)
+    assert all((a == b).all() for a, b in zip(arrays, kept, strict=True))
+    assert state(ratings) == before
+    for array in arrays:
+        overwrite(array)
+    read = wf.read_ratings(path)
+    assert state(read) == before
+    # The other way round: what was read does not go with its file.
+    path.write_bytes(b"spoilt")
+    assert state(read) == before
+    wf.write_ratings(ratings, path)
+    assert state(wf.read_ratings(path)) == before
+
+
 @pytest.mark.parametrize("steps", [0, 3])
 def test_descent_keeps_and_changes_nothing(steps):
     D = np.ma.masked_equal(np.array([[5.0, 3, 0], [4, 0, 1]]), 0)

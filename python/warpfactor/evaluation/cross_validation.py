@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -143,8 +144,9 @@ def cross_validate(
                 "without training ratings: an error needs a prediction for each rating, so use "
                 "unknown='mean'"
             )
+        # Each metric gets a copy: one that works in place must not spoil the next.
         record = {
-            f"test_{name}": float(measure(test.values, predicted))
+            f"test_{name}": float(measure(test.values, predicted.copy()))
             for name, measure in measures.items()
         }
         scored = time.perf_counter()
@@ -226,7 +228,9 @@ def _folds(
         with warnings.catch_warnings():  # those that do not use groups say so
             warnings.filterwarnings("ignore", "The groups parameter is ignored")
             # Pairs, because scikit-learn's splitters take the first axis for the ratings.
-            given: Iterable[Any] = list(cv.split(*data.to_pairs(), data.users))
+            folds = cv.split(*data.to_pairs(), data.users)
+            # Copies, as a splitter may fill the same arrays again for the next fold.
+            given: Iterable[Any] = [copy.deepcopy(fold) for fold in folds]
     elif isinstance(cv, Iterable) and not isinstance(cv, str):
         given = cv
     else:
@@ -252,7 +256,8 @@ def _folds(
 
 
 def _positions(given: Any, n: int, name: str) -> NDArray[np.intp]:
-    index = np.asarray(given)
+    # A copy, as a generator may fill the same arrays again for the next fold.
+    index = np.array(given)
     if index.ndim != 1 or not (index.dtype.kind in "biu" or not len(index)):
         raise ValueError(
             f"{name} has dtype {index.dtype} and shape {index.shape}; it must be a 1-D array of "

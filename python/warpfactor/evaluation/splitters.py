@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..checks import check_count
+from ..data.columns import read_only
 from ..data.matrices import is_matrix
 from ..data.ratings import Ratings
 from ..data.roles import all_common, open_frame
@@ -62,7 +64,10 @@ class RatingSplitter(ABC):
             )
         if not len(X):
             raise ValueError("X is empty: at least one rating is needed")
-        return self._folds(X)
+        folds = self._folds(X)
+        # Here, and not when the caller comes to it: X may have changed by then.
+        first = next(folds)
+        return chain([first], folds)
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """Return the number of folds; the arguments are not used."""
@@ -194,7 +199,7 @@ class LeaveLastOut(RatingSplitter):
 
     def __init__(self, n: int = 1, *, timestamps: ArrayLike | None = None) -> None:
         self.n = check_count("n", n, 1)
-        self.timestamps = timestamps
+        self.timestamps = _kept(timestamps)
 
     def _folds(self, X: Any) -> Iterator[Fold]:
         users = _users(X)
@@ -248,7 +253,7 @@ class TimeSplit(RatingSplitter):
         if test_size is not None:
             check_size("test_size", test_size)
         self.test_size = test_size
-        self.timestamps = timestamps
+        self.timestamps = _kept(timestamps)
 
     def _folds(self, X: Any) -> Iterator[Fold]:
         times = _times(X, self.timestamps, type(self).__name__)
@@ -283,6 +288,11 @@ def _require_ratings(n_splits: int, n: int, which: str = "") -> None:
 def _users(X: Any) -> NDArray[np.int32]:
     """Return a number for the user of each row."""
     return X.users if isinstance(X, Ratings) else Ratings.from_pairs(X, np.zeros(len(X))).users
+
+
+def _kept(timestamps: ArrayLike | None) -> NDArray[Any] | None:
+    """Timestamps of our own, as those that were given may change."""
+    return None if timestamps is None else read_only(as_timestamps(timestamps, "timestamps"))
 
 
 def _times(X: Any, timestamps: ArrayLike | None, splitter: str) -> NDArray[Any]:
