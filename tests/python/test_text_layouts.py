@@ -64,6 +64,12 @@ def test_line_ends_inside_quotes_are_part_of_the_field(read, end, row):
     assert set(rows) == {(user, item, 5.0)}
 
 
+def test_a_separator_of_two_characters_inside_quotes_is_shown_as_it_is(read):
+    assert read('user::item::rating\n1::"a::b"::5\n2::c::4\n') == [(1, "a::b", 5), (2, "c", 4)]
+    with pytest.raises(ValueError, match=r"columns are .who::what., .x., .y., .z."):
+        read('"who::what"::x::y::z\n"a::b"::1::2::3\n"c::d"::1::2::3\n', user="nobody")
+
+
 def test_a_line_end_inside_a_quoted_name_is_no_row(read):
     assert read('user,"item\nid",rating\na,b,3\nc,d,4\n', item=1) == [("a", "b", 3), ("c", "d", 4)]
 

@@ -344,18 +344,19 @@ def _rows(text: str, sep: str, quote: str, escape: str) -> list[list[str]]:
     if sep == BLANKS:
         text = re.sub(r"[ \t]+", "\t", re.sub(r"(?m)^[ \t]+|[ \t]+$", "", text))
         sep = "\t"
-    elif len(sep) > 1:
-        # csv takes one character; a control character stands for it.
-        text = text.replace("\x1f", "\x1e").replace(sep, "\x1f")
-        sep = "\x1f"
     if not quote:
         fields = (line.split(sep) for line in text.split("\n") if line)
         return list(islice((row for row in fields if not is_blank_row(row)), _SAMPLED_ROWS))
     rows = []
+    written = sep
+    if len(sep) > 1:
+        # csv takes one character; a control character stands for it.
+        text = text.replace("\x1f", "\x1e").replace(sep, "\x1f")
+        sep = "\x1f"
     try:
         for row in _csv_reader(text, sep, quote, escape):
             if row and not is_blank_row(row):
-                rows.append(row)
+                rows.append([field.replace(sep, written) for field in row])
             if len(rows) == _SAMPLED_ROWS:
                 break
     except csv.Error:
