@@ -86,7 +86,7 @@ def encode_ids(values: Any, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]
         return _encode_integers(column, name)
     if pa.types.is_dictionary(column.type):
         return _encode_dictionary(column, name)
-    if pa.types.is_large_string(column.type):
+    if not pa.types.is_fixed_size_binary(column.type):
         encoder = _core.TextEncoder(integers=False, empty_is_missing=False)
         encoder.reserve(len(column))
         chunks = column.iterchunks() if isinstance(column, pa.ChunkedArray) else [column]
@@ -99,7 +99,8 @@ def encode_ids(values: Any, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]
     order = _compute().array_sort_indices(encoded.dictionary).to_numpy()
     ranks = np.empty(len(order), np.int32)
     ranks[order] = np.arange(len(order), dtype=np.int32)
-    return ranks[arrow_numbers(encoded.indices)], _vocabulary(encoded.dictionary.take(order))
+    uuids = [UUID(bytes=value) for value in encoded.dictionary.take(order).to_pylist()]
+    return ranks[arrow_numbers(encoded.indices)], _objects(uuids)
 
 
 class TextIds:
@@ -520,7 +521,7 @@ def _add_chunks(encoder: _core.TextEncoder, chunks: Iterable[Any]) -> None:
 
 
 def _id_column(values: Any, name: str) -> Any:
-    """NumPy integers, or an Arrow column of large_string, 16-byte binary, or a dictionary."""
+    """NumPy integers, or an Arrow column of texts, of 16-byte binary, or a dictionary."""
     column = as_arrow(values, name)
     if column is None:
         return _from_numpy(as_numpy(values, name), name)
@@ -530,8 +531,9 @@ def _id_column(values: Any, name: str) -> Any:
     require_no_nulls(column, name)
     if pa.types.is_integer(kind):
         return arrow_numbers(column)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        # Its offsets cannot overflow when chunks are joined.
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return column
+    if pa.types.is_string_view(kind):
         return column.cast(pa.large_string())
     if pa.types.is_floating(kind):
         return _exact_integers(arrow_numbers(column), name)
@@ -681,12 +683,6 @@ def _utf8(column: Any, name: str) -> Any:
 
 def _combined(column: Any) -> Any:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-
-def _vocabulary(dictionary: Any) -> NDArray[Any]:
-    if pa.types.is_fixed_size_binary(dictionary.type):
-        return _objects([UUID(bytes=value) for value in dictionary.to_pylist()])
-    return _objects(dictionary.to_pylist())
 
 
 def _objects(values: list[Any]) -> NDArray[Any]:
