@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..checks import option, options, where_typed
 from .formats.reading import Coded, Reading
-from .ids import arrow_numbers
+from .ids import arrow_numbers, pack_ids
 from .roles import all_common
 from .times import EARLIEST, LATEST, UNITS, as_date, unit_of_time
 
@@ -41,20 +41,7 @@ _LONG_ID = 500
 # Ids hold ";" or "|" now and then (lists of genres), all of them only where it separates fields.
 _NEARLY_ALL = 0.9
 _SEPARATORS = ("::", "\t", ";", "|", ",")
-_MISSING = (
-    "na",
-    "n/a",
-    "nan",
-    "null",
-    "none",
-    "nil",
-    "unknown",
-    "missing",
-    "\\n",
-    "<na>",
-    "?",
-    "-",
-)
+_MISSING = r"(?i)^\s*(na|n/a|nan|null|none|nil|unknown|missing|\\n|<na>|\?|-)\s*$"
 _YEARS = (1900, 2100)
 _N_LOW = 1 << 24
 # What most ids have, most of the first ones have too.
@@ -304,7 +291,10 @@ def _of_texts(reading: Reading, role: str, side: Coded, counts: NDArray[Any]) ->
     """Oddities of ids that are strings."""
     import pyarrow.compute as pc
 
-    texts = pa.array(side.ids, pa.large_string())
+    # By way of buffers: pa.array() would import pandas where that is installed.
+    packed = pack_ids(side.ids)
+    buffers = pa.py_buffer(packed["offsets"]), pa.py_buffer(packed["utf8"])
+    texts = pa.LargeStringArray.from_buffers(len(side.ids), *buffers)
     n = len(texts)
 
     def with_pattern(pattern: str, *, at_least: float = 0.0) -> NDArray[np.bool_]:
@@ -327,8 +317,7 @@ def _of_texts(reading: Reading, role: str, side: Coded, counts: NDArray[Any]) ->
     blank = with_pattern(r"^\s|\s$")
     if blank.any():
         yield f"{holding(blank, 'begin or end with a blank')}: pass {option('strip', True)}"
-    plain_texts = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
-    missing = _flags(pc.is_in(plain_texts, pa.array(_MISSING, texts.type)))
+    missing = with_pattern(_MISSING)
     if missing.any():
         at = int(missing.argmax())
         yield (

@@ -212,11 +212,19 @@ def peek(path: Paths, **options: Unpack[ReadingOptions]) -> Peek:
     Examples
     --------
     >>> import warpfactor as wf
-    >>> with open("ratings.csv", "w") as file:
-    ...     _ = file.write("user,item,rating\\nann,007,4\\nann,7,5\\n")
-    >>> print(wf.peek("ratings.csv").odd[-1])
-    1 of 2 item ids differs from another by leading zeros only, such as '007' and '7': if they are
-    numbers, write them without, or read numbers by ids='int'
+    >>> print(wf.peek("ratings.csv"))  # doctest: +SKIP
+    file       ratings.csv
+    format     text (separator ',', quotes none, header yes, encoding utf-8)
+    columns    userId (user), movieId (item), rating (rating)
+    rows       user  item  rating
+               1     31    2.5
+               1     1029  3
+    ratings    100,004, from 0.5 to 5 (10 distinct)
+    users      671
+    items      9,066
+    repeats    none
+    left out   none
+    odd        nothing
     """
     request, format, member = _asked(options)
     try:
