@@ -14,9 +14,10 @@ from ...checks import option
 from ..columns import not_finite
 from ..ids import arrow_numbers, as_arrow, decode_dictionary
 from ..roles import Column
-from .reading import Reading, Request
+from .reading import Reading, Request, reading_of_columns
+from .source import Source
 
-__all__ = ["Whole", "whole_rows"]
+__all__ = ["matrix_reading", "whole_rows"]
 
 
 class Whole(NamedTuple):
@@ -26,12 +27,19 @@ class Whole(NamedTuple):
     n_skipped: int = 0
     first_skipped: str = ""
 
+    def require_some(self) -> None:
+        """Raise ValueError if nothing is left."""
+        if self.n_skipped and not len(self.columns["user"]):
+            raise ValueError(f"no row can be read; {self.first_skipped}")
+
     def noted(self, reading: Reading) -> Reading:
         """Note in a reading of these columns what was left out."""
         return replace(reading, n_skipped=self.n_skipped, first_skipped=self.first_skipped)
 
 
-def whole_rows(columns: Mapping[str, Column], request: Request, file: str) -> Whole:
+def whole_rows(
+    columns: Mapping[str, Column], request: Request, file: str, noun: str = "row"
+) -> Whole:
     """Leave out the rows that lack a user, an item or a finite rating, or a timestamp asked for.
 
     Parameters
@@ -42,6 +50,8 @@ def whole_rows(columns: Mapping[str, Column], request: Request, file: str) -> Wh
         Whether such rows are left out.
     file : str
         The file's name.
+    noun : str, default "row"
+        What the file has one of for each rating.
 
     Raises
     ------
@@ -67,7 +77,7 @@ def whole_rows(columns: Mapping[str, Column], request: Request, file: str) -> Wh
         return Whole(given)
     if not request.skip_bad:
         role = next(iter(lacking))
-        raise ValueError(_problem(columns[role][0], given[role], lacking[role]))
+        raise ValueError(_problem(columns[role][0], given[role], lacking[role], noun))
     bad = np.logical_or.reduce(list(lacking.values()))
     at = int(bad.argmax())
     role = next(role for role, flags in lacking.items() if flags[at])
@@ -76,21 +86,35 @@ def whole_rows(columns: Mapping[str, Column], request: Request, file: str) -> Wh
     return Whole(
         {role: _filtered(column, ~bad) for role, column in given.items()},
         int(bad.sum()),
-        f"the first is row {at:,} (from 0) of {file}, whose {columns[role][0]} holds {what}",
+        f"the first is {noun} {at:,} (from 0) of {file}, whose {columns[role][0]} holds {what}",
     )
 
 
-def _problem(name: str, column: Any, flags: NDArray[np.bool_]) -> str:
+def matrix_reading(
+    format: str,
+    columns: Mapping[str, Column],
+    request: Request,
+    source: Source,
+    layout: dict[str, str],
+) -> Reading:
+    """Make a reading of the entries of a matrix, without those that `whole_rows` leaves out."""
+    whole = whole_rows(columns, request, source.path.name, "entry")
+    whole.require_some()
+    named = {role: (columns[role][0], column) for role, column in whole.columns.items()}
+    return whole.noted(reading_of_columns(format, named, request, layout=layout))
+
+
+def _problem(name: str, column: Any, flags: NDArray[np.bool_], noun: str) -> str:
     at, n_lacking = int(flags.argmax()), int(flags.sum())
     value = _value(column, at)
     skip = f"or pass {option('on_error', 'skip')} to leave them out"
     if _is_missing(value):
         return (
-            f"{name}: {n_lacking:,} missing value(s), the first in row {at:,} (from 0): "
-            f"drop those rows, fill them in, {skip}"
+            f"{name}: {n_lacking:,} missing value(s), the first in {noun} {at:,} (from 0): "
+            f"drop such or fill them in, {skip}"
         )
     also = f" ({n_lacking - 1:,} more such)" if n_lacking > 1 else ""
-    return f"{name}: {not_finite(value)} in row {at:,} (from 0){also}: drop those rows, {skip}"
+    return f"{name}: {not_finite(value)} in {noun} {at:,} (from 0){also}: drop such, {skip}"
 
 
 def _value(column: Any, at: int) -> Any:
