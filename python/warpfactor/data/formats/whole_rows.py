@@ -20,6 +20,9 @@ from .source import Source
 __all__ = ["matrix_reading", "whole_rows"]
 
 
+_MOST = float(np.finfo(np.float32).max)
+
+
 class Whole(NamedTuple):
     """The columns without the rows that lack something, how many those are, and the first."""
 
@@ -130,7 +133,8 @@ def _lacking(column: Any, role: str) -> NDArray[np.bool_] | None:
     if isinstance(column, np.ndarray):
         if column.dtype.kind == "M":
             return np.isnat(column)
-        return _not_numbers(column, role) if column.dtype.kind == "f" else None
+        is_bad = column.dtype.kind == "f" and not _all_small(column)
+        return _not_numbers(column, role) if is_bad else None
     if pa.types.is_dictionary(column.type):
         chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
         kind = column.type.value_type
@@ -138,8 +142,10 @@ def _lacking(column: Any, role: str) -> NDArray[np.bool_] | None:
         if _has_fractions(kind) or any(chunk.dictionary.null_count for chunk in chunks):
             column = decode_dictionary(column)
     if _has_fractions(column.type):
-        parts = [_not_numbers(_floats(chunk), role) for chunk in column.chunks]
-        return np.concatenate(parts) if parts else None
+        chunks = [_floats(chunk) for chunk in column.chunks]
+        if all(map(_all_small, chunks)):
+            return None
+        return np.concatenate([_not_numbers(chunk, role) for chunk in chunks])
     if not column.null_count:
         return None
     return np.asarray(column.is_null().to_numpy(), bool)
@@ -156,6 +162,11 @@ def _floats(chunk: Any) -> NDArray[Any]:
     if chunk.null_count:
         return np.asarray(chunk.to_numpy(zero_copy_only=False))
     return arrow_numbers(chunk)
+
+
+def _all_small(values: NDArray[Any]) -> bool:
+    """Whether all are numbers that float32 holds, by two fast passes; NaN is below nothing."""
+    return not len(values) or bool(-_MOST < values.min() and values.max() < _MOST)
 
 
 def _not_numbers(values: NDArray[Any], role: str) -> NDArray[np.bool_]:
