@@ -492,13 +492,30 @@ def test_gaps_of_arrays_are_named_or_left_out_if_wanted(tmp_path, ids):
         assert rows_of(read_ratings(path, on_error="skip")) == [(0, 0, 1.0), (2, 2, 3.0)]
 
 
-def test_gaps_of_a_sparse_matrix_are_left_out_if_wanted(tmp_path):
-    path = tmp_path / "r.npz"
-    sp.save_npz(path, sp.coo_array(([1.0, np.nan, 3], ([0, 1, 2], [0, 1, 1]))))
-    with pytest.raises(ValueError, match=r"data: nan is not finite in row 1 .*on_error='skip'"):
+MATRICES = {
+    "r.npz": lambda path: sp.save_npz(
+        path, sp.coo_array(([1.0, np.nan, 3], ([0, 1, 2], [0, 1, 1])))
+    ),
+    "listed.mtx": lambda path: path.write_text(
+        "%%MatrixMarket matrix coordinate real general\n3 2 3\n1 1 1\n2 2 nan\n3 2 3\n"
+    ),
+    "dense.mtx": lambda path: path.write_text(
+        "%%MatrixMarket matrix array real general\n3 2\n1\nnan\nnan\nnan\n-inf\n3\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_gaps_of_a_matrix_are_named_or_left_out_if_wanted(tmp_path, name):
+    path = tmp_path / name
+    MATRICES[name](path)
+    with pytest.raises(ValueError, match=r"(nan|inf) is not finite in entry 1 .*on_error='skip'"):
         read_ratings(path)
-    with pytest.warns(UserWarning, match="1 of 3 rows left out"):
-        assert rows_of(read_ratings(path, on_error="skip")) == [(0, 0, 1.0), (2, 1, 3.0)]
+    with pytest.warns(UserWarning, match="1 of 3 rows left out; the first is entry 1 "):
+        ratings = read_ratings(path, on_error="skip")
+    first = int(name.endswith("mtx"))
+    assert rows_of(ratings) == [(first, first, 1.0), (first + 2, first + 1, 3.0)]
+    assert len(read_pairs(path)[0]) == 3
 
 
 def test_a_file_of_several_without_a_good_row_is_an_error(tmp_path):

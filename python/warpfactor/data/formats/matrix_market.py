@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from ...checks import option
 from .dialect import Dialect
 from .quotes import BLANKS
-from .reading import Reading, Request, reading_of_columns, refuse_columns
+from .reading import Reading, Request, refuse_columns
 from .rewrite import arrow_stream, blocks
 from .source import NothingThere, Source
+from .whole_rows import matrix_reading
 
 __all__ = ["matches", "read"]
 
@@ -72,9 +73,11 @@ def read(source: Source, request: Request) -> Reading:
     rows, columns, values = _mirrored(entries, header)
     asked: dict[str, tuple[str, Any]] = {"user": ("rows", rows), "item": ("columns", columns)}
     if request.needs_ratings:
-        asked["rating"] = ("entries", values)
+        # Of a dense matrix NaN is no entry.
+        name = "entries" if header.layout == "coordinate" else "entries other than NaN"
+        asked["rating"] = (name, values)
     what = f"{header.n_rows:,} x {header.n_columns:,}, {', '.join(header[:3])}"
-    return reading_of_columns("matrix-market", asked, request, layout={"matrix": what})
+    return matrix_reading("matrix-market", asked, request, source, {"matrix": what})
 
 
 def _header(head: bytes) -> _Header:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from ...checks import option
 from ..columns import as_float32, require_equal_lengths
 from ..ids import encode_ids
-from ..roles import ROLES, Column
+from ..roles import ROLES
 from ..times import as_timestamps
 from .reading import Coded, Reading, Request, in_kind, reading_of_columns, refuse_columns
 from .source import DAMAGE, Source
-from .whole_rows import Whole, whole_rows
+from .whole_rows import matrix_reading, whole_rows
 
 __all__ = ["matches", "matches_sparse", "read", "read_sparse"]
 
@@ -57,15 +57,9 @@ def read(source: Source, request: Request) -> Reading:
     given = _arrays(source, request)
     layout = {"arrays": ", ".join(given)}
     named = {role: (f"array {role}s", array) for role, array in given.items() if role in ROLES}
-    whole = _whole(named, request, source)
+    whole = whole_rows(named, request, source.path.name)
+    whole.require_some()
     return whole.noted(_reading(given | whole.columns, request, layout))
-
-
-def _whole(columns: dict[str, Column], request: Request, source: Source) -> Whole:
-    whole = whole_rows(columns, request, source.path.name)
-    if whole.n_skipped and not len(whole.columns["user"]):
-        raise ValueError(f"no row can be read; {whole.first_skipped}")
-    return whole
 
 
 def _reading(arrays: dict[str, Any], request: Request, layout: dict[str, str]) -> Reading:
@@ -112,10 +106,7 @@ def read_sparse(source: Source, request: Request) -> Reading:
         "rating": ("data", matrix.data),
     }
     asked = {role: column for role, column in columns.items() if role in request.wanted}
-    whole = _whole(asked, request, source)
-    named = {role: (asked[role][0], column) for role, column in whole.columns.items()}
-    layout = {"shape": f"{matrix.shape}"}
-    return whole.noted(reading_of_columns("scipy-npz", named, request, layout=layout))
+    return matrix_reading("scipy-npz", asked, request, source, {"shape": f"{matrix.shape}"})
 
 
 def _file(source: Source) -> Any:

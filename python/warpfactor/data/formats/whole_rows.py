@@ -14,9 +14,13 @@ from ...checks import option
 from ..columns import not_finite
 from ..ids import arrow_numbers, as_arrow, decode_dictionary
 from ..roles import Column
-from .reading import Reading, Request
+from .reading import Reading, Request, reading_of_columns
+from .source import Source
 
-__all__ = ["Whole", "whole_rows"]
+__all__ = ["matrix_reading", "whole_rows"]
+
+
+_MOST = float(np.finfo(np.float32).max)
 
 
 class Whole(NamedTuple):
@@ -26,12 +30,19 @@ class Whole(NamedTuple):
     n_skipped: int = 0
     first_skipped: str = ""
 
+    def require_some(self) -> None:
+        """Raise ValueError if nothing is left."""
+        if self.n_skipped and not len(self.columns["user"]):
+            raise ValueError(f"no row can be read; {self.first_skipped}")
+
     def noted(self, reading: Reading) -> Reading:
         """Note in a reading of these columns what was left out."""
         return replace(reading, n_skipped=self.n_skipped, first_skipped=self.first_skipped)
 
 
-def whole_rows(columns: Mapping[str, Column], request: Request, file: str) -> Whole:
+def whole_rows(
+    columns: Mapping[str, Column], request: Request, file: str, noun: str = "row"
+) -> Whole:
     """Leave out the rows that lack a user, an item or a finite rating, or a timestamp asked for.
 
     Parameters
@@ -42,6 +53,8 @@ def whole_rows(columns: Mapping[str, Column], request: Request, file: str) -> Wh
         Whether such rows are left out.
     file : str
         The file's name.
+    noun : str, default "row"
+        What the file has one of for each rating.
 
     Raises
     ------
@@ -67,7 +80,7 @@ def whole_rows(columns: Mapping[str, Column], request: Request, file: str) -> Wh
         return Whole(given)
     if not request.skip_bad:
         role = next(iter(lacking))
-        raise ValueError(_problem(columns[role][0], given[role], lacking[role]))
+        raise ValueError(_problem(columns[role][0], given[role], lacking[role], noun))
     bad = np.logical_or.reduce(list(lacking.values()))
     at = int(bad.argmax())
     role = next(role for role, flags in lacking.items() if flags[at])
@@ -76,21 +89,35 @@ def whole_rows(columns: Mapping[str, Column], request: Request, file: str) -> Wh
     return Whole(
         {role: _filtered(column, ~bad) for role, column in given.items()},
         int(bad.sum()),
-        f"the first is row {at:,} (from 0) of {file}, whose {columns[role][0]} holds {what}",
+        f"the first is {noun} {at:,} (from 0) of {file}, whose {columns[role][0]} holds {what}",
     )
 
 
-def _problem(name: str, column: Any, flags: NDArray[np.bool_]) -> str:
+def matrix_reading(
+    format: str,
+    columns: Mapping[str, Column],
+    request: Request,
+    source: Source,
+    layout: dict[str, str],
+) -> Reading:
+    """Make a reading of the entries of a matrix, without those that `whole_rows` leaves out."""
+    whole = whole_rows(columns, request, source.path.name, "entry")
+    whole.require_some()
+    named = {role: (columns[role][0], column) for role, column in whole.columns.items()}
+    return whole.noted(reading_of_columns(format, named, request, layout=layout))
+
+
+def _problem(name: str, column: Any, flags: NDArray[np.bool_], noun: str) -> str:
     at, n_lacking = int(flags.argmax()), int(flags.sum())
     value = _value(column, at)
     skip = f"or pass {option('on_error', 'skip')} to leave them out"
     if _is_missing(value):
         return (
-            f"{name}: {n_lacking:,} missing value(s), the first in row {at:,} (from 0): "
-            f"drop those rows, fill them in, {skip}"
+            f"{name}: {n_lacking:,} missing value(s), the first in {noun} {at:,} (from 0): "
+            f"drop such or fill them in, {skip}"
         )
     also = f" ({n_lacking - 1:,} more such)" if n_lacking > 1 else ""
-    return f"{name}: {not_finite(value)} in row {at:,} (from 0){also}: drop those rows, {skip}"
+    return f"{name}: {not_finite(value)} in {noun} {at:,} (from 0){also}: drop such, {skip}"
 
 
 def _value(column: Any, at: int) -> Any:
@@ -106,7 +133,8 @@ def _lacking(column: Any, role: str) -> NDArray[np.bool_] | None:
     if isinstance(column, np.ndarray):
         if column.dtype.kind == "M":
             return np.isnat(column)
-        return _not_numbers(column, role) if column.dtype.kind == "f" else None
+        is_bad = column.dtype.kind == "f" and not _all_small(column)
+        return _not_numbers(column, role) if is_bad else None
     if pa.types.is_dictionary(column.type):
         chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
         kind = column.type.value_type
@@ -114,8 +142,10 @@ def _lacking(column: Any, role: str) -> NDArray[np.bool_] | None:
         if _has_fractions(kind) or any(chunk.dictionary.null_count for chunk in chunks):
             column = decode_dictionary(column)
     if _has_fractions(column.type):
-        parts = [_not_numbers(_floats(chunk), role) for chunk in column.chunks]
-        return np.concatenate(parts) if parts else None
+        chunks = [_floats(chunk) for chunk in column.chunks]
+        if all(map(_all_small, chunks)):
+            return None
+        return np.concatenate([_not_numbers(chunk, role) for chunk in chunks])
     if not column.null_count:
         return None
     return np.asarray(column.is_null().to_numpy(), bool)
@@ -132,6 +162,11 @@ def _floats(chunk: Any) -> NDArray[Any]:
     if chunk.null_count:
         return np.asarray(chunk.to_numpy(zero_copy_only=False))
     return arrow_numbers(chunk)
+
+
+def _all_small(values: NDArray[Any]) -> bool:
+    """Whether all are numbers that float32 holds, by two fast passes; NaN is below nothing."""
+    return not len(values) or bool(-_MOST < values.min() and values.max() < _MOST)
 
 
 def _not_numbers(values: NDArray[Any], role: str) -> NDArray[np.bool_]:
