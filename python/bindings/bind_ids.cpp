@@ -24,7 +24,7 @@ py::array_t<std::int32_t> adopt_codes(Codes&& codes) {
     std::free(data);
     throw;
   }
-  return py::array_t<std::int32_t>({n}, data, free);
+  return py::array_t<std::int32_t>(n, data, free);
 }
 
 py::list strings(const EncodedIds& ids) {
