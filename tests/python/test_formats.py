@@ -1438,3 +1438,19 @@ def test_an_excel_file_is_named_with_what_to_do(tmp_path):
         archive.writestr("xl/worksheets/sheet1.xml", "<worksheet/>")
     with pytest.raises(ValueError, match=r"is one of Excel .* save it as csv"):
         read_ratings(path)
+
+
+@pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64(), pa.int8(), pa.uint64()])
+@pytest.mark.parametrize("name", ["r.feather", "r.npz"])
+def test_ratings_of_any_width_are_read_without_a_warning(tmp_path, kind, name):
+    path = tmp_path / name
+    values = np.array([3, 4], kind.to_pandas_dtype())
+    if name == "r.npz":
+        np.savez(path, users=[1, 2], items=[5, 6], ratings=values)
+    else:
+        feather.write_feather(
+            pa.table({"user": [1, 2], "item": [5, 6], "rating": values}), str(path)
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert rows_of(read_ratings(path)) == [(1, 5, 3.0), (2, 6, 4.0)]

@@ -166,7 +166,8 @@ def _floats(chunk: Any) -> NDArray[Any]:
 
 def _all_small(values: NDArray[Any]) -> bool:
     """Whether all are numbers that float32 holds, by two fast passes; NaN is below nothing."""
-    return not len(values) or bool(-_MOST < values.min() and values.max() < _MOST)
+    # As Python's floats: NumPy would bring the limit to float16, which does not hold it.
+    return not len(values) or -_MOST < float(values.min()) <= float(values.max()) < _MOST
 
 
 def _not_numbers(values: NDArray[Any], role: str) -> NDArray[np.bool_]:
