@@ -25,6 +25,7 @@ from typing import Any
 HERE = Path(__file__).parent
 # A round is a process of its own, as memory of the fuzzer grows with its inputs.
 ROUND_S = 40
+MOST_INPUTS = 8000
 TIMEOUT_S = 5
 RSS_MB = 1024
 # Every so manieth round of the readers takes longer inputs.
@@ -187,11 +188,13 @@ def _fuzz(arguments: argparse.Namespace) -> None:
     def changed(data: bytes, size: int, seed: int) -> bytes:
         return change(data, size, random.Random(seed), atheris.Mutate)[:size] or b"\0"
 
+    # The model file's inputs are small, and take no more memory with their number.
+    most = arguments.runs if is_model else min(arguments.runs or MOST_INPUTS, MOST_INPUTS)
     flags = [
         *(f"-max_len={arguments.max_len}", f"-timeout={TIMEOUT_S}", f"-rss_limit_mb={RSS_MB}"),
         *(f"-max_total_time={int(arguments.seconds)}", f"-seed={arguments.seed}"),
         *(f"-artifact_prefix={arguments.out}/{arguments.target}-", "-print_final_stats=1"),
-        *((f"-runs={arguments.runs}",) if arguments.runs else ()),
+        *((f"-runs={most}",) if most else ()),
     ]
     atheris.Setup(
         [sys.argv[0], *flags, str(corpus), str(seeds)], one,
