@@ -29,6 +29,9 @@ __all__ = ["find_dialect", "read", "read_dialect"]
 _TEXT = pa.string()
 _SIDES = ("user", "item")
 _BLOCK = 1 << 20
+# What is read of a file at a time, so that its memory is small beside the result's.
+_SLICE = 1 << 25
+_LONGEST = 1 << 26
 # If more of the rows cannot be read, the file is read as something that it is not.
 _MOST = 0.5
 # So many values tell whether a column of texts may hold times.
@@ -215,42 +218,85 @@ def _batches(
 ) -> Iterator[Any]:
     """Read the columns of some roles by Arrow, with a given type or (None) one it finds out.
 
-    Batches come in the order of the file, some thousand rows at a time, while Arrow reads on.
+    Batches come in the order of the file. Arrow's reader of whole tables parses on all threads, the
+    one that streams on one: so a file is read a slice of lines at a time, unless a quoted field may
+    hold a line end, or lines must be rewritten first.
     """
     from pyarrow import csv as arrow_csv
 
     names = [str(at) for at in range(len(dialect.names))]
     keys = {role: names[dialect.found[role]] for role in types}
-    rewritten = is_rewritten(source, dialect)
-    file = arrow_stream(source, dialect) if rewritten else pa.OSFile(str(source.path))
-    with file:
+    known = {keys[role]: kind for role, kind in types.items() if kind is not None}
+
+    def options(skip: int) -> dict[str, Any]:
+        return {
+            "read_options": arrow_csv.ReadOptions(
+                column_names=names, skip_rows=skip, block_size=_BLOCK
+            ),
+            "parse_options": arrow_csv.ParseOptions(
+                delimiter=arrow_separator(dialect),
+                quote_char=dialect.quote or False,
+                newlines_in_values=bool(dialect.quote),
+                invalid_row_handler=on_bad_row,
+            ),
+            "convert_options": arrow_csv.ConvertOptions(
+                include_columns=list(keys.values()),
+                column_types=known,
+                null_values=sorted(NULLS),
+                decimal_point=dialect.decimal if dialect.decimal in ".," else ".",
+            ),
+        }
+
+    if dialect.quote or is_rewritten(source, dialect):
+        with arrow_stream(source, dialect) as file:
+            try:
+                reader = arrow_csv.open_csv(file, **options(0))
+            except pa.ArrowInvalid as error:
+                if "Empty CSV file" in str(error):
+                    return
+                raise
+            with reader:
+                yield from reader
+        return
+    skip = dialect.skip
+    for lines in _slices(source):
         try:
-            reader = arrow_csv.open_csv(
-                file,
-                read_options=arrow_csv.ReadOptions(
-                    column_names=names,
-                    skip_rows=0 if rewritten else dialect.skip,
-                    block_size=_BLOCK,
-                ),
-                parse_options=arrow_csv.ParseOptions(
-                    delimiter=arrow_separator(dialect),
-                    quote_char=dialect.quote or False,
-                    newlines_in_values=bool(dialect.quote),
-                    invalid_row_handler=on_bad_row,
-                ),
-                convert_options=arrow_csv.ConvertOptions(
-                    include_columns=list(keys.values()),
-                    column_types={keys[role]: t for role, t in types.items() if t is not None},
-                    null_values=sorted(NULLS),
-                    decimal_point=dialect.decimal if dialect.decimal in ".," else ".",
-                ),
-            )
+            table = arrow_csv.read_csv(pa.BufferReader(lines), **options(skip))
         except pa.ArrowInvalid as error:
-            if "Empty CSV file" in str(error):
-                return
-            raise
-        with reader:
-            yield from reader
+            if "Empty CSV file" not in str(error):
+                raise
+            continue
+        finally:
+            skip = 0
+        # What was found out of the first slice holds for all.
+        known.update(zip(table.column_names, table.schema.types, strict=True))
+        yield from table.to_batches()
+
+
+def _slices(source: Source) -> Iterator[Any]:
+    """Whole lines of a file, many at a time, in memory that is used again for the next ones."""
+    memory = bytearray(min(_SLICE, source.path.stat().st_size + 1))
+    begun = 0
+    with source.path.open("rb", buffering=0) as file:
+        while True:
+            with memoryview(memory) as view:
+                n_read = file.readinto(view[begun:]) or 0
+                end = begun + n_read
+                if not n_read:
+                    if begun:
+                        yield pa.py_buffer(view[:begun])
+                    return
+                # "\r" alone ends lines too, but "\r\n" must not be cut in two.
+                cut = max(memory.rfind(b"\n", 0, end), memory.rfind(b"\r", 0, end - 1)) + 1
+                if cut:
+                    yield pa.py_buffer(view[:cut])
+            begun = end - cut
+            if begun == len(memory):
+                if begun > _LONGEST:
+                    raise ValueError("a line is longer than 64 MiB: this is no table of ratings")
+                memory = memory + bytearray(len(memory))
+            elif cut:
+                memory[:begun] = memory[cut:end]
 
 
 def _is_blank(row: Any) -> bool:
