@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from mmap import ACCESS_READ, mmap
 from typing import Any, NamedTuple
@@ -258,19 +259,30 @@ def _batches(
             with reader:
                 yield from reader
         return
-    skip = dialect.skip
-    for lines in _slices(source):
-        try:
-            table = arrow_csv.read_csv(pa.BufferReader(lines), **options(skip))
-        except pa.ArrowInvalid as error:
-            if "Empty CSV file" not in str(error):
-                raise
-            continue
-        finally:
-            skip = 0
-        # What was found out of the first slice holds for all.
-        known.update(zip(table.column_names, table.schema.types, strict=True))
-        yield from table.to_batches()
+
+    def tables() -> Iterator[Any]:
+        skip = dialect.skip
+        for lines in _slices(source):
+            try:
+                table = arrow_csv.read_csv(pa.BufferReader(lines), **options(skip))
+            except pa.ArrowInvalid as error:
+                if "Empty CSV file" not in str(error):
+                    raise
+                continue
+            finally:
+                skip = 0
+            # What was found out of the first slice holds for all.
+            known.update(zip(table.column_names, table.schema.types, strict=True))
+            yield table
+
+    # The next slice is read and parsed while the ids of this one are encoded.
+    parsed = tables()
+    with ThreadPoolExecutor(1) as worker:
+        pending = worker.submit(next, parsed, None)
+        while (table := pending.result()) is not None:
+            pending = worker.submit(next, parsed, None)
+            yield from table.to_batches()
+            del table
 
 
 def _slices(source: Source) -> Iterator[Any]:
