@@ -46,9 +46,9 @@ NULLS = frozenset(
 )
 _INTEGER = re.compile(r"-?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_SAMPLED_ROWS = 2000
+_SAMPLED_ROWS = 1000
 # Quoted fields may go over several of them.
-_SAMPLED_LINES = 4000
+_SAMPLED_LINES = 2000
 # A reading is possible if this share of the sampled rows has its number of fields. The rest are
 # rows that cannot be read, which are errors of their own.
 _REGULAR = 0.9

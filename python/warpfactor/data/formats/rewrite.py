@@ -11,7 +11,15 @@ from .dialect import Dialect
 from .quotes import BLANKS
 from .source import Source
 
-__all__ = ["ByteStream", "arrow_separator", "arrow_stream", "blocks", "is_rewritten", "restored"]
+__all__ = [
+    "ByteStream",
+    "arrow_separator",
+    "arrow_stream",
+    "blocks",
+    "is_rewritten",
+    "restored",
+    "rewritten_parts",
+]
 
 _BLOCK = 1 << 22
 # Of a line or a row. All of it is kept until its end is found.
@@ -66,7 +74,7 @@ def restored(text: str, dialect: Dialect) -> str:
 
 def arrow_stream(source: Source, dialect: Dialect) -> Any:
     """Open the text for Arrow, without the lines before the data."""
-    return io.BufferedReader(ByteStream(_rewritten(source, dialect)), 1 << 20)
+    return io.BufferedReader(ByteStream(rewritten_parts(source, dialect)), 1 << 20)
 
 
 class ByteStream(io.RawIOBase):
@@ -91,7 +99,8 @@ class ByteStream(io.RawIOBase):
         return n
 
 
-def _rewritten(source: Source, dialect: Dialect) -> Iterator[bytes]:
+def rewritten_parts(source: Source, dialect: Dialect) -> Iterator[bytes]:
+    """The text for Arrow, some MiB of whole lines at a time, without the lines before the data."""
     parts = blocks(source, dialect.encoding, dialect.skip)
     if dialect.comment:
         mark = dialect.comment.encode()

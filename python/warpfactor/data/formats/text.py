@@ -22,7 +22,7 @@ from ..times import as_timestamps, is_date
 from .dialect import NULLS, Dialect, is_blank_row, judge, parse_number
 from .quotes import find_quotes
 from .reading import STRIPPED, Coded, Reading, Request
-from .rewrite import arrow_separator, arrow_stream, blocks, is_rewritten, restored
+from .rewrite import arrow_separator, arrow_stream, blocks, is_rewritten, restored, rewritten_parts
 from .source import NothingThere, Source
 
 __all__ = ["find_dialect", "read", "read_dialect"]
@@ -221,7 +221,7 @@ def _batches(
 
     Batches come in the order of the file. Arrow's reader of whole tables parses on all threads, the
     one that streams on one: so a file is read a slice of lines at a time, unless a quoted field may
-    hold a line end, or lines must be rewritten first.
+    hold a line end.
     """
     from pyarrow import csv as arrow_csv
 
@@ -248,7 +248,7 @@ def _batches(
             ),
         }
 
-    if dialect.quote or is_rewritten(source, dialect):
+    if dialect.quote:
         with arrow_stream(source, dialect) as file:
             try:
                 reader = arrow_csv.open_csv(file, **options(0))
@@ -261,8 +261,10 @@ def _batches(
         return
 
     def tables() -> Iterator[Any]:
-        skip = dialect.skip
-        for lines in _slices(source):
+        skip, parts = dialect.skip, _slices(source)
+        if is_rewritten(source, dialect):
+            skip, parts = 0, rewritten_parts(source, dialect)
+        for lines in parts:
             try:
                 table = arrow_csv.read_csv(pa.BufferReader(lines), **options(skip))
             except pa.ArrowInvalid as error:
