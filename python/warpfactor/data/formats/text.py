@@ -277,8 +277,13 @@ def _batches(
             known.update(zip(table.column_names, table.schema.types, strict=True))
             yield table
 
-    # The next slice is read and parsed while the ids of this one are encoded.
     parsed = tables()
+    if source.is_whole:
+        # A small file, for which a thread takes longer than it saves.
+        for table in parsed:
+            yield from table.to_batches()
+        return
+    # The next slice is read and parsed while the ids of this one are encoded.
     with ThreadPoolExecutor(1) as worker:
         pending = worker.submit(next, parsed, None)
         while (table := pending.result()) is not None:
