@@ -156,7 +156,7 @@ def _fuzz(arguments: argparse.Namespace) -> None:
     import sklearn.base  # noqa: F401
 
     with atheris.instrument_imports(include=["warpfactor"]):
-        import make_corpus
+        import seed_corpus
         import targets
 
         _import_all()
@@ -173,7 +173,7 @@ def _fuzz(arguments: argparse.Namespace) -> None:
     corpus, seeds = (arguments.work / f"{kind}-{arguments.target}" for kind in ("corpus", "seeds"))
     for folder in (corpus, seeds):
         folder.mkdir(parents=True, exist_ok=True)
-    for at, seed in enumerate(make_corpus.model_seeds() if is_model else make_corpus.seeds()):
+    for at, seed in enumerate(seed_corpus.model_seeds() if is_model else seed_corpus.seeds()):
         (seeds / f"{at:03}").write_bytes(seed)
     record = _Record(arguments)
 

@@ -720,28 +720,28 @@ def test_ids_of_several_texts_are_of_one_kind(tmp_path):
 
 MOVIELENS = {
     "ml-1m": {
-        "ratings.dat": "1::1193::5::978300760\n2::661::3::978302109\n",
+        "ratings.dat": "1::1111::5::977777770\n2::666::3::977779999\n",
         "movies.dat": "1::Toy Story (1995)::Animation|Children's\n",
         "users.dat": "1::F::1::10::48067\n",
         "README": "SUMMARY\n=======\n",
     },
     "ml-100k": {
-        "u.data": "1\t1193\t5\t978300760\n2\t661\t3\t978302109\n",
+        "u.data": "1\t1111\t5\t977777770\n2\t666\t3\t977779999\n",
         "u.item": "1|Toy Story (1995)|01-Jan-1995||http://x\n",
         "u.user": "1|24|M|technician|85711\n",
-        "u1.base": "1\t1193\t5\t978300760\n",
-        "u1.test": "2\t661\t3\t978302109\n",
+        "u1.base": "1\t1111\t5\t977777770\n",
+        "u1.test": "2\t666\t3\t977779999\n",
         "mku.sh": "#!/bin/sh\n",
     },
     "ml-latest": {
-        "ratings.csv": "userId,movieId,rating,timestamp\n1,1193,5.0,978300760\n2,661,3.0,978302109\n",
+        "ratings.csv": "userId,movieId,rating,timestamp\n1,1111,5.0,977777770\n2,666,3.0,977779999\n",
         "movies.csv": "movieId,title,genres\n1,Toy Story (1995),Animation\n",
         "tags.csv": "userId,movieId,tag,timestamp\n1,2,funny,3\n",
         "README.txt": "Summary\n=======\n",
     },
     "recbole": {
         "x.inter": "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
-        "1\t1193\t5\t978300760\n2\t661\t3\t978302109\n",
+        "1\t1111\t5\t977777770\n2\t666\t3\t977779999\n",
         "x.item": "item_id:token\ttitle:token_seq\n1\tToy Story\n",
         "x.user": "user_id:token\tage:token\n1\t24\n",
     },
@@ -752,7 +752,7 @@ MOVIELENS = {
 def test_the_folder_of_a_public_set_gives_its_ratings(tmp_path, name):
     for file, content in MOVIELENS[name].items():
         written(tmp_path, content, f"{name}/{file}")
-    expected = [(1, 1193, 5.0, 978300760), (2, 661, 3.0, 978302109)]
+    expected = [(1, 1111, 5.0, 977777770), (2, 666, 3.0, 977779999)]
     assert rows_of(read_ratings(tmp_path / name)) == expected
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         for file in MOVIELENS[name]:
@@ -1024,8 +1024,8 @@ RECORD = {"user": "a", "item": 1, "rating": 2}
         ),
         (
             lines({"rating": 5.0, "title": "x", "images": [], "asin": "B0", "parent_asin": "B1",
-                   "user_id": "AG", "timestamp": 1588687728923}),
-            {}, [("AG", "B0", 5.0, 1588687728923)],
+                   "user_id": "AG", "timestamp": 1588888888883}),
+            {}, [("AG", "B0", 5.0, 1588888888883)],
         ),
         (
             lines({"review_id": "r", "user_id": "u", "business_id": "b", "stars": 3.0, "text": "t\nx",
@@ -1130,11 +1130,11 @@ def test_a_late_object_of_another_type_is_read_exactly(tmp_path):
 
 # Public sets.
 
-NETFLIX = "1:\n1488844,3,2005-09-06\n822109,5,2005-05-13\n2:\n1488844,4,1970-01-02\n"
+NETFLIX = "1:\n1000001,3,2005-09-06\n1000002,5,2005-05-13\n2:\n1000001,4,1970-01-02\n"
 NETFLIX_ROWS = [
-    (1488844, 1, 3.0, 1125964800),
-    (822109, 1, 5.0, 1115942400),
-    (1488844, 2, 4.0, 86400),
+    (1000001, 1, 3.0, 1125964800),
+    (1000002, 1, 5.0, 1115942400),
+    (1000001, 2, 4.0, 86400),
 ]
 
 
@@ -1152,7 +1152,7 @@ NETFLIX_ROWS = [
 def test_netflix_blocks_are_read(tmp_path, change):
     path = written(tmp_path, change(NETFLIX), "combined_data_1.txt")
     assert read_as(path) == (NETFLIX_ROWS, "netflix")
-    assert rows_of(read_ratings(path, ids="str"))[0][:2] == ("1488844", "1")
+    assert rows_of(read_ratings(path, ids="str"))[0][:2] == ("1000001", "1")
 
 
 def test_a_folder_of_netflix_is_one_set(tmp_path):
@@ -1210,7 +1210,7 @@ def test_netflix_blocks_beyond_the_readers_block(tmp_path, monkeypatch):
 AMAZON = [
     ("A1N4O8VOJZTDVB", "0000031887", 4.0, 1383350400),
     ("#oc-R11D9D7SHXIJB9", "B00H9A60O4", 1.0, 1383350401),
-    ("A3AF8FFZAZYNE5", "043661134X", 5.0, 1383350402),
+    ("A1AAAAAAAAAAA1", "000000003X", 5.0, 1383333333),
 ]
 
 
@@ -1241,7 +1241,7 @@ def test_amazons_ratings_that_tell_no_order_are_shown_both_ways(tmp_path):
     assert read_as(written(tmp_path, named)) == (AMAZON[:1], "text")
 
 
-BOOKS = [(276725, "034545104X", 0.0), (276726, "0155061224", 5.0), (276727, "3-442\xff\xe9x", 10.0)]
+BOOKS = [(900001, "111111111X", 0.0), (900002, "0222222224", 5.0), (900003, "3-442\xff\xe9x", 10.0)]
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
@@ -1273,12 +1273,12 @@ def test_book_crossings_escaped_quotes_are_read(tmp_path):
 def test_recboles_files_are_read_by_their_header(tmp_path, sep):
     header = ["item_id:token", "tags:token_seq", "user_id:token", "rating:float", "timestamp:float"]
     rows = [
-        ["i1", "", "007", "4.5", "881250949.0"],
+        ["i1", "", "007", "4.5", "881111111.0"],
         ["i2", "x y" if sep != " " else "x", "8", "1", "5"],
     ]
     text = "\n".join(sep.join(row) for row in (header, *rows)) + "\n"
     path = written(tmp_path, text, "ml.inter")
-    expected = [("007", "i1", 4.5, 881250949.0), ("8", "i2", 1.0, 5.0)]
+    expected = [("007", "i1", 4.5, 881111111.0), ("8", "i2", 1.0, 5.0)]
     assert read_as(path) == (expected, "recbole")
     # As RecBole's settings name fields, or with the type.
     for name in ("item_id", "item_id:token"):

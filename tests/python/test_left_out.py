@@ -34,11 +34,11 @@ def path_of(tmp_path):
 
 UNREAD_TIMES = {
     "missing": (
-        "user,item,rating,timestamp\n1,2,3,978300760\n1,3,4,\n",
+        "user,item,rating,timestamp\n1,2,3,977777770\n1,3,4,\n",
         "line 3: the timestamp is missing",
     ),
     "null": (
-        "u\ti\tstars\tts\n1\t2\t3\tNULL\n1\t3\t4\t978300760\n",
+        "u\ti\tstars\tts\n1\t2\t3\tNULL\n1\t3\t4\t977777770\n",
         "line 2: the timestamp is missing",
     ),
     "no date": (
@@ -78,7 +78,7 @@ def test_named_timestamps_that_cannot_be_read_are_told(path_of, text, first):
 @pytest.mark.parametrize(
     "text",
     [
-        "1,2,3,978300760\n1,3,4,\n",
+        "1,2,3,977777770\n1,3,4,\n",
         "1,2,3,classic\n1,3,4,slow\n",
         "1\t2\t3\t2024-05-31\n1\t3\t4\t2024-05-32\n",
     ],
@@ -92,7 +92,7 @@ def test_a_fourth_column_by_place_is_a_guess(path_of, text):
 
 
 @pytest.mark.parametrize(
-    "times", [[978300760, None], ["2024-05-31", "soon"], [float("nan"), 978300760.0]]
+    "times", [[977777770, None], ["2024-05-31", "soon"], [float("nan"), 977777770.0]]
 )
 @pytest.mark.parametrize("kind", ["pandas", "arrow", "parquet", "json"])
 def test_named_timestamps_of_tables_are_told(path_of, times, kind):
@@ -118,7 +118,7 @@ def test_named_timestamps_of_tables_are_told(path_of, times, kind):
 def test_timestamps_of_a_part_of_the_files_are_told(path_of):
     head = "user,item,rating"
     paths = [
-        path_of(f"{head},time\n1,2,3,978300760\n", "a.csv"),
+        path_of(f"{head},time\n1,2,3,977777770\n", "a.csv"),
         path_of(f"{head}\n1,3,3\n", "b.csv"),
         path_of(f"{head},time\n1,4,3,\n", "c.csv"),
     ]
@@ -131,7 +131,7 @@ def test_timestamps_of_a_part_of_the_files_are_told(path_of):
 
 @pytest.mark.parametrize("command", ["convert", "train", "train -q", "peek"])
 def test_the_command_line_tells_it_once(path_of, tmp_path, command):
-    rows = "".join(f"{n % 4},{n},{n % 5},{'' if n == 7 else 978300760 + n}\n" for n in range(20))
+    rows = "".join(f"{n % 4},{n},{n % 5},{'' if n == 7 else 977777770 + n}\n" for n in range(20))
     path = path_of("user,item,rating,timestamp\n" + rows)
     name, *flags = command.split()
     if name == "convert":
@@ -159,12 +159,12 @@ def test_good_timestamps_are_read_without_a_word(path_of):
 
 SEVERAL_TIMES = {
     "hours": ({"date": "2024-05-31", "time": "10:00"}, "date"),
-    "words": ({"timestamp": "last week", "created_at": 978300760}, "created_at"),
+    "words": ({"timestamp": "last week", "created_at": 977777770}, "created_at"),
     "the third": (
         {"date": "soon", "time": "9:30 am", "datetime": "2024-05-31T09:30:00"},
         "datetime",
     ),
-    "the usual": ({"date": "2024-05-31", "timestamp": 978300760}, "timestamp"),
+    "the usual": ({"date": "2024-05-31", "timestamp": 977777770}, "timestamp"),
 }
 
 

@@ -371,7 +371,7 @@ TWELVE = {
     7: [
         ("r.csv", lambda: UNREADABLE["first rating"][0], "line 1: the rating '4.'"),
         ("r.csv", lambda: UNREADABLE["no rating"][0], "line 1: the rating is missing"),
-        ("r.csv", lambda: "1;10;4,5;964982703,0\n2;11;3,0;964982704,0\n", "separator ';'"),
+        ("r.csv", lambda: "1;10;4,5;966666603,0\n2;11;3,0;966666604,0\n", "separator ';'"),
         ("r.csv", lambda: "1|10|5|a,b,1\n2|11|4|c,d,0\n", r"separator '\|'"),
     ],
     8: [
@@ -434,7 +434,7 @@ def test_spark_and_windows_files_are_read_as_they_are(tmp_path: Path) -> None:
     seen = peek_at(tmp_path, rows)
     assert "escaped by" in str(seen)
     assert told(seen) == ""
-    seen = peek_at(tmp_path, "1;10;4,5;964982703,0\n2;11;3,0;964982704,0\n")
+    seen = peek_at(tmp_path, "1;10;4,5;966666603,0\n2;11;3,0;966666604,0\n")
     assert (seen.layout["separator"], seen.rating_range) == (";", (3.0, 4.5))
 
 
@@ -456,15 +456,15 @@ def test_counts_are_those_of_a_plain_loop(tmp_path: Path) -> None:
 
 
 def test_what_is_shown_is_what_is_read(tmp_path: Path) -> None:
-    text = "n,when,who,what,stars\n1,964982703,ann,007,4.5\n2,1064982703,bob,008,3\n"
+    text = "n,when,who,what,stars\n1,966666603,ann,007,4.5\n2,1064982703,bob,008,3\n"
     seen = peek_at(tmp_path, text, user="who", item="what")
     assert seen.columns == {"n": "", "when": "", "who": "user", "what": "item", "stars": "rating"}
     assert seen.rows == (("ann", "007", "4.5"), ("bob", "008", "3"))
     assert seen.layout["header"] == "yes"
     seen = peek_at(tmp_path, text, user="who", item="what", timestamp="when", ids="str")
-    assert seen.rows[0] == ("ann", "007", "4.5", "964982703")
-    assert seen.time_range == ("2000-07-30", "2003-10-01")
-    assert "times      2000-07-30 to 2003-10-01" in str(seen)
+    assert seen.rows[0] == ("ann", "007", "4.5", "966666603")
+    assert seen.time_range == ("2000-08-19", "2003-10-01")
+    assert "times      2000-08-19 to 2003-10-01" in str(seen)
     ratings = wf.read_ratings(tmp_path / "r.csv", user="who", item="what")
     assert (seen.n_ratings, seen.n_users, seen.n_items) == (2, *ratings.shape)
 

@@ -165,7 +165,7 @@ def test_sparks_escaped_quotes(read, head, field, expected):
 @pytest.mark.parametrize(
     "text",
     [
-        '196 242 3\r186 302 3\n"22 377 1""\n7 242 5\n 242 5"\n' + ' 242 5\n1,5\n7 1.0242 5"\n' * 9,
+        '41 17 3\r52 23 3\n"63 29 1""\n7 17 5\n 17 5"\n' + ' 17 5\n1,5\n7 1.017 5"\n' * 9,
         '1\t"a\tb"\t5\n2\t12"\t4\n3\t"c"d\t4\n',
         '1::"a\n"::5\n2::x"::4\n3::y::4\n',
     ],
@@ -220,7 +220,7 @@ def test_a_rating_that_is_no_number_is_no_name(read, bad, where):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("1;10;4,5;964982703,0\n2;11;3,0;964982704,0\n", [(1, 10, 4.5), (2, 11, 3.0)]),
+        ("1;10;4,5;966666603,0\n2;11;3,0;966666604,0\n", [(1, 10, 4.5), (2, 11, 3.0)]),
         ("1|10|5|a,b,1\n2|11|4|c,d,2\n", [(1, 10, 5.0), (2, 11, 4.0)]),
         ("a;b,3,4;5\nc;d,4,4;6\n", [("a", "b,3,4", 5.0), ("c", "d,4,4", 6.0)]),
         ("1\tThe 7\t5\n2\tThe 8\t4\n", [(1, "The 7", 5.0), (2, "The 8", 4.0)]),
@@ -611,20 +611,20 @@ def test_of_a_file_that_is_misread_the_options_are_named(read, text, options, fi
 # Decimal marks of timestamps are their own
 
 MIXED_MARKS = {
-    "comma beside dot": ("1;2;3,5;964982703.5\n1;3;4,5;964982704.25\n", {}),
-    "dot beside comma": ("1;2;3.5;964982703,5\n1;3;4.5;964982704,25\n", {}),
-    "both commas": ("1;2;3,5;964982703,5\n1;3;4,5;964982704,25\n", {}),
-    "named": ("u;i;stars;ts\n1;2;3,5; 964982703.5\n1;3;4,5;964982704.25\n", {}),
-    "asked for": ("1\t2\t3,5\t964982703.5\n1\t3\t4,5\t964982704.25\n", {"timestamp": 3}),
+    "comma beside dot": ("1;2;3,5;966666603.5\n1;3;4,5;966666604.25\n", {}),
+    "dot beside comma": ("1;2;3.5;966666603,5\n1;3;4.5;966666604,25\n", {}),
+    "both commas": ("1;2;3,5;966666603,5\n1;3;4,5;966666604,25\n", {}),
+    "named": ("u;i;stars;ts\n1;2;3,5; 966666603.5\n1;3;4,5;966666604.25\n", {}),
+    "asked for": ("1\t2\t3,5\t966666603.5\n1\t3\t4,5\t966666604.25\n", {"timestamp": 3}),
     "thousands": (
-        "1;2;3,5;964982703.5\n1;3;4,5;964982704.25\n",
+        "1;2;3,5;966666603.5\n1;3;4,5;966666604.25\n",
         {"decimal": ",", "thousands": "."},
     ),
     "grouped": (
-        "1;2;3,5;964.982.703,5\n1;3;4,5;964.982.704,25\n",
+        "1;2;3,5;966.666.603,5\n1;3;4,5;966.666.604,25\n",
         {"decimal": ",", "thousands": "."},
     ),
-    "skipped rows": ("1;2;3,5;964982703.5\n1;2\n1;3;4,5;964982704.25\n", {"on_error": "skip"}),
+    "skipped rows": ("1;2;3,5;966666603.5\n1;2\n1;3;4,5;966666604.25\n", {"on_error": "skip"}),
 }
 
 
@@ -633,16 +633,16 @@ MIXED_MARKS = {
 def test_timestamps_have_a_decimal_mark_of_their_own(path_of, text, options):
     ratings = read_ratings(path_of(text), **options)
     assert ratings.values.tolist() == [3.5, 4.5]
-    assert ratings.timestamps.tolist() == [964982703.5, 964982704.25]
+    assert ratings.timestamps.tolist() == [966666603.5, 966666604.25]
 
 
 def test_a_timestamp_of_a_million_parts_is_none(path_of):
-    text = "1;2;3,5;964.982.703\n1;3;4,5;964.982.704\n"
+    text = "1;2;3,5;966.666.603\n1;3;4,5;966.666.604\n"
     assert read_ratings(path_of(text)).timestamps is None
-    with pytest.raises(ValueError, match=r"line 1: the timestamp '964\.982\.703' is neither"):
+    with pytest.raises(ValueError, match=r"line 1: the timestamp '966\.666\.603' is neither"):
         read_ratings(path_of(text), timestamp=3)
     grouped = read_ratings(path_of(text), decimal=",", thousands=".")
-    assert grouped.timestamps.tolist() == [964982703, 964982704]
+    assert grouped.timestamps.tolist() == [966666603, 966666604]
 
 
 # What other programs write, which is text but no table of fields

@@ -14,7 +14,7 @@ from warpfactor.data.ratings import Ratings
 
 NAN = float("nan")
 TRIPLES = np.array([[1, 10, 5], [1, 11, 3], [2, 10, 4.5], [3, 12, 1]])
-TIMED = np.column_stack([TRIPLES, [964982703, 964982704, 964982705, 964982706]])
+TIMED = np.column_stack([TRIPLES, [966666603, 966666604, 966666605, 966666606]])
 SHAPES = {
     "triples": TRIPLES,
     "with times": TIMED,
@@ -133,27 +133,27 @@ def test_other_rows_of_user_item_rating_get_their_line(X, line):
 
 ORDERS = {
     "user, item, time, rating": (
-        "1,2,978300760,5\n1,3,978300761,4\n",
+        "1,2,977777770,5\n1,3,977777771,4\n",
         "rating=3, timestamp=2",
         {"rating": 3, "timestamp": 2},
     ),
     "milliseconds": (
-        "1\t2\t978300760000\t5\n1\t3\t978300761000\t4.5\n",
+        "1\t2\t977777770000\t5\n1\t3\t977777771000\t4.5\n",
         "rating=3, timestamp=2",
         {"rating": 3, "timestamp": 2},
     ),
     "user, time, item, rating": (
-        "1;978300760;2;5\n1;978300761;3;4,5\n",
+        "1;977777770;2;5\n1;977777771;3;4,5\n",
         "item=2, rating=3, timestamp=1",
         {"item": 2, "rating": 3, "timestamp": 1},
     ),
     "time first": (
-        "978300760::1::2::5\n978300761::1::3::4\n",
+        "977777770::1::2::5\n977777771::1::3::4\n",
         "user=1, item=2, rating=3, timestamp=0",
         {"user": 1, "item": 2, "rating": 3, "timestamp": 0},
     ),
     "names that say nothing": (
-        "a,b,c,d\n1,2,978300760,5\n1,3,978300761,4\n",
+        "a,b,c,d\n1,2,977777770,5\n1,3,977777771,4\n",
         "rating=3, timestamp=2",
         {"rating": 3, "timestamp": 2},
     ),
@@ -173,7 +173,7 @@ def test_times_in_the_place_of_another_column_are_refused(tmp_path, text, told, 
     assert ratings.user_ids.tolist() == [1]
     assert ratings.item_ids.tolist() == [2, 3]
     assert ratings.values[0] == 5
-    assert ratings.timestamps[0] in (978300760, 978300760000)
+    assert ratings.timestamps[0] in (977777770, 977777770000)
     assert len(read_ratings(path, **insist)) == 2
     with shell_words(), pytest.raises(ValueError, match=" --rating-column 3 --timestamp-column"):
         read_ratings(path)
@@ -182,10 +182,10 @@ def test_times_in_the_place_of_another_column_are_refused(tmp_path, text, told, 
 @pytest.mark.parametrize(
     "text",
     [
-        "1,2,5,978300760\n1,3,4,978300761\n",
-        "978300760,978300761,5,978300760\n978300762,978300763,4,978300761\n",  # ids of 9 digits
-        "1,2,978300760,978300760\n1,3,978300761,978300761\n",
-        "1,2,978300760\n1,3,978300761\n",
+        "1,2,5,977777770\n1,3,4,977777771\n",
+        "977777770,977777771,5,977777770\n977777772,977777773,4,977777771\n",  # ids of 9 digits
+        "1,2,977777770,977777770\n1,3,977777771,977777771\n",
+        "1,2,977777770\n1,3,977777771\n",
         "1,2,300760,5\n1,3,300761,4\n",
         "1,2,5\n1,3,4\n",
     ],
@@ -198,7 +198,7 @@ def test_other_orders_are_read(tmp_path, text):
 
 def test_times_in_the_place_of_the_items_of_pairs_are_refused(tmp_path):
     path = tmp_path / "r.csv"
-    path.write_text("1,978300760,2\n1,978300761,3\n")
+    path.write_text("1,977777770,2\n1,977777771,3\n")
     with pytest.raises(ValueError, match=r"pass user=0, item=2; else user=0, item=1$"):
         read_pairs(path)
     assert read_pairs(path, item=2, user=0)[1].tolist() == [2, 3]
@@ -208,7 +208,7 @@ def test_options_are_joined_as_they_are_typed(tmp_path):
     path = tmp_path / "r.csv"
     texts = {
         "0,10,20,3\n1,11,21,4\n2,10,22,5\n3,12,20,1\n": (("user", 1), ("item", 2), ("rating", 3)),
-        "1,2,978300760,5\n1,3,978300761,4\n": (("rating", 3), ("timestamp", 2)),
+        "1,2,977777770,5\n1,3,977777771,4\n": (("rating", 3), ("timestamp", 2)),
         "n,who,what,mark,more\na,b,c,3,4\nd,e,f,4,5\n": (("user", "n"), ("item", "who")),
     }
     for text, options in texts.items():
