@@ -779,14 +779,14 @@ def test_a_row_of_empty_fields_is_an_error(read, line):
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("size", [16, 23, 64, 1 << 25])
 def test_slices_of_a_file_end_where_lines_end(read, monkeypatch, end, size):
-    monkeypatch.setattr("warpfactor.data.formats.text._SLICE", size)
+    monkeypatch.setattr("warpfactor.data.formats.rewrite._SLICE", size)
     rows = [(f"u{n % 7}", f"i{'x' * (n % 40)}", float(n % 5), 10**9 + n) for n in range(300)]
     text = end.join(["user,item,rating,time", *(f"{u},{i},{r:g},{t}" for u, i, r, t in rows)])
     for last in ("", end):
         assert read(text + last) == [row[:3] for row in rows]
     with pytest.raises(ValueError, match="line 302: the rating 'x'"):
         read(f"{text}{end}a,b,x,1{end}")
-    monkeypatch.setattr("warpfactor.data.formats.text._LONGEST", 1000)
+    monkeypatch.setattr("warpfactor.data.formats.rewrite._LONGEST", 1000)
     if size < 1000:
         with pytest.raises(ValueError, match="a line is longer than"):
             read(f"{text}{end}a,{'b' * 9000},1,1")

@@ -19,11 +19,15 @@ __all__ = [
     "is_rewritten",
     "restored",
     "rewritten_parts",
+    "slices",
 ]
 
 _BLOCK = 1 << 22
 # Of a line or a row. All of it is kept until its end is found.
 _LONGEST = 1 << 26
+_TOO_LONG = "a line is longer than 64 MiB: this is no table of ratings"
+# What is parsed of a file at a time, so that its memory is small beside the result's.
+_SLICE = 1 << 25
 _MARK = "\ufeff".encode()
 # Stands for a separator of several characters. A file that holds it too is refused.
 _UNIT = "\x1f"
@@ -46,11 +50,37 @@ def blocks(source: Source, encoding: str = "utf-8", skip: int = 0) -> Iterator[b
             if whole:
                 yield whole
             if len(rest) > _LONGEST:
-                raise ValueError("a line is longer than 64 MiB: this is no table of ratings")
+                raise ValueError(_TOO_LONG)
     if skip:
         rest, _ = _without_lines(rest, skip)
     if rest:
         yield rest
+
+
+def slices(source: Source) -> Iterator[memoryview]:
+    """Whole lines of a file, many at a time, in memory that is used again for the next ones."""
+    memory = bytearray(min(_SLICE, source.path.stat().st_size + 1))
+    begun = 0
+    with source.path.open("rb", buffering=0) as file:
+        while True:
+            with memoryview(memory) as view:
+                n_read = file.readinto(view[begun:]) or 0
+                end = begun + n_read
+                if not n_read:
+                    if begun:
+                        yield view[:begun]
+                    return
+                # "\r" alone ends lines too, but "\r\n" must not be cut in two.
+                cut = max(memory.rfind(b"\n", 0, end), memory.rfind(b"\r", 0, end - 1)) + 1
+                if cut:
+                    yield view[:cut]
+            begun = end - cut
+            if begun == len(memory):
+                if begun > _LONGEST:
+                    raise ValueError(_TOO_LONG)
+                memory = memory + bytearray(len(memory))
+            elif cut:
+                memory[:begun] = memory[cut:end]
 
 
 def is_rewritten(source: Source, dialect: Dialect) -> bool:

@@ -22,7 +22,15 @@ from ..times import as_timestamps, is_date
 from .dialect import NULLS, Dialect, is_blank_row, judge, parse_number
 from .quotes import find_quotes
 from .reading import STRIPPED, Coded, Reading, Request
-from .rewrite import arrow_separator, arrow_stream, blocks, is_rewritten, restored, rewritten_parts
+from .rewrite import (
+    arrow_separator,
+    arrow_stream,
+    blocks,
+    is_rewritten,
+    restored,
+    rewritten_parts,
+    slices,
+)
 from .source import NothingThere, Source
 
 __all__ = ["find_dialect", "read", "read_dialect"]
@@ -30,9 +38,6 @@ __all__ = ["find_dialect", "read", "read_dialect"]
 _TEXT = pa.string()
 _SIDES = ("user", "item")
 _BLOCK = 1 << 20
-# What is read of a file at a time, so that its memory is small beside the result's.
-_SLICE = 1 << 25
-_LONGEST = 1 << 26
 # If more of the rows cannot be read, the file is read as something that it is not.
 _MOST = 0.5
 # So many values tell whether a column of texts may hold times.
@@ -261,7 +266,8 @@ def _batches(
         return
 
     def tables() -> Iterator[Any]:
-        skip, parts = dialect.skip, _slices(source)
+        skip = dialect.skip
+        parts: Iterator[Any] = slices(source)
         if is_rewritten(source, dialect):
             skip, parts = 0, rewritten_parts(source, dialect)
         for lines in parts:
@@ -290,32 +296,6 @@ def _batches(
             pending = worker.submit(next, parsed, None)
             yield from table.to_batches()
             del table
-
-
-def _slices(source: Source) -> Iterator[Any]:
-    """Whole lines of a file, many at a time, in memory that is used again for the next ones."""
-    memory = bytearray(min(_SLICE, source.path.stat().st_size + 1))
-    begun = 0
-    with source.path.open("rb", buffering=0) as file:
-        while True:
-            with memoryview(memory) as view:
-                n_read = file.readinto(view[begun:]) or 0
-                end = begun + n_read
-                if not n_read:
-                    if begun:
-                        yield pa.py_buffer(view[:begun])
-                    return
-                # "\r" alone ends lines too, but "\r\n" must not be cut in two.
-                cut = max(memory.rfind(b"\n", 0, end), memory.rfind(b"\r", 0, end - 1)) + 1
-                if cut:
-                    yield pa.py_buffer(view[:cut])
-            begun = end - cut
-            if begun == len(memory):
-                if begun > _LONGEST:
-                    raise ValueError("a line is longer than 64 MiB: this is no table of ratings")
-                memory = memory + bytearray(len(memory))
-            elif cut:
-                memory[:begun] = memory[cut:end]
 
 
 def _is_blank(row: Any) -> bool:
