@@ -17,24 +17,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import warpfactor as wf
+from shell import Result, succeed, warpfactor
 from warpfactor import _core
-from warpfactor.cli import app
 
 COMMANDS = ("demo", "train", "evaluate", "predict", "recommend", "info")
 QUICK = ("--n-factors", "4", "--n-epochs", "3", "--n-threads", "1")
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[str]:
-        return self.out.splitlines()
 
 
 class Trained(NamedTuple):
@@ -42,20 +31,6 @@ class Trained(NamedTuple):
     ratings: Path
     rows: list[tuple[str, str, str]]
     result: Result
-
-
-def warpfactor(*args: object) -> Result:
-    """Run a command in this process; a programming error is raised, not reported."""
-    result = CliRunner().invoke(
-        app, [str(arg) for arg in args], prog_name="warpfactor", catch_exceptions=False
-    )
-    return Result(result.exit_code, result.stdout, result.stderr)
-
-
-def succeed(*args: object) -> Result:
-    result = warpfactor(*args)
-    assert result.code == 0, result
-    return result
 
 
 def process(*args: object) -> subprocess.CompletedProcess[str]:

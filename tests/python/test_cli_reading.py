@@ -10,39 +10,17 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import warpfactor as wf
+from shell import Result, succeed, warpfactor
 from warpfactor import _core
 from warpfactor.checks import check_count, in_words_of, option, shell_words
-from warpfactor.cli import app
 from warpfactor.parameters import PARAMETERS
 
 QUICK = ("--n-factors", "4", "--n-epochs", "2", "--n-threads", "1")
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def warpfactor(*args: object) -> Result:
-    """Run a command in this process; a programming error is raised, not reported."""
-    result = CliRunner().invoke(
-        app, [str(arg) for arg in args], prog_name="warpfactor", catch_exceptions=False
-    )
-    return Result(result.exit_code, result.stdout, result.stderr)
-
-
-def succeed(*args: object) -> Result:
-    result = warpfactor(*args)
-    assert result.code == 0, result
-    return result
 
 
 def triples() -> list[tuple[str, str, str]]:
