@@ -64,7 +64,7 @@ double first_learning_rate(const TrainParams& params, const RatingsView& ratings
   double rate = 0;
   // The numbers are those that did well on ML-100K (u1), with 30 factors and 20 epochs.
   switch (params.optimizer) {
-    case Optimizer::sgd: rate = 0.04 * (1 - params.momentum); break;
+    case Optimizer::sgd: rate = 0.08 * (1 - params.momentum); break;
     case Optimizer::adagrad: rate = params.adagrad_per == AdagradPer::row ? 0.1 : 0.05; break;
     case Optimizer::adam: rate = 0.003; break;
     case Optimizer::gd: rate = std::numeric_limits<double>::infinity(); break;
@@ -97,6 +97,8 @@ StepSizes<T> step_sizes(const TrainParams& params, const Standardization& z, dou
   sizes.penalty = penalty;
   sizes.reg = both(params.reg, l2);
   sizes.reg_bias = both(params.reg_bias, l2);
+  // Half of the way to the prior means: beyond all of it steps would overshoot, and with momentum before.
+  sizes.max_pull = static_cast<T>((1 - params.momentum) / (2 * learning_rate));
   sizes.max_weight = static_cast<T>(std::max(1.0, kMaxWeightedRate / learning_rate));
   sizes.max_slope = static_cast<T>(z.max_slope);
   sizes.per_element = static_cast<T>(1.0 / static_cast<double>(active_factors + (params.biases ? 1 : 0)));

@@ -29,6 +29,11 @@ bool within(const Range& range, double x) {
 }
 
 template <class V>
+constexpr bool is_optional = false;
+template <class V>
+constexpr bool is_optional<std::optional<V>> = true;
+
+template <class V>
 void require_in(const Param& param, const std::string& name, const V& value) {
   if constexpr (std::is_enum_v<V>) {
     if (name_of(value) == nullptr) reject(name, static_cast<int>(value), allowed_text(param));
@@ -36,7 +41,7 @@ void require_in(const Param& param, const std::string& name, const V& value) {
     const bool both = value.users == value.items || (std::isnan(value.users) && std::isnan(value.items));
     require_in(param, both ? name : name + ".users", value.users);
     require_in(param, name + ".items", value.items);
-  } else if constexpr (std::is_same_v<V, std::optional<double>>) {
+  } else if constexpr (is_optional<V>) {
     if (value) require_in(param, name, *value);
   } else if (!within(param.range, static_cast<double>(value))) {
     reject(name, value, allowed_text(param));

@@ -50,6 +50,15 @@ constexpr Remembered remembered_by(StepRule rule) {
 template <StepRule kRule>
 inline constexpr Remembered kRemembered = remembered_by(kRule);
 
+/// How strongly the penalties pull a row to its prior means in the step of a rating of weight 1: the strength per
+/// rating, and the row's share of the strength per row. Sixteen floats side by side are a cache line.
+template <class T>
+struct RowPull {
+  T factors, bias;
+  T bias_mean;  ///< where the bias is pulled to
+  T unused;
+};
+
 /// What an epoch's steps have in common.
 template <class T>
 struct StepSizes {
@@ -57,6 +66,7 @@ struct StepSizes {
   T learning_rate;
   Sides<T> reg, reg_bias;      ///< of the L2 or the custom penalty
   PenaltyFunction<T> penalty;  ///< nullptr: L2
+  T max_pull;                  ///< the pull of a row (see RowPull), times the weight of a step, counts up to this
   T max_weight;                ///< weights count up to this
   T max_slope;                 ///< the loss's slope counts up to this, either way
   T per_element;               ///< adagrad_row: 1 / how many parameters a row has, its bias counted

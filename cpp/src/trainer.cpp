@@ -9,10 +9,12 @@
 #include <numbers>
 
 #include "backend.hpp"
+#include "bias_variances.hpp"
 #include "device/registry.hpp"
 #include "optimizer.hpp"
 #include "random.hpp"
 #include "require.hpp"
+#include "row_pulls.hpp"
 #include "serving/stored_params.hpp"
 #include "survey.hpp"
 #include "threads.hpp"
@@ -24,15 +26,17 @@ namespace {
 // far off has diverged.
 constexpr double kDivergedFirsts = 10;
 
+// Epochs, where none are given: the first for so many ratings and more, for fewer up to so many times as many.
+constexpr double kUsualEpochs = 20, kFewRatings = 1e5, kMostTimes = 4;
+// The factors' penalty per row, where none is given.
+constexpr double kRegRow = 8;
+
 /// What single ranges do not tell.
-void validate(const TrainParams& p) {
+void validate(const TrainParams& p, bool custom_penalty) {
   require_in_range(p);
   const LossTraits& loss = traits_of(p.loss);
   const OptimizerTraits& optimizer = traits_of(p.optimizer);
   const std::string with_optimizer = std::string("0 with ") + name_of(p.optimizer);
-  if (p.warmup_epochs > 0 && p.warmup_epochs >= p.n_epochs) {
-    reject("warmup_epochs", p.warmup_epochs, "below n_epochs, which is " + text(p.n_epochs));
-  }
   if (p.warmup_epochs > 0 && !optimizer.late_factors) {
     reject("warmup_epochs", p.warmup_epochs,
            with_optimizer + ", which corrects its averages for a row as a whole: use another optimizer, or no warm-up");
@@ -47,9 +51,49 @@ void validate(const TrainParams& p) {
   if (p.batch_size > 0 && optimizer.all_together) {
     reject("batch_size", p.batch_size, with_optimizer + ", which takes all ratings together: leave it out, or use sgd");
   }
+  const auto pulls = [](const std::optional<PerSide>& sides) {
+    return sides && (sides->users > 0 || sides->items > 0);
+  };
+  const bool implicit =
+      p.implicit_feedback != ImplicitFeedback::automatic && p.implicit_feedback != ImplicitFeedback::none;
+  const char* const name = name_of(p.implicit_feedback);
+  if (implicit && p.l1_ratio > 0) {
+    reject("l1_ratio", p.l1_ratio,
+           std::string("0 with implicit_feedback ") + name + ", whose prior means are no zeros");
+  }
+  if (implicit && is_nonnegative(p)) {
+    reject("implicit_feedback", name,
+           "none with nonnegative and with the poisson loss, since prior means have any sign");
+  }
+  if (custom_penalty && (implicit || pulls(p.reg_row) || pulls(p.reg_bias_row))) {
+    reject(implicit           ? "implicit_feedback"
+           : pulls(p.reg_row) ? "reg_row"
+                              : "reg_bias_row",
+           implicit ? name : "above 0",
+           std::string(implicit ? "none" : "0") + " with a penalty of your own, which takes the place of all others");
+  }
   if (p.half && p.device != Device::cuda) {
     reject("half", "true", "false on the CPU; only CUDA devices store factors in half precision");
   }
+}
+
+/// Chooses what the parameters leave open.
+TrainParams resolved(const TrainParams& given, const RatingsView& ratings, const Survey& rated, bool custom_penalty) {
+  TrainParams params = given;
+  if (!params.n_epochs) {
+    const double few = std::sqrt(kFewRatings / static_cast<double>(rated.counted));
+    params.n_epochs = static_cast<std::int32_t>(std::lround(kUsualEpochs * std::clamp(few, 1.0, kMostTimes)));
+  }
+  params.learning_rate = first_learning_rate(params, ratings, rated);
+  // Where the factors carry the mean too, or are to be exact zeros, a pull of whole rows would spoil them.
+  const bool open = params.biases && params.l1_ratio == 0 && !custom_penalty;
+  if (!params.reg_row) params.reg_row = open ? kRegRow : 0;
+  if (params.implicit_feedback == ImplicitFeedback::automatic) {
+    params.implicit_feedback = open && !is_nonnegative(params) ? ImplicitFeedback::both : ImplicitFeedback::none;
+  }
+  if (!params.biases) params.reg_bias_row = 0;
+  if (!params.reg_bias_row && !open) params.reg_bias_row = 0;
+  return params;
 }
 
 /// How many factors the epochs of the warm-up train.
@@ -63,8 +107,8 @@ double learning_rate_at(const TrainParams& p, double first, std::int32_t epoch) 
   switch (p.schedule) {
     case Schedule::constant: return first;
     case Schedule::inverse_time: return first / (1 + t / 10);
-    case Schedule::linear: return first * (1 - t / p.n_epochs);
-    case Schedule::cosine: return first * (1 + std::cos(std::numbers::pi * t / p.n_epochs)) / 2;
+    case Schedule::linear: return first * (1 - t / *p.n_epochs);
+    case Schedule::cosine: return first * (1 + std::cos(std::numbers::pi * t / *p.n_epochs)) / 2;
   }
   return first;  // not reached: require_in_range() has seen the schedule
 }
@@ -90,6 +134,20 @@ void random_row(std::int64_t row, const std::vector<std::uint32_t>& counts, cons
     to[f] = number(static_cast<std::uint32_t>(drawn >> 32));
     if (f + 1 < params.n_factors) to[f + 1] = number(static_cast<std::uint32_t>(drawn));
   }
+}
+
+/// Throws for pairs that are not of the ratings' rows.
+void check_pairs(const RatingsView& pairs, const RatingsView& ratings) {
+  if (pairs.users.size() != pairs.items.size()) {
+    reject("implicit has " + text(pairs.users.size()) + " users and " + text(pairs.items.size()) +
+           " items; it must have as many of both");
+  }
+  const auto check = [](std::span<const std::int32_t> rows, const char* name, std::int32_t n) {
+    const auto bad = std::find_if(rows.begin(), rows.end(), [n](std::int32_t row) { return row < 0 || row >= n; });
+    if (bad != rows.end()) reject(element(name, bad - rows.begin()), *bad, "from 0 to " + text(n - 1));
+  };
+  check(pairs.users, "implicit.users", ratings.n_users);
+  check(pairs.items, "implicit.items", ratings.n_items);
 }
 
 template <class T>
@@ -233,9 +291,10 @@ void fit_to_custom_loss(Standardization& z, const StartOf& start, bool normalize
 }  // namespace
 
 template <class T>
-TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, const TrainOptions<T>& options) {
+TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params, const TrainOptions<T>& options) {
   using Clock = std::chrono::steady_clock;
-  validate(params);
+  const bool custom_penalty = options.penalty != nullptr;
+  validate(given_params, custom_penalty);
   require(ratings.n_users >= 1, "n_users", ratings.n_users, "at least 1");
   require(ratings.n_items >= 1, "n_items", ratings.n_items, "at least 1");
   if (ratings.size() == 0) reject("ratings is empty; it must have at least one rating");
@@ -247,6 +306,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     reject("validation is " + text(validation.n_users) + " x " + text(validation.n_items) +
            "; it must have the shape of the ratings, " + text(ratings.n_users) + " x " + text(ratings.n_items));
   }
+  TrainParams params = given_params;
   require(!params.half || sizeof(T) == sizeof(float), "half", "true", "false with factors in double");
   require(params.loss != Loss::custom || options.loss != nullptr, "loss", "custom",
           "another one where options.loss, its function, is not given");
@@ -266,6 +326,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   Standardization z;
   Survey rated;
   double learning_rate = 0;
+  Incidence incidence;
   {
     ThreadTeam team(team_size(params.n_threads, ratings.size() / ThreadTeam::kSlice), options.interrupted);
     rated = survey(ratings, "ratings", team);
@@ -275,7 +336,11 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     if (validating && !validation.weights.empty() && std::ranges::none_of(used.validation.weights, weighs)) {
       reject("validation.weights are all 0; at least one must be above 0");
     }
-    learning_rate = first_learning_rate(params, ratings, rated);
+    params = resolved(given_params, ratings, rated, custom_penalty);
+    learning_rate = *params.learning_rate;
+    if (params.warmup_epochs > 0 && params.warmup_epochs >= *params.n_epochs) {
+      reject("warmup_epochs", params.warmup_epochs, "below n_epochs, which is " + text(*params.n_epochs));
+    }
     z = standardize(ratings, rated, validation, params, learning_rate, given);
     if (params.warmup_epochs > 0 && (given || z.start_factor > 0)) {
       reject("warmup_epochs", params.warmup_epochs,
@@ -283,6 +348,13 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
                    : "0 without biases, where all nonnegative factors are needed from the start: use biases=True, or "
                      "no warm-up");
     }
+    if (!params.reg_bias_row) {
+      const BiasVariances found = bias_variances(ratings, z, rated.counted, team);
+      const double curvature = traits_of(params.loss).curvature;
+      params.reg_bias_row = PerSide(curvature * found.noise / found.users, curvature * found.noise / found.items);
+    }
+    check_pairs(options.implicit, ratings);
+    if (params.implicit_feedback != ImplicitFeedback::none) incidence = incidence_of(ratings, options.implicit, team);
     // A score, which squared_hinge predicts, has no mean of the labels to fall back on.
     const LossTraits& traits = traits_of(params.loss);
     model.rating_mean = traits.labels() && traits.link == Link::identity ? 0 : rated.mean;
@@ -303,7 +375,8 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     }
   }
 
-  backend->upload(ratings, rated, z, start_of(params, z, rated, options), params, used);
+  backend->upload(ratings, rated, z, start_of(params, z, rated, options), params, used, incidence);
+  incidence = {};
   result.n_threads = backend->n_threads();
   result.instruction_set = backend->instruction_set();
 
@@ -317,7 +390,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   };
   const bool choosing = validating && params.patience > 0;
   double best = std::numeric_limits<double>::infinity();
-  for (std::int32_t epoch = 0; epoch < params.n_epochs; ++epoch) {
+  for (std::int32_t epoch = 0; epoch < *params.n_epochs; ++epoch) {
     const Clock::time_point began = Clock::now();
     EpochReport report;
     report.epoch = epoch + 1;
@@ -330,6 +403,9 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
     describe(pass, report.train_rmse, report.train_loss);
     if (!(error <= limit))
       diverged(report.epoch, params, learning_rate, told("training", report.train_rmse, report.train_loss));
+    if (epoch % kMeansEvery == 1 && epoch + 1 < *params.n_epochs) {
+      backend->update_means(warming_up ? warmup_factors(params) : params.n_factors);
+    }
     if (validating) {
       describe(backend->evaluate(), report.valid_rmse, report.valid_loss);
       if (!std::isfinite(report.valid_rmse) || !std::isfinite(report.valid_loss)) {
@@ -344,7 +420,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
       result.best_epoch = report.epoch;
     }
     const bool exhausted = !better && report.epoch - result.best_epoch >= params.patience;
-    const bool last = report.epoch == params.n_epochs || exhausted;
+    const bool last = report.epoch == *params.n_epochs || exhausted;
     if (choosing && better && !warming_up && !last) backend->keep();
     if ((options.on_epoch && options.on_epoch(report)) || last) break;
   }
@@ -378,7 +454,8 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
                     rated.counted,
                     static_cast<double>(rated.low),
                     static_cast<double>(rated.high)};
-  model.params = stored_params<T>(params);
+  model.params = stored_params<T>(given_params);
+  result.chosen = params;
   return result;
 }
 

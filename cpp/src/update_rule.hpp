@@ -265,6 +265,12 @@ WARPFACTOR_HD WARPFACTOR_INLINE V capped(const V& slope, const StepSizes<T>& siz
   return capped(slope, sizes.max_slope);
 }
 
+/// What a row's pull of this strength comes to in a step whose ratings have this weight.
+template <class V, class T>
+WARPFACTOR_HD WARPFACTOR_INLINE V limited_pull(const V& strength, const StepSizes<T>& sizes) {
+  return at_most(strength, sizes.max_pull);
+}
+
 /// `rate` is eta * w: the weight w scales the whole term, penalty included, so weight 2 acts as the rating twice.
 template <class V, class R, class T>
 WARPFACTOR_HD WARPFACTOR_INLINE Step<V, R> make_step(const V& slope, const R& rate, const StepSizes<T>& sizes) {

@@ -21,6 +21,8 @@ struct RatingArrays {
   std::optional<Array<float>> weights;
 };
 
+using PairArrays = std::pair<Array<std::int32_t>, Array<std::int32_t>>;
+
 RatingsView view(const RatingArrays& arrays, std::int32_t n_users, std::int32_t n_items) {
   RatingsView ratings;
   ratings.users = python::view(arrays.users);
@@ -66,12 +68,17 @@ template <class T>
 py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t n_items, const TrainParams& params,
                   const std::optional<RatingArrays>& validation, const std::optional<Array<T>>& user_factors,
                   const std::optional<Array<T>>& item_factors, const py::object& on_epoch, std::uintptr_t loss,
-                  std::uintptr_t penalty, const std::map<std::string, std::uintptr_t>& device_kernels) {
+                  std::uintptr_t penalty, const std::map<std::string, std::uintptr_t>& device_kernels,
+                  const std::optional<PairArrays>& implicit) {
   TrainOptions<T> options;
   options.device_kernels = kernels_of(device_kernels);
   options.loss = reinterpret_cast<LossFunction<T>>(loss);
   options.penalty = reinterpret_cast<PenaltyFunction<T>>(penalty);
   if (validation) options.validation = view(*validation, n_users, n_items);
+  if (implicit) {
+    options.implicit.users = python::view(implicit->first);
+    options.implicit.items = python::view(implicit->second);
+  }
   options.user_factors = python::view(user_factors);
   options.item_factors = python::view(item_factors);
   options.interrupted = signal_poll();
@@ -91,6 +98,7 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
   py::list history;
   for (const EpochReport& report : result.history) history.append(to_dict(report));
   py::dict out;
+  out["chosen"] = result.chosen;
   out["user_factors"] = adopt(std::move(model.user_factors), {n_users, model.n_factors});
   out["item_factors"] = adopt(std::move(model.item_factors), {n_items, model.n_factors});
   out["user_biases"] = adopt(std::move(model.user_biases), {n_users});
@@ -130,11 +138,18 @@ E enum_of(const std::string& argument, const std::string& name) {
 }
 
 template <class V>
+constexpr bool is_optional = false;
+template <class V>
+constexpr bool is_optional<std::optional<V>> = true;
+
+template <class V>
 py::object to_python(const V& value) {
   if constexpr (std::is_enum_v<V>) {
     return py::str(name_of(value));
   } else if constexpr (std::is_same_v<V, PerSide>) {
     return py::make_tuple(value.users, value.items);
+  } else if constexpr (is_optional<V>) {
+    return value ? to_python(*value) : py::none();
   } else {
     return py::cast(value);
   }
@@ -148,7 +163,9 @@ V from_python(const std::string& name, const py::object& given) {
   };
   const bool flag = py::isinstance<py::bool_>(given);
   const bool number = !flag && (py::isinstance<py::int_>(given) || py::isinstance<py::float_>(given));
-  if constexpr (std::is_enum_v<V>) {
+  if constexpr (is_optional<V>) {
+    return given.is_none() ? V{} : V{from_python<typename V::value_type>(name, given)};
+  } else if constexpr (std::is_enum_v<V>) {
     if (!py::isinstance<py::str>(given)) throw wrong("a str");
     return enum_of<V>(name, given.cast<std::string>());
   } else if constexpr (std::is_same_v<V, bool>) {
@@ -157,9 +174,6 @@ V from_python(const std::string& name, const py::object& given) {
   } else if constexpr (std::is_same_v<V, double>) {
     if (!number) throw wrong("a number");
     return given.cast<double>();
-  } else if constexpr (std::is_same_v<V, std::optional<double>>) {
-    if (!number && !given.is_none()) throw wrong("a number or None");
-    return given.is_none() ? V{} : V{given.cast<double>()};
   } else if constexpr (std::is_same_v<V, PerSide>) {
     if (!py::isinstance<py::tuple>(given) || py::len(given) != 2) throw wrong("a pair of numbers");
     const auto pair = py::reinterpret_borrow<py::tuple>(given);
@@ -184,12 +198,21 @@ void set_param(TrainParams& params, const std::string& name, const py::object& v
              param_of(name).member);
 }
 
+/// What a parameter is when it is not left open.
+template <class V>
+struct Value {
+  using Type = V;
+};
+template <class V>
+struct Value<std::optional<V>> {
+  using Type = V;
+};
+
 /// A row of the table for Python.
 py::dict describe(const Param& param) {
   py::dict row;
   row["name"] = param.name;
   row["default"] = get_param({}, param.name);
-  row["optional"] = false;
   row["choices"] = py::list();
   const Range& range = param.range;
   const auto end = [](double at) -> py::object { return std::isfinite(at) ? py::object(py::float_(at)) : py::none(); };
@@ -198,7 +221,9 @@ py::dict describe(const Param& param) {
   row["low_open"] = range.low_open;
   row["high_open"] = range.high_open;
   std::visit(
-      [&]<class V>(V TrainParams::*) {
+      [&]<class M>(M TrainParams::*) {
+        using V = typename Value<M>::Type;
+        row["optional"] = is_optional<M>;
         if constexpr (std::is_enum_v<V>) {
           row["kind"] = "choice";
           py::list choices;
@@ -217,7 +242,6 @@ py::dict describe(const Param& param) {
           row["high"] = whole(range.high, std::numeric_limits<V>::max());
         } else {
           row["kind"] = "float";
-          row["optional"] = std::is_same_v<V, std::optional<double>>;
         }
       },
       param.member);
@@ -292,11 +316,11 @@ void bind_train(py::module_& m) {
   m.def("train_float32", &train_as<float>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),
         py::arg("params"), py::arg("validation") = py::none(), py::arg("user_factors").noconvert() = py::none(),
         py::arg("item_factors").noconvert() = py::none(), py::arg("on_epoch") = py::none(), py::arg("loss") = 0,
-        py::arg("penalty") = 0, py::arg("device_kernels") = py::dict());
+        py::arg("penalty") = 0, py::arg("device_kernels") = py::dict(), py::arg("implicit") = py::none());
   m.def("train_float64", &train_as<double>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),
         py::arg("params"), py::arg("validation") = py::none(), py::arg("user_factors").noconvert() = py::none(),
         py::arg("item_factors").noconvert() = py::none(), py::arg("on_epoch") = py::none(), py::arg("loss") = 0,
-        py::arg("penalty") = 0, py::arg("device_kernels") = py::dict());
+        py::arg("penalty") = 0, py::arg("device_kernels") = py::dict(), py::arg("implicit") = py::none());
 }
 
 }  // namespace warpfactor::python

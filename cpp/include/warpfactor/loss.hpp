@@ -60,6 +60,7 @@ struct LossTraits {
   int degree;
   bool bounded;  ///< |dl/dx| is at most 1 in units of training, so that steps need no limit
   LossMeasure measure;
+  double curvature;   ///< about d2l/dx2 where training begins: how strong a penalty weighs as much as with squared
   bool told_by_loss;  ///< errors about divergence tell the loss, and not the RMSE
 
   [[nodiscard]] constexpr bool labels() const { return units == LossUnits::labels; }
@@ -67,14 +68,14 @@ struct LossTraits {
 
 /// A row for each loss, in the order of the enum. A new loss is a row here and a formula in update_rule.hpp.
 inline constexpr LossTraits kLosses[] = {
-    {Loss::squared, "squared", LossUnits::scores, Link::identity, false, 2, false, LossMeasure::rmse, false},
-    {Loss::absolute, "absolute", LossUnits::scores, Link::identity, false, 1, true, LossMeasure::rmse, false},
-    {Loss::huber, "huber", LossUnits::scores, Link::identity, false, 2, false, LossMeasure::rmse, false},
-    {Loss::logistic, "logistic", LossUnits::labels, Link::probability, false, 0, true, LossMeasure::loss, true},
+    {Loss::squared, "squared", LossUnits::scores, Link::identity, false, 2, false, LossMeasure::rmse, 1, false},
+    {Loss::absolute, "absolute", LossUnits::scores, Link::identity, false, 1, true, LossMeasure::rmse, 1, false},
+    {Loss::huber, "huber", LossUnits::scores, Link::identity, false, 2, false, LossMeasure::rmse, 1, false},
+    {Loss::logistic, "logistic", LossUnits::labels, Link::probability, false, 0, true, LossMeasure::loss, 0.25, true},
     {Loss::squared_hinge, "squared_hinge", LossUnits::labels, Link::identity, false, 0, false, LossMeasure::root_loss,
-     true},
-    {Loss::poisson, "poisson", LossUnits::counts, Link::identity, true, 1, false, LossMeasure::loss, false},
-    {Loss::custom, "custom", LossUnits::scores, Link::identity, false, 0, false, LossMeasure::loss, true},
+     1, true},
+    {Loss::poisson, "poisson", LossUnits::counts, Link::identity, true, 1, false, LossMeasure::loss, 1, false},
+    {Loss::custom, "custom", LossUnits::scores, Link::identity, false, 0, false, LossMeasure::loss, 1, true},
 };
 inline constexpr int kLossCount = sizeof(kLosses) / sizeof(kLosses[0]);
 

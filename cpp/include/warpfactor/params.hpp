@@ -54,6 +54,10 @@ enum class Parallel {
 
 enum class Device { cpu, cuda };
 
+/// Which rows have prior means from who rated what (see TrainParams): the users' from the items that they rated, the
+/// items' from the users who rated them.
+enum class ImplicitFeedback { automatic, none, users, items, both };
+
 /// A penalty's strength for the users' parameters and for the items'; one number means both.
 struct PerSide {
   double users, items;
@@ -64,10 +68,19 @@ struct PerSide {
 /// Everything a user may set. The defaults here are the only ones; Python reads them through the binding.
 ///
 /// Training minimizes, over the ratings z and their scores z^ = b_u + b_i + p_u . q_i,
-///   sum_n w_n * [ l(z, z^) + reg.users * h(p_u) + reg.items * h(q_i)
-///                          + reg_bias.users * h(b_u) + reg_bias.items * h(b_i) ],
-/// with l of `loss` and the penalty h(v) = l1_ratio * |v|_1 + (1 - l1_ratio) / 2 * |v|_2^2. The penalties count once
-/// per rating seen. What z is, and the score, depends on the loss:
+///   sum_n w_n * [ l(z, z^) + reg.users * h(p_u - m_u) + reg.items * h(q_i - m_i)
+///                          + reg_bias.users * h(b_u - a_u) + reg_bias.items * h(b_i - a_i) ]
+///   + sum_u 1/2 * [ reg_row.users * |p_u - m_u|_2^2 + reg_bias_row.users * (b_u - a_u)^2 ] + the same of the items,
+/// with l of `loss` and the penalty h(v) = l1_ratio * |v|_1 + (1 - l1_ratio) / 2 * |v|_2^2. The first penalties count
+/// once per rating seen, the others once per row. The prior means m and a are zero without `implicit_feedback`. With it
+///   m_u = n_u^(-1/2) * sum of y_j over the items j that u rated,
+/// n_u of them, and a_u is the same sum of one number per item; likewise m_i and a_i by the users who rated i. So the
+/// set of the items that a user rated says where the user's factors are expected, as in SVD++ (Koren 2008); but the
+/// score has no term of its own for it, and the factors contain the prior means when training ends. The y_j are not
+/// stepped with the ratings. After every second epoch, but not after the last, a step of conjugate gradients moves them
+/// towards the least of sum_u |p_u - m_u|^2 + reg_implicit * sum_j |y_j|^2 (five times reg_implicit for the a_u).
+///
+/// What z is, and the score, depends on the loss:
 /// - squared, absolute, huber: z = (r - mu) / s, where mu is the mean rating (0 without biases) and s the ratings'
 ///   standard deviation, but at least a fifth of the root mean square of r - mu (s = 1 without `normalize`).
 /// - logistic: z = y, the label -1 or 1, and z^ = mu + .., where mu is the log-odds of the upper label's share of the
@@ -79,8 +92,9 @@ struct PerSide {
 ///
 /// The gradient of l and of the L2 part makes a step (see Optimizer); then each number w that it moved becomes
 /// sign(w) * max(0, |w| - rate * l1), the proximal step of the L1 part, with the step's own rate (with adam no more
-/// than eta in all), and at least 0 with `nonnegative`. Steps are limited: eta * w_n counts up to max(eta, 1/4), and
-/// the slope dl/dz^ up to
+/// than eta in all), and at least 0 with `nonnegative`. A penalty per row makes its steps with the row's ratings, to
+/// each of them its share of the row's weight. Steps are limited: where there are penalties per row, no rating's step
+/// takes more than half of the way to the prior mean; eta * w_n counts up to max(eta, 1/4), and the slope dl/dz^ up to
 /// - five standard deviations of the ratings, or twice their root mean square about mu if that is more (squared, huber;
 ///   absolute needs no limit), the same multiple of its root mean square at the start (custom); not where the caller
 ///   gives the initial factors;
@@ -88,20 +102,31 @@ struct PerSide {
 /// - five times the ratings' standard deviation over their mean, at least 5 (poisson).
 struct TrainParams {
   std::int32_t n_factors = 64;  ///< the rank, 1 .. kMostFactors
-  std::int32_t n_epochs = 20;   ///< >= 0 (0 returns the initial model)
-  /// eta > 0 of the first epoch. None: 0.04 * (1 - momentum) with sgd; 0.1 with adagrad by row, 0.05 by element; 0.003
+  /// >= 0 (0 returns the initial model). None: 20 for 100,000 ratings and more, up to 80 for fewer, by the root of the
+  /// number: small sets hardly start in 20.
+  std::optional<std::int32_t> n_epochs{};
+  /// eta > 0 of the first epoch. None: 0.08 * (1 - momentum) with sgd; 0.1 with adagrad by row, 0.05 by element; 0.003
   /// with adam; with gd 1 / n, where n is what the ratings of the busiest user weigh plus those of the busiest item
   /// (weights have a mean of 1). In batches sgd and adagrad take no more than 1 / n for a batch's average share of n.
   std::optional<double> learning_rate{};
-  PerSide reg = 0.04;        ///< lambda of the factors, >= 0
-  PerSide reg_bias = 0.05;   ///< lambda of the biases, >= 0
+  PerSide reg = 0.04;    ///< lambda of the factors, per rating, >= 0
+  PerSide reg_bias = 0;  ///< lambda of the biases, per rating, >= 0
+  /// Strength of the factors' penalty per row, >= 0. None: 8, or 0 without biases, with an L1 part and with a custom
+  /// penalty.
+  std::optional<PerSide> reg_row{};
+  /// Strength of the biases' penalty per row, >= 0. None: noise over signal, sigma^2 / tau^2, with the variances of the
+  /// noise and of the side's biases that the ratings show (see bias_variances.hpp); 0 where reg_row's would be.
+  std::optional<PerSide> reg_bias_row{};
+  /// Automatic: both, or none where reg_row's None means 0 and with `nonnegative`, where means are bound to 0 or above.
+  ImplicitFeedback implicit_feedback = ImplicitFeedback::automatic;
+  double reg_implicit = 2;   ///< rho > 0: how strongly the prior means are pulled to zero
   double l1_ratio = 0;       ///< 0 .. 1: the share of L1 in the penalties; the rest is L2
   bool nonnegative = false;  ///< all factors and biases are kept >= 0; not with the losses that have labels
   bool biases = true;        ///< the score is mu + b_u + b_i + p.q; false: p.q
   Loss loss = Loss::squared;
   double huber_delta = 1;    ///< > 0, in units of the standardized ratings
   bool normalize = true;     ///< train on ratings divided by their standard deviation, or by their mean (poisson)
-  double init_scale = 0.01;  ///< standard deviation of the uniform random start of P and Q; if >= 0, their RMS
+  double init_scale = 0.05;  ///< standard deviation of the uniform random start of P and Q; if >= 0, their RMS
   /// So many epochs, fewer than n_epochs, train the first `warmup_factors` factors alone (in whole sixteens), which
   /// takes less time; then the others join in, from their random start. Not with adam, which corrects its
   /// averages for a row as a whole, nor where factors start from more than small random numbers (initial factors of the
@@ -165,6 +190,11 @@ constexpr auto names(Parallel) {
   return std::array{Named{Parallel::automatic, "auto"}, Named{Parallel::blocked, "blocked"},
                     Named{Parallel::hogwild, "hogwild"}};
 }
+constexpr auto names(ImplicitFeedback) {
+  return std::array{Named{ImplicitFeedback::automatic, "auto"}, Named{ImplicitFeedback::none, "none"},
+                    Named{ImplicitFeedback::users, "users"}, Named{ImplicitFeedback::items, "items"},
+                    Named{ImplicitFeedback::both, "both"}};
+}
 constexpr auto names(Device) { return std::array{Named{Device::cpu, "cpu"}, Named{Device::cuda, "cuda"}}; }
 
 /// What a value is called; nullptr for a number that the enum does not have.
@@ -194,11 +224,12 @@ inline constexpr Range kAtLeastZero{0}, kAtLeastOne{1}, kAboveZero{.low = 0, .lo
 
 /// A parameter: a member of TrainParams, of one of the types that they have.
 struct Param {
-  using Member =
-      std::variant<bool TrainParams::*, std::int32_t TrainParams::*, std::int64_t TrainParams::*,
-                   std::uint64_t TrainParams::*, double TrainParams::*, std::optional<double> TrainParams::*,
-                   PerSide TrainParams::*, Loss TrainParams::*, Optimizer TrainParams::*, AdagradPer TrainParams::*,
-                   Schedule TrainParams::*, Parallel TrainParams::*, Device TrainParams::*>;
+  using Member = std::variant<bool TrainParams::*, std::int32_t TrainParams::*, std::int64_t TrainParams::*,
+                              std::uint64_t TrainParams::*, double TrainParams::*, std::optional<double> TrainParams::*,
+                              std::optional<std::int32_t> TrainParams::*, PerSide TrainParams::*,
+                              std::optional<PerSide> TrainParams::*, Loss TrainParams::*, Optimizer TrainParams::*,
+                              AdagradPer TrainParams::*, Schedule TrainParams::*, Parallel TrainParams::*,
+                              Device TrainParams::*, ImplicitFeedback TrainParams::*>;
   const char* name;
   Member member;
   Range range;
@@ -209,12 +240,18 @@ struct Param {
 /// A row for each member of TrainParams, in its order. A new parameter is a member above and a row here.
 inline constexpr Param kParams[] = {
     {"n_factors", &TrainParams::n_factors, {1, kMostFactors}, "Length of the vector of each user and item."},
-    {"n_epochs", &TrainParams::n_epochs, kAtLeastZero, "Passes over the ratings."},
+    {"n_epochs", &TrainParams::n_epochs, kAtLeastZero, "Passes over the ratings; chosen by their number if not given."},
     {"learning_rate", &TrainParams::learning_rate, kAboveZero,
      "Step size at the start; chosen by the optimizer if not given."},
     {"reg", &TrainParams::reg, kAtLeastZero, "Penalty of the factors, per rating: of both sides, or of users,items."},
     {"reg_bias", &TrainParams::reg_bias, kAtLeastZero,
      "Penalty of the biases, per rating: of both sides, or of users,items."},
+    {"reg_row", &TrainParams::reg_row, kAtLeastZero,
+     "Penalty of the factors, per row; chosen if not given. Both sides, or users,items."},
+    {"reg_bias_row", &TrainParams::reg_bias_row, kAtLeastZero,
+     "Penalty of the biases, per row; chosen by the ratings if not given."},
+    {"implicit_feedback", &TrainParams::implicit_feedback, kAny, "Which rows have prior means from who rated what."},
+    {"reg_implicit", &TrainParams::reg_implicit, kAboveZero, "How strongly the prior means are pulled to zero."},
     {"l1_ratio", &TrainParams::l1_ratio, kShare, "Share of L1 in the penalties, from 0 (all L2) to 1 (all L1).",
      "0: all L2, 1: all L1"},
     {"nonnegative", &TrainParams::nonnegative, kAny, "Whether factors and biases are kept at 0 or above."},

@@ -22,6 +22,9 @@ struct TrainOptions {
   /// Evaluated after every epoch; same n_users and n_items as the ratings. An index of -1 is an unknown row. Ratings of
   /// rows that are unknown, or without a training rating (of weight > 0), are left out.
   RatingsView validation{};
+  /// Pairs without a rating that count for the prior means of `implicit_feedback`, beside those of the ratings: clicks,
+  /// or the pairs that a contest asks for. Only users and items are read; same n_users and n_items.
+  RatingsView implicit{};
   /// Initial P, n_users x n_factors row-major, in rating units (of a score: labels have none).
   std::span<const T> user_factors{};
   std::span<const T> item_factors{};                   ///< initial Q, n_items x n_factors row-major
@@ -34,7 +37,8 @@ struct TrainOptions {
 
 template <class T>
 struct TrainResult {
-  Model<T> model;  ///< of `best_epoch`
+  Model<T> model;      ///< of `best_epoch`
+  TrainParams chosen;  ///< the parameters, with what they left open
   std::vector<EpochReport> history;
   std::int32_t best_epoch = 0;  ///< 1-based: lowest validation loss, or the last epoch without early stopping
   std::int32_t n_threads = 1;   ///< threads used

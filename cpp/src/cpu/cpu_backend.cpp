@@ -9,9 +9,11 @@
 #include "cpu/batches.hpp"
 #include "cpu/blocks.hpp"
 #include "cpu/kernel_table.hpp"
+#include "cpu/prior_means.hpp"
 #include "cpu/tuning.hpp"
 #include "epoch_order.hpp"
 #include "optimizer.hpp"
+#include "row_pulls.hpp"
 #include "threads.hpp"
 #include "update_rule.hpp"
 
@@ -32,14 +34,22 @@ struct Rows {
   Buffer<T> factors;
   Buffer<T> biases;  ///< empty in a model without biases
   Buffer<T> first, second, bias_first, bias_second,
-      row_numbers;  ///< as in SideRows; empty if the rule has no such state
+      row_numbers;           ///< as in SideRows; empty if the rule has no such state
+  Buffer<RowPull<T>> pulls;  ///< empty: all rows alike
+  Buffer<T> means;           ///< empty: zero
 
   /// From row `row` on.
   SideRows<T> from(std::int64_t row, std::int64_t stride) {
     const auto at = [](Buffer<T>& buffer, std::int64_t n) { return buffer.size() > 0 ? buffer.data() + n : nullptr; };
-    return {at(factors, row * stride),         at(biases, row),     at(first, row * stride),
-            at(second, row * stride),          at(bias_first, row), at(bias_second, row),
-            at(row_numbers, row * kRowNumbers)};
+    return {at(factors, row * stride),
+            at(biases, row),
+            at(first, row * stride),
+            at(second, row * stride),
+            at(bias_first, row),
+            at(bias_second, row),
+            at(row_numbers, row * kRowNumbers),
+            pulls.size() > 0 ? pulls.data() + row : nullptr,
+            at(means, row * stride)};
   }
 };
 
@@ -56,7 +66,7 @@ class CpuBackend final : public Backend<T> {
       : kernels_(kernel_table()), n_threads_(n_threads), interrupted_(std::move(interrupted)) {}
 
   void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Start<T>& start,
-              const TrainParams& params, const TrainOptions<T>& options) override {
+              const TrainParams& params, const TrainOptions<T>& options, const Incidence& incidence) override {
     params_ = params;
     loss_ = params.loss == Loss::custom ? options.loss : nullptr;
     penalty_ = options.penalty;
@@ -69,6 +79,7 @@ class CpuBackend final : public Backend<T> {
     } else {
       take_blocks(ratings, rated, start);
     }
+    take_means(incidence);
     take_validation(options.validation);
   }
 
@@ -77,6 +88,15 @@ class CpuBackend final : public Backend<T> {
     const PassSums sums =
         batch_stepper_ ? run_batches(epoch, sizes, active_factors) : run_blocks(epoch, sizes, active_factors);
     return mean_of(sums, total_weight_);
+  }
+  void update_means(std::int32_t active_factors) override {
+    const std::int64_t width = padded_stride<T>(active_factors);
+    const auto update = [&](std::optional<PriorMeans<T>>& prior, Rows<T>& rows) {
+      if (!prior) return;
+      prior->step(rows.factors.data(), biases(rows), rows.means.data(), rows.pulls.data(), width, *team_);
+    };
+    update(user_means_, users_);
+    update(item_means_, items_);
   }
   MeanLoss evaluate() override {
     const std::int64_t n = valid_values_.size();
@@ -130,6 +150,8 @@ class CpuBackend final : public Backend<T> {
     batches_ = {};
     kept_users_ = {};
     kept_items_ = {};
+    user_means_.reset();
+    item_means_.reset();
     store(users_, blocked_.users, model.user_factors, model.user_biases);
     store(items_, blocked_.items, model.item_factors, model.item_biases);
   }
@@ -140,8 +162,9 @@ class CpuBackend final : public Backend<T> {
  private:
   /// For steps of one rating.
   void take_blocks(const RatingsView& ratings, const Survey& rated, const Start<T>& start) {
+    const std::int64_t arrays = has_means(params_, true) || has_means(params_, false) ? 2 : 1;
     const Grid grid = choose_grid(ratings.n_users, ratings.n_items, rated.counted,
-                                  stride_ * static_cast<std::int64_t>(sizeof(T)), users_are_outer(rated));
+                                  arrays * stride_ * static_cast<std::int64_t>(sizeof(T)), users_are_outer(rated));
     // No more threads than can work at once: under blocked on blocks that share no row, under hogwild on any blocks.
     const std::int64_t at_once = params_.parallel == Parallel::hogwild
                                      ? static_cast<std::int64_t>(grid.user_stripes) * grid.item_stripes
@@ -150,6 +173,7 @@ class CpuBackend final : public Backend<T> {
     blocked_ = make_blocks(ratings, rated, grid, z_, params_.seed, *team_);
     load(users_, ratings.n_users, blocked_.users.position, start.user);
     load(items_, ratings.n_items, blocked_.items.position, start.item);
+    take_pulls(ratings, rated);
     blocks_done_ = std::vector<Progress>(static_cast<std::size_t>(blocked_.outer().stripes()));
     block_sums_.assign(blocked_.grouped.size(), PassSums{});
   }
@@ -161,8 +185,38 @@ class CpuBackend final : public Backend<T> {
     batches_ = make_batches<T>(input, batch_size(params_, rated.counted), params_.seed, *team_);
     load(users_, ratings.n_users, {}, start.user);
     load(items_, ratings.n_items, {}, start.item);
+    take_pulls(ratings, rated);
     const BatchModel<T> rows{users_.from(0, stride_), items_.from(0, stride_), n_factors_, stride_, false};
     batch_stepper_.emplace(kernels_.kernels<T>(), batches_, rows, *team_);
+  }
+
+  void take_pulls(const RatingsView& ratings, const Survey& rated) {
+    if (!has_row_pulls(params_)) return;
+    const bool means = has_means(params_, true) || has_means(params_, false);
+    const auto take = [&](Rows<T>& rows, bool of_users, const RowPartition& partition) {
+      const std::vector<RowPull<T>> pulls =
+          row_pulls<T>(ratings, rated, params_, z_.weight_scale, z_.start_bias, of_users);
+      rows.pulls = Buffer<RowPull<T>>(static_cast<std::int64_t>(pulls.size()));
+      for (std::size_t row = 0; row < pulls.size(); ++row) {
+        rows.pulls[position(partition, static_cast<std::int32_t>(row))] = pulls[row];
+      }
+      rows.means = zeros(means ? rows.pulls.size() * stride_ : 0);
+    };
+    take(users_, true, blocked_.users);
+    take(items_, false, blocked_.items);
+  }
+
+  void take_means(const Incidence& incidence) {
+    const auto make = [&](std::optional<PriorMeans<T>>& prior, bool of_users) {
+      if (!has_means(params_, of_users)) return;
+      const auto& own = of_users ? blocked_.users.position : blocked_.items.position;
+      const auto& other = of_users ? blocked_.items.position : blocked_.users.position;
+      prior.emplace(kernels_.kernels<T>(), of_users ? incidence.users : incidence.items,
+                    of_users ? incidence.items : incidence.users, own, other, stride_, params_.reg_implicit,
+                    kBiasRho * params_.reg_implicit, *team_);
+    };
+    make(user_means_, true);
+    make(item_means_, false);
   }
 
   void take_validation(const RatingsView& validation) {
@@ -354,7 +408,8 @@ class CpuBackend final : public Backend<T> {
   Batches<T> batches_;                            ///< empty for steps of one rating
   std::optional<BatchStepper<T>> batch_stepper_;  ///< likewise
   Rows<T> users_, items_, kept_users_, kept_items_;
-  std::vector<Progress> blocks_done_;  ///< by outer turn
+  std::optional<PriorMeans<T>> user_means_, item_means_;  ///< none without implicit feedback
+  std::vector<Progress> blocks_done_;                     ///< by outer turn
   /// By outer and inner turn, added up in that order: the bits of the sum do not depend on threads.
   std::vector<PassSums> block_sums_;
   double total_weight_ = 0;

@@ -37,6 +37,9 @@ struct SideRows {
   T *first, *second, *bias_first, *bias_second;
   T* row_numbers;  ///< its state of a row, kRowNumbers each; adagrad_row: the sum of squares; adam: the averages of
                    ///< ones
+  /// Of each row; nullptr: StepSizes::reg and reg_bias pull all rows to zero.
+  const RowPull<T>* pulls;
+  const T* means;  ///< the factors' prior means, rows like those of the factors; nullptr, on both sides: zero
 };
 inline constexpr std::int64_t kRowNumbers = 2;
 
@@ -110,6 +113,18 @@ struct PassSums {
   double squares = 0;  ///< as LossTerms::square; with the squared loss the same as `loss`
 };
 
+/// Sums of rows: out[r] = the sum of rows[others[n]] over begin[r] <= n < begin[r + 1].
+template <class T>
+struct RowSums {
+  const T* rows;     ///< aligned, `stride` apart
+  const T* numbers;  ///< one of each row, summed likewise
+  const std::int32_t* others;
+  const std::int64_t* begin;
+  std::int64_t n_rows, width, stride;
+  T* out;  ///< n_rows, aligned, `stride` apart
+  T* out_numbers;
+};
+
 template <class T>
 struct Kernels {
   PassSums (*sgd)(const SgdArgs<T>&);  ///< one step for each rating
@@ -117,6 +132,7 @@ struct Kernels {
   void (*score_rows)(const RowScores<T>&);
   PassSums (*batch_gradients)(const BatchRows<T>&);  ///< writes the gradients; the sums are 0 for items' rows
   void (*batch_steps)(const BatchRows<T>&);          ///< takes the steps from the gradients
+  void (*sum_rows)(const RowSums<T>&);
 };
 
 struct KernelTable {

@@ -135,19 +135,29 @@ WARPFACTOR_INLINE T score_of(const SgdArgs<T>& args, const Rating& rating) {
 }
 
 template <class T>
-WARPFACTOR_INLINE void prefetch_rows(const SgdArgs<T>& args, const Rating& rating, std::int64_t width) {
+WARPFACTOR_INLINE void prefetch_pair(const T* p, const T* q, std::int64_t width) {
   constexpr std::int64_t kLine = kRowAlignment / static_cast<std::int64_t>(sizeof(T));
-  const T *p = args.users.factors + rating.user * args.stride, *q = args.items.factors + rating.item * args.stride;
   for (std::int64_t f = 0; f < width; f += kLine) {
     prefetch(p + f);
     prefetch(q + f);
   }
 }
+template <class T>
+WARPFACTOR_INLINE void prefetch_rows(const SgdArgs<T>& args, const Rating& rating, std::int64_t width) {
+  prefetch_pair(args.users.factors + rating.user * args.stride, args.items.factors + rating.item * args.stride, width);
+}
+template <class T>
+WARPFACTOR_INLINE void prefetch_means(const SgdArgs<T>& args, const Rating& rating, std::int64_t width) {
+  prefetch_pair(args.users.means + rating.user * args.stride, args.items.means + rating.item * args.stride, width);
+}
+
+/// How the penalties pull: all rows alike to zero, each row by its own strength to zero, or to its prior means.
+enum class Pulls { alike, rows, means };
 
 /// Plain SGD with L2 penalties over a block's ratings: what most people train. kWidth: the width if it is known at
 /// compile time, else 0. With a loss other than the squared one, a function of its own computes a group's slopes before
 /// the group's update: a call inside the update, even if never made, cost the squared loss 1 to 4 % of its speed.
-template <class T, int kWidth, bool kBiased, bool kWeighted, bool kSquared>
+template <class T, int kWidth, bool kBiased, bool kWeighted, bool kSquared, Pulls kPulls>
 class Pass {
  public:
   explicit Pass(const SgdArgs<T>& args)
@@ -163,7 +173,7 @@ class Pass {
     }
     PassSums sums = total(group_sums);
     for (std::int64_t r = args_.n_grouped; r < args_.n_ratings; ++r) {
-      if (r + kFetchAhead < args_.n_ratings) prefetch_rows(args_, args_.ratings[r + kFetchAhead], width());
+      if (r + kFetchAhead < args_.n_ratings) fetch(args_.ratings[r + kFetchAhead]);
       update_one(r, sums);
     }
     if constexpr (kSquared) sums.squares = sums.loss;
@@ -178,12 +188,43 @@ class Pass {
   T* user_row(const Rating& rating) const { return args_.users.factors + rating.user * args_.stride; }
   T* item_row(const Rating& rating) const { return args_.items.factors + rating.item * args_.stride; }
   std::int64_t width() const { return kWidth > 0 ? kWidth : args_.width; }
+  WARPFACTOR_INLINE void fetch(const Rating& rating) const {
+    prefetch_rows(args_, rating, width());
+    if constexpr (kPulls == Pulls::means) prefetch_means(args_, rating, width());
+  }
 
   WARPFACTOR_INLINE void update_rows(T* p, T* q, T scaled_slope, Sides<T> keep) const {
     for (std::int64_t f = 0; f < width(); f += V::lanes) {
       const Raw user = V::load_raw(p + f), item = V::load_raw(q + f);
       V::store_raw(p + f, stepped_factor(user, item, scaled_slope, keep.user));
       V::store_raw(q + f, stepped_factor(item, user, scaled_slope, keep.item));
+    }
+  }
+  /// The same with pulls of the rows' own. `rate`: eta times the weight.
+  WARPFACTOR_INLINE void update_pulled(const Rating& rating, T scaled_slope, T weight) const {
+    const StepSizes<T>& sizes = args_.sizes;
+    const RowPull<T> user = args_.users.pulls[rating.user], item = args_.items.pulls[rating.item];
+    const auto share = [&](T strength) { return sizes.learning_rate * limited_pull(weight * strength, sizes); };
+    if constexpr (kBiased) {
+      T &user_bias = args_.users.biases[rating.user], &item_bias = args_.items.biases[rating.item];
+      user_bias += share(user.bias) * (user.bias_mean - user_bias) - scaled_slope;
+      item_bias += share(item.bias) * (item.bias_mean - item_bias) - scaled_slope;
+    }
+    const Sides<T> pull{share(user.factors), share(item.factors)};
+    T *const p = user_row(rating), *const q = item_row(rating);
+    const T slope = moved(scaled_slope);
+    if constexpr (kPulls == Pulls::rows) {
+      update_rows(p, q, slope, {T(1) - pull.user, T(1) - pull.item});
+    } else {
+      const T *const p_means = args_.users.means + rating.user * args_.stride, *const q_means =
+                                                                                   args_.items.means +
+                                                                                   rating.item * args_.stride;
+      const T user_keep = T(1) - pull.user, item_keep = T(1) - pull.item;
+      for (std::int64_t f = 0; f < width(); f += V::lanes) {
+        const Raw own = V::load_raw(p + f), other = V::load_raw(q + f);
+        V::store_raw(p + f, stepped_factor(own, other, slope, user_keep) + pull.user * V::load_raw(p_means + f));
+        V::store_raw(q + f, stepped_factor(other, own, slope, item_keep) + pull.item * V::load_raw(q_means + f));
+      }
     }
   }
 
@@ -197,7 +238,7 @@ class Pass {
     Raw products[kGroup];
     WARPFACTOR_UNROLL_8
     for (int j = 0; j < kGroup; ++j) {
-      prefetch_rows(args_, next[j], width());
+      fetch(next[j]);
       p[j] = user_row(ratings[j]);
       q[j] = item_row(ratings[j]);
       if constexpr (kSquared) products[j] = products_of(p[j], q[j], width());
@@ -223,7 +264,18 @@ class Pass {
     }
     slope = capped(slope, sizes);
     alignas(kRowAlignment) T scaled[kGroup];
-    if constexpr (kWeighted) {
+    if constexpr (kPulls != Pulls::alike) {
+      alignas(kRowAlignment) T weights[kGroup];
+      if constexpr (kWeighted) {
+        const Numbers counted = at_most(weight, sizes.max_weight);
+        counted.store(weights);
+        (sizes.learning_rate * counted * slope).store(scaled);
+      } else {
+        (sizes.learning_rate * slope).store(scaled);
+      }
+      WARPFACTOR_UNROLL_8
+      for (int j = 0; j < kGroup; ++j) update_pulled(ratings[j], scaled[j], kWeighted ? weights[j] : T(1));
+    } else if constexpr (kWeighted) {
       const auto step = make_step(slope, sizes.learning_rate * at_most(weight, sizes.max_weight), sizes);
       alignas(kRowAlignment) T factor_keeps[2][kGroup], bias_keeps[2][kGroup];
       step.scaled_slope.store(scaled);
@@ -270,6 +322,11 @@ class Pass {
       sums.squares += static_cast<double>(weight * terms.square);
     }
     sums.loss += static_cast<double>(weight * reported);
+    if constexpr (kPulls != Pulls::alike) {
+      const T counted = at_most(weight, sizes.max_weight);
+      update_pulled(rating, sizes.learning_rate * counted * capped(slope, sizes), counted);
+      return;
+    }
     const T rate = sizes.learning_rate * at_most(weight, sizes.max_weight);
     const auto step = make_step(capped(slope, sizes), rate, sizes);
     step_biases(rating, step.scaled_slope, step.keep_biases);
@@ -322,9 +379,37 @@ WARPFACTOR_INLINE const T* pulls_of(const StepSizes<T>& sizes, const T* values, 
   return slopes;
 }
 
-/// The gradient of a bias: the slope, plus what the penalty adds.
+/// The same of a row, which may have a pull of its own.
 template <class T>
-WARPFACTOR_INLINE T bias_gradient(const StepSizes<T>& sizes, T bias, T slope, T reg) {
+WARPFACTOR_INLINE const T* pulls_of_row(const SideRows<T>& side, std::int64_t row, std::int64_t stride,
+                                        const StepSizes<T>& sizes, std::int64_t n, std::int64_t width, T* slopes) {
+  const T* const values = side.factors + row * stride;
+  if (side.means == nullptr) [[likely]]
+    return pulls_of(sizes, values, n, width, slopes);
+  using V = Vec<T>;
+  const T* const means = side.means + row * stride;
+  for (std::int64_t f = 0; f < width; f += V::lanes) {
+    V::store_raw(slopes + f, V::load_raw(values + f) - V::load_raw(means + f));
+  }
+  return slopes;
+}
+/// How strongly a row is pulled by ratings of this weight; `alike`: where rows have no pulls of their own.
+template <class T>
+WARPFACTOR_INLINE T factor_pull(const SideRows<T>& side, std::int64_t row, T weight, T alike,
+                                const StepSizes<T>& sizes) {
+  return side.pulls == nullptr ? weight * alike : limited_pull(weight * side.pulls[row].factors, sizes);
+}
+
+/// The gradient of a row's bias: the slope, plus what the penalty adds for ratings of this weight.
+template <class T>
+WARPFACTOR_INLINE T bias_gradient(const SideRows<T>& side, std::int64_t row, const StepSizes<T>& sizes, T slope,
+                                  T weight, T alike) {
+  const T bias = side.biases[row];
+  if (side.pulls != nullptr) {
+    const RowPull<T>& pull = side.pulls[row];
+    return gradient(bias - pull.bias_mean, T(1), slope, limited_pull(weight * pull.bias, sizes));
+  }
+  const T reg = weight * alike;
   if (sizes.penalty == nullptr) [[likely]]
     return gradient(bias, T(1), slope, reg);
   alignas(kRowAlignment) T biases[16] = {bias}, pulls[16];
@@ -425,9 +510,12 @@ class GeneralPass {
     T* const q = args_.items.factors + rating.item * stride;
     slope = weight * capped(slope, sizes);
     alignas(kRowAlignment) T user_slopes[kMaxStride], item_slopes[kMaxStride];
-    const T* const user_pulls = pulls_of(sizes, p, args_.active_factors, width, user_slopes);
-    const T* const item_pulls = pulls_of(sizes, q, args_.active_factors, width, item_slopes);
-    const Sides<T> reg{weight * sizes.reg.user, weight * sizes.reg.item};
+    const T* const user_pulls =
+        pulls_of_row(args_.users, rating.user, stride, sizes, args_.active_factors, width, user_slopes);
+    const T* const item_pulls =
+        pulls_of_row(args_.items, rating.item, stride, sizes, args_.active_factors, width, item_slopes);
+    const Sides<T> reg{factor_pull(args_.users, rating.user, weight, sizes.reg.user, sizes),
+                       factor_pull(args_.items, rating.item, weight, sizes.reg.item, sizes)};
     RowStep<kRule, T> user(args_.users, rating.user, stride, weight, sizes.l1.user, sizes.l1_bias.user, sizes);
     RowStep<kRule, T> item(args_.items, rating.item, stride, weight, sizes.l1.item, sizes.l1_bias.item, sizes);
     for (std::int64_t f = 0; f < width; f += V::lanes) {
@@ -439,8 +527,8 @@ class GeneralPass {
     }
     Sides<T> by_bias{};
     if (args_.users.biases != nullptr) {
-      by_bias = {bias_gradient(sizes, args_.users.biases[rating.user], slope, weight * sizes.reg_bias.user),
-                 bias_gradient(sizes, args_.items.biases[rating.item], slope, weight * sizes.reg_bias.item)};
+      by_bias = {bias_gradient(args_.users, rating.user, sizes, slope, weight, sizes.reg_bias.user),
+                 bias_gradient(args_.items, rating.item, sizes, slope, weight, sizes.reg_bias.item)};
     }
     user.finish(by_bias.user);
     item.finish(by_bias.item);
@@ -450,10 +538,10 @@ class GeneralPass {
   const SgdArgs<T> args_;  // a copy: nothing that is written can alias it
 };
 
-template <class T, int kWidth, bool kWeighted, bool kSquared = true>
+template <class T, int kWidth, bool kWeighted, bool kSquared = true, Pulls kPulls = Pulls::alike>
 PassSums plain_pass(const SgdArgs<T>& args) {
-  return args.users.biases != nullptr ? Pass<T, kWidth, true, kWeighted, kSquared>(args).run()
-                                      : Pass<T, kWidth, false, kWeighted, kSquared>(args).run();
+  return args.users.biases != nullptr ? Pass<T, kWidth, true, kWeighted, kSquared, kPulls>(args).run()
+                                      : Pass<T, kWidth, false, kWeighted, kSquared, kPulls>(args).run();
 }
 
 #if defined(WARPFACTOR_SANITIZED)
@@ -462,6 +550,25 @@ constexpr bool kWidths = false;  // under a sanitizer these copies of the same s
 constexpr bool kWidths = true;
 #endif
 
+/// Where rows have pulls of their own. Fewer widths: each costs compiling.
+template <class T, Pulls kPulls>
+PassSums pulled_pass(const SgdArgs<T>& args) {
+  const bool weighted = args.weights != nullptr;
+  if (args.sizes.loss.loss != Loss::squared) {
+    return weighted ? plain_pass<T, 0, true, false, kPulls>(args) : plain_pass<T, 0, false, false, kPulls>(args);
+  }
+  if (weighted) return plain_pass<T, 0, true, true, kPulls>(args);
+  if constexpr (kWidths) {
+    switch (args.width) {
+      case 32: return plain_pass<T, 32, false, true, kPulls>(args);
+      case 64: return plain_pass<T, 64, false, true, kPulls>(args);
+      case 128: return plain_pass<T, 128, false, true, kPulls>(args);
+      default: break;
+    }
+  }
+  return plain_pass<T, 0, false, true, kPulls>(args);
+}
+
 /// Common widths get a copy of the pass that the compiler unrolls, for what most people train only: each copy costs
 /// seconds of compiling on every machine that builds this.
 template <class T>
@@ -469,6 +576,8 @@ PassSums sgd(const SgdArgs<T>& args) {
   if (!is_plain(args.sizes)) {
     return with_rule(args.sizes.rule, [&](auto rule) { return GeneralPass<T, decltype(rule)::kRule>(args).run(); });
   }
+  if (args.users.pulls != nullptr)
+    return args.users.means != nullptr ? pulled_pass<T, Pulls::means>(args) : pulled_pass<T, Pulls::rows>(args);
   if (args.sizes.loss.loss != Loss::squared) {
     if (args.weights != nullptr) return plain_pass<T, 0, true, false>(args);
     if constexpr (kWidths && sizeof(T) == sizeof(float)) {
@@ -671,8 +780,8 @@ void row_steps(const BatchRows<T>& batch) {
     const std::int64_t row = batch.rows[r];
     const T* const gradients = batch.gradients + r * batch.stride;
     T* const factors = batch.own.factors + row * batch.stride;
-    const T weight = batch.row_weights[r], penalty = weight * reg;
-    const T* const pulls = pulls_of(sizes, factors, batch.active_factors, batch.width, slopes);
+    const T weight = batch.row_weights[r], penalty = factor_pull(batch.own, row, weight, reg, sizes);
+    const T* const pulls = pulls_of_row(batch.own, row, batch.stride, sizes, batch.active_factors, batch.width, slopes);
     RowStep<kRule, T> step(batch.own, row, batch.stride, weight, l1, l1_bias, sizes);
     for (std::int64_t f = 0; f < batch.width; f += V::lanes) {
       const V by_factors = V::load(gradients + f) + penalty * V::load(pulls + f);
@@ -680,13 +789,49 @@ void row_steps(const BatchRows<T>& batch) {
     }
     step.finish(batch.own.biases == nullptr
                     ? T(0)
-                    : bias_gradient(sizes, batch.own.biases[row], batch.bias_gradients[r], weight * reg_bias));
+                    : bias_gradient(batch.own, row, sizes, batch.bias_gradients[r], weight, reg_bias));
   }
 }
 
 template <class T>
 void batch_steps(const BatchRows<T>& batch) {
   with_rule(batch.sizes.rule, [&](auto rule) { row_steps<T, decltype(rule)::kRule>(batch); });
+}
+
+/// kVectors vectors of each row, from factor f on. Rows are read in random order, so the next ones are fetched ahead.
+template <class T, int kVectors>
+WARPFACTOR_INLINE void sum_columns(const RowSums<T>& sums, std::int64_t r, std::int64_t f) {
+  using V = Vec<T>;
+  typename V::Raw sum[kVectors] = {};
+  const std::int64_t end = sums.begin[r + 1];
+  for (std::int64_t n = sums.begin[r]; n < end; ++n) {
+    const T* const row = sums.rows + sums.others[n] * sums.stride + f;
+    const T* const ahead = sums.rows + sums.others[n + kRowsAhead < end ? n + kRowsAhead : n] * sums.stride + f;
+    for (int v = 0; v < kVectors; ++v) {
+      if (v * V::lanes * static_cast<std::int64_t>(sizeof(T)) % kRowAlignment == 0) prefetch(ahead + v * V::lanes);
+      sum[v] = sum[v] + V::load_raw(row + v * V::lanes);
+    }
+  }
+  for (int v = 0; v < kVectors; ++v) V::store_raw(sums.out + r * sums.stride + f + v * V::lanes, sum[v]);
+}
+
+template <class T>
+void sum_rows(const RowSums<T>& sums) {
+  constexpr std::int64_t kLanes = Vec<T>::lanes;
+  for (std::int64_t r = 0; r < sums.n_rows; ++r) {
+    std::int64_t f = 0;
+    for (; f + 8 * kLanes <= sums.width; f += 8 * kLanes) sum_columns<T, 8>(sums, r, f);
+    if (f + 4 * kLanes <= sums.width) {
+      sum_columns<T, 4>(sums, r, f);
+      f += 4 * kLanes;
+    }
+    for (; f < sums.width; f += kLanes) sum_columns<T, 1>(sums, r, f);
+    T numbers[2] = {};  // two sums, so that additions need not wait for each other
+    for (std::int64_t n = sums.begin[r]; n < sums.begin[r + 1]; ++n) {
+      numbers[(n - sums.begin[r]) % 2] += sums.numbers[sums.others[n]];
+    }
+    sums.out_numbers[r] = numbers[0] + numbers[1];
+  }
 }
 
 /// p.q for any n and any alignment.
@@ -733,8 +878,9 @@ void score_rows(const RowScores<T>& scores) {
 const KernelTable kKernels = {
     WARPFACTOR_TEXT(WARPFACTOR_KERNEL_ISA),
     kVectorBytes,
-    {sgd<float>, predict_pairs<float>, score_rows<float>, batch_gradients<float>, batch_steps<float>},
-    {sgd<double>, predict_pairs<double>, score_rows<double>, batch_gradients<double>, batch_steps<double>},
+    {sgd<float>, predict_pairs<float>, score_rows<float>, batch_gradients<float>, batch_steps<float>, sum_rows<float>},
+    {sgd<double>, predict_pairs<double>, score_rows<double>, batch_gradients<double>, batch_steps<double>,
+     sum_rows<double>},
 };
 
 }  // namespace WARPFACTOR_RULE_NAMESPACE

@@ -61,6 +61,11 @@ inline constexpr std::int64_t kFetchAhead = 6;
 /// Rows that a task copies or fills. Not measured.
 inline constexpr std::int64_t kRowSlice = 4096;
 
+/// How many rows ahead a row is fetched where rows are summed in the order of a list. Not measured.
+inline constexpr std::int64_t kRowsAhead = 8;
+/// Others of the rows that a task sums. Not measured.
+inline constexpr std::int64_t kTaskOthers = 1 << 14;
+
 // Steps of many ratings.
 
 /// Ratings of a task, about. Not measured.

@@ -18,6 +18,8 @@
 #include "device/tuning.hpp"
 #include "epoch_order.hpp"
 #include "optimizer.hpp"
+#include "require.hpp"
+#include "row_pulls.hpp"
 #include "update_rule.hpp"
 
 namespace warpfactor {
@@ -37,7 +39,8 @@ class DeviceBackend final : public Backend<A> {
   DeviceBackend& operator=(const DeviceBackend&) = delete;
 
   void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Start<A>& start,
-              const TrainParams& params, const TrainOptions<A>& options) override {
+              const TrainParams& params, const TrainOptions<A>& options, const Incidence&) override {
+    require(!has_row_pulls(params), "reg_row", "above 0", "0 on a device");
     params_ = params;
     z_ = z;
     loss_ = params.loss == Loss::custom ? options.loss : nullptr;
@@ -82,6 +85,7 @@ class DeviceBackend final : public Backend<A> {
     return mean_of_sums(total_weight_);
   }
 
+  void update_means(std::int32_t) override {}
   MeanLoss evaluate() override {
     EvaluateArgs<S, A> args{};
     args.users = users_.view();

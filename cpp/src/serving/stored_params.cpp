@@ -11,7 +11,6 @@ namespace warpfactor {
 namespace {
 
 std::string stored(double value) { return json::number(value); }
-std::string stored(const std::optional<double>& value) { return value ? json::number(*value) : "null"; }
 std::string stored(const PerSide& sides) {
   if (sides.users == sides.items) return json::number(sides.users);
   return std::string("[").append(json::number(sides.users)).append(", ").append(json::number(sides.items)).append("]");
@@ -25,6 +24,11 @@ std::string stored(V value) {
   } else {
     return std::to_string(value);
   }
+}
+
+template <class V>
+std::string stored(const std::optional<V>& value) {
+  return value ? stored(*value) : "null";
 }
 
 }  // namespace

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bias_variances.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "random.hpp"
+
+namespace warpfactor {
+namespace {
+
+constexpr int kMostRounds = 100;
+constexpr double kTolerance = 1e-3;
+// A variance that the ratings do not show goes to zero ever more slowly. Below this share of the ratings' it is as good
+// as zero, and the biases are as good as fixed.
+constexpr double kLeastShare = 1e-4;
+
+/// A random share of the users, with all of their ratings.
+struct Sample {
+  std::vector<std::int32_t> users, items;
+  std::vector<float> values;
+};
+Sample sample_of(const RatingsView& ratings, double share) {
+  Sample sample;
+  const auto limit = static_cast<std::uint64_t>(share * 0x1p64);
+  for (std::size_t r = 0; r < ratings.users.size(); ++r) {
+    if (!ratings.weights.empty() && ratings.weights[r] <= 0) continue;
+    if (SplitMix64(static_cast<std::uint64_t>(ratings.users[r])).next() >= limit) continue;
+    sample.users.push_back(ratings.users[r]);
+    sample.items.push_back(ratings.items[r]);
+    sample.values.push_back(ratings.values[r]);
+  }
+  return sample;
+}
+
+/// The biases of one side.
+struct Effects {
+  const IncidentRows& rows;
+  std::vector<double> sums;   ///< of z - the overall mean, by row
+  std::vector<double> means;  ///< of the biases
+  std::vector<std::int64_t> ranges;
+  double variance = 0;
+
+  Effects(const IncidentRows& side, std::vector<double> row_sums)
+      : rows(side), sums(std::move(row_sums)), means(sums.size(), 0.0), ranges(ranges_of(side, 1 << 14)) {}
+
+  struct Round {
+    double rated = 0;             ///< rows with ratings
+    double squares = 0;           ///< of the means
+    double variances = 0;         ///< of the rows
+    double rating_variances = 0;  ///< the same, each as often as it has ratings
+    double products = 0;          ///< mean times what the ratings leave to the row, summed
+    double weighted_squares = 0;  ///< squares, each as often as the row has ratings
+    double weighted_means = 0;
+  };
+
+  /// The means given the other side's and the variances, and what the new variances need.
+  Round estimate(const std::vector<double>& others, double mu, double noise, ThreadTeam& team) {
+    const double ratio = noise / variance;
+    std::vector<Round> rounds(ranges.size());
+    team.run(static_cast<std::int64_t>(ranges.size()) - 1, [&](std::int64_t range, int) {
+      Round& round = rounds[static_cast<std::size_t>(range)];
+      for (std::int64_t row = ranges[static_cast<std::size_t>(range)];
+           row < ranges[static_cast<std::size_t>(range) + 1]; ++row) {
+        const auto at = static_cast<std::size_t>(row);
+        const std::int64_t begin = rows.begin[at], end = rows.begin[at + 1];
+        if (begin == end) continue;
+        double given[4] = {};  // several sums, so that additions need not wait for each other
+        for (std::int64_t n = begin; n < end; ++n) {
+          given[(n - begin) % 4] += others[static_cast<std::size_t>(rows.others[n])];
+        }
+        const auto n = static_cast<double>(end - begin);
+        const double left = sums[at] - n * mu - ((given[0] + given[1]) + (given[2] + given[3]));
+        const double mean = left / (n + ratio), row_variance = noise / (n + ratio);
+        means[at] = mean;
+        round.rated += 1;
+        round.squares += mean * mean;
+        round.variances += row_variance;
+        round.rating_variances += n * row_variance;
+        round.products += mean * left;
+        round.weighted_squares += n * mean * mean;
+        round.weighted_means += n * mean;
+      }
+    });
+    Round all;
+    for (const Round& round : rounds) {
+      all.rated += round.rated;
+      all.squares += round.squares;
+      all.variances += round.variances;
+      all.rating_variances += round.rating_variances;
+      all.products += round.products;
+      all.weighted_squares += round.weighted_squares;
+      all.weighted_means += round.weighted_means;
+    }
+    return all;
+  }
+};
+
+}  // namespace
+
+BiasVariances bias_variances(const RatingsView& given, const RatingUnits& units, std::int64_t counted,
+                             ThreadTeam& team) {
+  RatingsView ratings = given;
+  Sample sample;
+  if (counted > kEmRatings) {
+    sample = sample_of(given, static_cast<double>(kEmRatings) / static_cast<double>(counted));
+    if (!sample.users.empty()) {
+      ratings.users = sample.users;
+      ratings.items = sample.items;
+      ratings.values = sample.values;
+      ratings.weights = {};
+    }
+  }
+  const Incidence incidence = incidence_of(ratings, {}, team);
+  std::vector<double> user_sums(static_cast<std::size_t>(ratings.n_users), 0.0),
+      item_sums(static_cast<std::size_t>(ratings.n_items), 0.0);
+  double total = 0, squares = 0, n = 0;
+  for (std::size_t r = 0; r < ratings.users.size(); ++r) {
+    if (!ratings.weights.empty() && ratings.weights[r] <= 0) continue;
+    const double z = units.standardized(static_cast<double>(ratings.values[r]));
+    user_sums[static_cast<std::size_t>(ratings.users[r])] += z;
+    item_sums[static_cast<std::size_t>(ratings.items[r])] += z;
+    total += z;
+    squares += z * z;
+    n += 1;
+  }
+  double mu = total / n;
+  const double all = squares / n - mu * mu;
+  BiasVariances found;
+  if (!(all > 0)) return found;  // equal ratings tell nothing of the variances
+  Effects users(incidence.users, std::move(user_sums)), items(incidence.items, std::move(item_sums));
+  found = {all / 2, all / 4, all / 4};
+  for (int round = 0; round < kMostRounds; ++round) {
+    users.variance = found.users;
+    items.variance = found.items;
+    const Effects::Round of_items = items.estimate(users.means, mu, found.noise, team);
+    const Effects::Round of_users = users.estimate(items.means, mu, found.noise, team);
+    // The squared errors of z - mu - b_i - b_u. of_items.products is about the users' means before the round, so the
+    // items' part is taken from the sums.
+    double item_products = 0;
+    for (std::size_t row = 0; row < items.means.size(); ++row) {
+      item_products += items.means[row] *
+                       (items.sums[row] - static_cast<double>(items.rows.count(static_cast<std::int64_t>(row))) * mu);
+    }
+    const double about_mu = squares - 2 * mu * total + n * mu * mu;
+    const double about_items = about_mu - 2 * item_products + of_items.weighted_squares;
+    const double errors = about_items - 2 * of_users.products + of_users.weighted_squares;
+    const double error_mean = total / n - mu - of_items.weighted_means / n - of_users.weighted_means / n;
+    mu += error_mean;
+    const BiasVariances before = found;
+    found.noise =
+        std::max(errors / n - error_mean * error_mean + (of_users.rating_variances + of_items.rating_variances) / n,
+                 kLeastShare * all);
+    found.users = std::max((of_users.squares + of_users.variances) / of_users.rated, kLeastShare * all);
+    found.items = std::max((of_items.squares + of_items.variances) / of_items.rated, kLeastShare * all);
+    const auto moved = [](double a, double b) { return std::abs(a / b - 1); };
+    if (moved(found.noise, before.noise) < kTolerance && moved(found.users, before.users) < kTolerance &&
+        moved(found.items, before.items) < kTolerance) {
+      break;
+    }
+  }
+  return found;
+}
+
+}  // namespace warpfactor

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "incidence.hpp"
+#include "standardize.hpp"
+
+namespace warpfactor {
+
+/// The variances in z = mu + b_u + b_i + noise, with independent normal users' biases, items' biases and noise: crossed
+/// random effects.
+struct BiasVariances {
+  double noise = 1, users = 1, items = 1;
+};
+
+/// Estimates them by mean-field EM: each round takes the mean and variance of all biases given the variances, items
+/// first, then the variances that make these most likely, until the ratios change by less than a thousandth. Weights
+/// are left aside, and of more than kEmRatings ratings a random share of the users is taken. Ratings are in `units`.
+BiasVariances bias_variances(const RatingsView& ratings, const RatingUnits& units, std::int64_t counted,
+                             ThreadTeam& team);
+
+/// Ratings that the estimate is made from, about, at most: 2 % error in a ratio of variances at 10,000 users, which
+/// changes no RMSE in its fourth digit; all of 100 M would cost as much as ten epochs. Not measured.
+inline constexpr std::int64_t kEmRatings = 1 << 20;
+
+}  // namespace warpfactor

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/prior_means.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "cpu/tuning.hpp"
+
+namespace warpfactor {
+namespace {
+
+template <class T>
+Buffer<T> zeros(std::int64_t size) {
+  Buffer<T> buffer(size);
+  std::fill_n(buffer.data(), size, T(0));
+  return buffer;
+}
+
+/// Sums by column: of the products of two kinds of numbers, z and d, with each other and with the gradient g.
+struct ColumnSums {
+  std::vector<double> gz, gd, zz, zd, dd;
+  explicit ColumnSums(std::int64_t columns = 0)
+      : gz(static_cast<std::size_t>(columns), 0.0), gd(gz), zz(gz), zd(gz), dd(gz) {}
+  void add(std::size_t column, double z, double d, double weight) {
+    zz[column] += weight * z * z;
+    zd[column] += weight * z * d;
+    dd[column] += weight * d * d;
+  }
+  void add(const ColumnSums& other) {
+    for (std::size_t c = 0; c < gz.size(); ++c) {
+      gz[c] += other.gz[c];
+      gd[c] += other.gd[c];
+      zz[c] += other.zz[c];
+      zd[c] += other.zd[c];
+      dd[c] += other.dd[c];
+    }
+  }
+};
+
+// Below this share of the product of the squares, z and d point the same way as far as rounding tells.
+constexpr double kIndependent = 1e-6;
+
+}  // namespace
+
+template <class T>
+void PriorMeans<T>::take(Side& side, const IncidentRows& rows, const std::vector<std::int32_t>& position,
+                         const std::vector<std::int32_t>& other_position) {
+  const std::int64_t n = rows.rows();
+  const auto internal = [](const std::vector<std::int32_t>& of, std::int64_t row) {
+    return of.empty() ? row : static_cast<std::int64_t>(of[static_cast<std::size_t>(row)]);
+  };
+  side.begin.assign(static_cast<std::size_t>(n) + 1, 0);
+  for (std::int64_t row = 0; row < n; ++row) {
+    side.begin[static_cast<std::size_t>(internal(position, row)) + 1] = rows.count(row);
+  }
+  for (std::size_t row = 0; row < static_cast<std::size_t>(n); ++row) side.begin[row + 1] += side.begin[row];
+  side.others = Buffer<std::int32_t>(side.begin.back());
+  for (std::int64_t row = 0; row < n; ++row) {
+    std::int64_t to = side.begin[static_cast<std::size_t>(internal(position, row))];
+    for (std::int64_t at = rows.begin[static_cast<std::size_t>(row)];
+         at < rows.begin[static_cast<std::size_t>(row) + 1]; ++at) {
+      side.others[to++] = static_cast<std::int32_t>(internal(other_position, rows.others[at]));
+    }
+  }
+  side.ranges = ranges_of({side.begin, {}}, kTaskOthers);
+}
+
+template <class T>
+PriorMeans<T>::PriorMeans(const Kernels<T>& kernels, const IncidentRows& own, const IncidentRows& other,
+                          const std::vector<std::int32_t>& own_position,
+                          const std::vector<std::int32_t>& other_position, std::int64_t stride, double rho,
+                          double rho_bias, ThreadTeam& team)
+    : kernels_(kernels), stride_(stride), rho_(rho), rho_bias_(rho_bias) {
+  team.run(2, [&](std::int64_t side, int) {
+    if (side == 0) take(own_, own, own_position, other_position);
+    if (side == 1) take(other_, other, other_position, own_position);
+  });
+  const std::int64_t n = own_.size(), m = other_.size();
+  other_.rows = zeros<T>(m * stride);
+  other_.numbers = zeros<T>(m);
+  for (Side* side : {&own_, &other_}) {
+    side->step_rows = zeros<T>(side->size() * stride);
+    side->step_numbers = zeros<T>(side->size());
+    side->work_rows = zeros<T>(side->size() * stride);
+    side->work_numbers = zeros<T>(side->size());
+  }
+  scale_.assign(static_cast<std::size_t>(n), T(0));
+  for (std::size_t row = 0; row < scale_.size(); ++row) {
+    const std::int64_t count = own_.begin[row + 1] - own_.begin[row];
+    if (count > 0) scale_[row] = static_cast<T>(1 / std::sqrt(static_cast<double>(count)));
+  }
+  other_.diagonal.assign(static_cast<std::size_t>(m), 0.0);
+  for (std::size_t row = 0; row < other_.diagonal.size(); ++row) {
+    for (std::int64_t at = other_.begin[row]; at < other_.begin[row + 1]; ++at) {
+      const double x = static_cast<double>(scale_[static_cast<std::size_t>(other_.others[at])]);
+      other_.diagonal[row] += x * x;
+    }
+  }
+}
+
+template <class T>
+void PriorMeans<T>::sum_others(Side& of, const Side& from, std::int64_t width, ThreadTeam& team) const {
+  team.run(static_cast<std::int64_t>(of.ranges.size()) - 1, [&](std::int64_t range, int thread) {
+    if (team.poll(thread)) return;
+    const std::int64_t first = of.ranges[static_cast<std::size_t>(range)],
+                       last = of.ranges[static_cast<std::size_t>(range) + 1];
+    kernels_.sum_rows({from.work_rows.data(), from.work_numbers.data(), of.others.data(), of.begin.data() + first,
+                       last - first, width, stride_, of.work_rows.data() + first * stride_,
+                       of.work_numbers.data() + first});
+  });
+}
+
+template <class T>
+void PriorMeans<T>::step(const T* factors, const T* biases, T* means, RowPull<T>* pulls, std::int64_t width,
+                         ThreadTeam& team) {
+  const std::int64_t n = own_.size(), m = other_.size(), columns = width + 1;
+  const auto last = static_cast<std::size_t>(width);
+  // x_u times what the means leave of the rows.
+  team.run_slices(
+      n,
+      [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t u = begin; u < end; ++u) {
+          const T x = scale_[static_cast<std::size_t>(u)];
+          for (std::int64_t f = u * stride_; f < u * stride_ + width; ++f) {
+            own_.work_rows[f] = x * (factors[f] - means[f]);
+          }
+          own_.work_numbers[u] = biases == nullptr ? T(0) : x * (biases[u] - pulls[u].bias_mean);
+        }
+      },
+      kRowSlice);
+  sum_others(other_, own_, width, team);
+  // The gradient g, and z in its place.
+  std::vector<ColumnSums> parts(static_cast<std::size_t>((m + kRowSlice - 1) / kRowSlice));
+  team.run_slices(
+      m,
+      [&](std::int64_t begin, std::int64_t end, int) {
+        ColumnSums sums(columns);
+        const auto take = [&](std::size_t column, double rho, double diagonal, T& work, T y, T step) {
+          const double g = static_cast<double>(work) - rho * static_cast<double>(y), z = g / (diagonal + rho),
+                       d = static_cast<double>(step);
+          sums.gz[column] += g * z;
+          sums.gd[column] += g * d;
+          sums.add(column, z, d, rho);
+          work = static_cast<T>(z);
+        };
+        for (std::int64_t j = begin; j < end; ++j) {
+          const double diagonal = other_.diagonal[static_cast<std::size_t>(j)];
+          for (std::int64_t f = 0; f < width; ++f) {
+            const std::int64_t at = j * stride_ + f;
+            take(static_cast<std::size_t>(f), rho_, diagonal, other_.work_rows[at], other_.rows[at],
+                 other_.step_rows[at]);
+          }
+          take(last, rho_bias_, diagonal, other_.work_numbers[j], other_.numbers[j], other_.step_numbers[j]);
+        }
+        parts[static_cast<std::size_t>(begin / kRowSlice)] = std::move(sums);
+      },
+      kRowSlice);
+  ColumnSums sums(columns);
+  for (const ColumnSums& part : parts) sums.add(part);
+  sum_others(own_, other_, width, team);
+  parts.assign(static_cast<std::size_t>((n + kRowSlice - 1) / kRowSlice), ColumnSums());
+  team.run_slices(
+      n,
+      [&](std::int64_t begin, std::int64_t end, int) {
+        ColumnSums part(columns);
+        const auto take = [&](std::size_t column, T x, T& work, T step) {
+          work *= x;
+          part.add(column, static_cast<double>(work), static_cast<double>(step), 1);
+        };
+        for (std::int64_t u = begin; u < end; ++u) {
+          const T x = scale_[static_cast<std::size_t>(u)];
+          for (std::int64_t f = 0; f < width; ++f) {
+            take(static_cast<std::size_t>(f), x, own_.work_rows[u * stride_ + f], own_.step_rows[u * stride_ + f]);
+          }
+          take(last, x, own_.work_numbers[u], own_.step_numbers[u]);
+        }
+        parts[static_cast<std::size_t>(begin / kRowSlice)] = std::move(part);
+      },
+      kRowSlice);
+  for (const ColumnSums& part : parts) sums.add(part);
+  // The least along z and d together.
+  std::vector<T> along_z(static_cast<std::size_t>(columns)), along_d(along_z);
+  for (std::size_t c = 0; c < along_z.size(); ++c) {
+    const double zz = sums.zz[c], zd = sums.zd[c], dd = sums.dd[c], determinant = zz * dd - zd * zd;
+    if (determinant > kIndependent * zz * dd) {
+      along_z[c] = static_cast<T>((sums.gz[c] * dd - sums.gd[c] * zd) / determinant);
+      along_d[c] = static_cast<T>((sums.gd[c] * zz - sums.gz[c] * zd) / determinant);
+    } else {
+      along_z[c] = static_cast<T>(zz > 0 ? sums.gz[c] / zz : 0);
+      along_d[c] = T(0);
+    }
+  }
+  const auto move = [&](Side& side, std::int64_t row, T* rows) {
+    T *const d = side.step_rows.data() + row * stride_, *const z = side.work_rows.data() + row * stride_;
+    T* const to = rows + row * stride_;
+    for (std::int64_t f = 0; f < width; ++f) {
+      d[f] = along_z[static_cast<std::size_t>(f)] * z[f] + along_d[static_cast<std::size_t>(f)] * d[f];
+      to[f] += d[f];
+    }
+    side.step_numbers[row] = along_z[last] * side.work_numbers[row] + along_d[last] * side.step_numbers[row];
+    return side.step_numbers[row];
+  };
+  team.run_slices(
+      m,
+      [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t j = begin; j < end; ++j) other_.numbers[j] += move(other_, j, other_.rows.data());
+      },
+      kRowSlice);
+  team.run_slices(
+      n,
+      [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t u = begin; u < end; ++u) pulls[u].bias_mean += move(own_, u, means);
+      },
+      kRowSlice);
+}
+
+template class PriorMeans<float>;
+template class PriorMeans<double>;
+
+}  // namespace warpfactor

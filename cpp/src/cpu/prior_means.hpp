@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Prior means from who rated what, of one side's rows.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "buffer.hpp"
+#include "cpu/kernel_table.hpp"
+#include "incidence.hpp"
+#include "threads.hpp"
+
+namespace warpfactor {
+
+/// Fits m_u = n_u^(-1/2) sum of y_j over the others j of row u to the rows p_u, by ridge regression: the least of
+///   sum_u |p_u - m_u|^2 + rho sum_j |y_j|^2,
+/// for each factor and for the bias (with a rho of its own) on its own. Each step is one of conjugate gradients with
+/// the inverse diagonal as preconditioner: towards the least along the preconditioned gradient z and the step before,
+/// d, together. The rows move between the steps, so that d is only nearly conjugate; the least over both is exact. With
+/// X the matrix of n_u^(-1/2), a step costs one product by X and one by its transpose, about two epochs' reading.
+///
+/// All is in internal rows. The bits do not depend on the number of threads.
+template <class T>
+class PriorMeans {
+ public:
+  /// `own_position`, `other_position`: internal rows of the external ones; empty: the same. The incidence is of the own
+  /// side's rows and of the other side's.
+  PriorMeans(const Kernels<T>& kernels, const IncidentRows& own, const IncidentRows& other,
+             const std::vector<std::int32_t>& own_position, const std::vector<std::int32_t>& other_position,
+             std::int64_t stride, double rho, double rho_bias, ThreadTeam& team);
+
+  /// One step of the first `width` factors' and of the biases' means. `factors`, `biases` (nullptr: none) are the own
+  /// side's rows, `means` and the bias means of `pulls` are moved.
+  void step(const T* factors, const T* biases, T* means, RowPull<T>* pulls, std::int64_t width, ThreadTeam& team);
+
+ private:
+  struct Side {
+    std::vector<std::int64_t> begin, ranges;
+    Buffer<std::int32_t> others;
+    Buffer<T> rows, numbers;            ///< y, of the other side
+    Buffer<T> step_rows, step_numbers;  ///< d, or X d
+    Buffer<T> work_rows, work_numbers;
+    std::vector<double> diagonal;  ///< of the other side: the sum of 1 / n_u over the row's others
+    [[nodiscard]] std::int64_t size() const noexcept { return static_cast<std::int64_t>(begin.size()) - 1; }
+  };
+  static void take(Side& side, const IncidentRows& rows, const std::vector<std::int32_t>& position,
+                   const std::vector<std::int32_t>& other_position);
+  void sum_others(Side& of, const Side& from, std::int64_t width, ThreadTeam& team) const;
+
+  const Kernels<T>& kernels_;
+  Side own_, other_;
+  std::vector<T> scale_;  ///< n_u^(-1/2) of the own rows; 0 without others
+  std::int64_t stride_;
+  double rho_, rho_bias_;
+};
+
+}  // namespace warpfactor
