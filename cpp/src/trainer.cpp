@@ -356,7 +356,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
       params.reg_bias_row = PerSide(curvature * found.noise / found.users, curvature * found.noise / found.items);
     }
     check_pairs(options.implicit, ratings);
-    if (params.implicit_feedback != ImplicitFeedback::none) incidence = incidence_of(ratings, options.implicit, team);
+    if (params.implicit_feedback != ImplicitFeedback::none) incidence = distinct_pairs(ratings, options.implicit, team);
     // A score, which squared_hinge predicts, has no mean of the labels to fall back on.
     const LossTraits& traits = traits_of(params.loss);
     model.rating_mean = traits.labels() && traits.link == Link::identity ? 0 : rated.mean;
