@@ -3,8 +3,8 @@
     python benchmarks/accuracy.py [--data FOLDER] [--sets NAME ...] [--models NAME ...] [--seeds N] [--threads T]
                                   [--libmf MF_TRAIN] [--cache FILE] [--lists]
 
---sets takes names, the groups "real", "folds" and "generated" (the default is all three), and paths of other files of
-ratings. `rating_sets.py` says how a set is split and how the generated ones come about. RMSE is of predictions as they
+--sets takes names, the groups "real", "folds" and "generated" (the default is these three) and "ml-1m-folds", and paths of
+other files of ratings. `rating_sets.py` says how a set is split and how the generated ones come about. RMSE is of predictions as they
 are, not clipped to the scale.
 
 --models takes names of columns (default all): "biases" are mu + b_u + b_i, shrunk as mean-field EM chooses; "plain SGD" is
@@ -40,17 +40,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from common import heading, processor
 from ranked_lists import Judgement, hold_out_last, judge
 from rating_models import Model, Outcome, mixture, models
-from rating_sets import ALL, FILES, FOLDS, GENERATED, RatingSet, load, sets
+from rating_sets import ALL, DEFAULT_GROUPS, FILES, FOLDS, GROUPS, RatingSet, load, sets
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-GROUPS = {"real": tuple(FILES), "folds": tuple(FOLDS), "generated": tuple(GENERATED)}
 # Lists of a hundred jokes that everybody rated, or of items chosen at random, say nothing.
 LISTED = ("ml-latest-small", "ml-100k", "ml-1m", "movietweetings-100k", "filmtrust")
 OWN = ("biases", "plain SGD", "defaults", "ensemble", "Bayesian", "mixed")
@@ -193,7 +191,7 @@ class Bench:
 def _digest(data: RatingSet) -> int:
     digest = 0
     for array in (*data.train, *data.test):
-        digest = zlib.crc32(np.ascontiguousarray(array), digest)
+        digest = zlib.crc32(array.tobytes(), digest)
     return digest
 
 
@@ -321,7 +319,7 @@ def main() -> None:
         if getattr(options, name) < 1:
             parser.error(f"--{name} is {getattr(options, name)}; it must be at least 1")
 
-    chosen = _chosen_sets(parser, options.sets or (LISTED if options.lists else GROUPS))
+    chosen = _chosen_sets(parser, options.sets or (LISTED if options.lists else DEFAULT_GROUPS))
     if options.data is None and any(name in FILES or name in FOLDS for name in chosen):
         parser.error("give --data FOLDER, or set WARPFACTOR_DATA")
     found, notes = models(options.libmf)

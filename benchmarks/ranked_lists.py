@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from rating_models import Model
-from rating_sets import SPLIT_SEED, RatingSet, Rows, WholeSet
+from rating_sets import SPLIT_SEED, RatingSet, WholeSet
 
 LENGTH = 10
 HELD_OUT = 5
@@ -46,8 +46,7 @@ def hold_out_last(name: str, data: WholeSet) -> RatingSet:
     enough = counts[users[order]] >= HELD_OUT + LEAST_KEPT
     held_out = np.zeros(len(users), bool)
     held_out[order[(from_end < HELD_OUT) & enough]] = True
-    train, test = (Rows(*(a[part] for a in data.rows)) for part in (~held_out, held_out))
-    return RatingSet(name, train, test, data.n_users, data.n_items)
+    return RatingSet(name, *data.rows.split(held_out), data.n_users, data.n_items)
 
 
 def relevant_from(ratings: NDArray[np.float32]) -> float:

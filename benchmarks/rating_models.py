@@ -172,7 +172,7 @@ def _outcome(data: RatingSet, predictions: NDArray[Any], seconds: float) -> Outc
 
 def mixture(data: RatingSet, parts: Sequence[Outcome]) -> Outcome:
     """Average the predictions of several models; the seconds are of all their fits."""
-    predictions = np.mean([part.predictions for part in parts], axis=0)
+    predictions = np.mean([np.asarray(part.predictions) for part in parts], axis=0)
     return _outcome(data, predictions, sum(part.seconds for part in parts))
 
 
@@ -351,9 +351,7 @@ def _too_many_pairs(data: RatingSet) -> bool:
 def _held_out(train: Rows) -> tuple[Rows, Rows]:
     """Split training ratings for choosing settings."""
     draws = np.random.default_rng(HOLD_OUT_SEED).random(len(train.ratings))
-    inner = draws < HOLD_OUT_SHARE
-    kept, held_out = (Rows(*(a[part] for a in train)) for part in (~inner, inner))
-    return kept, held_out
+    return train.split(draws < HOLD_OUT_SHARE)
 
 
 def _cmfrec_models() -> dict[str, Model]:

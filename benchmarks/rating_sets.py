@@ -2,7 +2,7 @@
 
 A set is split once, the same way everywhere: pairs sorted by user and item, repeats dropped (the first in the file stays),
 and a row is for testing where `numpy.random.default_rng(20261121).random(n) < 0.2`. MovieLens 100K also comes by its
-official folds u1 to u5, and MovieLens 1M by the first of its five folds.
+official folds u1 to u5, and MovieLens 1M by its five random folds, of which only the first is in the default.
 """
 
 from __future__ import annotations
@@ -26,6 +26,14 @@ class Rows(NamedTuple):
     users: NDArray[np.int32]
     items: NDArray[np.int32]
     ratings: NDArray[np.float32]
+
+    def split(self, held_out: NDArray[np.bool_]) -> tuple[Rows, Rows]:
+        """Return the rows that are not held out, and those that are."""
+        kept = ~held_out
+        return (
+            Rows(self.users[kept], self.items[kept], self.ratings[kept]),
+            Rows(self.users[held_out], self.items[held_out], self.ratings[held_out]),
+        )
 
 
 class RatingSet(NamedTuple):
@@ -99,19 +107,28 @@ FILES = {
     "jester-1": "jester-1.npz",
 }
 # Sets with test folds of their own, by the number in the file's array `fold`.
-FOLDS = {f"ml-100k-u{k}": ("ml-100k", k) for k in range(1, 6)} | {"ml-1m-fold1": ("ml-1m", 1)}
-REAL = (*FILES, *FOLDS)
-ALL = (*REAL, *GENERATED)
+ML_100K_FOLDS = {f"ml-100k-u{k}": ("ml-100k", k) for k in range(1, 6)}
+ML_1M_FOLDS = {f"ml-1m-fold{k}": ("ml-1m", k) for k in range(1, 6)}
+FOLDS = ML_100K_FOLDS | ML_1M_FOLDS
+GROUPS = {
+    "real": tuple(FILES),
+    "folds": (*ML_100K_FOLDS, "ml-1m-fold1"),
+    "generated": tuple(GENERATED),
+    "ml-1m-folds": tuple(ML_1M_FOLDS),
+}
+DEFAULT_GROUPS = ("real", "folds", "generated")
+DEFAULT = tuple(name for group in DEFAULT_GROUPS for name in GROUPS[group])
+ALL = (*FILES, *FOLDS, *GENERATED)
 
 
-def sets(folder: Path | None, names: Sequence[str] = ALL) -> Iterator[RatingSet]:
+def sets(folder: Path | None, names: Sequence[str] = DEFAULT) -> Iterator[RatingSet]:
     """Yield the named sets, split for testing.
 
     Parameters
     ----------
     folder : Path or None
         The data folder; None if only generated sets are asked for.
-    names : sequence of str, default all
+    names : sequence of str, default all but folds 2 to 5 of MovieLens 1M
         Names of `ALL`, or paths of files that `wf.read_ratings` reads.
     """
     for name in names:
@@ -125,7 +142,7 @@ def sets(folder: Path | None, names: Sequence[str] = ALL) -> Iterator[RatingSet]
             whole = load(name, folder)
             draws = np.random.default_rng(SPLIT_SEED).random(len(whole.rows.ratings))
             held_out = draws < TEST_SHARE
-        train, test = (Rows(*(a[part] for a in whole.rows)) for part in (~held_out, held_out))
+        train, test = whole.rows.split(held_out)
         yield RatingSet(Path(name).name, train, test, whole.n_users, whole.n_items)
 
 
