@@ -227,12 +227,12 @@ def _mean_row(title: str, rows: Sequence[Row]) -> Row:
 def _table(title: str, columns: Sequence[str]) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1))
     for k, column in enumerate(columns):
-        table.add_column(
-            column.replace(" ", "\n") if k else column,
-            justify="right" if k else "left",
-            no_wrap=True,
-        )
+        table.add_column(column, justify="right" if k else "left", no_wrap=True)
     return table
+
+
+def _stacked(names: Sequence[str]) -> list[str]:
+    return [name.replace(" ", "\n") for name in names]
 
 
 def _cell(value: float | None, form: str) -> str:
@@ -241,7 +241,7 @@ def _cell(value: float | None, form: str) -> str:
 
 def _rmse_table(rows: Sequence[Row], names: Sequence[str]) -> Table:
     pairs = [[name, "±"] if name == "defaults" else [name] for name in names]
-    table = _table("Test RMSE", ["set", "ratings", *itertools.chain(*pairs)])
+    table = _table("Test RMSE", ["set", "ratings", *_stacked([*itertools.chain(*pairs)])])
     for row in rows:
         cells = []
         for name in names:
@@ -254,7 +254,9 @@ def _rmse_table(rows: Sequence[Row], names: Sequence[str]) -> Table:
 
 
 def _seconds_table(rows: Sequence[Row], names: Sequence[str]) -> Table:
-    table = _table("Seconds of a fit (the mean over the seeds)", ["set", "ratings", *names])
+    table = _table(
+        "Seconds of a fit (the mean over the seeds)", ["set", "ratings", *_stacked(names)]
+    )
     for row in rows:
         cells = (_cell(row.mean(name, "seconds"), ".2f") for name in names)
         table.add_row(row.title, f"{row.n_train:,}", *cells)
@@ -266,7 +268,7 @@ def _margins_table(rows: Sequence[Row], names: Sequence[str]) -> Table:
     others = [name for name in names if name in OWN and name != "defaults"]
     peers = [name for name in names if name not in OWN]
     title = "RMSE of the defaults over that of others, in percent: negative is better"
-    table = _table(title, ["set", *others, *(["best other package", "which"] if peers else [])])
+    table = _table(title, ["set", *_stacked(others), *(["best package", "which"] if peers else [])])
     for row in rows:
         own = row.mean("defaults", "rmse")
         assert own is not None
@@ -283,7 +285,7 @@ def _margins_table(rows: Sequence[Row], names: Sequence[str]) -> Table:
 
 
 def _lists_table(row: Row) -> Table:
-    columns = ["model", "hit@10", "nDCG@10", "coverage %", "at most 5 ratings %", "fit, s"]
+    columns = ["model", "hit@10", "nDCG@10", "coverage, %", "<= 5 ratings, %", "fit, s"]
     table = _table(f"{row.title}: lists of ten", columns)
     for name in row.entries:
         hit, ndcg, coverage, little_known, seconds = (
