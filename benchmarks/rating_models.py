@@ -35,7 +35,7 @@ N_MEMBERS = 4
 # Standard deviations by which `recommend` lowers a score.
 CONFIDENCES = (2.0, 10.0)
 
-# myFM as in the issue's table; each round costs the same.
+# With 120 rounds myFM has its usual RMSE on MovieLens 1M (fold 1: 0.8370); each costs the same.
 MYFM_RANK, MYFM_ROUNDS, MYFM_KEPT = 16, 120, 100
 
 # Penalties in units of the ratings' variance, which is what makes them mean the same on every scale.
@@ -50,7 +50,8 @@ CMFREC_PENALTIES = (
 LIBMF_RANK, LIBMF_EPOCHS = 64, 30
 LIBMF_PENALTIES = (0.03, 0.05, 0.07, 0.1, 0.15)
 
-# SVD++ costs a step for each pair of ratings of one user: 50 M of them take half a minute an epoch or so.
+# SVD++ costs a step for each pair of ratings of one user, in each epoch: the 13 M of MovieLens 100K took 14 s a fit, so
+# that the 250 M of MovieLens 1M would take five minutes.
 SVDPP_MOST_PAIRS = 5e7
 
 HOLD_OUT_SEED, HOLD_OUT_SHARE = 20261122, 0.1
