@@ -362,8 +362,8 @@ class Model:
         confidence : float, default 0.0
             By how many standard deviations z >= 0 scores are lowered: items are ranked by a lower
             confidence bound x - z s_i, where s_i says what few ratings leave unknown of item i.
-            0: by the prediction. 1 or 2 keep out what looks good by chance. 10 to 20 favour what
-            many have rated: in hit rate at or above lists of the most popular, with fewer items.
+            0: by the prediction. 1 or 2 keep out what looks good by chance; 10 to 20 also favour
+            what many have rated, as lists of the most popular do.
         output : {"numpy", "cupy"}, default "numpy"
             What to return; "cupy" needs a CUDA `device` and item ids that are integers.
 
