@@ -531,10 +531,18 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return self._answering().score(X, y, sample_weight)
 
     def recommend(
-        self, users: Any, n: int = N_LISTED, *, exclude_seen: bool = True, output: str = "numpy"
+        self,
+        users: Any,
+        n: int = N_LISTED,
+        *,
+        exclude_seen: bool = True,
+        confidence: float = 0.0,
+        output: str = "numpy",
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return each user's items of the highest predicted rating; see `Model.recommend`."""
-        return self._answering().recommend(users, n, exclude_seen=exclude_seen, output=output)
+        return self._answering().recommend(
+            users, n, exclude_seen=exclude_seen, confidence=confidence, output=output
+        )
 
     def similar_items(
         self, items: Any, n: int = N_LISTED, *, output: str = "numpy"
