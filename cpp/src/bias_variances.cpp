@@ -12,6 +12,7 @@ namespace {
 
 constexpr int kMostRounds = 100;
 constexpr double kTolerance = 1e-3;
+constexpr std::int64_t kTaskRatings = 1 << 14;  // not measured
 // A variance that the ratings do not show goes to zero ever more slowly. Below this share of the ratings' it is as good
 // as zero, and the biases are as good as fixed.
 constexpr double kLeastShare = 1e-4;
@@ -19,7 +20,7 @@ constexpr double kLeastShare = 1e-4;
 /// A random share of the users, with all of their ratings.
 struct Sample {
   std::vector<std::int32_t> users, items;
-  std::vector<float> values;
+  std::vector<float> values, weights;
 };
 Sample sample_of(const RatingsView& ratings, double share) {
   Sample sample;
@@ -30,6 +31,7 @@ Sample sample_of(const RatingsView& ratings, double share) {
     sample.users.push_back(ratings.users[r]);
     sample.items.push_back(ratings.items[r]);
     sample.values.push_back(ratings.values[r]);
+    if (!ratings.weights.empty()) sample.weights.push_back(ratings.weights[r]);
   }
   return sample;
 }
@@ -37,13 +39,18 @@ Sample sample_of(const RatingsView& ratings, double share) {
 /// The biases of one side.
 struct Effects {
   const IncidentRows& rows;
-  std::vector<double> sums;   ///< of z - the overall mean, by row
-  std::vector<double> means;  ///< of the biases
+  std::vector<double> sums;    ///< of z, by row
+  std::vector<double> counts;  ///< what the row's ratings weigh
+  std::vector<double> means;   ///< of the biases
   std::vector<std::int64_t> ranges;
   double variance = 0;
 
-  Effects(const IncidentRows& side, std::vector<double> row_sums)
-      : rows(side), sums(std::move(row_sums)), means(sums.size(), 0.0), ranges(ranges_of(side, 1 << 14)) {}
+  Effects(const IncidentRows& side, std::vector<double> row_sums, std::vector<double> row_counts)
+      : rows(side),
+        sums(std::move(row_sums)),
+        counts(std::move(row_counts)),
+        means(sums.size(), 0.0),
+        ranges(ranges_of(side.begin, kTaskRatings)) {}
 
   struct Round {
     double rated = 0;             ///< rows with ratings
@@ -56,7 +63,7 @@ struct Effects {
   };
 
   /// The means given the other side's and the variances, and what the new variances need.
-  Round estimate(const std::vector<double>& others, double mu, double noise, ThreadTeam& team) {
+  Round estimate(const std::vector<double>& others, double mu, double noise, double weight_scale, ThreadTeam& team) {
     const double ratio = noise / variance;
     std::vector<Round> rounds(ranges.size());
     team.run(static_cast<std::int64_t>(ranges.size()) - 1, [&](std::int64_t range, int) {
@@ -68,9 +75,11 @@ struct Effects {
         if (begin == end) continue;
         double given[4] = {};  // several sums, so that additions need not wait for each other
         for (std::int64_t n = begin; n < end; ++n) {
-          given[(n - begin) % 4] += others[static_cast<std::size_t>(rows.others[n])];
+          const double other = others[static_cast<std::size_t>(rows.others[n])];
+          given[(n - begin) % 4] +=
+              rows.weights.size() > 0 ? weight_scale * static_cast<double>(rows.weights[n]) * other : other;
         }
-        const auto n = static_cast<double>(end - begin);
+        const double n = counts[at];
         const double left = sums[at] - n * mu - ((given[0] + given[1]) + (given[2] + given[3]));
         const double mean = left / (n + ratio), row_variance = noise / (n + ratio);
         means[at] = mean;
@@ -109,39 +118,43 @@ BiasVariances bias_variances(const RatingsView& given, const RatingUnits& units,
       ratings.users = sample.users;
       ratings.items = sample.items;
       ratings.values = sample.values;
-      ratings.weights = {};
+      ratings.weights = sample.weights;
     }
   }
-  const Incidence incidence = incidence_of(ratings, {}, team);
+  const Incidence incidence = incidence_of(ratings, team);
   std::vector<double> user_sums(static_cast<std::size_t>(ratings.n_users), 0.0),
-      item_sums(static_cast<std::size_t>(ratings.n_items), 0.0);
+      item_sums(static_cast<std::size_t>(ratings.n_items), 0.0), user_counts(user_sums), item_counts(item_sums);
   double total = 0, squares = 0, n = 0;
   for (std::size_t r = 0; r < ratings.users.size(); ++r) {
     if (!ratings.weights.empty() && ratings.weights[r] <= 0) continue;
     const double z = units.standardized(static_cast<double>(ratings.values[r]));
-    user_sums[static_cast<std::size_t>(ratings.users[r])] += z;
-    item_sums[static_cast<std::size_t>(ratings.items[r])] += z;
-    total += z;
-    squares += z * z;
-    n += 1;
+    const double w = ratings.weights.empty() ? 1.0 : static_cast<double>(units.weight(ratings.weights[r]));
+    const auto user = static_cast<std::size_t>(ratings.users[r]), item = static_cast<std::size_t>(ratings.items[r]);
+    user_sums[user] += w * z;
+    item_sums[item] += w * z;
+    user_counts[user] += w;
+    item_counts[item] += w;
+    total += w * z;
+    squares += w * z * z;
+    n += w;
   }
   double mu = total / n;
   const double all = squares / n - mu * mu;
   BiasVariances found;
   if (!(all > 0)) return found;  // equal ratings tell nothing of the variances
-  Effects users(incidence.users, std::move(user_sums)), items(incidence.items, std::move(item_sums));
+  Effects users(incidence.users, std::move(user_sums), std::move(user_counts)),
+      items(incidence.items, std::move(item_sums), std::move(item_counts));
   found = {all / 2, all / 4, all / 4};
   for (int round = 0; round < kMostRounds; ++round) {
     users.variance = found.users;
     items.variance = found.items;
-    const Effects::Round of_items = items.estimate(users.means, mu, found.noise, team);
-    const Effects::Round of_users = users.estimate(items.means, mu, found.noise, team);
+    const Effects::Round of_items = items.estimate(users.means, mu, found.noise, units.weight_scale, team);
+    const Effects::Round of_users = users.estimate(items.means, mu, found.noise, units.weight_scale, team);
     // The squared errors of z - mu - b_i - b_u. of_items.products is about the users' means before the round, so the
     // items' part is taken from the sums.
     double item_products = 0;
     for (std::size_t row = 0; row < items.means.size(); ++row) {
-      item_products += items.means[row] *
-                       (items.sums[row] - static_cast<double>(items.rows.count(static_cast<std::int64_t>(row))) * mu);
+      item_products += items.means[row] * (items.sums[row] - items.counts[row] * mu);
     }
     const double about_mu = squares - 2 * mu * total + n * mu * mu;
     const double about_items = about_mu - 2 * item_products + of_items.weighted_squares;

@@ -14,7 +14,8 @@ struct BiasVariances {
 
 /// Estimates them by mean-field EM: each round takes the mean and variance of all biases given the variances, items
 /// first, then the variances that make these most likely, until the ratios change by less than a thousandth. Weights
-/// are left aside, and of more than kEmRatings ratings a random share of the users is taken. Ratings are in `units`.
+/// count as they do in training, and of more than kEmRatings ratings a random share of the users is taken. Ratings are
+/// in `units`.
 BiasVariances bias_variances(const RatingsView& ratings, const RatingUnits& units, std::int64_t counted,
                              ThreadTeam& team);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who rated what, without the ratings: for each row of a side the rows of the other side.
+// Who rated what: for each row of a side the rows of the other side.
 #pragma once
 
 #include <cstdint>
@@ -11,25 +11,26 @@
 
 namespace warpfactor {
 
-/// Compressed rows in the external order: row r has the others others[begin[r]] .. others[begin[r + 1] - 1], in the
-/// order of the ratings. A pair that occurs twice counts twice.
+/// Compressed rows in the external order: row r has the others others[begin[r]] .. others[begin[r + 1] - 1].
 struct IncidentRows {
   std::vector<std::int64_t> begin;
   Buffer<std::int32_t> others;
+  Buffer<float> weights;  ///< parallel to `others`; empty: all 1
 
   [[nodiscard]] std::int64_t rows() const noexcept { return static_cast<std::int64_t>(begin.size()) - 1; }
-  [[nodiscard]] std::int64_t count(std::int64_t row) const {
-    return begin[static_cast<std::size_t>(row) + 1] - begin[static_cast<std::size_t>(row)];
-  }
 };
 struct Incidence {
   IncidentRows users, items;
 };
 
-/// Of the ratings of a weight above 0 and of `pairs`, which have no ratings and may be empty. Indices must be valid.
-Incidence incidence_of(const RatingsView& ratings, const RatingsView& pairs, ThreadTeam& team);
+/// The pairs of the ratings of a weight above 0 and of `pairs`, which have no ratings and may be empty, each pair once,
+/// in the order of their first occurrence. Indices must be valid.
+Incidence distinct_pairs(const RatingsView& ratings, const RatingsView& pairs, ThreadTeam& team);
 
-/// Ranges of rows with about `n_others` others each: range n has the rows cuts[n] .. cuts[n + 1].
-std::vector<std::int64_t> ranges_of(const IncidentRows& side, std::int64_t n_others);
+/// All ratings of a weight above 0, with their weights, in the order given.
+Incidence incidence_of(const RatingsView& ratings, ThreadTeam& team);
+
+/// Ranges of rows with about `n_others` others each: range n has the rows cuts[n] .. cuts[n + 1]. `begin`: as above.
+std::vector<std::int64_t> ranges_of(const std::vector<std::int64_t>& begin, std::int64_t n_others);
 
 }  // namespace warpfactor

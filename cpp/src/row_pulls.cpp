@@ -5,13 +5,14 @@ namespace warpfactor {
 namespace {
 
 /// What the ratings of each row weigh; weights have a mean of 1.
-std::vector<double> row_weights(const RatingsView& ratings, const Survey& rated, double weight_scale, bool of_users) {
+std::vector<double> row_weights(const RatingsView& ratings, const Survey& rated, const RatingUnits& units,
+                                bool of_users) {
   const auto& counts = of_users ? rated.user_counts : rated.item_counts;
   if (ratings.weights.empty()) return {counts.begin(), counts.end()};
   std::vector<double> weights(counts.size(), 0.0);
   const auto& rows = of_users ? ratings.users : ratings.items;
   for (std::size_t r = 0; r < rows.size(); ++r) {
-    weights[static_cast<std::size_t>(rows[r])] += weight_scale * static_cast<double>(ratings.weights[r]);
+    weights[static_cast<std::size_t>(rows[r])] += static_cast<double>(units.weight(ratings.weights[r]));
   }
   return weights;
 }
@@ -30,11 +31,11 @@ bool has_means(const TrainParams& params, bool of_users) {
 
 template <class T>
 std::vector<RowPull<T>> row_pulls(const RatingsView& ratings, const Survey& rated, const TrainParams& params,
-                                  double weight_scale, double start_bias, bool of_users) {
+                                  const RatingUnits& units, double start_bias, bool of_users) {
   const auto own = [&](const PerSide& sides) { return of_users ? sides.users : sides.items; };
   const double l2 = 1 - params.l1_ratio, per_rating = l2 * own(params.reg), bias_per_rating = l2 * own(params.reg_bias),
                per_row = own(params.reg_row.value_or(0.0)), bias_per_row = own(params.reg_bias_row.value_or(0.0));
-  const std::vector<double> weights = row_weights(ratings, rated, weight_scale, of_users);
+  const std::vector<double> weights = row_weights(ratings, rated, units, of_users);
   std::vector<RowPull<T>> pulls(weights.size());
   for (std::size_t row = 0; row < weights.size(); ++row) {
     const double n = weights[row] > 0 ? weights[row] : 1, bias = bias_per_rating + bias_per_row / n;
@@ -45,9 +46,9 @@ std::vector<RowPull<T>> row_pulls(const RatingsView& ratings, const Survey& rate
   return pulls;
 }
 
-template std::vector<RowPull<float>> row_pulls(const RatingsView&, const Survey&, const TrainParams&, double, double,
-                                               bool);
-template std::vector<RowPull<double>> row_pulls(const RatingsView&, const Survey&, const TrainParams&, double, double,
-                                                bool);
+template std::vector<RowPull<float>> row_pulls(const RatingsView&, const Survey&, const TrainParams&,
+                                               const RatingUnits&, double, bool);
+template std::vector<RowPull<double>> row_pulls(const RatingsView&, const Survey&, const TrainParams&,
+                                                const RatingUnits&, double, bool);
 
 }  // namespace warpfactor

@@ -6,6 +6,7 @@
 #include <functional>
 #include <vector>
 
+#include "standardize.hpp"
 #include "step_sizes.hpp"
 #include "survey.hpp"
 #include "warpfactor/params.hpp"
@@ -27,6 +28,6 @@ bool has_means(const TrainParams& params, bool of_users);
 /// n_u what the row's ratings weigh. `params` are resolved.
 template <class T>
 std::vector<RowPull<T>> row_pulls(const RatingsView& ratings, const Survey& rated, const TrainParams& params,
-                                  double weight_scale, double start_bias, bool of_users);
+                                  const RatingUnits& units, double start_bias, bool of_users);
 
 }  // namespace warpfactor

@@ -80,10 +80,7 @@ void validate(const TrainParams& p, bool custom_penalty) {
 /// Chooses what the parameters leave open.
 TrainParams resolved(const TrainParams& given, const RatingsView& ratings, const Survey& rated, bool custom_penalty) {
   TrainParams params = given;
-  if (!params.n_epochs) {
-    const double few = std::sqrt(kFewRatings / static_cast<double>(rated.counted));
-    params.n_epochs = static_cast<std::int32_t>(std::lround(kUsualEpochs * std::clamp(few, 1.0, kMostTimes)));
-  }
+  if (!params.n_epochs) params.n_epochs = usual_epochs(rated.counted);
   params.learning_rate = first_learning_rate(params, ratings, rated);
   // Where the factors carry the mean too, or are to be exact zeros, a pull of whole rows would spoil them.
   const bool open = params.biases && params.l1_ratio == 0 && !custom_penalty;
@@ -290,6 +287,11 @@ void fit_to_custom_loss(Standardization& z, const StartOf& start, bool normalize
 
 }  // namespace
 
+std::int32_t usual_epochs(std::int64_t n_ratings) {
+  const double few = std::sqrt(kFewRatings / static_cast<double>(std::max<std::int64_t>(n_ratings, 1)));
+  return static_cast<std::int32_t>(std::lround(kUsualEpochs * std::clamp(few, 1.0, kMostTimes)));
+}
+
 template <class T>
 TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params, const TrainOptions<T>& options) {
   using Clock = std::chrono::steady_clock;
@@ -354,7 +356,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
       params.reg_bias_row = PerSide(curvature * found.noise / found.users, curvature * found.noise / found.items);
     }
     check_pairs(options.implicit, ratings);
-    if (params.implicit_feedback != ImplicitFeedback::none) incidence = incidence_of(ratings, options.implicit, team);
+    if (params.implicit_feedback != ImplicitFeedback::none) incidence = distinct_pairs(ratings, options.implicit, team);
     // A score, which squared_hinge predicts, has no mean of the labels to fall back on.
     const LossTraits& traits = traits_of(params.loss);
     model.rating_mean = traits.labels() && traits.link == Link::identity ? 0 : rated.mean;
@@ -455,6 +457,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
                     static_cast<double>(rated.low),
                     static_cast<double>(rated.high)};
   model.params = stored_params<T>(given_params);
+  model.chosen = stored_choice(given_params, params);
   result.chosen = params;
   return result;
 }

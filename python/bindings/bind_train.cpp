@@ -292,6 +292,7 @@ void bind_train(py::module_& m) {
       .def("__setitem__", &set_param, py::arg("name"), py::arg("value"));
   m.def("parameters", [] { return describe_all(kParams); }, "A dict for each parameter of training, in order.");
   m.def("losses", [] { return describe_all(kLosses); }, "A dict for each loss.");
+  m.def("usual_epochs", &usual_epochs, "The epochs of a training where n_epochs is left open.", py::arg("n_ratings"));
   m.def("is_plain", &is_plain, "Whether steps are plain SGD with an L2 penalty.", py::arg("params"),
         py::arg("penalty"));
 

@@ -70,7 +70,7 @@ def _from_core(row: Mapping[str, Any]) -> Parameter:
     core = row["name"]
     zero_is_none = core in _ZERO_IS_NONE
     default = row["default"]
-    if row["kind"] == "pair" and default[0] == default[1]:
+    if isinstance(default, tuple) and default[0] == default[1]:
         default = default[0]
     return Parameter(
         name=_NAMES.get(core, core),

@@ -56,14 +56,63 @@ def penalty_of(w, reg, l1_ratio=0.0):
     return reg * (l1_ratio * np.abs(w) + (1 - l1_ratio) / 2 * w**2)
 
 
+class Pulls:
+    """The pulls of one side's rows: strengths per rating of weight 1, and the prior means."""
+
+    def __init__(self, weights_of_rows, k, *, reg, reg_bias, reg_row, reg_bias_row, start_bias=0.0):
+        n = np.where(weights_of_rows > 0, weights_of_rows, 1)
+        self.strengths = [reg + reg_row / n, reg_bias + reg_bias_row / n]
+        # By the penalty per row, biases are pulled to where they started.
+        share = reg_bias_row / n / np.where(self.strengths[1] > 0, self.strengths[1], 1)
+        self.means = [np.zeros((len(n), k)), start_bias * share]
+
+    def __call__(self, part, rows, w, weight, limit):
+        """What the penalties add to the gradient of rows, by ratings that weigh so much."""
+        strength = np.minimum(weight * self.strengths[part][rows], limit)
+        if part == 0 and np.ndim(rows) > 0:
+            strength = strength[:, None]
+        return strength * (w[rows] - self.means[part][rows])
+
+
+class PriorMeans:
+    """Prior means from who rated what: conjugate gradients of a ridge regression, column by column.
+
+    `rated` has a row for each row of the side, and a column for each of the other side's.
+    """
+
+    def __init__(self, rated, k, rho):
+        counts = rated.sum(1, keepdims=True)
+        self.X = rated / np.sqrt(np.where(counts > 0, counts, 1))
+        self.rho = np.r_[np.full(k, rho), 5 * rho]
+        self.y = np.zeros((rated.shape[1], k + 1))
+        self.d = np.zeros_like(self.y)
+
+    def step(self, factors, biases, pulls):
+        """One step towards the least over the gradient and the step before."""
+        X, rho = self.X, self.rho
+        rows = np.c_[factors, biases]
+        g = X.T @ (rows - X @ self.y) - rho * self.y
+        z = g / ((X**2).sum(0)[:, None] + rho)
+        for c in range(len(rho)):
+            both = np.c_[z[:, c], self.d[:, c]]
+            H = (X @ both).T @ (X @ both) + rho[c] * both.T @ both
+            along = np.linalg.pinv(H, rcond=1e-9, hermitian=True) @ (both.T @ g[:, c])
+            self.d[:, c] = both @ along
+        self.y += self.d
+        means = X @ self.y
+        pulls.means = [means[:, :-1], means[:, -1]]
+
+
 def sgd_pass(
     P, Q, bu, bi, users, items, z, weights, rate, reg, reg_bias, biases, *, loss="squared",
     delta=1.0, offset=0.0, l1_ratio=0.0, lowest=-np.inf, max_slope=np.inf, squares=None,
+    pulls=None,
 ):  # fmt: skip
     """One pass in the given order, in place and in double precision; the mean loss of it.
 
     The squared loss is returned without its half. With `squares`, adagrad's sums of the users and
-    of the items, a step is adagrad's.
+    of the items, a step is adagrad's. With `pulls`, those of the users and of the items, these take
+    the place of reg and reg_bias.
     """
     total = 0.0
     reg, reg_bias = sides(reg), sides(reg_bias)
@@ -73,9 +122,15 @@ def sgd_pass(
         slope = np.clip(slope_of(loss, z[n], x, delta), -max_slope, max_slope)
         rows = ((P, bu, u, Q[i].copy()), (Q, bi, i, P[u].copy()))
         for side, (factors, own_biases, row, other) in enumerate(rows):
-            by_factors = slope * other + (1 - l1_ratio) * reg[side] * factors[row]
-            by_bias = slope + (1 - l1_ratio) * reg_bias[side] * own_biases[row]
             step = rate * weights[n]
+            if pulls is None:
+                by_factors = slope * other + (1 - l1_ratio) * reg[side] * factors[row]
+                by_bias = slope + (1 - l1_ratio) * reg_bias[side] * own_biases[row]
+            else:
+                own, limit = pulls[side], 1 / (2 * rate)
+                w = weights[n]
+                by_factors = slope * other + own(0, row, factors, w, limit) / w
+                by_bias = slope + own(1, row, own_biases, w, limit) / w
             if squares is not None:
                 step /= np.sqrt(1 + squares[side][row])
                 gradients = np.r_[by_factors, by_bias] if biases else by_factors
@@ -116,8 +171,9 @@ class Steps:
     def __init__(
         self, P, Q, bu, bi, *, rule, reg, reg_bias, biases=True, loss="squared", delta=1.0,
         offset=0.0, l1_ratio=0.0, lowest=-np.inf, max_slope=np.inf, momentum=0.0, beta_1=0.9,
-        beta_2=0.999, epsilon=1e-8,
+        beta_2=0.999, epsilon=1e-8, pulls=None,
     ):  # fmt: skip
+        self.pulls = pulls
         self.sides = [[P, bu], [Q, bi]]
         self.rule, self.biases, self.l1_ratio = rule, biases, l1_ratio
         self.strengths = list(zip(sides(reg), sides(reg_bias), strict=True))
@@ -148,6 +204,11 @@ class Steps:
                 w, reg = self.sides[side][part], self.strengths[side][part]
                 total = np.zeros_like(w)
                 np.add.at(total, rows, by_rating)
+                if self.pulls is not None:
+                    limit, all_rows = (1 - self.momentum) / (2 * rate), np.arange(len(w))
+                    total += self.pulls[side](part, all_rows, w, weight, limit)
+                    gradients.append(total)
+                    continue
                 shaped = weight[:, None] if part == 0 else weight
                 gradients.append(total + shaped * (1 - self.l1_ratio) * reg * w)
             moves.append((moved, gradients, weight))

@@ -34,6 +34,16 @@ PENALTIES = {
     "elastic net": {"reg": (0.3, 0.1), "reg_bias": (0.1, 0.2), "l1_ratio": 0.4},
     "non-negative, L1": {"reg": 0.2, "reg_bias": 0.1, "nonnegative": True, "l1_ratio": 0.5},
 }
+PER_ROW = {"reg_row": (0.5, 2.0), "reg_bias_row": (1.5, 0.3)}
+PENALTIES |= {
+    "per row": PENALTIES["L2"] | PER_ROW,
+    "non-negative, L1, per row": PENALTIES["non-negative, L1"] | PER_ROW,
+    "steps as long as they may be": {"reg": 0.1, "reg_bias": 0.1, "reg_row": 500.0, "reg_bias_row": 900.0},
+    "prior means": PENALTIES["L2"] | PER_ROW | {"implicit_feedback": "both", "reg_implicit": 0.7},
+    "prior means of users": PENALTIES["L2"] | {"implicit_feedback": "users"},
+    "prior means of items": PENALTIES["L2"] | PER_ROW | {"implicit_feedback": "items"},
+}  # fmt: skip
+PLAIN = {"reg_row": 0.0, "reg_bias_row": 0.0, "implicit_feedback": "none"}
 N_USERS, N_ITEMS, K = 9, 7, 4
 
 
@@ -75,6 +85,28 @@ class Problem:
             self.P, self.Q = np.abs(self.P), np.abs(self.Q)
         self.X = np.c_[self.users, self.items]
 
+        self.rated = np.zeros((len(self.P), len(self.Q)))
+        self.rated[self.users[self.weights > 0], self.items[self.weights > 0]] = 1
+
+    def pulls(self, params, w, start_bias):
+        """The pulls of the users and of the items, and what moves their prior means."""
+        pulls, means = [], []
+        for side, (rows, rated) in enumerate(
+            ((self.users, self.rated), (self.items, self.rated.T))
+        ):
+            strengths = {
+                name: reference.sides(params[name])[side]
+                for name in ("reg", "reg_bias", "reg_row", "reg_bias_row")
+            }
+            for name in ("reg", "reg_bias"):
+                strengths[name] *= 1 - params.get("l1_ratio", 0.0)
+            weights = np.bincount(rows, w, minlength=len(rated))
+            pulls.append(reference.Pulls(weights, K, **strengths, start_bias=start_bias))
+            has_means = params["implicit_feedback"] in ("both", ("users", "items")[side])
+            rho = params.get("reg_implicit", 2.0)
+            means.append(reference.PriorMeans(rated, K, rho) if has_means else None)
+        return pulls, means
+
     def fit(self, model):
         return model.fit(self.X, self.values, sample_weight=self.given_weights)
 
@@ -95,7 +127,7 @@ class Problem:
 
 def check_epochs(problem, params, n_epochs, *, single_ratings=False, tolerance=1e-12):
     """Every epoch's model and curve is the reference's."""
-    params = {"n_factors": K, "schedule": "constant", "dtype": "float64", **params}
+    params = {"n_factors": K, "schedule": "constant", "dtype": "float64", **PLAIN, **params}
     loss, biases = params.get("loss", "squared"), params.get("biases", True)
     delta = params.get("huber_delta", 1.0)
     units = reference.Units(
@@ -111,13 +143,21 @@ def check_epochs(problem, params, n_epochs, *, single_ratings=False, tolerance=1
     root = np.sqrt(units.model_scale)
     P, Q = problem.P / root, problem.Q / root
     bu, bi = np.full(len(P), units.start_bias), np.full(len(Q), units.start_bias)
+    pulls = means = None
+    if any(params[name] != PLAIN[name] for name in PLAIN):
+        pulls, means = problem.pulls(params, w, units.start_bias)
     steps = reference.Steps(
         P, Q, bu, bi, rule=reference_rule(params), reg=params["reg"],
         reg_bias=params["reg_bias"], biases=biases, loss=loss, delta=delta, offset=units.offset,
         l1_ratio=params.get("l1_ratio", 0.0), lowest=units.lowest, max_slope=units.max_slope,
+        pulls=pulls,
         **{name: params[name] for name in ("momentum", "beta_1", "beta_2", "epsilon") if name in params},
     )  # fmt: skip
     for epoch in range(n_epochs):
+        if means is not None and epoch > 0 and epoch % 2 == 0:  # after every second epoch
+            for side, (rows, own_biases) in enumerate(((P, bu), (Q, bi))):
+                if means[side] is not None:
+                    means[side].step(rows, own_biases, pulls[side])
         model = model_of(**params, n_epochs=epoch + 1, init=(problem.P, problem.Q))
         problem.fit(model)
         batches = [np.arange(len(w))] if single_ratings else problem.batches(model, epoch)
@@ -171,11 +211,11 @@ def test_every_batch_makes_the_documented_step(optimizer, penalty, normalize, bi
         )
 
 
-@pytest.mark.parametrize("penalty", ["L2", "non-negative, L1"])
+@pytest.mark.parametrize("penalty", ["L2", "non-negative, L1", "prior means"])
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_batch_makes_the_documented_step_of_every_loss(optimizer, loss, penalty):
-    if "non" in penalty and loss in LABELS:
+    if "non" in penalty and loss in LABELS or "means" in penalty and loss == "poisson":
         return  # refused, see test_bad_input.py
     problem = Problem(loss, nonnegative="non" in penalty, weighted=True)
     params = {**OPTIMIZERS[optimizer], **PENALTIES[penalty], "loss": loss, "huber_delta": 0.6}
@@ -202,7 +242,7 @@ def test_every_epoch_of_full_batches_makes_the_documented_step(optimizer, penalt
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_single_rating_makes_the_documented_step(optimizer, loss, penalty, biases):
     # No two ratings share a row, so that their order, which the schedule chooses, does not matter.
-    if "non" in penalty and loss in LABELS:
+    if "non" in penalty and loss in LABELS or "means" in penalty and loss == "poisson":
         return  # refused, see test_bad_input.py
     problem = Problem(loss, nonnegative="non" in penalty, conflict_free=True)
     params = {**OPTIMIZERS[optimizer], **PENALTIES[penalty], "loss": loss, "biases": biases}

@@ -194,6 +194,7 @@ struct Model {
   TrainingFacts training;
   std::vector<EpochReport> history;
   std::string params = "{}";  ///< JSON object of the estimator's parameters by their Python names
+  std::string chosen = "{}";  ///< likewise, of what training chose where the parameters leave it open
 
   [[nodiscard]] ModelView<T> view() const noexcept {
     return {n_users,     n_items,     n_factors,   user_factors, item_factors, user_biases, item_biases,

@@ -51,6 +51,9 @@ struct TrainResult {
 std::vector<std::vector<std::int64_t>> epoch_batches(const RatingsView& ratings, const TrainParams& params,
                                                      std::int32_t epoch);
 
+/// The epochs of a training on so many ratings where n_epochs is left open.
+std::int32_t usual_epochs(std::int64_t n_ratings);
+
 /// Factorizes `ratings`. Defined for T = float and double.
 /// Throws std::invalid_argument (bad input, names the argument), DivergedError, CudaError, Interrupted, std::bad_alloc.
 template <class T>

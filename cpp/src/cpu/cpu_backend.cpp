@@ -194,8 +194,7 @@ class CpuBackend final : public Backend<T> {
     if (!has_row_pulls(params_)) return;
     const bool means = has_means(params_, true) || has_means(params_, false);
     const auto take = [&](Rows<T>& rows, bool of_users, const RowPartition& partition) {
-      const std::vector<RowPull<T>> pulls =
-          row_pulls<T>(ratings, rated, params_, z_.weight_scale, z_.start_bias, of_users);
+      const std::vector<RowPull<T>> pulls = row_pulls<T>(ratings, rated, params_, z_, z_.start_bias, of_users);
       rows.pulls = Buffer<RowPull<T>>(static_cast<std::int64_t>(pulls.size()));
       for (std::size_t row = 0; row < pulls.size(); ++row) {
         rows.pulls[position(partition, static_cast<std::int32_t>(row))] = pulls[row];

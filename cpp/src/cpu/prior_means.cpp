@@ -48,7 +48,8 @@ void PriorMeans<T>::take(Side& side, const IncidentRows& rows, const std::vector
   };
   side.begin.assign(static_cast<std::size_t>(n) + 1, 0);
   for (std::int64_t row = 0; row < n; ++row) {
-    side.begin[static_cast<std::size_t>(internal(position, row)) + 1] = rows.count(row);
+    side.begin[static_cast<std::size_t>(internal(position, row)) + 1] =
+        rows.begin[static_cast<std::size_t>(row) + 1] - rows.begin[static_cast<std::size_t>(row)];
   }
   for (std::size_t row = 0; row < static_cast<std::size_t>(n); ++row) side.begin[row + 1] += side.begin[row];
   side.others = Buffer<std::int32_t>(side.begin.back());
@@ -59,7 +60,7 @@ void PriorMeans<T>::take(Side& side, const IncidentRows& rows, const std::vector
       side.others[to++] = static_cast<std::int32_t>(internal(other_position, rows.others[at]));
     }
   }
-  side.ranges = ranges_of({side.begin, {}}, kTaskOthers);
+  side.ranges = ranges_of(side.begin, kTaskOthers);
 }
 
 template <class T>

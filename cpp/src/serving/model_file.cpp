@@ -388,6 +388,10 @@ Model<T> model_of(const std::filesystem::path& path) {
   }
   (void)json::parse(told("params")).object();
   model.params = told("params");
+  if (contents.metadata.contains("chosen")) {  // files of before it have none
+    (void)json::parse(told("chosen")).object();
+    model.chosen = told("chosen");
+  }
   return model;
 }
 
@@ -404,10 +408,12 @@ void save(const Model<T>& model, const std::filesystem::path& path) {
   }
   if (!listed) nothing.indptr.assign(static_cast<std::size_t>(model.n_users) + 1, 0);
   const RowListsView seen = listed ? model.seen : nothing;
-  try {
-    (void)json::parse(model.params).object();
-  } catch (const json::Error& error) {
-    reject(std::string("params must be a JSON object (") + error.what() + ")");
+  for (const auto& [name, value] : {std::pair("params", &model.params), std::pair("chosen", &model.chosen)}) {
+    try {
+      (void)json::parse(*value).object();
+    } catch (const json::Error& error) {
+      reject(std::string(name) + " must be a JSON object (" + error.what() + ")");
+    }
   }
 
   Arrays arrays;
@@ -430,7 +436,8 @@ void save(const Model<T>& model, const std::filesystem::path& path) {
                                                   {"model", model_text(model)},
                                                   {"training", training_text(model.training)},
                                                   {"history", history_text(model.history)},
-                                                  {"params", model.params}});
+                                                  {"params", model.params},
+                                                  {"chosen", model.chosen}});
   WholeFile file(path);
   const std::uint64_t header_bytes = header.size();
   file.write(&header_bytes, sizeof header_bytes);

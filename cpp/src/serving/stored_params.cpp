@@ -63,6 +63,20 @@ std::string stored_params(const TrainParams& params) {
   return all + "}";
 }
 
+std::string stored_choice(const TrainParams& given, const TrainParams& chosen) {
+  std::string all = "{";
+  for (const Param& param : kParams) {
+    const auto value_in = [&](const TrainParams& params) {
+      return std::visit([&](auto member) { return stored(params.*member); }, param.member);
+    };
+    const std::string value = value_in(chosen);
+    if (value == value_in(given)) continue;
+    if (all.size() > 1) all += ", ";
+    all.append(json::quoted(param.name)).append(": ").append(value);
+  }
+  return all + "}";
+}
+
 template std::string stored_params<float>(const TrainParams&);
 template std::string stored_params<double>(const TrainParams&);
 

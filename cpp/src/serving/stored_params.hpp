@@ -12,4 +12,7 @@ namespace warpfactor {
 template <class T>
 std::string stored_params(const TrainParams& params);
 
+/// What training chose where the given parameters leave it open, as a JSON object.
+std::string stored_choice(const TrainParams& given, const TrainParams& chosen);
+
 }  // namespace warpfactor

@@ -19,6 +19,7 @@ from .. import _core
 from ..data.ids import id_kind, pack_ids, unpack_ids
 from ..exceptions import ModelFileError
 from ..formulas.losses import CustomLoss, CustomPenalty
+from ..parameters import PARAMETERS
 from ..serving.tables import Options, SeenItems, Tables
 from ..writing import whole_path
 from .record import EpochRecord, TrainingRecord
@@ -72,6 +73,7 @@ def write(
         ),
         "history": json.dumps([_finite_or_null(epoch) for epoch in record.history]),
         "params": json.dumps(_plain_params({**record.params, **options._asdict()})),
+        "chosen": json.dumps(_plain_params(record.chosen)),
     }
     try:
         with whole_path(path) as filled:
@@ -183,6 +185,10 @@ def _restored(
         item_counts=tensors["item_counts"],
         n_ratings=int(training["n_ratings"]),
         rating_range=(_number(training["rating_min"]), _number(training["rating_max"])),
+        chosen={
+            name: _restored_param(name, value)
+            for name, value in json.loads(metadata.get("chosen", "{}")).items()
+        },
     )
     return tables, record, options.checked()
 
@@ -262,7 +268,7 @@ def _plain_params(params: Mapping[str, Any]) -> dict[str, Any]:
             stored[name] = np.dtype(value).name
         elif plain is None or isinstance(plain, (bool, int, float, str)):
             stored[name] = plain
-        elif name in ("reg", "reg_bias"):
+        elif name in PARAMETERS and PARAMETERS[name].kind == "pair":
             stored[name] = [float(strength) for strength in plain]
         elif _is_formula(plain):
             stored[name] = {"formula": plain.to_text()}

@@ -64,7 +64,7 @@ class Model:
         The loss it was trained with; "custom" for a formula.
     link_ : {"identity", "probability", "signed_probability"}
         What a score x predicts: x, 1/(1 + exp(-x)), or 2/(1 + exp(-x)) - 1.
-    history_, n_epochs_, n_threads_, instruction_set_
+    chosen_, history_, n_epochs_, n_threads_, instruction_set_
         As of `MatrixFactorization`.
 
     Examples
@@ -212,6 +212,11 @@ class Model:
     def history_(self) -> list[EpochRecord]:
         """One record for each epoch."""
         return [record.copy() for record in self._record.history]
+
+    @property
+    def chosen_(self) -> dict[str, Any]:
+        """What training chose where the parameters leave it open, by name."""
+        return dict(self._record.chosen)
 
     @property
     def n_epochs_(self) -> int:

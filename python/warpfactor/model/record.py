@@ -48,6 +48,8 @@ class TrainingRecord:
         How many training ratings have a weight above 0.
     rating_range : (float, float)
         The lowest and the highest of them.
+    chosen : mapping
+        What training chose where the parameters leave it open, by the parameters' names.
     """
 
     params: Mapping[str, Any]
@@ -60,3 +62,4 @@ class TrainingRecord:
     item_counts: NDArray[np.uint32]
     n_ratings: int
     rating_range: tuple[float, float]
+    chosen: Mapping[str, Any]

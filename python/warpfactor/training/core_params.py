@@ -104,7 +104,7 @@ def float_type(dtype: Any) -> np.dtype[Any]:
 
 
 def _checked(row: Parameter, value: Any) -> Any:
-    if value is None and row.none:
+    if row.none and (value is None or (isinstance(value, str) and value == "auto")):
         return None
     match row.kind:
         case "int":

@@ -59,18 +59,24 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     which is the prediction r̂ itself with most losses, and training minimizes, over the ratings with
     weights w (scaled to a mean of 1),
 
-        Σ w · [l(z, ẑ) + reg·(h(p_u) + h(q_i)) + reg_bias·(h(b_u) + h(b_i))]
+        Σ w · [l(z, ẑ) + reg·(h(p_u - m_u) + h(q_i - m_i)) + reg_bias·(h(b_u - a_u) + h(b_i - a_i))]
+          + ½ Σ_u [reg_row·‖p_u - m_u‖² + reg_bias_row·(b_u - a_u)²] + the same over the items
 
     where h(v) = l1_ratio ‖v‖₁ + (1 - l1_ratio)/2 ‖v‖₂², and the loss l (see `loss`) is by default
     ½(z - ẑ)² with z = (r - μ)/s the standardized ratings, μ their mean (0 without biases) and s
     their standard deviation, but at least a fifth of the root mean square of r - μ, and 1 with
-    ``normalize=False``. So the penalties count once per rating seen, and `learning_rate`, `reg` and
-    `reg_bias` mean the same on any rating scale. The fitted attributes are in the units of the
-    ratings. For one rating with the slope g = ∂l/∂ẑ (ẑ - z with the squared loss) a step is
+    ``normalize=False``. So `reg` and `reg_bias` count once per rating seen, `reg_row` and
+    `reg_bias_row` once per user and item, and all of them and `learning_rate` mean the same on any
+    rating scale. The prior means m and a say what to expect of a row from who rated what; see
+    `implicit_feedback`. The fitted attributes are in the units of the ratings. For one rating with
+    the slope g = ∂l/∂ẑ (ẑ - z with the squared loss) a step is
 
-        p_u ← p_u - η w (g q_i + reg p_u),    b_u ← b_u - η w (g + reg_bias b_u)
+        p_u ← p_u - η w (g q_i + (reg + reg_row/n_u)(p_u - m_u))
+        b_u ← b_u - η w (g + (reg_bias + reg_bias_row/n_u)(b_u - a_u))
 
-    and likewise for the item, both from the values before the step. With an L1 part, reg is
+    with n_u what the user's ratings weigh (their number, without weights), and likewise for the item,
+    both from the values before the step; no step goes more than half of the way to the prior mean
+    where there are penalties per row or prior means. With an L1 part, reg is
     (1 - l1_ratio) reg here, and the proximal step of the L1 part follows, the soft threshold
 
         v ← sign(v) max(0, |v| - η w l1_ratio reg)
@@ -85,17 +91,42 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     n_factors : int, default 64
         The rank k, from 1 to 1024.
-    n_epochs : int, default 20
-        Passes over the ratings.
-    learning_rate : float or None, default None
-        η of the first epoch. None: 0.04·(1 - `momentum`) with "sgd"; 0.1 with "adagrad" by row and
+    n_epochs : int, "auto" or None, default None
+        Passes over the ratings. None, or "auto": 20 for 100,000 ratings and more, √(100,000/n) times
+        as many for fewer, at most 80.
+    learning_rate : float, "auto" or None, default None
+        η of the first epoch. None, or "auto": 0.08·(1 - `momentum`) with "sgd"; 0.1 with "adagrad" by row and
         0.05 by element; 0.003 with "adam"; with "gd" 1/n, where n is the number of ratings (their
         weights, if there are) of the busiest user plus that of the busiest item. In batches "sgd"
         and "adagrad" take no more than 1/n for the share of n that a batch has on average.
     reg : float or (float, float), default 0.04
         Strength of the penalty on the factors; a pair is (of the users, of the items).
-    reg_bias : float or (float, float), default 0.05
-        Strength of the penalty on the biases; a pair is (of the users, of the items).
+        It counts once per rating.
+    reg_bias : float or (float, float), default 0.0
+        Strength of the penalty on the biases per rating; a pair is (of the users, of the items).
+    reg_row : float, (float, float), "auto" or None, default None
+        Strength of the penalty on the factors of a user or an item that counts once for each of
+        them, however many ratings they have: rows with few ratings stay near their prior mean. None,
+        or "auto": 8; 0 without biases, with an `l1_ratio` and with a `penalty` of your own. It makes
+        the result depend little on `n_factors`, `n_epochs`, `learning_rate` and `init`.
+    reg_bias_row : float, (float, float), "auto" or None, default None
+        Likewise of the biases. None, or "auto": σ²/τ², with the variances of the noise and of the
+        users' (items') biases in z = μ + b_u + b_i + noise, estimated by mean-field EM of crossed
+        random effects, of up to about a million ratings; a quarter of that with "logistic"; 0 where
+        `reg_row` would be.
+    implicit_feedback : {"auto", "none", "users", "items", "both"}, default "auto"
+        Which rows have prior means from who rated what: the users' from the items that they rated,
+        the items' from the users who rated them,
+
+            m_u = n_u^(-½) Σ_{j rated by u} y_j
+
+        and a_u the same sum of one number per item. It is the implicit feedback of SVD++ [9]_, but as
+        the mean to which the user's factors are pulled, not as a term of the score: so it serves both
+        sides, and predictions need P, Q and the biases alone. The y_j move after every second epoch,
+        by a step of conjugate gradients towards the least of Σ_u ‖p_u - m_u‖² + ρ Σ_j ‖y_j‖². "auto":
+        "both"; "none" where `reg_row` would be 0, and with `nonnegative` or "poisson".
+    reg_implicit : float, default 2.0
+        ρ, above 0; of the biases' means 5ρ.
     biases : bool, default True
         Whether the score has μ, b_u and b_i; otherwise x = p_u · q_i.
     loss : str or CustomLoss, default "squared"
@@ -189,7 +220,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         architecture. "hogwild" [2]_: without locks; results vary from run to run. On a CUDA device
         the rows of one side only are raced for, the items' as a rule. "auto": "blocked" on the CPU,
         where it costs nothing, and "hogwild" on a CUDA device, which it keeps busier.
-    init : float or (P, Q), default 0.01
+    init : float or (P, Q), default 0.05
         The standard deviation of the random (uniform) initial factors, in units of √s; or the
         initial factors themselves, of shapes (n_users, n_factors) and (n_items, n_factors), in
         rating units and with rows in the order of the sorted ids. Random factors with
@@ -246,6 +277,9 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         `nonnegative`).
     user_ids_, item_ids_ : ndarray of shape (n_users,) and (n_items,)
         The ids of the rows, sorted.
+    chosen_ : dict
+        What training chose where the parameters leave it open, by their names: ``n_epochs``,
+        ``learning_rate``, ``reg_row``, ``reg_bias_row``, ``implicit_feedback``.
     history_ : list of dict
         For each epoch: epoch (from 1), seconds (of that epoch), learning_rate, train_rmse (each
         rating's error before its own step; during a warm-up that of the factors that take part),
@@ -277,6 +311,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     .. [7] B. T. Polyak, "Some methods of speeding up the convergence of iteration methods", USSR
        Computational Mathematics and Mathematical Physics 4(5), 1964.
     .. [8] D. P. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.
+    .. [9] Y. Koren, "Factorization meets the neighborhood: a multifaceted collaborative filtering
+       model", KDD 2008.
 
     Examples
     --------
@@ -299,6 +335,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     global_mean_ = _Fitted("μ.")
     user_ids_ = _Fitted("The ids of the users, sorted.")
     item_ids_ = _Fitted("The ids of the items, sorted.")
+    chosen_ = _Fitted("What training chose where the parameters leave it open.")
     history_ = _Fitted("One record for each epoch.")
     n_epochs_ = _Fitted("The epoch whose factors were kept.")
     n_threads_ = _Fitted("The threads that trained.")
@@ -308,10 +345,14 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self,
         n_factors: int = DEFAULTS["n_factors"],
         *,
-        n_epochs: int = DEFAULTS["n_epochs"],
-        learning_rate: float | None = DEFAULTS["learning_rate"],
+        n_epochs: int | str | None = DEFAULTS["n_epochs"],
+        learning_rate: float | str | None = DEFAULTS["learning_rate"],
         reg: float | tuple[float, float] = DEFAULTS["reg"],
         reg_bias: float | tuple[float, float] = DEFAULTS["reg_bias"],
+        reg_row: float | tuple[float, float] | str | None = DEFAULTS["reg_row"],
+        reg_bias_row: float | tuple[float, float] | str | None = DEFAULTS["reg_bias_row"],
+        implicit_feedback: str = DEFAULTS["implicit_feedback"],
+        reg_implicit: float = DEFAULTS["reg_implicit"],
         biases: bool = DEFAULTS["biases"],
         loss: str | CustomLoss = DEFAULTS["loss"],
         huber_delta: float = DEFAULTS["huber_delta"],
@@ -348,6 +389,10 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.learning_rate = learning_rate
         self.reg = reg
         self.reg_bias = reg_bias
+        self.reg_row = reg_row
+        self.reg_bias_row = reg_bias_row
+        self.implicit_feedback = implicit_feedback
+        self.reg_implicit = reg_implicit
         self.biases = biases
         self.loss = loss
         self.huber_delta = huber_delta
@@ -384,6 +429,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         *,
         sample_weight: ArrayLike | None = None,
         validation: Any = None,
+        implicit: Any = None,
     ) -> MatrixFactorization:
         """Factorize ratings.
 
@@ -409,6 +455,10 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         validation : Ratings, (X, y), or anything `X` can be; default None
             Ratings to evaluate after every epoch, for `history_` and early stopping. Pairs whose
             user or item has no training rating are left out: training cannot improve them.
+        implicit : Ratings, array-like of shape (n, 2), or anything `predict` takes; default None
+            Pairs without a rating that count for the prior means beside those of `X` (see
+            `implicit_feedback`): clicks, or the pairs that a contest asks for. Pairs of a user or an
+            item without a rating in `X` are left out.
 
         Returns
         -------
@@ -433,6 +483,7 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             y,
             sample_weight=sample_weight,
             validation=validation,
+            implicit=implicit,
         )
         return self
 

@@ -37,6 +37,7 @@ def fit_model(
     *,
     sample_weight: ArrayLike | None = None,
     validation: Any = None,
+    implicit: Any = None,
 ) -> Model:
     """Factorize ratings; see `MatrixFactorization.fit`.
 
@@ -44,7 +45,7 @@ def fit_model(
     ----------
     params : mapping
         All parameters of `MatrixFactorization` by name.
-    X, y, sample_weight, validation
+    X, y, sample_weight, validation, implicit
         As of `MatrixFactorization.fit`.
 
     Returns
@@ -60,6 +61,7 @@ def fit_model(
         refuse_cut_rows(X)
     weights = None if sample_weight is None else check_weights(sample_weight, len(ratings))
     held_out = None if validation is None else _validation_arrays(validation, ratings)
+    clicks = None if implicit is None else _implicit_pairs(implicit, ratings, core)
     P, Q = _initial_factors(params["init"], ratings, core, dtype)
     loss, penalty = params["loss"], params["penalty"]
     kernels = _custom_kernels(params, core)
@@ -69,7 +71,10 @@ def fit_model(
     train = _core.train_float32 if dtype == np.float32 else _core.train_float64
     verbose = params["verbose"]
     shown = verbose if isinstance(verbose, bool) else check_count("verbose", verbose, 0) > 0
-    with EpochBar(core["n_epochs"], core["loss"], enabled=shown) as bar:
+    n_epochs = core["n_epochs"]
+    if n_epochs is None:
+        n_epochs = _core.usual_epochs(len(ratings))
+    with EpochBar(n_epochs, core["loss"], enabled=shown) as bar:
 
         def on_epoch(record: EpochRecord) -> bool:
             bar.advance(record)
@@ -89,6 +94,7 @@ def fit_model(
                 loss.address(dtype) if isinstance(loss, CustomLoss) else 0,
                 0 if penalty is None else penalty.address(dtype),
                 kernels.functions if kernels else {},
+                clicks,
             )
         model = _model(params, core, ratings, weights, result)
         bar.finish(model)
@@ -143,9 +149,21 @@ def _model(
         item_counts=result["item_counts"],
         n_ratings=result["n_ratings"],
         rating_range=(result["rating_min"], result["rating_max"]),
+        chosen=_chosen(core, result["chosen"]),
     )
     options = Options(**{name: params[name] for name in Options._fields})
     return Model(tables, record, options)
+
+
+def _chosen(given: _core.TrainParams, resolved: _core.TrainParams) -> dict[str, Any]:
+    """Return what training chose where the parameters leave it open."""
+    chosen: dict[str, Any] = {}
+    for name in (row.core for row in PARAMETERS.values() if row.core):
+        value = resolved[name]
+        if value != given[name]:
+            alike = isinstance(value, tuple) and value[0] == value[1]
+            chosen[name] = value[0] if alike else value
+    return chosen
 
 
 def _custom_kernels(params: Mapping[str, Any], core: _core.TrainParams) -> DeviceKernels | None:
@@ -208,6 +226,25 @@ def _initial(
             "initial factors must be at least 0"
         )
     return np.ascontiguousarray(array, dtype)
+
+
+def _implicit_pairs(
+    implicit: Any, train: Ratings, core: _core.TrainParams
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the codes of pairs without a rating; those of unknown rows say nothing and are left out."""
+    if core["implicit_feedback"] == "none":
+        raise ValueError(
+            "implicit is given, and implicit_feedback is 'none', which uses none: leave implicit out, or "
+            "use implicit_feedback='auto'"
+        )
+    users, items = pairs_to_codes(implicit, train.user_ids, train.item_ids, "implicit")
+    known = (users >= 0) & (items >= 0)
+    if not known.any():
+        raise ValueError(
+            "implicit holds no pair of a user and an item that both have ratings in X: give pairs of "
+            "ids as in X"
+        )
+    return np.ascontiguousarray(users[known]), np.ascontiguousarray(items[known])
 
 
 def _validation_arrays(validation: Any, train: Ratings) -> _core.RatingArrays:
