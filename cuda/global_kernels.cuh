@@ -13,13 +13,13 @@ namespace warpfactor {
 namespace global {
 
 // Few thread blocks at once would leave the memory idle. Up to two quads, a kernel may use the registers of one of
-// seven thread blocks. H200, k = 128, half storage: 68 registers, occupancy 42 %; other limits are not measured. Means
-// take eight registers more with one quad and 16 with two: five thread blocks, not measured.
-constexpr int blocks_at_once(PassKind kind, int quads, std::size_t bytes) {
-  return kind == PassKind::general || quads > 2 || bytes == 8 ? 1 : kind == PassKind::pulled ? 5 : 7;
+// seven thread blocks. H200, k = 128, half storage: 68 registers, occupancy 42 %; other limits are not measured. With
+// means, two quads take 92 registers and would spill with those of one of six; not measured.
+constexpr int blocks_at_once(PassKind kind, int quads, bool in_double) {
+  return kind == PassKind::general || quads > 2 || in_double ? 1 : kind == PassKind::pulled && quads == 2 ? 5 : 7;
 }
 template <class S, class A, int kLanes, int kQuads, PassKind kKind>
-__global__ void __launch_bounds__(kThreads, blocks_at_once(kKind, kQuads, sizeof(S)))
+__global__ void __launch_bounds__(kThreads, blocks_at_once(kKind, kQuads, sizeof(S) == 8))
     pass(const __grid_constant__ PassArgs<S, A> args) {
   rule::SgdPass<rule::DeviceWarp, S, A, kLanes, kQuads, kKind> work(rule::DeviceWarp(), args);
   while (work.fetch()) work.update();

@@ -220,8 +220,7 @@ class DeviceBackend final : public Backend<A> {
     if (!has_row_pulls(params_)) return;
     const bool of_users = has_means(params_, true), of_items = has_means(params_, false);
     for (const bool users : {true, false}) {
-      const std::vector<RowPull<A>> pulls =
-          row_pulls<A>(ratings, rated, params_, z_.weight_scale, z_.start_bias, users);
+      const std::vector<RowPull<A>> pulls = row_pulls<A>(ratings, rated, params_, z_, z_.start_bias, users);
       Rows& rows = users ? users_ : items_;
       const auto n_rows = static_cast<std::int64_t>(pulls.size());
       rows.pulls = uploaded(&pulls.data()->factors, 4 * n_rows);

@@ -72,16 +72,17 @@ class DeviceMeans {
       slots.allocate(memory, std::min(std::max(bytes_of(users_), bytes_of(items_)), memory.left() / 2));
     }
     for (const bool users : {true, false}) {
-      const Buffer<std::int32_t>& others = (users ? incidence.users : incidence.items).others;
+      const std::int32_t* const others = (users ? incidence.users : incidence.items).others.data();
       Side& side = users ? users_ : items_;
+      const std::int64_t size = side.plan.begin.back();
       if (resident) {
-        side.others = memory.uploaded(others.data(), others.size());
+        side.others = memory.uploaded(others, size);
         side.plan = {{}, {}, {0}, {}};
         continue;
       }
       side.chunks = chunks_of(side.plan, slots.bytes() / kOtherBytes);
-      side.kept = Buffer<std::int32_t>(others.size());
-      std::copy_n(others.data(), others.size(), side.kept.data());
+      side.kept = Buffer<std::int32_t>(size);
+      std::copy_n(others, size, side.kept.data());
       pin(side.kept.data(), side.kept.size());
     }
   }
@@ -151,8 +152,9 @@ class DeviceMeans {
     side.other_step = memory.zeros<A>(other.n_rows * row_size());
     std::vector<A> scale(static_cast<std::size_t>(side.n_rows), A(0));
     for (std::int64_t row = 0; row < side.n_rows; ++row) {
-      const std::int64_t count = own_rows.count(row);
-      if (count > 0) scale[static_cast<std::size_t>(row)] = static_cast<A>(1 / std::sqrt(static_cast<double>(count)));
+      const auto r = static_cast<std::size_t>(row);
+      const std::int64_t count = own_rows.begin[r + 1] - own_rows.begin[r];
+      if (count > 0) scale[r] = static_cast<A>(1 / std::sqrt(static_cast<double>(count)));
     }
     std::vector<double> diagonal(static_cast<std::size_t>(other.n_rows), 0.0);
     team.run_slices(

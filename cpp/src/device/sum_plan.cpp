@@ -14,7 +14,7 @@ SumPlan make_sum_plan(const IncidentRows& side) {
   std::int64_t n_long_parts = 0;
   for (std::int64_t row = 0; row < side.rows(); ++row) {
     const std::int64_t end = side.begin[static_cast<std::size_t>(row) + 1];
-    const bool is_long = side.count(row) > kPartOthers;
+    const bool is_long = end - plan.begin.back() > kPartOthers;
     do {
       plan.begin.push_back(std::min(plan.begin.back() + kPartOthers, end));
       plan.to.push_back(static_cast<std::int32_t>(is_long ? ~n_long_parts++ : row));
