@@ -13,11 +13,15 @@ namespace warpfactor {
 namespace global {
 
 // Few thread blocks at once would leave the memory idle. Up to two quads, a kernel may use the registers of one of
-// seven thread blocks. H200, k = 128, half storage: 68 registers, occupancy 42 %; other limits are not measured.
-template <class S, class A, int kLanes, int kQuads, bool kGeneral>
-__global__ void __launch_bounds__(kThreads, kGeneral || kQuads > 2 || sizeof(S) == 8 ? 1 : 7)
+// seven thread blocks. H200, k = 128, half storage: 68 registers, occupancy 42 %; other limits are not measured. With
+// means, two quads take 92 registers and would spill with those of one of six; not measured.
+constexpr int blocks_at_once(PassKind kind, int quads, bool in_double) {
+  return kind == PassKind::general || quads > 2 || in_double ? 1 : kind == PassKind::pulled && quads == 2 ? 5 : 7;
+}
+template <class S, class A, int kLanes, int kQuads, PassKind kKind>
+__global__ void __launch_bounds__(kThreads, blocks_at_once(kKind, kQuads, sizeof(S) == 8))
     pass(const __grid_constant__ PassArgs<S, A> args) {
-  rule::SgdPass<rule::DeviceWarp, S, A, kLanes, kQuads, kGeneral> work(rule::DeviceWarp(), args);
+  rule::SgdPass<rule::DeviceWarp, S, A, kLanes, kQuads, kKind> work(rule::DeviceWarp(), args);
   while (work.fetch()) work.update();
 }
 template <class S, class A, int kLanes, int kQuads>
@@ -32,6 +36,30 @@ template <class S, class A, int kLanes, int kQuads>
 __global__ void __launch_bounds__(kThreads) evaluate(const __grid_constant__ EvaluateArgs<S, A> args) {
   rule::Evaluate<rule::DeviceWarp, S, A, kLanes, kQuads>(rule::DeviceWarp(), args).run();
 }
+template <class S, class A>
+__global__ void __launch_bounds__(kThreads) sum_rows(const __grid_constant__ SumRowsArgs<A> args) {
+  rule::SumRows<rule::DeviceWarp, A>(rule::DeviceWarp(), args).run();
+}
+template <class S, class A>
+__global__ void __launch_bounds__(kThreads) means_residual(const __grid_constant__ MeansArgs<S, A> args) {
+  rule::MeansStep<rule::DeviceWarp, S, A>(rule::DeviceWarp(), args).residual();
+}
+template <class S, class A>
+__global__ void __launch_bounds__(kThreads) means_gradient(const __grid_constant__ MeansArgs<S, A> args) {
+  rule::MeansStep<rule::DeviceWarp, S, A>(rule::DeviceWarp(), args).gradient();
+}
+template <class S, class A>
+__global__ void __launch_bounds__(kThreads) means_products(const __grid_constant__ MeansArgs<S, A> args) {
+  rule::MeansStep<rule::DeviceWarp, S, A>(rule::DeviceWarp(), args).products();
+}
+template <class S, class A>
+__global__ void __launch_bounds__(kThreads) means_solve(const __grid_constant__ MeansArgs<S, A> args) {
+  rule::MeansStep<rule::DeviceWarp, S, A>(rule::DeviceWarp(), args).solve();
+}
+template <class S, class A>
+__global__ void __launch_bounds__(kThreads) means_move(const __grid_constant__ MeansArgs<S, A> args) {
+  rule::MeansStep<rule::DeviceWarp, S, A>(rule::DeviceWarp(), args).move();
+}
 
 }  // namespace global
 
@@ -41,25 +69,45 @@ __global__ void __launch_bounds__(kThreads) evaluate(const __grid_constant__ Eva
 template <class S, class A>
 const void* global_kernel(Kernel kernel, Tile tile);
 
-#define WARPFACTOR_GLOBAL_KERNEL(n_lanes, n_quads)                                                                  \
-  if (tile.lanes == n_lanes && tile.quads == n_quads) {                                                             \
-    switch (kernel) {                                                                                               \
-      case Kernel::pass: return reinterpret_cast<const void*>(&global::pass<S, A, n_lanes, n_quads, false>);        \
-      case Kernel::general_pass: return reinterpret_cast<const void*>(&global::pass<S, A, n_lanes, n_quads, true>); \
-      case Kernel::batch_gradients:                                                                                 \
-        return reinterpret_cast<const void*>(&global::batch_gradients<S, A, n_lanes, n_quads>);                     \
-      case Kernel::batch_steps: return reinterpret_cast<const void*>(&global::batch_steps<S, A, n_lanes, n_quads>); \
-      case Kernel::evaluate: return reinterpret_cast<const void*>(&global::evaluate<S, A, n_lanes, n_quads>);       \
-      case Kernel::sum: break;                                                                                      \
-    }                                                                                                               \
+template <class S, class A, int kLanes, int kQuads>
+const void* global_tile_kernel(Kernel kernel) {
+  const auto address = [](auto* function) { return reinterpret_cast<const void*>(function); };
+  switch (kernel) {
+    case Kernel::pass: return address(&global::pass<S, A, kLanes, kQuads, PassKind::plain>);
+    case Kernel::pulled_pass: return address(&global::pass<S, A, kLanes, kQuads, PassKind::pulled>);
+    case Kernel::general_pass: return address(&global::pass<S, A, kLanes, kQuads, PassKind::general>);
+    case Kernel::batch_gradients: return address(&global::batch_gradients<S, A, kLanes, kQuads>);
+    case Kernel::batch_steps: return address(&global::batch_steps<S, A, kLanes, kQuads>);
+    case Kernel::evaluate: return address(&global::evaluate<S, A, kLanes, kQuads>);
+    default: return nullptr;
+  }
+}
+/// Of those that warps do, whatever the rank.
+template <class S, class A>
+const void* global_warp_kernel(Kernel kernel) {
+  switch (kernel) {
+    case Kernel::sum_rows: return reinterpret_cast<const void*>(&global::sum_rows<S, A>);
+    case Kernel::means_residual: return reinterpret_cast<const void*>(&global::means_residual<S, A>);
+    case Kernel::means_gradient: return reinterpret_cast<const void*>(&global::means_gradient<S, A>);
+    case Kernel::means_products: return reinterpret_cast<const void*>(&global::means_products<S, A>);
+    case Kernel::means_solve: return reinterpret_cast<const void*>(&global::means_solve<S, A>);
+    case Kernel::means_move: return reinterpret_cast<const void*>(&global::means_move<S, A>);
+    default: return nullptr;
+  }
+}
+
+#define WARPFACTOR_GLOBAL_KERNEL(n_lanes, n_quads)             \
+  if (tile.lanes == n_lanes && tile.quads == n_quads) {        \
+    return global_tile_kernel<S, A, n_lanes, n_quads>(kernel); \
   }
 /// `TILES` is WARPFACTOR_TILES, or that of half storage.
-#define WARPFACTOR_DEFINE_GLOBAL_KERNELS(Storage, Arithmetic, TILES) \
-  template <class S, class A>                                        \
-  const void* global_kernel(Kernel kernel, Tile tile) {              \
-    TILES(WARPFACTOR_GLOBAL_KERNEL)                                  \
-    return nullptr;                                                  \
-  }                                                                  \
+#define WARPFACTOR_DEFINE_GLOBAL_KERNELS(Storage, Arithmetic, TILES)                          \
+  template <class S, class A>                                                                 \
+  const void* global_kernel(Kernel kernel, Tile tile) {                                       \
+    if (const void* found = global_warp_kernel<S, A>(kernel); found != nullptr) return found; \
+    TILES(WARPFACTOR_GLOBAL_KERNEL)                                                           \
+    return nullptr;                                                                           \
+  }                                                                                           \
   template const void* global_kernel<Storage, Arithmetic>(Kernel, Tile);
 
 #endif  // !__CUDACC_RTC__

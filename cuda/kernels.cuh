@@ -99,12 +99,12 @@ class TileWork {
       for (int j = 0; j < 4; ++j) row.quad[c][j] = F(A(0));
     }
   }
-  /// If a tile is not `in`, its row stays as it is. Beyond the width a row stays zero.
-  template <class T>
+  /// If a tile is not `in`, its row stays as it is. Beyond the width a row stays zero. kConstant: see load_constant.
+  template <bool kConstant = false, class T>
   WARPFACTOR_LANES_FUNCTION void load_row(const T* from, const N& number, const Mask& in, Row& row) const {
     WARPFACTOR_UNROLL
     for (int c = 0; c < kQuads; ++c) {
-      w_.load4(from, number * stride_ + offset_[c], in & (offset_[c] < N(width_)), row.quad[c]);
+      w_.template load4<kConstant>(from, number * stride_ + offset_[c], in & (offset_[c] < N(width_)), row.quad[c]);
     }
   }
   template <class T>
@@ -134,9 +134,53 @@ class TileWork {
     }
     return W::template sum<kLanes>(even + odd);
   }
-  /// Zero beyond the active factors, where a custom penalty could give a slope.
-  WARPFACTOR_LANES_FUNCTION F pull(const Row& row, int c, int j, const StepSizes<A>& sizes) const {
-    return W::template select<A>(offset_[c] < N(active_factors_ - j), pull_of(row.quad[c][j], sizes), F(A(0)));
+  /// How strongly a row is pulled, and where to its bias. If a tile is not `in`, it stays as it is.
+  struct Pull {
+    F v[4];
+
+    WARPFACTOR_LANES_FUNCTION const F& factors() const { return v[0]; }
+    WARPFACTOR_LANES_FUNCTION const F& bias() const { return v[1]; }
+    WARPFACTOR_LANES_FUNCTION const F& bias_mean() const { return v[2]; }
+  };
+  WARPFACTOR_LANES_FUNCTION void load_pull(const TileRows<S, A>& side, const N& row, const Mask& in, Pull& pull) const {
+    w_.template load4<true>(side.pulls, N(4) * row, in, pull.v);
+  }
+  /// What the penalty of a step adds to its gradients: a strength, times what is pulled at.
+  struct Penalty {
+    F factors, bias;
+    Row at;
+    F at_bias;
+  };
+  /// `weight`: how often it counts.
+  WARPFACTOR_LANES_FUNCTION Penalty penalty_of(const TileRows<S, A>& side, bool of_users, const N& number,
+                                               const F& weight, const Row& row, const F& bias,
+                                               const StepSizes<A>& sizes, const Mask& in) const {
+    Penalty penalty;
+    if (side.pulls == nullptr) {
+      penalty.factors = weight * (of_users ? sizes.reg.user : sizes.reg.item);
+      penalty.bias = weight * (of_users ? sizes.reg_bias.user : sizes.reg_bias.item);
+      penalty.at_bias = pull_of(bias, sizes);
+    } else {
+      Pull pull;
+      WARPFACTOR_UNROLL
+      for (int j = 0; j < 4; ++j) pull.v[j] = F(A(0));
+      load_pull(side, number, in, pull);
+      penalty.factors = limited_pull(weight * pull.factors(), sizes);
+      penalty.bias = limited_pull(weight * pull.bias(), sizes);
+      penalty.at_bias = bias - pull.bias_mean();
+    }
+    clear(penalty.at);
+    if (side.means != nullptr) load_row<true>(side.means, number, in, penalty.at);
+    WARPFACTOR_UNROLL
+    for (int c = 0; c < kQuads; ++c) {
+      WARPFACTOR_UNROLL
+      for (int j = 0; j < 4; ++j) {
+        // Zero beyond the active factors, where a custom penalty could give a slope.
+        const F at = side.means != nullptr ? row.quad[c][j] - penalty.at.quad[c][j] : pull_of(row.quad[c][j], sizes);
+        penalty.at.quad[c][j] = W::template select<A>(offset_[c] < N(active_factors_ - j), at, F(A(0)));
+      }
+    }
+    return penalty;
   }
 
   /// The optimizer's state of a row as a whole.
@@ -219,10 +263,10 @@ class TileWork {
   }
 };
 
-/// Steps of one rating, one at a time in each tile. kGeneral: by any rule, with any penalty; else plain SGD with L2
-/// penalties.
-template <class W, class S, class A, int kLanes, int kQuads, bool kGeneral>
+/// Steps of one rating, one at a time in each tile.
+template <class W, class S, class A, int kLanes, int kQuads, PassKind kKind>
 class SgdPass : TileWork<W, S, A, kLanes, kQuads> {
+  static constexpr bool kGeneral = kKind == PassKind::general, kPulled = kKind == PassKind::pulled;
   using Base = TileWork<W, S, A, kLanes, kQuads>;
   using Base::leads_;
   using Base::w_;
@@ -232,6 +276,8 @@ class SgdPass : TileWork<W, S, A, kLanes, kQuads> {
   using typename Base::Mask;
   using typename Base::N;
   using typename Base::Numbers;
+  using typename Base::Penalty;
+  using typename Base::Pull;
   using typename Base::Row;
 
  public:
@@ -240,6 +286,12 @@ class SgdPass : TileWork<W, S, A, kLanes, kQuads> {
     Base::clear(own_);
     Base::clear(other_);
     own_bias_ = other_bias_ = F(A(0));
+    if constexpr (kPulled) {
+      Base::clear(own_means_);
+      Base::clear(other_means_);
+      WARPFACTOR_UNROLL
+      for (int j = 0; j < 4; ++j) own_pull_.v[j] = other_pull_.v[j] = F(A(0));
+    }
     next_other_ = I(0);
     next_value_ = typename W::template Of<float>(0.0f);
     loss_ = square_ = F(A(0));
@@ -259,6 +311,7 @@ class SgdPass : TileWork<W, S, A, kLanes, kQuads> {
     other_row_ = N(next_other_);
     this->load_row(args_.other.factors, other_row_, in, other_);
     if (args_.other.biases != nullptr) other_bias_ = this->load_bias(args_.other, other_row_, in);
+    if constexpr (kPulled) load_prior(args_.other, other_row_, in, other_pull_, other_means_);
     weight_ = args_.weights == nullptr ? F(A(1)) : F(w_.load(args_.weights, at_, in));
     // One entry ahead, so that the next row's read need not wait for it.
     w_.load_entry(args_.entries, at_ + N(1), in & (at_ + N(1) < end_), next_other_, next_value_);
@@ -276,6 +329,8 @@ class SgdPass : TileWork<W, S, A, kLanes, kQuads> {
     const F counted = at_most(weight_, sizes.max_weight), slope = capped(terms.slope, sizes);
     if constexpr (kGeneral) {
       step_both(counted * slope, counted, in);
+    } else if constexpr (kPulled) {
+      step_pulled(sizes.learning_rate * counted * slope, counted);
     } else {
       const F rate = sizes.learning_rate * counted;
       const Step<F, F> step = make_step(slope, rate, sizes);
@@ -305,27 +360,55 @@ class SgdPass : TileWork<W, S, A, kLanes, kQuads> {
   }
 
  private:
-  /// By any rule. Both rows' gradients are taken before either row moves.
-  WARPFACTOR_LANES_FUNCTION void step_both(const F& slope, const F& weight, const Mask& in) {
+  /// A row's pull and, if there are any, its means.
+  WARPFACTOR_LANES_FUNCTION void load_prior(const TileRows<S, A>& side, const N& row, const Mask& in, Pull& pull,
+                                            Row& means) const {
+    this->load_pull(side, row, in, pull);
+    if (side.means != nullptr) this->template load_row<true>(side.means, row, in, means);
+  }
+  /// Plain SGD with pulls of the rows' own. `scaled_slope`: times eta and the weight.
+  WARPFACTOR_LANES_FUNCTION void step_pulled(const F& scaled_slope, const F& weight) {
     const StepSizes<A>& sizes = args_.sizes;
-    const bool users = args_.own_is_user;
-    const F reg_own = weight * (users ? sizes.reg.user : sizes.reg.item),
-            reg_other = weight * (users ? sizes.reg.item : sizes.reg.user);
-    Row by_own, by_other;
+    const auto share = [&](const F& strength) -> F {
+      return sizes.learning_rate * limited_pull(weight * strength, sizes);
+    };
+    const F pull_own = share(own_pull_.factors()), pull_other = share(other_pull_.factors());
+    const F keep_own = A(1) - pull_own, keep_other = A(1) - pull_other;
     WARPFACTOR_UNROLL
     for (int c = 0; c < kQuads; ++c) {
       WARPFACTOR_UNROLL
       for (int j = 0; j < 4; ++j) {
-        by_own.quad[c][j] = gradient(this->pull(own_, c, j, sizes), other_.quad[c][j], slope, reg_own);
-        by_other.quad[c][j] = gradient(this->pull(other_, c, j, sizes), own_.quad[c][j], slope, reg_other);
+        const F own = own_.quad[c][j], other = other_.quad[c][j];
+        own_.quad[c][j] = stepped_factor(own, other, scaled_slope, keep_own) + pull_own * own_means_.quad[c][j];
+        other_.quad[c][j] = stepped_factor(other, own, scaled_slope, keep_other) + pull_other * other_means_.quad[c][j];
       }
     }
-    F by_own_bias(A(0)), by_other_bias(A(0));
     if (args_.other.biases != nullptr) {
-      const F reg_own_bias = weight * (users ? sizes.reg_bias.user : sizes.reg_bias.item),
-              reg_other_bias = weight * (users ? sizes.reg_bias.item : sizes.reg_bias.user);
-      by_own_bias = gradient(pull_of(own_bias_, sizes), F(A(1)), slope, reg_own_bias);
-      by_other_bias = gradient(pull_of(other_bias_, sizes), F(A(1)), slope, reg_other_bias);
+      own_bias_ = own_bias_ + (share(own_pull_.bias()) * (own_pull_.bias_mean() - own_bias_) - scaled_slope);
+      other_bias_ = other_bias_ + (share(other_pull_.bias()) * (other_pull_.bias_mean() - other_bias_) - scaled_slope);
+    }
+  }
+
+  /// By any rule. Both rows' gradients are taken before either row moves.
+  WARPFACTOR_LANES_FUNCTION void step_both(const F& slope, const F& weight, const Mask& in) {
+    const StepSizes<A>& sizes = args_.sizes;
+    const bool users = args_.own_is_user;
+    F by_own_bias(A(0)), by_other_bias(A(0));
+    // A penalty's rows become the gradients, which saves registers.
+    Penalty own = this->penalty_of(args_.own, users, row_, weight, own_, own_bias_, sizes, in),
+            other = this->penalty_of(args_.other, !users, other_row_, weight, other_, other_bias_, sizes, in);
+    Row &by_own = own.at, &by_other = other.at;
+    WARPFACTOR_UNROLL
+    for (int c = 0; c < kQuads; ++c) {
+      WARPFACTOR_UNROLL
+      for (int j = 0; j < 4; ++j) {
+        by_own.quad[c][j] = gradient(by_own.quad[c][j], other_.quad[c][j], slope, own.factors);
+        by_other.quad[c][j] = gradient(by_other.quad[c][j], own_.quad[c][j], slope, other.factors);
+      }
+    }
+    if (args_.other.biases != nullptr) {
+      by_own_bias = gradient(own.at_bias, F(A(1)), slope, own.bias);
+      by_other_bias = gradient(other.at_bias, F(A(1)), slope, other.bias);
     }
     this->step(args_.own, users, row_, weight, by_own, by_own_bias, sizes, in, own_, own_bias_, own_numbers_);
     Numbers numbers = this->load_numbers(args_.other, other_row_, in);
@@ -380,6 +463,7 @@ class SgdPass : TileWork<W, S, A, kLanes, kQuads> {
     if (args_.own.biases != nullptr) {
       own_bias_ = W::template select<A>(entering, this->load_bias(args_.own, row_, entering), own_bias_);
     }
+    if constexpr (kPulled) load_prior(args_.own, row_, entering, own_pull_, own_means_);
     if constexpr (kGeneral) {
       const Numbers numbers = this->load_numbers(args_.own, row_, entering);
       WARPFACTOR_UNROLL
@@ -391,6 +475,8 @@ class SgdPass : TileWork<W, S, A, kLanes, kQuads> {
 
   const PassArgs<S, A>& args_;
   Row own_, other_;
+  Row own_means_, other_means_;  ///< kPulled alone, and the next
+  Pull own_pull_, other_pull_;
   F own_bias_, other_bias_, value_, weight_;
   I next_other_;
   typename W::template Of<float> next_value_;
@@ -489,6 +575,7 @@ class BatchSteps : TileWork<W, S, A, kLanes, kQuads> {
   using typename Base::Mask;
   using typename Base::N;
   using typename Base::Numbers;
+  using typename Base::Penalty;
   using typename Base::Row;
 
  public:
@@ -509,20 +596,18 @@ class BatchSteps : TileWork<W, S, A, kLanes, kQuads> {
     Base::clear(gradients);
     this->load_row(args_.own.factors, number, in, row);
     this->load_row(args_.gradients, r, in, gradients);
-    const F weight = w_.load(args_.row_weights, r, in), penalty = weight * (users ? sizes.reg.user : sizes.reg.item);
+    const F weight = w_.load(args_.row_weights, r, in),
+            bias_before = biased ? this->load_bias(args_.own, number, in) : F(A(0));
+    const Penalty penalty = this->penalty_of(args_.own, users, number, weight, row, bias_before, sizes, in);
     WARPFACTOR_UNROLL
     for (int c = 0; c < kQuads; ++c) {
       WARPFACTOR_UNROLL
       for (int j = 0; j < 4; ++j) {
-        gradients.quad[c][j] = gradients.quad[c][j] + penalty * this->pull(row, c, j, sizes);
+        gradients.quad[c][j] = gradients.quad[c][j] + penalty.factors * penalty.at.quad[c][j];
       }
     }
-    F bias(A(0)), by_bias(A(0));
-    if (biased) {
-      bias = this->load_bias(args_.own, number, in);
-      const F reg_bias = weight * (users ? sizes.reg_bias.user : sizes.reg_bias.item);
-      by_bias = gradient(pull_of(bias, sizes), F(A(1)), w_.load(args_.bias_gradients, r, in), reg_bias);
-    }
+    F bias = bias_before, by_bias(A(0));
+    if (biased) by_bias = gradient(penalty.at_bias, F(A(1)), w_.load(args_.bias_gradients, r, in), penalty.bias);
     Numbers numbers = this->load_numbers(args_.own, number, in);
     this->step(args_.own, users, number, weight, gradients, by_bias, sizes, in, row, bias, numbers);
     w_.sync();  // all lanes have read what the first lane is about to write
@@ -599,6 +684,297 @@ WARPFACTOR_LANES_FUNCTION void sum_pairs(const W& w, const SumArgs& args) {
   w.store(args.out, at, first, leads);
   w.store(args.out, at + N(1), second, leads);
 }
+
+/// What a step of prior means is made of. Its rows are long arrays of columns, for which a lane takes a quad at a time:
+/// no lane needs another's numbers, so tiles would only leave lanes idle.
+template <class W, class A>
+class QuadWork {
+ public:
+  using F = typename W::template Of<A>;
+  using D = typename W::template Of<double>;
+  using I = typename W::template Of<std::int32_t>;
+  using N = typename W::template Of<std::int64_t>;
+  using Mask = typename W::Mask;
+  struct Quad {
+    F v[4];
+  };
+
+  WARPFACTOR_LANES_FUNCTION QuadWork(const W& w, std::int64_t stride, std::int64_t quads)
+      : w_(w), stride_(stride), quads_(quads) {}
+
+ protected:
+  /// Calls work(unit, in) for 0 .. n - 1, each in one lane.
+  template <class Work>
+  WARPFACTOR_LANES_FUNCTION void each(std::int64_t n, const Work& work) const {
+    for (std::int64_t first = w_.number() * kWarp; first < n; first += w_.count() * kWarp) {
+      const N at = N(first) + N(w_.lane());
+      work(at, at < N(n));
+    }
+  }
+  WARPFACTOR_LANES_FUNCTION Mask is_bias(const N& quad) const { return quad == N(quads_ - 1); }
+  /// Where a quad of a row lies in the arrays of the step: the bias's after all factors.
+  WARPFACTOR_LANES_FUNCTION N place(const N& row, const N& quad) const {
+    return row * (stride_ + 4) + W::template select<std::int64_t>(is_bias(quad), N(stride_), N(4) * quad);
+  }
+  template <bool kConstant = false>
+  WARPFACTOR_LANES_FUNCTION Quad load(const A* from, const N& at, const Mask& in) const {
+    Quad quad;
+    WARPFACTOR_UNROLL
+    for (int j = 0; j < 4; ++j) quad.v[j] = F(A(0));
+    w_.template load4<kConstant>(from, at, in, quad.v);
+    return quad;
+  }
+
+  const W w_;
+  const std::int64_t stride_, quads_;
+};
+
+/// See SumRowsArgs. The order of a sum is that of the list.
+template <class W, class A>
+class SumRows : QuadWork<W, A> {
+  using Base = QuadWork<W, A>;
+  using Base::quads_;
+  using Base::w_;
+  using typename Base::F;
+  using typename Base::I;
+  using typename Base::Mask;
+  using typename Base::N;
+  using typename Base::Quad;
+
+ public:
+  WARPFACTOR_LANES_FUNCTION SumRows(const W& w, const SumRowsArgs<A>& args)
+      : Base(w, args.stride, args.quads), args_(args) {}
+
+  WARPFACTOR_LANES_FUNCTION void run() {
+    this->each(args_.n_parts * quads_, [&](const N& unit, const Mask& in) {
+      const N part = unit / N(quads_), quad = unit % N(quads_);
+      const N begin = w_.load_constant(args_.begin, part, in), end = w_.load_constant(args_.begin, part + N(1), in);
+      Quad sum;
+      WARPFACTOR_UNROLL
+      for (int j = 0; j < 4; ++j) sum.v[j] = F(A(0));
+      for (N at = begin;; at = at + N(kAtOnce)) {
+        if (!W::any(in & (at < end))) break;
+        // Some rows at once, so that their reads do not wait for each other.
+        Quad rows[kAtOnce];
+        WARPFACTOR_UNROLL
+        for (int n = 0; n < kAtOnce; ++n) {
+          const Mask here = in & (at + N(n) < end);
+          N row = at + N(n);
+          if (args_.others != nullptr) {
+            row = N(w_.load_constant(args_.others, row - N(args_.first_other), here));
+          }
+          rows[n] = this->template load<true>(args_.rows, this->place(row, quad), here);
+        }
+        WARPFACTOR_UNROLL
+        for (int n = 0; n < kAtOnce; ++n) {
+          WARPFACTOR_UNROLL
+          for (int j = 0; j < 4; ++j) sum.v[j] = sum.v[j] + rows[n].v[j];
+        }
+      }
+      const I to = w_.load_constant(args_.to, part, in);
+      const Mask whole = to >= I(0);
+      w_.store4(args_.out, this->place(N(to), quad), sum.v, in & whole);
+      w_.store4(args_.partial, this->place(N(-1) - N(to), quad), sum.v, in & !whole);
+    });
+  }
+
+ private:
+  static constexpr int kAtOnce = 4;  // not measured
+  const SumRowsArgs<A>& args_;
+};
+
+/// See MeansArgs and PriorMeans.
+template <class W, class S, class A>
+class MeansStep : QuadWork<W, A> {
+  using Base = QuadWork<W, A>;
+  using Base::quads_;
+  using Base::stride_;
+  using Base::w_;
+  using typename Base::D;
+  using typename Base::F;
+  using typename Base::Mask;
+  using typename Base::N;
+  using typename Base::Quad;
+
+ public:
+  WARPFACTOR_LANES_FUNCTION MeansStep(const W& w, const MeansArgs<S, A>& args)
+      : Base(w, args.stride, args.quads), args_(args) {}
+
+  /// x_u times what the means leave of the rows.
+  WARPFACTOR_LANES_FUNCTION void residual() {
+    this->each(args_.n_own * quads_, [&](const N& unit, const Mask& in) {
+      const N row = unit / N(quads_), quad = unit % N(quads_);
+      const Mask bias = in & this->is_bias(quad), factors = in & !this->is_bias(quad);
+      const N at = row * stride_ + N(4) * quad;
+      Quad rest;
+      WARPFACTOR_UNROLL
+      for (int j = 0; j < 4; ++j) rest.v[j] = F(A(0));
+      w_.load4(args_.own.factors, at, factors, rest.v);
+      const Quad means = Base::load(args_.own.means, at, factors);
+      const F x = w_.load_constant(args_.scale, row, in);
+      WARPFACTOR_UNROLL
+      for (int j = 0; j < 4; ++j) rest.v[j] = x * (rest.v[j] - means.v[j]);
+      if (args_.own.biases != nullptr) {
+        const F own_bias = w_.load(args_.own.biases, row * args_.own.spacing, bias),
+                mean = w_.load(args_.own.pulls, N(4) * row + N(kBiasMean), bias);
+        rest.v[0] = W::template select<A>(bias, x * (own_bias - mean), rest.v[0]);
+      }
+      w_.store4(args_.own_work, this->place(row, quad), rest.v, in);
+    });
+  }
+
+  /// From the sums of what the means leave: the gradient g, then z in its place.
+  WARPFACTOR_LANES_FUNCTION void gradient() {
+    of_slices(args_.other_slices, args_.n_other,
+              [&](const N& slice, const N& quad, const Mask& in, const N& from, const N& to) {
+                const D rho = W::template select<double>(this->is_bias(quad), D(args_.rho_bias), D(args_.rho));
+                D sums[kMeansSums][4];
+                clear(sums);
+                for (N row = from;; row = row + N(1)) {
+                  const Mask here = in & (row < to);
+                  if (!W::any(here)) break;
+                  const N at = this->place(row, quad);
+                  Quad work = Base::load(args_.other_work, at, here);
+                  const Quad y = Base::load(args_.other_rows, at, here), step = Base::load(args_.other_step, at, here);
+                  const D down = D(1.0) / (w_.load_constant(args_.diagonal, row, here) + rho);
+                  WARPFACTOR_UNROLL
+                  for (int j = 0; j < 4; ++j) {
+                    const D g = D(work.v[j]) - rho * D(y.v[j]), z = g * down, d = D(step.v[j]);
+                    sums[0][j] = sums[0][j] + g * z;
+                    sums[1][j] = sums[1][j] + g * d;
+                    sums[2][j] = sums[2][j] + rho * z * z;
+                    sums[3][j] = sums[3][j] + rho * z * d;
+                    sums[4][j] = sums[4][j] + rho * d * d;
+                    work.v[j] = F(z);
+                  }
+                  w_.store4(args_.other_work, at, work.v, here);
+                }
+                store(args_.other_sums, args_.other_slices, slice, quad, sums, in);
+              });
+  }
+
+  /// From the sums of z: X z.
+  WARPFACTOR_LANES_FUNCTION void products() {
+    of_slices(args_.own_slices, args_.n_own,
+              [&](const N& slice, const N& quad, const Mask& in, const N& from, const N& to) {
+                D sums[kOwnMeansSums][4];
+                clear(sums);
+                for (N row = from;; row = row + N(1)) {
+                  const Mask here = in & (row < to);
+                  if (!W::any(here)) break;
+                  const N at = this->place(row, quad);
+                  Quad work = Base::load(args_.own_work, at, here);
+                  const Quad step = Base::load(args_.own_step, at, here);
+                  const F x = w_.load_constant(args_.scale, row, here);
+                  WARPFACTOR_UNROLL
+                  for (int j = 0; j < 4; ++j) {
+                    work.v[j] = x * work.v[j];
+                    const D z(work.v[j]), d(step.v[j]);
+                    sums[0][j] = sums[0][j] + z * z;
+                    sums[1][j] = sums[1][j] + z * d;
+                    sums[2][j] = sums[2][j] + d * d;
+                  }
+                  w_.store4(args_.own_work, at, work.v, here);
+                }
+                store(args_.own_sums, args_.own_slices, slice, quad, sums, in);
+              });
+  }
+
+  /// The least along z and d together, of each column. A warp takes a column.
+  WARPFACTOR_LANES_FUNCTION void solve() {
+    const std::int64_t columns = 4 * quads_;
+    for (std::int64_t column = w_.number(); column < columns; column += w_.count()) {
+      D sums[kMeansSums];
+      for (int kind = 0; kind < kMeansSums; ++kind) {
+        sums[kind] = total(args_.other_sums, args_.other_slices, kind * columns + column);
+        const int own = kind - (kMeansSums - kOwnMeansSums);
+        if (own >= 0) sums[kind] = sums[kind] + total(args_.own_sums, args_.own_slices, own * columns + column);
+      }
+      const D gz = sums[0], gd = sums[1], zz = sums[2], zd = sums[3], dd = sums[4], determinant = zz * dd - zd * zd;
+      const Mask apart = determinant > kIndependent * (zz * dd);
+      const D along_z = W::template select<double>(apart, (gz * dd - gd * zd) / determinant,
+                                                   W::template select<double>(zz > D(0.0), gz / zz, D(0.0))),
+              along_d = W::template select<double>(apart, (gd * zz - gz * zd) / determinant, D(0.0));
+      const Mask leads = w_.lane() == 0;
+      w_.store(args_.along, N(column), F(along_z), leads);
+      w_.store(args_.along, N(columns + column), F(along_d), leads);
+    }
+  }
+
+  WARPFACTOR_LANES_FUNCTION void move() {
+    this->each(args_.n_other * quads_, [&](const N& unit, const Mask& in) {
+      const N row = unit / N(quads_), quad = unit % N(quads_), at = this->place(row, quad);
+      const Quad step = stepped(args_.other_work, args_.other_step, at, quad, in);
+      add(args_.other_rows, at, step, in);
+    });
+    this->each(args_.n_own * quads_, [&](const N& unit, const Mask& in) {
+      const N row = unit / N(quads_), quad = unit % N(quads_);
+      const Quad step = stepped(args_.own_work, args_.own_step, this->place(row, quad), quad, in);
+      const Mask bias = in & this->is_bias(quad);
+      add(args_.own.means, row * stride_ + N(4) * quad, step, in & !this->is_bias(quad));
+      const N mean = N(4) * row + N(kBiasMean);
+      w_.store(args_.own.pulls, mean, w_.load(args_.own.pulls, mean, bias) + step.v[0], bias);
+    });
+  }
+
+ private:
+  static constexpr std::int64_t kBiasMean = 2;  // of RowPull
+
+  /// Calls work(slice, quad, in, first row, end) for each slice and quad.
+  template <class Work>
+  WARPFACTOR_LANES_FUNCTION void of_slices(std::int64_t n_slices, std::int64_t n_rows, const Work& work) const {
+    const std::int64_t rows = (n_rows + n_slices - 1) / n_slices;
+    this->each(n_slices * quads_, [&](const N& unit, const Mask& in) {
+      const N slice = unit / N(quads_), quad = unit % N(quads_), from = slice * rows, to = from + N(rows);
+      work(slice, quad, in, from, W::template select<std::int64_t>(to < N(n_rows), to, N(n_rows)));
+    });
+  }
+  template <int kKinds>
+  WARPFACTOR_LANES_FUNCTION static void clear(D (&sums)[kKinds][4]) {
+    WARPFACTOR_UNROLL
+    for (int kind = 0; kind < kKinds; ++kind) {
+      WARPFACTOR_UNROLL
+      for (int j = 0; j < 4; ++j) sums[kind][j] = D(0.0);
+    }
+  }
+  template <int kKinds>
+  WARPFACTOR_LANES_FUNCTION void store(double* to, std::int64_t n_slices, const N& slice, const N& quad,
+                                       const D (&sums)[kKinds][4], const Mask& in) const {
+    WARPFACTOR_UNROLL
+    for (int kind = 0; kind < kKinds; ++kind) {
+      WARPFACTOR_UNROLL
+      for (int j = 0; j < 4; ++j) {
+        w_.store(to, (N(kind * 4 * quads_ + j) + N(4) * quad) * n_slices + slice, sums[kind][j], in);
+      }
+    }
+  }
+  WARPFACTOR_LANES_FUNCTION D total(const double* sums, std::int64_t n_slices, std::int64_t number) const {
+    D sum(0.0);
+    for (std::int64_t from = 0; from < n_slices; from += kWarp) {
+      const N at = N(from) + N(w_.lane());
+      sum = sum + w_.load(sums, N(number * n_slices) + at, at < N(n_slices));
+    }
+    return W::template sum<kWarp>(sum);
+  }
+  /// The step, which is kept for the next.
+  WARPFACTOR_LANES_FUNCTION Quad stepped(const A* work, A* steps, const N& at, const N& quad, const Mask& in) const {
+    const Quad z = Base::load(work, at, in), along_z = Base::load(args_.along, N(4) * quad, in),
+               along_d = Base::load(args_.along, N(4) * (quad + N(quads_)), in);
+    Quad step = Base::load(steps, at, in);
+    WARPFACTOR_UNROLL
+    for (int j = 0; j < 4; ++j) step.v[j] = along_z.v[j] * z.v[j] + along_d.v[j] * step.v[j];
+    w_.store4(steps, at, step.v, in);
+    return step;
+  }
+  WARPFACTOR_LANES_FUNCTION void add(A* to, const N& at, const Quad& step, const Mask& in) const {
+    Quad sum = Base::load(to, at, in);
+    WARPFACTOR_UNROLL
+    for (int j = 0; j < 4; ++j) sum.v[j] = sum.v[j] + step.v[j];
+    w_.store4(to, at, sum.v, in);
+  }
+
+  const MeansArgs<S, A>& args_;
+};
 
 /// One warp for each row. The best scores so far lie sorted in its lanes, and a score better than the last of them is
 /// inserted. Few scores are, so a row costs hardly more than reading it.

@@ -105,11 +105,11 @@ class DeviceWarp {
   static __device__ void store(T* to, std::int64_t at, T x, bool in) {
     if (in) __stcg(to + at, x);
   }
-  /// `to` stays as it is if a lane is not `in`.
-  template <class S, class A>
+  /// `to` stays as it is if a lane is not `in`. kConstant: as load_constant.
+  template <bool kConstant = false, class S, class A>
   static __device__ void load4(const S* from, std::int64_t at, bool in, A (&to)[4]) {
     if (!in) return;
-    const Four<S> four = load_raw(from + at);
+    const Four<S> four = load_raw<kConstant>(from + at);
 #pragma unroll
     for (int j = 0; j < 4; ++j) to[j] = to_number(four.v[j]);
   }
@@ -134,21 +134,29 @@ class DeviceWarp {
  private:
   static constexpr unsigned kAll = 0xffffffffu;
 
-  template <class S>
+  template <bool kConstant, class Raw>
+  static __device__ Raw read(const Raw* from) {
+    if constexpr (kConstant) {
+      return __ldg(from);
+    } else {
+      return __ldcg(from);
+    }
+  }
+  template <bool kConstant, class S>
   static __device__ Four<S> load_raw(const S* from) {
     Four<S> four;
     if constexpr (sizeof(S) == 2) {
-      const uint2 raw = __ldcg(reinterpret_cast<const uint2*>(from));
+      const uint2 raw = read<kConstant>(reinterpret_cast<const uint2*>(from));
       four.v[0].bits = static_cast<std::uint16_t>(raw.x);
       four.v[1].bits = static_cast<std::uint16_t>(raw.x >> 16);
       four.v[2].bits = static_cast<std::uint16_t>(raw.y);
       four.v[3].bits = static_cast<std::uint16_t>(raw.y >> 16);
     } else if constexpr (sizeof(S) == 4) {
-      const float4 raw = __ldcg(reinterpret_cast<const float4*>(from));
+      const float4 raw = read<kConstant>(reinterpret_cast<const float4*>(from));
       four = {{raw.x, raw.y, raw.z, raw.w}};
     } else {
-      const double2 low = __ldcg(reinterpret_cast<const double2*>(from)),
-                    high = __ldcg(reinterpret_cast<const double2*>(from) + 1);
+      const double2 low = read<kConstant>(reinterpret_cast<const double2*>(from)),
+                    high = read<kConstant>(reinterpret_cast<const double2*>(from) + 1);
       four = {{low.x, low.y, high.x, high.y}};
     }
     return four;
@@ -307,7 +315,7 @@ class HostWarp {
       if (in.v[l]) to[at.v[l]] = x.v[l];
     }
   }
-  template <class S, class A>
+  template <bool kConstant = false, class S, class A>
   static void load4(const S* from, const Lanes<std::int64_t>& at, const Mask& in, Lanes<A> (&to)[4]) {
     for (int l = 0; l < kWarp; ++l) {
       for (int j = 0; in.v[l] && j < 4; ++j) to[j].v[l] = static_cast<A>(to_number(from[at.v[l] + j]));

@@ -20,9 +20,9 @@ using rule::kWarp;
 
 constexpr std::align_val_t kAlignment{256};
 
-template <class S, class A, int kLanes, int kQuads, bool kGeneral>
+template <class S, class A, int kLanes, int kQuads, PassKind kKind>
 void run_pass(const PassArgs<S, A>& args, std::int64_t n_warps) {
-  using Pass = rule::SgdPass<HostWarp, S, A, kLanes, kQuads, kGeneral>;
+  using Pass = rule::SgdPass<HostWarp, S, A, kLanes, kQuads, kKind>;
   std::vector<std::unique_ptr<Pass>> at_work;
   for (std::int64_t w = 0; w < n_warps; ++w) at_work.push_back(std::make_unique<Pass>(HostWarp(w, n_warps), args));
   while (!at_work.empty()) {
@@ -44,13 +44,30 @@ void run_tile(Kernel kernel, std::int64_t n_tiles, const void* args) {
   const auto& batch = *static_cast<const BatchArgs<S, A>*>(args);
   const auto& evaluated = *static_cast<const EvaluateArgs<S, A>*>(args);
   switch (kernel) {
-    case Kernel::pass: return run_pass<S, A, kLanes, kQuads, false>(pass, n_warps);
-    case Kernel::general_pass: return run_pass<S, A, kLanes, kQuads, true>(pass, n_warps);
+    case Kernel::pass: return run_pass<S, A, kLanes, kQuads, PassKind::plain>(pass, n_warps);
+    case Kernel::pulled_pass: return run_pass<S, A, kLanes, kQuads, PassKind::pulled>(pass, n_warps);
+    case Kernel::general_pass: return run_pass<S, A, kLanes, kQuads, PassKind::general>(pass, n_warps);
     case Kernel::batch_gradients:
       return run_warps<rule::BatchGradients<HostWarp, S, A, kLanes, kQuads>>(batch, n_warps);
     case Kernel::batch_steps: return run_warps<rule::BatchSteps<HostWarp, S, A, kLanes, kQuads>>(batch, n_warps);
     case Kernel::evaluate: return run_warps<rule::Evaluate<HostWarp, S, A, kLanes, kQuads>>(evaluated, n_warps);
-    case Kernel::sum: break;
+    default: break;  // done by warps
+  }
+}
+
+/// The kernels of a step of prior means.
+template <class S, class A>
+void run_means(Kernel kernel, std::int64_t n_warps, const MeansArgs<S, A>& args) {
+  for (std::int64_t w = 0; w < n_warps; ++w) {
+    rule::MeansStep<HostWarp, S, A> step(HostWarp(w, n_warps), args);
+    switch (kernel) {
+      case Kernel::means_residual: step.residual(); break;
+      case Kernel::means_gradient: step.gradient(); break;
+      case Kernel::means_products: step.products(); break;
+      case Kernel::means_solve: step.solve(); break;
+      case Kernel::means_move: step.move(); break;
+      default: break;
+    }
   }
 }
 
@@ -162,6 +179,7 @@ void TwinDevice::launch(Kernel kernel, Storage storage, Tile tile, std::int64_t 
     const auto start = [=](const void* kept) { run<S, A>(kernel, tile, n_tiles, kept); };
     switch (kernel) {
       case Kernel::pass:
+      case Kernel::pulled_pass:
       case Kernel::general_pass: return with(*static_cast<const PassArgs<S, A>*>(args), start);
       case Kernel::batch_gradients:
       case Kernel::batch_steps: return with(*static_cast<const BatchArgs<S, A>*>(args), start);
@@ -170,6 +188,16 @@ void TwinDevice::launch(Kernel kernel, Storage storage, Tile tile, std::int64_t 
         return with(*static_cast<const SumArgs*>(args), [n_tiles](const SumArgs* kept) {
           for (std::int64_t w = 0; w < n_tiles; ++w) rule::sum_pairs(HostWarp(w, n_tiles), *kept);
         });
+      case Kernel::sum_rows:
+        return with(*static_cast<const SumRowsArgs<A>*>(args),
+                    [n_tiles](const SumRowsArgs<A>* kept) { run_warps<rule::SumRows<HostWarp, A>>(*kept, n_tiles); });
+      case Kernel::means_residual:
+      case Kernel::means_gradient:
+      case Kernel::means_products:
+      case Kernel::means_solve:
+      case Kernel::means_move:
+        return with(*static_cast<const MeansArgs<S, A>*>(args),
+                    [kernel, n_tiles](const MeansArgs<S, A>* kept) { run_means<S, A>(kernel, n_tiles, *kept); });
     }
   };
   switch (storage) {

@@ -59,6 +59,10 @@ struct RowPull {
   T unused;
 };
 
+/// Of a step of prior means (PriorMeans): below this share of the product of the squares, z and d point the same way as
+/// far as rounding tells.
+inline constexpr double kIndependent = 1e-6;
+
 /// What an epoch's steps have in common.
 template <class T>
 struct StepSizes {

@@ -51,6 +51,8 @@ DeviceKernels kernels_of(const std::map<std::string, std::uintptr_t>& functions)
   for (const auto& [name, function] : functions) {
     if (name == "pass") {
       kernels.pass = function;
+    } else if (name == "pulled_pass") {
+      kernels.pulled_pass = function;
     } else if (name == "batch_gradients") {
       kernels.batch_gradients = function;
     } else if (name == "batch_steps") {

@@ -29,6 +29,13 @@ TrainParams small(std::int32_t n_factors) {
   return params;
 }
 
+/// Without what is on by default: all rows are pulled alike, to zero.
+TrainParams plain(TrainParams params) {
+  params.reg_row = params.reg_bias_row = 0.0;
+  params.implicit_feedback = ImplicitFeedback::none;
+  return params;
+}
+
 /// Each user and each item has one rating, so that the order of the steps makes no difference.
 Data one_rating_each(std::int32_t n, bool weighted = false) {
   Data data(n, n, n, 0.5);
@@ -97,6 +104,18 @@ const Rule kRules[] = {
        p.reg = p.reg_bias = PerSide(0.01, 0.02);
      }},
     {"nonnegative", [](TrainParams& p) { p.nonnegative = true; }},
+    {"plain sgd", [](TrainParams& p) { p = plain(p); }},
+    {"sgd, penalties per row", [](TrainParams& p) { p.implicit_feedback = ImplicitFeedback::none; }},
+    {"plain momentum",
+     [](TrainParams& p) {
+       p = plain(p);
+       p.momentum = 0.7;
+     }},
+    {"momentum, penalties per row",
+     [](TrainParams& p) {
+       p.implicit_feedback = ImplicitFeedback::none;
+       p.momentum = 0.7;
+     }},
 };
 
 // Adam divides by the root of squares, so that what rounding changed in a slope counts by its share of that slope.
@@ -205,6 +224,45 @@ TEST(batches_do_the_cpus_steps) {
   check::context.clear();
 }
 
+/// With users and items of more ratings than a part of a list has others, and rows without a rating.
+Data with_long_lists() {
+  Data data(1500, 1300, 9000, 0.3);
+  for (std::size_t r = 0; r < data.users.size(); ++r) {
+    if (r % 3 == 0) data.users[r] = 7;
+    if (r % 3 == 1) data.items[r] = r % 2 == 0 ? 0 : 1200;
+    if (data.users[r] == 11) data.users[r] = 12;
+    if (data.items[r] == 1299) data.items[r] = 1298;
+  }
+  return data;
+}
+
+TEST(prior_means_move_as_the_cpus_do) {
+  const Data data = with_long_lists();
+  Data weighted = data;
+  for (std::size_t r = 0; r < data.values.size(); ++r) weighted.weights.push_back(static_cast<float>(r % 3));
+  for (const ImplicitFeedback of : {ImplicitFeedback::users, ImplicitFeedback::items, ImplicitFeedback::both}) {
+    for (const std::int32_t k : {1, 20, 72}) {
+      for (const bool biases : {true, false}) {
+        check::context = std::string(name_of(of)) + ", k = " + std::to_string(k) + (biases ? "" : ", no biases");
+        // All ratings together: the order makes no difference.
+        TrainParams params = small(k);
+        params.optimizer = Optimizer::gd;
+        params.learning_rate = 0.002;
+        params.init_scale = 0.2;
+        params.n_epochs = 8;
+        params.biases = biases;
+        params.reg_row = 3.0;
+        params.implicit_feedback = of;
+        params.reg_implicit = 0.5;
+        if (k == 72) params.warmup_epochs = 5;
+        check_same<double>(k == 20 ? weighted : data, params, 1e-11);
+        check_same<float>(k == 20 ? weighted : data, params, 1e-5);
+      }
+    }
+  }
+  check::context.clear();
+}
+
 TEST(blocked_gives_the_same_bits_whatever_runs_at_once_and_other_seeds_others) {
   const Data data(300, 200, 20000, 0.3), held_out(300, 200, 2000, 0.3, 1);
   TrainOptions<float> options;
@@ -249,7 +307,7 @@ constexpr std::optional<Stream> kLate[] = {std::nullopt, Stream::compute, Stream
 TEST(ratings_that_do_not_fit_are_streamed_with_the_same_result) {
   Data data(300, 200, 20000, 0.3);
   for (std::size_t r = 0; r < data.values.size(); ++r) data.weights.push_back(1.0f + static_cast<float>(r % 2));
-  TrainParams params = small(20);
+  TrainParams params = plain(small(20));
   params.device = Device::cuda;
   params.n_epochs = 3;
   for (const Parallel parallel : {Parallel::blocked, Parallel::hogwild}) {
@@ -275,7 +333,7 @@ TEST(chunks_that_begin_inside_a_wave_are_streamed_with_the_same_result) {
     for (std::size_t r = 0; weighted && r < data.values.size(); ++r) {
       data.weights.push_back(1.0f + static_cast<float>(r % 2));
     }
-    TrainParams params = small(8);
+    TrainParams params = plain(small(8));
     params.device = Device::cuda;
     params.parallel = Parallel::hogwild;
     params.n_epochs = 3;
@@ -297,7 +355,7 @@ TEST(batches_that_do_not_fit_are_streamed_with_the_same_result) {
   Data data(300, 200, 20000, 0.3);
   for (std::size_t r = 0; r < data.values.size(); ++r) data.weights.push_back(1.0f + static_cast<float>(r % 2));
   for (const std::int64_t batch_size : {0, 3000}) {
-    TrainParams params = small(20);
+    TrainParams params = plain(small(20));
     params.device = Device::cuda;
     params.n_epochs = 3;
     params.momentum = 0.5;
@@ -321,11 +379,49 @@ TEST(batches_that_do_not_fit_are_streamed_with_the_same_result) {
   }
 }
 
+TEST(lists_that_do_not_fit_are_streamed_with_the_same_result) {
+  const Data data = with_long_lists();
+  for (const std::int64_t batch_size : {0, 3000}) {
+    TrainParams params = small(4);
+    params.device = Device::cuda;
+    params.parallel = Parallel::blocked;
+    params.n_epochs = 5;
+    params.batch_size = batch_size;
+    params.implicit_feedback = ImplicitFeedback::both;
+    twin_most_taken = 0;
+    const Model<float> whole = train<float>(data.view(), params).model;
+    const std::int64_t all = twin_most_taken;
+    // Of the 8 bytes a rating of the lists, some and then none have room; at last the ratings are streamed, too.
+    std::int64_t streamed = 0;
+    for (params.device_memory = all - 4000;; params.device_memory -= 12000) {
+      check::context = std::to_string(params.device_memory) + " of " + std::to_string(all) + " bytes";
+      std::optional<Model<float>> first;
+      try {
+        for (const std::optional<Stream>& late : kLate) {
+          twin_limits.late = late;
+          twin_most_taken = 0;
+          first = train<float>(data.view(), params).model;
+          CHECK(same_bits(whole, *first));
+          CHECK(twin_most_taken <= params.device_memory);
+        }
+      } catch (const CudaError& error) {
+        CHECK(!first);
+        CHECK(std::string(error.what()).find("device_memory is") != std::string::npos);
+        break;
+      }
+      ++streamed;
+    }
+    twin_limits = {};
+    CHECK(streamed >= 8);  // the ratings and the lists take about 140,000 bytes
+  }
+  check::context.clear();
+}
+
 TEST(no_more_memory_is_taken_than_allowed) {
   const Data data(300, 200, 20000, 0.3), held_out(300, 200, 2000, 0.3, 1);
   TrainOptions<float> options;
   options.validation = held_out.view();
-  TrainParams params = small(20);
+  TrainParams params = plain(small(20));
   params.device = Device::cuda;
   for (const std::int64_t bytes : {400000, 250000, 200000}) {
     params.device_memory = bytes;
@@ -351,7 +447,7 @@ TEST(biases_are_spread_over_cache_lines_within_a_few_megabytes) {
     };
     return most_taken(true) - most_taken(false);
   };
-  TrainParams params = small(1);
+  TrainParams params = plain(small(1));
   params.device = Device::cuda;
   CHECK_EQ(bytes_of_biases(1000, params), 2 * 1000 * 128);
   CHECK_EQ(bytes_of_biases(60000, params), 2 * 60000 * 64);
@@ -367,7 +463,7 @@ TEST(the_best_epoch_is_restored) {
   const Data data(100, 80, 1500, 0.8), held_out(100, 80, 500, 0.8, 1);
   TrainOptions<float> options;
   options.validation = held_out.view();
-  TrainParams params = small(20);
+  TrainParams params = plain(small(20));
   params.device = Device::cuda;
   params.n_epochs = 60;
   params.reg = params.reg_bias = 0;  // overfits soon

@@ -7,6 +7,8 @@
 
 #include "check.hpp"
 #include "device/device_plan.hpp"
+#include "device/sum_plan.hpp"
+#include "device/tuning.hpp"
 #include "epoch_order.hpp"
 #include "synthetic.hpp"
 
@@ -233,6 +235,44 @@ TEST(chunks_of_batches_are_all_rows_in_order_and_fit) {
     }
   }
   CHECK_THROWS(CudaError, "bytes", make_batch_chunks(batches, 1000));
+}
+
+TEST(lists_are_cut_into_parts_of_a_few_hundred_others) {
+  IncidentRows side;
+  side.begin = {0};
+  for (const std::int64_t n : {0, 3, kPartOthers, kPartOthers + 1, 0, 5 * kPartOthers, 1}) {
+    side.begin.push_back(side.begin.back() + n);
+  }
+  const SumPlan plan = make_sum_plan(side);
+  const std::int64_t n_parts = 1 + 1 + 1 + 2 + 1 + 5 + 1;
+  CHECK_EQ(plan.n_parts(), n_parts);
+  CHECK_EQ(plan.begin.size(), static_cast<std::size_t>(n_parts) + 1);
+  CHECK_EQ(plan.begin.back(), side.begin.back());
+  CHECK(plan.long_rows == (std::vector<std::int32_t>{3, 5}));
+  CHECK(plan.long_begin == (std::vector<std::int64_t>{0, 2, 7}));
+  CHECK_EQ(plan.n_long_parts(), 7);
+  std::int32_t n_long = 0;
+  for (std::size_t part = 0; part < plan.to.size(); ++part) {
+    const std::int64_t size = plan.begin[part + 1] - plan.begin[part];
+    CHECK(size <= kPartOthers);
+    if (plan.to[part] >= 0) {  // the whole list
+      const auto row = static_cast<std::size_t>(plan.to[part]);
+      CHECK_EQ(plan.begin[part], side.begin[row]);
+      CHECK_EQ(plan.begin[part + 1], side.begin[row + 1]);
+    } else {
+      CHECK_EQ(plan.to[part], ~n_long++);
+    }
+  }
+  for (const std::int64_t most : {kPartOthers, 2 * kPartOthers + 1, 100 * kPartOthers}) {
+    const std::vector<std::int64_t> cuts = chunks_of(plan, most);
+    CHECK_EQ(cuts.front(), 0);
+    CHECK_EQ(cuts.back(), plan.n_parts());
+    for (std::size_t n = 0; n + 1 < cuts.size(); ++n) {
+      const auto first = static_cast<std::size_t>(cuts[n]), end = static_cast<std::size_t>(cuts[n + 1]);
+      CHECK(first < end && plan.begin[end] - plan.begin[first] <= most);
+    }
+    if (most == 100 * kPartOthers) CHECK_EQ(cuts.size(), 2u);
+  }
 }
 
 }  // namespace

@@ -36,6 +36,29 @@ PENALTIES: dict[str, dict[str, Any]] = {
     "non-negative": {"reg": (0.1, 0.3), "reg_bias": 0.1, "nonnegative": True},
     "non-negative, L1": {"reg": 0.2, "reg_bias": 0.1, "nonnegative": True, "l1_ratio": 0.5},
 }
+PER_ROW: dict[str, Any] = {"reg_row": (0.5, 2.0), "reg_bias_row": (1.5, 0.3)}
+PENALTIES |= {
+    "per row": PENALTIES["L2"] | PER_ROW,
+    "non-negative, L1, per row": PENALTIES["non-negative, L1"] | PER_ROW,
+    "steps as long as they may be": PENALTIES["L2"] | {"reg_row": 500.0, "reg_bias_row": 900.0},
+    "prior means": PENALTIES["L2"] | PER_ROW | {"implicit_feedback": "both", "reg_implicit": 0.7},
+    "prior means of users": PENALTIES["L2"] | {"implicit_feedback": "users"},
+    "prior means of items": PENALTIES["L2"] | PER_ROW | {"implicit_feedback": "items"},
+}
+# Without what is on by default: all rows are pulled alike, to zero.
+PLAIN: dict[str, Any] = {"reg_row": 0.0, "reg_bias_row": 0.0, "implicit_feedback": "none"}
+
+
+def refused(penalty: str, loss: str) -> bool:
+    """Whether the loss and the penalty do not go together; see test_bad_input.py."""
+    if "means" in penalty:
+        return loss == "poisson"
+    return "non" in penalty and loss in LABELS
+
+
+def enough_epochs(penalty: str, n_epochs: int) -> int:
+    """So many, or five: the second step of prior means, the first that is no gradient's, has an effect then."""
+    return 5 if "means" in penalty else n_epochs
 
 
 def model_of(**params: Any) -> wf.MatrixFactorization:
@@ -143,6 +166,32 @@ class Problem:
         return [np.array(batch) for batch in _core.epoch_batches(arrays, params, epoch)]
 
 
+    def pulls(
+        self, params: dict[str, Any], w: np.ndarray, start_bias: float
+    ) -> tuple[list[reference.Pulls], list[reference.PriorMeans | None]]:
+        """Return the pulls of the users and of the items, and what moves their prior means."""
+        pulls, means = [], []
+        k = self.P.shape[1]
+        counts = len(self.P), len(self.Q)
+        for side, (rows, name) in enumerate(((self.users, "users"), (self.items, "items"))):
+            strengths = {
+                reg: reference.sides(params[reg])[side]
+                for reg in ("reg", "reg_bias", "reg_row", "reg_bias_row")
+            }
+            for reg in ("reg", "reg_bias"):
+                strengths[reg] *= 1 - params.get("l1_ratio", 0.0)
+            weights = np.bincount(rows, w, minlength=counts[side])
+            pulls.append(reference.Pulls(weights, k, **strengths, start_bias=start_bias))
+            if params["implicit_feedback"] not in ("both", name):
+                means.append(None)
+                continue
+            rated = np.zeros(counts)
+            rated[self.users[self.weights > 0], self.items[self.weights > 0]] = 1
+            rho = params.get("reg_implicit", 2.0)
+            means.append(reference.PriorMeans(rated if side == 0 else rated.T, k, rho))
+        return pulls, means
+
+
 def stored_in_half(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Round to the half above or below, at random: no way of rounding errs by more."""
     nearest = x.astype(np.float16)
@@ -175,15 +224,22 @@ class ByNumpy:
         self.parts = (P, Q, bu, bi)
         rule = {"gd": "sgd", "adagrad": "adagrad " + params.get("adagrad_per", "row")}
         named = ("momentum", "beta_1", "beta_2", "epsilon", "l1_ratio")
+        pulls, means = None, [None, None]
+        if any(params[name] != PLAIN[name] for name in PLAIN):
+            pulls, means = problem.pulls(params, w, units.start_bias)
         steps = reference.Steps(
             *self.parts, rule=rule.get(params["optimizer"], params["optimizer"]),
             reg=params["reg"], reg_bias=params["reg_bias"], biases=biases, loss=loss,
             delta=params.get("huber_delta", 1.0), offset=units.offset, lowest=units.lowest,
-            max_slope=units.max_slope, **{name: params[name] for name in named if name in params},
+            max_slope=units.max_slope, pulls=pulls, **{name: params[name] for name in named if name in params},
         )  # fmt: skip
         losses, squares = np.empty(n_epochs), np.empty(n_epochs)
         drawn = model_of(**{**params, "n_epochs": n_epochs})
         for epoch in range(n_epochs):
+            if epoch > 0 and epoch % 2 == 0:  # the prior means move after every second epoch
+                for side, (rows, own_biases) in enumerate(((P, bu), (Q, bi))):
+                    if means[side] is not None:
+                        means[side].step(rows, own_biases, pulls[side])
             totals = np.zeros(2)
             for batch in problem.batches(drawn, epoch):
                 totals += steps.step(
@@ -212,7 +268,7 @@ def check_epochs(
     """
     params = {
         "n_factors": problem.P.shape[1], "schedule": "constant", "normalize": False,
-        "loss": problem.loss, "init": (problem.P, problem.Q), **params,
+        "loss": problem.loss, "init": (problem.P, problem.Q), **PLAIN, **params,
     }  # fmt: skip
     model = problem.fit(model_of(**{**params, "n_epochs": n_epochs, **place, **own}))
     exact = ByNumpy(problem, params, n_epochs)

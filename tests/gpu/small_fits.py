@@ -14,6 +14,7 @@ import numpy as np
 import warpfactor as wf
 
 RANKS = (1, 5, 33, 64, 65, 129, 257, 1024)  # of each kind of tile, with rows that end in its middle
+PLAIN = {"reg_row": 0.0, "reg_bias_row": 0.0, "implicit_feedback": "none"}
 RULES = (
     {},
     {"momentum": 0.5, "weighted": True},
@@ -38,6 +39,12 @@ def main() -> None:
     train, test = wf.train_test_split(ratings, 0.1, random_state=0)
     weights = np.random.default_rng(0).uniform(0, 2, len(train))
     n_fits = 0
+    # Prior means of rows of each kind of tile, whose lists are of more others than a part has; then none of it.
+    wide = wf.datasets.make_ratings(1500, 40, 30_000, random_state=0).ratings
+    for k, more in itertools.product((3, 64, 100, 300, 1024), ({}, {"momentum": 0.5}, PLAIN)):
+        fitted = model_of(n_factors=k, **{"n_epochs": 5, **more}).fit(wide)
+        assert np.isfinite(fitted.user_factors_).all()
+        n_fits += 1
     for dtype, (k, rule) in itertools.product(
         ("float32", "float16", "float64"), zip(RANKS, RULES, strict=True)
     ):
@@ -63,10 +70,11 @@ def main() -> None:
         }
         for k, how in ((5, {}), (129, {"optimizer": "adam"}), (33, {"batch_size": 300})):
             model_of(n_factors=k, **own, **how).fit(train, validation=test)
-            n_fits += 1
+            model_of(n_factors=k, n_epochs=4, loss=own["loss"], **how).fit(train, validation=test)
+            n_fits += 2
     else:
         print("no fits with formulas: SymPy or Numba is not installed")
-    few = model_of(n_factors=8)
+    few = model_of(n_factors=8, n_epochs=4)
     resident = few.fit(train).user_factors_.tobytes()
     enough: list[int] = []
     for size in (1 << n for n in range(20, 9, -1)):  # to the smallest budget that is enough

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 import warpfactor as wf
-from problems import OPTIMIZERS, PENALTIES, Problem, bytes_of, check_epochs, model_of, planted
+from problems import (
+    OPTIMIZERS,
+    PENALTIES,
+    Problem,
+    bytes_of,
+    check_epochs,
+    enough_epochs,
+    model_of,
+    planted,
+)
 from warpfactor import losses
 from warpfactor.losses import custom, penalty
 
@@ -42,18 +51,22 @@ def left_out(own, name):
     return on_device and name not in IN_EVERY_TYPE
 
 
+@pytest.mark.parametrize("penalty_name", ["L2", "prior means"])
 @pytest.mark.parametrize("batch_size", [None, 10])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("name", FORMULAS)
-def test_a_formula_of_a_built_in_loss_makes_its_steps(own, name, optimizer, batch_size):
+def test_a_formula_of_a_built_in_loss_makes_its_steps(
+    own, name, optimizer, batch_size, penalty_name
+):
     if left_out(own, name):
         return
     problem = Problem(name, conflict_free=batch_size is None, weighted=True, n=64)
-    params = {**OPTIMIZERS[optimizer], **PENALTIES["L2"], "learning_rate": 0.02, "biases": False}
-    check_epochs(
-        problem, own, {**params, "batch_size": batch_size, "huber_delta": 0.6}, 2,
-        loss=custom(FORMULAS[name]),
-    )  # fmt: skip
+    params = {
+        **OPTIMIZERS[optimizer], **PENALTIES[penalty_name], "learning_rate": 0.02, "biases": False,
+        "batch_size": batch_size, "huber_delta": 0.6,
+    }  # fmt: skip
+    n_epochs = enough_epochs(penalty_name, 2)
+    check_epochs(problem, own, params, n_epochs, loss=custom(FORMULAS[name]))
 
 
 # Each function that a formula may be made of; r and x are from about -2 to 4.

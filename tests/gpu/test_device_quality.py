@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import warpfactor as wf
-from problems import LABELS, LOSSES, model_of, planted
+from problems import LABELS, LOSSES, PLAIN, model_of, planted
 from warpfactor.losses import custom
 
 WITHIN = 0.005
@@ -33,6 +33,10 @@ def error_of(model, test):
 
 WAYS = {
     "sgd": {},
+    "plain sgd": PLAIN,
+    "penalties per row": {"implicit_feedback": "none"},
+    "means of users": {"implicit_feedback": "users"},
+    "means of items": {"implicit_feedback": "items"},
     "momentum": {"momentum": 0.75},
     "adagrad": {"optimizer": "adagrad"},
     "adagrad by element": {"optimizer": "adagrad", "adagrad_per": "element"},
@@ -46,6 +50,7 @@ WAYS = {
     "poisson": {"loss": "poisson"},
     "odd rank": {"n_factors": 33},
     "hogwild": {"parallel": "hogwild"},
+    "plain hogwild": {"parallel": "hogwild", **PLAIN},
     "hogwild adam": {"parallel": "hogwild", "optimizer": "adam"},
 }
 

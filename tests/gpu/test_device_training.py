@@ -13,6 +13,7 @@ from problems import (
     LABELS,
     LOSSES,
     PENALTIES,
+    PLAIN,
     Problem,
     bytes_of,
     check_epochs,
@@ -23,6 +24,8 @@ from problems import (
 
 WAYS = {
     "sgd": {},
+    "plain sgd": PLAIN,
+    "penalties per row": {"implicit_feedback": "none"},
     "momentum": {"momentum": 0.5},
     "adagrad": {"optimizer": "adagrad"},
     "adagrad by element": {"optimizer": "adagrad", "adagrad_per": "element"},
@@ -48,7 +51,7 @@ def labelled(ratings: wf.Ratings, loss: str) -> wf.Ratings:
 def test_blocked_gives_the_same_bytes_for_the_same_seed_alone(place, way):
     ratings = labelled(planted(1500, 700, 30_000), WAYS[way].get("loss", "squared"))
     a, b, c = (
-        model_of(n_factors=11, n_epochs=2, random_state=seed, **WAYS[way], **place).fit(ratings)
+        model_of(n_factors=11, n_epochs=3, random_state=seed, **WAYS[way], **place).fit(ratings)
         for seed in (1, 1, 2)
     )
     assert bytes_of(a) == bytes_of(b) != bytes_of(c)
@@ -68,10 +71,12 @@ def test_the_seed_decides_the_order(device):
     assert bytes_of(a) != bytes_of(b)
 
 
-def test_early_stopping_goes_back_to_the_best_epoch(place):
+@pytest.mark.parametrize("reg_row", [0.0, 0.3])  # with prior means that pull little or not at all
+def test_early_stopping_goes_back_to_the_best_epoch(place, reg_row):
     train, test = wf.train_test_split(planted(300, 200, 4000), 0.3, random_state=0)
     overfit = {
         "n_factors": 64, "reg": 0.0, "learning_rate": 0.1, "schedule": "constant", "n_epochs": 40,
+        "reg_row": reg_row,
     }  # fmt: skip
     model = model_of(**overfit, early_stopping=2, **place).fit(train, validation=test)
     curve = [record["valid_rmse"] for record in model.history_]
@@ -93,7 +98,7 @@ def test_without_early_stopping_the_last_epoch_is_kept(place):
     train, test = wf.train_test_split(planted(300, 200, 4000), 0.3, random_state=0)
     model = model_of(
         n_factors=32, reg=0.0, learning_rate=0.1, schedule="constant", n_epochs=12,
-        early_stopping=False, **place,
+        early_stopping=False, **PLAIN, **place,
     ).fit(train, validation=test)  # fmt: skip
     curve = [record["valid_rmse"] for record in model.history_]
     assert len(curve) == model.n_epochs_ == 12 > int(np.argmin(curve)) + 1
@@ -125,10 +130,10 @@ def test_callbacks_see_every_epoch_and_may_stop(place):
         seen.append(record)
         return record["epoch"] == 3
 
-    model = model_of(callbacks=[stop_at_three], **place).fit(planted())
+    model = model_of(n_epochs=20, callbacks=[stop_at_three], **place).fit(planted())
     assert [record["epoch"] for record in seen] == [1, 2, 3]
     assert [r["train_rmse"] for r in seen] == [r["train_rmse"] for r in model.history_]
-    whole = model_of(**place).fit(planted())
+    whole = model_of(n_epochs=20, **place).fit(planted())
     assert len(whole.history_) == 20
     assert [r["train_rmse"] for r in whole.history_[:3]] == [r["train_rmse"] for r in seen]
 

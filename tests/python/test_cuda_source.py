@@ -428,8 +428,9 @@ def test_nvrtc_compiles_the_kernels(nvrtc, headers, dtype, n_factors, with_loss,
         loss, other, n_factors=n_factors, dtype=dtype, general=with_penalty
     )
     options = (*cuda_compile._OPTIONS, *headers, "--gpu-architecture=compute_80")
-    ptx = nvrtc.ptx(code, *options, names=names)
-    assert ptx.count(".entry ") == len(names) == 4
+    ptx = nvrtc.ptx(code, *options, names=list(names.values()))
+    # The pass for pulls of the rows' own is another one, except where the pass does everything.
+    assert ptx.count(".entry ") == len(names) == (4 if with_penalty else 5)
 
 
 class FakeCupy(types.ModuleType):
@@ -550,5 +551,5 @@ def test_a_device_loads_the_kernels(cupy, dtype):
     kernels = cuda_compile.device_kernels(
         custom(LOSSES["huber"][0]), None, n_factors=64, dtype=dtype, device=0
     )
-    assert len(set(kernels.functions.values())) == 4
+    assert len(set(kernels.functions.values())) == len(kernels.functions) == 4
     assert all(kernels.functions.values())

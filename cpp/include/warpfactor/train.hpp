@@ -11,9 +11,10 @@
 namespace warpfactor {
 
 /// Kernels of a CUDA device, as CUfunctions, with a custom loss and penalty compiled in. They take the place of the
-/// library's own; `pass` must do all that the parameters ask for.
+/// library's own; `pass` must do all that the parameters ask for, except where rows have pulls of their own and there
+/// is a `pulled_pass`.
 struct DeviceKernels {
-  std::uintptr_t pass = 0, batch_gradients = 0, batch_steps = 0, evaluate = 0;
+  std::uintptr_t pass = 0, pulled_pass = 0, batch_gradients = 0, batch_steps = 0, evaluate = 0;
 };
 
 /// What a caller may give beside the ratings; every part is optional.

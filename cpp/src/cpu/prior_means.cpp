@@ -37,9 +37,6 @@ struct ColumnSums {
   }
 };
 
-// Below this share of the product of the squares, z and d point the same way as far as rounding tells.
-constexpr double kIndependent = 1e-6;
-
 }  // namespace
 
 template <class T>

@@ -22,14 +22,22 @@ constexpr Storage storage_of() {
 
 /// The kernels and their arguments.
 enum class Kernel {
-  pass,             ///< PassArgs: plain SGD
-  general_pass,     ///< PassArgs: any rule, any penalty
+  pass,             ///< PassArgs: PassKind::plain
+  pulled_pass,      ///< PassArgs
+  general_pass,     ///< PassArgs
   batch_gradients,  ///< BatchArgs
   batch_steps,      ///< BatchArgs
   evaluate,         ///< EvaluateArgs
   sum,              ///< SumArgs, by warps of any storage
+  // The next ones by warps as well.
+  sum_rows,        ///< SumRowsArgs
+  means_residual,  ///< MeansArgs: what the means leave of the rows
+  means_gradient,  ///< MeansArgs: z, from the sums of what is left
+  means_products,  ///< MeansArgs: X z, from the sums of z
+  means_solve,     ///< MeansArgs: how far to go
+  means_move,      ///< MeansArgs
 };
-inline constexpr int kKernels = 6;
+inline constexpr int kKernels = 13;
 
 /// A stream does its work in order. The two streams wait for each other only by marks.
 enum class Stream { compute, copy };

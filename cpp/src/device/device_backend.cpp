@@ -14,6 +14,8 @@
 #include <vector>
 
 #include "cpu/batches.hpp"
+#include "device/device_means.hpp"
+#include "device/device_memory.hpp"
 #include "device/device_plan.hpp"
 #include "device/tuning.hpp"
 #include "epoch_order.hpp"
@@ -26,21 +28,22 @@ namespace warpfactor {
 namespace {
 
 static_assert(kTileRowNumbers == kRowNumbers);
-
-constexpr Tile kWholeWarp{32, 1};
+static_assert(sizeof(RowPull<float>) == 4 * sizeof(float) && sizeof(RowPull<double>) == 4 * sizeof(double));
 
 template <class S, class A>
 class DeviceBackend final : public Backend<A> {
  public:
   DeviceBackend(std::unique_ptr<Accelerator> accelerator, std::int32_t n_threads, std::function<bool()> interrupted)
-      : device_(std::move(accelerator)), n_threads_(n_threads), interrupted_(std::move(interrupted)) {}
+      : device_(std::move(accelerator)),
+        n_threads_(n_threads),
+        interrupted_(std::move(interrupted)),
+        slots_(*device_) {}
   ~DeviceBackend() override { unpin(); }
   DeviceBackend(const DeviceBackend&) = delete;
   DeviceBackend& operator=(const DeviceBackend&) = delete;
 
   void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Start<A>& start,
-              const TrainParams& params, const TrainOptions<A>& options, const Incidence&) override {
-    require(!has_row_pulls(params), "reg_row", "above 0", "0 on a device");
+              const TrainParams& params, const TrainOptions<A>& options, const Incidence& incidence) override {
     params_ = params;
     z_ = z;
     loss_ = params.loss == Loss::custom ? options.loss : nullptr;
@@ -50,14 +53,12 @@ class DeviceBackend final : public Backend<A> {
     stride_ = device_stride<S>(n_factors_);
     tile_ = active_tile_ = tile_of<S>(n_factors_);
     total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
-    const std::int64_t free = device_->free_bytes();
-    bytes_left_ = std::max(free - kReserve, free / 2);
-    limited_ = params.device_memory > 0 && params.device_memory < bytes_left_;
-    if (limited_) bytes_left_ = params.device_memory;
+    memory_.emplace(*device_, params.device_memory);
     team_.emplace(team_size(n_threads_, ratings.size() / ThreadTeam::kSlice), interrupted_);
 
     load(users_, ratings.n_users, start.user);
     load(items_, ratings.n_items, start.item);
+    take_pulls(ratings, rated, incidence);
     if (options.validation.size() > 0) {
       upload_validation(options.validation);
       if (params.patience > 0) {
@@ -71,6 +72,7 @@ class DeviceBackend final : public Backend<A> {
     } else {
       upload_plan(ratings, rated);
     }
+    if (means_) means_->take_lists(incidence, *memory_, slots_, [&](auto* of, std::int64_t size) { pin(of, size); });
     wait();
   }
 
@@ -85,7 +87,12 @@ class DeviceBackend final : public Backend<A> {
     return mean_of_sums(total_weight_);
   }
 
-  void update_means(std::int32_t) override {}
+  void update_means(std::int32_t active_factors) override {
+    if (!means_) return;
+    for (const bool users : {true, false}) {
+      means_->step(users, (users ? users_ : items_).view(), device_stride<S>(active_factors), slots_, [&] { poll(); });
+    }
+  }
   MeanLoss evaluate() override {
     EvaluateArgs<S, A> args{};
     args.users = users_.view();
@@ -131,11 +138,13 @@ class DeviceBackend final : public Backend<A> {
     DeviceBuffer<A> numbers;   ///< of each row: its bias, then the optimizer's state of the bias and of the row
     std::int64_t spacing = 0;  ///< from one row's numbers to the next row's
     std::array<std::int64_t, 4>
-        at{};  ///< bias, its first and second, row_numbers in a row's numbers; -1: there is none
+        at{};                      ///< bias, its first and second, row_numbers in a row's numbers; -1: there is none
+    DeviceBuffer<A> pulls, means;  ///< as in TileRows
 
     [[nodiscard]] TileRows<S, A> view() const {
       const auto place = [&](std::size_t n) { return at[n] < 0 ? nullptr : numbers.data() + at[n]; };
-      return {factors.data(), first.data(), second.data(), place(0), place(1), place(2), place(3), spacing};
+      return {factors.data(), first.data(), second.data(), place(0),     place(1),
+              place(2),       place(3),     spacing,       pulls.data(), means.data()};
     }
   };
   /// One side of all batches; except for the rows, only if the batches are resident.
@@ -158,6 +167,7 @@ class DeviceBackend final : public Backend<A> {
     if (loss_ == nullptr && penalty_ == nullptr) return;
     const DeviceKernels& own = options.device_kernels;
     device_->replace(Kernel::pass, own.pass);
+    device_->replace(Kernel::pulled_pass, own.pulled_pass != 0 ? own.pulled_pass : own.pass);
     device_->replace(Kernel::general_pass, own.pass);
     device_->replace(Kernel::batch_gradients, own.batch_gradients);
     device_->replace(Kernel::batch_steps, own.batch_steps);
@@ -166,28 +176,13 @@ class DeviceBackend final : public Backend<A> {
 
   template <class T>
   DeviceBuffer<T> allocate(std::int64_t size) {
-    const std::int64_t bytes = size * static_cast<std::int64_t>(sizeof(T));
-    if (bytes > bytes_left_) {
-      const std::string room =
-          limited_ ? "device_memory is " + std::to_string(params_.device_memory) + " bytes" : "all that is free";
-      throw CudaError("out of memory on the device: " + std::to_string(bytes) + " bytes asked, " +
-                      std::to_string(std::max<std::int64_t>(bytes_left_, 0)) + " free (" + room +
-                      "): allow or free more, use fewer factors, or device='cpu'");
-    }
-    bytes_left_ -= bytes;
-    return DeviceBuffer<T>(*device_, size);
+    return memory_->allocate<T>(size);
   }
   template <class T>
   DeviceBuffer<T> uploaded(const T* from, std::int64_t size) {
-    DeviceBuffer<T> buffer = allocate<T>(size);
-    buffer.upload(from, size);
-    return buffer;
+    return memory_->uploaded(from, size);
   }
-  DeviceBuffer<A> zeros(std::int64_t size) {
-    DeviceBuffer<A> buffer = allocate<A>(size);
-    buffer.zero();
-    return buffer;
-  }
+  DeviceBuffer<A> zeros(std::int64_t size) { return memory_->zeros<A>(size); }
 
   void load(Rows& rows, std::int64_t n_rows, const std::function<void(std::int64_t, A*)>& start) {
     Buffer<S> padded(n_rows * stride_);
@@ -220,12 +215,28 @@ class DeviceBackend final : public Backend<A> {
     wait();  // before `padded` and `numbers` are freed
   }
 
+  /// For rows with pulls of their own.
+  void take_pulls(const RatingsView& ratings, const Survey& rated, const Incidence& incidence) {
+    if (!has_row_pulls(params_)) return;
+    const bool of_users = has_means(params_, true), of_items = has_means(params_, false);
+    for (const bool users : {true, false}) {
+      const std::vector<RowPull<A>> pulls = row_pulls<A>(ratings, rated, params_, z_, z_.start_bias, users);
+      Rows& rows = users ? users_ : items_;
+      const auto n_rows = static_cast<std::int64_t>(pulls.size());
+      rows.pulls = uploaded(&pulls.data()->factors, 4 * n_rows);
+      if (of_users || of_items) rows.means = zeros(n_rows * stride_);
+    }
+    if (!of_users && !of_items) return;
+    means_.emplace(*device_, *memory_, incidence, stride_, of_users, of_items, params_.reg_implicit,
+                   kBiasRho * params_.reg_implicit, *team_);
+  }
+
   /// How far apart the numbers of two rows lie, in numbers. It is a power of two, so that no row's numbers lie in two
   /// cache lines.
   [[nodiscard]] std::int64_t spacing_of(std::int64_t per_row, std::int64_t n_rows) const {
     constexpr auto bytes = static_cast<std::int64_t>(sizeof(A));
     if (per_row == 0) return 0;
-    const std::int64_t most = std::min(kSpreadBiases, bytes_left_ / kSpreadBiasesPart);
+    const std::int64_t most = std::min(kSpreadBiases, memory_->left() / kSpreadBiasesPart);
     auto spacing = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(per_row)));
     while (2 * spacing * bytes <= kBiasSpacing && n_rows * 2 * spacing * bytes <= most) spacing *= 2;
     return spacing;
@@ -324,11 +335,11 @@ class DeviceBackend final : public Backend<A> {
                              plan.weights.size() * static_cast<std::int64_t>(sizeof(float)) +
                              (2 * n_segments + n_tasks) * static_cast<std::int64_t>(sizeof(std::uint32_t));
     // Two neighbouring chunks of a wave do not fit into one slot together, so there are at most so many chunks.
-    const std::int64_t max_chunks =
-        plan.n_waves() + 5 * (all + kAlignments) / std::max<std::int64_t>(bytes_left_, 1) + 64;
+    const std::int64_t left = memory_->left(), for_lists = means_ ? means_->least_bytes() : 0;
+    const std::int64_t max_chunks = plan.n_waves() + 5 * (all + kAlignments) / std::max<std::int64_t>(left, 1) + 64;
     const std::int64_t of_counters = max_chunks * static_cast<std::int64_t>(sizeof(std::uint32_t));
-    const bool resident = all + of_counters + kAlignments <= bytes_left_;
-    chunks_ = make_chunks(plan, resident ? all + kAlignments : (bytes_left_ - of_counters) / 2);
+    const bool resident = all + of_counters + kAlignments + for_lists <= left;
+    chunks_ = make_chunks(plan, resident ? all + kAlignments : (left - of_counters) / 2);
     next_tasks_ = allocate<std::uint32_t>(static_cast<std::int64_t>(chunks_.size()));
     if (resident) {
       // The whole plan is one chunk.
@@ -336,8 +347,8 @@ class DeviceBackend final : public Backend<A> {
       whole.n_entries = plan.entries.size();
       whole.n_segments = n_segments;
       whole.n_tasks = n_tasks;
-      slots_[0] = allocate<char>(whole.bytes(weighted_));
-      resident_ = lay_out(slots_[0], whole);
+      whole_plan_ = allocate<char>(whole.bytes(weighted_));
+      resident_ = lay_out(whole_plan_, whole);
       copy_in(*resident_, 0, whole.n_entries, 0, n_segments, 0, n_tasks);
       wait();  // before the plan's arrays are freed
       plan_->weights = Buffer<float>();
@@ -349,11 +360,15 @@ class DeviceBackend final : public Backend<A> {
     }
     std::int64_t most = 0;
     for (const Chunk& chunk : chunks_) most = std::max(most, chunk.bytes(weighted_));
-    for (DeviceBuffer<char>& slot : slots_) slot = allocate<char>(most);
+    allocate_slots(most);
     pin(plan.entries.data(), plan.entries.size());
     pin(plan.weights.data(), plan.weights.size());
   }
 
+  /// For chunks of ratings, and afterwards for those of the lists.
+  void allocate_slots(std::int64_t bytes) {
+    slots_.allocate(*memory_, std::max(bytes, means_ ? means_->least_slot() : 0));
+  }
   template <class T>
   void pin(const T* memory, std::int64_t size) {
     if (size == 0) return;
@@ -366,25 +381,10 @@ class DeviceBackend final : public Backend<A> {
     pinned_.clear();
   }
 
-  /// Fills one slot on the copy stream while the compute stream works on the other.
-  template <class Copy, class Run>
-  void through_slot(int& slot_number, const Copy& copy_to, const Run& run) {
-    const int filled = slot_number, emptied = slot_number + 2;  // marks
-    device_->wait(emptied, Stream::copy);
-    copy_to(slots_[static_cast<std::size_t>(slot_number)]);
-    device_->mark(filled, Stream::copy);
-    device_->wait(filled, Stream::compute);
-    run();
-    device_->mark(emptied, Stream::compute);
-    slot_number = 1 - slot_number;
-    poll();
-  }
-
   void run_waves(std::int32_t epoch, const StepSizes<A>& sizes) {
     next_tasks_.zero();
     std::vector<std::size_t> first_chunk(static_cast<std::size_t>(plan_->n_waves()) + 1, chunks_.size());
     for (std::size_t n = chunks_.size(); n-- > 0;) first_chunk[static_cast<std::size_t>(chunks_[n].wave)] = n;
-    int slot_number = 0;
     for (const std::int32_t wave : shuffled(plan_->n_waves(), params_.seed, epoch)) {
       for (std::size_t n = first_chunk[static_cast<std::size_t>(wave)]; n < chunks_.size() && chunks_[n].wave == wave;
            ++n) {
@@ -394,13 +394,13 @@ class DeviceBackend final : public Backend<A> {
           continue;
         }
         PlanArrays arrays;
-        through_slot(
-            slot_number,
+        slots_.through(
             [&](const DeviceBuffer<char>& slot) {
               arrays = lay_out(slot, chunks_[n]);
               copy_chunk(arrays, chunks_[n]);
             },
             [&] { run_chunk(n, arrays, false, sizes); });
+        poll();
       }
     }
     add_up(task_sums_.data(), task_sums_.size() / 2, false);
@@ -461,7 +461,9 @@ class DeviceBackend final : public Backend<A> {
     args.next_task = next_tasks_.data() + number;
     args.task_sums = task_sums_.data() + 2 * (wave.first_task + chunk.first_task);
     args.sizes = sizes;
-    const Kernel kernel = rule::is_plain(sizes) ? Kernel::pass : Kernel::general_pass;
+    const Kernel kernel = !rule::is_plain(sizes)      ? Kernel::general_pass
+                          : args.own.pulls != nullptr ? Kernel::pulled_pass
+                                                      : Kernel::pass;
     device_->launch(kernel, storage_of<S>(), active_tile_, tiles(kernel, args.n_tiles), &args);
   }
 
@@ -492,7 +494,7 @@ class DeviceBackend final : public Backend<A> {
     bias_gradients_ = allocate<A>(max_rows);
     row_weights_ = allocate<A>(max_rows);
     row_sums_ = allocate<double>(2 * max_users);
-    if (streamed <= bytes_left_) {
+    if (streamed + (means_ ? means_->least_bytes() : 0) <= memory_->left()) {
       for (const bool of_users : {true, false}) {
         auto& from = of_users ? batches_->users : batches_->items;
         BatchSide& side = of_users ? batch_users_ : batch_items_;
@@ -507,12 +509,12 @@ class DeviceBackend final : public Backend<A> {
       batches_->n_batches = n_batches;
       return;
     }
-    batch_chunks_ = make_batch_chunks(*batches_, bytes_left_ / 2);
+    batch_chunks_ = make_batch_chunks(*batches_, memory_->left() / 2);
     std::int64_t most = 0;
     for (const std::vector<BatchChunk>& chunks : batch_chunks_) {
       for (const BatchChunk& chunk : chunks) most = std::max(most, chunk.bytes(sizeof(A), weighted_));
     }
-    for (DeviceBuffer<char>& slot : slots_) slot = allocate<char>(most);
+    allocate_slots(most);
     for (const auto* side : {&batches_->users, &batches_->items}) {
       pin(side->others.data(), side->others.size());
       pin(side->values.data(), side->values.size());
@@ -527,7 +529,6 @@ class DeviceBackend final : public Backend<A> {
 
   void run_batches(std::int32_t epoch, const StepSizes<A>& sizes) {
     sums_.zero();
-    int slot_number = 0;
     for (const std::int32_t b : shuffled(batches_->n_batches, params_.seed, epoch)) {
       // All gradients are taken before any row moves.
       const BatchArgs<S, A> of_users = batch_args(true, b, sizes), of_items = batch_args(false, b, sizes);
@@ -545,9 +546,9 @@ class DeviceBackend final : public Backend<A> {
           args.bias_gradients += before;
           args.row_weights += before;
           args.row_sums += 2 * before;
-          through_slot(
-              slot_number, [&](const DeviceBuffer<char>& slot) { copy_chunk(slot, chunk, args); },
-              [&] { run_rows(Kernel::batch_gradients, args); });
+          slots_.through([&](const DeviceBuffer<char>& slot) { copy_chunk(slot, chunk, args); },
+                         [&] { run_rows(Kernel::batch_gradients, args); });
+          poll();
         }
       }
       run_rows(Kernel::batch_steps, of_users);
@@ -653,8 +654,7 @@ class DeviceBackend final : public Backend<A> {
   Tile active_tile_{};
   std::array<std::int64_t, kKernels> tiles_at_once_{};  ///< by kernel, for active_tile_; 0: not yet known
   double total_weight_ = 0;
-  bool limited_ = false;         ///< device_memory is less than what is free
-  std::int64_t bytes_left_ = 0;  ///< of the device's memory
+  std::optional<DeviceMemory> memory_;
   std::optional<ThreadTeam> team_;
   Rows users_, items_, kept_users_, kept_items_;
   DeviceBuffer<double> sums_;  ///< kSumWarps pairs
@@ -662,9 +662,10 @@ class DeviceBackend final : public Backend<A> {
   std::optional<PassPlan> plan_;  ///< for steps of one rating; without its arrays once they are resident
   bool weighted_ = false;
   std::vector<Chunk> chunks_;
-  /// Either the first holds the whole plan (resident_), or each holds a chunk of the plan or of the batches.
-  std::array<DeviceBuffer<char>, 2> slots_;
+  DeviceBuffer<char> whole_plan_;  ///< empty if it is streamed
   std::optional<PlanArrays> resident_;
+  Slots slots_;  ///< for chunks of the plan, of the batches or of the lists
+  std::optional<DeviceMeans<S, A>> means_;
   DeviceBuffer<double> task_sums_;
   DeviceBuffer<std::uint32_t> next_tasks_;  ///< by chunk
   std::vector<const void*> pinned_;

@@ -58,6 +58,10 @@ struct TileRows {
   A *first, *second;
   A *biases, *bias_first, *bias_second, *row_numbers;
   std::int64_t spacing;
+  A* pulls;  ///< of each row the four numbers of a RowPull; nullptr: StepSizes::reg and reg_bias pull all rows to zero
+  /// The factors' prior means, rows like those of the factors; nullptr: zero. They are A whatever the factors are:
+  /// their steps get small, and half storage would round them away.
+  A* means;
 };
 
 inline constexpr std::int64_t kTileRowNumbers = 2;  ///< as kRowNumbers
@@ -68,6 +72,10 @@ struct Entry {
   float value;
 };
 static_assert(sizeof(Entry) == 8);
+
+/// What a pass over ratings can do. plain: SGD with L2 penalties that pull all rows alike; pulled: the same where rows
+/// have pulls of their own; general: any rule, any penalty, pulls or none.
+enum class PassKind { plain, pulled, general };
 
 /// Steps of one rating over some ratings. A segment is consecutive ratings of one row of the own side; a task is
 /// consecutive segments; a tile takes one task after the other. Two tasks at work must not share a row of the own side.
@@ -126,6 +134,40 @@ struct EvaluateArgs {
   double* tile_sums;  ///< by tile: the loss, then the squared errors
   StepSizes<A> sizes;
 };
+
+/// Sums of rows over lists of them, a part of a list at a time: part n has the others begin[n] .. begin[n + 1]. Rows
+/// have `stride` columns for factors, and four more of which the first is the bias's; `quads` of four columns are
+/// summed: the first ones, and last the bias's.
+template <class A>
+struct SumRowsArgs {
+  const A* rows;
+  const std::int32_t* others;  ///< from number first_other on; nullptr: part n has the rows begin[n] .. begin[n + 1]
+  const std::int64_t* begin;
+  const std::int32_t* to;  ///< by part: a row of `out`, or of `partial` if it is negative, ~to
+  std::int64_t n_parts, first_other;
+  std::int64_t stride, quads;
+  A *out, *partial;
+};
+
+/// A step of one side's prior means, as PriorMeans makes it. The arrays of the step have rows as in SumRowsArgs.
+template <class S, class A>
+struct MeansArgs {
+  TileRows<S, A> own;  ///< its means and the bias means of its pulls are moved
+  std::int64_t n_own, n_other;
+  std::int64_t stride, quads;
+  A *own_work, *own_step;                   ///< X z, X d
+  A *other_rows, *other_work, *other_step;  ///< y, z, d
+  const A* scale;                           ///< of each own row: n_u^(-1/2)
+  const double* diagonal;                   ///< of each other row
+  double rho, rho_bias;
+  /// Sums over rows, first by slice: slice s has the rows s * n / n_slices rounded up .. The sums of a slice lie at
+  /// (kind * 4 * quads + column) * n_slices + s.
+  std::int64_t own_slices, other_slices;
+  double *own_sums, *other_sums;
+  A* along;  ///< how far to go along z, of each column, then along d
+};
+/// The kinds of sums: of the other side's rows all, of the own side's the last three.
+inline constexpr int kMeansSums = 5, kOwnMeansSums = 3;
 
 /// Adds up `n` pairs of numbers: warp w writes the sum of its pairs to pair w of `out`.
 struct SumArgs {

@@ -49,6 +49,15 @@ inline constexpr std::int64_t kSpreadBiasesPart = 64;
 inline constexpr std::int64_t kSumWarps = 64;
 /// Bytes of free memory left alone if device_memory is not set, for CUDA itself and kernels' stacks. Not measured.
 inline constexpr std::int64_t kReserve = std::int64_t{256} << 20;
+/// Others of a row that a lane sums up before it hands on. Not measured.
+inline constexpr std::int64_t kPartOthers = 512;
+/// Rows of a slice whose columns a lane sums up, at least. Not measured.
+inline constexpr std::int64_t kSumSliceRows = 32;
+/// Slices times quads of a row, at most: those sums take 160 bytes each. Not measured.
+inline constexpr std::int64_t kMostSliceQuads = std::int64_t{1} << 17;
+/// The part of the lists of who rated what for which there is to be room, at least, where they are streamed. Not
+/// measured.
+inline constexpr std::int64_t kListsPart = 8;
 /// Rows that a task of the host converts. Not measured.
 inline constexpr std::int64_t kConvertedRows = 4096;
 

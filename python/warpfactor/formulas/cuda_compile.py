@@ -17,7 +17,8 @@ __all__ = ["DeviceKernels", "device_kernels", "kernel_source"]
 _HEADERS = Path(__file__).parents[1] / "include"
 # By the names of the core.
 _KERNELS = {
-    "pass": "pass<{types}, tile.lanes, tile.quads, {general}>",
+    "pass": "pass<{types}, tile.lanes, tile.quads, warpfactor::PassKind::{kind}>",
+    "pulled_pass": "pass<{types}, tile.lanes, tile.quads, warpfactor::PassKind::pulled>",
     "batch_gradients": "batch_gradients<{types}, tile.lanes, tile.quads>",
     "batch_steps": "batch_steps<{types}, tile.lanes, tile.quads>",
     "evaluate": "evaluate<{types}, tile.lanes, tile.quads>",
@@ -103,10 +104,11 @@ def device_kernels(
     options = (*_OPTIONS, f"-I{_HEADERS}")
     try:
         with cupy.cuda.Device(device):
-            module = cupy.RawModule(code=code, options=options, name_expressions=names)
+            module = cupy.RawModule(
+                code=code, options=options, name_expressions=list(names.values())
+            )
             functions = {
-                kernel: int(module.get_function(name).kernel.ptr)
-                for kernel, name in zip(_KERNELS, names, strict=True)
+                kernel: int(module.get_function(name).kernel.ptr) for kernel, name in names.items()
             }
     except compiler.CompileException as error:
         raise CudaError(
@@ -129,15 +131,15 @@ def kernel_source(
     n_factors: int,
     dtype: DTypeLike,
     general: bool = True,
-) -> tuple[str, list[str]]:
+) -> tuple[str, dict[str, str]]:
     """Write the source of the kernels; see `device_kernels`.
 
     Returns
     -------
     code : str
         Includes the package's headers.
-    names : list of str
-        The kernels in it, as C++ calls them.
+    names : dict of str to str
+        The kernels in it: what C++ calls them, by the names that the core has for them.
     """
     name = np.dtype(dtype).name
     if name not in _TYPES:
@@ -152,8 +154,12 @@ def kernel_source(
         '#include "global_kernels.cuh"\n\n'
         f"constexpr warpfactor::Tile tile = warpfactor::tile_of<{_TYPES[name][0]}>({int(n_factors)});\n"
     )
-    filled = {"types": ", ".join(_TYPES[name]), "general": "true" if general else "false"}
-    return code, [f"warpfactor::global::{kernel.format(**filled)}" for kernel in _KERNELS.values()]
+    filled = {"types": ", ".join(_TYPES[name]), "kind": "general" if general else "plain"}
+    return code, {
+        kernel: f"warpfactor::global::{text.format(**filled)}"
+        for kernel, text in _KERNELS.items()
+        if not (general and kernel == "pulled_pass")  # the general pass does that, too
+    }
 
 
 def _headers_digest() -> str:

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+// Prior means from who rated what, on a device.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "buffer.hpp"
+#include "device/device_memory.hpp"
+#include "device/sum_plan.hpp"
+#include "device/tuning.hpp"
+#include "incidence.hpp"
+#include "threads.hpp"
+
+namespace warpfactor {
+
+inline constexpr Tile kWholeWarp{32, 1};
+
+/// The steps of PriorMeans (cpu/prior_means.hpp), of one side's rows or of both sides'. The bits depend on the data
+/// alone. The numbers are A whatever the factors are stored as: the steps get small.
+///
+/// What it keeps for each row is on the device from the start. The lists of who rated what are 4 bytes a rating and
+/// side; if they do not fit beside the ratings they are streamed in each step.
+template <class S, class A>
+class DeviceMeans {
+ public:
+  /// `stride`: device_stride of the factors.
+  DeviceMeans(Accelerator& device, DeviceMemory& memory, const Incidence& incidence, std::int64_t stride, bool of_users,
+              bool of_items, double rho, double rho_bias, ThreadTeam& team)
+      : device_(device), stride_(stride), rho_(rho), rho_bias_(rho_bias) {
+    std::int64_t n_partial = 0;
+    for (const bool users : {true, false}) {
+      const IncidentRows& rows = users ? incidence.users : incidence.items;
+      Side& side = users ? users_ : items_;
+      side.n_rows = rows.rows();
+      side.plan = make_sum_plan(rows);
+      const SumPlan& plan = side.plan;
+      side.begin = memory.uploaded(plan.begin.data(), plan.n_parts() + 1);
+      side.to = memory.uploaded(plan.to.data(), plan.n_parts());
+      side.long_begin = memory.uploaded(plan.long_begin.data(), plan.n_long() + 1);
+      side.long_rows = memory.uploaded(plan.long_rows.data(), plan.n_long());
+      side.work = memory.allocate<A>(side.n_rows * row_size());
+      side.slices = std::clamp<std::int64_t>((side.n_rows + kSumSliceRows - 1) / kSumSliceRows, 1,
+                                             std::max<std::int64_t>(kMostSliceQuads / quads(stride), 1));
+      side.sums = memory.allocate<double>(kMeansSums * 4 * quads(stride) * side.slices);
+      n_partial = std::max(n_partial, plan.n_long_parts());
+    }
+    partial_ = memory.allocate<A>(n_partial * row_size());
+    along_ = memory.allocate<A>(2 * 4 * quads(stride));
+    if (of_users) fit(users_, items_, memory, incidence.users, incidence.items, team);
+    if (of_items) fit(items_, users_, memory, incidence.items, incidence.users, team);
+  }
+
+  /// The memory that the lists need at least, and a slot of it.
+  [[nodiscard]] std::int64_t least_bytes() const {
+    return std::min(bytes_of(users_) + bytes_of(items_), 2 * least_slot());
+  }
+  [[nodiscard]] std::int64_t least_slot() const {
+    const std::int64_t most = std::max(bytes_of(users_), bytes_of(items_));
+    return std::min(most, std::max(most / kListsPart, kPartOthers * kOtherBytes));
+  }
+
+  /// Takes the lists where there is room for them. If not, they stay on the host and go through the slots, for which
+  /// what is left is taken if they have no memory yet. `pin` is called with host memory to copy from, and its bytes.
+  template <class Pin>
+  void take_lists(const Incidence& incidence, DeviceMemory& memory, Slots& slots, const Pin& pin) {
+    const bool resident = bytes_of(users_) + bytes_of(items_) <= memory.left();
+    if (!resident && slots.bytes() == 0) {
+      slots.allocate(memory, std::min(std::max(bytes_of(users_), bytes_of(items_)), memory.left() / 2));
+    }
+    for (const bool users : {true, false}) {
+      const std::int32_t* const others = (users ? incidence.users : incidence.items).others.data();
+      Side& side = users ? users_ : items_;
+      const std::int64_t size = side.plan.begin.back();
+      if (resident) {
+        side.others = memory.uploaded(others, size);
+        side.plan = {{}, {}, {0}, {}};
+        continue;
+      }
+      side.chunks = chunks_of(side.plan, slots.bytes() / kOtherBytes);
+      side.kept = Buffer<std::int32_t>(size);
+      std::copy_n(others, size, side.kept.data());
+      pin(side.kept.data(), side.kept.size());
+    }
+  }
+
+  /// A step of the users' or the items' means, whose rows are `own`: of the first `width` factors, and of the biases.
+  /// `poll` is called now and then.
+  void step(bool of_users, const TileRows<S, A>& own, std::int64_t width, Slots& slots,
+            const std::function<void()>& poll) {
+    Side &side = of_users ? users_ : items_, &other = of_users ? items_ : users_;
+    if (side.scale.size() == 0) return;
+    MeansArgs<S, A> args{};
+    args.own = own;
+    args.n_own = side.n_rows;
+    args.n_other = other.n_rows;
+    args.stride = stride_;
+    args.quads = quads(width);
+    args.own_work = side.work.data();
+    args.own_step = side.step.data();
+    args.other_rows = side.other_rows.data();
+    args.other_work = other.work.data();
+    args.other_step = side.other_step.data();
+    args.scale = side.scale.data();
+    args.diagonal = side.diagonal.data();
+    args.rho = rho_;
+    args.rho_bias = rho_bias_;
+    args.own_slices = side.slices;
+    args.other_slices = other.slices;
+    args.own_sums = side.sums.data();
+    args.other_sums = other.sums.data();
+    args.along = along_.data();
+    launch(Kernel::means_residual, args.n_own * args.quads, &args);
+    sum_others(other, side.work, args.quads, slots, poll);
+    launch(Kernel::means_gradient, args.other_slices * args.quads, &args);
+    sum_others(side, other.work, args.quads, slots, poll);
+    launch(Kernel::means_products, args.own_slices * args.quads, &args);
+    launch(Kernel::means_solve, kWholeWarp.lanes * 4 * args.quads, &args);
+    launch(Kernel::means_move, std::max(args.n_own, args.n_other) * args.quads, &args);
+    poll();
+  }
+
+ private:
+  static constexpr std::int64_t kOtherBytes = sizeof(std::int32_t);
+
+  /// A side's rows, their lists, and what belongs to its own means, if it has some. Those are named as in MeansArgs.
+  struct Side {
+    std::int64_t n_rows = 0, slices = 1;
+    SumPlan plan;  ///< empty once the lists are resident
+    DeviceBuffer<std::int64_t> begin, long_begin;
+    DeviceBuffer<std::int32_t> to, long_rows;
+    DeviceBuffer<std::int32_t> others;  ///< empty if they are streamed: then they are `kept` and go in `chunks`
+    Buffer<std::int32_t> kept;
+    std::vector<std::int64_t> chunks;
+    DeviceBuffer<A> work;
+    DeviceBuffer<double> sums;
+    DeviceBuffer<A> scale, step, other_rows, other_step;
+    DeviceBuffer<double> diagonal;
+  };
+
+  [[nodiscard]] std::int64_t row_size() const { return stride_ + 4; }
+  static std::int64_t quads(std::int64_t width) { return width / 4 + 1; }
+  static std::int64_t bytes_of(const Side& side) { return side.plan.begin.back() * kOtherBytes; }
+
+  void fit(Side& side, const Side& other, DeviceMemory& memory, const IncidentRows& own_rows,
+           const IncidentRows& other_rows, ThreadTeam& team) {
+    side.step = memory.zeros<A>(side.n_rows * row_size());
+    side.other_rows = memory.zeros<A>(other.n_rows * row_size());
+    side.other_step = memory.zeros<A>(other.n_rows * row_size());
+    std::vector<A> scale(static_cast<std::size_t>(side.n_rows), A(0));
+    for (std::int64_t row = 0; row < side.n_rows; ++row) {
+      const auto r = static_cast<std::size_t>(row);
+      const std::int64_t count = own_rows.begin[r + 1] - own_rows.begin[r];
+      if (count > 0) scale[r] = static_cast<A>(1 / std::sqrt(static_cast<double>(count)));
+    }
+    std::vector<double> diagonal(static_cast<std::size_t>(other.n_rows), 0.0);
+    team.run_slices(
+        other.n_rows,
+        [&](std::int64_t begin, std::int64_t end, int) {
+          for (std::int64_t row = begin; row < end; ++row) {
+            const auto r = static_cast<std::size_t>(row);
+            for (std::int64_t at = other_rows.begin[r]; at < other_rows.begin[r + 1]; ++at) {
+              const auto x = static_cast<double>(scale[static_cast<std::size_t>(other_rows.others[at])]);
+              diagonal[r] += x * x;
+            }
+          }
+        },
+        kConvertedRows);
+    side.scale = memory.uploaded(scale.data(), side.n_rows);
+    side.diagonal = memory.uploaded(diagonal.data(), other.n_rows);
+  }
+
+  /// Of each of the side's rows the sum of its others' work, into its work.
+  void sum_others(Side& side, const DeviceBuffer<A>& from, std::int64_t quads, Slots& slots,
+                  const std::function<void()>& poll) {
+    SumRowsArgs<A> args{};
+    args.rows = from.data();
+    args.others = side.others.data();
+    args.begin = side.begin.data();
+    args.to = side.to.data();
+    args.n_parts = side.to.size();
+    args.stride = stride_;
+    args.quads = quads;
+    args.out = side.work.data();
+    args.partial = partial_.data();
+    if (side.chunks.empty()) {
+      launch(Kernel::sum_rows, args.n_parts * quads, &args);
+    } else {
+      for (std::size_t n = 0; n + 1 < side.chunks.size(); ++n) {
+        SumRowsArgs<A> some = args;
+        const std::int64_t first = side.chunks[n], end = side.chunks[n + 1];
+        some.first_other = side.plan.begin[static_cast<std::size_t>(first)];
+        const std::int64_t size = side.plan.begin[static_cast<std::size_t>(end)] - some.first_other;
+        some.begin += first;
+        some.to += first;
+        some.n_parts = end - first;
+        slots.through(
+            [&](const DeviceBuffer<char>& slot) {
+              some.others = reinterpret_cast<const std::int32_t*>(slot.data());
+              if (size > 0) {
+                device_.upload(slot.data(), side.kept.data() + some.first_other, size * kOtherBytes, Stream::copy);
+              }
+            },
+            [&] { launch(Kernel::sum_rows, some.n_parts * quads, &some); });
+        poll();
+      }
+    }
+    if (side.long_rows.size() == 0) return;
+    args.rows = partial_.data();
+    args.others = nullptr;
+    args.begin = side.long_begin.data();
+    args.to = side.long_rows.data();
+    args.n_parts = side.long_rows.size();
+    launch(Kernel::sum_rows, args.n_parts * quads, &args);
+  }
+
+  /// With so many lanes that have work, or as many as run at once.
+  void launch(Kernel kernel, std::int64_t lanes, const void* args) {
+    constexpr std::int64_t kWarps = kThreads / kWholeWarp.lanes;
+    const std::int64_t wanted = (lanes + kWholeWarp.lanes - 1) / kWholeWarp.lanes,
+                       most = std::max(kWarps, device_.tiles_at_once(kernel, storage_of<S>(), kWholeWarp));
+    const std::int64_t warps = (std::clamp<std::int64_t>(wanted, 1, most) + kWarps - 1) / kWarps * kWarps;
+    device_.launch(kernel, storage_of<S>(), kWholeWarp, warps, args);
+  }
+
+  Accelerator& device_;
+  const std::int64_t stride_;
+  const double rho_, rho_bias_;
+  Side users_, items_;
+  DeviceBuffer<A> partial_, along_;
+};
+
+}  // namespace warpfactor
