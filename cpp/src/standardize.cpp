@@ -72,6 +72,15 @@ double Standardization::mean_error(double mean_loss, double mean_square) const {
   return std::sqrt(mean_square);
 }
 
+void Standardization::centre(double mean) {
+  global_mean = mean;
+  if (loss.loss == Loss::custom) {
+    loss.answer_shift = start_score = mean;
+  } else {
+    shift = mean;
+  }
+}
+
 Standardization standardize(const RatingsView& ratings, const Survey& rated, const RatingsView& validation,
                             const TrainParams& params, double learning_rate, bool given) {
   Standardization z;

@@ -368,6 +368,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
       const BiasVariances found = bias_variances(ratings, z, rated.counted, team);
       const double curvature = traits_of(params.loss).curvature;
       params.reg_bias_row = PerSide(curvature * found.noise / found.users, curvature * found.noise / found.items);
+      if (traits_of(params.loss).units == LossUnits::scores) z.centre(z.shift + z.scale * found.mu);
     }
     check_pairs(options.implicit, ratings);
     if (params.implicit_feedback != ImplicitFeedback::none) incidence = distinct_pairs(ratings, options.implicit, team);
