@@ -126,12 +126,13 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         `implicit_feedback` is "both", `reg_bias` 0, and `reg_bias_row` σ²/τ², with the variances of
         the noise and of the users' (items') biases in z = μ + b_u + b_i + noise, estimated by
         mean-field EM of crossed random effects from up to about a million ratings; a quarter of that
-        with "logistic". `reg`, `reg_row` and `reg_implicit` are 0.04, 8 and 2 if you give one of them,
-        or initial factors, or another optimizer than "sgd" with a step per rating. If not, training
-        tries some values of the three on a tenth of up to about 200,000 ratings and takes the best:
-        first `reg_row` in steps of 2, then weaker prior means, then more of `reg` and less of
-        `reg_row`, or less and more. These fits are short, with 16 factors. If they find that factors
-        do not help, `init` is set to 0, so that they stay zero. Without biases, with an L1 part, a
+        with "logistic". `reg`, `reg_row`, `reg_implicit` and `init` are 0.04, 8, 2 and 0.05 if you give
+        one of them, or another optimizer than "sgd" with a step per rating. If not, training tries some
+        values on a tenth of up to about 100,000 ratings and takes the best: first `reg_row` in steps
+        of 2, then weaker prior means and narrower factors at the start, then more of `reg` and less of
+        `reg_row`, or less and more; with more than 200,000 ratings, the last once more on up to
+        500,000. That takes about as long as five fits of 100,000 ratings. If factors do not help,
+        `init` is set to 0, so that they stay zero. Without biases, with an L1 part, a
         `penalty` of your own, `nonnegative` or "poisson": `reg` is 0.04, `reg_bias` 0.05, and nothing
         counts per row. `chosen_` tells what was taken.
     biases : bool, default True
