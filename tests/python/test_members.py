@@ -251,3 +251,23 @@ def test_damaged_members_are_an_error(tmp_path, name):
     save_file(tensors, path, metadata | {"crc32": str(_checksum(tensors))})
     with pytest.raises(wf.ModelFileError, match="is damaged"):
         wf.load(path)
+
+
+def test_members_of_a_member_are_its_own():
+    a, b, c = some_members(np.float64)
+    inner = fold([a, b], [0.25, 0.75])
+    two = Member(*(inner.tables().values()), inner.members)
+    model = folded_model([two, c], [0.4, 0.6], dtype=np.float64)
+    X, users, items = pairs_of(model)
+    scores = np.stack([score_of(member, users, items) for member in (a, b, c)], 1)
+    np.testing.assert_allclose(model.member_weights_, [0.1, 0.3, 0.6], rtol=1e-14)
+    atol = rounding([a, b, c], np.float64)
+    np.testing.assert_allclose(model.member_scores(X), scores, rtol=0, atol=4 * atol)
+    np.testing.assert_allclose(model.predict(X), scores @ [0.1, 0.3, 0.6], rtol=0, atol=atol)
+
+
+def test_a_single_fit_is_its_own_member():
+    fitted = a_fit(dtype="float64").model_
+    X, _, _ = pairs_of(fitted)
+    np.testing.assert_array_equal(fitted.member_weights_, [1])
+    np.testing.assert_allclose(fitted.member_scores(X)[:, 0], fitted.predict(X), rtol=1e-13)

@@ -28,26 +28,6 @@ _CHUNK = 1024
 _ROWS_OF_MOMENTS = 20_000
 
 
-class Member(NamedTuple):
-    """One factorization: x = μ + b_u + b_i + p_u · q_i.
-
-    Parameters
-    ----------
-    user_factors, item_factors : ndarray of shape (n_users, k) and (n_items, k)
-        P and Q; k may differ between members, the rows may not.
-    user_biases, item_biases : ndarray of shape (n_users,) and (n_items,)
-        b_u and b_i.
-    global_mean : float
-        μ.
-    """
-
-    user_factors: NDArray[Any]
-    item_factors: NDArray[Any]
-    user_biases: NDArray[Any]
-    item_biases: NDArray[Any]
-    global_mean: float
-
-
 class _Closed:
     """A dataclass whose arrays cannot be written to, those of a pickle included."""
 
@@ -210,6 +190,29 @@ class Members(_Closed):
         return np.sqrt(variance)
 
 
+class Member(NamedTuple):
+    """One factorization: x = μ + b_u + b_i + p_u · q_i.
+
+    Parameters
+    ----------
+    user_factors, item_factors : ndarray of shape (n_users, k) and (n_items, k)
+        P and Q; k may differ between members, the rows may not.
+    user_biases, item_biases : ndarray of shape (n_users,) and (n_items,)
+        b_u and b_i.
+    global_mean : float
+        μ.
+    members : Members or None, default None
+        Its own members, if it is a folded one.
+    """
+
+    user_factors: NDArray[Any]
+    item_factors: NDArray[Any]
+    user_biases: NDArray[Any]
+    item_biases: NDArray[Any]
+    global_mean: float
+    members: Members | None = None
+
+
 class Folded(NamedTuple):
     """What `fold` makes: fields of `Tables`, and the members."""
 
@@ -237,7 +240,7 @@ def fold(
     ----------
     members : sequence of Member
         At least one. Their factors are copied: those of member s lie in as many columns as it has
-        factors, times the root of its weight.
+        factors, times the root of its weight. One that is folded itself gives its own members.
     weights : array-like of shape (n_members,) or None, default None
         Shares in the mean, above 0; they are divided by their sum. None: equal ones.
     noise : Noise or None, default None
@@ -250,35 +253,59 @@ def fold(
     """
     shares = np.ones(len(members)) if weights is None else np.array(weights, np.float64)
     shares /= shares.sum()
-    ranks = np.array([member.user_factors.shape[1] for member in members], np.int32)
-    rank = int(ranks.sum(dtype=np.int64))
+    rank = sum(member.user_factors.shape[1] for member in members)
     if rank > MOST_FACTORS:
         raise ValueError(
             f"{len(members)} members have {rank} factors in all; a model may have at most "
             f"{MOST_FACTORS}: use fewer members, or lower n_factors"
         )
-    P, user_biases, user_offsets = _side(members, "user", ranks, shares)
-    Q, item_biases, item_offsets = _side(members, "item", ranks, shares)
+    inner = [member.members or _only(member) for member in members]
+    P, user_biases, user_offsets = _side(members, "user", shares)
+    Q, item_biases, item_offsets = _side(members, "item", shares)
     means = np.array([member.global_mean for member in members], np.float64)
     global_mean = float(means @ shares)
+    user_offsets += means - global_mean
+    owner = np.repeat(np.arange(len(members)), [len(each) for each in inner])
     kept = Members(
-        weights=shares,
-        ranks=ranks,
-        user_offsets=(user_offsets + (means - global_mean)).astype(P.dtype),
-        item_offsets=item_offsets.astype(Q.dtype),
+        weights=shares[owner] * np.concatenate([each.weights for each in inner]),
+        ranks=np.concatenate([each.ranks for each in inner]),
+        user_offsets=_nested(
+            user_offsets[:, owner], [each.user_offsets for each in inner], P.dtype
+        ),
+        item_offsets=_nested(
+            item_offsets[:, owner], [each.item_offsets for each in inner], Q.dtype
+        ),
         noise=noise,
     )
     return Folded(P, Q, user_biases, item_biases, global_mean, kept)
 
 
+def _only(member: Member) -> Members:
+    """Return the members of a model that has no others than itself."""
+    return Members(
+        weights=np.ones(1),
+        ranks=np.array([member.user_factors.shape[1]], np.int32),
+        user_offsets=np.zeros((len(member.user_biases), 1)),
+        item_offsets=np.zeros((len(member.item_biases), 1)),
+    )
+
+
+def _nested(
+    offsets: NDArray[np.float64], inner: list[NDArray[Any]], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """Add the offsets of members within a member to its own."""
+    return (offsets + np.concatenate(inner, axis=1)).astype(dtype)
+
+
 def _side(
-    members: Sequence[Member], side: str, ranks: NDArray[np.int32], shares: NDArray[np.float64]
+    members: Sequence[Member], side: str, shares: NDArray[np.float64]
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
     """Return the folded factors and biases, and how the members' biases differ from those."""
     blocks = [getattr(member, f"{side}_factors") for member in members]
     dtype = np.result_type(*(member.user_factors for member in members))
-    factors = np.empty((len(blocks[0]), int(ranks.sum())), dtype)
-    for block, end, share in zip(blocks, np.cumsum(ranks).tolist(), shares, strict=True):
+    ends = np.cumsum([block.shape[1] for block in blocks]).tolist()
+    factors = np.empty((len(blocks[0]), ends[-1]), dtype)
+    for block, end, share in zip(blocks, ends, shares, strict=True):
         columns = slice(end - block.shape[1], end)
         np.multiply(block, dtype.type(np.sqrt(share)), out=factors[:, columns])
     each = np.stack([getattr(member, f"{side}_biases") for member in members], 1, dtype=np.float64)

@@ -72,6 +72,8 @@ class Model(Fitted):
     n_members_ : int
         How many models or samples its score is the mean of: 1, or what `Ensemble` was told. The
         factors are those of the members side by side, each times the root of its weight.
+    member_weights_ : ndarray of shape (n_members,), float64
+        The members' shares in the mean; ``member_scores(X)`` returns what each scores.
     noise_variance_ : float or None
         The variance of ratings about the mean that the members estimate, in units of the ratings
         squared, of a user and an item like all others; None where it was not estimated.
