@@ -45,16 +45,25 @@ class _Closed:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Noise(_Closed):
-    """How far ratings lie from the mean of the members: σ²(u, i) = s · spread + v · f_u · g_i.
+    """How far ratings lie from the mean of the members.
+
+    The variance of a rating about its prediction is, with the members' variance s²,
+
+        σ²(u, i) = v · f_u · g_i + c · s²(u, i) + a · t/(n_u + t) + b · t/(n_i + t)
+
+    where n_u and n_i are how many training ratings the rows have, 0 for rows that are not known.
 
     Parameters
     ----------
     variance : float
         v, in units of the ratings squared.
     spread_scale : float, default 1.0
-        s: how much of the members' own variance counts. 1 for samples of a posterior.
+        c: how much of the members' own variance counts. 1 for samples of a posterior.
+    row_variances : (float, float, float) or None, default None
+        a, b and t. None: a known row adds nothing, and one that is not known as much as if it were
+        drawn from those that are, by their biases and factors.
     users, items : ndarray of shape (n_users,) and (n_items,) or None, default None
-        f_u and g_i, which are 1 where they are not given and for rows that the model does not know.
+        f_u and g_i, which are 1 where they are not given and for rows that are not known.
     levels, quantiles : ndarray of shape (n_levels,) or None, default None
         Quantile number m of |rating - prediction| / σ on held-out ratings is that of the share
         ``levels[m]``; both rise. Not given: those of the normal distribution.
@@ -62,17 +71,30 @@ class Noise(_Closed):
 
     variance: float
     spread_scale: float = 1.0
+    row_variances: tuple[float, float, float] | None = None
     users: NDArray[Any] | None = None
     items: NDArray[Any] | None = None
     levels: NDArray[np.float64] | None = None
     quantiles: NDArray[np.float64] | None = None
 
-    def of(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Return v · f_u · g_i of pairs of codes, -1 for rows that are not known."""
+    def of_pairs(
+        self,
+        users: NDArray[np.int32],
+        items: NDArray[np.int32],
+        counts: tuple[NDArray[Any], NDArray[Any]],
+    ) -> NDArray[np.float64]:
+        """Return all of σ² but the members' part, of pairs of codes, -1 for rows that are not known.
+
+        `counts` are how many training ratings each user and each item has.
+        """
         variance = np.full(len(users), self.variance)
         for factors, codes in ((self.users, users), (self.items, items)):
             if factors is not None:
                 variance *= np.where(codes >= 0, factors[codes], 1)
+        if self.row_variances is not None:
+            *scales, t = self.row_variances
+            for scale, n, codes in zip(scales, counts, (users, items), strict=True):
+                variance += scale * t / (np.where(codes >= 0, n[codes], 0) + t)
         return variance
 
     def half_width(self, coverage: float) -> float:
@@ -175,18 +197,20 @@ class Members(_Closed):
         return (scores**2 @ self.weights) / (1 - float(self.weights @ self.weights))
 
     def deviation(
-        self, tables: Tables, users: NDArray[np.int32], items: NDArray[np.int32]
+        self,
+        tables: Tables,
+        users: NDArray[np.int32],
+        items: NDArray[np.int32],
+        counts: tuple[NDArray[Any], NDArray[Any]],
     ) -> NDArray[np.float64]:
-        """Return σ of pairs of codes: how far a rating lies from its prediction, as a root mean square.
-
-        A row that is not known is taken for one drawn from those that are.
-
-        Parameters and errors are those of `scores`; there must be `noise`.
-        """
-        assert self.noise is not None
-        variance = self.noise.spread_scale * self.spread(tables, users, items)
-        variance += self.noise.of(users, items)
-        variance += _variance_of_unknown(tables, users, items)
+        """Return σ of pairs of codes, -1 for rows that are not known; there must be `noise`."""
+        noise = self.noise
+        assert noise is not None
+        variance = noise.of_pairs(users, items, counts)
+        if noise.spread_scale:
+            variance += noise.spread_scale * self.spread(tables, users, items)
+        if noise.row_variances is None:
+            variance += _variance_of_unknown(tables, users, items)
         return np.sqrt(variance)
 
 
@@ -294,7 +318,8 @@ def _nested(
     offsets: NDArray[np.float64], inner: list[NDArray[Any]], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
     """Add the offsets of members within a member to its own."""
-    return (offsets + np.concatenate(inner, axis=1)).astype(dtype)
+    sums: NDArray[np.float64] = offsets + np.concatenate(inner, axis=1)
+    return sums.astype(dtype)
 
 
 def _side(
