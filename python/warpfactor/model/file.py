@@ -278,11 +278,11 @@ def _members(tensors: dict[str, NDArray[Any]], tables: Tables) -> Members | None
         noise = Noise(
             variance,
             scale,
-            (rows[0], rows[1], rows[2]) if rows else None,
             users=parts.get("user_noise"),
             items=parts.get("item_noise"),
             levels=parts.get("levels"),
             quantiles=parts.get("quantiles"),
+            row_variances=(rows[0], rows[1], rows[2]) if rows else None,
         )
     return Members(
         weights=weights,

@@ -59,23 +59,23 @@ class Noise(_Closed):
         v, in units of the ratings squared.
     spread_scale : float, default 1.0
         c: how much of the members' own variance counts. 1 for samples of a posterior.
-    row_variances : (float, float, float) or None, default None
-        a, b and t. None: a known row adds nothing, and one that is not known as much as if it were
-        drawn from those that are, by their biases and factors.
     users, items : ndarray of shape (n_users,) and (n_items,) or None, default None
         f_u and g_i, which are 1 where they are not given and for rows that are not known.
     levels, quantiles : ndarray of shape (n_levels,) or None, default None
         Quantile number m of |rating - prediction| / σ on held-out ratings is that of the share
         ``levels[m]``; both rise. Not given: those of the normal distribution.
+    row_variances : (float, float, float) or None, default None
+        a, b and t. None: a known row adds nothing, and one that is not known as much as if it were
+        drawn from those that are, by their biases and factors.
     """
 
     variance: float
     spread_scale: float = 1.0
-    row_variances: tuple[float, float, float] | None = None
     users: NDArray[Any] | None = None
     items: NDArray[Any] | None = None
     levels: NDArray[np.float64] | None = None
     quantiles: NDArray[np.float64] | None = None
+    row_variances: tuple[float, float, float] | None = None
 
     def of_pairs(
         self,

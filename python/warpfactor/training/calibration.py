@@ -25,8 +25,8 @@ _TOO_FEW = 20
 _PRIORS = (5.0, 15.0, 50.0, np.inf)
 # After how many ratings half of a row's own variance is left.
 _HALVES = (1.0, 4.0)
-_MOST_FITTED = 20_000  # held-out ratings that the variances are fitted to
-_ROUNDS = 60  # of the fit of four numbers, which has converged by then
+_MOST_FITTED = 10_000  # held-out ratings that the variances are fitted to
+_ROUNDS = 50  # of the fit of four numbers, which has converged by then
 _TINY = float(np.finfo(np.float32).tiny)
 _LEVELS = np.r_[np.arange(1, 100) / 100, 0.995, 0.999]
 
@@ -177,7 +177,7 @@ def estimate_noise(
     levels, quantiles = _quantiles(errors / np.sqrt(np.maximum(scales @ terms, _TINY)), trust)
     v, c, a, b = scales.tolist()
     c = max(c - (1 - float(shares @ shares)), 0.0)
-    return Noise(v, c, (a, b, half), f, g, levels, quantiles)
+    return Noise(v, c, f, g, levels, quantiles, (a, b, half))
 
 
 def _spread_of_others(
