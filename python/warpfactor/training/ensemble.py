@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -238,21 +238,26 @@ class _Training:
 
     def _fit_all(self, bar: EpochBar) -> list[Model]:
         n_threads, n_at_once = self._threads()
+        fits: list[Future[Model]] = []
         with ThreadPoolExecutor(n_at_once, "warpfactor-member") as pool:
-            fits = [pool.submit(self._fit, n, n_threads, bar) for n in range(len(self._templates))]
             try:
+                for number in range(len(self._templates)):
+                    fits.append(pool.submit(self._fit, number, n_threads, bar))
                 return [fit.result() for fit in fits]
             except BaseException:
                 # One has failed, or Ctrl-C: the others end after the epoch that they are in.
                 self._stop.set()
-                for fit in fits:
-                    fit.cancel()
+                pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
     def _threads(self) -> tuple[int, int]:
         """Return the threads of a member, and how many members train at a time."""
         estimators = [each.estimator for each in self._templates]
-        given = [each.n_threads for each in estimators if each.n_threads is not None]
+        given = [
+            check_count("n_threads", each.n_threads, 1)
+            for each in estimators
+            if each.n_threads is not None
+        ]
         budget = max(given, default=0) or _core.available_threads()
         if any(parse_device(each.device)[0] for each in estimators):
             return budget, 1
@@ -265,19 +270,15 @@ class _Training:
             return self._stop.is_set()
 
         estimator = clone(self._templates[number].estimator)
-        known = estimator.get_params(deep=False)
         own: dict[str, Any] = {
-            # Not seed + number: those of neighbouring seeds would be the same.
-            "random_state": int(
-                np.random.SeedSequence([self._seeds[number], number]).generate_state(1, np.uint64)[
-                    0
-                ]
-            ),
+            "random_state": _seed(self._seeds[number], number),
             "n_threads": n_threads,
             "verbose": 0,
         }
-        if "callbacks" in known:
-            own["callbacks"] = [*known["callbacks"], on_epoch]
+        given = getattr(self._templates[number].estimator, "callbacks", None)
+        if isinstance(given, (list, tuple)):
+            # The given ones, not clone's deep copies, which would fill lists that nobody reads.
+            own["callbacks"] = [*given, on_epoch]
         estimator.set_params(**own)
         ratings, weights = self._ratings, self._weights
         if self._held_out is not None:
@@ -367,6 +368,12 @@ class _Training:
                 predicted[at] = answering.predict(self._ratings.take(held_out.at[at]))
         owners = np.repeat(np.arange(len(models)), [each.n_members_ for each in models])
         return estimate_noise(model, owners, self._ratings, self._weights, held_out, predicted)
+
+
+def _seed(random_state: int, number: int) -> int:
+    """Return a member's seed. Not the sum: neighbouring seeds would share members."""
+    sequence = np.random.SeedSequence([random_state, number])
+    return int(sequence.generate_state(1, np.uint64)[0])
 
 
 def _mean_history(histories: list[list[EpochRecord]]) -> tuple[EpochRecord, ...]:
