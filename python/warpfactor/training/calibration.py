@@ -26,7 +26,7 @@ _PRIORS = (5.0, 15.0, 50.0, np.inf)
 # After how many ratings half of a row's own variance is left.
 _HALVES = (1.0, 4.0)
 _MOST_FITTED = 10_000  # held-out ratings that the variances are fitted to
-_ROUNDS = 50  # of the fit of four numbers, which has converged by then
+_ROUNDS = 60  # for each of those choices, which begins where the one before has ended
 _TINY = float(np.finfo(np.float32).tiny)
 _LEVELS = np.r_[np.arange(1, 100) / 100, 0.995, 0.999]
 
@@ -166,12 +166,13 @@ def estimate_noise(
     counted = np.ones(len(ratings), np.float32) if weights is None else weights.copy()
     counted[held_out.at] = 0
     fits = []
+    scales = np.full(4, float(trust @ errors**2) / 4)
     for prior in _PRIORS:
         f, g = _row_variances(ratings, counted, squares, prior)
         factors = np.where(counts[0] > 0, f[users], 1) * np.where(counts[1] > 0, g[items], 1.0)
         for half in _HALVES:
             terms = np.stack([factors, spread, *(half / (n + half) for n in counts)])
-            scales, loss = _fitted(terms[:, some], errors[some] ** 2, trust[some])
+            scales, loss = _fitted(terms[:, some], errors[some] ** 2, trust[some], scales)
             fits.append((loss, scales, half, f, g, terms))
     _, scales, half, f, g, terms = min(fits, key=lambda fit: fit[0])
     levels, quantiles = _quantiles(errors / np.sqrt(np.maximum(scales @ terms, _TINY)), trust)
@@ -222,21 +223,24 @@ def _row_variances(
 
 
 def _fitted(
-    terms: NDArray[np.float64], squares: NDArray[np.float64], trust: NDArray[np.float64]
+    terms: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    trust: NDArray[np.float64],
+    start: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], float]:
     """Return the scales of the highest likelihood of errors with variances scales @ terms.
 
     Multiplicative updates, none of which lowers the likelihood: those of non-negative factorization
     with the Itakura-Saito divergence. And twice the negative logarithm of it, but for a constant.
     """
-    means = terms @ trust
-    floor = max(1e-6 * float(trust @ squares), _TINY)
-    scales = np.where(means > 0, float(trust @ squares) / np.maximum(len(terms) * means, _TINY), 0)
+    total = float(trust @ squares)
+    floor = max(1e-6 * total, _TINY)
+    scales = np.maximum(start, 1e-3 * total)  # an update leaves a zero as it is
     for _ in range(_ROUNDS):
         variance = np.maximum(scales @ terms, floor)
         rise = terms @ (trust * squares / variance**2)
         fall = terms @ (trust / variance)
-        scales *= np.sqrt(rise / np.maximum(fall, _TINY))
+        scales = scales * np.sqrt(rise / np.maximum(fall, _TINY))
     variance = np.maximum(scales @ terms, floor)
     return scales, float(trust @ (np.log(variance) + squares / variance))
 

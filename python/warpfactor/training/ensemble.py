@@ -346,10 +346,11 @@ class _Training:
         }
         if is_number(first.random_state):
             params["random_state"] = int(first.random_state)
+        history = _mean_history([model.history_ for model in models])
         return TrainingRecord(
             params=params,
-            history=_mean_history([model.history_ for model in models]),
-            n_epochs=max(model.n_epochs_ for model in models),
+            history=history,
+            n_epochs=min(max(model.n_epochs_ for model in models), len(history)),
             n_threads=n_at_once * min(n_threads, max(model.n_threads_ for model in models)),
             instruction_set=models[0].instruction_set_,
             loss=models[0].loss_,
