@@ -2,6 +2,7 @@
 
 import pickle
 import signal
+import sys
 import threading
 
 import numpy as np
@@ -290,6 +291,14 @@ def test_callbacks_are_those_that_were_given():
     records = []
     wf.Ensemble(mf(callbacks=[records.append]), 3).fit(RATINGS)
     assert sorted(record["epoch"] for record in records) == sorted([1, 2, 3, 4, 5] * 3)
+
+
+def test_a_terminal_shows_one_bar_for_all(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    wf.Ensemble(mf(verbose=1), 3).fit(RATINGS)
+    assert capsys.readouterr().err.count("5 epochs in ") == 1
+    wf.Ensemble(mf(verbose=0), 3).fit(RATINGS)
+    assert capsys.readouterr().err == ""
 
 
 def test_an_error_in_a_member_ends_the_fit_and_leaves_the_last():

@@ -177,4 +177,4 @@ class Fitted:
     @property
     def member_weights_(self) -> NDArray[np.float64]:
         """The members' shares in the mean, which sum to 1."""
-        return np.ones(1) if self._members is None else self._members.weights
+        return read_only(np.ones(1)) if self._members is None else self._members.weights
