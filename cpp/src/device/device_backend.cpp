@@ -227,8 +227,8 @@ class DeviceBackend final : public Backend<A> {
       if (of_users || of_items) rows.means = zeros(n_rows * stride_);
     }
     if (!of_users && !of_items) return;
-    means_.emplace(*device_, *memory_, incidence, stride_, of_users, of_items, params_.reg_implicit,
-                   kBiasRho * params_.reg_implicit, *team_);
+    means_.emplace(*device_, *memory_, incidence, stride_, of_users, of_items, *params_.reg_implicit,
+                   kBiasRho * *params_.reg_implicit, *team_);
   }
 
   /// How far apart the numbers of two rows lie, in numbers. It is a power of two, so that no row's numbers lie in two
