@@ -63,6 +63,18 @@ struct Effects {
   };
 
   /// The means given the other side's and the variances, and what the new variances need.
+  /// Moves the mean of the biases to mu, and returns it.
+  double centre(Round& round) {
+    double sum = 0;
+    for (const double mean : means) sum += mean;
+    const double middle = sum / round.rated;
+    for (std::size_t row = 0; row < means.size(); ++row) {
+      if (rows.begin[row] != rows.begin[row + 1]) means[row] -= middle;
+    }
+    round.squares -= round.rated * middle * middle;
+    return middle;
+  }
+
   Round estimate(const std::vector<double>& others, double mu, double noise, double weight_scale, ThreadTeam& team) {
     const double ratio = noise / variance;
     std::vector<Round> rounds(ranges.size());
@@ -144,12 +156,12 @@ BiasVariances bias_variances(const RatingsView& given, const RatingUnits& units,
   if (!(all > 0)) return found;  // equal ratings tell nothing of the variances
   Effects users(incidence.users, std::move(user_sums), std::move(user_counts)),
       items(incidence.items, std::move(item_sums), std::move(item_counts));
-  found = {all / 2, all / 4, all / 4};
+  found = {all / 2, all / 4, all / 4, mu};
   for (int round = 0; round < kMostRounds; ++round) {
     users.variance = found.users;
     items.variance = found.items;
-    const Effects::Round of_items = items.estimate(users.means, mu, found.noise, units.weight_scale, team);
-    const Effects::Round of_users = users.estimate(items.means, mu, found.noise, units.weight_scale, team);
+    Effects::Round of_items = items.estimate(users.means, mu, found.noise, units.weight_scale, team);
+    Effects::Round of_users = users.estimate(items.means, mu, found.noise, units.weight_scale, team);
     // The squared errors of z - mu - b_i - b_u. of_items.products is about the users' means before the round, so the
     // items' part is taken from the sums.
     double item_products = 0;
@@ -160,7 +172,7 @@ BiasVariances bias_variances(const RatingsView& given, const RatingUnits& units,
     const double about_items = about_mu - 2 * item_products + of_items.weighted_squares;
     const double errors = about_items - 2 * of_users.products + of_users.weighted_squares;
     const double error_mean = total / n - mu - of_items.weighted_means / n - of_users.weighted_means / n;
-    mu += error_mean;
+    mu += error_mean + items.centre(of_items) + users.centre(of_users);
     const BiasVariances before = found;
     found.noise =
         std::max(errors / n - error_mean * error_mean + (of_users.rating_variances + of_items.rating_variances) / n,
@@ -173,6 +185,7 @@ BiasVariances bias_variances(const RatingsView& given, const RatingUnits& units,
       break;
     }
   }
+  found.mu = mu;
   return found;
 }
 

@@ -6,14 +6,17 @@
 
 namespace warpfactor {
 
-/// The variances in z = mu + b_u + b_i + noise, with independent normal users' biases, items' biases and noise: crossed
-/// random effects.
+/// z = mu + b_u + b_i + noise, with independent normal users' biases, items' biases and noise of these variances:
+/// crossed random effects. mu is what a new user gives a new item, while the mean of the ratings is of what is rated
+/// often.
 struct BiasVariances {
   double noise = 1, users = 1, items = 1;
+  double mu = 0;
 };
 
 /// Estimates them by mean-field EM: each round takes the mean and variance of all biases given the variances, items
-/// first, then the variances that make these most likely, until the ratios change by less than a thousandth. Weights
+/// first, then the variances that make these most likely, until the ratios change by less than a thousandth. Each round
+/// ends by moving the means of both sides' biases into mu, without which mu takes hundreds of rounds to settle. Weights
 /// count as they do in training, and of more than kEmRatings ratings a random share of the users is taken. Ratings are
 /// in `units`.
 BiasVariances bias_variances(const RatingsView& ratings, const RatingUnits& units, std::int64_t counted,

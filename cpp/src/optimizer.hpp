@@ -38,7 +38,8 @@ bool is_plain(const TrainParams& params, bool penalty);
 std::int64_t batch_size(const TrainParams& params, std::int64_t n_ratings);
 
 /// The learning rate of the first epoch: that of the parameters, or what TrainParams says that none means.
-double first_learning_rate(const TrainParams& params, const RatingsView& ratings, const Survey& rated);
+/// `pulled`: whether rows have pulls of their own.
+double first_learning_rate(const TrainParams& params, const RatingsView& ratings, const Survey& rated, bool pulled);
 
 /// `active_factors`: as in Backend::run_epoch. `loss` and `penalty`: custom functions, nullptr where there are
 /// none.

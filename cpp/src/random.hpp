@@ -44,7 +44,9 @@ enum RandomPurpose : std::uint64_t {
   kUserInit,
   kItemInit,
   kBatchOrder,
-  kDeviceShuffle
+  kDeviceShuffle,
+  kStrengthUsers,
+  kStrengthTest
 };
 
 }  // namespace warpfactor

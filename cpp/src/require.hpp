@@ -2,6 +2,8 @@
 // Errors about what the caller gave, in one wording: "X is V; it must be ..., so ...".
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 
@@ -21,6 +23,12 @@ template <class V>
 void require(bool condition, const char* name, const V& value, const char* allowed) {
   if (!condition) [[unlikely]]
     reject(name, value, allowed);
+}
+
+inline void require_size(std::size_t size, std::int64_t wanted, const char* name) {
+  if (static_cast<std::int64_t>(size) != wanted) {
+    reject(std::string(name) + " has " + text(size) + " elements; it must have " + text(wanted));
+  }
 }
 
 /// The name of an element of an array.

@@ -33,8 +33,9 @@ template <class T>
 std::vector<RowPull<T>> row_pulls(const RatingsView& ratings, const Survey& rated, const TrainParams& params,
                                   const RatingUnits& units, double start_bias, bool of_users) {
   const auto own = [&](const PerSide& sides) { return of_users ? sides.users : sides.items; };
-  const double l2 = 1 - params.l1_ratio, per_rating = l2 * own(params.reg), bias_per_rating = l2 * own(params.reg_bias),
-               per_row = own(params.reg_row.value_or(0.0)), bias_per_row = own(params.reg_bias_row.value_or(0.0));
+  const double l2 = 1 - params.l1_ratio, per_rating = l2 * own(*params.reg),
+               bias_per_rating = l2 * own(*params.reg_bias), per_row = own(params.reg_row.value_or(0.0)),
+               bias_per_row = own(params.reg_bias_row.value_or(0.0));
   const std::vector<double> weights = row_weights(ratings, rated, units, of_users);
   std::vector<RowPull<T>> pulls(weights.size());
   for (std::size_t row = 0; row < weights.size(); ++row) {

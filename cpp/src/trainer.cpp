@@ -16,6 +16,7 @@
 #include "require.hpp"
 #include "row_pulls.hpp"
 #include "serving/stored_params.hpp"
+#include "strengths.hpp"
 #include "survey.hpp"
 #include "threads.hpp"
 
@@ -27,9 +28,9 @@ namespace {
 constexpr double kDivergedFirsts = 10;
 
 // Epochs, where none are given: the first for so many ratings and more, for fewer up to so many times as many.
+// The biases' penalty per rating where none is given and there is none per row.
+constexpr double kBiasesPerRating = 0.05;
 constexpr double kUsualEpochs = 20, kFewRatings = 1e5, kMostTimes = 4;
-// The factors' penalty per row, where none is given.
-constexpr double kRegRow = 8;
 
 /// What single ranges do not tell.
 void validate(const TrainParams& p, bool custom_penalty) {
@@ -77,19 +78,32 @@ void validate(const TrainParams& p, bool custom_penalty) {
   }
 }
 
-/// Chooses what the parameters leave open.
-TrainParams resolved(const TrainParams& given, const RatingsView& ratings, const Survey& rated, bool custom_penalty) {
+/// Chooses what the parameters leave open, but for reg_bias_row where the ratings' variances decide about it.
+template <class T>
+TrainParams resolved(const TrainParams& given, const RatingsView& ratings, const Survey& rated,
+                     const TrainOptions<T>& options) {
   TrainParams params = given;
   if (!params.n_epochs) params.n_epochs = usual_epochs(rated.counted);
-  params.learning_rate = first_learning_rate(params, ratings, rated);
-  // Where the factors carry the mean too, or are to be exact zeros, a pull of whole rows would spoil them.
-  const bool open = params.biases && params.l1_ratio == 0 && !custom_penalty;
-  if (!params.reg_row) params.reg_row = open ? kRegRow : 0;
+  const bool per_row = params.biases && params.l1_ratio == 0 && options.penalty == nullptr && !is_nonnegative(params);
   if (params.implicit_feedback == ImplicitFeedback::automatic) {
-    params.implicit_feedback = open && !is_nonnegative(params) ? ImplicitFeedback::both : ImplicitFeedback::none;
+    params.implicit_feedback = per_row ? ImplicitFeedback::both : ImplicitFeedback::none;
   }
-  if (!params.biases) params.reg_bias_row = 0;
-  if (!params.reg_bias_row && !open) params.reg_bias_row = 0;
+  if (!params.reg_bias) params.reg_bias = per_row ? 0 : kBiasesPerRating;
+  if (!params.reg_bias_row && !per_row) params.reg_bias_row = 0;
+  const bool pulled = per_row || has_row_pulls(params);
+  params.learning_rate = first_learning_rate(params, ratings, rated, pulled);
+  const bool plain_steps =
+      params.optimizer == Optimizer::sgd && params.batch_size == 0 && params.momentum == 0 && *params.n_epochs > 0;
+  const bool searched =
+      per_row && plain_steps && leave_strengths_open(given) && options.user_factors.empty() && params.init_scale > 0;
+  const Strengths strengths = searched ? choose_strengths(ratings, rated, params, options) : kUsualStrengths;
+  if (!params.reg) params.reg = strengths.reg;
+  if (!params.reg_row) params.reg_row = per_row ? strengths.reg_row : 0;
+  if (!params.reg_implicit) params.reg_implicit = strengths.reg_implicit;
+  if (strengths.biases_alone) {
+    params.init_scale = 0;
+    params.implicit_feedback = ImplicitFeedback::none;
+  }
   return params;
 }
 
@@ -272,7 +286,7 @@ void fit_to_custom_loss(Standardization& z, const StartOf& start, bool normalize
 
 [[noreturn]] void diverged(std::int32_t epoch, const TrainParams& p, double learning_rate, const std::string& how) {
   const double pull =
-      learning_rate * std::max({p.reg.users, p.reg.items, p.reg_bias.users, p.reg_bias.items}) * (1 - p.l1_ratio);
+      learning_rate * std::max({p.reg->users, p.reg->items, p.reg_bias->users, p.reg_bias->items}) * (1 - p.l1_ratio);
   const std::string hint =
       pull > 1 && learning_rate < 1
           ? "learning_rate * reg is " + text(pull) + ", so each step overshoots zero: lower reg or learning_rate"
@@ -338,7 +352,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
     if (validating && !validation.weights.empty() && std::ranges::none_of(used.validation.weights, weighs)) {
       reject("validation.weights are all 0; at least one must be above 0");
     }
-    params = resolved(given_params, ratings, rated, custom_penalty);
+    params = resolved(given_params, ratings, rated, options);
     learning_rate = *params.learning_rate;
     if (params.warmup_epochs > 0 && params.warmup_epochs >= *params.n_epochs) {
       reject("warmup_epochs", params.warmup_epochs, "below n_epochs, which is " + text(*params.n_epochs));

@@ -30,7 +30,8 @@ template <class T>
 std::unique_ptr<HeldView> hold(const Array<T>& user_factors, const Array<T>& item_factors,
                                const std::optional<Array<T>>& user_biases, const std::optional<Array<T>>& item_biases,
                                const Flags& user_known, const Flags& item_known, double global_mean, double rating_mean,
-                               double start_bias, bool biases, const std::string& link) {
+                               double start_bias, bool biases, const std::string& link,
+                               const std::optional<Array<T>>& item_deviations) {
   if (user_factors.ndim() != 2 || item_factors.ndim() != 2 || user_factors.shape(1) != item_factors.shape(1)) {
     throw std::invalid_argument("user_factors and item_factors must be 2-D with the same number of columns");
   }
@@ -40,6 +41,7 @@ std::unique_ptr<HeldView> hold(const Array<T>& user_factors, const Array<T>& ite
   held->arrays = {user_factors, item_factors};
   if (user_biases) held->arrays.push_back(*user_biases);
   if (item_biases) held->arrays.push_back(*item_biases);
+  if (item_deviations) held->arrays.push_back(*item_deviations);
   ModelView<T> model;
   model.n_users = static_cast<std::int32_t>(user_factors.shape(0));
   model.n_items = static_cast<std::int32_t>(item_factors.shape(0));
@@ -50,6 +52,7 @@ std::unique_ptr<HeldView> hold(const Array<T>& user_factors, const Array<T>& ite
   model.item_biases = python::view(item_biases);
   model.user_counts = held->user_counts;
   model.item_counts = held->item_counts;
+  model.item_deviations = python::view(item_deviations);
   model.global_mean = global_mean;
   model.rating_mean = rating_mean;
   model.start_bias = start_bias;
@@ -106,7 +109,33 @@ void bind_init(py::class_<HeldView>& view) {
   view.def(py::init(&hold<T>), py::arg("user_factors").noconvert(), py::arg("item_factors").noconvert(),
            py::arg("user_biases").noconvert(), py::arg("item_biases").noconvert(), py::arg("user_known").noconvert(),
            py::arg("item_known").noconvert(), py::kw_only(), py::arg("global_mean"), py::arg("rating_mean"),
-           py::arg("start_bias"), py::arg("biases"), py::arg("link"));
+           py::arg("start_bias"), py::arg("biases"), py::arg("link"),
+           py::arg("item_deviations").noconvert() = py::none());
+}
+
+template <class T>
+void bind_item_deviations(py::module_& m) {
+  m.def(
+      "item_deviations",
+      [](const Array<T>& user_factors, const Array<T>& item_factors, const Array<T>& item_biases,
+         const Array<std::uint32_t>& user_counts, const Array<std::uint32_t>& item_counts, double start_bias,
+         bool biases, const std::string& link, double train_rmse) {
+        const auto held = hold<T>(user_factors, item_factors, std::nullopt, item_biases, std::nullopt, std::nullopt, 0,
+                                  0, start_bias, biases, link, std::nullopt);
+        auto model = std::get<ModelView<T>>(held->view);
+        model.user_counts = python::view(user_counts);
+        model.item_counts = python::view(item_counts);
+        std::vector<T> deviations;
+        {
+          const py::gil_scoped_release no_gil;
+          deviations = item_deviations<T>(model, train_rmse);
+        }
+        return adopt(std::move(deviations), {static_cast<py::ssize_t>(model.n_items)});
+      },
+      "How uncertain each item's scores are because it has few ratings: standard deviations, of shape (n_items,).",
+      py::arg("user_factors").noconvert(), py::arg("item_factors").noconvert(), py::arg("item_biases").noconvert(),
+      py::arg("user_counts").noconvert(), py::arg("item_counts").noconvert(), py::kw_only(), py::arg("start_bias"),
+      py::arg("biases"), py::arg("link"), py::arg("train_rmse"));
 }
 
 }  // namespace
@@ -116,24 +145,27 @@ void bind_model(py::module_& m) {
                             "A model's arrays, not copied. Known rows (None: all) have training ratings.");
   bind_init<float>(view);
   bind_init<double>(view);
+  bind_item_deviations<float>(m);
+  bind_item_deviations<double>(m);
   view.def("predict", &predict_pairs, "The prediction for each pair of codes; -1 is an unknown row.",
            py::arg("users").noconvert(), py::arg("items").noconvert(), py::arg("n_threads") = 0);
   view.def(
       "recommend",
       [](const HeldView& held, const Array<std::int32_t>& users, std::int32_t n,
          const std::optional<Array<std::int64_t>>& seen_indptr, const std::optional<Array<std::int32_t>>& seen_items,
-         std::int32_t n_threads) {
+         std::int32_t n_threads, double confidence) {
         const RowListsView seen{python::view(seen_indptr), python::view(seen_items)};
         return search_rows(held, users.size(), n, n_threads,
                            [&]<class T>(const ModelView<T>& model, std::span<std::int32_t> items, std::span<T> out,
-                                        const AnswerOptions& how) {
+                                        AnswerOptions how) {
+                             how.confidence = confidence;
                              recommend<T>(model, python::view(users), n, seen, items, out, how);
                            });
       },
       "(items, predictions): the n best known items of each user without those in the user's row of the lists; empty "
-      "slots hold -1 and NaN.",
+      "slots hold -1 and NaN. With a confidence, scores are lowered by so many of the items' standard deviations.",
       py::arg("users").noconvert(), py::arg("n"), py::arg("seen_indptr").noconvert() = py::none(),
-      py::arg("seen_items").noconvert() = py::none(), py::arg("n_threads") = 0);
+      py::arg("seen_items").noconvert() = py::none(), py::arg("n_threads") = 0, py::arg("confidence") = 0.0);
   view.def(
       "similar_items",
       [](const HeldView& held, const Array<std::int32_t>& items, std::int32_t n, std::int32_t n_threads) {

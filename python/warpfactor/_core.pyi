@@ -119,6 +119,7 @@ class ModelView:
         start_bias: float,
         biases: bool,
         link: str,
+        item_deviations: NDArray[Any] | None = None,
     ) -> None: ...
     def predict(
         self, users: NDArray[np.int32], items: NDArray[np.int32], n_threads: int = 0
@@ -130,10 +131,24 @@ class ModelView:
         seen_indptr: NDArray[np.int64] | None = None,
         seen_items: NDArray[np.int32] | None = None,
         n_threads: int = 0,
+        confidence: float = 0.0,
     ) -> tuple[NDArray[np.int32], NDArray[Any]]: ...
     def similar_items(
         self, items: NDArray[np.int32], n: int, n_threads: int = 0
     ) -> tuple[NDArray[np.int32], NDArray[Any]]: ...
+
+def item_deviations(
+    user_factors: NDArray[Any],
+    item_factors: NDArray[Any],
+    item_biases: NDArray[Any],
+    user_counts: NDArray[np.uint32],
+    item_counts: NDArray[np.uint32],
+    *,
+    start_bias: float,
+    biases: bool,
+    link: str,
+    train_rmse: float,
+) -> NDArray[Any]: ...
 
 class TextEncoder:
     """Takes any object with Python's buffer interface, such as Arrow's buffers."""

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from . import _core
 
-__all__ = ["DEFAULTS", "N_LISTED", "PARAMETERS", "Parameter"]
+__all__ = ["DEFAULTS", "N_LISTED", "PARAMETERS", "PYTHON_NAMES", "Parameter"]
 
 # How many items a list of recommendations or of similar items has.
 N_LISTED = 10
@@ -36,7 +36,7 @@ class Parameter(NamedTuple):
 
 
 # Where the names differ. The command line keeps the core's.
-_NAMES = {"init_scale": "init", "seed": "random_state", "patience": "early_stopping"}
+PYTHON_NAMES = {"init_scale": "init", "seed": "random_state", "patience": "early_stopping"}
 # Half precision is a `dtype` for users, and the number is a part of the device's name.
 _HIDDEN = ("half", "device_index")
 # For which the core takes 0 where users leave them out.
@@ -73,11 +73,11 @@ def _from_core(row: Mapping[str, Any]) -> Parameter:
     if isinstance(default, tuple) and default[0] == default[1]:
         default = default[0]
     return Parameter(
-        name=_NAMES.get(core, core),
+        name=PYTHON_NAMES.get(core, core),
         kind=row["kind"],
         default=None if zero_is_none else default,
         help=row["help"],
-        option=core if core in _NAMES else "",
+        option=core if core in PYTHON_NAMES else "",
         core=core,
         low=1 if zero_is_none else row["low"],
         high=row["high"],

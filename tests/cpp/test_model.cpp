@@ -133,6 +133,47 @@ TEST(recommend_for_nobody_is_nothing) {
   recommend<float>(model.view(), {}, 5, {}, {}, {});
 }
 
+/// The items in the order of score - z deviation, all small whole numbers and halves: exact in float.
+template <class T>
+void check_lower_bounds(bool biased) {
+  check::context = biased ? "with biases" : "without biases";
+  const Factors<T> factors(20, 30, 5, biased);
+  std::vector<T> deviations;
+  for (int item = 0; item < 30; ++item) deviations.push_back(static_cast<T>((item * 7) % 5) / 2);
+  ModelView<T> model = factors.view();
+  model.item_deviations = deviations;
+  std::vector<std::int32_t> users{-1};
+  for (std::int32_t user = 0; user < 20; ++user) users.push_back(user);
+  const RowLists seen = group_by_user(std::vector<std::int32_t>{3, 3}, std::vector<std::int32_t>{4, 9}, 20);
+  for (const double confidence : {0.0, 1.0, 4.0}) {
+    std::vector<std::int32_t> items(users.size() * 30);
+    std::vector<T> bounds(items.size());
+    recommend<T>(model, users, 30, seen, items, bounds, {.confidence = confidence});
+    for (std::size_t q = 0; q < users.size(); ++q) {
+      const auto bound = [&](std::int32_t item) {
+        return factors.score(users[q], item) - static_cast<T>(confidence) * deviations[static_cast<std::size_t>(item)];
+      };
+      std::vector<std::int32_t> expected;
+      for (std::int32_t item = 0; item < 30; ++item) {
+        if (users[q] != 3 || (item != 4 && item != 9)) expected.push_back(item);
+      }
+      std::stable_sort(expected.begin(), expected.end(),
+                       [&](std::int32_t a, std::int32_t b) { return bound(a) > bound(b); });
+      for (std::size_t slot = 0; slot < 30; ++slot) {
+        CHECK_EQ(items[q * 30 + slot], slot < expected.size() ? expected[slot] : -1);
+        if (slot < expected.size()) CHECK_EQ(bounds[q * 30 + slot], bound(expected[slot]));
+      }
+    }
+  }
+}
+
+TEST(recommend_ranks_by_the_lower_bound) {
+  for (const bool biased : {false, true}) {
+    check_lower_bounds<float>(biased);
+    check_lower_bounds<double>(biased);
+  }
+}
+
 TEST(predict_agrees_with_the_formula) {
   const Factors<float> model(50, 60, 17);
   std::vector<std::int32_t> users, items;
@@ -202,6 +243,24 @@ TEST(bad_arguments_are_named) {
   for (const auto& wrong : {falling, negative, beyond}) {
     CHECK_THROWS(Bad, "at user 0; it must rise", recommend<float>(view, one, 1, {wrong, two}, items, out));
   }
+  for (const double wrong : {-1.0, std::nan(""), std::numeric_limits<double>::infinity()}) {
+    CHECK_THROWS(Bad, "it must be a finite number of at least 0",
+                 recommend<float>(view, one, 1, {}, items, out, {.confidence = wrong}));
+  }
+  CHECK_THROWS(Bad, "options.confidence is 2, which needs the model's item_deviations",
+               recommend<float>(view, one, 1, {}, items, out, {.confidence = 2}));
+  ModelView<float> short_of = view;
+  short_of.item_deviations = out;
+  CHECK_THROWS(Bad, "item_deviations has 1 elements; it must have 4",
+               recommend<float>(short_of, one, 1, {}, items, out, {.confidence = 2}));
+  CHECK_THROWS(Bad, "user_counts has 0", item_deviations<float>(view, 1));
+  const std::vector<std::uint32_t> rated{1, 1, 1, 1};
+  short_of.user_counts = std::span(rated).first(3);
+  CHECK_THROWS(Bad, "item_counts has 0", item_deviations<float>(short_of, 1));
+  short_of.item_counts = rated;
+  CHECK_EQ(item_deviations<float>(short_of, 1).size(), 4U);
+  CHECK_THROWS(Bad, "train_rmse is -1", item_deviations<float>(short_of, -1));
+  CHECK_THROWS(Bad, "train_rmse is nan", item_deviations<float>(short_of, std::nan("")));
   CHECK_THROWS(Bad, "items holds 4", similar_items<float>(view, item_high, 1, items, out));
   CHECK_THROWS(Bad, "cosines has 1", similar_items<float>(view, two, 1, two_items, out));
   CHECK_THROWS(Bad, "users holds 3", group_by_user(high, one, 3));
@@ -321,6 +380,31 @@ TEST(all_ways_to_predict_are_one_formula_in_float) {
 TEST(all_ways_to_predict_are_one_formula_in_double) {
   for (const Loss loss : {Loss::squared, Loss::logistic, Loss::poisson}) {
     for (const bool biases : {true, false}) check_one_formula<double>(loss, biases);
+  }
+}
+
+TEST(deviations_of_a_model_are_those_of_the_epoch_that_it_is_of) {
+  Model<float> model = trained<float>(Loss::squared);
+  model.training.n_epochs = 3;  // as if later ones had been worse
+  const std::vector<float> deviations = model.item_deviations();
+  CHECK(deviations == item_deviations<float>(model.view(), model.history[2].train_rmse));
+  CHECK(deviations != item_deviations<float>(model.view(), model.history[4].train_rmse));
+  model.history.clear();
+  CHECK_THROWS(std::invalid_argument, "history has no epoch 3", model.item_deviations());
+}
+
+TEST(an_item_of_more_ratings_is_better_known) {
+  for (const Loss loss : {Loss::squared, Loss::logistic, Loss::poisson}) {
+    for (const bool biases : {true, false}) {
+      const Model<double> model = trained<double>(loss, biases);
+      const std::vector<double> deviations = model.item_deviations();
+      for (std::size_t a = 0; a < 20; ++a) {
+        CHECK(deviations[a] > 0);
+        for (std::size_t b = 0; b < 20; ++b) {
+          CHECK_EQ(deviations[a] > deviations[b], model.item_counts[a] < model.item_counts[b]);
+        }
+      }
+    }
   }
 }
 

@@ -7,6 +7,7 @@ import pytest
 
 import warpfactor as wf
 from problems import model_of, planted, scores_of
+from warpfactor import _core
 
 # Sums of k terms in float32, of numbers whose products come to about 4.
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -66,6 +67,28 @@ def test_recommend_is_the_brute_force_ranking(fitted, data, n, exclude_seen):
         exact[data.users, data.items] = -np.inf
     exact[:, np.bincount(data.items, minlength=data.n_items) == 0] = -np.inf
     check_ranking(ids, scores, data.item_ids, exact, n)
+
+
+@pytest.mark.parametrize("confidence", [0.5, 4])
+def test_lower_bounds_are_the_brute_force_ranking(fitted, data, confidence):
+    model = fitted.model_
+    deviations = _core.item_deviations(
+        model.user_factors_,
+        model.item_factors_,
+        model.item_biases_,
+        model.user_counts_,
+        model.item_counts_,
+        start_bias=model.start_bias_,
+        biases=model.has_biases_,
+        link=model.link_,
+        train_rmse=model.history_[model.n_epochs_ - 1]["train_rmse"],
+    )
+    assert (deviations > 0).all() and deviations.max() > 1.1 * deviations.min()
+    exact = all_scores(fitted) - confidence * deviations
+    exact[data.users, data.items] = -np.inf
+    exact[:, np.bincount(data.items, minlength=data.n_items) == 0] = -np.inf
+    ids, bounds = fitted.recommend(data.user_ids, n=12, confidence=confidence)
+    check_ranking(ids, bounds, data.item_ids, exact, 12)
 
 
 @pytest.mark.parametrize("n", [1, 7, 119])

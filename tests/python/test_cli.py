@@ -333,6 +333,15 @@ def test_recommend_prints_tab_separated_lines_into_a_pipe(trained: Trained) -> N
     assert result.lines == expected
 
 
+def test_recommend_by_lower_bounds(trained: Trained) -> None:
+    asked = ("recommend", trained.model, "--user", "u3", "-n", 4)
+    ids, bounds = wf.load(trained.model).recommend("u3", n=4, confidence=2.5)
+    result = succeed(*asked, "--confidence", 2.5)
+    assert recommended(result) == list(ids)
+    assert [line.split("\t")[3] for line in result.lines[1:]] == [str(bound) for bound in bounds]
+    assert result.lines != succeed(*asked).lines
+
+
 def test_recommend_writes_the_same_in_every_format(trained: Trained, tmp_path: Path) -> None:
     args = ("recommend", trained.model, "--user", "u3", "-n", 3)
     wanted = [line.split("\t") for line in succeed(*args).lines]
@@ -626,6 +635,10 @@ MISTAKES = [
     (with_files("recommend", "MODEL", "--user", "u1", "--user", "bob"), "user 'bob'"),
     (with_files("recommend", "MODEL", "--user", "u1", "-n", 0), "0"),
     (with_files("recommend", "MODEL", "--user", "u1", "--format", "xml"), "'xml'"),
+    (
+        with_files("recommend", "MODEL", "--user", "u1", "--confidence", "-1"),
+        r"--confidence is -1\.0; it must be a finite number of at least 0",
+    ),
     (no_folder, "gone"),
     (folder_as_output, "folder"),
     (bad_rating, "'good'"),

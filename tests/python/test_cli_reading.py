@@ -363,6 +363,7 @@ TRAIN = [
 ASK = [
     ("recommend", "MODEL", "--user", "bob"), ("recommend", "MODEL", "--user", "u1", "-n", "0"),
     ("recommend", "MODEL", "--user", "u1", "--format", "xml"), ("recommend", "RATINGS", "--user", "u1"),
+    ("recommend", "MODEL", "--user", "u1", "--confidence", "-1"),
     ("recommend", "MODEL", "--user", "u1", "-o", "x.doc"), ("info", "RATINGS"), ("info", "gone"),
     ("predict", "MODEL", "--user", "bob", "--item", "x"), ("predict", "gone", "RATINGS"),
     ("predict", "MODEL", "RATINGS", "--device", "tpu"), ("predict", "MODEL", "RATINGS", "--device", "cuda"),

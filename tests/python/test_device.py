@@ -155,9 +155,9 @@ def assert_same_lists(on_device, on_cpu):
     assert same.mean() > 0.9
 
 
-def assert_same_recommendations(model, users, n=10, exclude_seen=True, **params):
+def assert_same_recommendations(model, users, n=10, exclude_seen=True, *, confidence=0.0, **params):
     def call(m):
-        return m.recommend(users, n, exclude_seen=exclude_seen)
+        return m.recommend(users, n, exclude_seen=exclude_seen, confidence=confidence)
 
     on_cpu = on(model, "cpu", call)
     assert_same_lists(on(model, "cuda", call, **params), on_cpu)
@@ -196,6 +196,7 @@ def test_predictions_are_those_of_the_cpu(xp, data, dtype, biases):
     assert_same_predictions(model, X[:0])
     assert_same_recommendations(model, [*data.user_ids, 99_999])
     assert_same_recommendations(model, data.user_ids, exclude_seen=False)
+    assert_same_recommendations(model, [*data.user_ids, 99_999], confidence=3)
     assert_same_neighbours(model, data.item_ids)
 
 
@@ -215,7 +216,8 @@ def test_losses_with_links_and_start_biases(xp, data, params, values):
     ratings = wf.Ratings(data.users, data.items, y, data.user_ids, data.item_ids)
     model = model_of(**params).fit(ratings)
     assert_same_predictions(model, every_pair(data))
-    assert_same_recommendations(model, [*data.user_ids, 99_999])
+    for confidence in (0, 1.5):
+        assert_same_recommendations(model, [*data.user_ids, 99_999], confidence=confidence)
 
 
 def test_every_choice_of_unknown(xp, model, data):

@@ -38,6 +38,7 @@ struct ModelView {
   double start_bias = 0;
   bool biases = true;  ///< false: trained without global mean and biases
   Link link = Link::identity;
+  std::span<const T> item_deviations{};  ///< n_items, see item_deviations(); a confidence above 0 needs them
 };
 
 /// What to do about an unknown user or item.
@@ -50,6 +51,8 @@ enum class Unknown {
 /// How `predict`, `recommend` and `similar_items` work; every part is optional.
 struct AnswerOptions {
   Unknown unknown = Unknown::mean;
+  /// recommend: each score is lowered by so many of its item's standard deviations, at least 0. See item_deviations().
+  double confidence = 0;
   std::int32_t n_threads = 0;           ///< 0: available_threads()
   std::function<bool()> interrupted{};  ///< polled on the calling thread every 50 ms; true throws Interrupted
 };
@@ -80,10 +83,28 @@ void predict(const ModelView<T>& model, std::span<const std::int32_t> users, std
 
 /// For each of `users` (-1: unknown) the n known items of the highest score, best first, ties by lower code, without
 /// those in the user's list of `seen` (nothing is left out for unknown users, or if there are no lists). Row m of
-/// `items` and `predictions` has n slots; those beyond the items that are left hold -1 and NaN.
+/// `items` and `predictions` has n slots; those beyond the items that are left hold -1 and NaN. With a confidence z
+/// above 0, items are ranked by the lower confidence bound x - z s_i, with s_i = item_deviations[i], and `predictions`
+/// are what the link makes of the bounds.
 template <class T>
 void recommend(const ModelView<T>& model, std::span<const std::int32_t> users, std::int32_t n, const RowListsView& seen,
                std::span<std::int32_t> items, std::span<T> predictions, const AnswerOptions& options = {});
+
+/// s_i: how uncertain the scores of item i are because it has few ratings, as the standard deviation, given the ratings
+/// and all user factors, of the score that a user of average factors gives it:
+///   s_i^2 = 1 / (n_i / v + 1 / t_b)  +  P / (n_i P / (k v) + 1 / t_q)
+/// n_i: the item's ratings. v: the variance of a rating about its score, train_rmse^2; for labels about probabilities,
+/// the reciprocal of the Fisher information of a label's score, p (1 - p) = train_rmse^2 of labels 0 and 1. P: the mean
+/// of |p_u|^2 over the ratings. t_b and t_q: the variances of item biases (about start_bias; the first term is left out
+/// without biases) and of the elements of item factors among items, by empirical Bayes: a variance is the mean over the
+/// known items of a squared estimate plus its posterior variance. Correlations between factors are neglected, and so is
+/// all that all items share: what is not known of the user. See L. Li et al., "A contextual-bandit approach to
+/// personalized news article recommendation" (WWW 2010), for a linear model's bound (there the upper one, to explore),
+/// and C. Morris, "Parametric empirical Bayes inference" (JASA 1983).
+///
+/// train_rmse: of the epoch that the model is of (EpochReport), at least 0. Needs both sides' counts.
+template <class T>
+std::vector<T> item_deviations(const ModelView<T>& model, double train_rmse);
 
 /// For each of `items`, which must be known, the n other known items whose factors point most nearly the same way, with
 /// the cosines of the angles. Slots as in `recommend`.
@@ -203,6 +224,9 @@ struct Model {
   /// The prediction for one pair, the same as `predict` has it; -1 stands for an unknown row. Throws
   /// std::invalid_argument for other rows that are not there.
   [[nodiscard]] T predict(std::int32_t user, std::int32_t item) const;
+  /// The same as `item_deviations` has them, for `recommend` with a confidence: put them into the view. Throws
+  /// std::invalid_argument if the history does not have the epoch that the model is of.
+  [[nodiscard]] std::vector<T> item_deviations() const;
 };
 
 /// A model file cannot be read or written; the text names the file and says what to do.

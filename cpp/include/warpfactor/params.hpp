@@ -105,21 +105,28 @@ struct TrainParams {
   /// >= 0 (0 returns the initial model). None: 20 for 100,000 ratings and more, up to 80 for fewer, by the root of the
   /// number: small sets hardly start in 20.
   std::optional<std::int32_t> n_epochs{};
-  /// eta > 0 of the first epoch. None: 0.08 * (1 - momentum) with sgd; 0.1 with adagrad by row, 0.05 by element; 0.003
-  /// with adam; with gd 1 / n, where n is what the ratings of the busiest user weigh plus those of the busiest item
-  /// (weights have a mean of 1). In batches sgd and adagrad take no more than 1 / n for a batch's average share of n.
+  /// eta > 0 of the first epoch. None: 0.08 * (1 - momentum) with sgd, half of it without penalties per row; 0.1 with
+  /// adagrad by row, 0.05 by element; 0.003 with adam; with gd 1 / n, where n is what the ratings of the busiest user
+  /// weigh plus those of the busiest item (weights have a mean of 1). In batches sgd and adagrad take no more than 1 /
+  /// n for a batch's average share of n.
   std::optional<double> learning_rate{};
-  PerSide reg = 0.04;    ///< lambda of the factors, per rating, >= 0
-  PerSide reg_bias = 0;  ///< lambda of the biases, per rating, >= 0
-  /// Strength of the factors' penalty per row, >= 0. None: 8, or 0 without biases, with an L1 part and with a custom
-  /// penalty.
-  std::optional<PerSide> reg_row{};
-  /// Strength of the biases' penalty per row, >= 0. None: noise over signal, sigma^2 / tau^2, with the variances of the
-  /// noise and of the side's biases that the ratings show (see bias_variances.hpp); 0 where reg_row's would be.
-  std::optional<PerSide> reg_bias_row{};
-  /// Automatic: both, or none where reg_row's None means 0 and with `nonnegative`, where means are bound to 0 or above.
+  /// The strengths of the penalties: of the factors and of the biases per rating, of the factors and of the biases per
+  /// row, all >= 0, and of the prior means' y, rho > 0. None: training chooses.
+  ///
+  /// Penalties per row, and prior means, are there by default where a pull of whole rows makes sense: with biases, L2,
+  /// and factors of any sign. There reg_bias is 0, and reg_bias_row is noise over signal, sigma^2 / tau^2, with the
+  /// variances of the noise and of the side's biases that the ratings show (see bias_variances.hpp); a quarter of it
+  /// with logistic. reg, reg_row and reg_implicit are 0.04, 8 and 2; or, where all three are left open, plain SGD steps
+  /// by single ratings and the factors start from random numbers, what does best of some values of the three on ratings
+  /// that are held out, of up to about 200,000 of those given (see strengths.hpp). If the biases alone do best there,
+  /// init_scale becomes 0, and the factors stay zero.
+  ///
+  /// Without biases, with an L1 part, a custom penalty or factors that are kept >= 0: reg is 0.04, reg_bias 0.05, those
+  /// per row are 0.
+  std::optional<PerSide> reg{}, reg_bias{}, reg_row{}, reg_bias_row{};
+  std::optional<double> reg_implicit{};
+  /// Automatic: both where penalties per row are there by default, else none.
   ImplicitFeedback implicit_feedback = ImplicitFeedback::automatic;
-  double reg_implicit = 2;   ///< rho > 0: how strongly the prior means are pulled to zero
   double l1_ratio = 0;       ///< 0 .. 1: the share of L1 in the penalties; the rest is L2
   bool nonnegative = false;  ///< all factors and biases are kept >= 0; not with the losses that have labels
   bool biases = true;        ///< the score is mu + b_u + b_i + p.q; false: p.q
@@ -224,12 +231,12 @@ inline constexpr Range kAtLeastZero{0}, kAtLeastOne{1}, kAboveZero{.low = 0, .lo
 
 /// A parameter: a member of TrainParams, of one of the types that they have.
 struct Param {
-  using Member = std::variant<bool TrainParams::*, std::int32_t TrainParams::*, std::int64_t TrainParams::*,
-                              std::uint64_t TrainParams::*, double TrainParams::*, std::optional<double> TrainParams::*,
-                              std::optional<std::int32_t> TrainParams::*, PerSide TrainParams::*,
-                              std::optional<PerSide> TrainParams::*, Loss TrainParams::*, Optimizer TrainParams::*,
-                              AdagradPer TrainParams::*, Schedule TrainParams::*, Parallel TrainParams::*,
-                              Device TrainParams::*, ImplicitFeedback TrainParams::*>;
+  using Member =
+      std::variant<bool TrainParams::*, std::int32_t TrainParams::*, std::int64_t TrainParams::*,
+                   std::uint64_t TrainParams::*, double TrainParams::*, std::optional<double> TrainParams::*,
+                   std::optional<std::int32_t> TrainParams::*, std::optional<PerSide> TrainParams::*,
+                   Loss TrainParams::*, Optimizer TrainParams::*, AdagradPer TrainParams::*, Schedule TrainParams::*,
+                   Parallel TrainParams::*, Device TrainParams::*, ImplicitFeedback TrainParams::*>;
   const char* name;
   Member member;
   Range range;
@@ -243,15 +250,17 @@ inline constexpr Param kParams[] = {
     {"n_epochs", &TrainParams::n_epochs, kAtLeastZero, "Passes over the ratings; chosen by their number if not given."},
     {"learning_rate", &TrainParams::learning_rate, kAboveZero,
      "Step size at the start; chosen by the optimizer if not given."},
-    {"reg", &TrainParams::reg, kAtLeastZero, "Penalty of the factors, per rating: of both sides, or of users,items."},
+    {"reg", &TrainParams::reg, kAtLeastZero,
+     "Penalty of the factors, per rating: of both sides, or of users,items; chosen if not given."},
     {"reg_bias", &TrainParams::reg_bias, kAtLeastZero,
-     "Penalty of the biases, per rating: of both sides, or of users,items."},
+     "Penalty of the biases, per rating: of both sides, or of users,items; chosen if not given."},
     {"reg_row", &TrainParams::reg_row, kAtLeastZero,
      "Penalty of the factors, per row; chosen if not given. Both sides, or users,items."},
     {"reg_bias_row", &TrainParams::reg_bias_row, kAtLeastZero,
      "Penalty of the biases, per row; chosen by the ratings if not given."},
     {"implicit_feedback", &TrainParams::implicit_feedback, kAny, "Which rows have prior means from who rated what."},
-    {"reg_implicit", &TrainParams::reg_implicit, kAboveZero, "How strongly the prior means are pulled to zero."},
+    {"reg_implicit", &TrainParams::reg_implicit, kAboveZero,
+     "How strongly the prior means are pulled to zero; chosen if not given."},
     {"l1_ratio", &TrainParams::l1_ratio, kShare, "Share of L1 in the penalties, from 0 (all L2) to 1 (all L1).",
      "0: all L2, 1: all L1"},
     {"nonnegative", &TrainParams::nonnegative, kAny, "Whether factors and biases are kept at 0 or above."},

@@ -211,8 +211,8 @@ class CpuBackend final : public Backend<T> {
       const auto& own = of_users ? blocked_.users.position : blocked_.items.position;
       const auto& other = of_users ? blocked_.items.position : blocked_.users.position;
       prior.emplace(kernels_.kernels<T>(), of_users ? incidence.users : incidence.items,
-                    of_users ? incidence.items : incidence.users, own, other, stride_, params_.reg_implicit,
-                    kBiasRho * params_.reg_implicit, *team_);
+                    of_users ? incidence.items : incidence.users, own, other, stride_, *params_.reg_implicit,
+                    kBiasRho * *params_.reg_implicit, *team_);
     };
     make(user_means_, true);
     make(item_means_, false);

@@ -14,12 +14,6 @@
 namespace warpfactor {
 namespace {
 
-void require_size(std::size_t size, std::int64_t wanted, const char* name) {
-  if (static_cast<std::int64_t>(size) != wanted) {
-    reject(std::string(name) + " has " + text(size) + " elements; it must have " + text(wanted));
-  }
-}
-
 template <class T>
 void validate(const ModelView<T>& model) {
   require_size(model.user_factors.size(), static_cast<std::int64_t>(model.n_users) * model.n_factors, "user_factors");
@@ -131,6 +125,22 @@ void search(const ModelView<T>& model, const T* rows, const T* biases, std::int6
   team.run_slices(n_queries, body, 16);
 }
 
+/// The item biases of the lower confidence bounds.
+template <class T>
+std::vector<T> lowered_biases(const ModelView<T>& model, double confidence) {
+  if (model.item_deviations.empty() && model.n_items > 0) {
+    reject("options.confidence is " + text(confidence) +
+           ", which needs the model's item_deviations: put what item_deviations() returns into the view");
+  }
+  require_size(model.item_deviations.size(), model.n_items, "item_deviations");
+  std::vector<T> biases(model.item_biases.begin(), model.item_biases.end());
+  biases.resize(static_cast<std::size_t>(model.n_items));
+  for (std::size_t item = 0; item < biases.size(); ++item) {
+    biases[item] -= static_cast<T>(confidence) * model.item_deviations[item];
+  }
+  return biases;
+}
+
 int search_team_size(const AnswerOptions& options, std::int64_t n_queries) {
   return team_size(options.n_threads, (n_queries + 15) / 16);
 }
@@ -219,6 +229,8 @@ void recommend(const ModelView<T>& model, std::span<const std::int32_t> users, s
   const auto n_queries = static_cast<std::int64_t>(users.size());
   validate_search(model, n_queries, n, items.size(), "items", predictions.size(), "predictions");
   validate_rows(users, model.n_users, "users");
+  require(options.confidence >= 0 && std::isfinite(options.confidence), "options.confidence", options.confidence,
+          "a finite number of at least 0");
   for (std::size_t q = 0; options.unknown != Unknown::mean && q < users.size(); ++q) {
     if (known(users[q], model.user_counts) < 0) {
       reject("users[" + text(q) + "] is " + text(users[q]) +
@@ -239,11 +251,13 @@ void recommend(const ModelView<T>& model, std::span<const std::int32_t> users, s
                     model.n_items, "seen.items");
     }
   }
+  const std::vector<T> lowered = options.confidence > 0 ? lowered_biases(model, options.confidence) : std::vector<T>();
+  const std::span<const T> biases = options.confidence > 0 ? std::span<const T>(lowered) : model.item_biases;
   ThreadTeam team(search_team_size(options, n_queries), options.interrupted);
   const auto user_of = [&](std::int64_t q) { return known(users[static_cast<std::size_t>(q)], model.user_counts); };
   search(
-      model, model.item_factors.data(), model.item_biases.empty() ? nullptr : model.item_biases.data(), n_queries, n,
-      items, predictions, team,
+      model, model.item_factors.data(), biases.empty() ? nullptr : biases.data(), n_queries, n, items, predictions,
+      team,
       [&](std::int64_t q) {
         Query<T> query{nullptr, static_cast<T>(model.global_mean), {}};
         const std::int32_t user = user_of(q);

@@ -39,6 +39,12 @@ _USERS_PER_CHUNK = 4096
 )
 @click.option("-n", "--n-items", "n", type=int, default=N_LISTED, help="Items for each user.")
 @click.option("--include-seen", is_flag=True, help="Also list what the user has rated.")
+@click.option(
+    "--confidence",
+    type=float,
+    default=0.0,
+    help="Lower each score by so many standard deviations, for what an item's few ratings leave unknown.",
+)
 @click.option("--all-users", is_flag=True, help="For every user.")
 @table_output("tsv", "table", "A terminal gets a table.")
 @prediction_device
@@ -47,6 +53,7 @@ def recommend(
     user: tuple[str, ...],
     n: int,
     include_seen: bool,
+    confidence: float,
     all_users: bool,
     output: Path | None,
     format: str | None,
@@ -71,8 +78,9 @@ def recommend(
     if user:
         users = typed_ids(list(user), model.user_ids_, "user").astype(model.user_ids_.dtype)
     # A mistake must show before a file is opened for writing.
-    model.recommend(users[:1], n=n)
-    lists = _recommendations(model, users, n, not include_seen, output)
+    model.recommend(users[:1], n=n, confidence=confidence)
+    chosen = {"n": n, "exclude_seen": not include_seen, "confidence": confidence}
+    lists = _recommendations(model, users, chosen, output)
     if format == "table":
         _write_tables(output, lists)
     else:
@@ -88,12 +96,12 @@ class _Lists(NamedTuple):
 
 
 def _recommendations(
-    model: Model, users: NDArray[Any], n: int, exclude_seen: bool, output: Path | None
+    model: Model, users: NDArray[Any], chosen: dict[str, Any], output: Path | None
 ) -> Iterator[_Lists]:
     starts = range(0, len(users), _USERS_PER_CHUNK)
     for start in progress(starts, "recommending", output):
         part = users[start : start + _USERS_PER_CHUNK]
-        yield _Lists(part, *model.recommend(part, n=n, exclude_seen=exclude_seen))
+        yield _Lists(part, *model.recommend(part, **chosen))
 
 
 def _write_lists(

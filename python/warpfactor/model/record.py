@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..serving.lowering import Evidence
 
 __all__ = ["EpochRecord", "TrainingRecord"]
 
@@ -63,3 +66,9 @@ class TrainingRecord:
     n_ratings: int
     rating_range: tuple[float, float]
     chosen: Mapping[str, Any]
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the uncertainty of items is derived from."""
+        kept = (each["train_rmse"] for each in self.history if each["epoch"] == self.n_epochs)
+        return Evidence(self.user_counts, self.item_counts, next(kept, math.nan))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .cpu import CpuAnswers
 from .cuda import DeviceAnswers
 from .device import DeviceCopies, prediction_problem, require_prediction, use_device
+from .lowering import Evidence, Lowering, check_confidence, item_deviations
 from .tables import Options, Tables, parse_device
 
 __all__ = ["Answers", "prediction_device"]
@@ -23,10 +24,14 @@ class Answers:
     ----------
     tables : Tables
         The model's arrays.
+    evidence : Evidence
+        What it was learned from.
     """
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, evidence: Evidence) -> None:
         self._tables = tables
+        self._evidence = evidence
+        self._item_deviations: NDArray[Any] | None = None
         self._cpu: CpuAnswers | None = None
         self.copies: DeviceCopies | None = None
 
@@ -39,14 +44,26 @@ class Answers:
             return device.predict(X, options, output)
 
     def recommend(
-        self, users: Any, n: int, exclude_seen: bool, options: Options, output: str
+        self,
+        users: Any,
+        n: int,
+        exclude_seen: bool,
+        confidence: float,
+        options: Options,
+        output: str,
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the ids of each user's n best items, and their predictions."""
+        """Return the ids of each user's n best items, and their predictions or lower bounds."""
+        confidence = check_confidence(confidence)
+        lowering = None
+        if confidence > 0:
+            if self._item_deviations is None:
+                self._item_deviations = item_deviations(self._tables, self._evidence)
+            lowering = Lowering(confidence, self._item_deviations)
         index = prediction_device(options, output)
         if index is None:
-            return self._on_cpu().recommend(users, n, exclude_seen, options)
+            return self._on_cpu().recommend(users, n, exclude_seen, lowering, options)
         with self._on_device(index) as device:
-            return device.recommend(users, n, exclude_seen, options, output)
+            return device.recommend(users, n, exclude_seen, lowering, options, output)
 
     def similar_items(
         self, items: Any, n: int, options: Options, output: str

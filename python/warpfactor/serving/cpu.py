@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .. import _core
 from ..data.ratings import pairs_to_codes
 from .lookup import find_ids, known_rows, named_items, reject_unknown_ids, reject_unknown_pairs
+from .lowering import Lowering
 from .tables import Options, Tables
 
 __all__ = ["CpuAnswers"]
@@ -26,7 +27,12 @@ class CpuAnswers:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._view = _core.ModelView(
+        self._deviations: NDArray[Any] | None = None
+        self._view = self._viewed(None)
+
+    def _viewed(self, item_deviations: NDArray[Any] | None) -> _core.ModelView:
+        tables = self._tables
+        return _core.ModelView(
             tables.user_factors,
             tables.item_factors,
             tables.user_biases,
@@ -38,6 +44,7 @@ class CpuAnswers:
             start_bias=tables.start_bias,
             biases=tables.biases,
             link=tables.link,
+            item_deviations=item_deviations,
         )
 
     def predict(self, X: Any, options: Options) -> NDArray[Any]:
@@ -55,9 +62,9 @@ class CpuAnswers:
         return predicted
 
     def recommend(
-        self, users: Any, n: int, exclude_seen: bool, options: Options
+        self, users: Any, n: int, exclude_seen: bool, lowering: Lowering | None, options: Options
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the ids of each user's best items, and their predictions."""
+        """Return the ids of each user's best items, and their predictions or lower bounds."""
         tables = self._tables
         single, codes = find_ids(tables.user_ids, users, "users")
         if options.unknown != "mean":
@@ -65,7 +72,12 @@ class CpuAnswers:
             if (codes < 0).any():
                 reject_unknown_ids("user", users, single, codes, tables)
         indptr, seen = tables.seen.lists() if exclude_seen else (None, None)
-        found, scores = self._view.recommend(codes, n, indptr, seen, options.threads())
+        confidence = 0.0
+        if lowering is not None:
+            confidence, deviations = lowering
+            if deviations is not self._deviations:
+                self._deviations, self._view = deviations, self._viewed(deviations)
+        found, scores = self._view.recommend(codes, n, indptr, seen, options.threads(), confidence)
         return self._named(single, found, scores)
 
     def similar_items(

@@ -18,6 +18,7 @@ from ..data.ratings import pairs_to_codes
 from ..exchange import as_device_array, is_device_array, to_host
 from .device import DeviceCopies, Memory, best_items
 from .lookup import find_ids, known_rows, named_items, reject_unknown_ids, reject_unknown_pairs
+from .lowering import Lowering
 from .tables import Options, Tables
 
 __all__ = ["DeviceAnswers", "tiles"]
@@ -105,21 +106,33 @@ class DeviceAnswers:
         return predicted
 
     def recommend(
-        self, users: Any, n: int, exclude_seen: bool, options: Options, output: str
+        self,
+        users: Any,
+        n: int,
+        exclude_seen: bool,
+        lowering: Lowering | None,
+        options: Options,
+        output: str,
     ) -> tuple[Any, Any]:
-        """Return the ids of each user's best items, and their predictions."""
+        """Return the ids of each user's best items, and their predictions or lower bounds."""
         xp, tables = self._xp, self._tables
         single, codes = self._find(users, "user", options)
         wanted = self._known_arrays() | self._factor_arrays()
         if exclude_seen:
             wanted["seen_indptr"], wanted["seen_items"] = tables.seen.lists()
         fixed = tables.item_biases.nbytes
+        if lowering is not None:
+            wanted["item_deviations"] = lowering.item_deviations
+            fixed *= 3  # the product and the difference
         arrays, n_rows = self._take(wanted, "recommend", len(codes), n, fixed, options, output)
         codes = known_rows(xp, codes, arrays["user_known"])
         if options.unknown != "mean" and (codes < 0).any():
             reject_unknown_ids("user", users, single, codes, tables)
         factors = self._factors(arrays)
-        rated = _rated_biases(xp, factors.item_biases, arrays["item_known"])
+        item_biases = factors.item_biases
+        if lowering is not None:
+            item_biases = item_biases - lowering.confidence * arrays["item_deviations"]
+        rated = _rated_biases(xp, item_biases, arrays["item_known"])
         factors = factors._replace(item_biases=rated)
         seen = (arrays["seen_indptr"], arrays["seen_items"]) if exclude_seen else None
         parts = _best_items(xp, factors, codes, n, seen, n_rows)

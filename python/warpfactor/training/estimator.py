@@ -95,25 +95,19 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Passes over the ratings. None, or "auto": 20 for 100,000 ratings and more, √(100,000/n) times
         as many for fewer, at most 80.
     learning_rate : float, "auto" or None, default None
-        η of the first epoch. None, or "auto": 0.08·(1 - `momentum`) with "sgd"; 0.1 with "adagrad" by row and
+        η of the first epoch. None, or "auto": 0.08·(1 - `momentum`) with "sgd", half of it where nothing
+        counts per row; 0.1 with "adagrad" by row and
         0.05 by element; 0.003 with "adam"; with "gd" 1/n, where n is the number of ratings (their
         weights, if there are) of the busiest user plus that of the busiest item. In batches "sgd"
         and "adagrad" take no more than 1/n for the share of n that a batch has on average.
-    reg : float or (float, float), default 0.04
-        Strength of the penalty on the factors; a pair is (of the users, of the items).
-        It counts once per rating.
-    reg_bias : float or (float, float), default 0.0
-        Strength of the penalty on the biases per rating; a pair is (of the users, of the items).
-    reg_row : float, (float, float), "auto" or None, default None
-        Strength of the penalty on the factors of a user or an item that counts once for each of
-        them, however many ratings they have: rows with few ratings stay near their prior mean. None,
-        or "auto": 8; 0 without biases, with an `l1_ratio` and with a `penalty` of your own. It makes
-        the result depend little on `n_factors`, `n_epochs`, `learning_rate` and `init`.
-    reg_bias_row : float, (float, float), "auto" or None, default None
-        Likewise of the biases. None, or "auto": σ²/τ², with the variances of the noise and of the
-        users' (items') biases in z = μ + b_u + b_i + noise, estimated by mean-field EM of crossed
-        random effects, of up to about a million ratings; a quarter of that with "logistic"; 0 where
-        `reg_row` would be.
+    reg, reg_bias : float, (float, float), "auto" or None, default None
+        Strength of the penalty on the factors, and on the biases, per rating; a pair is (of the users,
+        of the items). None, or "auto": see below.
+    reg_row, reg_bias_row : float, (float, float), "auto" or None, default None
+        Strength of the penalty on the factors, and on the biases, that counts once for each user and
+        item, however many ratings they have: rows with few ratings stay near their prior mean. The
+        result then depends little on `n_factors`, `n_epochs`, `learning_rate` and `init`. None, or
+        "auto": see below.
     implicit_feedback : {"auto", "none", "users", "items", "both"}, default "auto"
         Which rows have prior means from who rated what: the users' from the items that they rated,
         the items' from the users who rated them,
@@ -124,9 +118,22 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         the mean to which the user's factors are pulled, not as a term of the score: so it serves both
         sides, and predictions need P, Q and the biases alone. The y_j move after every second epoch,
         by a step of conjugate gradients towards the least of Σ_u ‖p_u - m_u‖² + ρ Σ_j ‖y_j‖². "auto":
-        "both"; "none" where `reg_row` would be 0, and with `nonnegative` or "poisson".
-    reg_implicit : float, default 2.0
+        see below.
+    reg_implicit : float, "auto" or None, default None
         ρ, above 0; of the biases' means 5ρ.
+
+        What "auto" means. With `biases`, L2 (no `l1_ratio`, no `penalty`) and factors of any sign,
+        `implicit_feedback` is "both", `reg_bias` 0, and `reg_bias_row` σ²/τ², with the variances of
+        the noise and of the users' (items') biases in z = μ + b_u + b_i + noise, estimated by
+        mean-field EM of crossed random effects from up to about a million ratings; a quarter of that
+        with "logistic". `reg`, `reg_row` and `reg_implicit` are 0.04, 8 and 2 if you give one of them,
+        or initial factors, or another optimizer than "sgd" with a step per rating. If not, training
+        tries some values of the three on a tenth of up to about 200,000 ratings and takes the best:
+        first `reg_row` in steps of 2, then weaker prior means, then more of `reg` and less of
+        `reg_row`, or less and more. These fits are short, with 16 factors. If they find that factors
+        do not help, `init` is set to 0, so that they stay zero. Without biases, with an L1 part, a
+        `penalty` of your own, `nonnegative` or "poisson": `reg` is 0.04, `reg_bias` 0.05, and nothing
+        counts per row. `chosen_` tells what was taken.
     biases : bool, default True
         Whether the score has μ, b_u and b_i; otherwise x = p_u · q_i.
     loss : str or CustomLoss, default "squared"
@@ -278,8 +285,8 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     user_ids_, item_ids_ : ndarray of shape (n_users,) and (n_items,)
         The ids of the rows, sorted.
     chosen_ : dict
-        What training chose where the parameters leave it open, by their names: ``n_epochs``,
-        ``learning_rate``, ``reg_row``, ``reg_bias_row``, ``implicit_feedback``.
+        What training chose where the parameters leave it open, by their names, such as ``n_epochs``
+        and ``reg_row``.
     history_ : list of dict
         For each epoch: epoch (from 1), seconds (of that epoch), learning_rate, train_rmse (each
         rating's error before its own step; during a warm-up that of the factors that take part),
@@ -347,12 +354,12 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         *,
         n_epochs: int | str | None = DEFAULTS["n_epochs"],
         learning_rate: float | str | None = DEFAULTS["learning_rate"],
-        reg: float | tuple[float, float] = DEFAULTS["reg"],
-        reg_bias: float | tuple[float, float] = DEFAULTS["reg_bias"],
+        reg: float | tuple[float, float] | str | None = DEFAULTS["reg"],
+        reg_bias: float | tuple[float, float] | str | None = DEFAULTS["reg_bias"],
         reg_row: float | tuple[float, float] | str | None = DEFAULTS["reg_row"],
         reg_bias_row: float | tuple[float, float] | str | None = DEFAULTS["reg_bias_row"],
         implicit_feedback: str = DEFAULTS["implicit_feedback"],
-        reg_implicit: float = DEFAULTS["reg_implicit"],
+        reg_implicit: float | str | None = DEFAULTS["reg_implicit"],
         biases: bool = DEFAULTS["biases"],
         loss: str | CustomLoss = DEFAULTS["loss"],
         huber_delta: float = DEFAULTS["huber_delta"],
@@ -524,10 +531,18 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return self._answering().score(X, y, sample_weight)
 
     def recommend(
-        self, users: Any, n: int = N_LISTED, *, exclude_seen: bool = True, output: str = "numpy"
+        self,
+        users: Any,
+        n: int = N_LISTED,
+        *,
+        exclude_seen: bool = True,
+        confidence: float = 0.0,
+        output: str = "numpy",
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return each user's items of the highest predicted rating; see `Model.recommend`."""
-        return self._answering().recommend(users, n, exclude_seen=exclude_seen, output=output)
+        return self._answering().recommend(
+            users, n, exclude_seen=exclude_seen, confidence=confidence, output=output
+        )
 
     def similar_items(
         self, items: Any, n: int = N_LISTED, *, output: str = "numpy"

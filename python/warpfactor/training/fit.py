@@ -20,7 +20,7 @@ from ..formulas.losses import CustomLoss
 from ..model.file import stored_params
 from ..model.model import Model
 from ..model.record import EpochRecord, TrainingRecord
-from ..parameters import PARAMETERS
+from ..parameters import PARAMETERS, PYTHON_NAMES
 from ..serving.device import free_cached
 from ..serving.tables import Options, SeenItems, Tables
 from .core_params import core_params, float_type
@@ -162,7 +162,7 @@ def _chosen(given: _core.TrainParams, resolved: _core.TrainParams) -> dict[str, 
         value = resolved[name]
         if value != given[name]:
             alike = isinstance(value, tuple) and value[0] == value[1]
-            chosen[name] = value[0] if alike else value
+            chosen[PYTHON_NAMES.get(name, name)] = value[0] if alike else value
     return chosen
 
 
