@@ -44,7 +44,13 @@ enum RandomPurpose : std::uint64_t {
   kUserInit,
   kItemInit,
   kBatchOrder,
-  kDeviceShuffle
+  kDeviceShuffle,
+  kSweep,
+  kUserDraws,
+  kItemDraws,
+  kUserCoefficients,
+  kItemCoefficients,
+  kHyperparameters
 };
 
 }  // namespace warpfactor
