@@ -21,6 +21,9 @@ enum class Noise {
 /// Whose prior means depend on who rated what.
 enum class ImplicitFeedback { none, users, items, both };
 
+/// The largest rank of a model of samples.
+inline constexpr std::int32_t kMostKeptFactors = 4096;
+
 /// What a user may set. With z the standardized ratings and x = b_u + b_i + p_u.q_i the model is
 ///   z ~ N(x, .) as in Noise,  p_u ~ N(m_u, diag(1 / lambda)),  b_u ~ N(a_u, 1 / lambda_b)
 /// and likewise for the items. Without who rated what m_u is the same for all users; with it (Koren 2008, SVD++)
@@ -30,9 +33,9 @@ enum class ImplicitFeedback { none, users, items, both };
 struct SampleParams {
   std::int32_t n_factors = 32;
   std::int32_t n_burn_in = 40;   ///< sweeps over all parameters before the first sample
-  std::int32_t n_samples = 160;  ///< sweeps after them, each a sample
-  /// Samples that the model is made of, evenly spaced, the last one included: its rank is n_kept times n_factors. 0: as
-  /// many as kMostFactors allows, at most 32.
+  std::int32_t n_samples = 240;  ///< sweeps after them, each a sample
+  /// Samples that the model is made of, evenly spaced, the last one included: its rank is n_kept times n_factors. 0:
+  /// 64, or fewer where they would take a rank above 2048.
   std::int32_t n_kept = 0;
   Noise noise = Noise::rows;
   ImplicitFeedback implicit_feedback = ImplicitFeedback::both;
@@ -64,8 +67,8 @@ struct SampleResult {
   /// as its prior says.
   Model<T> model;
   std::int32_t n_kept = 0;
-  /// By row and kept sample: what the sample's bias is above the model's. The global mean's part is shared by both
-  /// sides. Rows without ratings have zeros.
+  /// By row and kept sample: what the sample's bias is above the model's; of the users with what its global mean is
+  /// above the model's.
   std::vector<T> user_bias_offsets, item_bias_offsets;
   /// Mean over the kept samples of 1 / alpha, in squared rating units, and of each row's 1 / a; with Noise::even the
   /// latter are empty. The noise's variance of a rating (u, i) of mean weight is about their product.

@@ -22,19 +22,21 @@ namespace {
 
 // Sweeps without who-rated-what at the start, while the factors find their directions.
 constexpr std::int32_t kPlainSweeps = 10;
-constexpr std::int32_t kUsuallyKept = 32;
+// By how many samples the mean of all is told well enough, and the rank that they may take unasked. ML-1M fold 1, rank
+// 32: RMSE 0.8200 of all 160, 0.8210 of 32.
+constexpr std::int32_t kUsuallyKept = 64, kUsualRank = 2048;
 
 void validate(const SampleParams& p) {
   require(p.n_factors >= 1 && p.n_factors <= kMostFactors, "n_factors", p.n_factors, "from 1 to 1024");
   require(p.n_burn_in >= 0, "n_burn_in", p.n_burn_in, "at least 0");
   require(p.n_samples >= 1, "n_samples", p.n_samples, "at least 1");
   require(p.n_samples <= INT32_MAX - p.n_burn_in, "n_samples", p.n_samples, "below 2^31 together with n_burn_in");
-  require(p.n_kept >= 0, "n_kept", p.n_kept, "at least 0 (0: as many as a model can hold, at most 32)");
+  require(p.n_kept >= 0, "n_kept", p.n_kept, "at least 0 (0: 64, or fewer of many factors)");
   if (p.n_kept > p.n_samples) reject("n_kept", p.n_kept, "at most n_samples, which is " + text(p.n_samples));
-  if (std::int64_t{p.n_kept} * p.n_factors > kMostFactors) {
+  if (std::int64_t{p.n_kept} * p.n_factors > kMostKeptFactors) {
     reject("n_kept", p.n_kept,
-           "at most " + text(kMostFactors / p.n_factors) + " with n_factors " + text(p.n_factors) +
-               ", since a model has at most " + text(kMostFactors) + " factors in all");
+           "at most " + text(kMostKeptFactors / p.n_factors) + " with n_factors " + text(p.n_factors) +
+               ", since a model of samples has at most " + text(kMostKeptFactors) + " factors in all");
   }
   require(p.n_threads >= 0, "n_threads", p.n_threads, "at least 0 (0: all available)");
   require(name_of(p.noise) != nullptr, "noise", static_cast<int>(p.noise), "one of the enum");
@@ -130,8 +132,12 @@ class KeptSamples {
     model.n_factors = n_factors_ * n_kept_;
     result.n_kept = n_kept_;
     result.noise_variance = scale * scale * noise_ / n_kept_;
-    finish(users_, offset, scale, team);
-    finish(items_, offset, scale, team);
+    finish(users_, scale, team);
+    finish(items_, scale, team);
+    for (std::int64_t at = 0; at < users_.n_rows * n_kept_; ++at) {
+      const double above = offsets_[static_cast<std::size_t>(at % n_kept_)] - offset;
+      users_.biases[static_cast<std::size_t>(at)] += static_cast<T>(scale * above);
+    }
     model.user_factors = std::move(users_.factors);
     model.item_factors = std::move(items_.factors);
     model.user_biases = std::move(users_.mean_biases);
@@ -180,7 +186,7 @@ class KeptSamples {
         kRowSlice);
   }
 
-  void finish(Side& side, double offset, double scale, ThreadTeam& team) {
+  void finish(Side& side, double scale, ThreadTeam& team) {
     const std::int64_t kept = n_kept_, width = kept * n_factors_, planned_width = std::int64_t{n_planned_} * n_factors_;
     if (kept < n_planned_) {  // sampling was ended early: close the gaps, from the front
       for (std::int64_t row = 1; row < side.n_rows; ++row) {
@@ -209,8 +215,7 @@ class KeptSamples {
             for (std::int64_t s = 0; s < kept; ++s) mean += static_cast<double>(biases[s]);
             mean /= n_kept_;
             for (std::int64_t s = 0; s < kept; ++s) {
-              const double shared = (offsets_[static_cast<std::size_t>(s)] - offset) / 2;
-              biases[s] = static_cast<T>(scale * (static_cast<double>(biases[s]) - mean + shared));
+              biases[s] = static_cast<T>(scale * (static_cast<double>(biases[s]) - mean));
             }
             side.mean_biases[static_cast<std::size_t>(row)] = static_cast<T>(scale * mean);
           }
@@ -352,7 +357,7 @@ class Sampler {
 
 std::int32_t kept_samples(const SampleParams& params) {
   if (params.n_kept > 0) return params.n_kept;
-  return std::min({kUsuallyKept, params.n_samples, kMostFactors / params.n_factors});
+  return std::min({kUsuallyKept, params.n_samples, kUsualRank / params.n_factors});
 }
 
 template <class T>
