@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
+#include <filesystem>
 #include <limits>
 #include <numeric>
 #include <vector>
@@ -521,6 +523,26 @@ TEST(sampling_ends_when_the_caller_says_so) {
   options.on_sweep = {};
   options.interrupted = [] { return true; };
   CHECK_THROWS(Interrupted, "interrupted", sample<float>(Data(500, 400, 60000).view(), short_run(64, 500), options));
+}
+
+TEST(a_file_keeps_what_is_known_of_the_samples) {
+  SampleParams params = short_run(3);
+  params.n_kept = 4;
+  const SampleResult<float> result = sample<float>(Data(50, 40, 900, 0.5).view(), params);
+  const std::filesystem::path path = std::filesystem::temp_directory_path() / "warpfactor_test_sample.safetensors";
+  save(result.model, path);
+  const Model<float> again = load<float>(path);
+  std::filesystem::remove(path);
+  CHECK(same_bits(again, result.model));
+  CHECK(again.members == result.model.members);
+  CHECK_EQ(again.members.size(), 7U);
+  const StoredArray& offsets = again.members.at("members.user_offsets");
+  CHECK(offsets.type == "F32" && offsets.shape == std::vector<std::int64_t>({50, 4}));
+  std::vector<float> numbers(200);
+  std::memcpy(numbers.data(), offsets.bytes.data(), offsets.bytes.size());
+  CHECK(same_bits(numbers, result.user_bias_offsets));
+  CHECK_EQ(again.params, result.model.params);
+  CHECK(std::isnan(again.history.at(0).learning_rate));
 }
 
 TEST(usually_kept_samples_fit_a_model) {

@@ -6,7 +6,10 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <memory>
+#include <span>
+#include <type_traits>
 
 #include "bayes/prior_means.hpp"
 #include "bayes/rows.hpp"
@@ -54,6 +57,33 @@ std::string stored(const SampleParams& p) {
          ", \"implicit_feedback\": " + json::quoted(name_of(p.implicit_feedback)) +
          ", \"dtype\": " + json::quoted(sizeof(T) == sizeof(float) ? "float32" : "float64") +
          ", \"n_threads\": " + or_null(p.n_threads) + ", \"random_state\": " + std::to_string(p.seed) + "}";
+}
+
+template <class V>
+StoredArray stored_array(std::span<const V> values, std::vector<std::int64_t> shape) {
+  const char* const type = std::is_same_v<V, std::int32_t> ? "I32" : sizeof(V) == sizeof(float) ? "F32" : "F64";
+  const auto* const bytes = reinterpret_cast<const unsigned char*>(values.data());
+  return {type, std::move(shape), {bytes, bytes + values.size_bytes()}};
+}
+
+/// What the model's file keeps of the samples, by Python's names (python/warpfactor/model/members.py).
+template <class T>
+std::map<std::string, StoredArray> members_of(const SampleResult<T>& result, std::int32_t n_factors) {
+  const std::int64_t kept = result.n_kept, n_users = result.model.n_users, n_items = result.model.n_items;
+  const std::vector<double> weights(static_cast<std::size_t>(kept), 1.0 / result.n_kept);
+  const std::vector<std::int32_t> ranks(static_cast<std::size_t>(kept), n_factors);
+  const double noise[] = {result.noise_variance, 1};  // the spread of samples counts as it is
+  std::map<std::string, StoredArray> members;
+  members["members.weights"] = stored_array(std::span(weights), {kept});
+  members["members.ranks"] = stored_array(std::span(ranks), {kept});
+  members["members.user_offsets"] = stored_array(std::span(result.user_bias_offsets), {n_users, kept});
+  members["members.item_offsets"] = stored_array(std::span(result.item_bias_offsets), {n_items, kept});
+  members["members.noise"] = stored_array(std::span<const double>(noise), {2});
+  if (!result.user_noise.empty()) {
+    members["members.user_noise"] = stored_array(std::span(result.user_noise), {n_users});
+    members["members.item_noise"] = stored_array(std::span(result.item_noise), {n_items});
+  }
+  return members;
 }
 
 /// The errors of the mean of the samples so far, over the training ratings or others.
@@ -431,6 +461,7 @@ SampleResult<T> sample(const RatingsView& ratings, const SampleParams& params, c
                     static_cast<double>(rated.low),
                     static_cast<double>(rated.high)};
   model.params = stored<T>(params);
+  model.members = members_of(result, params.n_factors);
   return result;
 }
 
