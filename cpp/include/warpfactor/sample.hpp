@@ -18,9 +18,6 @@ enum class Noise {
   rows,  ///< r ~ N(x, 1 / (alpha w a_u a_i)) with a_u, a_i ~ Gamma(10, rate 10), of mean 1
 };
 
-/// Whose prior means depend on who rated what.
-enum class ImplicitFeedback { none, users, items, both };
-
 /// The largest rank of a model of samples.
 inline constexpr std::int32_t kMostKeptFactors = 4096;
 
@@ -38,17 +35,12 @@ struct SampleParams {
   /// 64, or fewer where they would take a rank above 2048.
   std::int32_t n_kept = 0;
   Noise noise = Noise::rows;
-  ImplicitFeedback implicit_feedback = ImplicitFeedback::both;
+  ImplicitFeedback implicit_feedback = ImplicitFeedback::automatic;  ///< automatic: both
   std::int32_t n_threads = 0;  ///< 0: available_threads()
   std::uint64_t seed = 0;
 };
 
 constexpr auto names(Noise) { return std::array{Named{Noise::even, "even"}, Named{Noise::rows, "rows"}}; }
-constexpr auto names(ImplicitFeedback) {
-  return std::array{Named{ImplicitFeedback::none, "none"}, Named{ImplicitFeedback::users, "users"},
-                    Named{ImplicitFeedback::items, "items"}, Named{ImplicitFeedback::both, "both"}};
-}
-
 /// The samples that SampleParams::n_kept stands for.
 std::int32_t kept_samples(const SampleParams& params);
 

@@ -289,10 +289,10 @@ class Sampler {
     const Streams streams(params_.seed, sweep);
     const auto by_users = params_.implicit_feedback;
     if (sweep == kPlainSweeps) {
-      if (by_users == ImplicitFeedback::users || by_users == ImplicitFeedback::both) {
+      if (by_users != ImplicitFeedback::none && by_users != ImplicitFeedback::items) {
         user_means_ = std::make_unique<PriorMeans<T>>(users_, items_, kUserCoefficients, team_);
       }
-      if (by_users == ImplicitFeedback::items || by_users == ImplicitFeedback::both) {
+      if (by_users != ImplicitFeedback::none && by_users != ImplicitFeedback::users) {
         item_means_ = std::make_unique<PriorMeans<T>>(items_, users_, kItemCoefficients, team_);
       }
     }

@@ -81,7 +81,7 @@ class BayesianMatrixFactorization(FittedAnswers):
         all samples. On MovieLens 1M (rank 32) the RMSE was 0.8194 with all 240, 0.8198 with 64.
     noise : {"rows", "even"}, default "rows"
         Whether each user and each item has a noise of its own, or all ratings have the same.
-    implicit_feedback : {"both", "users", "items", "none"}, default "both"
+    implicit_feedback : {"auto", "both", "users", "items", "none"}, default "auto"
         Whose prior means depend on who rated what.
     dtype : {"float32", "float64"}, default "float32"
         Type of the factors and of the arithmetic. Ratings are float32 in any case.

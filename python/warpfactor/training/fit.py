@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
 from ..checks import check_count, in_words_of, is_number
-from ..data.ratings import Ratings
+from ..data.ratings import Ratings, pairs_to_codes
 from ..exceptions import CudaError, DivergedError
 from ..formulas.cuda_compile import DeviceKernels, device_kernels
 from ..formulas.losses import CustomLoss
