@@ -24,7 +24,7 @@ from ..parameters import PARAMETERS, Parameter
 from ..seeds import seed_from
 from ..serving.tables import UNKNOWN, parse_device
 
-__all__ = ["core_params", "float_type"]
+__all__ = ["check_callbacks", "core_params", "float_type"]
 
 # What a check of one value by its row does not do.
 _SPECIAL = ("loss", "init", "random_state", "early_stopping", "device")
@@ -57,7 +57,9 @@ def core_params(params: Mapping[str, Any]) -> _core.TrainParams:
             f"penalty is {params['penalty']!r:.80}; it must be None, or one that "
             "warpfactor.losses.penalty made"
         )
-    if is_number(params["init"]):
+    if _is_open(params["init"]):
+        pass
+    elif is_number(params["init"]):
         scale = float(params["init"])
         if not 0 <= scale < math.inf:
             raise ValueError(
@@ -67,7 +69,7 @@ def core_params(params: Mapping[str, Any]) -> _core.TrainParams:
     elif not (isinstance(params["init"], (tuple, list)) and len(params["init"]) == 2):
         raise ValueError(
             f"init is {params['init']!r:.80}; it must be a scale of at least 0 or a pair of arrays "
-            "(P, Q)"
+            "(P, Q), or 'auto'"
         )
     on_cuda, index = parse_device(params["device"])
     core["device"], core["device_index"] = ("cuda" if on_cuda else "cpu"), index
@@ -84,7 +86,7 @@ def core_params(params: Mapping[str, Any]) -> _core.TrainParams:
         core["patience"] = check_count("early_stopping", patience, 1)
     elif not patience:
         core["patience"] = 0
-    _check_callbacks(params["callbacks"])
+    check_callbacks(params["callbacks"])
     core["seed"] = seed_from(params["random_state"])
     return core
 
@@ -104,7 +106,7 @@ def float_type(dtype: Any) -> np.dtype[Any]:
 
 
 def _checked(row: Parameter, value: Any) -> Any:
-    if row.none and (value is None or (isinstance(value, str) and value == "auto")):
+    if row.none and _is_open(value):
         return None
     match row.kind:
         case "int":
@@ -121,6 +123,11 @@ def _checked(row: Parameter, value: Any) -> Any:
     return value
 
 
+def _is_open(value: Any) -> bool:
+    """Whether a value leaves the choice to training."""
+    return value is None or (isinstance(value, str) and value == "auto")
+
+
 def _loss(loss: Any) -> str:
     if isinstance(loss, CustomLoss):
         return "custom"
@@ -129,7 +136,8 @@ def _loss(loss: Any) -> str:
     return check_choice("loss", loss, names, also=custom)
 
 
-def _check_callbacks(callbacks: Any) -> None:
+def check_callbacks(callbacks: Any) -> None:
+    """Raise ValueError unless callbacks are a list or tuple of callables."""
     if not isinstance(callbacks, (list, tuple)):
         raise ValueError(f"callbacks is {callbacks!r}; it must be a list of callables")
     for callback in callbacks:
