@@ -62,7 +62,6 @@ struct Effects {
     double weighted_means = 0;
   };
 
-  /// The means given the other side's and the variances, and what the new variances need.
   /// Moves the mean of the biases to mu, and returns it.
   double centre(Round& round) {
     double sum = 0;
@@ -75,6 +74,7 @@ struct Effects {
     return middle;
   }
 
+  /// The means given the other side's and the variances, and what the new variances need.
   Round estimate(const std::vector<double>& others, double mu, double noise, double weight_scale, ThreadTeam& team) {
     const double ratio = noise / variance;
     std::vector<Round> rounds(ranges.size());

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+# Plain steps: penalties per rating alone, and no prior means.
+PLAIN = {"reg_row": 0.0, "reg_bias_row": 0.0, "implicit_feedback": "none"}
+
 POISSON_FLOOR = 1e-6  # of the mean rating; below, the loss goes on along its tangent
 
 
@@ -87,8 +90,8 @@ class PriorMeans:
         self.y = np.zeros((rated.shape[1], k + 1))
         self.d = np.zeros_like(self.y)
 
-    def step(self, factors, biases, pulls):
-        """One step towards the least over the gradient and the step before."""
+    def step(self, factors, biases):
+        """One step towards the least over the gradient and the step before; the means after it."""
         X, rho = self.X, self.rho
         rows = np.c_[factors, biases]
         g = X.T @ (rows - X @ self.y) - rho * self.y
@@ -100,7 +103,7 @@ class PriorMeans:
             self.d[:, c] = both @ along
         self.y += self.d
         means = X @ self.y
-        pulls.means = [means[:, :-1], means[:, -1]]
+        return [means[:, :-1], means[:, -1]]
 
 
 def sgd_pass(
@@ -150,15 +153,23 @@ def sgd_pass(
 
 def objective(
     P, Q, bu, bi, users, items, z, weights, reg, reg_bias, *, loss="squared", delta=1.0,
-    offset=0.0, l1_ratio=0.0,
+    offset=0.0, l1_ratio=0.0, reg_row=0.0, reg_bias_row=0.0, means=(0.0, 0.0, 0.0, 0.0),
 ):  # fmt: skip
+    """What training minimizes. `means`: the prior means of P, Q, bu and bi. Every row is rated."""
     terms = loss_of(loss, z, predict(P, Q, bu, bi, offset, users, items), delta)
     reg, reg_bias = sides(reg), sides(reg_bias)
+    P, Q, bu, bi = (array - mean for array, mean in zip((P, Q, bu, bi), means, strict=True))
     terms = terms + penalty_of(P[users], reg[0], l1_ratio).sum(1)
     terms += penalty_of(Q[items], reg[1], l1_ratio).sum(1)
     terms += penalty_of(bu[users], reg_bias[0], l1_ratio)
     terms += penalty_of(bi[items], reg_bias[1], l1_ratio)
-    return (weights * terms).sum()
+    per_row = sum(
+        strength / 2 * (array**2).sum()
+        for strength, array in zip(
+            (*sides(reg_row), *sides(reg_bias_row)), (P, Q, bu, bi), strict=True
+        )
+    )
+    return (weights * terms).sum() + per_row
 
 
 class Steps:
