@@ -72,6 +72,15 @@ double Standardization::mean_error(double mean_loss, double mean_square) const {
   return std::sqrt(mean_square);
 }
 
+void Standardization::centre(double mean) {
+  global_mean = mean;
+  if (loss.loss == Loss::custom) {
+    loss.answer_shift = start_score = mean;
+  } else {
+    shift = mean;
+  }
+}
+
 Standardization standardize(const RatingsView& ratings, const Survey& rated, const RatingsView& validation,
                             const TrainParams& params, double learning_rate, bool given) {
   Standardization z;
@@ -81,7 +90,7 @@ Standardization standardize(const RatingsView& ratings, const Survey& rated, con
   const LossTraits& traits = traits_of(params.loss);
   const bool nonnegative = is_nonnegative(params);
   z.lowest = nonnegative ? 0 : -kInfinity;
-  const double k = params.n_factors, init = params.init_scale;
+  const double k = params.n_factors, init = *params.init_scale;
   double usual_error = 1;
   // Root mean square of the predictions that random factors start with; with a common sign the products add up.
   double start = nonnegative ? init * init * k : init * init * std::sqrt(k);

@@ -36,6 +36,9 @@ struct Standardization : RatingUnits {
   Link link = Link::identity;
   LossShape<double> loss;
 
+  /// Makes `mean`, in external units, the global mean of a model of scores of any sign.
+  void centre(double mean);
+
   /// How far off predictions are, on a scale on which scores ten times as far off give about ten times as much.
   [[nodiscard]] double mean_error(double mean_loss, double mean_square) const;
 };

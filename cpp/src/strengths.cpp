@@ -11,19 +11,22 @@
 namespace warpfactor {
 namespace {
 
-/// Ratings that a search uses at most, about. The strengths that 100,000 or 250,000 ratings of MovieLens 1M and of
-/// Jester choose are as good for the whole set.
-constexpr std::int64_t kSearched = 200'000;
+/// Ratings that a search uses at most, about. 50,000 are too noisy.
+constexpr std::int64_t kSearched = 100'000;
+/// Of sets much larger than that, the last pair of candidates is compared once more, on so many ratings and with so few
+/// factors: the more ratings, the more of the penalty belongs to rows.
+constexpr std::int64_t kLarge = 200'000, kSearchedOfLarge = 500'000;
+constexpr std::int32_t kFactorsOfLarge = 16;
 /// Below so many ratings the noise of a held-out tenth is larger than what strengths differ by.
 constexpr std::int64_t kFew = 20'000;
 constexpr int kTimesFew = 3;
 constexpr std::uint64_t kHeldOut = 10;  ///< one rating of so many
-constexpr std::int32_t kFactors = 16;
 /// A candidate must be better by this share.
 constexpr double kBetter = 5e-4;
 constexpr double kLeastRegRow = 0.25;
-/// Prior means that are pulled to zero so much more strongly hardly differ from zero.
-constexpr double kWeakMeans = 4;
+/// Prior means that are pulled to zero so much more strongly hardly differ from zero; and factors that start so narrow
+/// grow only along what the ratings show, which is right where that is strong and of few factors.
+constexpr double kWeakMeans = 4, kNarrow = 0.1;
 
 /// Ratings whose rows are numbered anew, those with ratings alone.
 struct Sample {
@@ -51,8 +54,8 @@ std::int32_t numbered(std::vector<std::int32_t>& rows, std::int32_t n_rows) {
   return next;
 }
 
-Sample sample_of(const RatingsView& ratings, const Survey& rated, std::uint64_t seed) {
-  const double share = std::min(1.0, static_cast<double>(kSearched) / static_cast<double>(rated.counted));
+Sample sample_of(const RatingsView& ratings, const Survey& rated, std::int64_t searched, std::uint64_t seed) {
+  const double share = std::min(1.0, static_cast<double>(searched) / static_cast<double>(rated.counted));
   Sample sample;
   for (std::size_t r = 0; r < ratings.values.size(); ++r) {
     const float* const weight = ratings.weights.empty() ? nullptr : &ratings.weights[r];
@@ -93,7 +96,6 @@ class Search {
       : params_(params), options_(options) {
     const int times = static_cast<std::int64_t>(sample.values.size()) < kFew ? kTimesFew : 1;
     for (int n = 0; n < times; ++n) divisions_.push_back(divide(sample, params.seed, static_cast<std::uint64_t>(n)));
-    params_.n_factors = std::min(params.n_factors, kFactors);
     params_.warmup_epochs = 0;
     params_.patience = 0;
     params_.device = Device::cpu;
@@ -103,30 +105,37 @@ class Search {
   }
 
   Strengths climb() {
-    const bool means = params_.implicit_feedback != ImplicitFeedback::none;
-    best_ = kUsualStrengths;
-    least_ = error(best_);
+    begin(kUsualStrengths);
     if (!std::isfinite(least_)) return best_;  // too few ratings to hold some out
-    const auto with_row = [&](double factor) {
-      return Strengths{best_.reg, best_.reg_row * factor, best_.reg_implicit};
-    };
-    if (better(with_row(0.5))) {
-      while (best_.reg_row / 2 >= kLeastRegRow && better(with_row(0.5))) {
+    if (row_better(0.5)) {
+      while (best_.reg_row / 2 >= kLeastRegRow && row_better(0.5)) {
       }
     } else {
-      better(with_row(2));
+      row_better(2);
     }
-    if (means) better({best_.reg, best_.reg_row, kWeakMeans * best_.reg_implicit});
-    if (!better({best_.reg / 2, 1.5 * best_.reg_row, best_.reg_implicit})) {
-      better({best_.reg * 2, best_.reg_row / 2, best_.reg_implicit});
-    }
-    Strengths alone = best_;
-    alone.biases_alone = true;
+    better({best_.reg, best_.reg_row, kWeakMeans * best_.reg_implicit, kNarrow * best_.init_scale});
+    if (!for_rows_better()) better({best_.reg * 2, best_.reg_row / 2, best_.reg_implicit, best_.init_scale});
+    const Strengths alone{best_.reg, best_.reg_row, best_.reg_implicit, 0};
     if (error(alone) * (1 - kBetter) < least_) best_ = alone;
     return best_;
   }
 
+  /// Only whether more of the penalty belongs to rows.
+  Strengths settle(const Strengths& found) {
+    begin(found);
+    if (std::isfinite(least_)) for_rows_better();
+    return best_;
+  }
+
  private:
+  void begin(const Strengths& strengths) {
+    best_ = strengths;
+    least_ = error(strengths);
+  }
+  bool row_better(double factor) {
+    return better({best_.reg, best_.reg_row * factor, best_.reg_implicit, best_.init_scale});
+  }
+  bool for_rows_better() { return better({best_.reg / 2, 1.5 * best_.reg_row, best_.reg_implicit, best_.init_scale}); }
   bool better(const Strengths& strengths) {
     const double found = error(strengths);
     if (!(found < least_ * (1 - kBetter))) return false;
@@ -141,9 +150,9 @@ class Search {
     params.reg = strengths.reg;
     params.reg_row = strengths.reg_row;
     params.reg_implicit = strengths.reg_implicit;
-    if (strengths.biases_alone) {
+    params.init_scale = strengths.init_scale;
+    if (strengths.init_scale == 0) {
       params.n_factors = 1;
-      params.init_scale = 0;
       params.implicit_feedback = ImplicitFeedback::none;
     }
     double sum = 0;
@@ -177,12 +186,19 @@ class Search {
 
 }  // namespace
 
-bool leave_strengths_open(const TrainParams& params) { return !params.reg && !params.reg_row && !params.reg_implicit; }
+bool leave_strengths_open(const TrainParams& params) {
+  return !params.reg && !params.reg_row && !params.reg_implicit && !params.init_scale;
+}
 
 template <class T>
 Strengths choose_strengths(const RatingsView& ratings, const Survey& rated, const TrainParams& params,
                            const TrainOptions<T>& options) {
-  return Search<T>(sample_of(ratings, rated, params.seed), params, options).climb();
+  const auto sample = [&](std::int64_t searched) { return sample_of(ratings, rated, searched, params.seed); };
+  const Strengths found = Search<T>(sample(kSearched), params, options).climb();
+  if (rated.counted <= kLarge || found.init_scale == 0) return found;
+  TrainParams small = params;
+  small.n_factors = std::min(params.n_factors, kFactorsOfLarge);
+  return Search<T>(sample(kSearchedOfLarge), small, options).settle(found);
 }
 
 template Strengths choose_strengths(const RatingsView&, const Survey&, const TrainParams&, const TrainOptions<float>&);

@@ -30,7 +30,7 @@ constexpr double kDivergedFirsts = 10;
 // The biases' penalty per rating where none is given and there is none per row.
 constexpr double kBiasesPerRating = 0.05;
 // Epochs, where none are given: the first for so many ratings and more, for fewer up to so many times as many.
-constexpr double kUsualEpochs = 20, kFewRatings = 1e5, kMostTimes = 4;
+constexpr double kUsualEpochs = 20, kManyRatings = 4e5, kMostTimes = 2;
 
 /// What single ranges do not tell.
 void validate(const TrainParams& p, bool custom_penalty) {
@@ -95,16 +95,13 @@ TrainParams resolved(const TrainParams& given, const RatingsView& ratings, const
   params.learning_rate = first_learning_rate(params, ratings, rated, pulled);
   const bool plain_steps =
       params.optimizer == Optimizer::sgd && params.batch_size == 0 && params.momentum == 0 && *params.n_epochs > 0;
-  const bool searched =
-      per_row && plain_steps && leave_strengths_open(given) && options.user_factors.empty() && params.init_scale > 0;
+  const bool searched = per_row && plain_steps && leave_strengths_open(given) && options.user_factors.empty();
   const Strengths strengths = searched ? choose_strengths(ratings, rated, params, options) : kUsualStrengths;
   if (!params.reg) params.reg = strengths.reg;
   if (!params.reg_row) params.reg_row = per_row ? strengths.reg_row : 0;
   if (!params.reg_implicit) params.reg_implicit = strengths.reg_implicit;
-  if (strengths.biases_alone) {
-    params.init_scale = 0;
-    params.implicit_feedback = ImplicitFeedback::none;
-  }
+  if (!params.init_scale) params.init_scale = strengths.init_scale;
+  if (searched && strengths.init_scale == 0) params.implicit_feedback = ImplicitFeedback::none;
   return params;
 }
 
@@ -135,7 +132,7 @@ void random_row(std::int64_t row, const std::vector<std::uint32_t>& counts, cons
     std::fill_n(to, params.n_factors, T(0));
     return;
   }
-  const double unit = params.init_scale * std::sqrt(3.0) * 0x1p-31;  // half of the width, by 32 bits with a sign
+  const double unit = *params.init_scale * std::sqrt(3.0) * 0x1p-31;  // half of the width, by 32 bits with a sign
   SplitMix64 random(params.seed, purpose, static_cast<std::uint64_t>(row));
   const auto number = [&](std::uint32_t bits) {
     const double w = z.start_factor + unit * static_cast<double>(static_cast<std::int32_t>(bits));
@@ -303,7 +300,7 @@ void fit_to_custom_loss(Standardization& z, const StartOf& start, bool normalize
 }  // namespace
 
 std::int32_t usual_epochs(std::int64_t n_ratings) {
-  const double few = std::sqrt(kFewRatings / static_cast<double>(std::max<std::int64_t>(n_ratings, 1)));
+  const double few = std::sqrt(kManyRatings / static_cast<double>(std::max<std::int64_t>(n_ratings, 1)));
   return static_cast<std::int32_t>(std::lround(kUsualEpochs * std::clamp(few, 1.0, kMostTimes)));
 }
 
@@ -369,6 +366,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
       const BiasVariances found = bias_variances(ratings, z, rated.counted, team);
       const double curvature = traits_of(params.loss).curvature;
       params.reg_bias_row = PerSide(curvature * found.noise / found.users, curvature * found.noise / found.items);
+      if (traits_of(params.loss).units == LossUnits::scores) z.centre(z.shift + z.scale * found.mu);
     }
     check_pairs(options.implicit, ratings);
     if (params.implicit_feedback != ImplicitFeedback::none) incidence = distinct_pairs(ratings, options.implicit, team);

@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from .exceptions import CudaError, DivergedError, ModelFileError
     from .model.model import Model, load
     from .training.descent import matrix_factorization_bgd
+    from .training.ensemble import Ensemble
     from .training.estimator import MatrixFactorization
 
 __all__ = [
     "CudaError",
     "DivergedError",
+    "Ensemble",
     "MatrixFactorization",
     "Model",
     "ModelFileError",
@@ -57,6 +59,7 @@ __all__ = [
 _HOME = {
     "CudaError": "exceptions",
     "DivergedError": "exceptions",
+    "Ensemble": "training.ensemble",
     "MatrixFactorization": "training.estimator",
     "ModelFileError": "exceptions",
     "Peek": "data.peek",

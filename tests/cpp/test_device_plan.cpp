@@ -240,7 +240,7 @@ TEST(chunks_of_batches_are_all_rows_in_order_and_fit) {
 TEST(lists_are_cut_into_parts_of_a_few_hundred_others) {
   IncidentRows side;
   side.begin = {0};
-  for (const std::int64_t n : {0, 3, kPartOthers, kPartOthers + 1, 0, 5 * kPartOthers, 1}) {
+  for (const std::int64_t n : std::vector<std::int64_t>{0, 3, kPartOthers, kPartOthers + 1, 0, 5 * kPartOthers, 1}) {
     side.begin.push_back(side.begin.back() + n);
   }
   const SumPlan plan = make_sum_plan(side);

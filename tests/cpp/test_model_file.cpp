@@ -77,6 +77,7 @@ void check_same(const Model<T>& a, const Model<T>& b) {
   CHECK(a.rating_mean == b.rating_mean && a.start_bias == b.start_bias && a.biases == b.biases);
   CHECK(a.loss == b.loss && a.link == b.link);
   CHECK_EQ(a.params, b.params);
+  CHECK(a.members == b.members);
   CHECK_EQ(a.training.n_epochs, b.training.n_epochs);
   CHECK_EQ(a.training.n_threads, b.training.n_threads);
   CHECK_EQ(a.training.n_ratings, b.training.n_ratings);
@@ -117,6 +118,32 @@ TEST(a_model_comes_back_as_it_was_saved) {
   for (int n = 10; n < 22; ++n) uuids.push_back("00000000-0000-0000-0000-0000000000" + std::to_string(n));
   model.user_ids = Ids(uuids, Ids::Kind::uuids);
   check_round_trip(model);
+}
+
+TEST(what_a_file_keeps_of_members_is_handed_on) {
+  Model<float> model = example<float>();
+  model.members["members.weights"] = {"F64", {2}, std::vector<unsigned char>(16, 0x3f)};
+  model.members["members.ranks"] = {"I32", {2}, {1, 0, 0, 0, 2, 0, 0, 0}};
+  model.members["members.user_offsets"] = {"F32", {12, 2}, std::vector<unsigned char>(96, 1)};
+  model.members["members.levels"] = {"F64", {0}, {}};
+  model.members["members.scalar"] = {"F32", {}, {1, 2, 3, 4}};
+  check_round_trip(model);
+
+  const Folder folder;
+  const auto refused = [&](const std::string& name, const StoredArray& array) {
+    Model<float> other = model;
+    other.members[name] = array;
+    CHECK_THROWS(std::invalid_argument, "members has \"" + name + "\"", save(other, folder / "m"));
+    CHECK(!fs::exists(folder / "m"));
+  };
+  refused("weights", {"F64", {2}, std::vector<unsigned char>(16)});
+  refused("user_factors", {"F32", {1}, std::vector<unsigned char>(4)});
+  refused("members.a", {"F64", {2}, std::vector<unsigned char>(15)});
+  refused("members.a", {"F16", {2}, std::vector<unsigned char>(4)});
+  refused("members.a", {"F32", {-1}, {}});
+  const std::int64_t huge = std::int64_t(1) << 62;
+  refused("members.a", {"F32", {huge, 4}, {}});
+  refused("members.a", {"F32", {4, huge}, std::vector<unsigned char>(16)});
 }
 
 TEST(a_model_without_seen_lists_comes_back_with_empty_ones) {

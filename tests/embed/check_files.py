@@ -2,6 +2,7 @@
 """Model files between Python and C++, both ways; see main.cpp.
 
 python check_files.py write FOLDER    train and save models for `embed load FOLDER`
+python check_files.py again FOLDER    compare with what `embed load FOLDER` saved again
 python check_files.py check FOLDER    compare with what `embed train FOLDER` saved
 """
 
@@ -53,6 +54,7 @@ def write(folder: Path) -> None:
         "logistic": (users, (stars > 3).astype(float), {"loss": "logistic"}),
         "poisson": (users, stars - 1, {"loss": "poisson"}),
         "float64": (users - 5, stars, {"dtype": "float64", "biases": False}),
+        "ensemble": (names, stars, {}),
         "uuid": (uuids, np.where(stars > 3, 1, -1), {"loss": "logistic"}),
     }
     # The last users and items have only ratings of weight 0: rows that are unknown.
@@ -60,11 +62,22 @@ def write(folder: Path) -> None:
     for name, (ids, values, params) in models.items():
         ratings = wf.Ratings.from_arrays(ids, items + 100, values)
         model = wf.MatrixFactorization(n_factors=9, random_state=0, verbose=0, **params)
+        if name == "ensemble":
+            model = wf.Ensemble(model, n_models=3)
         model.fit(ratings, sample_weight=weights)
         model.save(folder / f"{name}.safetensors")
         loaded = wf.load(folder / f"{name}.safetensors")
         (folder / f"{name}.answers").write_bytes(answers(loaded).encode())
         print(f"{name}: written")
+
+
+def again(folder: Path) -> None:
+    """Load the ensemble that C++ loaded and saved again, and compare its intervals."""
+    one, other = (wf.load(folder / f"ensemble.{name}") for name in ("safetensors", "again"))
+    X = np.array([[u, i] for u in one.user_ids_ for i in one.item_ids_], dtype=object)
+    for bound, same in zip(one.predict_interval(X), other.predict_interval(X), strict=True):
+        np.testing.assert_array_equal(bound, same)
+    print("ensemble: saved again by C++, the same intervals")
 
 
 def check(folder: Path) -> None:
@@ -80,7 +93,7 @@ def check(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    commands = {"write": write, "check": check}
+    commands = {"write": write, "again": again, "check": check}
     if len(sys.argv) != 3 or sys.argv[1] not in commands:
         raise SystemExit(__doc__)
     commands[sys.argv[1]](Path(sys.argv[2]))

@@ -183,7 +183,10 @@ void load_and_compare(const fs::path& folder, const std::string& name) {
   const wf::Model<T> model = wf::load<T>(folder / (name + ".safetensors"));
   check(answers(model) == text_of(folder / (name + ".answers")), "answers of " + name + " are those of Python");
   wf::save(model, folder / (name + ".again"));
-  check(answers(wf::load<T>(folder / (name + ".again"))) == answers(model), "saved again, " + name + " is the same");
+  const wf::Model<T> again = wf::load<T>(folder / (name + ".again"));
+  check(answers(again) == answers(model), "saved again, " + name + " is the same");
+  check(again.members == model.members, "saved again, " + name + " has the same members");
+  check(model.members.empty() == (name != "ensemble"), "the ensemble alone has members");
   std::printf("%s: %d x %d, the answers of Python\n", name.c_str(), model.n_users, model.n_items);
 }
 
@@ -196,7 +199,8 @@ int main(int argc, char** argv) {
     if (what == "train") {
       train(argv[2]);
     } else if (what == "load") {
-      for (const char* name : {"squared", "logistic", "poisson", "uuid"}) load_and_compare<float>(argv[2], name);
+      for (const char* name : {"squared", "logistic", "poisson", "uuid", "ensemble"})
+        load_and_compare<float>(argv[2], name);
       load_and_compare<double>(argv[2], "float64");
     } else {
       std::fprintf(stderr, "usage: embed train|load FOLDER\n");

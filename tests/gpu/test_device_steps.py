@@ -11,6 +11,7 @@ from problems import (
     LOSSES,
     OPTIMIZERS,
     PENALTIES,
+    PLAIN,
     Problem,
     check_epochs,
     enough_epochs,
@@ -125,23 +126,27 @@ def test_large_batches_make_the_documented_step(place, how, penalty):
     check_epochs(problem, place, {**params, **how}, enough_epochs(penalty, 2))
 
 
+@pytest.mark.parametrize("per_row", [PLAIN, {"reg_row": 3.0, "reg_bias_row": 2.0}])
 @pytest.mark.parametrize("optimizer", ["gd", "sgd in one batch"])
-def test_a_weight_of_two_is_the_rating_twice(place, optimizer):
+def test_a_weight_of_two_is_the_rating_twice(place, optimizer, per_row):
     if place["dtype"] == "float16":
         return  # of the same model, rounded
     problem = Problem(conflict_free=False, n=64)
     heavy = np.arange(64) % 4 == 0
     params = {"n_factors": 4, "n_epochs": 5, "init": (problem.P, problem.Q), **place}
     params |= {"optimizer": "gd"} if optimizer == "gd" else {"batch_size": 1000}
-    # Weights are scaled to a mean of 1, which the rate undoes.
+    # Weights are scaled to a mean of 1, which the rate undoes. The penalties per row do not count by weight.
     weights = np.where(heavy, 2.0, 1.0)
-    weighted = model_of(**params, learning_rate=0.01 * weights.mean()).fit(
+    mean = weights.mean()
+    of_weighted = {k: v if isinstance(v, str) else v / mean for k, v in per_row.items()}
+    weighted = model_of(**params, **of_weighted, learning_rate=0.01 * mean).fit(
         problem.X, problem.values, sample_weight=weights
     )
-    twice = model_of(**params, learning_rate=0.01).fit(
+    params |= {**per_row, "learning_rate": 0.01}
+    twice = model_of(**params).fit(
         np.r_[problem.X, problem.X[heavy]], np.r_[problem.values, problem.values[heavy]]
     )
-    once = model_of(**params, learning_rate=0.01).fit(problem.X, problem.values)
+    once = model_of(**params).fit(problem.X, problem.values)
     # The scaled weights are float32, in either dtype.
     np.testing.assert_allclose(weighted.user_factors_, twice.user_factors_, rtol=0, atol=1e-5)
     np.testing.assert_allclose(weighted.item_biases_, twice.item_biases_, rtol=0, atol=1e-5)

@@ -178,7 +178,7 @@ def test_the_warm_up_saves_time_and_learns():
     [
         ({"warmup_epochs": -1}, "warmup_epochs is -1; it must be at least 0"),
         ({"warmup_epochs": 1.5}, r"warmup_epochs is 1.5; it must be an integer"),
-        ({"warmup_epochs": 80}, "warmup_epochs is 80; it must be below n_epochs, which is 80"),
+        ({"warmup_epochs": 40}, "warmup_epochs is 40; it must be below n_epochs, which is 40"),
         (
             {"warmup_epochs": 1, "n_epochs": 0},
             "warmup_epochs is 1; it must be below n_epochs, which is 0",

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 #include <limits>
+#include <map>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -189,6 +190,15 @@ struct TrainingFacts {
   double rating_min = 0, rating_max = 0;
 };
 
+/// An array of a model file that is handed on as it is.
+struct StoredArray {
+  std::string type;                 ///< as safetensors names it: "F32", "F64", "I32", ...
+  std::vector<std::int64_t> shape;  ///< of as many elements as `bytes` holds
+  std::vector<unsigned char> bytes;
+
+  bool operator==(const StoredArray&) const = default;
+};
+
 /// A fitted model. T is float or double. Rows without a training rating have zero factors, unless the caller gave
 /// the initial ones; their biases are `start_bias`.
 template <class T>
@@ -216,6 +226,10 @@ struct Model {
   std::vector<EpochReport> history;
   std::string params = "{}";  ///< JSON object of the estimator's parameters by their Python names
   std::string chosen = "{}";  ///< likewise, of what training chose where the parameters leave it open
+  /// Of a model that is the mean of several (an ensemble, samples of a posterior): what the file keeps of them beside
+  /// the factors, for the standard deviations that Python predicts; by their names, "members.weights" and so on. `load`
+  /// fills it and `save` writes it back. Predictions need none of it; to change the model's rows or factors, clear it.
+  std::map<std::string, StoredArray> members;
 
   [[nodiscard]] ModelView<T> view() const noexcept {
     return {n_users,     n_items,     n_factors,   user_factors, item_factors, user_biases, item_biases,

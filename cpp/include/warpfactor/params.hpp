@@ -102,8 +102,8 @@ struct PerSide {
 /// - five times the ratings' standard deviation over their mean, at least 5 (poisson).
 struct TrainParams {
   std::int32_t n_factors = 64;  ///< the rank, 1 .. kMostFactors
-  /// >= 0 (0 returns the initial model). None: 20 for 100,000 ratings and more, up to 80 for fewer, by the root of the
-  /// number: small sets hardly start in 20.
+  /// >= 0 (0 returns the initial model). None: 40 up to 100,000 ratings, 20 from 400,000 on, in between by the root of
+  /// the number: small sets hardly start in 20.
   std::optional<std::int32_t> n_epochs{};
   /// eta > 0 of the first epoch. None: 0.08 * (1 - momentum) with sgd, half of it without penalties per row; 0.1 with
   /// adagrad by row, 0.05 by element; 0.003 with adam; with gd 1 / n, where n is what the ratings of the busiest user
@@ -116,10 +116,10 @@ struct TrainParams {
   /// Penalties per row, and prior means, are there by default where a pull of whole rows makes sense: with biases, L2,
   /// and factors of any sign. There reg_bias is 0, and reg_bias_row is noise over signal, sigma^2 / tau^2, with the
   /// variances of the noise and of the side's biases that the ratings show (see bias_variances.hpp); a quarter of it
-  /// with logistic. reg, reg_row and reg_implicit are 0.04, 8 and 2; or, where all three are left open, plain SGD steps
-  /// by single ratings and the factors start from random numbers, what does best of some values of the three on ratings
-  /// that are held out, of up to about 200,000 of those given (see strengths.hpp). If the biases alone do best there,
-  /// init_scale becomes 0, and the factors stay zero.
+  /// with logistic. reg, reg_row, reg_implicit and init_scale are 0.04, 8, 2 and 0.05; or, where all of
+  /// them are left open and each rating makes a step of plain SGD, what does best of some values on ratings that are
+  /// held out, of up to about 100,000 of those given (see strengths.hpp). If the biases alone do best there, init_scale
+  /// becomes 0, and the factors stay zero.
   ///
   /// Without biases, with an L1 part, a custom penalty or factors that are kept >= 0: reg is 0.04, reg_bias 0.05, those
   /// per row are 0.
@@ -131,9 +131,11 @@ struct TrainParams {
   bool nonnegative = false;  ///< all factors and biases are kept >= 0; not with the losses that have labels
   bool biases = true;        ///< the score is mu + b_u + b_i + p.q; false: p.q
   Loss loss = Loss::squared;
-  double huber_delta = 1;    ///< > 0, in units of the standardized ratings
-  bool normalize = true;     ///< train on ratings divided by their standard deviation, or by their mean (poisson)
-  double init_scale = 0.05;  ///< standard deviation of the uniform random start of P and Q; if >= 0, their RMS
+  double huber_delta = 1;  ///< > 0, in units of the standardized ratings
+  bool normalize = true;   ///< train on ratings divided by their standard deviation, or by their mean (poisson)
+  /// Standard deviation of the uniform random start of P and Q; if they are kept >= 0, their RMS. None: 0.05, or with
+  /// reg; 0 leaves factors at zero.
+  std::optional<double> init_scale{};
   /// So many epochs, fewer than n_epochs, train the first `warmup_factors` factors alone (in whole sixteens), which
   /// takes less time; then the others join in, from their random start. Not with adam, which corrects its
   /// averages for a row as a whole, nor where factors start from more than small random numbers (initial factors of the
@@ -269,7 +271,8 @@ inline constexpr Param kParams[] = {
     {"huber_delta", &TrainParams::huber_delta, kAboveZero,
      "Where the Huber loss turns linear, in standard deviations."},
     {"normalize", &TrainParams::normalize, kAny, "Whether to train on ratings divided by their deviation or mean."},
-    {"init_scale", &TrainParams::init_scale, kAtLeastZero, "Standard deviation of the random start."},
+    {"init_scale", &TrainParams::init_scale, kAtLeastZero,
+     "Standard deviation of the random start; chosen if not given."},
     {"warmup_epochs", &TrainParams::warmup_epochs, kAtLeastZero,
      "Epochs that train the first --warmup-factors factors alone.", "0: all epochs train all factors"},
     {"warmup_factors", &TrainParams::warmup_factors, kAtLeastOne,

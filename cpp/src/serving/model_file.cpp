@@ -34,6 +34,7 @@ static_assert(std::endian::native == std::endian::little, "arrays in a model fil
 
 constexpr char kFormat[] = "warpfactor.Model", kFormatVersion[] = "2";
 constexpr char kFirstFormat[] = "warpfactor.MatrixFactorization";
+constexpr char kOfMembers[] = "members.";                // with which the names of the members' arrays begin
 constexpr std::uint64_t kMostHeaderBytes = 100'000'000;  // as safetensors itself has it
 
 /// What is wrong inside a file; the caller adds which file.
@@ -63,11 +64,12 @@ constexpr const char* type_name() {
   if constexpr (std::is_same_v<V, char>) return "U8";
 }
 
+/// The bytes of an element; 0 for types that no model file has.
 std::size_t type_bytes(const std::string& type) {
   if (type == "U8" || type == "I8" || type == "BOOL") return 1;
   if (type == "F32" || type == "I32" || type == "U32") return 4;
   if (type == "F64" || type == "I64" || type == "U64") return 8;
-  throw Damaged("an array has the type '" + type.substr(0, 40) + "'");
+  return 0;
 }
 
 /// Arrays by their names, which say in what order the checksum takes them.
@@ -127,6 +129,17 @@ void validate(const Model<T>& model) {
   require_size(model.item_counts, n_items, "item_counts");
   require_size(model.user_ids, n_users, "user_ids");
   require_size(model.item_ids, n_items, "item_ids");
+}
+
+/// Whether `load` would read this array again as one of the members.
+bool is_of_members(const std::string& name, const StoredArray& array) {
+  std::size_t n_elements = 1;
+  for (const std::int64_t n : array.shape) {
+    if (n < 0 || (n > 0 && n_elements > array.bytes.size() / static_cast<std::size_t>(n))) return false;
+    n_elements *= static_cast<std::size_t>(n);
+  }
+  const std::size_t width = type_bytes(array.type);
+  return name.starts_with(kOfMembers) && width > 0 && n_elements * width == array.bytes.size();
 }
 
 /// Whether the lists are as `recommend` needs them.
@@ -214,6 +227,7 @@ Array array_of(const json::Value& entry, std::uint64_t data_bytes, std::uint64_t
   Array array;
   array.type = entry["dtype"].string();
   std::uint64_t bytes = type_bytes(array.type);
+  require(bytes > 0, "an array has the type '" + array.type.substr(0, 40) + "'");
   for (const json::Value& each : entry["shape"].array()) {
     const std::int64_t n = each.integer();
     require(n >= 0, "an array has a negative length");
@@ -392,6 +406,11 @@ Model<T> model_of(const std::filesystem::path& path) {
     (void)json::parse(told("chosen")).object();
     model.chosen = told("chosen");
   }
+  for (const auto& [key, array] : arrays) {
+    if (!key.starts_with(kOfMembers)) continue;
+    StoredArray& kept = model.members[key] = {array.type, array.shape, {}};
+    if (array.bytes > 0) kept.bytes.assign(array.data, array.data + array.bytes);
+  }
   return model;
 }
 
@@ -427,6 +446,14 @@ void save(const Model<T>& model, const std::filesystem::path& path) {
   add(arrays, "seen_items", seen.items);
   add_ids(arrays, "user", model.user_ids);
   add_ids(arrays, "item", model.item_ids);
+  for (const auto& [name, kept] : model.members) {
+    if (!is_of_members(name, kept)) {
+      reject("members has " + json::quoted(name) + " of type " + json::quoted(kept.type) + " and " +
+             text(kept.bytes.size()) +
+             " bytes; it must be what load put there: clear members, or load the model again");
+    }
+    arrays[name] = {kept.type, kept.shape, kept.bytes.data(), kept.bytes.size()};
+  }
   const auto [header, order] = header_of(arrays, {{"format", kFormat},
                                                   {"format_version", kFormatVersion},
                                                   {"warpfactor_version", WARPFACTOR_VERSION},

@@ -22,6 +22,7 @@ from ..formulas.losses import CustomLoss, CustomPenalty
 from ..parameters import PARAMETERS
 from ..serving.tables import Options, SeenItems, Tables
 from ..writing import whole_path
+from .members import Members, Noise
 from .record import EpochRecord, TrainingRecord
 
 __all__ = ["read", "stored_params", "version_in", "write"]
@@ -35,7 +36,11 @@ _OF_DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError)
 
 
 def write(
-    path: str | os.PathLike[str], tables: Tables, record: TrainingRecord, options: Options
+    path: str | os.PathLike[str],
+    tables: Tables,
+    record: TrainingRecord,
+    options: Options,
+    members: Members | None = None,
 ) -> None:
     """Write a model; see `Model.save`."""
     indptr, seen = tables.seen.lists()
@@ -46,6 +51,7 @@ def write(
         tensors[f"{side}_counts"] = getattr(record, f"{side}_counts")
         for key, array in pack_ids(getattr(tables, f"{side}_ids")).items():
             tensors[f"{side}_ids.{key}"] = array
+    tensors |= _member_tensors(members)
     tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     low, high = record.rating_range
     metadata = {
@@ -82,7 +88,9 @@ def write(
         raise OSError(f"{os.fspath(path)} could not be written: {error}") from error
 
 
-def read(path: str | os.PathLike[str]) -> tuple[Tables, TrainingRecord, Options]:
+def read(
+    path: str | os.PathLike[str],
+) -> tuple[Tables, TrainingRecord, Options, Members | None]:
     """Read a model; see `load`."""
     source = Path(path)
     tensors, metadata = _contents(source)
@@ -102,7 +110,8 @@ def read(path: str | os.PathLike[str]) -> tuple[Tables, TrainingRecord, Options]
                 tensors, metadata = _from_first_format(tensors, metadata)
             elif _checksum(tensors) != int(metadata["crc32"]):
                 raise ValueError("its contents do not match their checksum")
-            return _restored(tensors, metadata)
+            restored = _restored(tensors, metadata)
+            return *restored, _members(tensors, restored[0])
     except (*_OF_DAMAGE, OverflowError, RecursionError) as error:
         raise ModelFileError(f"{source} is damaged ({error}): save the model again") from error
 
@@ -208,6 +217,86 @@ def _seen(tensors: dict[str, NDArray[Any]], n_users: int, n_items: int) -> SeenI
     if len(items) and not 0 <= items.min() <= items.max() < n_items:
         raise ValueError("the lists of seen items do not fit the items")
     return SeenItems(n_users, lists=(indptr, items))
+
+
+# Arrays of these names are those of the members: C++ hands them on as they are (model.hpp).
+_OF_MEMBERS = "members."
+
+
+def _member_tensors(members: Members | None) -> dict[str, NDArray[Any]]:
+    if members is None:
+        return {}
+    parts: dict[str, Any] = {
+        "weights": members.weights,
+        "ranks": members.ranks,
+        "user_offsets": members.user_offsets,
+        "item_offsets": members.item_offsets,
+    }
+    noise = members.noise
+    if noise is not None:
+        rows = noise.row_variances or ()
+        parts["noise"] = np.array([noise.variance, noise.spread_scale, *rows])
+        parts["user_noise"], parts["item_noise"] = noise.users, noise.items
+        parts["levels"], parts["quantiles"] = noise.levels, noise.quantiles
+    return {_OF_MEMBERS + name: part for name, part in parts.items() if part is not None}
+
+
+def _members(tensors: dict[str, NDArray[Any]], tables: Tables) -> Members | None:
+    parts = {
+        name.removeprefix(_OF_MEMBERS): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(_OF_MEMBERS)
+    }
+    if not parts:
+        return None
+    n_members = len(parts["weights"])
+    n_users, n_items = len(tables.user_ids), len(tables.item_ids)
+    n_levels = len(parts.get("levels", ()))
+    shapes: dict[str, tuple[int, ...]] = {
+        "weights": (n_members,),
+        "ranks": (n_members,),
+        "user_offsets": (n_users, n_members),
+        "item_offsets": (n_items, n_members),
+        "noise": (5,) if len(parts.get("noise", ())) == 5 else (2,),
+        "user_noise": (n_users,),
+        "item_noise": (n_items,),
+        "levels": (n_levels,),
+        "quantiles": (n_levels,),
+    }
+    for name, part in parts.items():
+        if part.shape != shapes[name]:
+            raise ValueError(f"the members' {name} has the shape {part.shape}")
+        if part.dtype != np.int32 if name == "ranks" else part.dtype.kind != "f":
+            raise ValueError(f"the members' {name} is {part.dtype}")
+        low = -np.inf if name.endswith("_offsets") else 0
+        if not (np.isfinite(part) & (part >= low)).all():
+            raise ValueError(f"the members' {name} are not finite and at least {low}")
+    weights, ranks = parts["weights"], parts["ranks"]
+    if not weights.all() or abs(weights.sum() - 1) > 1e-6:
+        raise ValueError("the members' weights are not above 0, with a sum of 1")
+    if ranks.sum(dtype=np.int64) != tables.user_factors.shape[1]:
+        raise ValueError("the members' ranks do not fit the model")
+    if n_levels and not (np.diff(parts["levels"], prepend=0, append=1) > 0).all():
+        raise ValueError("the members' levels do not rise from 0 to 1")
+    noise = None
+    if "noise" in parts:
+        variance, scale, *rows = parts["noise"].tolist()
+        noise = Noise(
+            variance,
+            scale,
+            users=parts.get("user_noise"),
+            items=parts.get("item_noise"),
+            levels=parts.get("levels"),
+            quantiles=parts.get("quantiles"),
+            row_variances=(rows[0], rows[1], rows[2]) if rows else None,
+        )
+    return Members(
+        weights=weights,
+        ranks=ranks,
+        user_offsets=parts["user_offsets"],
+        item_offsets=parts["item_offsets"],
+        noise=noise,
+    )
 
 
 def _from_first_format(

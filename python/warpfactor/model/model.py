@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from ..checks import check_choice, check_count
-from ..data.columns import check_weights, read_only
+from ..checks import check_choice, check_count, check_flag, check_number
+from ..data.columns import check_weights
 from ..data.matrices import check_matrix_shape, stands_for_matrix
-from ..data.ratings import Ratings
+from ..data.ratings import Ratings, pairs_to_codes
 from ..parameters import DEFAULTS, N_LISTED
 from ..serving.answers import Answers
+from ..serving.lookup import known_rows
 from ..serving.tables import Options, Tables, parse_device
 from .file import read, write
-from .record import EpochRecord, TrainingRecord
+from .fitted import Fitted
+from .members import Members, Noise, fold
+from .record import TrainingRecord
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -28,7 +31,7 @@ __all__ = ["Model", "load"]
 _OUTPUTS = ("numpy", "cupy")
 
 
-class Model:
+class Model(Fitted):
     """A fitted factorization, which does not change: what `fit` makes and `load` returns.
 
     It predicts, recommends, finds similar items and saves itself, without scikit-learn. What was
@@ -66,6 +69,14 @@ class Model:
         What a score x predicts: x, 1/(1 + exp(-x)), or 2/(1 + exp(-x)) - 1.
     chosen_, history_, n_epochs_, n_threads_, instruction_set_
         As of `MatrixFactorization`.
+    n_members_ : int
+        How many models or samples its score is the mean of: 1, or what `Ensemble` was told. The
+        factors are those of the members side by side, each times the root of its weight.
+    member_weights_ : ndarray of shape (n_members,), float64
+        The members' shares in the mean; ``member_scores(X)`` returns what each scores.
+    noise_variance_ : float or None
+        The variance of ratings about the mean that the members estimate, in units of the ratings
+        squared, of a user and an item like all others; None where it was not estimated.
 
     Examples
     --------
@@ -76,20 +87,33 @@ class Model:
     Model(50 users, 40 items, 4 factors, squared loss)
     """
 
-    _tables: Tables
-    _record: TrainingRecord
     _options: Options
     _answers: Answers
 
     def __init__(
-        self, tables: Tables, record: TrainingRecord, options: Options | None = None
+        self,
+        tables: Tables,
+        record: TrainingRecord,
+        options: Options | None = None,
+        members: Members | None = None,
     ) -> None:
-        self._set(tables, record, options or Options(), Answers(tables, record.evidence))
+        self._set(tables, record, options or Options(), members, Answers(tables, record.evidence))
 
     def _set(
-        self, tables: Tables, record: TrainingRecord, options: Options, answers: Answers
+        self,
+        tables: Tables,
+        record: TrainingRecord,
+        options: Options,
+        members: Members | None,
+        answers: Answers,
     ) -> None:
-        values = {"_tables": tables, "_record": record, "_options": options, "_answers": answers}
+        values = {
+            "_tables": tables,
+            "_record": record,
+            "_options": options,
+            "_members": members,
+            "_answers": answers,
+        }
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -104,134 +128,16 @@ class Model:
     def __repr__(self) -> str:
         users, items = len(self.user_ids_), len(self.item_ids_)
         k = self.user_factors_.shape[1]
-        return f"Model({users:,} users, {items:,} items, {k} factors, {self.loss_} loss)"
+        members = "" if self.n_members_ == 1 else f"{self.n_members_} members, "
+        return f"Model({users:,} users, {items:,} items, {members}{k} factors, {self.loss_} loss)"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"tables": self._tables, "record": self._record, "options": self._options}
+        names = ("tables", "record", "options", "members")
+        return {name: getattr(self, f"_{name}") for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # What lies on a device stays out of a pickle.
         self._set(**state, answers=Answers(state["tables"], state["record"].evidence))
-
-    @property
-    def user_factors_(self) -> NDArray[Any]:
-        """P."""
-        return self._tables.user_factors
-
-    @property
-    def item_factors_(self) -> NDArray[Any]:
-        """Q."""
-        return self._tables.item_factors
-
-    @property
-    def user_biases_(self) -> NDArray[Any]:
-        """b_u."""
-        return self._tables.user_biases
-
-    @property
-    def item_biases_(self) -> NDArray[Any]:
-        """b_i."""
-        return self._tables.item_biases
-
-    @property
-    def global_mean_(self) -> float:
-        """μ."""
-        return self._tables.global_mean
-
-    @property
-    def user_ids_(self) -> NDArray[Any]:
-        """The ids of the users."""
-        return self._tables.user_ids
-
-    @property
-    def item_ids_(self) -> NDArray[Any]:
-        """The ids of the items."""
-        return self._tables.item_ids
-
-    @property
-    def user_known_(self) -> NDArray[np.bool_]:
-        """Which users have training ratings."""
-        return self._tables.user_known
-
-    @property
-    def item_known_(self) -> NDArray[np.bool_]:
-        """Which items have training ratings."""
-        return self._tables.item_known
-
-    @property
-    def user_counts_(self) -> NDArray[np.uint32]:
-        """How many training ratings each user has."""
-        return read_only(self._record.user_counts)
-
-    @property
-    def item_counts_(self) -> NDArray[np.uint32]:
-        """How many training ratings each item has."""
-        return read_only(self._record.item_counts)
-
-    @property
-    def seen_(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """What each user rated, as compressed rows."""
-        return self._tables.seen.lists()
-
-    @property
-    def n_ratings_(self) -> int:
-        """How many ratings it was trained on."""
-        return self._record.n_ratings
-
-    @property
-    def rating_mean_(self) -> float:
-        """The mean of the training ratings."""
-        return self._tables.rating_mean
-
-    @property
-    def rating_range_(self) -> tuple[float, float]:
-        """The lowest and the highest training rating."""
-        return self._record.rating_range
-
-    @property
-    def start_bias_(self) -> float:
-        """The bias of a row that the model does not know."""
-        return self._tables.start_bias
-
-    @property
-    def has_biases_(self) -> bool:
-        """Whether the score has μ and biases."""
-        return self._tables.biases
-
-    @property
-    def loss_(self) -> str:
-        """The loss it was trained with."""
-        return self._record.loss
-
-    @property
-    def link_(self) -> str:
-        """What rating a score predicts."""
-        return self._tables.link
-
-    @property
-    def history_(self) -> list[EpochRecord]:
-        """One record for each epoch."""
-        return [record.copy() for record in self._record.history]
-
-    @property
-    def chosen_(self) -> dict[str, Any]:
-        """What training chose where the parameters leave it open, by name."""
-        return dict(self._record.chosen)
-
-    @property
-    def n_epochs_(self) -> int:
-        """The epoch whose factors were kept."""
-        return self._record.n_epochs
-
-    @property
-    def n_threads_(self) -> int:
-        """The threads that trained."""
-        return self._record.n_threads
-
-    @property
-    def instruction_set_(self) -> str:
-        """The kernels that trained."""
-        return self._record.instruction_set
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters that it was trained with, and how it answers now."""
@@ -271,7 +177,7 @@ class Model:
         """
         changed = self._changed(options)
         other = Model.__new__(Model)
-        other._set(self._tables, self._record, changed, self._answers)
+        other._set(self._tables, self._record, changed, self._members, self._answers)
         return other
 
     def _changed(self, options: Mapping[str, Any]) -> Options:
@@ -314,7 +220,17 @@ class Model:
             input_tags=InputTags(sparse=True, string=True, allow_nan=True),
         )
 
-    def predict(self, X: Any, *, output: str = "numpy") -> NDArray[Any]:
+    @overload
+    def predict(
+        self, X: Any, *, return_std: Literal[False] = False, output: str = "numpy"
+    ) -> NDArray[Any]: ...
+    @overload
+    def predict(
+        self, X: Any, *, return_std: Literal[True], output: str = "numpy"
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+    @overload
+    def predict(self, X: Any, *, return_std: bool, output: str = "numpy") -> Any: ...
+    def predict(self, X: Any, *, return_std: bool = False, output: str = "numpy") -> Any:
         """Predict the rating of each (user, item) pair.
 
         Parameters
@@ -324,24 +240,90 @@ class Model:
             matrix are the ids 0, 1, ..., so it has a row for each up to the last user, and a column
             for each up to the last item, as the matrix has that was fitted. Integers that lie on a CUDA device (CuPy, DLPack or
             ``__cuda_array_interface__``, of any strides) are looked up there.
+        return_std : bool, default False
+            Whether to return the standard deviation of each rating about its prediction as well.
+            The model must have learnt it, as those of `Ensemble` do. It is computed on the CPU.
         output : {"numpy", "cupy"}, default "numpy"
             What to return; "cupy" needs a CUDA `device`, on which the result stays.
 
         Returns
         -------
-        ndarray of shape (n_pairs,), dtype of the factors
+        predicted : ndarray of shape (n_pairs,), dtype of the factors
             r̂ of each pair, in the units of the ratings; not clipped to their range. For ratings
-            that are labels see `loss` of `MatrixFactorization`.
+            that are labels see `loss` of `MatrixFactorization`. Of several members, what `link_`
+            makes of the mean of their scores.
+        std : ndarray of the same shape and dtype
+            With `return_std`: the root of the noise and the members' spread together. A user or
+            item without training ratings counts as one drawn from the others.
 
         Raises
         ------
         ValueError
             If ids are of another kind than in training, or, with ``unknown="raise"``, have no
-            training rating; if a matrix has another shape; or if `output` is "cupy" and `device` the CPU.
+            training rating; if a matrix has another shape; if `output` is "cupy" and `device` the
+            CPU; or if the model has no standard deviations.
         CudaError
             If `device` asks for a CUDA device that cannot be used; the text says why.
         """
-        return self._answers.predict(X, self._options, _output(output))
+        if not check_flag("return_std", return_std):
+            return self._answers.predict(X, self._options, _output(output))
+        self._require_noise("return_std=True")
+        X = _kept(X)
+        predicted = self._answers.predict(X, self._options, _output(output))
+        return predicted, self._answers.like(predicted, self._deviation(X))
+
+    def predict_interval(self, X: Any, coverage: float = 0.9) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return bounds between which the rating of each pair lies, in such a share of cases.
+
+        Parameters
+        ----------
+        X
+            As of `predict`.
+        coverage : float, default 0.9
+            The share of ratings, above 0 and below 1, that shall lie within their bounds.
+
+        Returns
+        -------
+        lower, upper : ndarray of shape (n_pairs,), dtype of the factors
+            The prediction less and plus a multiple of its standard deviation; not clipped to the
+            range of the ratings. The multiple is the one that holds that share of the ratings on
+            which the model was calibrated, or that of the normal distribution if it was not.
+
+        Raises
+        ------
+        ValueError
+            As `predict` with `return_std`, and if `coverage` is out of range.
+        """
+        share = check_number("coverage", coverage)
+        if not 0 < share < 1:
+            raise ValueError(f"coverage is {coverage!r}; it must be above 0 and below 1")
+        noise = self._require_noise("predict_interval")
+        predicted, std = self.predict(X, return_std=True)
+        width = std * std.dtype.type(noise.half_width(share))
+        return predicted - width, predicted + width
+
+    def _require_noise(self, wanted_by: str) -> Noise:
+        noise = None if self._members is None else self._members.noise
+        if noise is None:
+            raise ValueError(
+                f"{wanted_by} needs a model that knows how far ratings lie from its predictions, "
+                "and a single fit does not: fit warpfactor.Ensemble(MatrixFactorization(...)), of "
+                "a loss without labels, with intervals=True"
+            )
+        return noise
+
+    def _deviation(self, X: Any) -> NDArray[np.float64]:
+        """Return the standard deviation of each pair; NaN where the prediction is."""
+        tables, members = self._tables, self._members
+        assert members is not None
+        users, items = pairs_to_codes(X, tables.user_ids, tables.item_ids)
+        users = known_rows(np, users, tables.user_known)
+        items = known_rows(np, items, tables.item_known)
+        counts = self.user_counts_, self.item_counts_
+        deviation = members.deviation(tables, users, items, counts)
+        if self._options.unknown == "nan":
+            deviation[(users < 0) | (items < 0)] = np.nan
+        return deviation
 
     def recommend(
         self,
@@ -485,7 +467,13 @@ class Model:
             that the model does not have are passed over.
         """
         seen = self._tables.seen.extended(*self._tables.codes_of(ratings))
-        return Model(replace(self._tables, seen=seen), self._record, self._options)
+        tables = replace(self._tables, seen=seen)
+        return Model(tables, self._record, self._options, self._members)
+
+    def with_noise(self, noise: Noise | None) -> Model:
+        """Return the same fitted model with other standard deviations; see `model.members.Noise`."""
+        members = fold([self.as_member()]).members if self._members is None else self._members
+        return Model(self._tables, self._record, self._options, members.with_noise(noise))
 
     def is_known(self, ratings: Ratings) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return which pairs have a user, and which an item, with training ratings."""
@@ -512,7 +500,7 @@ class Model:
         OSError
             If the file cannot be written.
         """
-        write(path, self._tables, self._record, self._options)
+        write(path, self._tables, self._record, self._options, self._members)
 
     @staticmethod
     def load(path: str | PathLike[str], device: str | None = None) -> Model:
@@ -549,12 +537,21 @@ def load(path: str | PathLike[str], device: str | None = None) -> Model:
     """
     if device is not None:
         parse_device(device)
-    tables, record, options = read(path)
+    tables, record, options, members = read(path)
     saved_for_cuda, _ = parse_device(options.device)
     if device is None and saved_for_cuda and not _core.cuda_status()[1]:
         device = "cpu"
-    return Model(tables, record, options if device is None else options._replace(device=device))
+    if device is not None:
+        options = options._replace(device=device)
+    return Model(tables, record, options, members)
 
 
 def _output(output: Any) -> str:
     return check_choice("output", output, _OUTPUTS)
+
+
+def _kept(X: Any) -> Any:
+    """Return pairs that can be read twice: an iterator and a stream are used up by the first time."""
+    if hasattr(X, "__next__"):
+        return X.read_all() if hasattr(X, "read_all") else list(X)
+    return X

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 import numpy as np
@@ -65,7 +65,7 @@ class TrainingRecord:
     item_counts: NDArray[np.uint32]
     n_ratings: int
     rating_range: tuple[float, float]
-    chosen: Mapping[str, Any]
+    chosen: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def evidence(self) -> Evidence:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .cpu import CpuAnswers
@@ -42,6 +43,14 @@ class Answers:
             return self._on_cpu().predict(X, options)
         with self._on_device(index) as device:
             return device.predict(X, options, output)
+
+    def like(self, predicted: Any, values: NDArray[Any]) -> Any:
+        """Return values of the host as an array of the type of predictions, and where those lie."""
+        values = values.astype(predicted.dtype)
+        if isinstance(predicted, np.ndarray):
+            return values
+        with use_device(predicted.device.id) as xp:
+            return xp.asarray(values)
 
     def recommend(
         self,

@@ -57,7 +57,9 @@ def core_params(params: Mapping[str, Any]) -> _core.TrainParams:
             f"penalty is {params['penalty']!r:.80}; it must be None, or one that "
             "warpfactor.losses.penalty made"
         )
-    if is_number(params["init"]):
+    if _is_open(params["init"]):
+        pass
+    elif is_number(params["init"]):
         scale = float(params["init"])
         if not 0 <= scale < math.inf:
             raise ValueError(
@@ -67,7 +69,7 @@ def core_params(params: Mapping[str, Any]) -> _core.TrainParams:
     elif not (isinstance(params["init"], (tuple, list)) and len(params["init"]) == 2):
         raise ValueError(
             f"init is {params['init']!r:.80}; it must be a scale of at least 0 or a pair of arrays "
-            "(P, Q)"
+            "(P, Q), or 'auto'"
         )
     on_cuda, index = parse_device(params["device"])
     core["device"], core["device_index"] = ("cuda" if on_cuda else "cpu"), index
@@ -104,7 +106,7 @@ def float_type(dtype: Any) -> np.dtype[Any]:
 
 
 def _checked(row: Parameter, value: Any) -> Any:
-    if row.none and (value is None or (isinstance(value, str) and value == "auto")):
+    if row.none and _is_open(value):
         return None
     match row.kind:
         case "int":
@@ -119,6 +121,11 @@ def _checked(row: Parameter, value: Any) -> Any:
         case "choice":
             return check_choice(row.name, value, row.choices)
     return value
+
+
+def _is_open(value: Any) -> bool:
+    """Whether a value leaves the choice to training."""
+    return value is None or (isinstance(value, str) and value == "auto")
 
 
 def _loss(loss: Any) -> str:

@@ -3,53 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils.validation import check_is_fitted
+from numpy.typing import ArrayLike, DTypeLike
 
 from ..formulas.losses import CustomLoss, CustomPenalty
 from ..model.model import Model
 from ..model.record import EpochRecord
-from ..parameters import DEFAULTS, N_LISTED
-from ..serving.tables import Options
+from ..parameters import DEFAULTS
+from .answering import FittedAnswers
 from .fit import fit_model
-
-if TYPE_CHECKING:
-    from os import PathLike
 
 __all__ = ["MatrixFactorization"]
 
 
-class _Fitted:
-    """An attribute of the estimator that is the fitted model's."""
-
-    def __init__(self, doc: str) -> None:
-        self.__doc__ = doc
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, estimator: Any, owner: type) -> Any:
-        if estimator is None:
-            return self
-        if "model_" not in vars(estimator):
-            raise AttributeError(
-                f"this MatrixFactorization has no {self._name} yet: call fit first"
-            )
-        return getattr(estimator.model_, self._name)
-
-    def __set__(self, estimator: Any, value: Any) -> None:
-        # Otherwise the new value would hide the model's, by which predictions are made.
-        raise AttributeError(
-            f"{self._name} is the fitted model's, which does not change, so it cannot be set: "
-            "to train from factors of your own, use init=(P, Q)"
-        )
-
-
-class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class MatrixFactorization(FittedAnswers):
     r"""Biased matrix factorization of ratings, trained by parallel SGD.
 
     The model predicts user u's rating of item i from the score
@@ -126,12 +95,13 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         `implicit_feedback` is "both", `reg_bias` 0, and `reg_bias_row` σ²/τ², with the variances of
         the noise and of the users' (items') biases in z = μ + b_u + b_i + noise, estimated by
         mean-field EM of crossed random effects from up to about a million ratings; a quarter of that
-        with "logistic". `reg`, `reg_row` and `reg_implicit` are 0.04, 8 and 2 if you give one of them,
-        or initial factors, or another optimizer than "sgd" with a step per rating. If not, training
-        tries some values of the three on a tenth of up to about 200,000 ratings and takes the best:
-        first `reg_row` in steps of 2, then weaker prior means, then more of `reg` and less of
-        `reg_row`, or less and more. These fits are short, with 16 factors. If they find that factors
-        do not help, `init` is set to 0, so that they stay zero. Without biases, with an L1 part, a
+        with "logistic". `reg`, `reg_row`, `reg_implicit` and `init` are 0.04, 8, 2 and 0.05 if you give
+        one of them, or another optimizer than "sgd" with a step per rating. If not, training tries some
+        values on a tenth of up to about 100,000 ratings and takes the best: first `reg_row` in steps
+        of 2, then weaker prior means and narrower factors at the start, then more of `reg` and less of
+        `reg_row`, or less and more; with more than 200,000 ratings, the last once more on up to
+        500,000. That takes about as long as five fits of 100,000 ratings. If factors do not help,
+        `init` is set to 0, so that they stay zero. Without biases, with an L1 part, a
         `penalty` of your own, `nonnegative` or "poisson": `reg` is 0.04, `reg_bias` 0.05, and nothing
         counts per row. `chosen_` tells what was taken.
     biases : bool, default True
@@ -334,20 +304,6 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     'big'
     """
 
-    model_: Model
-    user_factors_ = _Fitted("P.")
-    item_factors_ = _Fitted("Q.")
-    user_biases_ = _Fitted("b_u.")
-    item_biases_ = _Fitted("b_i.")
-    global_mean_ = _Fitted("μ.")
-    user_ids_ = _Fitted("The ids of the users, sorted.")
-    item_ids_ = _Fitted("The ids of the items, sorted.")
-    chosen_ = _Fitted("What training chose where the parameters leave it open.")
-    history_ = _Fitted("One record for each epoch.")
-    n_epochs_ = _Fitted("The epoch whose factors were kept.")
-    n_threads_ = _Fitted("The threads that trained.")
-    instruction_set_ = _Fitted("The kernels that trained.")
-
     def __init__(
         self,
         n_factors: int = DEFAULTS["n_factors"],
@@ -519,53 +475,3 @@ class MatrixFactorization(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         estimator = cls(**params)
         estimator.model_ = model
         return estimator
-
-    def predict(self, X: Any, *, output: str = "numpy") -> NDArray[Any]:
-        """Predict the rating of each (user, item) pair; see `Model.predict`."""
-        return self._answering().predict(X, output=output)
-
-    def score(
-        self, X: Any, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
-    ) -> float:
-        """Return R² of the predictions; see `Model.score`."""
-        return self._answering().score(X, y, sample_weight)
-
-    def recommend(
-        self,
-        users: Any,
-        n: int = N_LISTED,
-        *,
-        exclude_seen: bool = True,
-        confidence: float = 0.0,
-        output: str = "numpy",
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return each user's items of the highest predicted rating; see `Model.recommend`."""
-        return self._answering().recommend(
-            users, n, exclude_seen=exclude_seen, confidence=confidence, output=output
-        )
-
-    def similar_items(
-        self, items: Any, n: int = N_LISTED, *, output: str = "numpy"
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the items whose factors point the same way; see `Model.similar_items`."""
-        return self._answering().similar_items(items, n, output=output)
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the fitted model to one safetensors file; see `Model.save`."""
-        self._answering().save(path)
-
-    def _answering(self) -> Model:
-        """Return the model as the present parameters say: set_params may have changed them."""
-        check_is_fitted(self)
-        return self.model_.with_options(**{name: getattr(self, name) for name in Options._fields})
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return "model_" in vars(self)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.input_tags.string = True
-        tags.input_tags.allow_nan = True
-        tags.target_tags.required = False
-        return tags

@@ -190,7 +190,7 @@ def _custom_kernels(params: Mapping[str, Any], core: _core.TrainParams) -> Devic
 def _initial_factors(
     init: Any, ratings: Ratings, core: _core.TrainParams, dtype: np.dtype[Any]
 ) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-    if is_number(init):
+    if init is None or isinstance(init, str) or is_number(init):
         return None, None
     P, Q = cast("tuple[ArrayLike, ArrayLike]", init)
     k = core["n_factors"]
