@@ -106,6 +106,44 @@ class PriorMeans:
         return [means[:, :-1], means[:, -1]]
 
 
+def bias_strengths(users, items, z, w):
+    """Noise over the variance of the users' and of the items' biases, by mean-field EM.
+
+    z = mu + b_u + b_i + noise with normal b_u, b_i and noise: crossed random effects.
+    """
+    kept = w > 0
+    sides, z, w = [users[kept], items[kept]], z[kept], w[kept]
+    counts = [np.bincount(rows, w) for rows in sides]
+    rated = [count > 0 for count in counts]
+    mu = np.average(z, weights=w)
+    spread = np.average((z - mu) ** 2, weights=w)
+    noise, signal = spread / 2, [spread / 4, spread / 4]
+    means = [np.zeros(len(count)) for count in counts]
+    for _ in range(100):
+        variances = [None, None]
+        for side in (1, 0):  # items first
+            left = z - mu - means[1 - side][sides[1 - side]]
+            sums = np.bincount(sides[side], w * left)
+            ratio = noise / signal[side]
+            means[side] = sums / (counts[side] + ratio)
+            variances[side] = noise / (counts[side] + ratio)
+        e = z - mu - means[0][sides[0]] - means[1][sides[1]]
+        off = np.average(e, weights=w)
+        of_rows = variances[0][sides[0]] + variances[1][sides[1]]
+        before = np.array([noise, *signal])
+        noise = np.average((e - off) ** 2 + of_rows, weights=w)
+        mu += off
+        for side in (0, 1):
+            middle = means[side][rated[side]].mean()
+            mu += middle
+            means[side] -= middle
+            signal[side] = np.mean((means[side] ** 2 + variances[side])[rated[side]])
+        noise, signal = max(noise, 1e-4 * spread), [max(v, 1e-4 * spread) for v in signal]
+        if np.abs(np.array([noise, *signal]) / before - 1).max() < 1e-3:
+            break
+    return noise / signal[0], noise / signal[1]
+
+
 def sgd_pass(
     P, Q, bu, bi, users, items, z, weights, rate, reg, reg_bias, biases, *, loss="squared",
     delta=1.0, offset=0.0, l1_ratio=0.0, lowest=-np.inf, max_slope=np.inf, squares=None,
