@@ -27,9 +27,9 @@ namespace {
 // far off has diverged.
 constexpr double kDivergedFirsts = 10;
 
-// Epochs, where none are given: the first for so many ratings and more, for fewer up to so many times as many.
 // The biases' penalty per rating where none is given and there is none per row.
 constexpr double kBiasesPerRating = 0.05;
+// Epochs, where none are given: the first for so many ratings and more, for fewer up to so many times as many.
 constexpr double kUsualEpochs = 20, kManyRatings = 4e5, kMostTimes = 2;
 
 /// What single ranges do not tell.
@@ -90,7 +90,8 @@ TrainParams resolved(const TrainParams& given, const RatingsView& ratings, const
   }
   if (!params.reg_bias) params.reg_bias = per_row ? 0 : kBiasesPerRating;
   if (!params.reg_bias_row && !per_row) params.reg_bias_row = 0;
-  const bool pulled = per_row || has_row_pulls(params);
+  // Strengths per row that are still open will be above 0.
+  const bool pulled = (per_row && (!params.reg_row || !params.reg_bias_row)) || has_row_pulls(params);
   params.learning_rate = first_learning_rate(params, ratings, rated, pulled);
   const bool plain_steps =
       params.optimizer == Optimizer::sgd && params.batch_size == 0 && params.momentum == 0 && *params.n_epochs > 0;

@@ -58,6 +58,10 @@ float uniform(SplitMix64& random) {
 /// What stands in the way of a factor or bias after its step.
 enum class Limits { none, l1, l1_and_zero };
 
+/// How the penalties pull: all rows alike to zero, each row by its own strength to zero (its bias to a mean), or to its
+/// prior means.
+enum class Pulls { alike, rows, means };
+
 constexpr StepRule kRules[] = {StepRule::plain, StepRule::momentum, StepRule::adagrad_row, StepRule::adagrad_element,
                                StepRule::adam};
 constexpr StepRule kGeneralRules[] = {StepRule::momentum, StepRule::adagrad_row, StepRule::adagrad_element,
@@ -81,6 +85,7 @@ struct Case {
   Limits limits = Limits::none;
   bool own_penalty = false;  ///< the custom penalty in place of L2
   std::int64_t beyond = 0;   ///< numbers of a row that take no part
+  Pulls pulls = Pulls::alike;
 
   [[nodiscard]] bool labels() const { return loss == Loss::logistic || loss == Loss::squared_hinge; }
   [[nodiscard]] std::string text(const char* type, int k) const {
@@ -89,7 +94,10 @@ struct Case {
            (limits == Limits::none ? ""
             : limits == Limits::l1 ? ", L1"
                                    : ", L1 and non-negative") +
-           (own_penalty ? ", own penalty" : "") + (beyond > 0 ? ", part of the rows" : "");
+           (own_penalty ? ", own penalty" : "") + (beyond > 0 ? ", part of the rows" : "") +
+           (pulls == Pulls::alike  ? ""
+            : pulls == Pulls::rows ? ", pulls of rows"
+                                   : ", prior means");
   }
 };
 
@@ -115,17 +123,23 @@ void own_penalty(const T* values, T* slopes, std::int64_t n) {
 /// One side's rows and what the optimizer remembers of them.
 template <class T>
 struct RowsOf {
-  Buffer<T> factors, first, second;
+  Buffer<T> factors, first, second, means;
   std::vector<T> biases, bias_first, bias_second, numbers;
+  std::vector<RowPull<T>> pulls;
 
   RowsOf(std::int64_t n_rows, std::int64_t stride)
-      : factors(n_rows * stride), first(n_rows * stride), second(n_rows * stride) {}
+      : factors(n_rows * stride), first(n_rows * stride), second(n_rows * stride), means(n_rows * stride) {}
 
-  SideRows<T> view(bool biased) {
-    return {factors.data(),    biased ? biases.data() : nullptr,
-            first.data(),      second.data(),
-            bias_first.data(), bias_second.data(),
-            numbers.data()};
+  SideRows<T> view(const Case& tried) {
+    return {factors.data(),
+            tried.biased ? biases.data() : nullptr,
+            first.data(),
+            second.data(),
+            bias_first.data(),
+            bias_second.data(),
+            numbers.data(),
+            tried.pulls == Pulls::alike ? nullptr : pulls.data(),
+            tried.pulls == Pulls::means ? means.data() : nullptr};
   }
 };
 
@@ -171,6 +185,18 @@ struct Problem {
         rows->bias_second.push_back(T(1.5) + uniform(random));
         rows->numbers.push_back(T(0.5) + T(0.25) * uniform(random));
         rows->numbers.push_back(T(0.5) + T(0.25) * uniform(random));
+      }
+    }
+    // Some rows are pulled by more than a step may take. What is beyond the width must not be read.
+    SplitMix64 pulling(8, 0, static_cast<std::uint64_t>(k));
+    for (RowsOf<T>* rows : {&users, &items}) {
+      for (std::int64_t n = 0; n < rows->means.size(); ++n) {
+        rows->means[n] = n % stride < k ? scale * uniform(pulling) : n % stride < width ? T(0) : T(1e30F);
+      }
+      for (std::size_t n = 0; n < rows->biases.size(); ++n) {
+        const T far = T(n % 3 == 1 ? 40 : 1);
+        rows->pulls.push_back({far * (T(0.5) + T(0.4) * uniform(pulling)), far * (T(0.6) + T(0.4) * uniform(pulling)),
+                               T(uniform(pulling)), T(0)});
       }
     }
     while (ratings.size() < kRatings) {
@@ -221,6 +247,7 @@ StepSizes<T> sizes_of(const Case& tried, std::int64_t k) {
   sizes.reg_bias = {T(0.03), T(0.05)};
   sizes.penalty = tried.own_penalty ? own_penalty<T> : nullptr;
   penalized_factors = k;
+  sizes.max_pull = T(8);  // half of the way at this rate, as training sets it
   sizes.max_weight = kMaxWeight<T>;
   // Caps some slopes and not others, where slopes have more than two values.
   sizes.max_slope = tried.loss == Loss::poisson || tried.loss == Loss::absolute ? T(2) : T(0.75);
@@ -437,6 +464,46 @@ Bounded pull_of(const Bounded& w, const StepSizes<T>& sizes) {
   return {0.5L + w.value / (1 + w.value * w.value), w.error + 8 * kUnit<T>};
 }
 
+/// What the penalties add to the gradient of a parameter, of a row that may have a pull of its own.
+template <class T>
+class PullReference {
+ public:
+  PullReference(const RowsOf<T>& rows, std::int64_t row, std::int64_t stride, T reg, T reg_bias, const Case& tried,
+                const StepSizes<T>& sizes)
+      : pull_(rows.pulls[static_cast<std::size_t>(row)]),
+        means_(rows.means.data() + row * stride),
+        reg_(reg),
+        reg_bias_(reg_bias),
+        pulls_(tried.pulls),
+        sizes_(sizes) {}
+
+  [[nodiscard]] Bounded of_factor(std::int64_t f, const Bounded& w, const Bounded& weight) const {
+    const Real mean = pulls_ == Pulls::means ? static_cast<Real>(means_[f]) : 0;
+    return added(w, weight, pulls_ == Pulls::alike ? reg_ : pull_.factors, mean);
+  }
+  [[nodiscard]] Bounded of_bias(const Bounded& b, const Bounded& weight) const {
+    if (pulls_ == Pulls::alike) return added(b, weight, reg_bias_, 0);
+    return added(b, weight, pull_.bias, static_cast<Real>(pull_.bias_mean));
+  }
+
+ private:
+  /// The rounding is of the strength times the parameter and times the mean, which need not cancel in a kernel.
+  [[nodiscard]] Bounded added(const Bounded& w, const Bounded& weight, T strength, Real mean) const {
+    Bounded pull = weight * Bounded{static_cast<Real>(strength)};
+    if (pulls_ == Pulls::alike) return pull * pull_of(w, sizes_);
+    pull = clipped(pull, static_cast<Real>(sizes_.max_pull));
+    Bounded sum = pull * (w - Bounded{mean});
+    sum.error += 8 * kUnit<T> * pull.most() * (w.most() + std::abs(mean));
+    return sum;
+  }
+
+  const RowPull<T> pull_;
+  const T* means_;
+  T reg_, reg_bias_;
+  Pulls pulls_;
+  const StepSizes<T>& sizes_;
+};
+
 template <class T>
 Bounded score_of(const Bounded* p, const Bounded* q, std::int64_t k, std::int64_t stride, bool biased, const Bounded& b,
                  const Bounded& c) {
@@ -512,18 +579,21 @@ struct Reference {
       const Bounded capped = clipped(terms.slope, static_cast<Real>(sizes.max_slope));
       clips += capped.value != terms.slope.value ? 1 : 0;
       const Bounded slope = Bounded{weight} * capped;
-      const auto gradient = [&](const Bounded& w, const Bounded& other, T reg) {
-        const Bounded push = slope * other, pull = Bounded{weight * static_cast<Real>(reg)} * pull_of(w, sizes);
+      const auto gradient = [&](const Bounded& other, const Bounded& pull) {
+        const Bounded push = slope * other;
         Bounded sum = push + pull;
         sum.error += 8 * kUnit<T> * (push.most() + pull.most());
         return sum;
       };
+      const PullReference<T> user(problem.users, rating.user, stride, sizes.reg.user, sizes.reg_bias.user, tried,
+                                  sizes),
+          item(problem.items, rating.item, stride, sizes.reg.item, sizes.reg_bias.item, tried, sizes);
       for (std::int64_t f = 0; f < k; ++f) {
-        by_user[static_cast<std::size_t>(f)] = gradient(p[f], q[f], sizes.reg.user);
-        by_item[static_cast<std::size_t>(f)] = gradient(q[f], p[f], sizes.reg.item);
+        by_user[static_cast<std::size_t>(f)] = gradient(q[f], user.of_factor(f, p[f], {weight}));
+        by_item[static_cast<std::size_t>(f)] = gradient(p[f], item.of_factor(f, q[f], {weight}));
       }
-      const Bounded one{1}, by_user_bias = gradient(b, one, sizes.reg_bias.user),
-                            by_item_bias = gradient(c, one, sizes.reg_bias.item);
+      const Bounded one{1}, by_user_bias = gradient(one, user.of_bias(b, {weight})),
+                            by_item_bias = gradient(one, item.of_bias(c, {weight}));
       steps.step(users, rating.user, k, stride, by_user, by_user_bias, tried.biased, {weight}, sizes.l1.user,
                  sizes.l1_bias.user, sizes);
       steps.step(items, rating.item, k, stride, by_item, by_item_bias, tried.biased, {weight}, sizes.l1.item,
@@ -563,8 +633,8 @@ void check_narrow(const std::vector<Bounded>& expected, Real factor = 1) {
 template <class T>
 SgdArgs<T> args_of(Problem<T>& problem, const Case& tried) {
   SgdArgs<T> args{};
-  args.users = problem.users.view(tried.biased);
-  args.items = problem.items.view(tried.biased);
+  args.users = problem.users.view(tried);
+  args.items = problem.items.view(tried);
   args.active_factors = problem.k;
   args.width = problem.width;
   args.stride = problem.stride;
@@ -653,6 +723,28 @@ TEST(every_rule_leaves_alone_what_is_beyond_the_width) {
   check_sgd_all(kFewRanks, kRules, {.own_penalty = true, .beyond = 16});
 }
 
+constexpr Pulls kOwnPulls[] = {Pulls::rows, Pulls::means};
+
+TEST(sgd_pulls_each_row_by_its_own_strength_to_its_own_means) {
+  for (const Pulls pulls : kOwnPulls) {
+    check_sgd_all(kRanks, std::span(kRules).first(1), {.pulls = pulls});
+    for (const Loss loss : kRealLosses) {
+      check_sgd_all(kFewRanks, std::span(kRules).first(1), {.loss = loss, .pulls = pulls});
+    }
+    check_sgd_all(kFewRanks, std::span(kRules).first(1), {.loss = Loss::poisson, .pulls = pulls});
+    check_sgd_all(kSomeRanks, std::span(kRules).first(1), {.beyond = 16, .pulls = pulls});
+  }
+}
+TEST(every_rule_pulls_each_row_by_its_own_strength_to_its_own_means) {
+  for (const Pulls pulls : kOwnPulls) {
+    check_sgd_all(kSomeRanks, kGeneralRules, {.pulls = pulls});
+    check_sgd_all(kFewRanks, kPlainAndAdam, {.loss = Loss::huber, .pulls = pulls});
+    check_sgd_all(kFewRanks, kRules, {.beyond = 16, .pulls = pulls});
+  }
+  check_sgd_all(kFewRanks, kRules, {.limits = Limits::l1, .pulls = Pulls::rows});
+  check_sgd_all(kFewRanks, kRules, {.limits = Limits::l1_and_zero, .pulls = Pulls::rows});
+}
+
 TEST(sgd_over_no_ratings_changes_nothing) {
   for (const StepRule rule : kRules) {
     Problem<float> problem(8);
@@ -701,8 +793,8 @@ void check_batch(int k, const Case& tried, bool of_users, bool penalty_once) {
   std::vector<T> bias_gradients(rows.size()), row_weights(rows.size());
 
   BatchRows<T> batch{};
-  batch.own = own.view(tried.biased);
-  batch.other = other.view(tried.biased);
+  batch.own = own.view(tried);
+  batch.other = other.view(tried);
   batch.of_users = of_users;
   batch.penalty_once = penalty_once;
   batch.active_factors = k;
@@ -770,20 +862,20 @@ void check_batch(int k, const Case& tried, bool of_users, bool penalty_once) {
   for (std::size_t r = 0; r < rows.size(); ++r) {
     const auto row = static_cast<std::size_t>(rows[r]);
     const Bounded weight{static_cast<Real>(row_weights[r])};
-    const auto with_pull = [&](T gradient, const Bounded& w, T reg) {
-      const Bounded push{static_cast<Real>(gradient)},
-          pull = weight * Bounded{static_cast<Real>(reg)} * pull_of(w, sizes);
+    const PullReference<T> own_pull(own, rows[r], stride, own_of(sizes.reg), own_of(sizes.reg_bias), tried, sizes);
+    const auto with_pull = [&](T gradient, const Bounded& pull) {
+      const Bounded push{static_cast<Real>(gradient)};
       Bounded sum = push + pull;
       sum.error += 4 * kUnit<T> * (push.most() + pull.most());
       return sum;
     };
     std::vector<Bounded> gradient;
     for (std::int64_t f = 0; f < k; ++f) {
-      gradient.push_back(with_pull(gradients[static_cast<std::int64_t>(r) * stride + f],
-                                   side.factors[row * static_cast<std::size_t>(stride) + static_cast<std::size_t>(f)],
-                                   own_of(sizes.reg)));
+      const Bounded& w = side.factors[row * static_cast<std::size_t>(stride) + static_cast<std::size_t>(f)];
+      gradient.push_back(
+          with_pull(gradients[static_cast<std::int64_t>(r) * stride + f], own_pull.of_factor(f, w, weight)));
     }
-    steps.step(side, row, k, stride, gradient, with_pull(bias_gradients[r], side.biases[row], own_of(sizes.reg_bias)),
+    steps.step(side, row, k, stride, gradient, with_pull(bias_gradients[r], own_pull.of_bias(side.biases[row], weight)),
                tried.biased, weight, own_of(sizes.l1), own_of(sizes.l1_bias), sizes);
   }
   kernel_table().kernels<T>().batch_steps(batch);
@@ -829,6 +921,68 @@ TEST(batches_leave_alone_what_is_beyond_the_width) {
 }
 TEST(batches_take_a_custom_loss_and_penalty) {
   check_batches(kFewRanks, kRules, {.loss = Loss::custom, .own_penalty = true});
+}
+
+TEST(batches_pull_each_row_by_its_own_strength_to_its_own_means) {
+  for (const Pulls pulls : kOwnPulls) {
+    check_batches(kRanks, std::span(kRules).first(1), {.pulls = pulls});
+    check_batches(kSomeRanks, kGeneralRules, {.pulls = pulls});
+    check_batches(kFewRanks, kRules, {.loss = Loss::huber, .beyond = 16, .pulls = pulls});
+  }
+  check_batches(kFewRanks, kRules, {.limits = Limits::l1_and_zero, .pulls = Pulls::rows});
+}
+
+/// Sums of rows of a list: none, one, few, more than are fetched ahead, one row several times.
+template <class T>
+void check_sum_rows(std::int64_t k, std::int64_t beyond) {
+  constexpr std::int64_t kSummed[] = {3, 0, 1, 40, 8, 0, 9, 17};
+  const Problem<T> problem(k, {.beyond = beyond});
+  const std::int64_t stride = problem.stride, width = problem.width;
+  constexpr auto kRows = static_cast<std::int64_t>(std::size(kSummed));
+  std::vector<std::int32_t> others(5, kUsers - 1);  // the first row of the call is not the list's
+  std::vector<std::int64_t> begin{5};
+  SplitMix64 random(12, 0, static_cast<std::uint64_t>(k));
+  for (const std::int64_t n : kSummed) {
+    begin.push_back(begin.back() + n);
+    while (static_cast<std::int64_t>(others.size()) < begin.back()) {
+      others.push_back(static_cast<std::int32_t>(random.below(kUsers)));
+    }
+  }
+  Buffer<T> out(kRows * stride);
+  std::fill_n(out.data(), out.size(), T(-7));
+  std::vector<T> numbers(kRows, T(-7));
+  kernel_table().kernels<T>().sum_rows({problem.users.factors.data(), problem.users.biases.data(), others.data(),
+                                        begin.data(), kRows, width, stride, out.data(), numbers.data()});
+  for (std::int64_t r = 0; r < kRows; ++r) {
+    const auto sum_of = [&](const auto& value) {
+      Bounded sum;
+      Real magnitude = 0;
+      for (std::int64_t n = begin[static_cast<std::size_t>(r)]; n < begin[static_cast<std::size_t>(r) + 1]; ++n) {
+        const Real each = static_cast<Real>(value(others[static_cast<std::size_t>(n)]));
+        sum.value += each;
+        magnitude += std::abs(each);
+      }
+      sum.error = static_cast<Real>(kSummed[r]) * kUnit<T> * magnitude;
+      return sum;
+    };
+    for (std::int64_t f = 0; f < stride; ++f) {
+      const Bounded sum = sum_of([&](std::int32_t row) { return problem.users.factors[row * stride + f]; });
+      if (f < width) CHECK_CLOSE(out[r * stride + f], sum.value, sum.error);
+      if (f >= width) CHECK_EQ(out[r * stride + f], T(-7));
+    }
+    const Bounded sum = sum_of([&](std::int32_t row) { return problem.users.biases[static_cast<std::size_t>(row)]; });
+    CHECK_CLOSE(numbers[static_cast<std::size_t>(r)], sum.value, sum.error);
+  }
+}
+TEST(rows_of_a_list_are_summed) {
+  for (const int k : kRanks) {
+    for (const std::int64_t beyond : {0, 16}) {
+      check::context = "float, k = " + std::to_string(k) + (beyond > 0 ? ", part of the rows" : "");
+      check_sum_rows<float>(k, beyond);
+      check::context = "double, k = " + std::to_string(k) + (beyond > 0 ? ", part of the rows" : "");
+      check_sum_rows<double>(k, beyond);
+    }
+  }
 }
 
 /// Rows without padding at an address aligned for nothing wider than T, as the caller of predict() may pass them.

@@ -46,7 +46,7 @@ PENALTIES |= {
     "prior means of items": PENALTIES["L2"] | PER_ROW | {"implicit_feedback": "items"},
 }
 # Without what is on by default: all rows are pulled alike, to zero.
-PLAIN: dict[str, Any] = {"reg_row": 0.0, "reg_bias_row": 0.0, "implicit_feedback": "none"}
+PLAIN: dict[str, Any] = reference.PLAIN
 
 
 def refused(penalty: str, loss: str) -> bool:
@@ -239,7 +239,7 @@ class ByNumpy:
             if epoch > 0 and epoch % 2 == 0:  # the prior means move after every second epoch
                 for side, (rows, own_biases) in enumerate(((P, bu), (Q, bi))):
                     if means[side] is not None:
-                        means[side].step(rows, own_biases, pulls[side])
+                        pulls[side].means = means[side].step(rows, own_biases)
             totals = np.zeros(2)
             for batch in problem.batches(drawn, epoch):
                 totals += steps.step(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+# Plain steps: penalties per rating alone, and no prior means.
+PLAIN = {"reg_row": 0.0, "reg_bias_row": 0.0, "implicit_feedback": "none"}
+
 POISSON_FLOOR = 1e-6  # of the mean rating; below, the loss goes on along its tangent
 
 
@@ -87,8 +90,8 @@ class PriorMeans:
         self.y = np.zeros((rated.shape[1], k + 1))
         self.d = np.zeros_like(self.y)
 
-    def step(self, factors, biases, pulls):
-        """One step towards the least over the gradient and the step before."""
+    def step(self, factors, biases):
+        """One step towards the least over the gradient and the step before; the means after it."""
         X, rho = self.X, self.rho
         rows = np.c_[factors, biases]
         g = X.T @ (rows - X @ self.y) - rho * self.y
@@ -100,7 +103,45 @@ class PriorMeans:
             self.d[:, c] = both @ along
         self.y += self.d
         means = X @ self.y
-        pulls.means = [means[:, :-1], means[:, -1]]
+        return [means[:, :-1], means[:, -1]]
+
+
+def bias_strengths(users, items, z, w):
+    """Noise over the variance of the users' and of the items' biases, by mean-field EM.
+
+    z = mu + b_u + b_i + noise with normal b_u, b_i and noise: crossed random effects.
+    """
+    kept = w > 0
+    sides, z, w = [users[kept], items[kept]], z[kept], w[kept]
+    counts = [np.bincount(rows, w) for rows in sides]
+    rated = [count > 0 for count in counts]
+    mu = np.average(z, weights=w)
+    spread = np.average((z - mu) ** 2, weights=w)
+    noise, signal = spread / 2, [spread / 4, spread / 4]
+    means = [np.zeros(len(count)) for count in counts]
+    for _ in range(100):
+        variances = [None, None]
+        for side in (1, 0):  # items first
+            left = z - mu - means[1 - side][sides[1 - side]]
+            sums = np.bincount(sides[side], w * left)
+            ratio = noise / signal[side]
+            means[side] = sums / (counts[side] + ratio)
+            variances[side] = noise / (counts[side] + ratio)
+        e = z - mu - means[0][sides[0]] - means[1][sides[1]]
+        off = np.average(e, weights=w)
+        of_rows = variances[0][sides[0]] + variances[1][sides[1]]
+        before = np.array([noise, *signal])
+        noise = np.average((e - off) ** 2 + of_rows, weights=w)
+        mu += off
+        for side in (0, 1):
+            middle = means[side][rated[side]].mean()
+            mu += middle
+            means[side] -= middle
+            signal[side] = np.mean((means[side] ** 2 + variances[side])[rated[side]])
+        noise, signal = max(noise, 1e-4 * spread), [max(v, 1e-4 * spread) for v in signal]
+        if np.abs(np.array([noise, *signal]) / before - 1).max() < 1e-3:
+            break
+    return noise / signal[0], noise / signal[1]
 
 
 def sgd_pass(
@@ -150,15 +191,23 @@ def sgd_pass(
 
 def objective(
     P, Q, bu, bi, users, items, z, weights, reg, reg_bias, *, loss="squared", delta=1.0,
-    offset=0.0, l1_ratio=0.0,
+    offset=0.0, l1_ratio=0.0, reg_row=0.0, reg_bias_row=0.0, means=(0.0, 0.0, 0.0, 0.0),
 ):  # fmt: skip
+    """What training minimizes. `means`: the prior means of P, Q, bu and bi. Every row is rated."""
     terms = loss_of(loss, z, predict(P, Q, bu, bi, offset, users, items), delta)
     reg, reg_bias = sides(reg), sides(reg_bias)
+    P, Q, bu, bi = (array - mean for array, mean in zip((P, Q, bu, bi), means, strict=True))
     terms = terms + penalty_of(P[users], reg[0], l1_ratio).sum(1)
     terms += penalty_of(Q[items], reg[1], l1_ratio).sum(1)
     terms += penalty_of(bu[users], reg_bias[0], l1_ratio)
     terms += penalty_of(bi[items], reg_bias[1], l1_ratio)
-    return (weights * terms).sum()
+    per_row = sum(
+        strength / 2 * (array**2).sum()
+        for strength, array in zip(
+            (*sides(reg_row), *sides(reg_bias_row)), (P, Q, bu, bi), strict=True
+        )
+    )
+    return (weights * terms).sum() + per_row
 
 
 class Steps:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
+import reference
 import warpfactor as wf
 from warpfactor import _core
 from warpfactor.losses import abs, custom, exp, log, maximum, penalty, where
@@ -129,9 +130,13 @@ def test_a_constant_factor_of_a_loss_counts_only_without_normalize(data):
     np.testing.assert_allclose(*predictions, rtol=0, atol=1e-3)
     # As written: ten times the slope is ten times the rate and a tenth of the penalty.
     common = {"n_factors": 8, "normalize": False, "dtype": "float64"}
-    one = model_of(loss=once, learning_rate=0.02, reg=0.1, reg_bias=0.1, **common).fit(train)
-    ten = model_of(loss=tenfold, learning_rate=0.002, reg=1.0, reg_bias=1.0, **common).fit(train)
-    np.testing.assert_allclose(one.predict(test), ten.predict(test), rtol=0, atol=1e-9)
+    strengths = {"reg": 0.1, "reg_bias": 0.1, "reg_row": 3.0, "reg_bias_row": 2.0}
+    tenfold_strengths = {name: 10 * strength for name, strength in strengths.items()}
+    for priors in ("none", "both"):
+        common["implicit_feedback"] = priors
+        one = model_of(loss=once, learning_rate=0.02, **strengths, **common).fit(train)
+        ten = model_of(loss=tenfold, learning_rate=0.002, **tenfold_strengths, **common).fit(train)
+        np.testing.assert_allclose(one.predict(test), ten.predict(test), rtol=0, atol=1e-9)
 
 
 def test_a_loss_sees_ratings_and_predictions_as_the_user_knows_them():
@@ -165,6 +170,7 @@ def test_labels_and_counts_by_formulas():
 def test_the_custom_l2_penalty_is_the_built_in_one(data, optimizer):
     train, test = data
     common = {"n_factors": 7, "dtype": "float64", "optimizer": optimizer, "reg": (0.1, 0.05)}
+    common |= {"reg_bias": 0.05, **reference.PLAIN}
     own = model_of(penalty=penalty(lambda w: w**2 / 2), **common).fit(train)
     built_in = model_of(**common).fit(train)
     np.testing.assert_allclose(own.predict(test), built_in.predict(test), rtol=0, atol=1e-9)

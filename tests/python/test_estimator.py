@@ -17,6 +17,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import warpfactor as wf
+from reference import PLAIN
 from warpfactor import _core
 
 
@@ -289,10 +290,7 @@ def test_defaults_are_the_cores():
     assert len(rows) > 20
     for row in rows:
         given = params[renamed.get(row["name"], row["name"])]
-        if row["kind"] == "pair":
-            assert (given, given) == core[row["name"]]
-        else:
-            assert given == core[row["name"]] or (given is None and core[row["name"]] == 0)
+        assert given == core[row["name"]] or (given is None and core[row["name"]] == 0)
 
 
 def test_grid_search_cross_validation_and_pipeline_work(pairs):
@@ -377,7 +375,8 @@ def test_a_terminal_shows_the_threads_used(data, monkeypatch, capsys):
 def test_a_terminal_shows_the_errors_of_the_epoch_that_was_kept(data, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     train, test = wf.train_test_split(data, 0.3, random_state=0)
-    overfit = {"n_factors": 64, "reg": 0.0, "n_epochs": 40, "early_stopping": 2}
+    overfit = {"n_factors": 64, "reg": 0.0, "n_epochs": 40, "early_stopping": 2, **PLAIN}
+    overfit |= {"learning_rate": 0.1, "schedule": "constant"}
     model = model_of(**overfit, verbose=1).fit(train, validation=test)
     kept = model.history_[model.n_epochs_ - 1]
     assert model.n_epochs_ < len(model.history_) < 40

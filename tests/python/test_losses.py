@@ -141,7 +141,7 @@ def test_epochs_on_conflict_free_data_agree_with_numpy(loss, penalties, biases, 
         P, Q = np.abs(P), np.abs(Q)
     model = model_of(
         n_factors=k, n_epochs=4, learning_rate=0.1, init=(P, Q), normalize=False, dtype="float64",
-        loss=loss, huber_delta=DELTA, biases=biases, optimizer=optimizer, **params,
+        loss=loss, huber_delta=DELTA, biases=biases, optimizer=optimizer, **reference.PLAIN, **params,
     ).fit(np.c_[users, items], values, sample_weight=weights)  # fmt: skip
 
     w = weights / weights.mean()
@@ -306,7 +306,7 @@ def test_a_weight_of_two_acts_as_the_rating_twice(loss):
     heavy = np.arange(len(y)) % 2 == 0
     params = {  # of biases alone, as factors of 0 stay 0: then there is one optimum
         "n_factors": 1, "init": 0.0, "n_epochs": 300, "learning_rate": 0.02, "reg_bias": 0.1,
-        "loss": loss, "dtype": "float64",
+        "loss": loss, "dtype": "float64", **reference.PLAIN,
     }  # fmt: skip
     weighted = model_of(**params).fit(X, y, sample_weight=np.where(heavy, 2, 1))
     twice = model_of(**params).fit(np.r_[X, X[heavy]], np.r_[y, y[heavy]])
@@ -319,14 +319,30 @@ def test_a_weight_of_two_acts_as_the_rating_twice(loss):
 def test_a_pair_of_strengths_is_of_the_users_and_of_the_items():
     X, score, _ = planted()
     even, uneven = (
-        model_of(n_factors=8, reg=reg, reg_bias=reg_bias).fit(X, score)
+        model_of(n_factors=8, reg=reg, reg_bias=reg_bias, **reference.PLAIN).fit(X, score)
         for reg, reg_bias in ((0.04, 0.05), ((0.4, 0.04), (0.05, 0.5)))
     )
     assert np.linalg.norm(uneven.user_factors_) < 0.7 * np.linalg.norm(even.user_factors_)
     assert np.linalg.norm(uneven.user_factors_) < 0.7 * np.linalg.norm(uneven.item_factors_)
     assert np.linalg.norm(uneven.item_biases_) < 0.7 * np.linalg.norm(even.item_biases_)
     assert np.linalg.norm(uneven.user_biases_) > 0.9 * np.linalg.norm(even.user_biases_)
-    same = model_of(n_factors=8, reg=[0.04, 0.04], reg_bias=(0.05, 0.05)).fit(X, score)
+    pairs = {"reg": [0.04, 0.04], "reg_bias": (0.05, 0.05)}
+    same = model_of(n_factors=8, **pairs, **reference.PLAIN).fit(X, score)
+    assert same.user_factors_.tobytes() == even.user_factors_.tobytes()
+
+
+def test_a_pair_of_strengths_per_row_is_of_the_users_and_of_the_items():
+    X, score, _ = planted()
+    common = {"n_factors": 8, "reg": 0.04, "implicit_feedback": "none"}
+    even, uneven = (
+        model_of(reg_row=reg_row, reg_bias_row=reg_bias_row, **common).fit(X, score)
+        for reg_row, reg_bias_row in ((5.0, 5.0), ((50.0, 5.0), (5.0, 500.0)))
+    )
+    assert np.linalg.norm(uneven.user_factors_) < 0.7 * np.linalg.norm(even.user_factors_)
+    assert np.linalg.norm(uneven.user_factors_) < 0.7 * np.linalg.norm(uneven.item_factors_)
+    assert np.linalg.norm(uneven.item_biases_) < 0.7 * np.linalg.norm(even.item_biases_)
+    assert np.linalg.norm(uneven.user_biases_) > 0.9 * np.linalg.norm(even.user_biases_)
+    same = model_of(reg_row=[5.0, 5.0], reg_bias_row=(5.0, 5.0), **common).fit(X, score)
     assert same.user_factors_.tobytes() == even.user_factors_.tobytes()
 
 

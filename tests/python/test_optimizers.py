@@ -43,7 +43,6 @@ PENALTIES |= {
     "prior means of users": PENALTIES["L2"] | {"implicit_feedback": "users"},
     "prior means of items": PENALTIES["L2"] | PER_ROW | {"implicit_feedback": "items"},
 }  # fmt: skip
-PLAIN = {"reg_row": 0.0, "reg_bias_row": 0.0, "implicit_feedback": "none"}
 N_USERS, N_ITEMS, K = 9, 7, 4
 
 
@@ -127,7 +126,7 @@ class Problem:
 
 def check_epochs(problem, params, n_epochs, *, single_ratings=False, tolerance=1e-12):
     """Every epoch's model and curve is the reference's."""
-    params = {"n_factors": K, "schedule": "constant", "dtype": "float64", **PLAIN, **params}
+    params = {"n_factors": K, "schedule": "constant", "dtype": "float64", **reference.PLAIN, **params}
     loss, biases = params.get("loss", "squared"), params.get("biases", True)
     delta = params.get("huber_delta", 1.0)
     units = reference.Units(
@@ -144,7 +143,7 @@ def check_epochs(problem, params, n_epochs, *, single_ratings=False, tolerance=1
     P, Q = problem.P / root, problem.Q / root
     bu, bi = np.full(len(P), units.start_bias), np.full(len(Q), units.start_bias)
     pulls = means = None
-    if any(params[name] != PLAIN[name] for name in PLAIN):
+    if any(params[name] != reference.PLAIN[name] for name in reference.PLAIN):
         pulls, means = problem.pulls(params, w, units.start_bias)
     steps = reference.Steps(
         P, Q, bu, bi, rule=reference_rule(params), reg=params["reg"],
@@ -157,7 +156,7 @@ def check_epochs(problem, params, n_epochs, *, single_ratings=False, tolerance=1
         if means is not None and epoch > 0 and epoch % 2 == 0:  # after every second epoch
             for side, (rows, own_biases) in enumerate(((P, bu), (Q, bi))):
                 if means[side] is not None:
-                    means[side].step(rows, own_biases, pulls[side])
+                    pulls[side].means = means[side].step(rows, own_biases)
         model = model_of(**params, n_epochs=epoch + 1, init=(problem.P, problem.Q))
         problem.fit(model)
         batches = [np.arange(len(w))] if single_ratings else problem.batches(model, epoch)
@@ -297,7 +296,7 @@ def test_steps_are_pytorchs_with_each_row_a_parameter_of_its_own(optimizer, bias
             model_of(
                 n_factors=K, n_epochs=epoch + 1, batch_size=11, reg=reg, reg_bias=reg_bias,
                 biases=biases, normalize=False, schedule="constant", dtype="float64",
-                init=(problem.P, problem.Q), **params,
+                init=(problem.P, problem.Q), **reference.PLAIN, **params,
             )
         )  # fmt: skip
         left_out = 0
@@ -348,8 +347,10 @@ def test_with_every_row_in_every_batch_adam_is_pytorchs_on_whole_matrices():
 
 
 DEFAULTS = {
-    "sgd": ({"optimizer": "sgd"}, 0.04),
-    "sgd with momentum": ({"optimizer": "sgd", "momentum": 0.75}, 0.01),
+    "sgd": ({"optimizer": "sgd"}, 0.08),
+    "sgd with momentum": ({"optimizer": "sgd", "momentum": 0.75}, 0.02),
+    "plain sgd": ({"optimizer": "sgd", **reference.PLAIN}, 0.04),
+    "sgd without biases": ({"optimizer": "sgd", "biases": False}, 0.04),
     "adagrad row": ({"optimizer": "adagrad"}, 0.1),
     "adagrad element": ({"optimizer": "adagrad", "adagrad_per": "element"}, 0.05),
     "adam": ({"optimizer": "adam"}, 0.003),
@@ -362,8 +363,11 @@ def test_the_default_learning_rate_is_the_documented_one(optimizer):
     params, rate = DEFAULTS[optimizer]
     problem = Problem("squared")
     assert model_of(**params).learning_rate is None
-    for schedule in ("linear", "constant"):
-        model = problem.fit(model_of(**params, n_epochs=2, schedule=schedule))
+    for given, schedule in ((None, "linear"), ("auto", "constant")):
+        model = problem.fit(
+            model_of(**params, n_epochs=2, schedule=schedule, learning_rate=given)
+        )
+        assert model.chosen_["learning_rate"] == pytest.approx(rate)
         rates = [record["learning_rate"] for record in model.history_]
         assert rates == pytest.approx([rate, rate / 2 if schedule == "linear" else rate])
 
@@ -385,7 +389,7 @@ def test_the_default_learning_rate_of_large_batches_is_that_of_their_busiest_row
         assert all_at_once.history_[0]["learning_rate"] == pytest.approx(1 / busiest)
 
 
-@pytest.mark.parametrize("optimizer", [name for name in DEFAULTS if name != "sgd with momentum"])
+@pytest.mark.parametrize("optimizer", [name for name in DEFAULTS if name not in ("sgd with momentum", "plain sgd", "sgd without biases")])
 def test_defaults_reach_a_sane_quality_on_real_ratings(data_dir, optimizer):
     with np.load(data_dir / "ml-100k" / "ml-100k.npz") as z:
         users, items, ratings, fold = (z[key] for key in ("users", "items", "ratings", "fold"))
@@ -486,7 +490,7 @@ def test_a_batch_size_beyond_the_ratings_is_one_batch():
             "optimizer is 'lbfgs'; it must be 'sgd', 'adagrad', 'adam' or 'gd'",
         ),
         ({"learning_rate": 0}, "learning_rate is 0; it must be finite and above 0"),
-        ({"learning_rate": "auto"}, "learning_rate is 'auto'; it must be a number"),
+        ({"learning_rate": "fast"}, "learning_rate is 'fast'; it must be a number"),
         ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
         ({"batch_size": -5}, "batch_size is -5; it must be at least 1"),
         ({"batch_size": 2**63}, "batch_size is 9223372036854775808"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import warpfactor as wf
+from reference import PLAIN
 
 SHAPE = (300, 200, 6000)
 OPTIMIZERS = {
@@ -140,6 +141,7 @@ def test_early_stopping_begins_after_the_warm_up():
     train, test = wf.train_test_split(planted(300, 200, 4000), 0.3, random_state=0)
     params = {
         "n_factors": 64, "reg": 0.0, "learning_rate": 0.2, "schedule": "constant", "n_epochs": 12,
+        "init": 0.01, "reg_bias": 0.05, **PLAIN,
     }  # fmt: skip
     model = model_of(**params, warmup_epochs=5, early_stopping=2).fit(train, validation=test)
     curve = [record["valid_loss"] for record in model.history_]
@@ -176,7 +178,7 @@ def test_the_warm_up_saves_time_and_learns():
     [
         ({"warmup_epochs": -1}, "warmup_epochs is -1; it must be at least 0"),
         ({"warmup_epochs": 1.5}, r"warmup_epochs is 1.5; it must be an integer"),
-        ({"warmup_epochs": 20}, "warmup_epochs is 20; it must be below n_epochs, which is 20"),
+        ({"warmup_epochs": 40}, "warmup_epochs is 40; it must be below n_epochs, which is 40"),
         (
             {"warmup_epochs": 1, "n_epochs": 0},
             "warmup_epochs is 1; it must be below n_epochs, which is 0",

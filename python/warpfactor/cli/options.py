@@ -245,6 +245,19 @@ prediction_device = click.option(
 )
 
 
+class _OrAuto(click.ParamType):
+    """A type of values, or "auto", which leaves the choice to training."""
+
+    def __init__(self, kind: Any) -> None:
+        self._kind = click.types.convert_type(kind)
+        self.name = self._kind.name
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        return value if value == "auto" else self._kind.convert(value, param, ctx)
+
+
 def training_option(name: str) -> _Decorator:
     """Make the option of a row of the table of parameters."""
     row = PARAMETERS[name]
@@ -260,7 +273,9 @@ def training_option(name: str) -> _Decorator:
     if row.kind == "pair":
         metavar = "NUMBER[,NUMBER]"
     types: dict[str, Any] = {"int": int, "float": float, "choice": str, "pair": _per_side}
-    how: dict[str, Any] = {} if row.kind == "flag" else {"type": types[row.kind]}
+    how: dict[str, Any] = {}
+    if row.kind != "flag":
+        how["type"] = _OrAuto(types[row.kind]) if row.none else types[row.kind]
     return click.option(
         *flags,
         option,
@@ -283,6 +298,8 @@ def training_options(command: Any) -> Any:
 def check_renamed(name: str, value: Any) -> None:
     """Raise ValueError, in the words of the shell, if an option with a name of its own is too low."""
     row = PARAMETERS[name]
+    if value is None or value == "auto":
+        return
     if row.option and row.low is not None and not value >= row.low:
         flag = row.option.replace("_", "-")
         raise ValueError(f"--{flag} is {value:g}; it must be at least {row.low:g}")
