@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from .model.model import Model, load
     from .training.bayesian import BayesianMatrixFactorization
     from .training.descent import matrix_factorization_bgd
+    from .training.ensemble import Ensemble
     from .training.estimator import MatrixFactorization
 
 __all__ = [
     "BayesianMatrixFactorization",
     "CudaError",
     "DivergedError",
+    "Ensemble",
     "MatrixFactorization",
     "Model",
     "ModelFileError",
@@ -60,6 +62,7 @@ _HOME = {
     "BayesianMatrixFactorization": "training.bayesian",
     "CudaError": "exceptions",
     "DivergedError": "exceptions",
+    "Ensemble": "training.ensemble",
     "MatrixFactorization": "training.estimator",
     "ModelFileError": "exceptions",
     "Peek": "data.peek",

@@ -240,3 +240,16 @@ def test_ids_that_are_no_numbers_come_back(device, tmp_path):
     model = model_of(n_factors=2, device=device).fit(pairs, [5, 3, 4, 2])
     assert model.recommend("bob", n=2)[0].tolist() == ["big", None]
     assert model.similar_items(["up"], n=1)[0].tolist() == [["big"]]
+
+
+def test_an_ensemble_answers_there_as_it_does_here(cuda, data):
+    model = model_of(n_factors=12, n_epochs=3, init=0.3, device=cuda, parallel="blocked")
+    ensemble = wf.Ensemble(model, 3).fit(data)
+    fitted = ensemble.model_
+    assert fitted.n_members_ == 3
+    here = fitted.with_options(device="cpu")
+    np.testing.assert_allclose(fitted.predict(data), here.predict(data), **CLOSE)
+    for output in ("numpy", "cupy"):
+        predicted, std = fitted.predict(data, return_std=True, output=output)
+        assert type(predicted) is type(std)
+        np.testing.assert_allclose(host(std), here.predict(data, return_std=True)[1], **CLOSE)

@@ -144,6 +144,17 @@ def test_a_row_that_is_not_known_is_one_drawn_from_the_others():
         model.with_options(unknown="raise").predict(X, return_std=True)
 
 
+def test_rows_with_few_ratings_are_less_certain():
+    member = some_members()[0]
+    model = folded_model([member], [1], noise=Noise(0.3, row_variances=(0.8, 0.5, 4.0)))
+    ids, n_u, n_i = model.user_ids_, model.user_counts_, model.item_counts_
+    pairs = [(0, 0), (-1, 0), (0, -1), (-1, -1), (N_USERS - 1, 0)]
+    X = [(ids[u] if u >= 0 else -5, model.item_ids_[i] if i >= 0 else -5) for u, i in pairs]
+    counts = [(n_u[u] if u >= 0 else 0, n_i[i] if i >= 0 else 0) for u, i in pairs]
+    variance = [0.3 + 0.8 * 4 / (n + 4) + 0.5 * 4 / (m + 4) for n, m in counts]
+    np.testing.assert_allclose(model.predict(X, return_std=True)[1], np.sqrt(variance), rtol=1e-6)
+
+
 def test_intervals_follow_the_table_of_quantiles():
     levels, quantiles = np.array([0.5, 0.8, 0.9]), np.array([1.0, 1.6, 2.0])
     noise = Noise(1.0, levels=levels, quantiles=quantiles)
@@ -196,7 +207,8 @@ def test_too_many_factors_are_an_error_that_names_the_limit():
 def full_noise():
     rng = np.random.default_rng(5)
     factors = (rng.uniform(0.5, 2, n).astype(np.float32) for n in (N_USERS, N_ITEMS))
-    return Noise(0.3, 0.9, *factors, np.array([0.5, 0.9]), np.array([0.7, 1.7]))
+    table = np.array([0.5, 0.9]), np.array([0.7, 1.7])
+    return Noise(0.3, 0.9, *factors, *table, (0.4, 0.6, 4.0))
 
 
 @pytest.mark.parametrize("noise", [None, Noise(0.5), full_noise()], ids=["none", "one", "full"])
@@ -251,3 +263,23 @@ def test_damaged_members_are_an_error(tmp_path, name):
     save_file(tensors, path, metadata | {"crc32": str(_checksum(tensors))})
     with pytest.raises(wf.ModelFileError, match="is damaged"):
         wf.load(path)
+
+
+def test_members_of_a_member_are_its_own():
+    a, b, c = some_members(np.float64)
+    inner = fold([a, b], [0.25, 0.75])
+    two = Member(*(inner.tables().values()), inner.members)
+    model = folded_model([two, c], [0.4, 0.6], dtype=np.float64)
+    X, users, items = pairs_of(model)
+    scores = np.stack([score_of(member, users, items) for member in (a, b, c)], 1)
+    np.testing.assert_allclose(model.member_weights_, [0.1, 0.3, 0.6], rtol=1e-14)
+    atol = rounding([a, b, c], np.float64)
+    np.testing.assert_allclose(model.member_scores(X), scores, rtol=0, atol=4 * atol)
+    np.testing.assert_allclose(model.predict(X), scores @ [0.1, 0.3, 0.6], rtol=0, atol=atol)
+
+
+def test_a_single_fit_is_its_own_member():
+    fitted = a_fit(dtype="float64").model_
+    X, _, _ = pairs_of(fitted)
+    np.testing.assert_array_equal(fitted.member_weights_, [1])
+    np.testing.assert_allclose(fitted.member_scores(X)[:, 0], fitted.predict(X), rtol=1e-13)

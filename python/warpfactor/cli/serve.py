@@ -218,6 +218,8 @@ def _description(model: Model, file: Path) -> Iterator[tuple[str, str]]:
     for role, ids in (("users", model.user_ids_), ("items", model.item_ids_)):
         yield role, f"{len(ids):,} ({id_kind(ids)} ids, {ids[0]} to {ids[-1]})"
     yield "factors", f"{model.user_factors_.shape[1]} ({model.user_factors_.dtype})"
+    if model.n_members_ > 1:
+        yield "members", f"{model.n_members_}, which share the factors"
     yield "global mean", f"{model.global_mean_:.4f}"
     low, high = model.rating_range_
     # Files of format 1 did not say from where to where.

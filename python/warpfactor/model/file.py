@@ -228,7 +228,8 @@ def _member_tensors(members: Members | None) -> dict[str, NDArray[Any]]:
     }
     noise = members.noise
     if noise is not None:
-        parts["noise"] = np.array([noise.variance, noise.spread_scale])
+        rows = noise.row_variances or ()
+        parts["noise"] = np.array([noise.variance, noise.spread_scale, *rows])
         parts["user_noise"], parts["item_noise"] = noise.users, noise.items
         parts["levels"], parts["quantiles"] = noise.levels, noise.quantiles
     return {_OF_MEMBERS + name: part for name, part in parts.items() if part is not None}
@@ -250,7 +251,7 @@ def _members(tensors: dict[str, NDArray[Any]], tables: Tables) -> Members | None
         "ranks": (n_members,),
         "user_offsets": (n_users, n_members),
         "item_offsets": (n_items, n_members),
-        "noise": (2,),
+        "noise": (5,) if len(parts.get("noise", ())) == 5 else (2,),
         "user_noise": (n_users,),
         "item_noise": (n_items,),
         "levels": (n_levels,),
@@ -273,7 +274,7 @@ def _members(tensors: dict[str, NDArray[Any]], tables: Tables) -> Members | None
         raise ValueError("the members' levels do not rise from 0 to 1")
     noise = None
     if "noise" in parts:
-        variance, scale = parts["noise"].tolist()
+        variance, scale, *rows = parts["noise"].tolist()
         noise = Noise(
             variance,
             scale,
@@ -281,6 +282,7 @@ def _members(tensors: dict[str, NDArray[Any]], tables: Tables) -> Members | None
             items=parts.get("item_noise"),
             levels=parts.get("levels"),
             quantiles=parts.get("quantiles"),
+            row_variances=(rows[0], rows[1], rows[2]) if rows else None,
         )
     return Members(
         weights=weights,

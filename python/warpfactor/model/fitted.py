@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.columns import read_only
+from ..data.ratings import pairs_to_codes
+from ..serving.lookup import known_rows
 from ..serving.tables import Tables
-from .members import Members
+from .members import Member, Members, fold
 from .record import EpochRecord, TrainingRecord
 
 __all__ = ["Fitted"]
@@ -147,3 +149,32 @@ class Fitted:
         """The variance of ratings about the mean that the members estimate."""
         noise = None if self._members is None else self._members.noise
         return None if noise is None else noise.variance
+
+    def as_member(self) -> Member:
+        """Return what `model.members.fold` takes of this model; arrays are shared."""
+        return Member(
+            self._tables.user_factors,
+            self._tables.item_factors,
+            self._tables.user_biases,
+            self._tables.item_biases,
+            self._tables.global_mean,
+            self._members,
+        )
+
+    def member_scores(self, X: Any) -> NDArray[np.float64]:
+        """Return each member's score x of each pair: an array of shape (n_pairs, n_members).
+
+        Their mean by `member_weights_` is the score that `predict` is made of; `X` is as there.
+        Rows without training ratings count as zero.
+        """
+        tables = self._tables
+        users, items = pairs_to_codes(X, tables.user_ids, tables.item_ids)
+        users = known_rows(np, users, tables.user_known)
+        items = known_rows(np, items, tables.item_known)
+        members = self._members or fold([self.as_member()]).members
+        return members.scores(tables, users, items)
+
+    @property
+    def member_weights_(self) -> NDArray[np.float64]:
+        """The members' shares in the mean, which sum to 1."""
+        return read_only(np.ones(1)) if self._members is None else self._members.weights

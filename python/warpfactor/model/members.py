@@ -28,26 +28,6 @@ _CHUNK = 1024
 _ROWS_OF_MOMENTS = 20_000
 
 
-class Member(NamedTuple):
-    """One factorization: x = μ + b_u + b_i + p_u · q_i.
-
-    Parameters
-    ----------
-    user_factors, item_factors : ndarray of shape (n_users, k) and (n_items, k)
-        P and Q; k may differ between members, the rows may not.
-    user_biases, item_biases : ndarray of shape (n_users,) and (n_items,)
-        b_u and b_i.
-    global_mean : float
-        μ.
-    """
-
-    user_factors: NDArray[Any]
-    item_factors: NDArray[Any]
-    user_biases: NDArray[Any]
-    item_biases: NDArray[Any]
-    global_mean: float
-
-
 class _Closed:
     """A dataclass whose arrays cannot be written to, those of a pickle included."""
 
@@ -65,19 +45,28 @@ class _Closed:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Noise(_Closed):
-    """How far ratings lie from the mean of the members: σ²(u, i) = s · spread + v · f_u · g_i.
+    """How far ratings lie from the mean of the members.
+
+    The variance of a rating about its prediction is, with the members' variance s²,
+
+        σ²(u, i) = v · f_u · g_i + c · s²(u, i) + a · t/(n_u + t) + b · t/(n_i + t)
+
+    where n_u and n_i are how many training ratings the rows have, 0 for rows that are not known.
 
     Parameters
     ----------
     variance : float
         v, in units of the ratings squared.
     spread_scale : float, default 1.0
-        s: how much of the members' own variance counts. 1 for samples of a posterior.
+        c: how much of the members' own variance counts. 1 for samples of a posterior.
     users, items : ndarray of shape (n_users,) and (n_items,) or None, default None
-        f_u and g_i, which are 1 where they are not given and for rows that the model does not know.
+        f_u and g_i, which are 1 where they are not given and for rows that are not known.
     levels, quantiles : ndarray of shape (n_levels,) or None, default None
         Quantile number m of |rating - prediction| / σ on held-out ratings is that of the share
         ``levels[m]``; both rise. Not given: those of the normal distribution.
+    row_variances : (float, float, float) or None, default None
+        a, b and t. None: a known row adds nothing, and one that is not known as much as if it were
+        drawn from those that are, by their biases and factors.
     """
 
     variance: float
@@ -86,13 +75,26 @@ class Noise(_Closed):
     items: NDArray[Any] | None = None
     levels: NDArray[np.float64] | None = None
     quantiles: NDArray[np.float64] | None = None
+    row_variances: tuple[float, float, float] | None = None
 
-    def of(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Return v · f_u · g_i of pairs of codes, -1 for rows that are not known."""
+    def of_pairs(
+        self,
+        users: NDArray[np.int32],
+        items: NDArray[np.int32],
+        counts: tuple[NDArray[Any], NDArray[Any]],
+    ) -> NDArray[np.float64]:
+        """Return all of σ² but the members' part, of pairs of codes, -1 for rows that are not known.
+
+        `counts` are how many training ratings each user and each item has.
+        """
         variance = np.full(len(users), self.variance)
         for factors, codes in ((self.users, users), (self.items, items)):
             if factors is not None:
                 variance *= np.where(codes >= 0, factors[codes], 1)
+        if self.row_variances is not None:
+            *scales, t = self.row_variances
+            for scale, n, codes in zip(scales, counts, (users, items), strict=True):
+                variance += scale * t / (np.where(codes >= 0, n[codes], 0) + t)
         return variance
 
     def half_width(self, coverage: float) -> float:
@@ -195,19 +197,44 @@ class Members(_Closed):
         return (scores**2 @ self.weights) / (1 - float(self.weights @ self.weights))
 
     def deviation(
-        self, tables: Tables, users: NDArray[np.int32], items: NDArray[np.int32]
+        self,
+        tables: Tables,
+        users: NDArray[np.int32],
+        items: NDArray[np.int32],
+        counts: tuple[NDArray[Any], NDArray[Any]],
     ) -> NDArray[np.float64]:
-        """Return σ of pairs of codes: how far a rating lies from its prediction, as a root mean square.
-
-        A row that is not known is taken for one drawn from those that are.
-
-        Parameters and errors are those of `scores`; there must be `noise`.
-        """
-        assert self.noise is not None
-        variance = self.noise.spread_scale * self.spread(tables, users, items)
-        variance += self.noise.of(users, items)
-        variance += _variance_of_unknown(tables, users, items)
+        """Return σ of pairs of codes, -1 for rows that are not known; there must be `noise`."""
+        noise = self.noise
+        assert noise is not None
+        variance = noise.of_pairs(users, items, counts)
+        if noise.spread_scale:
+            variance += noise.spread_scale * self.spread(tables, users, items)
+        if noise.row_variances is None:
+            variance += _variance_of_unknown(tables, users, items)
         return np.sqrt(variance)
+
+
+class Member(NamedTuple):
+    """One factorization: x = μ + b_u + b_i + p_u · q_i.
+
+    Parameters
+    ----------
+    user_factors, item_factors : ndarray of shape (n_users, k) and (n_items, k)
+        P and Q; k may differ between members, the rows may not.
+    user_biases, item_biases : ndarray of shape (n_users,) and (n_items,)
+        b_u and b_i.
+    global_mean : float
+        μ.
+    members : Members or None, default None
+        Its own members, if it is a folded one.
+    """
+
+    user_factors: NDArray[Any]
+    item_factors: NDArray[Any]
+    user_biases: NDArray[Any]
+    item_biases: NDArray[Any]
+    global_mean: float
+    members: Members | None = None
 
 
 class Folded(NamedTuple):
@@ -237,7 +264,7 @@ def fold(
     ----------
     members : sequence of Member
         At least one. Their factors are copied: those of member s lie in as many columns as it has
-        factors, times the root of its weight.
+        factors, times the root of its weight. One that is folded itself gives its own members.
     weights : array-like of shape (n_members,) or None, default None
         Shares in the mean, above 0; they are divided by their sum. None: equal ones.
     noise : Noise or None, default None
@@ -250,35 +277,60 @@ def fold(
     """
     shares = np.ones(len(members)) if weights is None else np.array(weights, np.float64)
     shares /= shares.sum()
-    ranks = np.array([member.user_factors.shape[1] for member in members], np.int32)
-    rank = int(ranks.sum(dtype=np.int64))
+    rank = sum(member.user_factors.shape[1] for member in members)
     if rank > MOST_FACTORS:
         raise ValueError(
             f"{len(members)} members have {rank} factors in all; a model may have at most "
             f"{MOST_FACTORS}: use fewer members, or lower n_factors"
         )
-    P, user_biases, user_offsets = _side(members, "user", ranks, shares)
-    Q, item_biases, item_offsets = _side(members, "item", ranks, shares)
+    inner = [member.members or _only(member) for member in members]
+    P, user_biases, user_offsets = _side(members, "user", shares)
+    Q, item_biases, item_offsets = _side(members, "item", shares)
     means = np.array([member.global_mean for member in members], np.float64)
     global_mean = float(means @ shares)
+    user_offsets += means - global_mean
+    owner = np.repeat(np.arange(len(members)), [len(each) for each in inner])
     kept = Members(
-        weights=shares,
-        ranks=ranks,
-        user_offsets=(user_offsets + (means - global_mean)).astype(P.dtype),
-        item_offsets=item_offsets.astype(Q.dtype),
+        weights=shares[owner] * np.concatenate([each.weights for each in inner]),
+        ranks=np.concatenate([each.ranks for each in inner]),
+        user_offsets=_nested(
+            user_offsets[:, owner], [each.user_offsets for each in inner], P.dtype
+        ),
+        item_offsets=_nested(
+            item_offsets[:, owner], [each.item_offsets for each in inner], Q.dtype
+        ),
         noise=noise,
     )
     return Folded(P, Q, user_biases, item_biases, global_mean, kept)
 
 
+def _only(member: Member) -> Members:
+    """Return the members of a model that has no others than itself."""
+    return Members(
+        weights=np.ones(1),
+        ranks=np.array([member.user_factors.shape[1]], np.int32),
+        user_offsets=np.zeros((len(member.user_biases), 1)),
+        item_offsets=np.zeros((len(member.item_biases), 1)),
+    )
+
+
+def _nested(
+    offsets: NDArray[np.float64], inner: list[NDArray[Any]], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """Add the offsets of members within a member to its own."""
+    sums: NDArray[np.float64] = offsets + np.concatenate(inner, axis=1)
+    return sums.astype(dtype)
+
+
 def _side(
-    members: Sequence[Member], side: str, ranks: NDArray[np.int32], shares: NDArray[np.float64]
+    members: Sequence[Member], side: str, shares: NDArray[np.float64]
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
     """Return the folded factors and biases, and how the members' biases differ from those."""
     blocks = [getattr(member, f"{side}_factors") for member in members]
     dtype = np.result_type(*(member.user_factors for member in members))
-    factors = np.empty((len(blocks[0]), int(ranks.sum())), dtype)
-    for block, end, share in zip(blocks, np.cumsum(ranks).tolist(), shares, strict=True):
+    ends = np.cumsum([block.shape[1] for block in blocks]).tolist()
+    factors = np.empty((len(blocks[0]), ends[-1]), dtype)
+    for block, end, share in zip(blocks, ends, shares, strict=True):
         columns = slice(end - block.shape[1], end)
         np.multiply(block, dtype.type(np.sqrt(share)), out=factors[:, columns])
     each = np.stack([getattr(member, f"{side}_biases") for member in members], 1, dtype=np.float64)

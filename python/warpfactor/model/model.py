@@ -20,7 +20,7 @@ from ..serving.lookup import known_rows
 from ..serving.tables import Options, Tables, parse_device
 from .file import read, write
 from .fitted import Fitted
-from .members import Members, Noise
+from .members import Members, Noise, fold
 from .record import TrainingRecord
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class Model(Fitted):
     n_members_ : int
         How many models or samples its score is the mean of: 1, or what `Ensemble` was told. The
         factors are those of the members side by side, each times the root of its weight.
+    member_weights_ : ndarray of shape (n_members,), float64
+        The members' shares in the mean; ``member_scores(X)`` returns what each scores.
     noise_variance_ : float or None
         The variance of ratings about the mean that the members estimate, in units of the ratings
         squared, of a user and an item like all others; None where it was not estimated.
@@ -321,7 +323,8 @@ class Model(Fitted):
         users, items = pairs_to_codes(X, tables.user_ids, tables.item_ids)
         users = known_rows(np, users, tables.user_known)
         items = known_rows(np, items, tables.item_known)
-        deviation = members.deviation(tables, users, items)
+        counts = self.user_counts_, self.item_counts_
+        deviation = members.deviation(tables, users, items, counts)
         if self._options.unknown == "nan":
             deviation[(users < 0) | (items < 0)] = np.nan
         return deviation
@@ -448,6 +451,11 @@ class Model(Fitted):
         seen = self._tables.seen.extended(*self._tables.codes_of(ratings))
         tables = replace(self._tables, seen=seen)
         return Model(tables, self._record, self._options, self._members)
+
+    def with_noise(self, noise: Noise | None) -> Model:
+        """Return the same fitted model with other standard deviations; see `model.members.Noise`."""
+        members = fold([self.as_member()]).members if self._members is None else self._members
+        return Model(self._tables, self._record, self._options, members.with_noise(noise))
 
     def is_known(self, ratings: Ratings) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return which pairs have a user, and which an item, with training ratings."""
