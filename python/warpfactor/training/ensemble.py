@@ -71,7 +71,7 @@ class Ensemble(FittedAnswers):
     train one after the other. Member number n has a seed made of its estimator's `random_state`
     and n, so estimators that are listed twice differ. Their `callbacks` are called in the members'
     threads; if one returns true, that member stops. The rank of all members together is at most
-    1024.
+    4096.
 
     The variance of a rating about its prediction is, with the members' variance s²,
 
@@ -127,7 +127,7 @@ class Ensemble(FittedAnswers):
         ------
         ValueError
             If the ratings or parameters are not valid, members cannot be one model, or their rank
-            would be above 1024.
+            would be above 4096.
         DivergedError
             If the training of a member diverges.
         """
