@@ -27,6 +27,7 @@ TrainParams small(std::int32_t n_factors) {
   params.n_factors = n_factors;
   params.n_threads = 2;
   params.n_epochs = 1;
+  params.reg = 0.04;  // given, so that no strengths are searched
   return params;
 }
 
