@@ -46,7 +46,13 @@ enum RandomPurpose : std::uint64_t {
   kBatchOrder,
   kDeviceShuffle,
   kStrengthUsers,
-  kStrengthTest
+  kStrengthTest,
+  kSweep,
+  kUserDraws,
+  kItemDraws,
+  kUserCoefficients,
+  kItemCoefficients,
+  kHyperparameters
 };
 
 }  // namespace warpfactor

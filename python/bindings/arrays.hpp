@@ -60,6 +60,7 @@ void bind_descent(py::module_& m);
 void bind_ids(py::module_& m);
 void bind_runtime(py::module_& m);
 void bind_model(py::module_& m);
+void bind_sample(py::module_& m);
 void bind_train(py::module_& m);
 
 }  // namespace warpfactor::python

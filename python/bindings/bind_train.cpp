@@ -10,41 +10,13 @@
 
 #include "arrays.hpp"
 #include "optimizer.hpp"
+#include "ratings.hpp"
 #include "warpfactor/train.hpp"
 
 namespace warpfactor::python {
 namespace {
 
-struct RatingArrays {
-  Array<std::int32_t> users, items;
-  Array<float> values;
-  std::optional<Array<float>> weights;
-};
-
 using PairArrays = std::pair<Array<std::int32_t>, Array<std::int32_t>>;
-
-RatingsView view(const RatingArrays& arrays, std::int32_t n_users, std::int32_t n_items) {
-  RatingsView ratings;
-  ratings.users = python::view(arrays.users);
-  ratings.items = python::view(arrays.items);
-  ratings.values = python::view(arrays.values);
-  ratings.weights = python::view(arrays.weights);
-  ratings.n_users = n_users;
-  ratings.n_items = n_items;
-  return ratings;
-}
-
-py::dict to_dict(const EpochReport& report) {
-  py::dict entry;
-  entry["epoch"] = report.epoch;
-  entry["seconds"] = report.seconds;
-  entry["learning_rate"] = report.learning_rate;
-  entry["train_rmse"] = report.train_rmse;
-  entry["train_loss"] = report.train_loss;
-  entry["valid_rmse"] = report.valid_rmse;
-  entry["valid_loss"] = report.valid_loss;
-  return entry;
-}
 
 DeviceKernels kernels_of(const std::map<std::string, std::uintptr_t>& functions) {
   DeviceKernels kernels;
@@ -97,8 +69,6 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
     result = train<T>(ratings, params, options);
   }
   Model<T>& model = result.model;
-  py::list history;
-  for (const EpochReport& report : result.history) history.append(to_dict(report));
   py::dict out;
   out["chosen"] = result.chosen;
   out["user_factors"] = adopt(std::move(model.user_factors), {n_users, model.n_factors});
@@ -115,7 +85,7 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
   out["n_ratings"] = model.training.n_ratings;
   out["rating_min"] = model.training.rating_min;
   out["rating_max"] = model.training.rating_max;
-  out["history"] = history;
+  out["history"] = to_list(result.history);
   out["best_epoch"] = result.best_epoch;
   out["n_threads"] = result.n_threads;
   out["instruction_set"] = result.instruction_set;
@@ -128,15 +98,6 @@ const Param& param_of(const std::string& name) {
     if (param.name == name) return param;
   }
   throw py::key_error(name);
-}
-
-template <class E>
-E enum_of(const std::string& argument, const std::string& name) {
-  const std::optional<E> value = value_of<E>(name);
-  if (value) return *value;
-  std::string all;
-  for (const Named<E>& each : names(E{})) all += (all.empty() ? "" : ", ") + std::string(each.name);
-  throw std::invalid_argument(argument + " is " + name + "; it must be one of " + all);
 }
 
 template <class V>

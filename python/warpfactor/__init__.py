@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from .evaluation.splits import train_test_split, train_validation_test_split
     from .exceptions import CudaError, DivergedError, ModelFileError
     from .model.model import Model, load
+    from .training.bayesian import BayesianMatrixFactorization
     from .training.descent import matrix_factorization_bgd
     from .training.ensemble import Ensemble
     from .training.estimator import MatrixFactorization
 
 __all__ = [
+    "BayesianMatrixFactorization",
     "CudaError",
     "DivergedError",
     "Ensemble",
@@ -57,6 +59,7 @@ __all__ = [
 # Imported when first asked for: scikit-learn and pyarrow take most of a second, which
 # `warpfactor --help` need not wait for.
 _HOME = {
+    "BayesianMatrixFactorization": "training.bayesian",
     "CudaError": "exceptions",
     "DivergedError": "exceptions",
     "Ensemble": "training.ensemble",

@@ -29,6 +29,15 @@ class _TrainResult(TypedDict):
     n_threads: int
     instruction_set: str
 
+@type_check_only
+class _SampleResult(_TrainResult):
+    n_kept: int
+    user_bias_offsets: NDArray[Any]
+    item_bias_offsets: NDArray[Any]
+    noise_variance: float
+    user_noise: NDArray[Any] | None
+    item_noise: NDArray[Any] | None
+
 class TrainParams:
     """Parameters by name; see `parameters` for their names, types and ranges."""
 
@@ -96,6 +105,38 @@ def train_float64(
     penalty: int = 0,
     device_kernels: Mapping[str, int] = {},
 ) -> _TrainResult: ...
+
+class SampleParams:
+    def __init__(self) -> None: ...
+    n_factors: int
+    n_burn_in: int
+    n_samples: int
+    n_kept: int
+    noise: str
+    implicit_feedback: str
+    n_threads: int
+    seed: int
+
+noise_kinds: list[str]
+implicit_feedback_kinds: list[str]
+most_kept_factors: int
+
+def sample_float32(
+    ratings: RatingArrays,
+    n_users: int,
+    n_items: int,
+    params: SampleParams,
+    validation: RatingArrays | None = None,
+    on_sweep: Callable[[EpochRecord], bool] | None = None,
+) -> _SampleResult: ...
+def sample_float64(
+    ratings: RatingArrays,
+    n_users: int,
+    n_items: int,
+    params: SampleParams,
+    validation: RatingArrays | None = None,
+    on_sweep: Callable[[EpochRecord], bool] | None = None,
+) -> _SampleResult: ...
 def epoch_batches(ratings: RatingArrays, params: TrainParams, epoch: int) -> list[list[int]]: ...
 def loss_terms(
     loss: str,

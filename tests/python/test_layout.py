@@ -163,6 +163,7 @@ FOLDERS = [
     "cpp/src/data",
     "cpp/src/device",
     "cpp/src/serving",
+    "cpp/src/bayes",
     "cuda",
 ]
 # The trainer asks the registry for a device, and writes its parameters down for the model's file.

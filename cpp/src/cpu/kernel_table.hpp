@@ -106,6 +106,52 @@ struct RowScores {
   T* out;
 };
 
+/// One row of one side, to be drawn anew given the other side's rows, one coordinate after the other (see sample.hpp).
+/// A rating's noise precision is noise_precision * weight * other_roots^2.
+template <class T>
+struct RowDraw {
+  const T* other_factors;  ///< rows of `stride`, aligned, zero beyond n_factors
+  const T* other_biases;
+  const T* other_roots;  ///< the roots of the rows' noise precisions
+  std::int64_t n_factors, stride;
+  /// By rating. kGroup - 1 more of `others` can be read after the last; they are valid rows.
+  const std::int32_t* others;
+  const T* values;
+  const float* weights;    ///< nullptr: all 1
+  std::int64_t n_ratings;  ///< >= 1
+  T* factors;              ///< the row's, aligned
+  T* bias;
+  const T* means;       ///< of the prior, n_factors
+  const T* precisions;  ///< of the prior, `stride`, aligned
+  T bias_mean, bias_precision;
+  T noise_precision;
+  const T* normals;  ///< standard normal numbers: `stride`, aligned, and the bias's
+  /// Scratch, aligned. A column is one factor of all the row's ratings; so many columns are made at a time, a multiple
+  /// of padded_stride(1).
+  std::int64_t columns_at_once;
+  std::int64_t column_stride;  ///< a multiple of padded_stride(1), >= n_ratings
+  T* columns;                  ///< columns_at_once x column_stride
+  T* errors;   ///< column_stride; on return each rating's error times its root below, beyond n_ratings zero
+  T* roots;    ///< column_stride; on return the root of each rating's precision, without noise_precision
+  T* numbers;  ///< 3 x stride
+};
+
+/// The coefficients y_j of one row j in the prior means of the other side's rows that it met (see sample.hpp), some
+/// columns of them, to be drawn anew. Row u's residual of a column is x_u (p_u - m_u) with x_u = n_u^-1/2.
+template <class T>
+struct CoefficientDraw {
+  std::int64_t width;        ///< columns: 1, or padded_stride(1)
+  const std::int32_t* rows;  ///< those that row j met
+  std::int64_t n_rows;
+  const T* squares;         ///< x_u^2 of each row
+  T square_sum;             ///< over `rows`
+  T* residuals;             ///< of each row, `width`; changed as the coefficients are
+  T* coefficients;          ///< width
+  const T* precisions;      ///< width; of p_u about m_u
+  const T* own_precisions;  ///< width; of y_j about 0
+  const T* normals;         ///< width
+};
+
 /// Weighted sums over ratings. Each rating's losses are taken before its own step; in a group, before the group's
 /// first.
 struct PassSums {
@@ -133,6 +179,8 @@ struct Kernels {
   PassSums (*batch_gradients)(const BatchRows<T>&);  ///< writes the gradients; the sums are 0 for items' rows
   void (*batch_steps)(const BatchRows<T>&);          ///< takes the steps from the gradients
   void (*sum_rows)(const RowSums<T>&);
+  T (*draw_row)(const RowDraw<T>&);                  ///< the sum of the squared errors, weighted as in `errors`
+  void (*draw_coefficients)(const CoefficientDraw<T>&);
 };
 
 struct KernelTable {

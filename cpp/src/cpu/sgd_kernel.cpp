@@ -7,6 +7,7 @@
 #define WARPFACTOR_TEXT(a) WARPFACTOR_TEXT2(a)
 #define WARPFACTOR_RULE_NAMESPACE WARPFACTOR_JOIN(isa_, WARPFACTOR_KERNEL_ISA)
 
+#include "cpu/gibbs_kernel.hpp"
 #include "cpu/kernel_table.hpp"
 #include "cpu/tuning.hpp"
 #include "cpu/vec.hpp"
@@ -15,26 +16,6 @@
 namespace warpfactor {
 namespace WARPFACTOR_RULE_NAMESPACE {
 namespace {
-
-/// A vector whose lanes add up to p.q over `n` elements, a multiple of the row alignment. Long rows take two sums, so
-/// that an addition need not wait for the one before.
-template <class T>
-WARPFACTOR_INLINE typename Vec<T>::Raw products_of(const T* p, const T* q, std::int64_t n) {
-  using V = Vec<T>;
-  typename V::Raw even = V::load_raw(p) * V::load_raw(q);
-  std::int64_t f = V::lanes;
-  if (n < 4 * V::lanes) {
-    for (; f < n; f += V::lanes) even = even + V::load_raw(p + f) * V::load_raw(q + f);
-    return even;
-  }
-  typename V::Raw odd = V::load_raw(p + f) * V::load_raw(q + f);
-  for (f += V::lanes; f + V::lanes < n; f += 2 * V::lanes) {
-    even = even + V::load_raw(p + f) * V::load_raw(q + f);
-    odd = odd + V::load_raw(p + f + V::lanes) * V::load_raw(q + f + V::lanes);
-  }
-  if (f < n) even = even + V::load_raw(p + f) * V::load_raw(q + f);
-  return even + odd;
-}
 
 /// The terms of eight ratings, by any loss. The loss is chosen at run time, in a function that all variants of the pass
 /// share, because a variant for each loss would cost seconds of compiling.
@@ -878,9 +859,10 @@ void score_rows(const RowScores<T>& scores) {
 const KernelTable kKernels = {
     WARPFACTOR_TEXT(WARPFACTOR_KERNEL_ISA),
     kVectorBytes,
-    {sgd<float>, predict_pairs<float>, score_rows<float>, batch_gradients<float>, batch_steps<float>, sum_rows<float>},
+    {sgd<float>, predict_pairs<float>, score_rows<float>, batch_gradients<float>, batch_steps<float>, sum_rows<float>,
+     draw_row, draw_coefficients},
     {sgd<double>, predict_pairs<double>, score_rows<double>, batch_gradients<double>, batch_steps<double>,
-     sum_rows<double>},
+     sum_rows<double>, draw_row, draw_coefficients},
 };
 
 }  // namespace WARPFACTOR_RULE_NAMESPACE

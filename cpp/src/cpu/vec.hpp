@@ -355,6 +355,26 @@ inline Eight<T> logarithm_1p(const Eight<T>& x) {
   return Eight<T>::one_by_one(x, [](T number) { return logarithm_1p(number); });
 }
 
+/// A vector whose lanes add up to p.q over `n` elements, a multiple of the row alignment. Long rows take two sums, so
+/// that an addition need not wait for the one before.
+template <class T>
+WARPFACTOR_INLINE typename Vec<T>::Raw products_of(const T* p, const T* q, std::int64_t n) {
+  using V = Vec<T>;
+  typename V::Raw even = V::load_raw(p) * V::load_raw(q);
+  std::int64_t f = V::lanes;
+  if (n < 4 * V::lanes) {
+    for (; f < n; f += V::lanes) even = even + V::load_raw(p + f) * V::load_raw(q + f);
+    return even;
+  }
+  typename V::Raw odd = V::load_raw(p + f) * V::load_raw(q + f);
+  for (f += V::lanes; f + V::lanes < n; f += 2 * V::lanes) {
+    even = even + V::load_raw(p + f) * V::load_raw(q + f);
+    odd = odd + V::load_raw(p + f + V::lanes) * V::load_raw(q + f + V::lanes);
+  }
+  if (f < n) even = even + V::load_raw(p + f) * V::load_raw(q + f);
+  return even + odd;
+}
+
 /// Unrolls the short loop that follows; otherwise its arrays would lie in memory.
 #if defined(__clang__)
 #define WARPFACTOR_UNROLL_8 _Pragma("clang loop unroll_count(8)")

@@ -141,13 +141,17 @@ class Model(Fitted):
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters that it was trained with, and how it answers now."""
-        return {**DEFAULTS, **self._record.params, **self._options._asdict()}
+        own = self._record.params
+        # Another estimator's are all stored: those of MatrixFactorization would only be beside them.
+        defaults = {} if set(own) - set(DEFAULTS) else DEFAULTS
+        return {**defaults, **own, **self._options._asdict()}
 
     def __getattr__(self, name: str) -> Any:
         """Return a parameter, as an attribute of an estimator is."""
-        if name not in DEFAULTS:
+        params = {} if name.startswith("_") else self.get_params()
+        if name not in params:
             raise AttributeError(f"a Model has no attribute {name!r}")
-        return self.get_params()[name]
+        return params[name]
 
     def set_params(self, **options: Any) -> Self:
         """Choose how this model answers.

@@ -24,7 +24,7 @@ from ..parameters import PARAMETERS, Parameter
 from ..seeds import seed_from
 from ..serving.tables import UNKNOWN, parse_device
 
-__all__ = ["core_params", "float_type"]
+__all__ = ["check_callbacks", "core_params", "float_type"]
 
 # What a check of one value by its row does not do.
 _SPECIAL = ("loss", "init", "random_state", "early_stopping", "device")
@@ -86,7 +86,7 @@ def core_params(params: Mapping[str, Any]) -> _core.TrainParams:
         core["patience"] = check_count("early_stopping", patience, 1)
     elif not patience:
         core["patience"] = 0
-    _check_callbacks(params["callbacks"])
+    check_callbacks(params["callbacks"])
     core["seed"] = seed_from(params["random_state"])
     return core
 
@@ -136,7 +136,8 @@ def _loss(loss: Any) -> str:
     return check_choice("loss", loss, names, also=custom)
 
 
-def _check_callbacks(callbacks: Any) -> None:
+def check_callbacks(callbacks: Any) -> None:
+    """Raise ValueError unless callbacks are a list or tuple of callables."""
     if not isinstance(callbacks, (list, tuple)):
         raise ValueError(f"callbacks is {callbacks!r}; it must be a list of callables")
     for callback in callbacks:

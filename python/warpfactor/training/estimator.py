@@ -463,14 +463,14 @@ class MatrixFactorization(FittedAnswers):
         Raises
         ------
         ValueError
-            If the model has parameters that this version does not know.
+            If the model has parameters that this estimator does not have.
         """
         params = model.get_params()
         unknown = sorted(set(params) - set(DEFAULTS))
         if unknown:
             raise ValueError(
-                f"the model has parameters {unknown} that this version of warpfactor does not "
-                "know: update warpfactor"
+                f"the model has parameters {unknown}, which {cls.__name__} does not have: use the "
+                "estimator that made it, or update warpfactor"
             )
         estimator = cls(**params)
         estimator.model_ = model

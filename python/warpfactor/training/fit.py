@@ -11,20 +11,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
 from ..checks import check_count, in_words_of, is_number
-from ..data.columns import check_weights
-from ..data.matrices import check_matrix_shape, stands_for_matrix
 from ..data.ratings import Ratings, pairs_to_codes
 from ..exceptions import CudaError, DivergedError
 from ..formulas.cuda_compile import DeviceKernels, device_kernels
 from ..formulas.losses import CustomLoss
 from ..model.file import stored_params
 from ..model.model import Model
-from ..model.record import EpochRecord, TrainingRecord
+from ..model.record import EpochRecord
 from ..parameters import PARAMETERS, PYTHON_NAMES
 from ..serving.device import free_cached
-from ..serving.tables import Options, SeenItems, Tables
+from ..serving.tables import Options
 from .core_params import core_params, float_type
-from .cut_rows import refuse_cut_rows
+from .given import given_ratings, made_model
 from .progress import EpochBar
 
 __all__ = ["fit_model"]
@@ -56,11 +54,8 @@ def fit_model(
     core = core_params(params)
     # Half precision is for the device's memory: what comes in and out is float32.
     dtype = np.dtype(np.float64 if float_type(params["dtype"]) == np.float64 else np.float32)
-    ratings = Ratings.from_any(X, y)
-    if y is None and stands_for_matrix(X):
-        refuse_cut_rows(X)
-    weights = None if sample_weight is None else check_weights(sample_weight, len(ratings))
-    held_out = None if validation is None else _validation_arrays(validation, ratings)
+    given = given_ratings(X, y, sample_weight=sample_weight, validation=validation)
+    ratings = given.ratings
     clicks = None if implicit is None else _implicit_pairs(implicit, ratings, core)
     P, Q = _initial_factors(params["init"], ratings, core, dtype)
     loss, penalty = params["loss"], params["penalty"]
@@ -73,7 +68,8 @@ def fit_model(
     shown = verbose if isinstance(verbose, bool) else check_count("verbose", verbose, 0) > 0
     n_epochs = core["n_epochs"]
     if n_epochs is None:
-        n_epochs = _core.usual_epochs(len(ratings))
+        n_counted = len(ratings) if weights is None else int(np.count_nonzero(weights))
+        n_epochs = _core.usual_epochs(n_counted)
     with EpochBar(n_epochs, core["loss"], enabled=shown) as bar:
 
         def on_epoch(record: EpochRecord) -> bool:
@@ -83,11 +79,11 @@ def fit_model(
 
         with _typed_words():
             result = train(
-                _core.RatingArrays(ratings.users, ratings.items, ratings.values, weights),
+                given.arrays(),
                 ratings.n_users,
                 ratings.n_items,
                 core,
-                held_out,
+                given.held_out,
                 P,
                 Q,
                 on_epoch if params["callbacks"] or bar.enabled else None,
@@ -96,7 +92,15 @@ def fit_model(
                 kernels.functions if kernels else {},
                 clicks,
             )
-        model = _model(params, core, ratings, weights, result)
+        options = Options(**{name: params[name] for name in Options._fields})
+        model = made_model(
+            given,
+            result,
+            stored_params(params),
+            options,
+            biases=core["biases"],
+            chosen=_chosen(core, result["chosen"]),
+        )
         bar.finish(model)
     return model
 
@@ -111,48 +115,6 @@ def _typed_words() -> Iterator[None]:
         raise DivergedError(in_words_of(names, str(error)), error.epoch) from None
     except (ValueError, CudaError) as error:
         raise type(error)(in_words_of(names, str(error))) from None
-
-
-def _model(
-    params: Mapping[str, Any],
-    core: _core.TrainParams,
-    ratings: Ratings,
-    weights: NDArray[np.float32] | None,
-    result: Any,
-) -> Model:
-    counted = slice(None) if weights is None else weights > 0
-    pairs = ratings.users[counted], ratings.items[counted]
-    tables = Tables(
-        user_factors=result["user_factors"],
-        item_factors=result["item_factors"],
-        user_biases=result["user_biases"],
-        item_biases=result["item_biases"],
-        user_ids=ratings.user_ids,
-        item_ids=ratings.item_ids,
-        user_known=result["user_counts"] > 0,
-        item_known=result["item_counts"] > 0,
-        seen=SeenItems(ratings.n_users, pairs=pairs),
-        global_mean=result["global_mean"],
-        rating_mean=result["rating_mean"],
-        start_bias=result["start_bias"],
-        biases=core["biases"],
-        link=result["link"],
-    )
-    record = TrainingRecord(
-        params=stored_params(params),
-        history=tuple(result["history"]),
-        n_epochs=result["best_epoch"],
-        n_threads=result["n_threads"],
-        instruction_set=result["instruction_set"],
-        loss=core["loss"],
-        user_counts=result["user_counts"],
-        item_counts=result["item_counts"],
-        n_ratings=result["n_ratings"],
-        rating_range=(result["rating_min"], result["rating_max"]),
-        chosen=_chosen(core, result["chosen"]),
-    )
-    options = Options(**{name: params[name] for name in Options._fields})
-    return Model(tables, record, options)
 
 
 def _chosen(given: _core.TrainParams, resolved: _core.TrainParams) -> dict[str, Any]:
@@ -245,12 +207,3 @@ def _implicit_pairs(
             "ids as in X"
         )
     return np.ascontiguousarray(users[known]), np.ascontiguousarray(items[known])
-
-
-def _validation_arrays(validation: Any, train: Ratings) -> _core.RatingArrays:
-    X, y = validation if isinstance(validation, tuple) else (validation, None)
-    held_out = Ratings.from_any(X, y, "validation")
-    if y is None and stands_for_matrix(X):
-        check_matrix_shape(X.shape, train.user_ids, train.item_ids, "validation")
-    users, items = pairs_to_codes(held_out, train.user_ids, train.item_ids, "validation")
-    return _core.RatingArrays(users, items, held_out.values)

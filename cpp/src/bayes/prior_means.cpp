@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bayes/prior_means.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace warpfactor {
+namespace {
+
+// rho at the start, and the rate of its prior Gamma(1/2, rate kRate): coefficients are small.
+constexpr double kStartPrecision = 100, kRate = 0.005;
+
+}  // namespace
+
+template <class T>
+PriorMeans<T>::PriorMeans(Rows<T>& rows, const Rows<T>& others, RandomPurpose purpose, ThreadTeam& team)
+    : kernels_(kernel_table().kernels<T>()),
+      rows_(rows),
+      others_(others),
+      purpose_(purpose),
+      n_rows_(rows.biases().size()),
+      n_others_(others.biases().size()),
+      n_tiles_(rows.stride() / kTile),
+      roots_(static_cast<std::size_t>(n_rows_), T(0)),
+      squares_(static_cast<std::size_t>(n_rows_), T(0)),
+      residuals_(start(n_tiles_, n_rows_) + n_rows_),
+      coefficients_(start(n_tiles_, n_others_) + n_others_),
+      own_precisions_(static_cast<std::size_t>(n_tiles_ * kTile + 1), kStartPrecision),
+      coefficient_sums_(own_precisions_.size(), 0) {
+  const auto& rated = rows.ratings();
+  for (std::size_t at = 0; at < rated.rows.size(); ++at) {
+    const auto n = static_cast<double>(rated.begin[at + 1] - rated.begin[at]);
+    const auto row = static_cast<std::size_t>(rated.rows[at]);
+    roots_[row] = static_cast<T>(1 / std::sqrt(n));
+    squares_[row] = static_cast<T>(1 / n);
+  }
+  const auto& met = others.ratings();
+  square_sums_.resize(met.rows.size());
+  team.run_slices(
+      static_cast<std::int64_t>(met.rows.size()),
+      [&](std::int64_t begin, std::int64_t end, int) {
+        for (auto at = static_cast<std::size_t>(begin); at < static_cast<std::size_t>(end); ++at) {
+          double sum = 0;
+          for (std::int64_t r = met.begin[at]; r < met.begin[at + 1]; ++r) {
+            sum += static_cast<double>(squares_[static_cast<std::size_t>(met.others[r])]);
+          }
+          square_sums_[at] = static_cast<T>(sum);
+        }
+      },
+      1024);
+  std::fill_n(coefficients_.data(), coefficients_.size(), T(0));
+  rows.add_own_means();
+}
+
+template <class T>
+void PriorMeans<T>::begin(ThreadTeam& team) {
+  const std::vector<std::int32_t>& rated = rows_.rated_rows();
+  const std::int64_t k = rows_.n_factors();
+  team.run_slices(
+      static_cast<std::int64_t>(rated.size()),
+      [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t at = begin; at < end; ++at) {
+          const std::int64_t row = rated[static_cast<std::size_t>(at)];
+          const T root = roots_[static_cast<std::size_t>(row)];
+          const T* const p = rows_.factors(row);
+          const T* const m = rows_.own_means(row);
+          for (std::int64_t tile = 0; tile < n_tiles_; ++tile) {
+            T* const to = residuals_.data() + start(tile, n_rows_) + row * kTile;
+            for (std::int64_t c = 0; c < kTile; ++c) {
+              const std::int64_t f = tile * kTile + c;
+              to[c] = f < k ? root * (p[f] - m[f]) : T(0);
+            }
+          }
+          residuals_[start(n_tiles_, n_rows_) + row] = root * (rows_.bias(row) - rows_.own_bias_mean(row));
+        }
+      },
+      1024);
+}
+
+template <class T>
+void PriorMeans<T>::run(std::int64_t tile, int thread, const Streams& streams, ThreadTeam& team) {
+  const std::int64_t columns = width(tile), first = tile * kTile;
+  const std::int64_t k = rows_.n_factors();
+  alignas(kRowAlignment) T precisions[kTile], own_precisions[kTile], normals[kTile];
+  for (std::int64_t c = 0; c < columns; ++c) {
+    const std::int64_t f = tile == n_tiles_ ? k : std::min(first + c, k - 1);  // beyond k the coefficients stay unused
+    precisions[c] = static_cast<T>(rows_.prior().precisions[static_cast<std::size_t>(f)]);
+    own_precisions[c] = static_cast<T>(own_precisions_[static_cast<std::size_t>(first + c)]);
+  }
+  double sums[kTile] = {};
+  const auto& met = others_.ratings();
+  CoefficientDraw<T> draw{};
+  draw.width = columns;
+  draw.squares = squares_.data();
+  draw.residuals = residuals_.data() + start(tile, n_rows_);
+  draw.precisions = precisions;
+  draw.own_precisions = own_precisions;
+  draw.normals = normals;
+  for (std::size_t at = 0; at < met.rows.size(); ++at) {
+    if (team.poll(thread)) return;
+    const std::int64_t row = met.rows[at];
+    streams.of(purpose_, tile, row).normals(normals, columns);
+    draw.rows = met.others.data() + met.begin[at];
+    draw.n_rows = met.begin[at + 1] - met.begin[at];
+    draw.square_sum = square_sums_[at];
+    draw.coefficients = coefficients_.data() + start(tile, n_others_) + row * columns;
+    kernels_.draw_coefficients(draw);
+    for (std::int64_t c = 0; c < columns; ++c) {
+      const double y = static_cast<double>(draw.coefficients[c]);
+      sums[c] += y * y;
+    }
+  }
+  std::copy_n(sums, columns, coefficient_sums_.begin() + first);
+}
+
+template <class T>
+void PriorMeans<T>::end(Draws& draws, ThreadTeam& team) {
+  const double shape = (1 + static_cast<double>(others_.rated_rows().size())) / 2;
+  for (std::size_t c = 0; c < own_precisions_.size(); ++c) {
+    own_precisions_[c] = draws.gamma(shape) / (kRate + coefficient_sums_[c] / 2);
+  }
+  const std::vector<std::int32_t>& rated = rows_.rated_rows();
+  const std::int64_t k = rows_.n_factors();
+  team.run_slices(
+      static_cast<std::int64_t>(rated.size()),
+      [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t at = begin; at < end; ++at) {
+          const std::int64_t row = rated[static_cast<std::size_t>(at)];
+          const T inverse = 1 / roots_[static_cast<std::size_t>(row)];
+          const T* const p = rows_.factors(row);
+          T* const m = rows_.own_means(row);
+          for (std::int64_t f = 0; f < k; ++f) {
+            m[f] = p[f] - inverse * residuals_[start(f / kTile, n_rows_) + row * kTile + f % kTile];
+          }
+          rows_.own_bias_mean(row) = rows_.bias(row) - inverse * residuals_[start(n_tiles_, n_rows_) + row];
+        }
+      },
+      1024);
+}
+
+template class PriorMeans<float>;
+template class PriorMeans<double>;
+
+}  // namespace warpfactor

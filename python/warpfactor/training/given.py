@@ -1,0 +1,129 @@
+"""What a fit is given, as the core takes it, and the model made of what the core returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _core
+from ..data.columns import check_weights
+from ..data.matrices import check_matrix_shape, stands_for_matrix
+from ..data.ratings import Ratings, pairs_to_codes
+from ..model.members import Members
+from ..model.model import Model
+from ..model.record import TrainingRecord
+from ..serving.tables import Options, SeenItems, Tables
+from .cut_rows import refuse_cut_rows
+
+__all__ = ["Given", "given_ratings", "made_model"]
+
+
+class Given(NamedTuple):
+    """The ratings of one fit.
+
+    Parameters
+    ----------
+    ratings : Ratings
+        Those to train on.
+    weights : ndarray of shape (n_ratings,), float32, or None
+        Their weights.
+    held_out : RatingArrays or None
+        The validation ratings, with the codes of the training ratings' users and items.
+    """
+
+    ratings: Ratings
+    weights: NDArray[np.float32] | None
+    held_out: _core.RatingArrays | None
+
+    def arrays(self) -> _core.RatingArrays:
+        """Return the ratings to train on, as the core takes them."""
+        ratings = self.ratings
+        return _core.RatingArrays(ratings.users, ratings.items, ratings.values, self.weights)
+
+
+def given_ratings(
+    X: Any, y: ArrayLike | None, *, sample_weight: ArrayLike | None, validation: Any
+) -> Given:
+    """Check and convert the arguments of `fit`; see `MatrixFactorization.fit`."""
+    ratings = Ratings.from_any(X, y)
+    if y is None and stands_for_matrix(X):
+        refuse_cut_rows(X)
+    weights = None if sample_weight is None else check_weights(sample_weight, len(ratings))
+    held_out = None if validation is None else _validation_arrays(validation, ratings)
+    return Given(ratings, weights, held_out)
+
+
+def made_model(
+    given: Given,
+    result: Mapping[str, Any],
+    params: Mapping[str, Any],
+    options: Options,
+    *,
+    biases: bool = True,
+    members: Members | None = None,
+    chosen: Mapping[str, Any] | None = None,
+) -> Model:
+    """Make a model of what the core returned.
+
+    Parameters
+    ----------
+    given : Given
+        The ratings it was trained on.
+    result : mapping
+        What `_core.train_float32` returns, or its kin.
+    params : mapping
+        The estimator's parameters, so far as a file can hold them.
+    options : Options
+        How the model answers.
+    biases : bool, default True
+        Whether it has μ and biases.
+    members : Members or None, default None
+        The members whose mean it is.
+    chosen : mapping or None, default None
+        What training chose where the parameters leave it open.
+    """
+    ratings, weights = given.ratings, given.weights
+    counted = slice(None) if weights is None else weights > 0
+    pairs = ratings.users[counted], ratings.items[counted]
+    tables = Tables(
+        user_factors=result["user_factors"],
+        item_factors=result["item_factors"],
+        user_biases=result["user_biases"],
+        item_biases=result["item_biases"],
+        user_ids=ratings.user_ids,
+        item_ids=ratings.item_ids,
+        user_known=result["user_counts"] > 0,
+        item_known=result["item_counts"] > 0,
+        seen=SeenItems(ratings.n_users, pairs=pairs),
+        global_mean=result["global_mean"],
+        rating_mean=result["rating_mean"],
+        start_bias=result["start_bias"],
+        biases=biases,
+        link=result["link"],
+    )
+    record = TrainingRecord(
+        params=params,
+        history=tuple(result["history"]),
+        n_epochs=result["best_epoch"],
+        n_threads=result["n_threads"],
+        instruction_set=result["instruction_set"],
+        loss=result["loss"],
+        user_counts=result["user_counts"],
+        item_counts=result["item_counts"],
+        n_ratings=result["n_ratings"],
+        rating_range=(result["rating_min"], result["rating_max"]),
+        chosen=chosen or {},
+    )
+    return Model(tables, record, options, members)
+
+
+def _validation_arrays(validation: Any, train: Ratings) -> _core.RatingArrays:
+    X, y = validation if isinstance(validation, tuple) else (validation, None)
+    held_out = Ratings.from_any(X, y, "validation")
+    if y is None and stands_for_matrix(X):
+        check_matrix_shape(X.shape, train.user_ids, train.item_ids, "validation")
+    users, items = pairs_to_codes(held_out, train.user_ids, train.item_ids, "validation")
+    return _core.RatingArrays(users, items, held_out.values)
