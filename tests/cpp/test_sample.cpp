@@ -455,7 +455,7 @@ TEST(noisy_rows_are_told_from_others) {
   for (std::size_t u = 0; u + 1 < 200; u += 2) CHECK(result.user_noise[u] < result.user_noise[u + 1]);
 }
 
-TEST(rows_without_ratings_have_the_mean_of_their_prior) {
+TEST(rows_without_ratings_are_predicted_as_the_mean_row) {
   Data data(61, 51, 1500, 0.5);
   for (std::int32_t& u : data.users) u = u == 60 ? 0 : u;
   for (std::int32_t& i : data.items) i = i == 50 ? 1 : i;

@@ -291,34 +291,40 @@ def many():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("way", ["sgd", "adam", "weighted"])
+@pytest.mark.parametrize("way", ["sgd", "adam", "weighted", "plain sgd"])
 def test_a_budget_less_than_the_ratings_changes_nothing(cuda, many, way, dtype):
     train, test = many
     weights = None
     if way == "weighted":
         weights = np.random.default_rng(0).choice([0.5, 1, 2], len(train))
+    params = {
+        "n_factors": 4, "n_epochs": 3, "optimizer": "adam" if way == "adam" else "sgd",
+        "reg": 0.04, "device": cuda, "dtype": dtype,
+    }  # fmt: skip
+    if way == "plain sgd":
+        params |= PLAIN
     fits = []
     for memory in ({}, {"device_memory": 1_200_000}, {"device_memory": 800_000}):
-        model = model_of(
-            n_factors=4, n_epochs=2, device=cuda, dtype=dtype,
-            optimizer="adam" if way == "adam" else "sgd", **memory,
-        )  # fmt: skip
+        if way == "adam" and memory:  # whose state of rows takes more
+            memory["device_memory"] += 350_000
+        model = model_of(**params, **memory)
         fits.append(model.fit(train, sample_weight=weights, validation=test))
     assert len({bytes_of(model) for model in fits}) == 1
     assert len({tuple(r["train_rmse"] for r in model.history_) for model in fits}) == 1
     assert len({tuple(r["valid_rmse"] for r in model.history_) for model in fits}) == 1
 
 
-def test_hogwild_streams_through_a_small_budget(cuda, many):
+@pytest.mark.parametrize(("params", "bytes_allowed"), [(PLAIN, 250_000), ({"reg": 0.04}, 700_000)])
+def test_hogwild_streams_through_a_small_budget(cuda, many, params, bytes_allowed):
     train, test = many
     errors = [
         wf.metrics.rmse(
             test.values,
-            model_of(n_factors=4, n_epochs=4, device=cuda, parallel="hogwild", **memory)
+            model_of(n_factors=4, n_epochs=4, device=cuda, parallel="hogwild", **params, **memory)
             .fit(train)
             .predict(test),
         )
-        for memory in ({}, {"device_memory": 250_000})
+        for memory in ({}, {"device_memory": bytes_allowed})
     ]
     assert errors[1] == pytest.approx(errors[0], rel=0.005)
 

@@ -28,7 +28,8 @@ def fitted(ratings=None, **params):
 class ReferenceChains:
     """The same posterior sampled in another way: many chains at once, whole rows at a time, in NumPy.
 
-    All arrays have the chains as their first axis. `observed` is 1 where there is a rating.
+    All arrays have the chains as their first axis. `observed` counts the ratings of each pair, which
+    are equal.
     """
 
     def __init__(self, z, observed, k, *, by_row, implicit, n_chains, seed):
@@ -131,7 +132,8 @@ def test_the_posterior_is_that_of_another_sampler(noise, implicit):
     values = true + rng.standard_normal((n_users, 1)) + 0.4 * rng.standard_normal(true.shape)
     observed = (rng.random(true.shape) < 0.6).astype(float)
     observed[:, 0] = observed[0] = 1
-    users, items = np.nonzero(observed)
+    observed[2:5, 0] = 2  # who rated what counts these twice
+    users, items = np.repeat(np.argwhere(observed), observed[observed > 0].astype(int), axis=0).T
     r = values[users, items].astype(np.float32)
     mean, scale = r.astype(float).mean(), r.astype(float).std()
 
@@ -312,6 +314,23 @@ def test_validation_chooses_nothing():
     watched = wf.BayesianMatrixFactorization(**SMALL).fit(train, validation=test)
     assert np.array_equal(plain.user_factors_, watched.user_factors_)
     assert np.isnan(plain.history_[-1]["valid_rmse"])
+
+
+def test_who_rated_what_takes_pairs_that_are_rated_twice():
+    ratings = small_ratings(80, 60, 1_500)
+    train, test = wf.train_test_split(ratings, test_size=0.2, random_state=0)
+    pairs, r = train.to_pairs()
+    X, y = np.concatenate([pairs, pairs]), np.concatenate([r, r])
+    params = SMALL | {"n_samples": 300}
+    errors = [
+        wf.metrics.rmse(
+            test.values,
+            wf.BayesianMatrixFactorization(**params, implicit_feedback=who).fit(X, y).predict(test),
+        )
+        for who in ("none", "both")
+    ]
+    # The pairs are random: they say nothing. A sampler that steps too far goes to infinity.
+    assert errors[1] < 1.05 * errors[0]
 
 
 def test_a_callback_ends_the_sampling():

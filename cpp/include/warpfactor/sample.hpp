@@ -54,9 +54,9 @@ struct SampleOptions {
 template <class T>
 struct SampleResult {
   /// Predicts the mean of the kept samples' predictions: sample s is factors s * k .. (s + 1) * k - 1, scaled by the
-  /// root of n_kept, and the biases are averaged. In each sample the prior means of rows that rated nothing are moved
-  /// into the biases and the global mean, so that a row without ratings, whose factors and bias are zero, is predicted
-  /// as its prior says.
+  /// root of n_kept, and the biases are averaged. In each sample the means over all rows with ratings are moved into
+  /// the biases and the global mean, so that a row without ratings, whose factors and bias are zero, is predicted as
+  /// the mean row.
   Model<T> model;
   std::int32_t n_kept = 0;
   /// By row and kept sample: what the sample's bias is above the model's; of the users with what its global mean is

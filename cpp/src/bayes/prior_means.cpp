@@ -34,15 +34,24 @@ PriorMeans<T>::PriorMeans(Rows<T>& rows, const Rows<T>& others, RandomPurpose pu
     roots_[row] = static_cast<T>(1 / std::sqrt(n));
     squares_[row] = static_cast<T>(1 / n);
   }
+  // A row that is met c times has c x_u before the coefficient: its square is the sum of the first c odd numbers.
   const auto& met = others.ratings();
   square_sums_.resize(met.rows.size());
+  std::vector<std::vector<std::uint32_t>> counts(static_cast<std::size_t>(team.size()));
   team.run_slices(
       static_cast<std::int64_t>(met.rows.size()),
-      [&](std::int64_t begin, std::int64_t end, int) {
+      [&](std::int64_t begin, std::int64_t end, int thread) {
+        std::vector<std::uint32_t>& count = counts[static_cast<std::size_t>(thread)];
+        count.resize(static_cast<std::size_t>(n_rows_));
         for (auto at = static_cast<std::size_t>(begin); at < static_cast<std::size_t>(end); ++at) {
           double sum = 0;
           for (std::int64_t r = met.begin[at]; r < met.begin[at + 1]; ++r) {
-            sum += static_cast<double>(squares_[static_cast<std::size_t>(met.others[r])]);
+            const auto row = static_cast<std::size_t>(met.others[r]);
+            sum += (2.0 * count[row] + 1) * static_cast<double>(squares_[row]);
+            ++count[row];
+          }
+          for (std::int64_t r = met.begin[at]; r < met.begin[at + 1]; ++r) {
+            count[static_cast<std::size_t>(met.others[r])] = 0;
           }
           square_sums_[at] = static_cast<T>(sum);
         }

@@ -51,6 +51,26 @@ Rows<T>::Rows(const typename Batches<T>::Side& rated, std::int32_t n_rows, std::
 }
 
 template <class T>
+std::vector<double> Rows<T>::means(ThreadTeam& team) const {
+  const auto k = static_cast<std::size_t>(n_factors_);
+  const auto n_rated = static_cast<std::int64_t>(rated_.rows.size());
+  std::vector<double> sums(static_cast<std::size_t>((n_rated + kSumSlice - 1) / kSumSlice) * (k + 1), 0);
+  const auto slice_sums = [&](std::int64_t begin, std::int64_t end, int) {
+    double* const sum = sums.data() + static_cast<std::size_t>(begin / kSumSlice) * (k + 1);
+    for (std::int64_t at = begin; at < end; ++at) {
+      const std::int64_t row = rated_.rows[static_cast<std::size_t>(at)];
+      const T* const p = factors(row);
+      for (std::size_t f = 0; f < k; ++f) sum[f] += static_cast<double>(p[f]);
+      sum[k] += static_cast<double>(bias(row));
+    }
+  };
+  team.run_slices(n_rated, slice_sums, kSumSlice);
+  std::vector<double> means(k + 1, 0);
+  for (std::size_t at = 0; at < sums.size(); ++at) means[at % (k + 1)] += sums[at] / static_cast<double>(n_rated);
+  return means;
+}
+
+template <class T>
 void Rows<T>::add_own_means() {
   own_means_ = Buffer<T>(factors_.size());
   own_bias_means_ = Buffer<T>(biases_.size());

@@ -62,6 +62,9 @@ class Rows {
     return root * root;
   }
 
+  /// The means over all rows that have ratings: of each factor and, last, of the bias.
+  [[nodiscard]] std::vector<double> means(ThreadTeam& team) const;
+
   /// Gives each row prior means of its own, which are the prior's as yet.
   void add_own_means();
   [[nodiscard]] bool has_own_means() const { return own_means_.size() > 0; }

@@ -127,8 +127,8 @@ class RunningErrors {
   std::int32_t n_samples_ = 0;
 };
 
-/// Gathers the kept samples. The prior means m of the users' factors and n of the items', and those of the biases, are
-/// moved: with p = p' + m and q = q' + n, p.q = p'.q' + p'.n + m.q' + m.n.
+/// Gathers the kept samples. The means m of all users' factors and n of all items', and those of the biases, are moved:
+/// with p = p' + m and q = q' + n, p.q = p'.q' + p'.n + m.q' + m.n.
 template <class T>
 class KeptSamples {
  public:
@@ -142,7 +142,7 @@ class KeptSamples {
   [[nodiscard]] std::int32_t size() const { return n_kept_; }
 
   void add(const Rows<T>& users, const Rows<T>& items, double alpha, ThreadTeam& team) {
-    const std::vector<double>&m = users.prior().means, &n = items.prior().means;
+    const std::vector<double> m = users.means(team), n = items.means(team);
     double offset = m.back() + n.back();
     for (std::size_t f = 0; f + 1 < m.size(); ++f) offset += m[f] * n[f];
     offsets_.push_back(offset);
@@ -321,7 +321,6 @@ class Sampler {
     users_.draw_prior(draws, team_);
     items_.draw_prior(draws, team_);
     draw_coefficients(streams, draws);
-    // With the priors that belong to the rows: rows that rated nothing are predicted by them.
     if (n >= 0 && is_kept(n, params_, kept_samples(params_))) keep();
     return report;
   }

@@ -144,7 +144,7 @@ struct CoefficientDraw {
   const std::int32_t* rows;  ///< those that row j met
   std::int64_t n_rows;
   const T* squares;         ///< x_u^2 of each row
-  T square_sum;             ///< over `rows`
+  T square_sum;             ///< of c^2 x_u^2 over the rows, with c how often a row is in `rows`
   T* residuals;             ///< of each row, `width`; changed as the coefficients are
   T* coefficients;          ///< width
   const T* precisions;      ///< width; of p_u about m_u

@@ -335,7 +335,7 @@ class DeviceBackend final : public Backend<A> {
                              plan.weights.size() * static_cast<std::int64_t>(sizeof(float)) +
                              (2 * n_segments + n_tasks) * static_cast<std::int64_t>(sizeof(std::uint32_t));
     // Two neighbouring chunks of a wave do not fit into one slot together, so there are at most so many chunks.
-    const std::int64_t left = memory_->left(), for_lists = means_ ? means_->least_bytes() : 0;
+    const std::int64_t left = memory_->left(), for_lists = means_ ? means_->wanted_bytes() : 0;
     const std::int64_t max_chunks = plan.n_waves() + 5 * (all + kAlignments) / std::max<std::int64_t>(left, 1) + 64;
     const std::int64_t of_counters = max_chunks * static_cast<std::int64_t>(sizeof(std::uint32_t));
     const bool resident = all + of_counters + kAlignments + for_lists <= left;
@@ -494,7 +494,7 @@ class DeviceBackend final : public Backend<A> {
     bias_gradients_ = allocate<A>(max_rows);
     row_weights_ = allocate<A>(max_rows);
     row_sums_ = allocate<double>(2 * max_users);
-    if (streamed + (means_ ? means_->least_bytes() : 0) <= memory_->left()) {
+    if (streamed + (means_ ? means_->wanted_bytes() : 0) <= memory_->left()) {
       for (const bool of_users : {true, false}) {
         auto& from = of_users ? batches_->users : batches_->items;
         BatchSide& side = of_users ? batch_users_ : batch_items_;

@@ -54,13 +54,14 @@ class DeviceMeans {
     if (of_items) fit(items_, users_, memory, incidence.items, incidence.users, team);
   }
 
-  /// The memory that the lists need at least, and a slot of it.
-  [[nodiscard]] std::int64_t least_bytes() const {
-    return std::min(bytes_of(users_) + bytes_of(items_), 2 * least_slot());
-  }
-  [[nodiscard]] std::int64_t least_slot() const {
+  /// The memory that there should be for the lists where the ratings are resident, in slots or for all.
+  [[nodiscard]] std::int64_t wanted_bytes() const {
     const std::int64_t most = std::max(bytes_of(users_), bytes_of(items_));
-    return std::min(most, std::max(most / kListsPart, kPartOthers * kOtherBytes));
+    return std::min(bytes_of(users_) + bytes_of(items_), 2 * std::max(most / kListsPart, least_slot()));
+  }
+  /// The bytes of a slot, at least.
+  [[nodiscard]] std::int64_t least_slot() const {
+    return std::min(std::max(bytes_of(users_), bytes_of(items_)), kPartOthers * kOtherBytes);
   }
 
   /// Takes the lists where there is room for them. If not, they stay on the host and go through the slots, for which

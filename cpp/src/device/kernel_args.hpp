@@ -160,8 +160,8 @@ struct MeansArgs {
   const A* scale;                           ///< of each own row: n_u^(-1/2)
   const double* diagonal;                   ///< of each other row
   double rho, rho_bias;
-  /// Sums over rows, first by slice: slice s has the rows s * n / n_slices rounded up .. The sums of a slice lie at
-  /// (kind * 4 * quads + column) * n_slices + s.
+  /// Sums over rows are taken by slice: slice s has the rows from s * r on, where r is n / n_slices, rounded up. Its
+  /// sums lie at (kind * 4 * quads + column) * n_slices + s.
   std::int64_t own_slices, other_slices;
   double *own_sums, *other_sums;
   A* along;  ///< how far to go along z, of each column, then along d

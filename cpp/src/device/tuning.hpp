@@ -55,8 +55,7 @@ inline constexpr std::int64_t kPartOthers = 512;
 inline constexpr std::int64_t kSumSliceRows = 32;
 /// Slices times quads of a row, at most: those sums take 160 bytes each. Not measured.
 inline constexpr std::int64_t kMostSliceQuads = std::int64_t{1} << 17;
-/// The part of the lists of who rated what for which there is to be room, at least, where they are streamed. Not
-/// measured.
+/// The part of a side's list of who rated what for which a slot should have room. Not measured.
 inline constexpr std::int64_t kListsPart = 8;
 /// Rows that a task of the host converts. Not measured.
 inline constexpr std::int64_t kConvertedRows = 4096;

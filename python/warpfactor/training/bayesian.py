@@ -91,8 +91,8 @@ class BayesianMatrixFactorization(FittedAnswers):
         Seed of all draws. An int gives the same model each time on the same kind of processor, for
         any number of threads.
     unknown : {"mean", "nan", "raise"}, default "mean"
-        The prediction for a user or item without training ratings: with the mean of its prior in
-        place of its bias and factors; NaN; or a `ValueError`.
+        The prediction for a user or item without training ratings: with the means of all users' or
+        items' biases and factors in place of its own; NaN; or a `ValueError`.
     verbose : int or bool, default 1
         1: a progress bar and a closing line, if standard error is a terminal. 0: nothing.
     callbacks : list or tuple of callable, default ()
@@ -104,11 +104,11 @@ class BayesianMatrixFactorization(FittedAnswers):
     model_ : Model
         The fitted model, apart from the estimator and scikit-learn. The attributes below are its.
     user_factors_, item_factors_ : ndarray of shape (n_users, n_kept k) and (n_items, n_kept k)
-        The factors of sample s, less their prior's mean m and divided by √n_kept, in the columns
+        The factors of sample s, less their mean over all rows and divided by √n_kept, in the columns
         s k to (s + 1) k - 1. Rows without a training rating are zero.
     user_biases_, item_biases_ : ndarray of shape (n_users,) and (n_items,)
-        The mean over the kept samples of b_u less the prior's mean c, and what the items' prior mean
-        adds to it: b_u - c + (p_u - m) · m'. Rows without a training rating have zero.
+        The mean over the kept samples of b_u less its mean over all rows, and what the mean q of the
+        items' factors adds to it: b_u - b + (p_u - p) · q. Rows without a training rating have zero.
     global_mean_ : float
         The rest: what is predicted for an unknown user and an unknown item.
     user_ids_, item_ids_ : ndarray of shape (n_users,) and (n_items,)
