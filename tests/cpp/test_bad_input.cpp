@@ -75,7 +75,7 @@ TEST(parameters_of_the_optimizers_are_named_with_their_value) {
   check_params("warmup_epochs is -1; it must be at least 0", [](TrainParams& p) { p.warmup_epochs = -1; });
   check_params("warmup_factors is 0; it must be at least 1", [](TrainParams& p) { p.warmup_factors = 0; });
   check_params("warmup_epochs is 20; it must be below n_epochs, which is 20",
-               [](TrainParams& p) { p.warmup_epochs = p.n_epochs = 20; });
+               [](TrainParams& p) { p.n_epochs = p.warmup_epochs = 20; });
   check_params("warmup_epochs is 3; it must be 0 with adam", [](TrainParams& p) {
     p.warmup_epochs = 3;
     p.optimizer = Optimizer::adam;

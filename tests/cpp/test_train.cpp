@@ -411,7 +411,7 @@ TEST(no_epochs_hand_back_the_start) {
   double square = 0;
   for (const double w : result.model.user_factors) square += w * w;
   const double in_z_units = std::sqrt(square / 150) / std::sqrt(1.2);  // the ratings' deviation is about 1.2
-  CHECK_CLOSE(in_z_units, params.init_scale, 0.3 * params.init_scale);
+  CHECK_CLOSE(in_z_units, *result.chosen.init_scale, 0.3 * *result.chosen.init_scale);
   for (const double b : result.model.user_biases) CHECK_EQ(b, 0.0);
 }
 

@@ -165,7 +165,6 @@ class Problem:
         params = core_params(model.set_params(device="cpu", dtype="float32").get_params(deep=False))
         return [np.array(batch) for batch in _core.epoch_batches(arrays, params, epoch)]
 
-
     def pulls(
         self, params: dict[str, Any], w: np.ndarray, start_bias: float
     ) -> tuple[list[reference.Pulls], list[reference.PriorMeans | None]]:

@@ -297,7 +297,9 @@ def test_cloning_forgets_what_was_chosen():
 def test_auto_is_none(name):
     ratings = planted(60, 50, 800)
     given = {"n_epochs": 3} if name != "n_epochs" else {}
-    fits = [model_of(n_factors=4, **given, **{name: value}).fit(ratings) for value in (None, "auto")]
+    fits = [
+        model_of(n_factors=4, **given, **{name: value}).fit(ratings) for value in (None, "auto")
+    ]
     assert bytes_of(fits[0]) == bytes_of(fits[1])
     with pytest.raises(ValueError, match=f"{name} is 'best'; it must be"):
         model_of(**{name: "best"}).fit(ratings)
