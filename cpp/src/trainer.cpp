@@ -159,6 +159,31 @@ void check_pairs(const RatingsView& pairs, const RatingsView& ratings) {
   check(pairs.items, "implicit.items", ratings.n_items);
 }
 
+/// Pairs of rows that have ratings. Others say nothing: a row without ratings has no factors to fit the means to, and
+/// nothing that would learn from them.
+struct KnownPairs {
+  std::vector<std::int32_t> users, items;
+
+  KnownPairs(const RatingsView& pairs, const Survey& rated) {
+    for (std::size_t n = 0; n < pairs.users.size(); ++n) {
+      const std::int32_t user = pairs.users[n], item = pairs.items[n];
+      if (rated.user_counts[static_cast<std::size_t>(user)] == 0) continue;
+      if (rated.item_counts[static_cast<std::size_t>(item)] == 0) continue;
+      users.push_back(user);
+      items.push_back(item);
+    }
+    if (users.empty() && !pairs.users.empty()) {
+      reject("implicit holds no pair of a user and an item that both have ratings");
+    }
+  }
+  [[nodiscard]] RatingsView view() const {
+    RatingsView pairs;
+    pairs.users = users;
+    pairs.items = items;
+    return pairs;
+  }
+};
+
 template <class T>
 void check_initial(std::span<const T> given, const char* name, std::int64_t n_rows, std::int64_t n_factors,
                    double lowest) {
@@ -350,6 +375,8 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
     if (validating && !validation.weights.empty() && std::ranges::none_of(used.validation.weights, weighs)) {
       reject("validation.weights are all 0; at least one must be above 0");
     }
+    check_pairs(options.implicit, ratings);
+    const KnownPairs pairs(options.implicit, rated);
     params = resolved(given_params, ratings, rated, options);
     learning_rate = *params.learning_rate;
     if (params.warmup_epochs > 0 && params.warmup_epochs >= *params.n_epochs) {
@@ -368,8 +395,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
       params.reg_bias_row = PerSide(curvature * found.noise / found.users, curvature * found.noise / found.items);
       if (traits_of(params.loss).units == LossUnits::scores) z.centre(z.shift + z.scale * found.mu);
     }
-    check_pairs(options.implicit, ratings);
-    if (params.implicit_feedback != ImplicitFeedback::none) incidence = distinct_pairs(ratings, options.implicit, team);
+    if (params.implicit_feedback != ImplicitFeedback::none) incidence = distinct_pairs(ratings, pairs.view(), team);
     // A score, which squared_hinge predicts, has no mean of the labels to fall back on.
     const LossTraits& traits = traits_of(params.loss);
     model.rating_mean = traits.labels() && traits.link == Link::identity ? 0 : rated.mean;

@@ -75,7 +75,7 @@ TEST(parameters_of_the_optimizers_are_named_with_their_value) {
   check_params("warmup_epochs is -1; it must be at least 0", [](TrainParams& p) { p.warmup_epochs = -1; });
   check_params("warmup_factors is 0; it must be at least 1", [](TrainParams& p) { p.warmup_factors = 0; });
   check_params("warmup_epochs is 20; it must be below n_epochs, which is 20",
-               [](TrainParams& p) { p.warmup_epochs = p.n_epochs = 20; });
+               [](TrainParams& p) { p.n_epochs = p.warmup_epochs = 20; });
   check_params("warmup_epochs is 3; it must be 0 with adam", [](TrainParams& p) {
     p.warmup_epochs = 3;
     p.optimizer = Optimizer::adam;
@@ -87,6 +87,66 @@ TEST(parameters_of_the_optimizers_are_named_with_their_value) {
   });
   check_params("optimizer is 77; it must be one of sgd, adagrad, adam, gd",
                [](TrainParams& p) { p.optimizer = static_cast<Optimizer>(77); });
+}
+
+TEST(strengths_per_row_and_prior_means_that_do_not_go_together_are_named) {
+  for (const double bad : {kNan, kInf, -1.0}) {
+    check_params("reg_row is", [&](TrainParams& p) { p.reg_row = bad; });
+    check_params("reg_row.items is", [&](TrainParams& p) { p.reg_row = {1, bad}; });
+    check_params("reg_bias_row is", [&](TrainParams& p) { p.reg_bias_row = bad; });
+    check_params("reg_bias_row.users is", [&](TrainParams& p) { p.reg_bias_row = {bad, 1}; });
+    check_params("reg_implicit is", [&](TrainParams& p) { p.reg_implicit = bad; });
+  }
+  check_params("reg_implicit is 0; it must be finite and above 0", [](TrainParams& p) { p.reg_implicit = 0; });
+  check_params("implicit_feedback is 9; it must be one of auto, none, users, items, both",
+               [](TrainParams& p) { p.implicit_feedback = static_cast<ImplicitFeedback>(9); });
+  for (const ImplicitFeedback sides : {ImplicitFeedback::users, ImplicitFeedback::items, ImplicitFeedback::both}) {
+    check_params("l1_ratio is 0.5; it must be 0 with implicit_feedback", [&](TrainParams& p) {
+      p.implicit_feedback = sides;
+      p.l1_ratio = 0.5;
+    });
+    check_params("it must be none with nonnegative", [&](TrainParams& p) {
+      p.implicit_feedback = sides;
+      p.nonnegative = true;
+    });
+    check_params("it must be none with nonnegative", [&](TrainParams& p) {
+      p.implicit_feedback = sides;
+      p.loss = Loss::poisson;
+    });
+  }
+  const Data data(5, 4, 20);
+  TrainOptions<double> options;
+  options.penalty = [](const double* w, double* slopes, std::int64_t n) { std::copy_n(w, n, slopes); };
+  TrainParams params;
+  params.reg_row = 1;
+  CHECK_THROWS(std::invalid_argument, "reg_row is above 0; it must be 0 with a penalty of your own",
+               train<double>(data.view(), params, options));
+  params = {};
+  params.reg_bias_row = {0, 1};
+  CHECK_THROWS(std::invalid_argument, "reg_bias_row is above 0; it must be 0 with a penalty of your own",
+               train<double>(data.view(), params, options));
+  params = {};
+  params.implicit_feedback = ImplicitFeedback::items;
+  CHECK_THROWS(std::invalid_argument, "implicit_feedback is items; it must be none with a penalty of your own",
+               train<double>(data.view(), params, options));
+}
+
+TEST(bad_pairs_without_a_rating_are_named_with_their_place) {
+  Data data(5, 4, 20);
+  const auto fit = [&](std::vector<std::int32_t> users, std::vector<std::int32_t> items) {
+    TrainOptions<float> options;
+    options.implicit.users = users;
+    options.implicit.items = items;
+    return train<float>(data.view(), {}, options);
+  };
+  CHECK_THROWS(std::invalid_argument, "implicit has 2 users and 1 items", fit({0, 1}, {0}));
+  CHECK_THROWS(std::invalid_argument, "implicit.users[1] is 5; it must be from 0 to 4", fit({0, 5}, {0, 1}));
+  CHECK_THROWS(std::invalid_argument, "implicit.users[0] is -1; it must be from 0 to 4", fit({-1, 0}, {0, 1}));
+  CHECK_THROWS(std::invalid_argument, "implicit.items[1] is 4; it must be from 0 to 3", fit({0, 1}, {0, 4}));
+  CHECK_THROWS(std::invalid_argument, "implicit.items[0] is -7", fit({0, 1}, {-7, 0}));
+  for (std::int32_t& user : data.users) user = user == 2 ? 1 : user;
+  CHECK_THROWS(std::invalid_argument, "implicit holds no pair of a user and an item that both have ratings",
+               fit({2, 2}, {0, 1}));
 }
 
 TEST(missing_or_superfluous_custom_functions_are_named) {

@@ -77,6 +77,7 @@ void check_same(const Model<T>& a, const Model<T>& b) {
   CHECK(a.rating_mean == b.rating_mean && a.start_bias == b.start_bias && a.biases == b.biases);
   CHECK(a.loss == b.loss && a.link == b.link);
   CHECK_EQ(a.params, b.params);
+  CHECK_EQ(a.chosen, b.chosen);
   CHECK(a.members == b.members);
   CHECK_EQ(a.training.n_epochs, b.training.n_epochs);
   CHECK_EQ(a.training.n_threads, b.training.n_threads);
@@ -182,6 +183,9 @@ TEST(saving_writes_all_or_nothing_and_says_why) {
   model.params = "{";
   CHECK_THROWS(std::invalid_argument, "params must be a JSON object", save(model, folder / "m"));
   model.params = "{}";
+  model.chosen = "[1]";
+  CHECK_THROWS(std::invalid_argument, "chosen must be a JSON object", save(model, folder / "m"));
+  model.chosen = "{}";
   model.seen.items[0] = 9;
   CHECK_THROWS(std::invalid_argument, "seen must have a list", save(model, folder / "m"));
   CHECK(bytes_of(folder / "m") == before);

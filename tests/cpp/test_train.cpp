@@ -92,6 +92,112 @@ TEST(blocked_gives_the_same_bits_for_any_number_of_threads_with_many_ratings) {
   check_same_bits<float>(data, held_out, params, 5);
 }
 
+TEST(prior_means_have_the_same_bits_for_any_number_of_threads) {
+  Data data(3000, 2000, 120'000, 0.3);
+  const Data held_out(3000, 2000, 5000, 0.3, 1), clicks(3000, 2000, 9000, 0.3, 2);
+  TrainOptions<float> options;
+  options.implicit = clicks.view();
+  options.implicit.values = {};
+  for (const bool weighted : {false, true}) {
+    if (weighted) {
+      for (std::size_t r = 0; r < data.values.size(); ++r) data.weights.push_back(static_cast<float>(r % 4));
+    }
+    for (const Optimizer optimizer : {Optimizer::sgd, Optimizer::adagrad, Optimizer::gd}) {
+      TrainParams params = small(20);
+      params.n_epochs = 5;
+      params.optimizer = optimizer;
+      params.implicit_feedback = ImplicitFeedback::both;
+      params.reg_row = 8;
+      params.n_threads = 1;
+      const TrainResult<float> alone = train<float>(data.view(), params, options);
+      CHECK(alone.chosen.reg_bias_row.has_value() && !params.reg_bias_row.has_value());
+      for (const std::int32_t threads : {2, 5}) {
+        check::context = std::string(name_of(optimizer)) + ", " + std::to_string(threads) + " threads";
+        params.n_threads = threads;
+        const TrainResult<float> result = train<float>(data.view(), params, options);
+        CHECK(same_bits(alone.model, result.model));
+        CHECK_EQ(alone.chosen.reg_bias_row->users, result.chosen.reg_bias_row->users);
+      }
+    }
+  }
+}
+
+/// Fixed strengths, so that nothing depends on a search.
+TrainParams with_means() {
+  TrainParams params = small();
+  params.n_epochs = 5;
+  params.reg_row = 8;
+  params.reg_bias_row = 5;
+  params.implicit_feedback = ImplicitFeedback::both;
+  return params;
+}
+
+TEST(pairs_without_a_rating_count_for_the_prior_means_once_and_if_they_are_new) {
+  Data data(100, 80, 3000, 0.2);
+  for (std::int32_t& user : data.users) user = user == 7 ? 8 : user;  // a user without ratings
+  const TrainParams params = with_means();
+  const auto model_with = [&](const std::vector<std::int32_t>& users, const std::vector<std::int32_t>& items) {
+    TrainOptions<float> options;
+    options.implicit.users = users;
+    options.implicit.items = items;
+    return train<float>(data.view(), params, options).model;
+  };
+  const Model<float> plain = train<float>(data.view(), params).model;
+  CHECK(same_bits(plain, model_with(data.users, data.items)));
+  std::vector<std::int32_t> users, items;
+  for (std::int32_t n = 0; n < 60; ++n) {
+    users.push_back(n == 7 ? 6 : n);
+    items.push_back(79 - n);
+  }
+  const Model<float> clicked = model_with(users, items);
+  CHECK(!same_bits(plain, clicked));
+  std::vector<std::int32_t> more_users = users, more_items = items;
+  more_users.insert(more_users.end(), users.begin(), users.end());
+  more_items.insert(more_items.end(), items.begin(), items.end());
+  CHECK(same_bits(clicked, model_with(more_users, more_items)));
+  // A user without ratings tells nothing of the items.
+  for (std::int32_t item = 0; item < 80; ++item) {
+    more_users.push_back(7);
+    more_items.push_back(item);
+  }
+  CHECK(same_bits(clicked, model_with(more_users, more_items)));
+}
+
+TEST(the_result_tells_what_was_chosen) {
+  const Data data(100, 80, 3000, 0.2);
+  TrainParams params = small();
+  const TrainResult<float> result = train<float>(data.view(), params);
+  const TrainParams& chosen = result.chosen;
+  CHECK(chosen.n_epochs && chosen.learning_rate && chosen.reg && chosen.reg_bias && chosen.reg_row &&
+        chosen.reg_bias_row && chosen.reg_implicit && chosen.init_scale);
+  CHECK_EQ(*chosen.n_epochs, usual_epochs(3000));
+  CHECK_EQ(static_cast<std::size_t>(*chosen.n_epochs), result.history.size());
+  CHECK(chosen.implicit_feedback != ImplicitFeedback::automatic);
+  CHECK_EQ(chosen.n_factors, params.n_factors);
+  for (const char* name : {"n_epochs", "learning_rate", "reg", "reg_bias", "reg_row", "reg_bias_row", "reg_implicit",
+                           "implicit_feedback", "init"}) {
+    const std::string quoted = std::string("\"") + name + "\":";
+    CHECK(result.model.chosen.find(quoted) != std::string::npos);
+  }
+  CHECK(result.model.chosen.find("n_factors") == std::string::npos);
+}
+
+TEST(prior_means_wait_for_the_end_of_the_second_epoch) {
+  const Data data(100, 80, 3000, 0.2);
+  TrainParams params = with_means();
+  for (const std::int32_t epochs : {1, 2, 3}) {
+    params.n_epochs = epochs;
+    params.schedule = Schedule::constant;
+    params.implicit_feedback = ImplicitFeedback::both;
+    const Model<double> means = train<double>(data.view(), params).model;
+    params.implicit_feedback = ImplicitFeedback::none;
+    const Model<double> none = train<double>(data.view(), params).model;
+    // The grid is another one where rows have means.
+    check::context = std::to_string(epochs) + " epochs";
+    CHECK_EQ(same_bits(means, none), epochs < 3);
+  }
+}
+
 TEST(the_result_depends_on_the_seed_and_nothing_else) {
   const Data data(100, 80, 3000, 0.2);
   TrainParams params = small();
@@ -305,7 +411,7 @@ TEST(no_epochs_hand_back_the_start) {
   double square = 0;
   for (const double w : result.model.user_factors) square += w * w;
   const double in_z_units = std::sqrt(square / 150) / std::sqrt(1.2);  // the ratings' deviation is about 1.2
-  CHECK_CLOSE(in_z_units, params.init_scale, 0.3 * params.init_scale);
+  CHECK_CLOSE(in_z_units, *result.chosen.init_scale, 0.3 * *result.chosen.init_scale);
   for (const double b : result.model.user_biases) CHECK_EQ(b, 0.0);
 }
 

@@ -89,6 +89,14 @@ def check(folder: Path) -> None:
         for one, other in zip(expected.splitlines(), got.splitlines(), strict=True):
             if one != other:
                 raise SystemExit(f"{name}: C++ has {one!r}, Python {other!r}")
+        if (
+            not {"learning_rate", "reg_row", "init"}
+            <= model.chosen_.keys()
+            <= model.get_params().keys()
+        ):
+            raise SystemExit(
+                f"{name}: C++ chose {model.chosen_}, which Python does not know by name"
+            )
         print(f"{name}: the answers of C++, {len(got.splitlines())} lines")
 
 

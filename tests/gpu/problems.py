@@ -62,8 +62,9 @@ def enough_epochs(penalty: str, n_epochs: int) -> int:
 
 
 def model_of(**params: Any) -> wf.MatrixFactorization:
-    # "blocked" by default, whose bytes can be compared on any device.
-    defaults = {"random_state": 0, "verbose": 0, "parallel": "blocked"}
+    # "blocked" by default, whose bytes can be compared on any device. With a strength given, none are searched, which
+    # is the same on all devices and takes longer than the fits here.
+    defaults = {"random_state": 0, "verbose": 0, "parallel": "blocked", "reg": 0.04}
     return wf.MatrixFactorization(**{**defaults, **params})
 
 
@@ -164,7 +165,6 @@ class Problem:
         # Which ratings make a batch does not depend on the device.
         params = core_params(model.set_params(device="cpu", dtype="float32").get_params(deep=False))
         return [np.array(batch) for batch in _core.epoch_batches(arrays, params, epoch)]
-
 
     def pulls(
         self, params: dict[str, Any], w: np.ndarray, start_bias: float

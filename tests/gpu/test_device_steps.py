@@ -34,7 +34,9 @@ def test_every_single_rating_makes_the_documented_step(place, optimizer, loss, p
     params = {**OPTIMIZERS[optimizer], **PENALTIES[penalty], "biases": biases}
     # What an optimizer remembers counts from the second epoch on. The slope of the absolute loss
     # jumps, though, and once factors are rounded some predictions are on the other side.
-    n_epochs = 1 if loss == "absolute" and place["dtype"] == "float16" else enough_epochs(penalty, 3)
+    n_epochs = (
+        1 if loss == "absolute" and place["dtype"] == "float16" else enough_epochs(penalty, 3)
+    )
     check_epochs(problem, place, {**params, "learning_rate": 0.05, "huber_delta": 0.6}, n_epochs)
 
 
@@ -46,7 +48,9 @@ def test_single_ratings_count_by_their_weights(place, loss, optimizer, penalty):
         return
     problem = Problem(loss, conflict_free=True, weighted=True)
     params = {**OPTIMIZERS[optimizer], **PENALTIES[penalty], "learning_rate": 0.05}
-    n_epochs = 1 if loss == "absolute" and place["dtype"] == "float16" else enough_epochs(penalty, 2)
+    n_epochs = (
+        1 if loss == "absolute" and place["dtype"] == "float16" else enough_epochs(penalty, 2)
+    )
     model = check_epochs(problem, place, params, n_epochs)
     ignored = problem.weights == 0
     assert ignored.any()

@@ -126,7 +126,13 @@ class Problem:
 
 def check_epochs(problem, params, n_epochs, *, single_ratings=False, tolerance=1e-12):
     """Every epoch's model and curve is the reference's."""
-    params = {"n_factors": K, "schedule": "constant", "dtype": "float64", **reference.PLAIN, **params}
+    params = {
+        "n_factors": K,
+        "schedule": "constant",
+        "dtype": "float64",
+        **reference.PLAIN,
+        **params,
+    }
     loss, biases = params.get("loss", "squared"), params.get("biases", True)
     delta = params.get("huber_delta", 1.0)
     units = reference.Units(
@@ -214,7 +220,7 @@ def test_every_batch_makes_the_documented_step(optimizer, penalty, normalize, bi
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_batch_makes_the_documented_step_of_every_loss(optimizer, loss, penalty):
-    if "non" in penalty and loss in LABELS or "means" in penalty and loss == "poisson":
+    if ("non" in penalty and loss in LABELS) or ("means" in penalty and loss == "poisson"):
         return  # refused, see test_bad_input.py
     problem = Problem(loss, nonnegative="non" in penalty, weighted=True)
     params = {**OPTIMIZERS[optimizer], **PENALTIES[penalty], "loss": loss, "huber_delta": 0.6}
@@ -241,7 +247,7 @@ def test_every_epoch_of_full_batches_makes_the_documented_step(optimizer, penalt
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_single_rating_makes_the_documented_step(optimizer, loss, penalty, biases):
     # No two ratings share a row, so that their order, which the schedule chooses, does not matter.
-    if "non" in penalty and loss in LABELS or "means" in penalty and loss == "poisson":
+    if ("non" in penalty and loss in LABELS) or ("means" in penalty and loss == "poisson"):
         return  # refused, see test_bad_input.py
     problem = Problem(loss, nonnegative="non" in penalty, conflict_free=True)
     params = {**OPTIMIZERS[optimizer], **PENALTIES[penalty], "loss": loss, "biases": biases}
@@ -364,9 +370,7 @@ def test_the_default_learning_rate_is_the_documented_one(optimizer):
     problem = Problem("squared")
     assert model_of(**params).learning_rate is None
     for given, schedule in ((None, "linear"), ("auto", "constant")):
-        model = problem.fit(
-            model_of(**params, n_epochs=2, schedule=schedule, learning_rate=given)
-        )
+        model = problem.fit(model_of(**params, n_epochs=2, schedule=schedule, learning_rate=given))
         assert model.chosen_["learning_rate"] == pytest.approx(rate)
         rates = [record["learning_rate"] for record in model.history_]
         assert rates == pytest.approx([rate, rate / 2 if schedule == "linear" else rate])
@@ -389,7 +393,14 @@ def test_the_default_learning_rate_of_large_batches_is_that_of_their_busiest_row
         assert all_at_once.history_[0]["learning_rate"] == pytest.approx(1 / busiest)
 
 
-@pytest.mark.parametrize("optimizer", [name for name in DEFAULTS if name not in ("sgd with momentum", "plain sgd", "sgd without biases")])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        name
+        for name in DEFAULTS
+        if name not in ("sgd with momentum", "plain sgd", "sgd without biases")
+    ],
+)
 def test_defaults_reach_a_sane_quality_on_real_ratings(data_dir, optimizer):
     with np.load(data_dir / "ml-100k" / "ml-100k.npz") as z:
         users, items, ratings, fold = (z[key] for key in ("users", "items", "ratings", "fold"))

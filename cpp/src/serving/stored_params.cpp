@@ -31,6 +31,9 @@ std::string stored(const std::optional<V>& value) {
   return value ? stored(*value) : "null";
 }
 
+/// What Python calls a parameter that may be left open.
+std::string_view python_name(std::string_view name) { return name == "init_scale" ? "init" : name; }
+
 }  // namespace
 
 template <class T>
@@ -44,9 +47,7 @@ std::string stored_params(const TrainParams& params) {
     const std::string_view name = param.name;
     const std::string value = std::visit([&](auto member) { return stored(params.*member); }, param.member);
     // What Python calls otherwise, or says in another way.
-    if (name == "init_scale") {
-      put("init", value);
-    } else if (name == "seed") {
+    if (name == "seed") {
       put("random_state", value);
     } else if (name == "patience") {
       put("early_stopping", params.patience == 0 ? "false" : value);
@@ -57,7 +58,7 @@ std::string stored_params(const TrainParams& params) {
     } else if (name == "n_threads" || name == "batch_size" || name == "device_memory") {
       put(name, value == "0" ? "null" : value);
     } else if (name != "device_index" && !(name == "loss" && params.loss == Loss::custom)) {
-      put(name, value);
+      put(python_name(name), value);
     }
   }
   return all + "}";
@@ -72,7 +73,7 @@ std::string stored_choice(const TrainParams& given, const TrainParams& chosen) {
     const std::string value = value_in(chosen);
     if (value == value_in(given)) continue;
     if (all.size() > 1) all += ", ";
-    all.append(json::quoted(param.name)).append(": ").append(value);
+    all.append(json::quoted(python_name(param.name))).append(": ").append(value);
   }
   return all + "}";
 }

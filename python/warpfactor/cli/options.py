@@ -252,9 +252,7 @@ class _OrAuto(click.ParamType):
         self._kind = click.types.convert_type(kind)
         self.name = self._kind.name
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Any:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return value if value == "auto" else self._kind.convert(value, param, ctx)
 
 

@@ -68,7 +68,9 @@ def fit_model(
     shown = verbose if isinstance(verbose, bool) else check_count("verbose", verbose, 0) > 0
     n_epochs = core["n_epochs"]
     if n_epochs is None:
-        n_epochs = _core.usual_epochs(len(ratings))
+        weights = given.weights
+        n_counted = len(ratings) if weights is None else int(np.count_nonzero(weights))
+        n_epochs = _core.usual_epochs(n_counted)
     with EpochBar(n_epochs, core["loss"], enabled=shown) as bar:
 
         def on_epoch(record: EpochRecord) -> bool:
