@@ -3,11 +3,11 @@
     python benchmarks/ablation.py [--data FOLDER] [--sets NAME ...] [--seeds N]
 
 --sets takes what `accuracy.py --sets` takes; the default are the six real sets, fold 1 of MovieLens 100K and of 1M, and the ten
-generated ones. RMSE is over N seeds (default 3; the root of the mean
-of their mean squared errors), of predictions as they are, not clipped.
+generated ones. RMSE is over N seeds (default 3; the root of the mean of their mean squared errors), of predictions as they are,
+not clipped. All fits are on one thread.
 
-"whole" is the default model with the usual strengths (reg 0.04, reg_row 8, reg_implicit 2, init 0.05), so that the columns after
-it differ from it in one part alone:
+"whole" is the default model with the usual strengths (reg 0.04, reg_row 8, reg_implicit 2, init 0.05). The columns before it
+differ from it in one part:
 
 - "users'" and "items'": prior means of that side alone; "no means": of neither.
 - "no reg_row": no penalty per row of the factors.
