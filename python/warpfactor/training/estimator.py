@@ -32,7 +32,7 @@ class MatrixFactorization(FittedAnswers):
           + ½ Σ_u [reg_row·‖p_u - m_u‖² + reg_bias_row·(b_u - a_u)²] + the same over the items
 
     where h(v) = l1_ratio ‖v‖₁ + (1 - l1_ratio)/2 ‖v‖₂², and the loss l (see `loss`) is by default
-    ½(z - ẑ)² with z = (r - μ)/s the standardized ratings, μ their mean (0 without biases) and s
+    ½(z - ẑ)² with z = (r - μ)/s the standardized ratings, μ as in `global_mean_` and s
     their standard deviation, but at least a fifth of the root mean square of r - μ, and 1 with
     ``normalize=False``. So `reg` and `reg_bias` count once per rating seen, `reg_row` and
     `reg_bias_row` once per user and item, and all of them and `learning_rate` mean the same on any
