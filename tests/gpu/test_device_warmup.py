@@ -97,7 +97,10 @@ def test_formulas_of_ones_own_warm_up_too(place):
     ratings = diagonal()
     loss = wf.losses.custom(lambda r, x: (r - x) ** 2 / 2)
     penalty = wf.losses.penalty(lambda w: w**2 / 2)
-    params = {"n_factors": 50, "n_epochs": 3, "warmup_epochs": 2, "init": 0.1, **place}
+    params = {
+        "n_factors": 50, "n_epochs": 3, "warmup_epochs": 2, "init": 0.1, "reg_bias": 0.05,
+        "learning_rate": 0.05, **place,
+    }  # fmt: skip
     own = model_of(**params, loss=loss, penalty=penalty).fit(ratings)
     built_in = model_of(**params, **PLAIN).fit(ratings)  # as with any penalty of one's own
     bound = {"float64": 1e-6, "float32": 2e-5, "float16": 2e-3}[place["dtype"]]

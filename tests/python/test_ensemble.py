@@ -352,7 +352,10 @@ def test_ctrl_c_ends_all_members():
         ({"model": mf(callbacks=None)}, "callbacks is None"),
         ({"model": mf(random_state=-1)}, "random_state is -1"),
         ({"model": mf(device="gpu")}, "device is 'gpu'"),
-        ({"model": mf(n_factors=300)}, "4 members have 1200 factors in all; .* at most 1024"),
+        (
+            {"model": mf(n_factors=1024), "n_models": 5},
+            "5 members have 5120 factors in all; .* at most 4096",
+        ),
         ({"model": [mf(), mf(biases=False)]}, "estimators that differ in biases"),
         ({"model": [mf(), mf(loss="logistic")]}, "label"),
     ],

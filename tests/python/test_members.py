@@ -198,9 +198,9 @@ def test_pairs_that_can_be_read_once_give_both():
 
 
 def test_too_many_factors_are_an_error_that_names_the_limit():
-    rows = np.zeros((2, 600), np.float32)
+    rows = np.zeros((2, 2600), np.float32)
     member = Member(rows, rows, np.zeros(2), np.zeros(2), 0.0)
-    with pytest.raises(ValueError, match=r"2 members have 1200 factors in all; .* at most 1024"):
+    with pytest.raises(ValueError, match=r"2 members have 5200 factors in all; .* at most 4096"):
         fold([member, member])
 
 

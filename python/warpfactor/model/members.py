@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .. import _core
 from ..data.columns import read_only
-from ..parameters import PARAMETERS
 from ..serving.tables import Tables
 
 __all__ = ["MOST_FACTORS", "Folded", "Member", "Members", "Noise", "fold"]
 
-MOST_FACTORS = int(PARAMETERS["n_factors"].high or 0)
+MOST_FACTORS: int = _core.most_kept_factors
 # Pairs whose factors are gathered at a time: they stay in the L2 cache at a rank of some hundreds.
 _CHUNK = 1024
 # Known rows that stand for all in the variance of a row that is not known.
@@ -273,7 +273,7 @@ def fold(
     Raises
     ------
     ValueError
-        If the rank would be above 1024.
+        If the rank would be above 4096.
     """
     shares = np.ones(len(members)) if weights is None else np.array(weights, np.float64)
     shares /= shares.sum()

@@ -71,7 +71,7 @@ class Ensemble(FittedAnswers):
     train one after the other. Member number n has a seed made of its estimator's `random_state`
     and n, so estimators that are listed twice differ. Their `callbacks` are called in the members'
     threads; if one returns true, that member stops. The rank of all members together is at most
-    1024.
+    4096.
 
     The variance of a rating about its prediction is, with the members' variance s²,
 
@@ -127,7 +127,7 @@ class Ensemble(FittedAnswers):
         ------
         ValueError
             If the ratings or parameters are not valid, members cannot be one model, or their rank
-            would be above 1024.
+            would be above 4096.
         DivergedError
             If the training of a member diverges.
         """
@@ -224,7 +224,7 @@ class _Training:
         first = self._templates[0].estimator
         estimators = [each.estimator for each in self._templates]
         with EpochBar(
-            sum(getattr(each, "n_epochs", 0) for each in estimators),
+            sum(self._epochs(each) for each in estimators),
             str(getattr(first, "loss", "squared")),
             enabled=bool(getattr(first, "verbose", False)),
         ) as bar:
@@ -235,6 +235,14 @@ class _Training:
                 model = model.with_noise(self._noise(model, models, self._held_out))
             bar.finish(model)
         return model
+
+    def _epochs(self, estimator: Any) -> int:
+        """Return how many epochs an estimator runs at most."""
+        sweeps = getattr(estimator, "n_burn_in", 0) + getattr(estimator, "n_samples", 0)
+        n_epochs = getattr(estimator, "n_epochs", sweeps)
+        if n_epochs is None or isinstance(n_epochs, str):  # training chooses
+            return _core.usual_epochs(len(self._ratings))
+        return int(n_epochs)
 
     def _fit_all(self, bar: EpochBar) -> list[Model]:
         n_threads, n_at_once = self._threads()
