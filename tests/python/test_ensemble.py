@@ -184,6 +184,28 @@ def test_models_of_several_ranks_are_one_model(tmp_path):
         np.testing.assert_array_equal(other.similar_items(5)[0], model.similar_items(5)[0])
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_samples_and_fits_are_one_model(tmp_path, order):
+    sampler = wf.BayesianMatrixFactorization(
+        3, n_samples=6, n_burn_in=4, n_kept=3, random_state=0, verbose=0
+    )
+    model = wf.Ensemble([wf.Ensemble(mf(), 2), sampler][::order]).fit(RATINGS)
+    fitted = model.model_
+    shares = [[1 / 4] * 2, [1 / 6] * 3][::order]
+    np.testing.assert_allclose(fitted.member_weights_, np.concatenate(shares))
+    scores = fitted.member_scores(RATINGS)
+    atol = tolerance(model, 2 * 4 + 3 * 3)
+    np.testing.assert_allclose(
+        model.predict(RATINGS), scores @ fitted.member_weights_, atol=atol, rtol=0
+    )
+    model.save(tmp_path / "m.safetensors")
+    loaded = wf.load(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(loaded.predict_interval(RATINGS), model.predict_interval(RATINGS))
+    ids, scores = model.recommend(5, confidence=2)
+    np.testing.assert_array_equal(loaded.recommend(5, confidence=2)[0], ids)
+    assert np.isfinite(scores).all()
+
+
 def test_recommendations_leave_out_what_a_member_left_out_too():
     model = wf.Ensemble(mf(), 2).fit(RATINGS)
     rated = set(RATINGS.items[RATINGS.users == 7].tolist())

@@ -195,8 +195,8 @@ class Ensemble(FittedAnswers):
         return shares
 
     def _options(self) -> dict[str, Any]:
-        estimator = self._templates()[0].estimator
-        return {name: getattr(estimator, name) for name in Options._fields}
+        options: dict[str, Any] = self._templates()[0].estimator._options()
+        return options
 
 
 class _Template(NamedTuple):
@@ -275,7 +275,7 @@ class _Training:
             if each.n_threads is not None
         ]
         budget = max(given, default=0) or _core.available_threads()
-        if any(parse_device(each.device)[0] for each in estimators):
+        if any(parse_device(getattr(each, "device", "cpu"))[0] for each in estimators):
             return budget, 1
         n_at_once = min(len(estimators), budget)
         return budget // n_at_once, n_at_once
@@ -321,9 +321,7 @@ class _Training:
         return Model(
             self._tables(models, weights, folded),
             self._record(models),
-            Options(
-                **{name: getattr(self._templates[0].estimator, name) for name in Options._fields}
-            ),
+            Options(**self._templates[0].estimator._options()),
             folded.members,
         )
 
