@@ -21,6 +21,8 @@ constexpr std::int32_t kFactorsOfLarge = 16;
 constexpr std::int64_t kFew = 20'000;
 constexpr int kTimesFew = 3;
 constexpr std::uint64_t kHeldOut = 10;  ///< one rating of so many
+/// Of a fit; who asks for thousands does not want to wait for that many fits before.
+constexpr std::int32_t kMostEpochs = 40;
 /// A candidate must be better by this share.
 constexpr double kBetter = 5e-4;
 constexpr double kLeastRegRow = 0.25;
@@ -102,6 +104,7 @@ class Search {
       : given_(given), params_(params), options_(options) {
     const int times = static_cast<std::int64_t>(sample.values.size()) < kFew ? kTimesFew : 1;
     for (int n = 0; n < times; ++n) divisions_.push_back(divide(sample, params.seed, static_cast<std::uint64_t>(n)));
+    params_.n_epochs = std::min(*params.n_epochs, kMostEpochs);
     params_.warmup_epochs = 0;
     params_.patience = 0;
     params_.device = Device::cpu;
