@@ -21,12 +21,20 @@ constexpr std::int32_t kFactorsOfLarge = 16;
 constexpr std::int64_t kFew = 20'000;
 constexpr int kTimesFew = 3;
 constexpr std::uint64_t kHeldOut = 10;  ///< one rating of so many
+/// Of a fit; who asks for thousands does not want to wait for that many fits before.
+constexpr std::int32_t kMostEpochs = 40;
 /// A candidate must be better by this share.
 constexpr double kBetter = 5e-4;
 constexpr double kLeastRegRow = 0.25;
-/// Prior means that are pulled to zero so much more strongly hardly differ from zero; and factors that start so narrow
-/// grow only along what the ratings show, which is right where that is strong and of few factors.
-constexpr double kWeakMeans = 4, kNarrow = 0.1;
+/// Where the signal is strong and of few factors, wide factors fill all dimensions with noise; narrow ones grow only
+/// along what the ratings show, and many epochs do harm. Prior means that are pulled to zero by 8 hardly differ from
+/// zero.
+constexpr Strengths kWeakSignal{0.08, 4, 8, 0.003}, kStrongSignal{0.04, 1, 8, 0.003, 20},
+    kStrongestSignal{0.02, 0.375, 8, 0.003, 20, 0.04};
+/// Plain SGD with penalties per rating alone.
+constexpr Strengths kPlain{0.04, 0, 2, 0.01, 20, 0.04, false};
+/// The last contest on large sets is for strengths that leave much to the rows.
+constexpr double kLeastSettled = 4;
 
 /// Ratings whose rows are numbered anew, those with ratings alone.
 struct Sample {
@@ -92,30 +100,40 @@ Division divide(const Sample& sample, std::uint64_t seed, std::uint64_t number) 
 template <class T>
 class Search {
  public:
-  Search(const Sample& sample, const TrainParams& params, const TrainOptions<T>& options)
-      : params_(params), options_(options) {
+  Search(const Sample& sample, const TrainParams& given, const TrainParams& params, const TrainOptions<T>& options)
+      : given_(given), params_(params), options_(options) {
     const int times = static_cast<std::int64_t>(sample.values.size()) < kFew ? kTimesFew : 1;
     for (int n = 0; n < times; ++n) divisions_.push_back(divide(sample, params.seed, static_cast<std::uint64_t>(n)));
+    params_.n_epochs = std::min(*params.n_epochs, kMostEpochs);
     params_.warmup_epochs = 0;
     params_.patience = 0;
     params_.device = Device::cpu;
     params_.half = false;
     params_.parallel = Parallel::blocked;
-    bias_strengths_.resize(divisions_.size());
   }
 
   Strengths climb() {
     begin(kUsualStrengths);
     if (!std::isfinite(least_)) return best_;  // too few ratings to hold some out
+    better(kWeakSignal);
+    better(kStrongSignal);
+    const bool signal = best_.init_scale < kUsualStrengths.init_scale, strong = best_.n_epochs > 0;
     if (row_better(0.5)) {
       while (best_.reg_row / 2 >= kLeastRegRow && row_better(0.5)) {
       }
     } else {
       row_better(2);
     }
-    better({best_.reg, best_.reg_row, kWeakMeans * best_.reg_implicit, kNarrow * best_.init_scale});
-    if (!for_rows_better()) better({best_.reg * 2, best_.reg_row / 2, best_.reg_implicit, best_.init_scale});
-    const Strengths alone{best_.reg, best_.reg_row, best_.reg_implicit, 0};
+    if (!for_rows_better()) {
+      Strengths less = best_;
+      less.reg *= 2;
+      less.reg_row /= 2;
+      better(less);
+    }
+    if (strong) better(kStrongestSignal);
+    if (signal) better(kPlain);
+    Strengths alone = best_;
+    alone.init_scale = 0;
     if (error(alone) * (1 - kBetter) < least_) best_ = alone;
     return best_;
   }
@@ -133,9 +151,16 @@ class Search {
     least_ = error(strengths);
   }
   bool row_better(double factor) {
-    return better({best_.reg, best_.reg_row * factor, best_.reg_implicit, best_.init_scale});
+    Strengths next = best_;
+    next.reg_row *= factor;
+    return better(next);
   }
-  bool for_rows_better() { return better({best_.reg / 2, 1.5 * best_.reg_row, best_.reg_implicit, best_.init_scale}); }
+  bool for_rows_better() {
+    Strengths next = best_;
+    next.reg /= 2;
+    next.reg_row *= 1.5;
+    return better(next);
+  }
   bool better(const Strengths& strengths) {
     const double found = error(strengths);
     if (!(found < least_ * (1 - kBetter))) return false;
@@ -146,25 +171,16 @@ class Search {
 
   /// The root of the mean loss on what is held out; infinite if training diverges.
   double error(const Strengths& strengths) {
-    TrainParams params = params_;
-    params.reg = strengths.reg;
-    params.reg_row = strengths.reg_row;
-    params.reg_implicit = strengths.reg_implicit;
-    params.init_scale = strengths.init_scale;
-    if (strengths.init_scale == 0) {
-      params.n_factors = 1;
-      params.implicit_feedback = ImplicitFeedback::none;
-    }
+    TrainParams params = with_strengths(params_, strengths, given_);
+    if (strengths.init_scale == 0) params.n_factors = 1;
     double sum = 0;
-    for (std::size_t n = 0; n < divisions_.size(); ++n) {
+    for (const Division& division : divisions_) {
       TrainOptions<T> options;
-      options.validation = divisions_[n].test.view();
+      options.validation = division.test.view();
       options.loss = options_.loss;
       options.interrupted = options_.interrupted;
-      params.reg_bias_row = given_bias_strength_ ? params_.reg_bias_row : bias_strengths_[n];
       try {
-        const TrainResult<T> result = train<T>(divisions_[n].train.view(), params, options);
-        bias_strengths_[n] = result.chosen.reg_bias_row;
+        const TrainResult<T> result = train<T>(division.train.view(), params, options);
         sum += result.history.empty() ? std::numeric_limits<double>::infinity() : result.history.back().valid_loss;
       } catch (const DivergedError&) {
         return std::numeric_limits<double>::infinity();
@@ -175,11 +191,10 @@ class Search {
     return std::sqrt(sum / static_cast<double>(divisions_.size()));
   }
 
+  const TrainParams& given_;
   TrainParams params_;
   const TrainOptions<T>& options_;
-  const bool given_bias_strength_ = params_.reg_bias_row.has_value();
   std::vector<Division> divisions_;
-  std::vector<std::optional<PerSide>> bias_strengths_;
   Strengths best_ = kUsualStrengths;
   double least_ = 0;
 };
@@ -190,18 +205,37 @@ bool leave_strengths_open(const TrainParams& params) {
   return !params.reg && !params.reg_row && !params.reg_implicit && !params.init_scale;
 }
 
-template <class T>
-Strengths choose_strengths(const RatingsView& ratings, const Survey& rated, const TrainParams& params,
-                           const TrainOptions<T>& options) {
-  const auto sample = [&](std::int64_t searched) { return sample_of(ratings, rated, searched, params.seed); };
-  const Strengths found = Search<T>(sample(kSearched), params, options).climb();
-  if (rated.counted <= kLarge || found.init_scale == 0) return found;
-  TrainParams small = params;
-  small.n_factors = std::min(params.n_factors, kFactorsOfLarge);
-  return Search<T>(sample(kSearchedOfLarge), small, options).settle(found);
+TrainParams with_strengths(TrainParams params, const Strengths& strengths, const TrainParams& given) {
+  params.reg = given.reg.value_or(strengths.reg);
+  params.reg_row = given.reg_row.value_or(strengths.reg_row);
+  params.reg_implicit = given.reg_implicit.value_or(strengths.reg_implicit);
+  params.init_scale = given.init_scale.value_or(strengths.init_scale);
+  if (!given.n_epochs && strengths.n_epochs > 0) params.n_epochs = strengths.n_epochs;
+  if (!given.learning_rate && strengths.learning_rate > 0) params.learning_rate = strengths.learning_rate;
+  if (!strengths.per_row) {
+    params.reg_bias = given.reg_bias.value_or(kBiasesPerRating);
+    params.reg_bias_row = given.reg_bias_row.value_or(0);
+  }
+  if (!strengths.per_row || params.init_scale == 0) {
+    if (given.implicit_feedback == ImplicitFeedback::automatic) params.implicit_feedback = ImplicitFeedback::none;
+  }
+  return params;
 }
 
-template Strengths choose_strengths(const RatingsView&, const Survey&, const TrainParams&, const TrainOptions<float>&);
-template Strengths choose_strengths(const RatingsView&, const Survey&, const TrainParams&, const TrainOptions<double>&);
+template <class T>
+Strengths choose_strengths(const RatingsView& ratings, const Survey& rated, const TrainParams& given,
+                           const TrainParams& params, const TrainOptions<T>& options) {
+  const auto sample = [&](std::int64_t searched) { return sample_of(ratings, rated, searched, params.seed); };
+  const Strengths found = Search<T>(sample(kSearched), given, params, options).climb();
+  if (rated.counted <= kLarge || found.init_scale == 0 || found.reg_row < kLeastSettled) return found;
+  TrainParams small = params;
+  small.n_factors = std::min(params.n_factors, kFactorsOfLarge);
+  return Search<T>(sample(kSearchedOfLarge), given, small, options).settle(found);
+}
+
+template Strengths choose_strengths(const RatingsView&, const Survey&, const TrainParams&, const TrainParams&,
+                                    const TrainOptions<float>&);
+template Strengths choose_strengths(const RatingsView&, const Survey&, const TrainParams&, const TrainParams&,
+                                    const TrainOptions<double>&);
 
 }  // namespace warpfactor

@@ -8,25 +8,38 @@
 
 namespace warpfactor {
 
-/// Strengths of the penalties on the factors, and how wide the factors start: what training chooses by trying.
+/// What training chooses by trying: strengths of the penalties on the factors, and how the factors start and move.
 struct Strengths {
   double reg, reg_row, reg_implicit, init_scale;
+  std::int32_t n_epochs = 0;  ///< 0: as without a choice
+  double learning_rate = 0;   ///< likewise
+  bool per_row = true;        ///< false: nothing counts per row, and there are no prior means
 };
 
 /// Where a search begins, and what is taken without one.
 inline constexpr Strengths kUsualStrengths{0.04, 8, 2, 0.05};
 
+/// The biases' penalty per rating where nothing counts per row.
+inline constexpr double kBiasesPerRating = 0.05;
+
 /// Whether the parameters leave all of the strengths open.
 bool leave_strengths_open(const TrainParams& params);
 
-/// Climbs from kUsualStrengths by the RMSE (the loss, where training goes by that) on a tenth of the ratings, held out;
-/// where they are few, on three tenths one after the other. `params` are resolved, but for the strengths. Of more than
-/// kSearched ratings a random share of the users is taken, with all of their ratings. A step is taken if it is better
-/// by more than kBetter: first reg_row down or up by factors of two, then weaker prior means and narrower factors at
-/// the start, then more of reg and less of reg_row or the other way round; last, if factors do not help at all,
-/// init_scale 0, which leaves the biases alone. The choice does not depend on the number of threads or the device.
+/// The parameters with what `strengths` say, where `given` leaves it open.
+TrainParams with_strengths(TrainParams params, const Strengths& strengths, const TrainParams& given);
+
+/// Climbs by the RMSE (the loss, where training goes by that) on a tenth of the ratings, held out; where they are few,
+/// on three tenths one after the other. `params` are `given` with all but the strengths resolved. Of more than
+/// kSearched ratings a random share of the users is taken, with all of their ratings.
+///
+/// It begins at the best of kUsualStrengths and of two sets for ratings whose choice says little of taste, with prior
+/// means near zero and factors that start narrow: one for a weak signal, one for a strong one. Each step is taken if it
+/// is better by more than kBetter: reg_row down by factors of two, or up; more of reg and less of reg_row, or the other
+/// way round; from the set for a strong signal half the learning rate, and no penalties per row at all. Last, if
+/// factors do not help, init_scale 0 leaves the biases alone. The choice does not depend on the number of threads or
+/// the device.
 template <class T>
-Strengths choose_strengths(const RatingsView& ratings, const Survey& rated, const TrainParams& params,
-                           const TrainOptions<T>& options);
+Strengths choose_strengths(const RatingsView& ratings, const Survey& rated, const TrainParams& given,
+                           const TrainParams& params, const TrainOptions<T>& options);
 
 }  // namespace warpfactor

@@ -27,8 +27,6 @@ namespace {
 // far off has diverged.
 constexpr double kDivergedFirsts = 10;
 
-// The biases' penalty per rating where none is given and there is none per row.
-constexpr double kBiasesPerRating = 0.05;
 // Epochs, where none are given: the first for so many ratings and more, for fewer up to so many times as many.
 constexpr double kUsualEpochs = 20, kManyRatings = 4e5, kMostTimes = 2;
 
@@ -96,13 +94,10 @@ TrainParams resolved(const TrainParams& given, const RatingsView& ratings, const
   const bool plain_steps =
       params.optimizer == Optimizer::sgd && params.batch_size == 0 && params.momentum == 0 && *params.n_epochs > 0;
   const bool searched = per_row && plain_steps && leave_strengths_open(given) && options.user_factors.empty();
-  const Strengths strengths = searched ? choose_strengths(ratings, rated, params, options) : kUsualStrengths;
-  if (!params.reg) params.reg = strengths.reg;
-  if (!params.reg_row) params.reg_row = per_row ? strengths.reg_row : 0;
-  if (!params.reg_implicit) params.reg_implicit = strengths.reg_implicit;
-  if (!params.init_scale) params.init_scale = strengths.init_scale;
-  if (searched && strengths.init_scale == 0) params.implicit_feedback = ImplicitFeedback::none;
-  return params;
+  TrainParams open = given;
+  if (!open.reg_row && !per_row) open.reg_row = 0;
+  const Strengths strengths = searched ? choose_strengths(ratings, rated, given, params, options) : kUsualStrengths;
+  return with_strengths(params, strengths, open);
 }
 
 /// How many factors the epochs of the warm-up train.

@@ -30,6 +30,10 @@ class _TrainResult(TypedDict):
     instruction_set: str
 
 @type_check_only
+class _FitResult(_TrainResult):
+    chosen: TrainParams
+
+@type_check_only
 class _SampleResult(_TrainResult):
     n_kept: int
     user_bias_offsets: NDArray[Any]
@@ -69,6 +73,7 @@ class _Loss(TypedDict):
 def parameters() -> list[_Parameter]: ...
 def losses() -> list[_Loss]: ...
 def is_plain(params: TrainParams, penalty: bool) -> bool: ...
+def usual_epochs(n_ratings: int) -> int: ...
 
 class RatingArrays:
     def __init__(
@@ -91,7 +96,8 @@ def train_float32(
     loss: int = 0,
     penalty: int = 0,
     device_kernels: Mapping[str, int] = {},
-) -> _TrainResult: ...
+    implicit: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
+) -> _FitResult: ...
 def train_float64(
     ratings: RatingArrays,
     n_users: int,
@@ -104,7 +110,8 @@ def train_float64(
     loss: int = 0,
     penalty: int = 0,
     device_kernels: Mapping[str, int] = {},
-) -> _TrainResult: ...
+    implicit: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
+) -> _FitResult: ...
 
 class SampleParams:
     def __init__(self) -> None: ...

@@ -327,11 +327,12 @@ void check_divergence(double learning_rate) {
   TrainParams params;
   params.learning_rate = learning_rate;
   params.n_factors = 8;
+  params.n_epochs = 20;
   try {
     train<T>(data.view(), params);
     CHECK(false && "training diverged without an error");
   } catch (const DivergedError& error) {
-    CHECK(error.epoch() >= 1 && error.epoch() <= params.n_epochs);
+    CHECK(error.epoch() >= 1 && error.epoch() <= *params.n_epochs);
     for (const std::string& part :
          {"epoch " + std::to_string(error.epoch()), std::string("learning_rate"), std::string("lower")}) {
       CHECK(std::strstr(error.what(), part.c_str()) != nullptr);

@@ -247,7 +247,7 @@ StepSizes<T> sizes_of(const Case& tried, std::int64_t k) {
   sizes.reg_bias = {T(0.03), T(0.05)};
   sizes.penalty = tried.own_penalty ? own_penalty<T> : nullptr;
   penalized_factors = k;
-  sizes.max_pull = T(8);  // half of the way at this rate, as training sets it
+  sizes.max_pull = T(1);  // above it, what the bounds allow for would grow with each step
   sizes.max_weight = kMaxWeight<T>;
   // Caps some slopes and not others, where slopes have more than two values.
   sizes.max_slope = tried.loss == Loss::poisson || tried.loss == Loss::absolute ? T(2) : T(0.75);

@@ -330,7 +330,7 @@ def test_a_weight_of_two_acts_as_the_rating_twice_and_zero_as_no_rating():
         for _ in range(50):
             reference.sgd_pass(
                 P, Q, np.zeros(1), np.zeros(1), [0], [0], y[[row]], np.array([weight]), 0.02,
-                once.chosen_["reg"][0], 0, False,
+                once.chosen_["reg"], 0, False,
             )  # fmt: skip
         np.testing.assert_allclose(once.user_factors_[row], P[0], rtol=1e-4)
 

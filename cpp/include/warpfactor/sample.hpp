@@ -36,7 +36,7 @@ struct SampleParams {
   std::int32_t n_kept = 0;
   Noise noise = Noise::rows;
   ImplicitFeedback implicit_feedback = ImplicitFeedback::automatic;  ///< automatic: both
-  std::int32_t n_threads = 0;  ///< 0: available_threads()
+  std::int32_t n_threads = 0;                                        ///< 0: available_threads()
   std::uint64_t seed = 0;
 };
 

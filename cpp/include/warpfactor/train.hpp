@@ -24,8 +24,8 @@ struct TrainOptions {
   /// rows that are unknown, or without a training rating (of weight > 0), are left out.
   RatingsView validation{};
   /// Pairs without a rating that count for the prior means of `implicit_feedback`, beside those of the ratings: clicks,
-  /// or the pairs that a contest asks for. Only users and items are read, which are indices as in the ratings. Pairs of a
-  /// user or an item without a training rating (of weight > 0) are left out.
+  /// or the pairs that a contest asks for. Only users and items are read, which are indices as in the ratings. Pairs of
+  /// a user or an item without a training rating (of weight > 0) are left out.
   RatingsView implicit{};
   /// Initial P, n_users x n_factors row-major, in rating units (of a score: labels have none).
   std::span<const T> user_factors{};

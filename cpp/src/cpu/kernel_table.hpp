@@ -179,7 +179,7 @@ struct Kernels {
   PassSums (*batch_gradients)(const BatchRows<T>&);  ///< writes the gradients; the sums are 0 for items' rows
   void (*batch_steps)(const BatchRows<T>&);          ///< takes the steps from the gradients
   void (*sum_rows)(const RowSums<T>&);
-  T (*draw_row)(const RowDraw<T>&);                  ///< the sum of the squared errors, weighted as in `errors`
+  T (*draw_row)(const RowDraw<T>&);  ///< the sum of the squared errors, weighted as in `errors`
   void (*draw_coefficients)(const CoefficientDraw<T>&);
 };
 

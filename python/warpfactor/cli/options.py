@@ -245,7 +245,7 @@ prediction_device = click.option(
 )
 
 
-class _OrAuto(click.ParamType):
+class _OrAuto(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic in new versions
     """A type of values, or "auto", which leaves the choice to training."""
 
     def __init__(self, kind: Any) -> None:
