@@ -194,19 +194,19 @@ struct Simulated {
       Real slope = mean + p.w[k] + q.w[k] - static_cast<Real>(data.values[at]);
       for (std::size_t f = 0; f < k; ++f) slope += p.w[f] * q.w[f];
       for (std::size_t f = 0; f <= k; ++f) {
-        p.gradient[f] += weight * (slope * (f < k ? q.w[f] : 1) + (f < k ? l2(params.reg.users) * p.w[f] : 0));
-        q.gradient[f] += weight * (slope * (f < k ? p.w[f] : 1) + (f < k ? l2(params.reg.items) * q.w[f] : 0));
+        p.gradient[f] += weight * (slope * (f < k ? q.w[f] : 1) + (f < k ? l2(params.reg->users) * p.w[f] : 0));
+        q.gradient[f] += weight * (slope * (f < k ? p.w[f] : 1) + (f < k ? l2(params.reg->items) * q.w[f] : 0));
       }
-      p.gradient[k] += weight * l2(params.reg_bias.users) * p.w[k];
-      q.gradient[k] += weight * l2(params.reg_bias.items) * q.w[k];
+      p.gradient[k] += weight * l2(params.reg_bias->users) * p.w[k];
+      q.gradient[k] += weight * l2(params.reg_bias->items) * q.w[k];
       p.weight += weight;
       q.weight += weight;
       moving.insert({true, u});
       moving.insert({false, i});
     }
     for (const auto& [user, row] : moving) {
-      const double reg = user ? params.reg.users : params.reg.items,
-                   reg_bias = user ? params.reg_bias.users : params.reg_bias.items;
+      const double reg = user ? params.reg->users : params.reg->items,
+                   reg_bias = user ? params.reg_bias->users : params.reg_bias->items;
       move(user ? users[row] : items[row], rate, reg, reg_bias);
     }
   }
@@ -264,6 +264,8 @@ constexpr Tried kTried[] = {{"sgd", Optimizer::sgd, 0.02},
 TrainParams params_of(const Tried& tried, std::int64_t batch_size) {
   TrainParams params;
   params.n_factors = 5;
+  params.reg_row = params.reg_bias_row = 0;
+  params.implicit_feedback = ImplicitFeedback::none;
   params.n_epochs = 3;
   params.optimizer = tried.optimizer;
   params.learning_rate = tried.learning_rate;
@@ -302,7 +304,7 @@ void check_steps(const Tried& tried, std::int64_t batch_size, bool weighted, dou
   Simulated expected(data, params, P, Q, result.model.global_mean);
   // Weights are stored as float, after they are scaled.
   for (std::int32_t epoch = 0; epoch < params.n_epochs; ++epoch) {
-    const long double rate = params.learning_rate.value() * (1 - static_cast<long double>(epoch) / params.n_epochs);
+    const long double rate = params.learning_rate.value() * (1 - static_cast<long double>(epoch) / *params.n_epochs);
     for (const auto& batch : epoch_batches(data.view(), params, epoch)) {
       expected.step(batch, rate, weighted ? static_cast<long double>(counted / weight_sum) : 1);
     }
