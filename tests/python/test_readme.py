@@ -23,7 +23,7 @@ def blocks_under(heading: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
 
-@pytest.mark.parametrize("heading", ["Ratings from files", "Testing a model"])
+@pytest.mark.parametrize("heading", ["Ratings from files", "Testing a model", "Accuracy"])
 def test_the_readmes_lines_run(heading, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for name, rows in FILES.items():

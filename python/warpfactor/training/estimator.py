@@ -32,7 +32,7 @@ class MatrixFactorization(FittedAnswers):
           + ½ Σ_u [reg_row·‖p_u - m_u‖² + reg_bias_row·(b_u - a_u)²] + the same over the items
 
     where h(v) = l1_ratio ‖v‖₁ + (1 - l1_ratio)/2 ‖v‖₂², and the loss l (see `loss`) is by default
-    ½(z - ẑ)² with z = (r - μ)/s the standardized ratings, μ their mean (0 without biases) and s
+    ½(z - ẑ)² with z = (r - μ)/s the standardized ratings, μ as in `global_mean_` and s
     their standard deviation, but at least a fifth of the root mean square of r - μ, and 1 with
     ``normalize=False``. So `reg` and `reg_bias` count once per rating seen, `reg_row` and
     `reg_bias_row` once per user and item, and all of them and `learning_rate` mean the same on any
@@ -61,8 +61,8 @@ class MatrixFactorization(FittedAnswers):
     n_factors : int, default 64
         The rank k, from 1 to 1024.
     n_epochs : int, "auto" or None, default None
-        Passes over the ratings. None, or "auto": 20 for 100,000 ratings and more, √(100,000/n) times
-        as many for fewer, at most 80.
+        Passes over the ratings. None, or "auto": 40 up to 100,000 ratings, 20 from 400,000 on, and in
+        between 20·√(400,000/n).
     learning_rate : float, "auto" or None, default None
         η of the first epoch. None, or "auto": 0.08·(1 - `momentum`) with "sgd", half of it where nothing
         counts per row; 0.1 with "adagrad" by row and
@@ -250,7 +250,8 @@ class MatrixFactorization(FittedAnswers):
         b_u and b_i; zeros without biases. Rows without a training rating have what biases start
         from.
     global_mean_ : float
-        μ: the (weighted) mean of the training ratings, or 0 without biases (but see `loss` and
+        μ: what an average user gives an average item, by the same EM as `reg_bias_row`; where that is
+        given, the (weighted) mean of the training ratings. 0 without biases (but see `loss` and
         `nonnegative`).
     user_ids_, item_ids_ : ndarray of shape (n_users,) and (n_items,)
         The ids of the rows, sorted.
