@@ -398,7 +398,10 @@ def test_unknown_users_and_items_are_predicted_by_their_prior():
             "n_kept is 12; it must be at most 10 with n_factors 400",
         ),
         ({"noise": "odd"}, "noise is 'odd'; it must be 'even' or 'rows'"),
-        ({"implicit_feedback": True}, "implicit_feedback is True; it must be 'none', 'users', "),
+        (
+            {"implicit_feedback": True},
+            "implicit_feedback is True; it must be 'auto', 'none', 'users', ",
+        ),
         ({"dtype": "float16"}, "dtype is 'float16'; it must be 'float32' or 'float64'"),
         ({"n_threads": 0}, "n_threads is 0; it must be at least 1"),
         ({"random_state": "x"}, "random_state is 'x'"),

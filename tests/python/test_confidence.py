@@ -8,7 +8,8 @@ import pytest
 import warpfactor as wf
 from warpfactor import _core
 
-FIT = {"n_factors": 6, "n_epochs": 8, "random_state": 0, "verbose": 0}
+# The start is given, so that no search leaves the factors at zero.
+FIT = {"n_factors": 6, "n_epochs": 8, "init": 0.05, "random_state": 0, "verbose": 0}
 
 
 @pytest.fixture(scope="module")
