@@ -45,14 +45,14 @@ enum RandomPurpose : std::uint64_t {
   kItemInit,
   kBatchOrder,
   kDeviceShuffle,
-  kStrengthUsers,
-  kStrengthTest,
   kSweep,
   kUserDraws,
   kItemDraws,
   kUserCoefficients,
   kItemCoefficients,
-  kHyperparameters
+  kHyperparameters,
+  kStrengthUsers,
+  kStrengthTest
 };
 
 }  // namespace warpfactor

@@ -264,6 +264,8 @@ constexpr Tried kTried[] = {{"sgd", Optimizer::sgd, 0.02},
 TrainParams params_of(const Tried& tried, std::int64_t batch_size) {
   TrainParams params;
   params.n_factors = 5;
+  params.reg = 0.04;
+  params.reg_bias = 0.05;
   params.reg_row = params.reg_bias_row = 0;
   params.implicit_feedback = ImplicitFeedback::none;
   params.n_epochs = 3;

@@ -408,6 +408,8 @@ TEST(each_strength_shrinks_its_own_side) {
         params.optimizer = optimizer;
         params.l1_ratio = l1_ratio;
         params.init_scale = 0.3;
+        params.reg_row = params.reg_bias_row = 0;
+        params.implicit_feedback = ImplicitFeedback::none;
         params.reg = reg;
         params.reg_bias = reg_bias;
         const Model<float> model = train<float>(data.view(), params).model;
@@ -431,6 +433,7 @@ TEST(every_loss_diverges_with_an_error_or_not_at_all) {
       check::context = std::string(name_of(loss)) + ", learning rate " + std::to_string(learning_rate);
       TrainParams params = params_for(loss);
       params.learning_rate = learning_rate;
+      params.n_epochs = 20;
       try {
         CHECK(finite(train<float>(data_for(loss, 60, 50, 2500).view(), params).model));
       } catch (const DivergedError& error) {
