@@ -408,6 +408,7 @@ TEST(each_strength_shrinks_its_own_side) {
         params.optimizer = optimizer;
         params.l1_ratio = l1_ratio;
         params.init_scale = 0.3;
+        params.n_epochs = 20;
         params.reg_row = params.reg_bias_row = 0;
         params.implicit_feedback = ImplicitFeedback::none;
         params.reg = reg;
