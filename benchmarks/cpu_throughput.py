@@ -29,7 +29,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from common import ML10M_SHAPE, Libmf, generated, heading
+from common import ML10M_SHAPE, PLAIN_STEPS, Libmf, generated, heading
 from rich.console import Console
 from rich.table import Table
 
@@ -43,7 +43,9 @@ sys.path[:0] = sys.argv[3:]
 import warpfactor as wf
 arrays = np.load(sys.argv[1])
 ratings = wf.Ratings(**{name: arrays[name] for name in arrays.files})
-model = wf.MatrixFactorization(verbose=0, random_state=0, **json.loads(sys.argv[2]))
+known = wf.MatrixFactorization().get_params()
+params = {name: value for name, value in json.loads(sys.argv[2]).items() if name in known}
+model = wf.MatrixFactorization(verbose=0, random_state=0, **params)
 model.fit(ratings.take(np.arange(1000)))
 start = time.perf_counter()
 model.fit(ratings)
@@ -59,7 +61,14 @@ def measure(
     """Return the seconds of the median epoch and of all but the epochs; of the package in `folder` if there is one."""
     where = [] if folder is None else [str(folder.resolve(strict=True))]
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, file, json.dumps({"n_epochs": 7, **params}), *where],
+        [
+            sys.executable,
+            "-c",
+            MEASURE,
+            file,
+            json.dumps({"n_epochs": 7, **PLAIN_STEPS, **params}),
+            *where,
+        ],
         env={**os.environ, "WARPFACTOR_ISA": isa},
         capture_output=True,
         text=True,

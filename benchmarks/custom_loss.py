@@ -16,7 +16,7 @@ import statistics
 from pathlib import Path
 
 import numpy as np
-from common import heading
+from common import PLAIN_STEPS, heading
 from rich.console import Console
 from rich.table import Table
 
@@ -60,7 +60,7 @@ def main() -> None:
             for name, loss in LOSSES.items():
                 model = wf.MatrixFactorization(
                     n_factors=rank, n_epochs=options.epochs, loss=loss, n_threads=options.threads,
-                    random_state=0, verbose=0,
+                    random_state=0, verbose=0, **PLAIN_STEPS,
                 ).fit(train)  # fmt: skip
                 seconds = statistics.median(epoch["seconds"] for epoch in model.history_[1:])
                 speeds[name].append(len(train) / seconds / 1e6)

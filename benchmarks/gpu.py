@@ -64,7 +64,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import heading, movielens_1m
+from common import PLAIN_STEPS, heading, movielens_1m
 from rich.console import Console
 from rich.table import Table
 
@@ -225,7 +225,7 @@ def estimator(way: Way, threads: int, **params: Any) -> wf.MatrixFactorization:
     """Make an unfitted model."""
     return wf.MatrixFactorization(
         device=way.device, dtype=way.dtype, parallel=way.parallel, biases=way.biases,
-        n_threads=threads, random_state=0, verbose=0, **params,
+        n_threads=threads, random_state=0, verbose=0, **{**PLAIN_STEPS, **params},
     )  # fmt: skip
 
 
