@@ -11,7 +11,7 @@
 #include <span>
 #include <type_traits>
 
-#include "bayes/prior_means.hpp"
+#include "bayes/drawn_means.hpp"
 #include "bayes/rows.hpp"
 #include "cpu/tuning.hpp"
 #include "require.hpp"
@@ -290,10 +290,10 @@ class Sampler {
     const auto by_users = params_.implicit_feedback;
     if (sweep == kPlainSweeps) {
       if (by_users != ImplicitFeedback::none && by_users != ImplicitFeedback::items) {
-        user_means_ = std::make_unique<PriorMeans<T>>(users_, items_, kUserCoefficients, team_);
+        user_means_ = std::make_unique<DrawnMeans<T>>(users_, items_, kUserCoefficients, team_);
       }
       if (by_users != ImplicitFeedback::none && by_users != ImplicitFeedback::users) {
-        item_means_ = std::make_unique<PriorMeans<T>>(items_, users_, kItemCoefficients, team_);
+        item_means_ = std::make_unique<DrawnMeans<T>>(items_, users_, kItemCoefficients, team_);
       }
     }
     users_.draw_rows(items_, alpha_, streams, nullptr, scratches_, team_);
@@ -335,7 +335,7 @@ class Sampler {
   }
 
   void draw_coefficients(const Streams& streams, Draws& draws) {
-    PriorMeans<T>* const sides[] = {user_means_.get(), item_means_.get()};
+    DrawnMeans<T>* const sides[] = {user_means_.get(), item_means_.get()};
     std::int64_t n_tasks[] = {0, 0};
     for (int side = 0; side < 2; ++side) {
       if (sides[side] == nullptr) continue;
@@ -346,7 +346,7 @@ class Sampler {
       const int side = task < n_tasks[0] ? 0 : 1;
       sides[side]->run(side == 0 ? task : task - n_tasks[0], thread, streams, team_);
     });
-    for (PriorMeans<T>* const side : sides) {
+    for (DrawnMeans<T>* const side : sides) {
       if (side != nullptr) side->end(draws, team_);
     }
   }
@@ -375,7 +375,7 @@ class Sampler {
   std::vector<RowScratch<T>> scratches_;
   Batches<T> batches_;
   Rows<T> users_, items_;
-  std::unique_ptr<PriorMeans<T>> user_means_, item_means_;
+  std::unique_ptr<DrawnMeans<T>> user_means_, item_means_;
   RunningErrors<T> train_, valid_;
   RatingsView validation_;
   KeptSamples<T> kept_;

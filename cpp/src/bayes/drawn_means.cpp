@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "bayes/prior_means.hpp"
+#include "bayes/drawn_means.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -13,7 +13,7 @@ constexpr double kStartPrecision = 100, kRate = 0.005;
 }  // namespace
 
 template <class T>
-PriorMeans<T>::PriorMeans(Rows<T>& rows, const Rows<T>& others, RandomPurpose purpose, ThreadTeam& team)
+DrawnMeans<T>::DrawnMeans(Rows<T>& rows, const Rows<T>& others, RandomPurpose purpose, ThreadTeam& team)
     : kernels_(kernel_table().kernels<T>()),
       rows_(rows),
       others_(others),
@@ -62,7 +62,7 @@ PriorMeans<T>::PriorMeans(Rows<T>& rows, const Rows<T>& others, RandomPurpose pu
 }
 
 template <class T>
-void PriorMeans<T>::begin(ThreadTeam& team) {
+void DrawnMeans<T>::begin(ThreadTeam& team) {
   const std::vector<std::int32_t>& rated = rows_.rated_rows();
   const std::int64_t k = rows_.n_factors();
   team.run_slices(
@@ -87,7 +87,7 @@ void PriorMeans<T>::begin(ThreadTeam& team) {
 }
 
 template <class T>
-void PriorMeans<T>::run(std::int64_t tile, int thread, const Streams& streams, ThreadTeam& team) {
+void DrawnMeans<T>::run(std::int64_t tile, int thread, const Streams& streams, ThreadTeam& team) {
   const std::int64_t columns = width(tile), first = tile * kTile;
   const std::int64_t k = rows_.n_factors();
   alignas(kRowAlignment) T precisions[kTile], own_precisions[kTile], normals[kTile];
@@ -123,7 +123,7 @@ void PriorMeans<T>::run(std::int64_t tile, int thread, const Streams& streams, T
 }
 
 template <class T>
-void PriorMeans<T>::end(Draws& draws, ThreadTeam& team) {
+void DrawnMeans<T>::end(Draws& draws, ThreadTeam& team) {
   const double shape = (1 + static_cast<double>(others_.rated_rows().size())) / 2;
   for (std::size_t c = 0; c < own_precisions_.size(); ++c) {
     own_precisions_[c] = draws.gamma(shape) / (kRate + coefficient_sums_[c] / 2);
@@ -147,7 +147,7 @@ void PriorMeans<T>::end(Draws& draws, ThreadTeam& team) {
       1024);
 }
 
-template class PriorMeans<float>;
-template class PriorMeans<double>;
+template class DrawnMeans<float>;
+template class DrawnMeans<double>;
 
 }  // namespace warpfactor

@@ -12,10 +12,10 @@ namespace warpfactor {
 /// m_u = m + n_u^(-1/2) sum of y_j over the ratings (u, j), and the bias's likewise. An update draws y_j given all
 /// other coefficients, one row j after the other. The columns do not depend on each other: a tile of them is a task.
 template <class T>
-class PriorMeans {
+class DrawnMeans {
  public:
   /// Of `rows`, which `others` met. Both must outlive it.
-  PriorMeans(Rows<T>& rows, const Rows<T>& others, RandomPurpose purpose, ThreadTeam& team);
+  DrawnMeans(Rows<T>& rows, const Rows<T>& others, RandomPurpose purpose, ThreadTeam& team);
 
   /// An update is begin(), all tasks in any order or at once, end().
   void begin(ThreadTeam& team);
