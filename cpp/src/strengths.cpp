@@ -210,7 +210,7 @@ TrainParams with_strengths(TrainParams params, const Strengths& strengths, const
   params.reg_row = given.reg_row.value_or(strengths.reg_row);
   params.reg_implicit = given.reg_implicit.value_or(strengths.reg_implicit);
   params.init_scale = given.init_scale.value_or(strengths.init_scale);
-  if (!given.n_epochs && strengths.n_epochs > 0) params.n_epochs = strengths.n_epochs;
+  if (!given.n_epochs && strengths.n_epochs > params.warmup_epochs) params.n_epochs = strengths.n_epochs;
   if (!given.learning_rate && strengths.learning_rate > 0) params.learning_rate = strengths.learning_rate;
   if (!strengths.per_row) {
     params.reg_bias = given.reg_bias.value_or(kBiasesPerRating);

@@ -82,6 +82,9 @@ TrainParams resolved(const TrainParams& given, const RatingsView& ratings, const
                      const TrainOptions<T>& options) {
   TrainParams params = given;
   if (!params.n_epochs) params.n_epochs = usual_epochs(rated.counted);
+  if (params.warmup_epochs > 0 && params.warmup_epochs >= *params.n_epochs) {
+    reject("warmup_epochs", params.warmup_epochs, "below n_epochs, which is " + text(*params.n_epochs));
+  }
   const bool per_row = params.biases && params.l1_ratio == 0 && options.penalty == nullptr && !is_nonnegative(params);
   if (params.implicit_feedback == ImplicitFeedback::automatic) {
     params.implicit_feedback = per_row ? ImplicitFeedback::both : ImplicitFeedback::none;
@@ -374,9 +377,6 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
     const KnownPairs pairs(options.implicit, rated);
     params = resolved(given_params, ratings, rated, options);
     learning_rate = *params.learning_rate;
-    if (params.warmup_epochs > 0 && params.warmup_epochs >= *params.n_epochs) {
-      reject("warmup_epochs", params.warmup_epochs, "below n_epochs, which is " + text(*params.n_epochs));
-    }
     z = standardize(ratings, rated, validation, params, learning_rate, given);
     if (params.warmup_epochs > 0 && (given || z.start_factor > 0)) {
       reject("warmup_epochs", params.warmup_epochs,

@@ -181,7 +181,7 @@ class Pass {
       V::store_raw(q + f, stepped_factor(item, user, scaled_slope, keep.item));
     }
   }
-  /// The same with pulls of the rows' own. `rate`: eta times the weight.
+  /// The biases and the rows of a rating of this weight, each by the row's own pull.
   WARPFACTOR_INLINE void update_pulled(const Rating& rating, T scaled_slope, T weight) const {
     const StepSizes<T>& sizes = args_.sizes;
     const RowPull<T> user = args_.users.pulls[rating.user], item = args_.items.pulls[rating.item];
