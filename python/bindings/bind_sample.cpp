@@ -29,30 +29,11 @@ py::dict sample_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_
     const py::gil_scoped_release no_gil;
     result = sample<T>(ratings, params, options);
   }
-  Model<T>& model = result.model;
   const auto or_none = [](std::vector<T>&& values) {
     const auto n = static_cast<py::ssize_t>(values.size());
     return values.empty() ? py::object(py::none()) : py::object(adopt(std::move(values), {n}));
   };
-  py::dict out;
-  out["user_factors"] = adopt(std::move(model.user_factors), {n_users, model.n_factors});
-  out["item_factors"] = adopt(std::move(model.item_factors), {n_items, model.n_factors});
-  out["user_biases"] = adopt(std::move(model.user_biases), {n_users});
-  out["item_biases"] = adopt(std::move(model.item_biases), {n_items});
-  out["global_mean"] = model.global_mean;
-  out["rating_mean"] = model.rating_mean;
-  out["user_counts"] = adopt(std::move(model.user_counts), {n_users});
-  out["item_counts"] = adopt(std::move(model.item_counts), {n_items});
-  out["start_bias"] = model.start_bias;
-  out["link"] = name_of(model.link);
-  out["loss"] = name_of(model.loss);
-  out["n_ratings"] = model.training.n_ratings;
-  out["rating_min"] = model.training.rating_min;
-  out["rating_max"] = model.training.rating_max;
-  out["history"] = to_list(result.history);
-  out["best_epoch"] = model.training.n_epochs;
-  out["n_threads"] = result.n_threads;
-  out["instruction_set"] = result.instruction_set;
+  py::dict out = to_dict(std::move(result.model));
   out["n_kept"] = result.n_kept;
   out["user_bias_offsets"] = adopt(std::move(result.user_bias_offsets), {n_users, result.n_kept});
   out["item_bias_offsets"] = adopt(std::move(result.item_bias_offsets), {n_items, result.n_kept});

@@ -68,27 +68,8 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
     const py::gil_scoped_release no_gil;
     result = train<T>(ratings, params, options);
   }
-  Model<T>& model = result.model;
-  py::dict out;
+  py::dict out = to_dict(std::move(result.model));
   out["chosen"] = result.chosen;
-  out["user_factors"] = adopt(std::move(model.user_factors), {n_users, model.n_factors});
-  out["item_factors"] = adopt(std::move(model.item_factors), {n_items, model.n_factors});
-  out["user_biases"] = adopt(std::move(model.user_biases), {n_users});
-  out["item_biases"] = adopt(std::move(model.item_biases), {n_items});
-  out["global_mean"] = model.global_mean;
-  out["rating_mean"] = model.rating_mean;
-  out["user_counts"] = adopt(std::move(model.user_counts), {n_users});
-  out["item_counts"] = adopt(std::move(model.item_counts), {n_items});
-  out["start_bias"] = model.start_bias;
-  out["link"] = name_of(model.link);
-  out["loss"] = name_of(params.loss);
-  out["n_ratings"] = model.training.n_ratings;
-  out["rating_min"] = model.training.rating_min;
-  out["rating_max"] = model.training.rating_max;
-  out["history"] = to_list(result.history);
-  out["best_epoch"] = result.best_epoch;
-  out["n_threads"] = result.n_threads;
-  out["instruction_set"] = result.instruction_set;
   return out;
 }
 

@@ -47,6 +47,31 @@ inline py::list to_list(const std::vector<EpochReport>& reports) {
   return history;
 }
 
+/// A trained model's arrays, which are taken from it, and what is known of its training.
+template <class T>
+py::dict to_dict(Model<T>&& model) {
+  py::dict out;
+  out["user_factors"] = adopt(std::move(model.user_factors), {model.n_users, model.n_factors});
+  out["item_factors"] = adopt(std::move(model.item_factors), {model.n_items, model.n_factors});
+  out["user_biases"] = adopt(std::move(model.user_biases), {model.n_users});
+  out["item_biases"] = adopt(std::move(model.item_biases), {model.n_items});
+  out["global_mean"] = model.global_mean;
+  out["rating_mean"] = model.rating_mean;
+  out["user_counts"] = adopt(std::move(model.user_counts), {model.n_users});
+  out["item_counts"] = adopt(std::move(model.item_counts), {model.n_items});
+  out["start_bias"] = model.start_bias;
+  out["link"] = name_of(model.link);
+  out["loss"] = name_of(model.loss);
+  out["n_ratings"] = model.training.n_ratings;
+  out["rating_min"] = model.training.rating_min;
+  out["rating_max"] = model.training.rating_max;
+  out["history"] = to_list(model.history);
+  out["best_epoch"] = model.training.n_epochs;
+  out["n_threads"] = model.training.n_threads;
+  out["instruction_set"] = model.training.instruction_set;
+  return out;
+}
+
 /// The value of this name; throws std::invalid_argument, calling it `argument`.
 template <class E>
 E enum_of(const std::string& argument, const std::string& name) {
