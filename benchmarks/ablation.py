@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from common import heading
 from numpy.typing import NDArray
-from rating_models import PLAIN_SGD, TURNED_OFF, models
+from rating_models import PLAIN_SGD, models
 from rating_sets import ALL, FILES, FOLDS, GENERATED, GROUPS, RatingSet, sets
 from rich import box
 from rich.console import Console
@@ -54,7 +54,7 @@ WHOLE: dict[str, Any] = {
 }
 NO_EM = {"reg_bias": 0.05, "reg_bias_row": 0.0}
 VARIANTS: dict[str, dict[str, Any]] = {
-    "plain SGD": PLAIN_SGD | TURNED_OFF,
+    "plain SGD": PLAIN_SGD,
     "none": WHOLE | NO_EM | {"reg_row": 0.0, "implicit_feedback": "none", "learning_rate": 0.08},
     "no means": WHOLE | {"implicit_feedback": "none"},
     "users'": WHOLE | {"implicit_feedback": "users"},

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import Libmf
+from common import PLAIN_STEPS, Libmf
 from numpy.typing import NDArray
 from rating_sets import RatingSet, Rows
 from scipy import sparse
@@ -21,16 +21,7 @@ from scipy import sparse
 import warpfactor as wf
 
 # What MatrixFactorization() was before it had prior means and penalties per row: plain SGD.
-PLAIN_SGD: dict[str, Any] = {
-    "n_factors": 64,
-    "n_epochs": 20,
-    "learning_rate": 0.04,
-    "reg": 0.04,
-    "reg_bias": 0.05,
-    "init": 0.01,
-}
-# A build without these has nothing to turn off.
-TURNED_OFF = {"reg_row": 0.0, "reg_bias_row": 0.0, "implicit_feedback": "none"}
+PLAIN_SGD: dict[str, Any] = {"n_factors": 64, "n_epochs": 20, **PLAIN_STEPS}
 N_MEMBERS = 4
 # Standard deviations by which `recommend` lowers a score.
 CONFIDENCES = (2.0, 10.0)
@@ -92,7 +83,7 @@ def models(libmf: Path | None) -> tuple[dict[str, Model], list[str]]:
     """Return the models by name, and a note for each package that is not here."""
     build = f"warpfactor {wf.show_config('dicts')['version']}, build {_fingerprint()}"
     known = wf.MatrixFactorization().get_params()
-    plain = PLAIN_SGD | {name: value for name, value in TURNED_OFF.items() if name in known}
+    plain = {name: value for name, value in PLAIN_SGD.items() if name in known}
     found = {
         "popularity": Model("the number of ratings of an item", lists=_popular),
         "biases": Model("mu + b_u + b_i, shrunk as mean-field EM chooses", _biases, _bias_lists),
