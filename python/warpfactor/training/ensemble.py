@@ -29,6 +29,10 @@ from .progress import EpochBar
 
 __all__ = ["Ensemble"]
 
+# Where a member's n_epochs is open, it runs so many times as many as it would alone. MovieLens 1M, fold 1, with 1 and 1.5:
+# four members .8218 and .8217; mixed with the accuracy mode .8181 and .8173; ML-100K .8746 and .8745.
+_MORE_EPOCHS = 1.5
+
 
 class Ensemble(FittedAnswers):
     """The mean of several fits as one model, with a standard deviation for each prediction.
@@ -72,6 +76,9 @@ class Ensemble(FittedAnswers):
     and n, so estimators that are listed twice differ. Their `callbacks` are called in the members'
     threads; if one returns true, that member stops. The rank of all members together is at most
     4096.
+
+    Where a member's `n_epochs` is left open, it runs half as many epochs again as it would alone,
+    because the mean of several averages out what one alone would overfit.
 
     The variance of a rating about its prediction is, with the members' variance s²,
 
@@ -241,7 +248,8 @@ class _Training:
         sweeps = getattr(estimator, "n_burn_in", 0) + getattr(estimator, "n_samples", 0)
         n_epochs = getattr(estimator, "n_epochs", sweeps)
         if n_epochs is None or isinstance(n_epochs, str):  # training chooses
-            return _core.usual_epochs(len(self._ratings))
+            more = _MORE_EPOCHS if len(self._templates) > 1 else 1.0
+            return round(more * _core.usual_epochs(len(self._ratings)))
         return int(n_epochs)
 
     def _fit_all(self, bar: EpochBar) -> list[Model]:
@@ -283,6 +291,8 @@ class _Training:
             "n_threads": n_threads,
             "verbose": 0,
         }
+        if "n_epochs" in estimator.get_params(deep=False):
+            own["n_epochs"] = self._epochs(estimator)
         given = getattr(self._templates[number].estimator, "callbacks", None)
         if isinstance(given, (list, tuple)):
             # The given ones, not clone's deep copies, which would fill lists that nobody reads.
