@@ -20,6 +20,8 @@ __all__ = ["FORMATS", "Columnar"]
 
 # How Hive and Spark name the folder of a missing value.
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+# Bytes unpacked at a time.
+_PART = 1 << 22
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
@@ -203,28 +205,39 @@ def _key(text: str, role: str, name: str, *, numeric: bool) -> int | float | str
         raise ValueError(f"the rating {text!r} of the folder {name}={text} is no number") from error
 
 
+def _seekable(source: Source) -> Any:
+    """The path, or the unpacked bytes in memory of Arrow's: its threads take Python's lock for no other (see lending)."""
+    if not source.packing:
+        return str(source.path)
+    unpacked = pa.BufferOutputStream()
+    with source.open() as file:
+        while part := file.read(_PART):
+            unpacked.write(part)
+    return pa.BufferReader(unpacked.getvalue())
+
+
 def _parquet(source: Source) -> _Opened:
     from pyarrow import parquet
 
-    file = parquet.ParquetFile(source.seekable())
+    file = parquet.ParquetFile(_seekable(source))
     return file.schema_arrow.names, lambda names: file.read(columns=names)
 
 
 def _orc(source: Source) -> _Opened:
     from pyarrow import orc
 
-    file = orc.ORCFile(source.seekable())
+    file = orc.ORCFile(_seekable(source))
     return file.schema.names, lambda names: file.read(columns=names)
 
 
 def _arrow(source: Source) -> _Opened:
     from pyarrow import feather
 
-    given = source.seekable()
+    given = _seekable(source)
     if source.head.startswith(b"FEA1"):
         table = feather.read_table(given)
         return table.column_names, table.select
-    file = pa.OSFile(given) if isinstance(given, str) else pa.BufferReader(given.getbuffer())
+    file = pa.OSFile(given) if isinstance(given, str) else given
     if source.head.startswith(b"ARROW1"):
         names = pa.ipc.open_file(file).schema.names
 

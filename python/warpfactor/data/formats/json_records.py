@@ -17,6 +17,7 @@ from ...checks import option
 from ..roles import Column, resolve_columns, with_times
 from ..times import as_timestamps, holds_times, is_date
 from .dialect import encoding_of, parse_number
+from .lending import read_lent
 from .reading import Reading, Request, reading_of_columns
 from .rewrite import ByteStream, blocks
 from .source import NothingThere, Source
@@ -226,7 +227,8 @@ def _by_arrow(
         for name in path[:-1]:
             branch = branch.setdefault(name, {})
         branch[path[-1]] = types[role]
-    table = arrow_json.read_json(
+    table = read_lent(
+        arrow_json.read_json,
         # Arrow takes what one read returns for a block.
         io.BufferedReader(ByteStream(_blocks(source, request)), _BLOCK),
         read_options=arrow_json.ReadOptions(block_size=_BLOCK),

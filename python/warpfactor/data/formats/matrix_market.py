@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ...checks import option
 from .dialect import Dialect
+from .lending import read_lent
 from .quotes import BLANKS
 from .reading import Reading, Request, refuse_columns
 from .rewrite import arrow_stream, blocks
@@ -188,7 +189,8 @@ def _parsed(source: Source, header: _Header, types: dict[str, Any]) -> Any:
     )
     try:
         with arrow_stream(source, dialect) as text:
-            table = csv.read_csv(
+            table = read_lent(
+                csv.read_csv,
                 text,
                 read_options=csv.ReadOptions(column_names=list(types)),
                 parse_options=csv.ParseOptions(delimiter="\t", quote_char=False),

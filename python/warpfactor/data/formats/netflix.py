@@ -17,6 +17,7 @@ from ...checks import option
 from ..columns import as_float32
 from ..ids import encode_ids
 from ..times import as_timestamps
+from .lending import read_lent
 from .reading import Coded, Reading, Request, in_kind, refuse_columns
 from .rewrite import ByteStream, blocks
 from .source import NothingThere, Source
@@ -172,7 +173,8 @@ def _parse(parts: Iterator[bytes], columns: tuple[str, ...], request: Request) -
             "the file holds no rating" if request.needs_ratings else "the file holds no pair"
         )
     text = ByteStream(_all_of(first, parts))
-    return csv.read_csv(
+    return read_lent(
+        csv.read_csv,
         text,
         read_options=csv.ReadOptions(column_names=list(columns)),
         parse_options=csv.ParseOptions(quote_char=False),

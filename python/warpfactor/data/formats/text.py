@@ -20,6 +20,7 @@ from ..ids import KIND_NAMES, IdError, TextIds, arrow_numbers, read_id
 from ..roles import find_common
 from ..times import as_timestamps, is_date
 from .dialect import NULLS, Dialect, is_blank_row, judge, parse_number
+from .lending import Loans, read_lent
 from .quotes import find_quotes
 from .reading import STRIPPED, Coded, Reading, Request
 from .rewrite import (
@@ -254,15 +255,20 @@ def _batches(
         }
 
     if dialect.quote:
+        loans = Loans()
         with arrow_stream(source, dialect) as file:
             try:
-                reader = arrow_csv.open_csv(file, **options(0))
-            except pa.ArrowInvalid as error:
-                if "Empty CSV file" in str(error):
-                    return
-                raise
-            with reader:
-                yield from reader
+                try:
+                    reader = arrow_csv.open_csv(loans.file(file), **options(0))
+                except pa.ArrowInvalid as error:
+                    if "Empty CSV file" in str(error):
+                        return
+                    raise
+                with reader:
+                    yield from reader
+            finally:
+                reader = None
+                loans.await_return()
         return
 
     def tables() -> Iterator[Any]:
@@ -272,7 +278,7 @@ def _batches(
             skip, parts = 0, rewritten_parts(source, dialect)
         for lines in parts:
             try:
-                table = arrow_csv.read_csv(pa.BufferReader(lines), **options(skip))
+                table = read_lent(arrow_csv.read_csv, lines, **options(skip))
             except pa.ArrowInvalid as error:
                 if "Empty CSV file" not in str(error):
                     raise
