@@ -57,9 +57,9 @@ def test_blocks_of_a_file_are_lent_one_by_one(monkeypatch):
     most = 0
 
     class Watched(lending.Loans):
-        def bytes(self, data):
+        def array(self, data):
             nonlocal most
-            array = super().bytes(data)
+            array = super().array(data)
             most = max(most, len(self._lent))
             return array
 

@@ -6,6 +6,7 @@ and before Python 3.14, a thread of C++ that asks for that lock while Python end
 
 from __future__ import annotations
 
+import io
 import time
 import weakref
 from collections.abc import Callable
@@ -29,13 +30,13 @@ class Loans:
     def __init__(self) -> None:
         self._lent: list[weakref.ref[Any]] = []
 
-    def bytes(self, data: bytes | memoryview) -> np.ndarray:
+    def array(self, data: bytes | memoryview) -> np.ndarray:
         """The bytes as an array, which can be referred to weakly."""
         array = np.frombuffer(data, np.uint8)
         self._lent.append(weakref.ref(array))
         return array
 
-    def file(self, file: IO[bytes]) -> _LentFile:
+    def file(self, file: IO[bytes] | io.RawIOBase) -> _LentFile:
         """The file, and whatever is read from it, as objects of which no other part knows."""
         lent = _LentFile(file, self)
         self._lent.append(weakref.ref(lent))
@@ -56,7 +57,7 @@ class Loans:
 class _LentFile:
     """What Arrow asks of a file that it reads from beginning to end."""
 
-    def __init__(self, file: IO[bytes], loans: Loans) -> None:
+    def __init__(self, file: IO[bytes] | io.RawIOBase, loans: Loans) -> None:
         self._file = file
         self._loans = loans
 
@@ -66,7 +67,7 @@ class _LentFile:
 
     def read(self, size: int = -1) -> np.ndarray:
         self._loans.forget_returned()
-        return self._loans.bytes(self._file.read(size))
+        return self._loans.array(self._file.read(size))
 
     def readable(self) -> bool:
         return True
@@ -79,13 +80,13 @@ class _LentFile:
 
 
 def read_lent(
-    read: Callable[..., Any], given: bytes | memoryview | IO[bytes], **options: Any
+    read: Callable[..., Any], given: bytes | memoryview | IO[bytes] | io.RawIOBase, **options: Any
 ) -> Any:
     """Call one of Arrow's readers of whole tables, and return when its threads hold nothing of `given` any more."""
     loans = Loans()
     try:
         if isinstance(given, bytes | memoryview):
-            return read(pa.BufferReader(loans.bytes(given)), **options)
+            return read(pa.BufferReader(loans.array(given)), **options)
         return read(loans.file(given), **options)
     finally:
         loans.await_return()
