@@ -128,6 +128,24 @@ noise_kinds: list[str]
 implicit_feedback_kinds: list[str]
 most_kept_factors: int
 
+def found_strengths_float32(
+    ratings: RatingArrays,
+    n_users: int,
+    n_items: int,
+    params: TrainParams,
+    n_divisions: int,
+    loss: int = 0,
+    penalty: int = 0,
+) -> TrainParams: ...
+def found_strengths_float64(
+    ratings: RatingArrays,
+    n_users: int,
+    n_items: int,
+    params: TrainParams,
+    n_divisions: int,
+    loss: int = 0,
+    penalty: int = 0,
+) -> TrainParams: ...
 def sample_float32(
     ratings: RatingArrays,
     n_users: int,
@@ -135,6 +153,7 @@ def sample_float32(
     params: SampleParams,
     validation: RatingArrays | None = None,
     on_sweep: Callable[[EpochRecord], bool] | None = None,
+    implicit: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
 ) -> _SampleResult: ...
 def sample_float64(
     ratings: RatingArrays,
@@ -143,6 +162,7 @@ def sample_float64(
     params: SampleParams,
     validation: RatingArrays | None = None,
     on_sweep: Callable[[EpochRecord], bool] | None = None,
+    implicit: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
 ) -> _SampleResult: ...
 def epoch_batches(ratings: RatingArrays, params: TrainParams, epoch: int) -> list[list[int]]: ...
 def loss_terms(
