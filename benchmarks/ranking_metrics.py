@@ -46,7 +46,9 @@ def seconds_of(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, l
     return found
 
 
-def largest_difference(lists: np.ndarray, relevant: sparse.csr_array, ours: dict[str, Any]) -> float:
+def largest_difference(
+    lists: np.ndarray, relevant: sparse.csr_array, ours: dict[str, Any]
+) -> float:
     """Return the largest difference between a user's value here and in trec_eval."""
     import pytrec_eval
 
@@ -111,7 +113,9 @@ def main() -> None:
         return model.recommend(ids, CUTOFFS[-1])
 
     def here() -> dict[str, Any]:
-        return wf.metrics.ranking(lists, relevant, CUTOFFS, metrics=METRICS, n_threads=options.threads)
+        return wf.metrics.ranking(
+            lists, relevant, CUTOFFS, metrics=METRICS, n_threads=options.threads
+        )
 
     run = ranx.Run.from_dict({
         str(row): {str(item): float(-place) for place, item in enumerate(items) if item >= 0}
