@@ -18,13 +18,14 @@ from ..seeds import RandomState
 from .baselines import BiasOnly, Mean, Popularity, RecentPopularity
 from .cross_validation import folds_of
 from .evaluate import Evaluation, check_clip, check_metrics, frame_of, judge, text_table
-from .held_out import HeldOut
+from .held_out import HeldOut, judged
 from .ranking import check_cutoffs
 
 __all__ = ["Comparison", "compare"]
 
 _METRICS = ("rmse", "mae", "recall", "hit_rate", "ndcg", "coverage")
 _RELEVANT_SHARE = 0.75
+_SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -74,25 +75,24 @@ class Comparison:
         return frame_of(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)), kind)
 
     def __str__(self) -> str:
-        columns = {model: self.values(model) for model in self.evaluations}
-        rows = [["", *columns]]
-        for name in columns[self.reference]:
-            cells = []
-            for model, values in columns.items():
-                p = self.p_values[model][name]
-                told = _cell(values[name])
-                cells.append(told if math.isnan(p) else f"{told}  p {_p_text(p)}")
-            rows.append([name, *cells])
-        rows.append(["fit, s", *(f"{seconds.mean():.2f}" for seconds in self.fit_seconds.values())])
+        columns = list(self.values(self.reference))
+        rows = [["", *columns, "fit, s"]]
+        for model in self.evaluations:
+            cells = [
+                _cell(values) + ("*" if self.p_values[model][name] < _SIGNIFICANT else "")
+                for name, values in self.values(model).items()
+            ]
+            rows.append([model, *cells, f"{self.fit_seconds[model].mean():.2f}"])
         n = len(self.n_test)
+        folds = f"{n} folds" if n > 1 else "1 fold"
         notes = [
-            f"mean ± standard deviation over {n} fold{'' if n == 1 else 's'} of {self.n_test.mean():,.0f} test "
-            f"ratings; in lists, ratings of {self.relevant_from:g} or more are relevant"
+            f"mean ± standard deviation over {folds} of {self.n_test.mean():,.0f} test ratings; in "
+            + f"lists, ratings of {self.relevant_from:g} or more are relevant"
         ]
-        if n > 1 and len(columns) > 1:
+        if n > 1 and len(self.evaluations) > 1:
             notes.append(
-                f"p: paired t-test against {self.reference} over the folds, corrected for the ratings that they "
-                "share in training (Nadeau and Bengio 2003)"
+                f"*: differs from {self.reference} with p < {_SIGNIFICANT:g}, by a paired t-test over "
+                "the folds, corrected for the training ratings that they share (Nadeau, Bengio 2003)"
             )
         return "\n".join([text_table(rows), *notes])
 
@@ -201,7 +201,7 @@ def compare(
             started = time.perf_counter()
             fitted = clone(model).fit(train)
             seconds[name].append(time.perf_counter() - started)
-            found = judge(fitted, held, cutoffs, names, limits, n_threads, float(threshold))
+            found = judge(judged(fitted), held, cutoffs, names, limits, n_threads, float(threshold))
             if found.counts["left_out"]:
                 raise ValueError(
                     f"models[{name!r}] has no prediction for {found.counts['left_out']:,} of {len(test):,} ratings "
@@ -280,7 +280,3 @@ def _cell(values: NDArray[np.float64]) -> str:
     if math.isnan(mean):
         return ""
     return f"{mean:.4f}" if math.isnan(std) else f"{mean:.4f} ± {std:.4f}"
-
-
-def _p_text(p: float) -> str:
-    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")

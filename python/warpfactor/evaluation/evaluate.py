@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from ..checks import check_choice, check_count, is_number, option, where_typed
 from ..data.ratings import Ratings
 from ..model.model import Model
-from .baselines import baselines_of
-from .held_out import HeldOut, fitted_model
+from .held_out import HeldOut, judged
 from .ranking import LIST_METRICS, check_cutoffs
+from .simple_models import Judged, baselines_of
 
 __all__ = [
     "METRICS",
@@ -239,7 +239,8 @@ def evaluate(
     """
     cutoffs = check_cutoffs(k)
     names = check_metrics(metrics)
-    fitted = fitted_model(model)
+    main = judged(model)
+    fitted = main.model
     if n_threads is not None:
         check_count("n_threads", n_threads, 1)
     limits = check_clip(clip, fitted.rating_range_)
@@ -261,7 +262,7 @@ def evaluate(
         warnings.warn(f"only errors are measured: {problem}", UserWarning, stacklevel=2)
         names = RATING_METRICS
     others = _others(baselines, fitted, trained)
-    found = judge(model, bench, cutoffs, names, limits, n_threads, float(threshold))
+    found = judge(main, bench, cutoffs, names, limits, n_threads, float(threshold))
     if found.counts["trained"]:
         n = found.counts["trained"]
         warnings.warn(
@@ -281,7 +282,7 @@ def evaluate(
 
 
 def judge(
-    model: Any,
+    given: Judged,
     held: HeldOut,
     cutoffs: tuple[int, ...],
     names: tuple[str, ...],
@@ -290,12 +291,12 @@ def judge(
     relevant_from: float,
 ) -> Evaluation:
     """Return what one fitted model is worth on prepared test ratings; see `evaluate`."""
-    fitted = fitted_model(model)
+    fitted = given.model
     users, items = fitted.is_known(held.test)
     rmse = mae = math.nan
     n_left_out = 0
-    if getattr(model, "predicts", True) and set(names) & set(RATING_METRICS):
-        rmse, mae, n_left_out = held.rating_values(model, clip, n_threads)
+    if given.predicts and set(names) & set(RATING_METRICS):
+        rmse, mae, n_left_out = held.rating_values(fitted, clip, n_threads)
     ranking: dict[str, dict[int, float]] = {
         name: dict.fromkeys(cutoffs, math.nan) for name in names if name in (*LIST_METRICS, *PLACE_METRICS)
     }  # fmt: skip
@@ -304,7 +305,7 @@ def judge(
     if set(names) - set(RATING_METRICS):
         if held.train is None:
             n_trained = held.seen_by(fitted)[1]
-        if getattr(model, "ranks", True):
+        if given.ranks:
             values = held.list_values(
                 fitted, cutoffs, lists=bool(ranking), auc="auc" in names, n_threads=n_threads
             )
@@ -442,17 +443,14 @@ def _problem(model: Model, held: HeldOut, threshold: float, chosen: bool) -> str
     return ""
 
 
-def _others(baselines: Any, model: Model, train: Ratings | None) -> dict[str, Any]:
+def _others(baselines: Any, model: Model, train: Ratings | None) -> dict[str, Judged]:
     if isinstance(baselines, Mapping):
-        for name, each in baselines.items():
-            if name == "model":
-                raise ValueError(
-                    "baselines has the name 'model', which is the model's: choose another"
-                )
-            fitted_model(each, f"baselines[{name!r}]")
-        return dict(baselines)
+        if "model" in baselines:
+            raise ValueError("baselines has the name 'model', which is the model's: choose another")
+        return {str(name): judged(each, f"baselines[{name!r}]") for name, each in baselines.items()}
     if not isinstance(baselines, (bool, np.bool_)):
         raise ValueError(
-            f"baselines is {baselines!r:.60}; it must be True, False, or a mapping of names to fitted models"
+            f"baselines is {baselines!r:.60}; it must be True, False, or a mapping of names to "
+            "fitted models"
         )
     return baselines_of(model, train) if baselines else {}

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from .. import _core
 from ..checks import check_choice, check_count, check_number, option
@@ -467,8 +466,8 @@ def _column(rows: Iterable[Iterable[Any]]) -> Any:
 
 def _flat(relevant: Any) -> tuple[NDArray[np.int64], Any, NDArray[np.float64]]:
     """Return (indptr, ids, gains) of the relevant items, those of no gain left out."""
-    if sparse.issparse(relevant):
-        rows = sparse.csr_array(relevant)
+    if hasattr(relevant, "tocsr"):  # SciPy's, which need not be imported for the others
+        rows = relevant.tocsr(copy=True)
         rows.sum_duplicates()
         indptr, ids, gains = (
             rows.indptr.astype(np.int64),
