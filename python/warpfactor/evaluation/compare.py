@@ -17,14 +17,21 @@ from ..data.ratings import Ratings
 from ..seeds import RandomState
 from .baselines import BiasOnly, Mean, Popularity, RecentPopularity
 from .cross_validation import folds_of
-from .evaluate import Evaluation, check_clip, check_metrics, frame_of, judge, text_table
+from .evaluate import (
+    Evaluation,
+    check_clip,
+    check_metrics,
+    frame_of,
+    judge,
+    text_table,
+    usual_threshold,
+)
 from .held_out import HeldOut, judged
 from .ranking import check_cutoffs
 
 __all__ = ["Comparison", "compare"]
 
 _METRICS = ("rmse", "mae", "recall", "hit_rate", "ndcg", "coverage")
-_RELEVANT_SHARE = 0.75
 _SIGNIFICANT = 0.05
 
 
@@ -131,7 +138,8 @@ def compare(
     metrics : str or iterable of str, default ("rmse", "mae", "recall", "hit_rate", "ndcg", "coverage")
         As of `evaluate`.
     relevant_from : float or None, default None
-        The least rating of a relevant item. None: three quarters of the way from the lowest rating to the highest.
+        The least rating of a relevant item. None: three quarters of the way from the lowest rating to the highest;
+        above 0 where a model has the loss "poisson".
     baselines : bool, default True
         Whether to add the baselines: "mean", "biases", "popularity", and with timestamps "recent".
     clip : bool, (float, float) or None, default None
@@ -179,7 +187,11 @@ def compare(
     limits = check_clip(clip, (low, high))
     if n_threads is not None:
         check_count("n_threads", n_threads, 1)
-    threshold = low + _RELEVANT_SHARE * (high - low) if relevant_from is None else relevant_from
+    losses = {getattr(model, "loss", "squared") for model in wanted.values()}
+    loss = "poisson" if "poisson" in map(str, losses) else "squared"
+    threshold = (
+        usual_threshold(data.values, low, high, loss) if relevant_from is None else relevant_from
+    )
     if not is_number(threshold) or not math.isfinite(threshold):
         raise ValueError(f"{option('relevant_from')} is {threshold!r}; it must be a finite number")
     evaluations: dict[str, list[Evaluation]] = {name: [] for name in wanted}

@@ -246,11 +246,17 @@ def evaluate(
     limits = check_clip(clip, fitted.rating_range_)
     held = Ratings.from_any(test, name="test")
     trained = None if train is None else Ratings.from_any(train, name="train")
-    lowest = _lowest(fitted, held)
-    threshold = usual_threshold(fitted, held) if relevant_from is None else relevant_from
+    low, high = fitted.rating_range_
+    if math.isnan(low):  # files of format 1 did not keep it
+        low, high = float(held.values.min()), float(held.values.max())
+    threshold = (
+        usual_threshold(held.values, low, high, fitted.loss_)
+        if relevant_from is None
+        else relevant_from
+    )
     if not is_number(threshold) or not math.isfinite(threshold):
         raise ValueError(f"{option('relevant_from')} is {threshold!r}; it must be a finite number")
-    bench = HeldOut(held, trained, float(threshold), lowest)
+    bench = HeldOut(held, trained, float(threshold), low)
     if fitted.unknown != "mean":
         known, _ = fitted.is_known(held)
         bench.keep_users(np.bincount(held.users[known], minlength=held.n_users) > 0)
@@ -263,6 +269,11 @@ def evaluate(
         names = RATING_METRICS
     others = _others(baselines, fitted, trained)
     found = judge(main, bench, cutoffs, names, limits, n_threads, float(threshold))
+    if found.counts["left_out"] == len(held):
+        raise ValueError(
+            "no test pair has a user and an item that the model knows, and it predicts nothing else "
+            f"with unknown={fitted.unknown!r}"
+        )
     if found.counts["trained"]:
         n = found.counts["trained"]
         warnings.warn(
@@ -343,15 +354,17 @@ def judge(
     )
 
 
-def usual_threshold(model: Model, test: Ratings) -> float:
-    """Return the rating from which items are relevant, if nobody says it."""
-    if model.loss_ == "poisson":  # counts: what was taken at all
-        above = test.values[test.values > 0]
-        return float(above.min()) if len(above) else 1.0
-    low, high = model.rating_range_
-    if math.isnan(low):
-        low, high = float(test.values.min()), float(test.values.max())
-    return low + _RELEVANT_SHARE * (high - low)
+def usual_threshold(values: NDArray[np.float32], low: float, high: float, loss: str) -> float:
+    """Return the rating from which items are relevant, if nobody says it: one of these, if any is so high.
+
+    That is three quarters of the way from `low` to `high`; of counts, what is above 0.
+    """
+    if loss == "poisson":
+        enough = values[values > 0]
+        return float(enough.min()) if len(enough) else 1.0
+    threshold = low + _RELEVANT_SHARE * (high - low)
+    enough = values[values >= threshold]
+    return float(enough.min()) if len(enough) else threshold
 
 
 def check_metrics(metrics: Any) -> tuple[str, ...]:
@@ -420,11 +433,6 @@ def text_table(rows: list[list[str]]) -> str:
 
 def _cell(name: str, value: float) -> str:
     return "" if math.isnan(value) else format(value, ".4f")
-
-
-def _lowest(model: Model, test: Ratings) -> float:
-    low = model.rating_range_[0]
-    return float(test.values.min()) if math.isnan(low) else low
 
 
 def _problem(model: Model, held: HeldOut, threshold: float, chosen: bool) -> str:
