@@ -246,6 +246,12 @@ def evaluate(
     limits = check_clip(clip, fitted.rating_range_)
     held = Ratings.from_any(test, name="test")
     trained = None if train is None else Ratings.from_any(train, name="train")
+    known_users, known_items = fitted.is_known(held)  # here ids of another kind show
+    if fitted.unknown != "mean" and not (known_users & known_items).any():
+        raise ValueError(
+            "no test pair has a user and an item that the model knows, and it predicts nothing else "
+            f"with unknown={fitted.unknown!r}"
+        )
     low, high = fitted.rating_range_
     if math.isnan(low):  # files of format 1 did not keep it
         low, high = float(held.values.min()), float(held.values.max())
@@ -258,8 +264,7 @@ def evaluate(
         raise ValueError(f"{option('relevant_from')} is {threshold!r}; it must be a finite number")
     bench = HeldOut(held, trained, float(threshold), low)
     if fitted.unknown != "mean":
-        known, _ = fitted.is_known(held)
-        bench.keep_users(np.bincount(held.users[known], minlength=held.n_users) > 0)
+        bench.keep_users(np.bincount(held.users[known_users], minlength=held.n_users) > 0)
 
     problem = _problem(fitted, bench, float(threshold), relevant_from is None)
     if problem and set(names) - set(RATING_METRICS):
@@ -269,11 +274,6 @@ def evaluate(
         names = RATING_METRICS
     others = _others(baselines, fitted, trained)
     found = judge(main, bench, cutoffs, names, limits, n_threads, float(threshold))
-    if found.counts["left_out"] == len(held):
-        raise ValueError(
-            "no test pair has a user and an item that the model knows, and it predicts nothing else "
-            f"with unknown={fitted.unknown!r}"
-        )
     if found.counts["trained"]:
         n = found.counts["trained"]
         warnings.warn(
@@ -312,10 +312,8 @@ def judge(
         name: dict.fromkeys(cutoffs, math.nan) for name in names if name in (*LIST_METRICS, *PLACE_METRICS)
     }  # fmt: skip
     per_user: dict[str, Any] = {}
-    auc, n_trained = math.nan, held.n_trained
+    auc = math.nan
     if set(names) - set(RATING_METRICS):
-        if held.train is None:
-            n_trained = held.seen_by(fitted)[1]
         if given.ranks:
             values = held.list_values(
                 fitted, cutoffs, lists=bool(ranking), auc="auc" in names, n_threads=n_threads
@@ -335,7 +333,7 @@ def judge(
         "unknown_user": int((~users).sum()),
         "unknown_item": int((~items).sum()),
         "left_out": n_left_out,
-        "trained": n_trained,
+        "trained": held.seen_by(fitted)[1],
         "relevant": held.n_relevant,
         "users": len(held.users) if set(names) - set(RATING_METRICS) else 0,
     }
@@ -443,10 +441,11 @@ def _problem(model: Model, held: HeldOut, threshold: float, chosen: bool) -> str
             + where_typed("pass train=", "give the training ratings as --train")
         )
     if not len(held.users):
+        whose = "" if model.unknown == "mean" else " of a user that the model knows"
         how = "chosen as " if chosen else ""
         return (
-            f"no test rating of a user that could be judged is relevant, with {option('relevant_from')} {how}"
-            f"{threshold:g} and the highest test rating {held.test.values.max():g}: choose another"
+            f"no test rating{whose} is relevant, with {option('relevant_from')} {how}{threshold:g} and the "
+            f"highest test rating {held.test.values.max():g}: choose another"
         )
     return ""
 
