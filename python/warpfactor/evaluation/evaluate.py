@@ -308,32 +308,31 @@ def judge(
     n_left_out = 0
     if given.predicts and set(names) & set(RATING_METRICS):
         rmse, mae, n_left_out = held.rating_values(fitted, clip, n_threads)
-    ranking: dict[str, dict[int, float]] = {
-        name: dict.fromkeys(cutoffs, math.nan) for name in names if name in (*LIST_METRICS, *PLACE_METRICS)
-    }  # fmt: skip
+    of_lists = (*LIST_METRICS, *PLACE_METRICS)
+    ranking = {name: dict.fromkeys(cutoffs, math.nan) for name in names if name in of_lists}
     per_user: dict[str, Any] = {}
     auc = math.nan
-    if set(names) - set(RATING_METRICS):
-        if given.ranks:
-            values = held.list_values(
-                fitted, cutoffs, lists=bool(ranking), auc="auc" in names, n_threads=n_threads
-            )
-            for name in ranking:
-                if name in PLACE_METRICS:
-                    ranking[name] = values.of_places[name]
-                else:
-                    per_user[name] = values.of_users[name]
-                    ranking[name] = {at: float(each.mean()) for at, each in per_user[name].items()}
-            if values.auc is not None:
-                per_user["auc"] = values.auc
-                counted = values.auc[~np.isnan(values.auc)]
-                auc = float(counted.mean()) if len(counted) else math.nan
+    seen, n_trained = held.seen_by(fitted)
+    if set(names) - set(RATING_METRICS) and given.ranks:
+        values = held.list_values(
+            fitted, seen, cutoffs, lists=bool(ranking), auc="auc" in names, n_threads=n_threads
+        )
+        for name in ranking:
+            if name in PLACE_METRICS:
+                ranking[name] = values.of_places[name]
+            else:
+                per_user[name] = values.of_users[name]
+                ranking[name] = {at: float(each.mean()) for at, each in per_user[name].items()}
+        if values.auc is not None:
+            per_user["auc"] = values.auc
+            counted = values.auc[~np.isnan(values.auc)]
+            auc = float(counted.mean()) if len(counted) else math.nan
     counts = {
         "pairs": len(held.test),
         "unknown_user": int((~users).sum()),
         "unknown_item": int((~items).sum()),
         "left_out": n_left_out,
-        "trained": held.seen_by(fitted)[1],
+        "trained": n_trained,
         "relevant": held.n_relevant,
         "users": len(held.users) if set(names) - set(RATING_METRICS) else 0,
     }
