@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import warnings
 
 import numpy as np
@@ -368,3 +370,9 @@ def test_models_that_are_none_are_named(parts):
         wf.baselines.RecentPopularity().fit(named)
     with pytest.raises(ValueError, match="share is 0; it must be above 0 and at most 1"):
         wf.baselines.RecentPopularity(0).fit(parts[0])
+
+
+@pytest.mark.parametrize("module", ["baselines", "compare", "evaluate", "ranking"])
+def test_examples_of_the_docstrings_run(module):
+    found = doctest.testmod(importlib.import_module(f"warpfactor.evaluation.{module}"))
+    assert found.attempted and not found.failed
