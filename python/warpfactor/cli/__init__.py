@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 
 from .app import app
+from .compare import compare
 from .convert import convert
 from .demo import demo
+from .evaluate import evaluate
 from .peek import peek
 from .recommend import recommend
-from .serve import evaluate, info, predict
+from .serve import info, predict
+from .split import split
 from .train import train
 
 __all__ = [
     "app",
+    "compare",
     "convert",
     "demo",
     "evaluate",
@@ -22,6 +26,7 @@ __all__ = [
     "peek",
     "predict",
     "recommend",
+    "split",
     "train",
 ]
 
