@@ -8,7 +8,7 @@ from .app import app
 from .convert import convert
 from .demo import demo
 from .peek import peek
-from .recommend import recommend
+from .recommend import recommend, similar
 from .serve import evaluate, info, predict
 from .train import train
 
@@ -22,6 +22,7 @@ __all__ = [
     "peek",
     "predict",
     "recommend",
+    "similar",
     "train",
 ]
 
