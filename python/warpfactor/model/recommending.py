@@ -393,9 +393,10 @@ class Recommending:
         """Return the known items that a user rated in these ratings, and the ratings."""
         tables = self._served()[0].tables
         _, codes = find_ids(ratings.user_ids, user, "user")
-        rows = ratings.take(ratings.users == codes[0])
-        if codes[0] < 0 or not len(rows):
+        theirs = ratings.users == codes[0]
+        if not theirs.any():
             raise ValueError(f"ratings has none of user {user!r}: give those that the user gave")
+        rows = ratings.take(theirs)
         _, at = find_ids(tables.item_ids, ratings.item_ids, "ratings")
         items = known_rows(np, at[rows.items], tables.item_known)
         return items[items >= 0], rows.values[items >= 0].astype(np.float64)
