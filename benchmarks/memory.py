@@ -67,7 +67,8 @@ def make_ratings(n_users: int, n_items: int, n_ratings: int) -> wf.Ratings:
         x = signal.at(users[part], items[part]) + NOISE * rng.standard_normal(size)
         values[part] = low + step * np.rint(top * x).clip(0, top)
     ratings = wf.Ratings(users, items, values, np.arange(n_users), np.arange(n_items))
-    assert ratings.users is users and ratings.items is items and ratings.values is values
+    kept = (ratings.users, users), (ratings.items, items), (ratings.values, values)
+    assert all(np.may_share_memory(mine, given) for mine, given in kept)
     return ratings
 
 

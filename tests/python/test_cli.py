@@ -376,7 +376,7 @@ def test_recommend_passes_its_options_on(trained: Trained, tmp_path: Path) -> No
     assert columns["title"] == [named.get(each, "") for each in columns["item"]]
     assert "--items: 2 of 17 ids are of no item of the model (such as 'nope')" in result.err
     table = succeed("recommend", trained.model, "--user", "u3", "--items", items, "--titles", titles,
-                    "--format", "table").out  # fmt: skip
+                    "--format", "table", "--include-seen", "-n", 30).out  # fmt: skip
     assert "Two, 2" in table and "title" in table
     grouped = columns_of(succeed("recommend", trained.model, "--users", users, "--group", "min"))
     assert grouped["group"] == ["0"] * len(grouped["item"])
