@@ -10,7 +10,7 @@ from .convert import convert
 from .demo import demo
 from .evaluate import evaluate
 from .peek import peek
-from .recommend import recommend
+from .recommend import recommend, similar
 from .serve import info, predict
 from .split import split
 from .train import train
@@ -26,6 +26,7 @@ __all__ = [
     "peek",
     "predict",
     "recommend",
+    "similar",
     "split",
     "train",
 ]
