@@ -123,12 +123,18 @@ def train(
     started = time.perf_counter()
     model = fit_model(params, rest, validation=validation)
     fit_seconds = time.perf_counter() - started
+    error = None
     for part in held_out:
         if part is not None:
             model = model.with_seen(part)
-    if output is not None:
-        model.save(output)
-    error = None if test is None else rmse(*scored_pairs(model, test))
+    try:
+        if test is not None:
+            scored = scored_pairs(model, test)
+            error = rmse(*scored)
+            model = model.with_test_error(error, len(scored[0]))
+    finally:  # a test that fails must not lose what was trained
+        if output is not None:
+            model.save(output)
     if not quiet:
         if not sys.stderr.isatty():  # on a terminal the progress bar has said it
             click.echo(f"trained  {summary(model, fit_seconds)}")

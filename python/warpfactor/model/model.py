@@ -20,6 +20,7 @@ from ..serving.lookup import known_rows
 from ..serving.tables import Options, Tables, parse_device
 from .file import read, write
 from .fitted import Fitted
+from .looking import Looking
 from .members import Members, Noise, fold
 from .record import TrainingRecord
 
@@ -31,7 +32,7 @@ __all__ = ["Model", "load"]
 _OUTPUTS = ("numpy", "cupy")
 
 
-class Model(Fitted):
+class Model(Looking, Fitted):
     """A fitted factorization, which does not change: what `fit` makes and `load` returns.
 
     It predicts, recommends, finds similar items and saves itself, without scikit-learn. What was
@@ -67,6 +68,9 @@ class Model(Fitted):
         The loss it was trained with; "custom" for a formula.
     link_ : {"identity", "probability", "signed_probability"}
         What a score x predicts: x, 1/(1 + exp(-x)), or 2/(1 + exp(-x)) - 1.
+    origin_ : dict
+        When, how and how well it was trained, so far as known: estimator, at (UTC), seconds, test_rmse
+        and n_test (what `warpfactor train --test-size` found, or `with_test_error` was told).
     chosen_, history_, n_epochs_, n_threads_, instruction_set_
         As of `MatrixFactorization`.
     n_members_ : int

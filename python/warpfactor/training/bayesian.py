@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..checks import check_choice, check_count, option
 from ..model.file import stored_params
 from ..model.members import Members, Noise
 from ..model.model import Model
-from ..model.record import EpochRecord
+from ..model.record import EpochRecord, origin_of
 from ..parameters import PARAMETERS
 from ..seeds import seed_from
 from ..serving.tables import UNKNOWN, Options
@@ -210,6 +211,7 @@ class BayesianMatrixFactorization(FittedAnswers):
         DivergedError
             If ratings are so far apart that draws leave the range of numbers.
         """
+        started = perf_counter()
         core, dtype, shown = self._checked()
         given = given_ratings(X, y, sample_weight=sample_weight, validation=validation)
         draw = _core.sample_float32 if dtype == np.float32 else _core.sample_float64
@@ -235,6 +237,7 @@ class BayesianMatrixFactorization(FittedAnswers):
                 stored_params(self.get_params(deep=False)),
                 Options(**self._options()),
                 members=_members(result),
+                origin=origin_of(type(self).__name__, started),
             )
             bar.finish(model)
         self.model_ = model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Any, cast
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..formulas.cuda_compile import DeviceKernels, device_kernels
 from ..formulas.losses import CustomLoss
 from ..model.file import stored_params
 from ..model.model import Model
-from ..model.record import EpochRecord
+from ..model.record import EpochRecord, origin_of
 from ..parameters import PARAMETERS, PYTHON_NAMES
 from ..serving.device import free_cached
 from ..serving.tables import Options
@@ -51,6 +52,7 @@ def fit_model(
     Model
         It answers as `params` say: `unknown`, `device`, `device_memory`, `n_threads`.
     """
+    started = perf_counter()
     core = core_params(params)
     # Half precision is for the device's memory: what comes in and out is float32.
     dtype = np.dtype(np.float64 if float_type(params["dtype"]) == np.float64 else np.float32)
@@ -101,6 +103,7 @@ def fit_model(
             options,
             biases=core["biases"],
             chosen=_chosen(core, result["chosen"]),
+            origin=origin_of("MatrixFactorization", started),
         )
         bar.finish(model)
     return model
