@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
 
 from ..checks import check_count, check_number
+from ..serving.tables import Options
 from .fitted import Fitted
 from .summary import counted, curve, kept_errors
 
@@ -78,6 +80,8 @@ def _written_time(at: str) -> str:
 class Looking(Fitted):
     """What `Model` shows of itself beyond its attributes."""
 
+    _options: Options
+
     def with_test_error(self, rmse: float, n_test: int) -> Self:
         """Return the same fitted model, whose `origin_` and file tell its error on test ratings.
 
@@ -98,7 +102,7 @@ class Looking(Fitted):
             raise ValueError(f"rmse is {rmse!r}; it must be finite and at least 0")
         told = self.origin_
         told["test_rmse"], told["n_test"] = error, check_count("n_test", n_test, 1)
-        make: Any = type(self)
+        make: Callable[..., Self] = type(self)
         return make(self._tables, replace(self._record, origin=told), self._options, self._members)
 
     def report(
