@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, losses, metrics, splits
+    from . import datasets, losses, metrics, plot, splits
     from ._core import __version__
     from .config import show_config
     from .data.files import read_ratings
@@ -48,6 +48,7 @@ __all__ = [
     "matrix_factorization_bgd",
     "metrics",
     "peek",
+    "plot",
     "read_ratings",
     "show_config",
     "splits",
@@ -79,7 +80,7 @@ _HOME = {
     "train_validation_test_split": "evaluation.splits",
     "write_ratings": "data.write",
 }
-_MODULES = ("datasets", "losses", "metrics", "splits")
+_MODULES = ("datasets", "losses", "metrics", "plot", "splits")
 
 
 def __getattr__(name: str) -> Any:
