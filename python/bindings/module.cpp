@@ -33,4 +33,5 @@ PYBIND11_MODULE(_core, m) {
   warpfactor::python::bind_model(m);
   warpfactor::python::bind_descent(m);
   warpfactor::python::bind_ids(m);
+  warpfactor::python::bind_metrics(m);
 }

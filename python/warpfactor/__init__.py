@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, losses, metrics, plot, splits
+    from . import baselines, datasets, losses, metrics, plot, splits
     from ._core import __version__
     from .config import show_config
     from .data.files import read_ratings
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .data.ratings import Ratings
     from .data.write import write_ratings
     from .evaluation.cross_validation import cross_validate
+    from .evaluation.evaluate import Evaluation, evaluate
     from .evaluation.splits import train_test_split, train_validation_test_split
     from .exceptions import CudaError, DivergedError, ModelFileError
     from .model.model import Model, load
@@ -35,14 +36,17 @@ __all__ = [
     "CudaError",
     "DivergedError",
     "Ensemble",
+    "Evaluation",
     "MatrixFactorization",
     "Model",
     "ModelFileError",
     "Peek",
     "Ratings",
     "__version__",
+    "baselines",
     "cross_validate",
     "datasets",
+    "evaluate",
     "load",
     "losses",
     "matrix_factorization_bgd",
@@ -64,12 +68,14 @@ _HOME = {
     "CudaError": "exceptions",
     "DivergedError": "exceptions",
     "Ensemble": "training.ensemble",
+    "Evaluation": "evaluation.evaluate",
     "MatrixFactorization": "training.estimator",
     "ModelFileError": "exceptions",
     "Peek": "data.peek",
     "Ratings": "data.ratings",
     "__version__": "_core",
     "cross_validate": "evaluation.cross_validation",
+    "evaluate": "evaluation.evaluate",
     "Model": "model.model",
     "load": "model.model",
     "matrix_factorization_bgd": "training.descent",
@@ -80,7 +86,7 @@ _HOME = {
     "train_validation_test_split": "evaluation.splits",
     "write_ratings": "data.write",
 }
-_MODULES = ("datasets", "losses", "metrics", "plot", "splits")
+_MODULES = ("baselines", "datasets", "losses", "metrics", "plot", "splits")
 
 
 def __getattr__(name: str) -> Any:

@@ -236,6 +236,25 @@ def descend(
 def group_by_user(
     users: NDArray[np.int32], items: NDArray[np.int32], n_users: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]: ...
+
+RANKING_METRICS: tuple[str, ...]
+
+def ranking_metrics(
+    lists: NDArray[np.int32],
+    indptr: NDArray[np.int64],
+    items: NDArray[np.int32],
+    gains: NDArray[np.float64],
+    cutoffs: NDArray[np.int32],
+    n_threads: int = 0,
+) -> NDArray[np.float64]: ...
+def ranking_auc(
+    scores: NDArray[Any],
+    excluded_indptr: NDArray[np.int64] | None,
+    excluded_items: NDArray[np.int32] | None,
+    indptr: NDArray[np.int64],
+    items: NDArray[np.int32],
+    n_threads: int = 0,
+) -> NDArray[np.float64]: ...
 def available_threads() -> int: ...
 def instruction_set() -> str: ...
 def built_instruction_sets() -> list[str]: ...

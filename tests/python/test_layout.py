@@ -25,7 +25,7 @@ LAYERS = [
     ["training"],
     ["evaluation"],
     ["report"],
-    ["config", "losses", "metrics", "datasets", "plot", "splits"],
+    ["config", "baselines", "losses", "metrics", "datasets", "plot", "splits"],
     ["cli", "__init__", "__main__"],
 ]
 LARGEST_CLASS = 500

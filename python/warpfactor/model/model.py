@@ -17,7 +17,7 @@ from ..data.ratings import Ratings, pairs_to_codes
 from ..parameters import DEFAULTS, N_LISTED
 from ..serving.answers import Answers
 from ..serving.lookup import known_rows
-from ..serving.tables import Options, Tables, parse_device
+from ..serving.tables import Options, SeenItems, Tables, parse_device
 from .file import read, write
 from .fitted import Fitted
 from .looking import Looking
@@ -476,6 +476,23 @@ class Model(Looking, Fitted):
         """
         seen = self._tables.seen.extended(*self._tables.codes_of(ratings))
         tables = replace(self._tables, seen=seen)
+        return Model(tables, self._record, self._options, self._members)
+
+    def by_codes(self, seen: tuple[NDArray[np.int64], NDArray[np.int32]]) -> Model:
+        """Return the same fitted model with the numbers of its rows as ids, for evaluation.
+
+        Parameters
+        ----------
+        seen : (indptr, items)
+            What its recommendations leave out, in the place of `seen_`.
+        """
+        n_users, n_items = len(self.user_ids_), len(self.item_ids_)
+        tables = replace(
+            self._tables,
+            user_ids=np.arange(n_users),
+            item_ids=np.arange(n_items),
+            seen=SeenItems(n_users, lists=seen),
+        )
         return Model(tables, self._record, self._options, self._members)
 
     def with_noise(self, noise: Noise | None) -> Model:

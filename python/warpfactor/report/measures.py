@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..data.ids import lookup_ids
 from ..data.ratings import Ratings, pairs_to_codes
+from ..evaluation.held_out import fitted_model
 from ..model.model import Model
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
     "Scored",
     "Shares",
     "calibration",
-    "fitted_model",
     "group_by",
     "interval_coverage",
     "item_map",
@@ -42,22 +42,6 @@ _LEAST, _LEAST_SHARE = 20, 0.005
 _LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 # Users whose lists are looked at: the shares of ten groups of items change little beyond.
 _MOST_USERS = 5000
-
-
-def fitted_model(model: Any, name: str = "model") -> Model:
-    """Return the `Model` of a fitted estimator, or the model itself.
-
-    Raises
-    ------
-    ValueError
-        If it is neither.
-    """
-    found = model if isinstance(model, Model) else getattr(model, "model_", None)
-    if not isinstance(found, Model):
-        raise ValueError(
-            f"{name} is {model!r:.80}; it must be a fitted estimator of warpfactor, or a Model"
-        )
-    return found
 
 
 @dataclass(frozen=True, eq=False)

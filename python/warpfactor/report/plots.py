@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..checks import check_choice, check_count
+from ..evaluation.held_out import fitted_model
 from . import draw
 from .measures import (
     BY,
-    fitted_model,
     group_by,
     interval_coverage,
     item_map,
