@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -53,10 +54,10 @@ def draw_history(model: Fitted, ax: Axes) -> None:
     epochs = [record["epoch"] for record in history]
     rows: list[Mapping[str, Any]] = [dict(record) for record in history]
     marker = "o" if len(epochs) <= 30 else ""
-    for which, name in (("valid", "validation"), ("train", "training")):
+    for which, name, line in (("valid", "validation", "-"), ("train", "training", "--")):
         errors = np.array([row[f"{which}_{kind}"] for row in rows], float)
         if np.isfinite(errors).any():
-            ax.plot(epochs, errors, marker=marker, markersize=3, label=name)
+            ax.plot(epochs, errors, line, marker=marker, markersize=3, label=name)
     if 0 < model.n_epochs_ < len(history):
         ax.axvline(model.n_epochs_, linestyle=":", linewidth=1, color=_faint(), label="kept")
     ax.set_xlabel("epoch")
@@ -71,8 +72,9 @@ def draw_errors(
     """Draw the RMSE of each model in each group, over the groups' shares of the ratings."""
     at = np.arange(len(groups.labels))
     _bars_behind(ax, at, groups.shares)
-    for name, each in errors.items():
-        ax.plot(at, groups.rmse(each), marker="o", markersize=3.5, label=clean(name))
+    # By marks as well, for those who do not see the colours, or print without them.
+    for (name, each), marker in zip(errors.items(), itertools.cycle("os^Dv"), strict=False):
+        ax.plot(at, groups.rmse(each), marker=marker, markersize=4, label=clean(name))
     ax.set_xticks(at, groups.labels)
     names = {
         "rating": "rating",
@@ -147,7 +149,7 @@ def draw_popularity(shares: Shares, ax: Axes) -> None:
 
 def draw_map(found: ItemMap, names: Sequence[str], n_names: int, ax: Axes) -> None:
     """Draw items as points, and name those that have room, the most rated first."""
-    ax.scatter(*found.points.T, s=14, alpha=0.6, linewidths=0, gid="items")
+    ax.scatter(found.points[:, 0], found.points[:, 1], s=14, alpha=0.6, linewidths=0, gid="items")
     ax.margins(0.12)
     for axis, share, which in zip("xy", found.shares, ("first", "second"), strict=True):
         label = f"{which} component ({share:.0%} of the variance)"

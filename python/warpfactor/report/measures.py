@@ -40,8 +40,8 @@ _STARTS = np.array([0, *(m * 10**e for e in range(9) for m in (1, 2, 5))])
 # A group with fewer test ratings, or a smaller share, joins the next: its error would be chance.
 _LEAST, _LEAST_SHARE = 20, 0.005
 _LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-# Users whose lists are looked at: the shares of ten groups of items change little beyond.
-_MOST_USERS = 5000
+# Users whose scores are compared, or whose lists are looked at: beyond, little changes.
+_MOST_USERS, _MOST_LISTS = 5000, 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,9 +263,9 @@ class Shares(NamedTuple):
 
 
 def popularity_shares(model: Model, n: int = 10) -> Shares:
-    """Recommend to up to 5,000 users, and see what is recommended."""
+    """Recommend to up to 20,000 users, and see what is recommended."""
     counts = np.asarray(model.item_counts_, np.int64)
-    known_items, users = np.flatnonzero(counts), _some_users(model)
+    known_items, users = np.flatnonzero(counts), _some_users(model, _MOST_LISTS)
     ids, scores = model.recommend(model.user_ids_[users], n)
     listed = ids[np.isfinite(scores)]
     codes = lookup_ids(model.item_ids_, listed, "item ids")
@@ -309,7 +309,7 @@ def item_map(model: Model, n: int) -> ItemMap:
     """
     counts = np.asarray(model.item_counts_, np.int64)
     codes = np.argsort(-counts, kind="stable")[: min(n, np.count_nonzero(counts))]
-    users = model.user_factors_[_some_users(model)]
+    users = model.user_factors_[_some_users(model, _MOST_USERS)]
     scores = (users @ model.item_factors_[codes].T).astype(np.float64)
     scores -= scores.mean(axis=1, keepdims=True)
     variances, axes = np.linalg.eigh(scores.T @ scores / max(1, len(users)))
@@ -325,7 +325,7 @@ def item_map(model: Model, n: int) -> ItemMap:
     return ItemMap(codes, points, (shares[0], shares[1]))
 
 
-def _some_users(model: Model) -> NDArray[np.intp]:
-    """Return the codes of up to 5,000 users with training ratings, evenly spaced."""
+def _some_users(model: Model, most: int) -> NDArray[np.intp]:
+    """Return the codes of users with training ratings, evenly spaced if there are more than `most`."""
     known = np.flatnonzero(model.user_known_)
-    return known[:: max(1, -(-len(known) // _MOST_USERS))]
+    return known[:: max(1, -(-len(known) // most))]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..model.model import Model
 from .draw import clean
 
-__all__ = ["Names"]
+__all__ = ["Names", "clean"]
 
 
 class Names:

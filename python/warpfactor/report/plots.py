@@ -188,7 +188,7 @@ def popularity(model: Any, *, n: int = 10, ax: Axes | None = None) -> Axes:
     model : Model or fitted estimator
         What recommends.
     n : int, default 10
-        The length of a list. Up to 5,000 users get one.
+        The length of a list. Up to 20,000 users get one.
     ax
         As of `history`.
 

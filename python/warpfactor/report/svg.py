@@ -95,7 +95,8 @@ def inline_svg(
 
     with mpl.rc_context(), warnings.catch_warnings():
         mpl.rcdefaults()  # what the user's style says is not for this page
-        mpl.rcParams.update({**_STYLE, "axes.prop_cycle": cycler(color=_CYCLE)})
+        style: Any = {**_STYLE, "axes.prop_cycle": cycler(color=_CYCLE)}
+        mpl.rcParams.update(style)
         # Letters that matplotlib's own font lacks are drawn by the browser's.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = Figure(figsize=(_WIDTH, _HEIGHT * tall), layout="constrained")
