@@ -9,6 +9,7 @@ from .convert import convert
 from .demo import demo
 from .peek import peek
 from .recommend import recommend
+from .report import report
 from .serve import evaluate, info, predict
 from .train import train
 
@@ -22,6 +23,7 @@ __all__ = [
     "peek",
     "predict",
     "recommend",
+    "report",
     "train",
 ]
 

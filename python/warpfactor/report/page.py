@@ -6,6 +6,7 @@ import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,7 +50,7 @@ from .tables import error_table, list_table
 if TYPE_CHECKING:
     from os import PathLike
 
-__all__ = ["Report", "make_report"]
+__all__ = ["Report", "check_packages", "make_report"]
 
 # The cutoffs beside the length of the lists.
 _CUTOFFS = (5, 10, 20)
@@ -138,7 +139,7 @@ def make_report(
     OSError
         If the file cannot be written.
     """
-    environment = _environment()
+    check_packages()
     fitted = fitted_model(model)
     check_count("n", n, 1)
     page = _Page(
@@ -149,7 +150,7 @@ def make_report(
         n,
         users,
     )
-    text = environment.get_template("page.html").render(
+    text = _template().render(
         heading=shortened(clean(heading), _LONGEST_HEADING),
         subtitle=page.subtitle(),
         tiles=page.tiles(),
@@ -164,21 +165,28 @@ def make_report(
     return report
 
 
-def _environment() -> Any:
-    try:
-        import jinja2
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f'a report needs Jinja2 and matplotlib ({error}): pip install "warpfactor[plot]"'
-        ) from error
-    return jinja2.Environment(
+def check_packages() -> None:
+    """Raise ImportError, with what to install, if Jinja2 or matplotlib is missing."""
+    for name in ("jinja2", "matplotlib"):
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise ImportError(
+                f'a report needs {name}, which cannot be imported ({error}): pip install "warpfactor[plot]"'
+            ) from error
+
+
+def _template() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("warpfactor.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    return environment.get_template("page.html")
 
 
 class _Page:
