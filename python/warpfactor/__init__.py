@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .data.peek import Peek, peek
     from .data.ratings import Ratings
     from .data.write import write_ratings
+    from .evaluation.compare import Comparison, compare
     from .evaluation.cross_validation import cross_validate
     from .evaluation.evaluate import Evaluation, evaluate
     from .evaluation.splits import train_test_split, train_validation_test_split
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BayesianMatrixFactorization",
+    "Comparison",
     "CudaError",
     "DivergedError",
     "Ensemble",
@@ -44,6 +46,7 @@ __all__ = [
     "Ratings",
     "__version__",
     "baselines",
+    "compare",
     "cross_validate",
     "datasets",
     "evaluate",
@@ -65,6 +68,7 @@ __all__ = [
 # `warpfactor --help` need not wait for.
 _HOME = {
     "BayesianMatrixFactorization": "training.bayesian",
+    "Comparison": "evaluation.compare",
     "CudaError": "exceptions",
     "DivergedError": "exceptions",
     "Ensemble": "training.ensemble",
@@ -74,6 +78,7 @@ _HOME = {
     "Peek": "data.peek",
     "Ratings": "data.ratings",
     "__version__": "_core",
+    "compare": "evaluation.compare",
     "cross_validate": "evaluation.cross_validation",
     "evaluate": "evaluation.evaluate",
     "Model": "model.model",

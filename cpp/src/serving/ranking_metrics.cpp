@@ -40,6 +40,16 @@ void validate_lists(const RowListsView& lists, std::int64_t n_rows, std::int32_t
   }
 }
 
+void validate_sorted(const RowListsView& lists, std::int64_t n_rows, const char* name) {
+  for (std::int64_t row = 0; row < n_rows; ++row) {
+    const std::span<const std::int32_t> items = row_of(lists, row);
+    if (std::adjacent_find(items.begin(), items.end(), std::greater_equal<>()) != items.end()) {
+      reject(std::string(name) + " has items of row " + text(row) +
+             " that do not rise; they must be sorted and distinct");
+    }
+  }
+}
+
 /// Sums over the first items of a list, as its items come.
 struct ListSums {
   double hits = 0, dcg = 0, graded_dcg = 0, precisions = 0, first_hit = 0;
@@ -67,6 +77,7 @@ void ranking_metrics(const RankedListsView& lists, const RelevantView& relevant,
   const std::size_t n_cutoffs = cutoffs.size();
   require_size(lists.items.size(), n_rows * lists.length, "lists");
   validate_lists(relevant.lists, n_rows, std::numeric_limits<std::int32_t>::max(), "relevant");
+  validate_sorted(relevant.lists, n_rows, "relevant");
   require_size(relevant.gains.size(), static_cast<std::int64_t>(relevant.lists.items.size()), "gains");
   require_size(out.size(), static_cast<std::int64_t>(kRankingMetrics.size() * n_cutoffs) * n_rows, "out");
   for (const std::int32_t k : cutoffs) require(k >= 1, "cutoffs", k, "at least 1");

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 
 from .app import app
+from .compare import compare
 from .convert import convert
 from .demo import demo
+from .evaluate import evaluate
 from .peek import peek
 from .recommend import recommend
 from .report import report
-from .serve import evaluate, info, predict
+from .serve import info, predict
+from .split import split
 from .train import train
 
 __all__ = [
     "app",
+    "compare",
     "convert",
     "demo",
     "evaluate",
@@ -24,6 +28,7 @@ __all__ = [
     "predict",
     "recommend",
     "report",
+    "split",
     "train",
 ]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from .app import note
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from ..data.ratings import Ratings
     from ..model.model import Model
 
-__all__ = ["id_kinds", "scored_pairs", "shell_word", "typed_ids"]
+__all__ = ["id_kinds", "note_unknown", "scored_pairs", "shell_word", "typed_ids"]
 
 
 def scored_pairs(model: Model, ratings: Ratings) -> tuple[NDArray[np.float32], NDArray[Any]]:
@@ -24,6 +26,30 @@ def scored_pairs(model: Model, ratings: Ratings) -> tuple[NDArray[np.float32], N
             raise ValueError("no test pair has a user and an item that the model knows")
         ratings = ratings.take(users & items)
     return ratings.values, model.predict(ratings)
+
+
+def note_unknown(model: Model, pairs: Ratings, *, mean: str, otherwise: str) -> None:
+    """Say on standard error which pairs the model does not know, if there are any, and what so."""
+    from ..model.summary import counted
+
+    users, items = model.is_known(pairs)
+    found = []
+    for who, known, codes, ids in (
+        ("a user", users, pairs.users, pairs.user_ids),
+        ("an item", items, pairs.items, pairs.item_ids),
+    ):
+        n_unknown = int((~known).sum())
+        if n_unknown:
+            of = f"{n_unknown:,} of {counted(len(pairs), 'pair')}"
+            found.append(
+                f"{of} {'has' if n_unknown == 1 else 'have'} {who} that the model does not know "
+                f"(such as {str(ids[codes[known.argmin()]])!r})"
+            )
+    if found:
+        n_both = int((users & items).sum())
+        both = f"it knows both of {counted(n_both, 'pair')} ({100 * n_both / len(pairs):.3g} %)"
+        so = mean if model.unknown == "mean" else otherwise
+        note(f"{' and '.join(found)}; {both}, and {so}")
 
 
 def id_kinds(model: Model) -> tuple[IdKind, IdKind]:

@@ -1,4 +1,4 @@
-"""``warpfactor evaluate | predict | info``."""
+"""``warpfactor predict | info``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from .app import command, note
-from .ids import id_kinds, scored_pairs, typed_ids
-from .options import file_layout, model_file, prediction_device, ratings_files, table_output
+from .app import command
+from .ids import id_kinds, note_unknown, typed_ids
+from .options import file_layout, model_file, prediction_device, table_output
 from .progress import busy, progress
 from .tables import id_column, number_column, table_format, write_table
 
@@ -20,74 +20,9 @@ if TYPE_CHECKING:
     from ..data.ratings import Ratings
     from ..model.model import Model
 
-__all__ = ["evaluate", "info", "predict"]
+__all__ = ["info", "predict"]
 
 _PAIRS_PER_CHUNK = 1 << 18
-
-
-@command
-@model_file
-@ratings_files("ratings", "RATINGS")
-@file_layout("user", "item", "rating", without=("ids",))
-@prediction_device
-def evaluate(
-    model_file: Path,
-    ratings: Path | list[Path],
-    layout: dict[str, Any],
-    device: str | None,
-) -> None:
-    """Measure a MODEL's error on RATINGS, a file of ratings or a folder of them.
-
-    Several are read as one set.
-
-    Example: warpfactor evaluate m.safetensors test.csv
-    """
-    from ..data.files import read_ratings
-    from ..evaluation.metrics import mae, rmse
-    from ..model.model import load
-
-    model = load(model_file, device)
-    with busy("reading", ratings):
-        pairs = read_ratings(ratings, **layout, ids=id_kinds(model))
-    known_users, known_items = model.is_known(pairs)
-    scored = scored_pairs(model, pairs)
-    click.echo(f"pairs         {len(pairs):,}")
-    click.echo(f"unknown user  {(~known_users).sum():,}")
-    click.echo(f"unknown item  {(~known_items).sum():,}")
-    if len(scored[0]) < len(pairs):
-        click.echo(f"left out      {len(pairs) - len(scored[0]):,} (no prediction)")
-    click.echo(f"MAE           {mae(*scored):.4f}")
-    click.echo(f"RMSE          {rmse(*scored):.4f}")
-    _note_unknown(
-        model,
-        pairs,
-        mean="MAE and RMSE include the others, predicted from means and biases",
-        otherwise="MAE and RMSE are over these alone",
-    )
-
-
-def _note_unknown(model: Model, pairs: Ratings, *, mean: str, otherwise: str) -> None:
-    """Say on standard error which pairs the model does not know, if there are any, and what so."""
-    from ..model.summary import counted
-
-    users, items = model.is_known(pairs)
-    found = []
-    for who, known, codes, ids in (
-        ("a user", users, pairs.users, pairs.user_ids),
-        ("an item", items, pairs.items, pairs.item_ids),
-    ):
-        n_unknown = int((~known).sum())
-        if n_unknown:
-            of = f"{n_unknown:,} of {counted(len(pairs), 'pair')}"
-            found.append(
-                f"{of} {'has' if n_unknown == 1 else 'have'} {who} that the model does not know "
-                f"(such as {str(ids[codes[known.argmin()]])!r})"
-            )
-    if found:
-        n_both = int((users & items).sum())
-        both = f"it knows both of {counted(n_both, 'pair')} ({100 * n_both / len(pairs):.3g} %)"
-        so = mean if model.unknown == "mean" else otherwise
-        note(f"{' and '.join(found)}; {both}, and {so}")
 
 
 @command
@@ -153,7 +88,7 @@ def predict(
         click.echo(predictions[0])
         return
     _write_predictions(output, format, asked, predictions)
-    _note_unknown(
+    note_unknown(
         model,
         asked,
         mean="the others are predicted from means and biases",

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from ..checks import check_choice, check_count, is_number, option, where_typed
 from ..data.ratings import Ratings
 from ..model.model import Model
-from .baselines import baselines_of
-from .held_out import HeldOut, fitted_model
+from .held_out import HeldOut, judged
 from .ranking import LIST_METRICS, check_cutoffs
+from .simple_models import Judged, baselines_of
 
 __all__ = [
     "METRICS",
@@ -239,17 +239,24 @@ def evaluate(
     """
     cutoffs = check_cutoffs(k)
     names = check_metrics(metrics)
-    fitted = fitted_model(model)
+    main = judged(model)
+    fitted = main.model
     if n_threads is not None:
         check_count("n_threads", n_threads, 1)
     limits = check_clip(clip, fitted.rating_range_)
     held = Ratings.from_any(test, name="test")
     trained = None if train is None else Ratings.from_any(train, name="train")
-    lowest = _lowest(fitted, held)
-    threshold = usual_threshold(fitted, held) if relevant_from is None else relevant_from
+    low, high = fitted.rating_range_
+    if math.isnan(low):  # files of format 1 did not keep it
+        low, high = float(held.values.min()), float(held.values.max())
+    threshold = (
+        usual_threshold(held.values, low, high, fitted.loss_)
+        if relevant_from is None
+        else relevant_from
+    )
     if not is_number(threshold) or not math.isfinite(threshold):
         raise ValueError(f"{option('relevant_from')} is {threshold!r}; it must be a finite number")
-    bench = HeldOut(held, trained, float(threshold), lowest)
+    bench = HeldOut(held, trained, float(threshold), low)
     if fitted.unknown != "mean":
         known, _ = fitted.is_known(held)
         bench.keep_users(np.bincount(held.users[known], minlength=held.n_users) > 0)
@@ -261,7 +268,12 @@ def evaluate(
         warnings.warn(f"only errors are measured: {problem}", UserWarning, stacklevel=2)
         names = RATING_METRICS
     others = _others(baselines, fitted, trained)
-    found = judge(model, bench, cutoffs, names, limits, n_threads, float(threshold))
+    found = judge(main, bench, cutoffs, names, limits, n_threads, float(threshold))
+    if found.counts["left_out"] == len(held):
+        raise ValueError(
+            "no test pair has a user and an item that the model knows, and it predicts nothing else "
+            f"with unknown={fitted.unknown!r}"
+        )
     if found.counts["trained"]:
         n = found.counts["trained"]
         warnings.warn(
@@ -281,7 +293,7 @@ def evaluate(
 
 
 def judge(
-    model: Any,
+    given: Judged,
     held: HeldOut,
     cutoffs: tuple[int, ...],
     names: tuple[str, ...],
@@ -290,12 +302,12 @@ def judge(
     relevant_from: float,
 ) -> Evaluation:
     """Return what one fitted model is worth on prepared test ratings; see `evaluate`."""
-    fitted = fitted_model(model)
+    fitted = given.model
     users, items = fitted.is_known(held.test)
     rmse = mae = math.nan
     n_left_out = 0
-    if getattr(model, "predicts", True) and set(names) & set(RATING_METRICS):
-        rmse, mae, n_left_out = held.rating_values(model, clip, n_threads)
+    if given.predicts and set(names) & set(RATING_METRICS):
+        rmse, mae, n_left_out = held.rating_values(fitted, clip, n_threads)
     ranking: dict[str, dict[int, float]] = {
         name: dict.fromkeys(cutoffs, math.nan) for name in names if name in (*LIST_METRICS, *PLACE_METRICS)
     }  # fmt: skip
@@ -304,7 +316,7 @@ def judge(
     if set(names) - set(RATING_METRICS):
         if held.train is None:
             n_trained = held.seen_by(fitted)[1]
-        if getattr(model, "ranks", True):
+        if given.ranks:
             values = held.list_values(
                 fitted, cutoffs, lists=bool(ranking), auc="auc" in names, n_threads=n_threads
             )
@@ -342,15 +354,17 @@ def judge(
     )
 
 
-def usual_threshold(model: Model, test: Ratings) -> float:
-    """Return the rating from which items are relevant, if nobody says it."""
-    if model.loss_ == "poisson":  # counts: what was taken at all
-        above = test.values[test.values > 0]
-        return float(above.min()) if len(above) else 1.0
-    low, high = model.rating_range_
-    if math.isnan(low):
-        low, high = float(test.values.min()), float(test.values.max())
-    return low + _RELEVANT_SHARE * (high - low)
+def usual_threshold(values: NDArray[np.float32], low: float, high: float, loss: str) -> float:
+    """Return the rating from which items are relevant, if nobody says it: one of these, if any is so high.
+
+    That is three quarters of the way from `low` to `high`; of counts, what is above 0.
+    """
+    if loss == "poisson":
+        enough = values[values > 0]
+        return float(enough.min()) if len(enough) else 1.0
+    threshold = low + _RELEVANT_SHARE * (high - low)
+    enough = values[values >= threshold]
+    return float(enough.min()) if len(enough) else threshold
 
 
 def check_metrics(metrics: Any) -> tuple[str, ...]:
@@ -421,11 +435,6 @@ def _cell(name: str, value: float) -> str:
     return "" if math.isnan(value) else format(value, ".4f")
 
 
-def _lowest(model: Model, test: Ratings) -> float:
-    low = model.rating_range_[0]
-    return float(test.values.min()) if math.isnan(low) else low
-
-
 def _problem(model: Model, held: HeldOut, threshold: float, chosen: bool) -> str:
     """Say why lists cannot be judged; empty if they can."""
     if held.train is None and model.n_ratings_ and not len(model.seen_[1]):
@@ -442,17 +451,14 @@ def _problem(model: Model, held: HeldOut, threshold: float, chosen: bool) -> str
     return ""
 
 
-def _others(baselines: Any, model: Model, train: Ratings | None) -> dict[str, Any]:
+def _others(baselines: Any, model: Model, train: Ratings | None) -> dict[str, Judged]:
     if isinstance(baselines, Mapping):
-        for name, each in baselines.items():
-            if name == "model":
-                raise ValueError(
-                    "baselines has the name 'model', which is the model's: choose another"
-                )
-            fitted_model(each, f"baselines[{name!r}]")
-        return dict(baselines)
+        if "model" in baselines:
+            raise ValueError("baselines has the name 'model', which is the model's: choose another")
+        return {str(name): judged(each, f"baselines[{name!r}]") for name, each in baselines.items()}
     if not isinstance(baselines, (bool, np.bool_)):
         raise ValueError(
-            f"baselines is {baselines!r:.60}; it must be True, False, or a mapping of names to fitted models"
+            f"baselines is {baselines!r:.60}; it must be True, False, or a mapping of names to "
+            "fitted models"
         )
     return baselines_of(model, train) if baselines else {}

@@ -23,8 +23,9 @@ from .ranking import (
     self_information,
     short_head,
 )
+from .simple_models import Judged
 
-__all__ = ["HeldOut", "ListValues", "RatingValues", "fitted_model"]
+__all__ = ["HeldOut", "ListValues", "RatingValues", "judged"]
 
 # Scores that are held at a time for the AUC: 64 MiB in float32. Not measured.
 _SCORES = 1 << 24
@@ -32,7 +33,7 @@ _SCORES = 1 << 24
 Lists = tuple[NDArray[np.int64], NDArray[np.int32]]
 
 
-def fitted_model(given: Any, name: str = "model") -> Model:
+def judged(given: Any, name: str = "model") -> Judged:
     """Return the model of a fitted estimator or baseline, or the model itself.
 
     Raises
@@ -42,8 +43,10 @@ def fitted_model(given: Any, name: str = "model") -> Model:
     ValueError
         If it is not fitted.
     """
-    if isinstance(given, Model):
+    if isinstance(given, Judged):
         return given
+    if isinstance(given, Model):
+        return Judged(given)
     if not hasattr(given, "fit"):
         raise TypeError(
             f"{name} is {given!r:.60}; it must be a fitted MatrixFactorization or another estimator of "
@@ -54,7 +57,8 @@ def fitted_model(given: Any, name: str = "model") -> Model:
     if not isinstance(model, Model):
         raise ValueError(f"{name} is {given!r:.60}, which is not fitted: call its fit first")
     own = {each: getattr(given, each) for each in Options._fields if hasattr(given, each)}
-    return model.with_options(**own)
+    able = {each: getattr(given, each, True) for each in ("predicts", "ranks")}
+    return Judged(model.with_options(**own), **able)
 
 
 class RatingValues(NamedTuple):
@@ -119,11 +123,11 @@ class HeldOut:
         self.users = np.unique(self._wanted_users)
 
     def rating_values(
-        self, model: Any, clip: tuple[float, float] | None, n_threads: int | None
+        self, model: Model, clip: tuple[float, float] | None, n_threads: int | None
     ) -> RatingValues:
         """Return the errors of the predictions that a model has for the test pairs."""
-        given = fitted_model(model).with_options(n_threads=n_threads)
-        predicted = np.asarray(_predictions(given, self.test), np.float64)
+        asked = model if n_threads is None else model.with_options(n_threads=n_threads)
+        predicted = np.asarray(_predictions(asked, self.test), np.float64)
         if clip is not None:
             predicted = np.clip(predicted, *clip)
         errors = (self.test.values - predicted)[~np.isnan(predicted)]

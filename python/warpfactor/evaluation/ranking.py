@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from .. import _core
 from ..checks import check_choice, check_count, check_number, option
@@ -238,13 +237,16 @@ def auc(scores: Any, relevant: Any, *, per_user: bool = False, n_threads: int | 
     indptr, flat, gains = _flat(relevant)
     _require_rows(len(table), len(indptr) - 1, "scores")
     columns = np.asarray(flat)
-    if len(columns) and (
-        columns.dtype.kind not in "iu" or columns.min() < 0 or columns.max() >= table.shape[1]
-    ):
-        raise ValueError(
-            f"relevant holds {columns.min() if columns.dtype.kind in 'iu' else columns[0]!r:.60}; it must "
-            f"hold columns of scores, from 0 to {table.shape[1] - 1}"
+    if len(columns):
+        inside = (
+            columns.dtype.kind in "iu" and columns.min() >= 0 and columns.max() < table.shape[1]
         )
+        if not inside:
+            one = columns.tolist()[0 if columns.dtype.kind not in "iu" else int(columns.argmax())]
+            raise ValueError(
+                f"relevant holds {one!r:.60}; it must hold numbers of columns of scores, from 0 to "
+                f"{table.shape[1] - 1}"
+            )
     wanted = _sorted_rows(indptr, columns.astype(np.int32), gains)
     threads = 0 if n_threads is None else check_count("n_threads", n_threads, 1)
     values = auc_of_rows(np.ascontiguousarray(table), None, wanted, threads)
@@ -467,8 +469,8 @@ def _column(rows: Iterable[Iterable[Any]]) -> Any:
 
 def _flat(relevant: Any) -> tuple[NDArray[np.int64], Any, NDArray[np.float64]]:
     """Return (indptr, ids, gains) of the relevant items, those of no gain left out."""
-    if sparse.issparse(relevant):
-        rows = sparse.csr_array(relevant)
+    if hasattr(relevant, "tocsr"):  # SciPy's, which need not be imported for the others
+        rows = relevant.tocsr(copy=True)
         rows.sum_duplicates()
         indptr, ids, gains = (
             rows.indptr.astype(np.int64),
