@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
 
 from ..checks import check_count, check_number
+from ..data.describe import html_table
 from ..serving.tables import Options
 from .fitted import Fitted
 from .summary import counted, curve, kept_errors
@@ -130,9 +131,4 @@ class Looking(Fitted):
         )
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for name, text in facts(self)
-        )
-        return f"<p>{html.escape(repr(self))}</p><table><tbody>{rows}</tbody></table>"
+        return f"<p>{html.escape(repr(self))}</p>{html_table([], facts(self))}"
