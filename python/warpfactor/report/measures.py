@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..data.ids import lookup_ids
 from ..data.ratings import Ratings, pairs_to_codes
-from ..evaluation.held_out import fitted_model
+from ..evaluation.held_out import judged
 from ..model.model import Model
 
 __all__ = [
@@ -103,7 +103,7 @@ def scored(model: Any, test: Any, *, with_std: bool = True) -> Scored:
     ValueError
         If the ids are of another kind than the model's, or no pair has a prediction.
     """
-    fitted = fitted_model(model)
+    fitted = judged(model).model
     ratings = Ratings.from_any(test, name="test")
     answering = fitted.with_options(unknown="nan") if fitted.unknown == "raise" else fitted
     std = None

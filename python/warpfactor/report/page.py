@@ -14,9 +14,9 @@ import numpy as np
 from .. import _core
 from ..checks import check_count
 from ..data.ratings import Ratings
-from ..evaluation.baselines import baselines_of
 from ..evaluation.evaluate import Evaluation, evaluate
-from ..evaluation.held_out import fitted_model
+from ..evaluation.held_out import judged
+from ..evaluation.simple_models import baselines_of
 from ..model.looking import facts
 from ..model.model import Model
 from ..parameters import N_LISTED
@@ -140,7 +140,7 @@ def make_report(
         If the file cannot be written.
     """
     check_packages()
-    fitted = fitted_model(model)
+    fitted = judged(model).model
     check_count("n", n, 1)
     page = _Page(
         fitted,
@@ -225,8 +225,8 @@ class _Page:
         )
         self._errors = {"model": found.errors}
         for name, each in baselines.items():
-            if getattr(each, "predicts", True):
-                predicted = np.asarray(each.predict(found.ratings), np.float64)
+            if each.predicts:
+                predicted = np.asarray(each.model.predict(found.ratings), np.float64)
                 self._errors[name] = found.values - predicted
 
     def subtitle(self) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..checks import check_choice, check_count
-from ..evaluation.held_out import fitted_model
+from ..evaluation.held_out import judged
 from . import draw
 from .measures import (
     BY,
@@ -54,7 +54,7 @@ def history(model: Any, *, ax: Axes | None = None) -> Axes:
     ImportError
         If matplotlib is missing.
     """
-    fitted = fitted_model(model)
+    fitted = judged(model).model
     if not fitted.history_:
         raise ValueError("model has an empty history_, so there is no learning curve to draw")
     ax = _axes(ax)
@@ -98,7 +98,8 @@ def errors(model: Any, test: Any, *, by: str = "rating", ax: Axes | None = None)
     Parameters
     ----------
     model : Model or fitted estimator, or a mapping of names to those
-        What predicts; several stand beside each other, such as a model and its `warpfactor.baselines`.
+        What predicts; several stand beside each other, such as a model and its `warpfactor.baselines`,
+        of which those that only recommend are left out.
     test
         As of `residuals`.
     by : {"rating", "activity", "popularity"}, default "rating"
@@ -120,9 +121,13 @@ def errors(model: Any, test: Any, *, by: str = "rating", ax: Axes | None = None)
         If matplotlib is missing.
     """
     check_choice("by", by, BY)
-    models = dict(model) if isinstance(model, Mapping) else {"model": model}
+    given = model if isinstance(model, Mapping) else {"model": model}
+    models = {name: judged(each, f"model[{name!r}]") for name, each in given.items()}
+    models = {name: each for name, each in models.items() if each.predicts}
     if not models:
-        raise ValueError("model is an empty mapping; it must have at least one model")
+        raise ValueError(
+            "model is a mapping without a model that predicts; it must have at least one"
+        )
     found = {name: scored(each, test, with_std=False) for name, each in models.items()}
     first = next(iter(found.values()))
     for name, each in found.items():
@@ -164,7 +169,7 @@ def calibration(model: Any, test: Any, *, kind: str = "auto", ax: Axes | None = 
         If matplotlib is missing.
     """
     check_choice("kind", kind, ("auto", "mean", "intervals"))
-    fitted = fitted_model(model)
+    fitted = judged(model).model
     has_std = fitted.noise_variance_ is not None
     if kind == "intervals" and not has_std:
         raise ValueError(
@@ -202,7 +207,7 @@ def popularity(model: Any, *, n: int = 10, ax: Axes | None = None) -> Axes:
     ImportError
         If matplotlib is missing.
     """
-    fitted = fitted_model(model)
+    fitted = judged(model).model
     shares = popularity_shares(fitted, check_count("n", n, 1))
     ax = _axes(ax)
     draw.draw_popularity(shares, ax)
@@ -243,7 +248,7 @@ def embedding(
     ImportError
         If matplotlib is missing.
     """
-    fitted = fitted_model(model)
+    fitted = judged(model).model
     found = item_map(fitted, check_count("n", n, 1))
     names = Names(fitted, titles).of_codes(found.codes)
     ax = _axes(ax)
