@@ -91,7 +91,9 @@ def draw_errors(
 def draw_residuals(scored: Scored, ax: Axes) -> None:
     """Draw how often which error occurs, beside the normal distribution of that mean and deviation."""
     errors = scored.errors
-    most = float(np.quantile(np.abs(errors), 0.998)) or 1.0
+    most = float(np.quantile(np.abs(errors), 0.998))
+    if most < 1e-6:  # all are right, within rounding
+        most = 1.0
     density, edges = np.histogram(errors, bins=48, range=(-most, most))
     width = edges[1] - edges[0]
     ax.stairs(density / (len(errors) * width), edges, fill=True, alpha=0.55, label="found")
@@ -111,7 +113,7 @@ def draw_calibration(points: Calibration, ax: Axes) -> None:
     """Draw the mean rating by the mean prediction, with 95 % intervals of the means."""
     low = min(points.predicted.min(), points.rating.min())
     high = max(points.predicted.max(), points.rating.max())
-    pad = 0.04 * (high - low) or 0.5
+    pad = 0.04 * (high - low) if high - low > 1e-3 * max(1.0, abs(high)) else 0.5
     span = [low - pad, high + pad]
     ax.plot(span, span, linestyle=":", linewidth=1, color=_faint(), label="equal")
     ax.errorbar(

@@ -29,7 +29,7 @@ class _Item(NamedTuple):
 class _Person(NamedTuple):
     name: str
     about: str
-    items: list[_Item]
+    recommended: list[_Item]
 
 
 def people(
@@ -113,9 +113,9 @@ def _person(
 def _rated(model: Model, ratings: Ratings, user: Any) -> dict[int, float]:
     """Return what a user rated, by the items' numbers in the model."""
     at = lookup_ids(ratings.user_ids, [user], "users")[0]
-    mine = ratings.take(ratings.users == at) if at >= 0 else ratings.take([])
-    _, items = pairs_to_codes(mine, model.user_ids_, model.item_ids_)
-    pairs = zip(items.tolist(), mine.values.tolist(), strict=True)
+    mine = ratings.users == at
+    items = lookup_ids(model.item_ids_, ratings.item_ids, "items")[ratings.items[mine]]
+    pairs = zip(items.tolist(), ratings.values[mine].tolist(), strict=True)
     return {item: value for item, value in pairs if item >= 0}
 
 
