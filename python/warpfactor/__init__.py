@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .data.files import read_ratings
     from .data.peek import Peek, peek
     from .data.ratings import Ratings
+    from .data.titles import read_titles
     from .data.write import write_ratings
     from .evaluation.compare import Comparison, compare
     from .evaluation.cross_validation import cross_validate
@@ -57,6 +58,7 @@ __all__ = [
     "peek",
     "plot",
     "read_ratings",
+    "read_titles",
     "show_config",
     "splits",
     "train_test_split",
@@ -86,6 +88,7 @@ _HOME = {
     "matrix_factorization_bgd": "training.descent",
     "peek": "data.peek",
     "read_ratings": "data.files",
+    "read_titles": "data.titles",
     "show_config": "config",
     "train_test_split": "evaluation.splits",
     "train_validation_test_split": "evaluation.splits",

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict, type_check_only
+from typing import Any, TypeAlias, TypedDict, type_check_only
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,6 +152,8 @@ def loss_terms(
     huber_delta: float = 1.0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 
+_Lists: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32]]
+
 class ModelView:
     def __init__(
         self,
@@ -168,6 +170,7 @@ class ModelView:
         biases: bool,
         link: str,
         item_deviations: NDArray[Any] | None = None,
+        user_deviations: NDArray[Any] | None = None,
     ) -> None: ...
     def predict(
         self, users: NDArray[np.int32], items: NDArray[np.int32], n_threads: int = 0
@@ -176,16 +179,27 @@ class ModelView:
         self,
         users: NDArray[np.int32],
         n: int,
-        seen_indptr: NDArray[np.int64] | None = None,
-        seen_items: NDArray[np.int32] | None = None,
+        seen: _Lists | None = None,
         n_threads: int = 0,
+        *,
         confidence: float = 0.0,
+        exploration: float = 0.0,
+        seed: int | None = None,
+        diversity: float = 0.0,
+        allowed: NDArray[np.bool_] | None = None,
+        only: _Lists | None = None,
+        without: _Lists | None = None,
+        groups: NDArray[np.int64] | None = None,
+        group: str = "mean",
     ) -> tuple[NDArray[np.int32], NDArray[Any]]: ...
+    def score_items(
+        self, users: NDArray[np.int32], items: NDArray[np.int32], n_threads: int = 0
+    ) -> NDArray[Any]: ...
     def similar_items(
         self, items: NDArray[np.int32], n: int, n_threads: int = 0
     ) -> tuple[NDArray[np.int32], NDArray[Any]]: ...
 
-def item_deviations(
+def deviations(
     user_factors: NDArray[Any],
     item_factors: NDArray[Any],
     item_biases: NDArray[Any],
@@ -196,7 +210,7 @@ def item_deviations(
     biases: bool,
     link: str,
     train_rmse: float,
-) -> NDArray[Any]: ...
+) -> tuple[NDArray[Any], NDArray[Any], float]: ...
 
 class TextEncoder:
     """Takes any object with Python's buffer interface, such as Arrow's buffers."""

@@ -905,7 +905,7 @@ def test_what_takes_long_shows_a_bar_on_a_terminal(trained: Trained, tmp_path: P
     pairs = write_csv(tmp_path / "pairs.csv", [(f"u{n % 40}", "001") for n in range(30)])
     shrink = (
         "import sys; from warpfactor.cli import app\n"
-        "sys.modules['warpfactor.cli.recommend']._USERS_PER_CHUNK = 10\n"
+        "sys.modules['warpfactor.cli.lists']._ROWS_PER_CHUNK = 10\n"
         "sys.modules['warpfactor.cli.serve']._PAIRS_PER_CHUNK = 10\n"
     )
     for output, args in (

@@ -10,7 +10,7 @@ from .convert import convert
 from .demo import demo
 from .evaluate import evaluate
 from .peek import peek
-from .recommend import recommend
+from .recommend import recommend, similar
 from .report import report
 from .serve import info, predict
 from .split import split
@@ -28,6 +28,7 @@ __all__ = [
     "predict",
     "recommend",
     "report",
+    "similar",
     "split",
     "train",
 ]

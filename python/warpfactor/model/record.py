@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from ..serving.lowering import Evidence
+from ..serving.bounds import Evidence
 
 __all__ = ["EpochRecord", "Origin", "TrainingRecord", "origin_of"]
 
