@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from ..model.fitted import Fitted
 from .measures import Calibration, Coverage, Groups, ItemMap, Scored, Shares
+from .naming import clean, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = [
-    "clean",
     "draw_calibration",
     "draw_coverage",
     "draw_errors",
@@ -26,24 +26,11 @@ __all__ = [
     "draw_map",
     "draw_popularity",
     "draw_residuals",
-    "shortened",
 ]
 
 # The mean width of a letter and the height of a line, in font sizes: for labels that keep clear of each other.
 _LETTER, _LINE = 0.58, 1.25
 _LONGEST_LABEL = 26
-_JOINERS = "\u200c\u200d"  # of Persian, of Indic scripts, of emoji
-
-
-def clean(text: Any) -> str:
-    """Return an id or a title on one line, with nothing in it that cannot be seen or written."""
-    seen = "".join(c if c.isprintable() or c in _JOINERS else " " for c in str(text))
-    return " ".join(seen.split())
-
-
-def shortened(text: str, most: int = _LONGEST_LABEL) -> str:
-    """Return a text of no more than so many letters."""
-    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
 def draw_history(model: Fitted, ax: Axes) -> None:
@@ -176,7 +163,7 @@ def _name_points(ax: Axes, points: NDArray[np.float64], names: Sequence[str], n_
     for (x, y), point, name in zip(at, points, names, strict=True):
         if len(taken) >= n_names:
             break
-        text = shortened(clean(name))
+        text = shortened(clean(name), _LONGEST_LABEL)
         wide, tall = _LETTER * size * _letters(text), _LINE * size
         for side, start in (("left", x + 4), ("right", x - 4 - wide)):
             here = (start, y - tall / 2, start + wide, y + tall / 2)

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import unicodedata
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.titles import as_titles
 from ..model.model import Model
-from .draw import clean
 
-__all__ = ["Names", "clean"]
+__all__ = ["Names", "clean", "shortened"]
+
+_JOINERS = "\u200c\u200d"  # of Persian, of Indic scripts, of emoji
+
+
+def clean(text: Any) -> str:
+    """Return an id or a title on one line, with nothing in it that cannot be seen or written."""
+    seen = "".join(c if c.isprintable() or c in _JOINERS else " " for c in str(text))
+    return " ".join(seen.split())
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of no more than so many letters, cut where no mark belongs to the letter before."""
+    if len(text) <= most:
+        return text
+    end = most - 1
+    while end and (unicodedata.combining(text[end]) or text[end - 1] in _JOINERS):
+        end -= 1
+    return text[:end].rstrip() + "…"
 
 
 class Names:
@@ -21,16 +39,25 @@ class Names:
     ----------
     model : Model
         Whose items.
-    titles : mapping or None
-        Titles by item id.
+    titles : path, table, dict, Titles or None
+        Titles by item id; see `warpfactor.read_titles`.
+
+    Raises
+    ------
+    ValueError
+        If the titles cannot be read, or are of none of the items.
     """
 
     def __init__(self, model: Model, titles: Any) -> None:
         self._ids = model.item_ids_
-        self._titles: Mapping[Any, Any] = {} if titles is None else dict(titles)
-        self.are_titles = bool(self._titles)
+        self._titles = None if titles is None else as_titles(titles).by_code(self._ids)
 
     def of_codes(self, codes: NDArray[Any]) -> list[str]:
         """Return the names of items by their numbers in the model."""
-        ids = self._ids[np.asarray(codes)].tolist()
-        return [clean(self._titles.get(each, each)) or repr(each) for each in ids]
+        codes = np.asarray(codes)
+        ids = self._ids[codes].tolist()
+        titles = [None] * len(ids) if self._titles is None else self._titles[codes].tolist()
+        return [
+            clean(title or "") or clean(id) or repr(id)
+            for title, id in zip(titles, ids, strict=True)
+        ]

@@ -30,7 +30,6 @@ from .draw import (
     draw_map,
     draw_popularity,
     draw_residuals,
-    shortened,
 )
 from .measures import (
     BY,
@@ -42,8 +41,8 @@ from .measures import (
     popularity_shares,
     scored,
 )
-from .naming import Names, clean
-from .people import people
+from .naming import Names, clean, shortened
+from .people import chosen_users, people
 from .svg import inline_svg
 from .tables import error_table, list_table
 
@@ -204,7 +203,7 @@ class _Page:
         self._model = model
         self._test, self._train = test, train
         self._names, self._n = names, n
-        self._users = users
+        self._users = chosen_users(model, test, users)
         self._figures = 0
         self._shares = popularity_shares(model, n)
         self.evaluation: Evaluation | None = None
@@ -423,9 +422,7 @@ class _Page:
         )
 
     def _people_section(self) -> dict[str, Any]:
-        shown = people(
-            self._model, self._test, self._train, self._names, users=self._users, n=self._n
-        )
+        shown = people(self._model, self._users, self._test, self._train, self._names, n=self._n)
         return _section(
             "recommendations",
             "Recommendations",

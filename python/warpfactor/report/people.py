@@ -12,7 +12,7 @@ from ..data.ratings import Ratings, pairs_to_codes
 from ..model.model import Model
 from .naming import Names, clean
 
-__all__ = ["people"]
+__all__ = ["chosen_users", "people"]
 
 # Users of few to many ratings: those at such places when sorted by their number.
 _PLACES = (0.1, 0.4, 0.7, 0.95)
@@ -32,13 +32,33 @@ class _Person(NamedTuple):
     recommended: list[_Item]
 
 
+def chosen_users(model: Model, test: Ratings | None, users: Any) -> NDArray[np.intp]:
+    """Return the numbers of users to recommend to, in the model.
+
+    Parameters
+    ----------
+    model : Model
+        What recommends.
+    test : Ratings or None
+        Test ratings.
+    users : id, array-like of ids, or None
+        Whom; None: four of few to many ratings, of those with test ratings if there are any.
+
+    Raises
+    ------
+    ValueError
+        If the model does not know one of them.
+    """
+    return _chosen(model, test) if users is None else _given(model, users)
+
+
 def people(
     model: Model,
+    users: NDArray[np.intp],
     test: Ratings | None,
     train: Ratings | None,
     names: Names,
     *,
-    users: Any,
     n: int,
 ) -> list[_Person]:
     """Recommend to some users.
@@ -47,17 +67,16 @@ def people(
     ----------
     model : Model
         What recommends.
+    users : ndarray of int
+        Whom, by their numbers in the model.
     test, train : Ratings or None
         Test ratings, which say what came true; training ratings, which say what was liked.
     names : Names
         The items' names.
-    users : array-like of ids or None
-        Whom; None: four of few to many ratings, of those with test ratings if there are any.
     n : int
         How many items each gets.
     """
-    codes = _chosen(model, test) if users is None else _given(model, users)
-    return [_person(model, int(code), test, train, names, n) for code in codes]
+    return [_person(model, int(code), test, train, names, n) for code in users]
 
 
 def _given(model: Model, users: Any) -> NDArray[np.intp]:
@@ -128,9 +147,8 @@ def _liked(model: Model, train: Ratings, user: Any, names: Names) -> list[str]:
 
 def _reasons(model: Model, user: Any, item: Any, names: Names) -> list[str]:
     """Return the rated items that speak most for an item."""
-    explain = getattr(model, "explain", None)
-    if explain is None or not model.history_:
+    if not model.history_:
         return []
-    found = explain(user, item, _N_REASONS)
+    found = model.explain(user, item, _N_REASONS)
     for_it = found.items[found.shares > 0]
     return names.of_codes(lookup_ids(model.item_ids_, for_it, "items"))

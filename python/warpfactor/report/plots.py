@@ -227,8 +227,8 @@ def embedding(
     ----------
     model : Model or fitted estimator
         Whose items.
-    titles : mapping, file or table, default None
-        The items' titles by id; see `Model.recommend`. Items without one are named by their id.
+    titles : path, table, dict or Titles, or None, default None
+        The items' titles by id: see `warpfactor.read_titles`. Items without one are named by their id.
     n : int, default 300
         How many items: those with the most training ratings.
     n_titles : int, default 25
@@ -249,10 +249,11 @@ def embedding(
         If matplotlib is missing.
     """
     fitted = judged(model).model
+    n_named = check_count("n_titles", n_titles, 0)
     found = item_map(fitted, check_count("n", n, 1))
     names = Names(fitted, titles).of_codes(found.codes)
     ax = _axes(ax)
-    draw.draw_map(found, names, check_count("n_titles", n_titles, 0), ax)
+    draw.draw_map(found, names, n_named, ax)
     return ax
 
 
