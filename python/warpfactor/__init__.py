@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import baselines, datasets, losses, metrics, splits
+    from . import baselines, datasets, losses, metrics, plot, splits
     from ._core import __version__
     from .config import show_config
     from .data.files import read_ratings
@@ -56,6 +56,7 @@ __all__ = [
     "matrix_factorization_bgd",
     "metrics",
     "peek",
+    "plot",
     "read_ratings",
     "read_titles",
     "show_config",
@@ -93,7 +94,7 @@ _HOME = {
     "train_validation_test_split": "evaluation.splits",
     "write_ratings": "data.write",
 }
-_MODULES = ("baselines", "datasets", "losses", "metrics", "splits")
+_MODULES = ("baselines", "datasets", "losses", "metrics", "plot", "splits")
 
 
 def __getattr__(name: str) -> Any:

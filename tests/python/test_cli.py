@@ -768,10 +768,38 @@ def test_info_describes_the_installation_and_a_model(trained: Trained) -> None:
         rf"written by warpfactor {re.escape(wf.__version__)}",
         r"users +40 \(str ids, u0 to u9\)",
         r"items +30 \(str ids, 000 to 029\)",
-        r"n_factors +4  \(not the default\)",
-        r"epochs +3: train RMSE \d\.\d{4}, validation RMSE \d\.\d{4}",
+        r"ratings +430, from 1 to 5",
+        rf"test RMSE +{trained.result.lines[-1].removeprefix('test RMSE ')} on 120 held-out ratings",
+        r"trained +20\d\d-\d\d-\d\d \d\d:\d\d UTC, by MatrixFactorization, 3 epochs in \d+\.\d\d s",
+        r"errors +train RMSE \d\.\d{4}, validation RMSE \d\.\d{4}",
+        r"curve +validation RMSE \(epoch\): \d\.\d{4} \(1\), \d\.\d{4} \(2\), \d\.\d{4} \(3\)\n",
+        r"\nparameters that are not the defaults:\n  n_factors +4\n  n_epochs +3\n",
+        r"\nchosen by training:\n",
     ):
         assert re.search(pattern, out), pattern
+    assert "patience" not in out and "early_stopping" not in out and "learning_rate  " in out
+
+
+def test_info_describes_models_of_other_estimators(trained: Trained, tmp_path: Path) -> None:
+    ratings = wf.read_ratings(trained.ratings)
+    slow = wf.BayesianMatrixFactorization(n_factors=2, n_samples=3, n_burn_in=1, verbose=0)
+    both = wf.Ensemble([wf.MatrixFactorization(n_factors=3, verbose=0), slow], intervals=False)
+    for estimator, changed, members in ((slow, "n_samples +3", 3), (both, "n_factors +3", 4)):
+        estimator.fit(ratings).save(tmp_path / "m")
+        out = succeed("info", tmp_path / "m").out
+        for pattern in (changed, f"by {type(estimator).__name__}", f"of {members} members"):
+            assert re.search(pattern, out), pattern
+        assert "test RMSE" not in out
+
+
+def test_a_model_is_saved_even_if_its_test_fails(tmp_path: Path) -> None:
+    # Each user is in one row alone, so that the model knows none of the test's.
+    file = write_csv(tmp_path / "r.csv", [(f"u{n}", f"i{n % 3}", str(n % 5)) for n in range(20)])
+    model = tmp_path / "m.safetensors"
+    options = ("--test-size", 2, "--unknown", "nan", "--output", model, *QUICK)
+    result = warpfactor("train", file, *options)
+    assert result.code == 1 and "no test pair has a user and an item" in result.err
+    assert wf.load(model).n_ratings_ == 18
 
 
 def test_version() -> None:

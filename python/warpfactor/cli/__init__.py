@@ -11,6 +11,7 @@ from .demo import demo
 from .evaluate import evaluate
 from .peek import peek
 from .recommend import recommend, similar
+from .report import report
 from .serve import info, predict
 from .split import split
 from .train import train
@@ -26,6 +27,7 @@ __all__ = [
     "peek",
     "predict",
     "recommend",
+    "report",
     "similar",
     "split",
     "train",

@@ -20,6 +20,7 @@ from ..serving.lookup import known_rows
 from ..serving.tables import Options, SeenItems, Tables, parse_device
 from .file import read, write
 from .fitted import Fitted
+from .looking import Looking
 from .members import Members, Noise, fold
 from .recommending import Recommending, check_output
 from .record import TrainingRecord
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Model", "load"]
 
 
-class Model(Recommending, Fitted):
+class Model(Recommending, Looking, Fitted):
     """A fitted factorization, which does not change: what `fit` makes and `load` returns.
 
     It predicts, recommends, finds similar items and saves itself, without scikit-learn. What was
@@ -66,6 +67,9 @@ class Model(Recommending, Fitted):
         The loss it was trained with; "custom" for a formula.
     link_ : {"identity", "probability", "signed_probability"}
         What a score x predicts: x, 1/(1 + exp(-x)), or 2/(1 + exp(-x)) - 1.
+    origin_ : dict
+        When, how and how well it was trained, so far as known: estimator, at (UTC), seconds, test_rmse
+        and n_test (what `warpfactor train --test-size` found, or `with_test_error` was told).
     chosen_, history_, n_epochs_, n_threads_, instruction_set_
         As of `MatrixFactorization`.
     n_members_ : int

@@ -94,6 +94,16 @@ class FittedAnswers(Recommending, RegressorMixin, BaseEstimator):  # type: ignor
         """Write the fitted model to one safetensors file; see `Model.save`."""
         self._answering().save(path)
 
+    def report(
+        self,
+        test: Any = None,
+        path: str | PathLike[str] | None = None,
+        titles: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Make one HTML page of what there is to see of the model; see `Model.report`."""
+        return self._answering().report(test, path, titles, **options)
+
     def _answering(self) -> Model:
         """Return the model as the present parameters say: set_params may have changed them."""
         check_is_fitted(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Any, cast
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..formulas.cuda_compile import DeviceKernels, device_kernels
 from ..formulas.losses import CustomLoss
 from ..model.file import stored_params
 from ..model.model import Model
-from ..model.record import EpochRecord
+from ..model.record import EpochRecord, origin_of
 from ..parameters import PARAMETERS, PYTHON_NAMES
 from ..serving.device import free_cached
 from ..serving.tables import Options
@@ -51,6 +52,7 @@ def fit_model(
     Model
         It answers as `params` say: `unknown`, `device`, `device_memory`, `n_threads`.
     """
+    started = perf_counter()
     core = core_params(params)
     dtype = _host_type(params["dtype"])
     given = given_ratings(X, y, sample_weight=sample_weight, validation=validation)
@@ -100,6 +102,7 @@ def fit_model(
             options,
             biases=core["biases"],
             chosen=_chosen(core, result["chosen"]),
+            origin=origin_of("MatrixFactorization", started),
         )
         bar.finish(model)
     return model
