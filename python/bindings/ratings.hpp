@@ -65,6 +65,7 @@ py::dict to_dict(Model<T>&& model) {
   out["n_ratings"] = model.training.n_ratings;
   out["rating_min"] = model.training.rating_min;
   out["rating_max"] = model.training.rating_max;
+  out["score_scale"] = model.training.score_scale;
   out["history"] = to_list(model.history);
   out["best_epoch"] = model.training.n_epochs;
   out["n_threads"] = model.training.n_threads;

@@ -19,7 +19,8 @@ from ..serving.answers import Answers
 from ..serving.lookup import known_rows
 from ..serving.tables import Options, Tables, parse_device
 from .file import read, write
-from .fitted import Fitted
+from .folding import FoldIn
+from .growing import Growing
 from .members import Members, Noise, fold
 from .record import TrainingRecord
 
@@ -31,7 +32,7 @@ __all__ = ["Model", "load"]
 _OUTPUTS = ("numpy", "cupy")
 
 
-class Model(Fitted):
+class Model(Growing):
     """A fitted factorization, which does not change: what `fit` makes and `load` returns.
 
     It predicts, recommends, finds similar items and saves itself, without scikit-learn. What was
@@ -87,9 +88,6 @@ class Model(Fitted):
     Model(50 users, 40 items, 4 factors, squared loss)
     """
 
-    _options: Options
-    _answers: Answers
-
     def __init__(
         self,
         tables: Tables,
@@ -97,7 +95,9 @@ class Model(Fitted):
         options: Options | None = None,
         members: Members | None = None,
     ) -> None:
-        self._set(tables, record, options or Options(), members, Answers(tables, record.evidence))
+        answers = Answers(tables, record.evidence)
+        fold_in = FoldIn(tables, record, members)
+        self._set(tables, record, options or Options(), members, answers, fold_in)
 
     def _set(
         self,
@@ -106,6 +106,7 @@ class Model(Fitted):
         options: Options,
         members: Members | None,
         answers: Answers,
+        fold_in: FoldIn,
     ) -> None:
         values = {
             "_tables": tables,
@@ -113,6 +114,7 @@ class Model(Fitted):
             "_options": options,
             "_members": members,
             "_answers": answers,
+            "_fold_in": fold_in,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -136,8 +138,8 @@ class Model(Fitted):
         return {name: getattr(self, f"_{name}") for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # What lies on a device stays out of a pickle.
-        self._set(**state, answers=Answers(state["tables"], state["record"].evidence))
+        # What lies on a device stays out of a pickle, and so does what can be derived.
+        self.__init__(**state)  # type: ignore[misc]
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters that it was trained with, and how it answers now."""
@@ -181,7 +183,7 @@ class Model(Fitted):
         """
         changed = self._changed(options)
         other = Model.__new__(Model)
-        other._set(self._tables, self._record, changed, self._members, self._answers)
+        other._set(self._tables, self._record, changed, self._members, self._answers, self._fold_in)
         return other
 
     def _changed(self, options: Mapping[str, Any]) -> Options:
@@ -331,9 +333,10 @@ class Model(Fitted):
 
     def recommend(
         self,
-        users: Any,
+        users: Any = None,
         n: int = N_LISTED,
         *,
+        ratings: Any = None,
         exclude_seen: bool = True,
         confidence: float = 0.0,
         output: str = "numpy",
@@ -347,6 +350,10 @@ class Model(Fitted):
             items of the highest biases.
         n : int, default 10
             How many items a user gets.
+        ratings : {item: rating}, (items, values) or Ratings of one user; default None
+            In the place of `users`: what a visitor rated whom the model does not know. Their row is
+            folded in as `fold_in_users` does, for this call alone. Items that the model does not know
+            are left out, with a warning.
         exclude_seen : bool, default True
             Whether to leave out the items that the user rated in training. Items without any
             training rating are always left out.
@@ -370,8 +377,8 @@ class Model(Fitted):
         Raises
         ------
         ValueError
-            If a user has no training ratings and `unknown` is not "mean", `output` cannot be
-            "cupy", or `confidence` is negative, not finite, or above 0 without any `history_`.
+            If a user has no training ratings and `unknown` is not "mean", both or neither of `users`
+            and `ratings` are given, `ratings` cannot be folded in, `output` cannot be "cupy", or `confidence` is negative, not finite, or above 0 without any `history_`.
         CudaError
             If `device` asks for a CUDA device that cannot be used; the text says why.
 
@@ -384,9 +391,19 @@ class Model(Fitted):
         approach to personalized news article recommendation", WWW 2010, for such bounds.
         """
         n = min(check_count("n", n, 1), len(self.item_ids_))
-        return self._answers.recommend(
-            users, n, exclude_seen, confidence, self._options, _output(output)
-        )
+        output = _output(output)
+        if (users is None) == (ratings is None):
+            given = (
+                "neither users nor ratings are given"
+                if users is None
+                else "users and ratings are given"
+            )
+            raise ValueError(f"{given}; give ids of users, or ratings of a visitor")
+        if ratings is None:
+            return self._answers.recommend(
+                users, n, exclude_seen, confidence, self._options, output
+            )
+        return self._recommend_to_visitor(ratings, n, exclude_seen, confidence, output)
 
     def similar_items(
         self, items: Any, n: int = N_LISTED, *, output: str = "numpy"

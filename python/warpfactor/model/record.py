@@ -53,6 +53,8 @@ class TrainingRecord:
         The lowest and the highest of them.
     chosen : mapping
         What training chose where the parameters leave it open, by the parameters' names.
+    score_scale : float
+        One unit of a score in training, in the units of the ratings; NaN where it is not known.
     """
 
     params: Mapping[str, Any]
@@ -66,6 +68,7 @@ class TrainingRecord:
     n_ratings: int
     rating_range: tuple[float, float]
     chosen: Mapping[str, Any] = field(default_factory=dict)
+    score_scale: float = math.nan
 
     @property
     def evidence(self) -> Evidence:

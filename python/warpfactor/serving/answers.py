@@ -33,8 +33,15 @@ class Answers:
         self._tables = tables
         self._evidence = evidence
         self._item_deviations: NDArray[Any] | None = None
+        self._of_items: Answers | None = None
         self._cpu: CpuAnswers | None = None
         self.copies: DeviceCopies | None = None
+
+    def for_users_of(self, tables: Tables) -> Answers:
+        """Return answers for other users, of tables with the same items."""
+        answers = Answers(tables, self._evidence)
+        answers._of_items = self
+        return answers
 
     def predict(self, X: Any, options: Options, output: str) -> NDArray[Any]:
         """Return the prediction for each pair."""
@@ -65,14 +72,18 @@ class Answers:
         confidence = check_confidence(confidence)
         lowering = None
         if confidence > 0:
-            if self._item_deviations is None:
-                self._item_deviations = item_deviations(self._tables, self._evidence)
-            lowering = Lowering(confidence, self._item_deviations)
+            lowering = Lowering(confidence, (self._of_items or self).item_deviations())
         index = prediction_device(options, output)
         if index is None:
             return self._on_cpu().recommend(users, n, exclude_seen, lowering, options)
         with self._on_device(index) as device:
             return device.recommend(users, n, exclude_seen, lowering, options, output)
+
+    def item_deviations(self) -> NDArray[Any]:
+        """Return how uncertain each item's scores are because it has few ratings."""
+        if self._item_deviations is None:
+            self._item_deviations = item_deviations(self._tables, self._evidence)
+        return self._item_deviations
 
     def similar_items(
         self, items: Any, n: int, options: Options, output: str

@@ -91,16 +91,22 @@ class FittedAnswers(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def recommend(
         self,
-        users: Any,
+        users: Any = None,
         n: int = N_LISTED,
         *,
+        ratings: Any = None,
         exclude_seen: bool = True,
         confidence: float = 0.0,
         output: str = "numpy",
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return each user's items of the highest predicted rating; see `Model.recommend`."""
         return self._answering().recommend(
-            users, n, exclude_seen=exclude_seen, confidence=confidence, output=output
+            users,
+            n,
+            ratings=ratings,
+            exclude_seen=exclude_seen,
+            confidence=confidence,
+            output=output,
         )
 
     def similar_items(
@@ -108,6 +114,14 @@ class FittedAnswers(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the items whose factors point the same way; see `Model.similar_items`."""
         return self._answering().similar_items(items, n, output=output)
+
+    def fold_in_users(self, ratings: Any) -> Model:
+        """Return a model that knows these users as well; see `Model.fold_in_users`."""
+        return self._answering().fold_in_users(ratings)
+
+    def fold_in_items(self, ratings: Any) -> Model:
+        """Return a model that knows these items as well; see `Model.fold_in_items`."""
+        return self._answering().fold_in_items(ratings)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted model to one safetensors file; see `Model.save`."""

@@ -116,6 +116,7 @@ def made_model(
         n_ratings=result["n_ratings"],
         rating_range=(result["rating_min"], result["rating_max"]),
         chosen=chosen or {},
+        score_scale=result["score_scale"],
     )
     return Model(tables, record, options, members)
 
