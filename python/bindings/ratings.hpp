@@ -79,7 +79,7 @@ E enum_of(const std::string& argument, const std::string& name) {
   const std::optional<E> value = value_of<E>(name);
   if (value) return *value;
   std::string all;
-  for (const Named<E>& each : names(E{})) all += (all.empty() ? "" : ", ") + std::string(each.name);
+  for (const Named<E>& each : names(E{})) all.append(all.empty() ? "" : ", ").append(each.name);
   throw std::invalid_argument(argument + " is " + name + "; it must be one of " + all);
 }
 

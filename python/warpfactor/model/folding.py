@@ -28,7 +28,7 @@ _OTHER: dict[Side, Side] = {"user": "item", "item": "user"}
 
 # How often the rows of both sides are solved for in turn when ratings are added. More change no
 # fourth digit of an RMSE (benchmarks/keeping_up.py).
-_ROUNDS = 3
+_ROUNDS = 2
 
 
 class _Rows(NamedTuple):
