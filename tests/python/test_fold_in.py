@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import warpfactor as wf
+from shell import succeed, warpfactor
 from warpfactor.model.model import Model
 
 RATINGS = wf.datasets.make_ratings(60, 40, 1200, random_state=0).ratings
@@ -368,3 +369,28 @@ def test_warm_start_carries_on_without_biases_and_with_labels() -> None:
         estimator = wf.MatrixFactorization(**{**PARAMS, **params}, warm_start=True).fit(ratings)
         first = estimator.history_[0]["train_loss"]
         assert estimator.fit(ratings).history_[0]["train_loss"] < first
+
+
+@pytest.mark.parametrize("new", ["users", "items", "ratings"])
+def test_the_command_adds_to_a_model_file(new: str, tmp_path: Path) -> None:
+    old, more = without_some("items" if new == "items" else "users")
+    model, ratings = tmp_path / "m.safetensors", tmp_path / "more.csv"
+    fitted(old).save(model)
+    wf.write_ratings(more, ratings)
+    output = tmp_path / "grown.safetensors"
+    printed = succeed("fold-in", model, ratings, "--output", output, "--new", new)
+    assert f"saved    {output}" in printed.out
+    grown = wf.load(output)
+    assert len(grown.user_ids_) == 60 and len(grown.item_ids_) == 40
+    before = wf.load(model)
+    ways = {"users": before.fold_in_users, "items": before.fold_in_items, "ratings": before.updated}
+    np.testing.assert_array_equal(grown.predict(RATINGS), ways[new](more).predict(RATINGS))
+
+
+def test_the_command_names_its_options_in_errors(tmp_path: Path) -> None:
+    model, ratings = tmp_path / "m.safetensors", tmp_path / "more.csv"
+    fitted().save(model)
+    wf.write_ratings(RATINGS, ratings)
+    failed = warpfactor("fold-in", model, ratings, "--output", tmp_path / "o", "--new", "all")
+    assert failed.code == 1 and "--new is 'all'" in failed.err
+    assert "give --output FILE" in warpfactor("fold-in", model, ratings).err

@@ -7,6 +7,7 @@ import os
 from .app import app
 from .convert import convert
 from .demo import demo
+from .fold_in import fold_in
 from .peek import peek
 from .recommend import recommend
 from .serve import evaluate, info, predict
@@ -17,6 +18,7 @@ __all__ = [
     "convert",
     "demo",
     "evaluate",
+    "fold_in",
     "info",
     "main",
     "peek",
