@@ -23,7 +23,17 @@ import warpfactor as wf
 from shell import Result, succeed, warpfactor
 from warpfactor import _core
 
-COMMANDS = ("demo", "train", "evaluate", "predict", "recommend", "similar", "info", "compare", "split")
+COMMANDS = (
+    "demo",
+    "train",
+    "evaluate",
+    "predict",
+    "recommend",
+    "similar",
+    "info",
+    "compare",
+    "split",
+)
 QUICK = ("--n-factors", "4", "--n-epochs", "3", "--n-threads", "1")
 
 

@@ -147,6 +147,7 @@ def made_model(
         rating_range=(result["rating_min"], result["rating_max"]),
         chosen=chosen or {},
         origin=origin or Origin(),
+        score_scale=result["score_scale"],
     )
     return Model(tables, record, options, members)
 
