@@ -99,9 +99,9 @@ Resolved resolved(const TrainParams& given, const RatingsView& ratings, const Su
   // Strengths per row that are still open will be above 0.
   const bool pulled = (per_row && (!params.reg_row || !params.reg_bias_row)) || has_row_pulls(params);
   params.learning_rate = first_learning_rate(params, ratings, rated, pulled);
-  const bool plain_steps =
-      params.optimizer == Optimizer::sgd && params.batch_size == 0 && params.momentum == 0 && *params.n_epochs > 0;
-  const bool searched = per_row && plain_steps && leave_strengths_open(given) && options.user_factors.empty();
+  // All ratings together take hundreds of epochs, of which a search's few tell nothing.
+  const bool tells = *params.n_epochs > 0 && !traits_of(params.optimizer).all_together;
+  const bool searched = per_row && tells && leave_strengths_open(given) && options.user_factors.empty();
   TrainParams open = given;
   if (!open.reg_row && !per_row) open.reg_row = 0;
   return {with_strengths(params, kUsualStrengths, open), searched};
