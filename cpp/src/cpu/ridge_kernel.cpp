@@ -47,9 +47,9 @@ void fill(T* to, std::int64_t n, T value) {
   for (std::int64_t at = 0; at < n; ++at) to[at] = value;
 }
 
-/// Solves S y = x, in place, for the symmetric S of `order` rows, of which what is on and below the diagonal is read. By Cholesky's
-/// decomposition S = L L^T, column by column: what a column needs of L is to its left, and L is zero to its right, so
-/// that products may run over whole vectors. `root`, rows as those of S, is L; x is zero beyond `order`.
+/// Solves S y = x, in place, for the symmetric S of `order` rows, of which what is on and below the diagonal is read.
+/// By Cholesky's decomposition S = L L^T, column by column: what a column needs of L is to its left, and L is zero to
+/// its right, so that products may run over whole vectors. `root`, rows as those of S, is L; x is zero beyond `order`.
 template <class T>
 void solve(const T* s, T* root_rows, T* x, std::int64_t order, std::int64_t stride) {
   using V = Vec<T>;
