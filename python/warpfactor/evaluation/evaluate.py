@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checks import check_choice, check_count, is_number, option, where_typed
+from ..data.matrices import check_matrix_shape, stands_for_matrix
 from ..data.ratings import Ratings
 from ..model.model import Model
 from .held_out import HeldOut, judged
@@ -132,7 +133,7 @@ class Evaluation:
                 for name in self.values()
             ]
         )
-        return "\n".join([lines, *(f"{line}" for line in self.notes())])
+        return "\n".join([lines, *self.notes()])
 
     __repr__ = __str__
 
@@ -145,11 +146,11 @@ class Evaluation:
         if n["left_out"]:
             told[0] += f", {n['left_out']:,} left out for want of a prediction"
         if n["users"]:
-            told.append(
-                f"lists of {n['users']:,} users with a relevant item; relevant: {n['relevant']:,} ratings of "
-                f"{self.relevant_from:g} or more; candidates: the items with training ratings that the user "
-                "did not rate in training"
-            )
+            told += [
+                f"lists of {n['users']:,} users with a relevant item; relevant: "
+                + f"{n['relevant']:,} ratings of {self.relevant_from:g} or more",
+                "candidates: the items with training ratings that a user did not rate in training",
+            ]
         if n["trained"]:
             told.append(f"{n['trained']:,} of the test pairs were trained on")
         return told
@@ -244,8 +245,8 @@ def evaluate(
     if n_threads is not None:
         check_count("n_threads", n_threads, 1)
     limits = check_clip(clip, fitted.rating_range_)
-    held = Ratings.from_any(test, name="test")
-    trained = None if train is None else Ratings.from_any(train, name="train")
+    held = _ratings(test, fitted, "test")
+    trained = None if train is None else _ratings(train, fitted, "train")
     known_users, known_items = fitted.is_known(held)  # here ids of another kind show
     if fitted.unknown != "mean" and not (known_users & known_items).any():
         raise ValueError(
@@ -430,6 +431,13 @@ def text_table(rows: list[list[str]]) -> str:
 
 def _cell(name: str, value: float) -> str:
     return "" if math.isnan(value) else format(value, ".4f")
+
+
+def _ratings(given: Any, model: Model, name: str) -> Ratings:
+    ratings = Ratings.from_any(given, name=name)
+    if stands_for_matrix(given):
+        check_matrix_shape(given.shape, model.user_ids_, model.item_ids_, name)
+    return ratings
 
 
 def _problem(model: Model, held: HeldOut, threshold: float, chosen: bool) -> str:
