@@ -188,11 +188,11 @@ class HeldOut:
         return found
 
     def seen_by(self, model: Model) -> tuple[Lists, int]:
-        """Return the items that a model must not list for each of its users, and how many test pairs it was trained on.
+        """Return what a model must not list for its users, and how many test pairs trained it.
 
-        With `train` those are what was trained on. Else they are what the model says that users have seen, without
-        the test pairs, which a model that serves people may have been told of as well: then only the counts of
-        training ratings tell how many of them it was trained on.
+        With `train` those are what was trained on. Else they are what the model says that users
+        have seen, without the test pairs, which a model that serves people may have been told of as
+        well: then only the counts of training ratings tell how many of them it was trained on.
         """
         n_users, n_items = len(model.user_ids_), len(model.item_ids_)
         if self.train is not None:
@@ -218,7 +218,7 @@ class HeldOut:
         return (_offsets(rows[kept], n_users), np.asarray(items)[kept]), int(trained.sum())
 
     def _relevant(self, model: Model) -> Relevant:
-        """Return each judged user's relevant items as a model's codes, with codes beyond them for others."""
+        """Return each judged user's relevant items as a model's codes, or as codes beyond those."""
         codes = lookup_ids(model.item_ids_, self.test.item_ids, "item ids").astype(np.int64)
         beyond = len(model.item_ids_) + np.arange(len(codes))
         items = np.where(codes < 0, beyond, codes)[self._wanted_items].astype(np.int32)

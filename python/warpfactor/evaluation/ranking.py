@@ -3,13 +3,16 @@
 The rules are the same for all:
 
 - A list is ranked already: its order counts, and ties of scores are the recommender's to break.
-- Users without a relevant item say nothing of a list. They are left out of the mean, and are NaN among the values of
+- Users without a relevant item say nothing of a list. They are left out of the mean, and are NaN
+among the values of
   each user.
-- A list that is shorter than k is as good as if useless items followed. `precision` divides by k all the same.
-- Averages are over users, each with the same weight. Averages of what is listed are over all places of all lists.
+- A list that is shorter than k is as good as if useless items followed. `precision` divides by k
+all the same.
+- Averages are over users, each with the same weight. Averages of what is listed are over all places
+of all lists.
 
-`precision`, `recall`, `hit_rate`, `ndcg`, `mean_average_precision` and `mrr` are those of trec_eval: P_k, recall_k,
-success_k, ndcg_cut_k, map_cut_k and recip_rank of a list cut at k.
+`precision`, `recall`, `hit_rate`, `ndcg`, `mean_average_precision` and `mrr` are those of
+trec_eval: P_k, recall_k, success_k, ndcg_cut_k, map_cut_k and recip_rank of a list cut at k.
 """
 
 from __future__ import annotations
@@ -52,7 +55,10 @@ _HEAD = 0.2
 
 
 class Relevant(NamedTuple):
-    """The relevant items of each row as codes: items[indptr[r]:indptr[r + 1]], sorted and distinct, and their gains."""
+    """Each row's relevant items as codes, sorted and distinct, with their gains.
+
+    Those of row r are ``items[indptr[r]:indptr[r + 1]]``.
+    """
 
     indptr: NDArray[np.int64]
     items: NDArray[np.int32]
@@ -68,7 +74,7 @@ class Relevant(NamedTuple):
 def metrics_of_rows(
     lists: NDArray[np.int32], relevant: Relevant, cutoffs: Sequence[int], n_threads: int = 0
 ) -> dict[str, dict[int, NDArray[np.float64]]]:
-    """Return each of `LIST_METRICS` at each cutoff of each row of lists of codes; -1 is an empty place."""
+    """Return each of `LIST_METRICS` at each cutoff of rows of codes; -1 is an empty place."""
     values = _core.ranking_metrics(lists, *relevant, np.array(cutoffs, np.int32), n_threads)
     return {
         name: dict(zip(cutoffs, of_metric, strict=True))
@@ -86,8 +92,9 @@ def precision(lists: Any, relevant: Any, k: int = 10, *, per_user: bool = False)
     lists : array of shape (n_users, length), or sequence of sequences of ids
         Each user's items, best first and each once. In an array, -1 and None are empty places.
     relevant : sequence of collections of ids, of mappings {id: gain}, or sparse matrix
-        Each user's relevant items, in the order of `lists`. Of a sparse matrix, with a row for each user, the columns
-        are the ids and stored values above 0 the gains. Items of a gain of 0 or below are not relevant.
+        Each user's relevant items, in the order of `lists`. Of a sparse matrix, with a row for each
+        user, the columns are the ids and stored values above 0 the gains. Items of a gain of 0 or
+        below are not relevant.
     k : int, default 10
         How many items of a list count. Of a shorter list, the missing ones count as not relevant.
     per_user : bool, default False
@@ -96,14 +103,14 @@ def precision(lists: Any, relevant: Any, k: int = 10, *, per_user: bool = False)
     Returns
     -------
     float, or ndarray of shape (n_users,)
-        From 0 to 1. Users without relevant items are left out of the mean; in the array they are NaN. The mean is NaN
-        if nobody has any.
+        From 0 to 1. Users without relevant items are left out of the mean; in the array they are
+        NaN. The mean is NaN if nobody has any.
 
     Raises
     ------
     ValueError
-        If `lists` and `relevant` have different lengths, `k` is below 1, a list has a relevant item twice, or ids are
-        of different kinds.
+        If `lists` and `relevant` have different lengths, `k` is below 1, a list has a relevant item
+        twice, or ids are of different kinds.
 
     Examples
     --------
@@ -135,9 +142,10 @@ def ndcg(
 ) -> Any:
     """Normalized discounted cumulative gain: DCG / IDCG, DCG = Σ_{j≤k} g_j / log2(j + 1).
 
-    g_j is the gain of the j-th item if `graded`, else 1 where it is relevant; 0 elsewhere. IDCG is the DCG of the
-    best list: of the min(k, R) relevant items of the highest gains, the highest first. Gains are taken as they are
-    (trec_eval; Järvelin and Kekäläinen 2002), not as 2^g - 1: pass those if you want them.
+    g_j is the gain of the j-th item if `graded`, else 1 where it is relevant; 0 elsewhere. IDCG is
+    the DCG of the best list: of the min(k, R) relevant items of the highest gains, the highest
+    first. Gains are taken as they are (trec_eval; Järvelin and Kekäläinen 2002), not as 2^g - 1:
+    pass those if you want them.
 
     Parameters, result and errors are otherwise those of `precision`.
     """
@@ -149,14 +157,14 @@ def mean_average_precision(
 ) -> Any:
     """Mean over the users of AP = Σ_{j≤k} h_j P_j / R, with P_j the precision of the first j.
 
-    R counts all relevant items, as in trec_eval, so that AP stays below 1 where R > k. Some packages divide by min(k, R).
-    Parameters, result and errors are those of `precision`.
+    R counts all relevant items, as in trec_eval, so that AP stays below 1 where R > k. Some
+    packages divide by min(k, R). Parameters, result and errors are those of `precision`.
     """
     return _one("map", lists, relevant, k, per_user)
 
 
 def mrr(lists: Any, relevant: Any, k: int = 10, *, per_user: bool = False) -> Any:
-    """Mean reciprocal rank: 1 / the least j ≤ k with h_j = 1, or 0 if the first k have no relevant item.
+    """Mean reciprocal rank: 1 / the least j ≤ k with h_j = 1, or 0 if there is none.
 
     Parameters, result and errors are those of `precision`.
     """
@@ -207,16 +215,18 @@ def ranking(
 
 
 def auc(scores: Any, relevant: Any, *, per_user: bool = False, n_threads: int | None = None) -> Any:
-    """Area under the ROC curve of each user's scores: the chance that a relevant item is above another.
+    """Area under the ROC curve: the chance that a relevant item scores above another one.
 
-    Σ over pairs (relevant i, other candidate j) of [s_i > s_j] + ½ [s_i = s_j], divided by the number of pairs.
+    Σ over pairs (relevant i, other candidate j) of [s_i > s_j] + ½ [s_i = s_j], divided by the
+    number of pairs.
 
     Parameters
     ----------
     scores : array of shape (n_users, n_items)
         The scores of all items. NaN marks what is no candidate, such as items that the user knows.
     relevant : sequence of collections of columns, or sparse matrix
-        Each user's relevant items, as numbers of columns; see `precision`. Those that are no candidates do not count.
+        Each user's relevant items, as numbers of columns; see `precision`. Those that are no
+        candidates do not count.
     per_user : bool, default False
         Whether to return the values of all users instead of their mean.
     n_threads : int or None, default None
@@ -225,8 +235,8 @@ def auc(scores: Any, relevant: Any, *, per_user: bool = False, n_threads: int | 
     Returns
     -------
     float, or ndarray of shape (n_users,)
-        From 0 to 1; 0.5 is chance. Ties count as half. Users without a relevant candidate, or with no other, are left
-        out of the mean; in the array they are NaN.
+        From 0 to 1; 0.5 is chance. Ties count as half. Users without a relevant candidate, or with
+        no other, are left out of the mean; in the array they are NaN.
 
     Raises
     ------
@@ -263,7 +273,7 @@ def auc_of_rows(
     relevant: Relevant,
     n_threads: int = 0,
 ) -> NDArray[np.float64]:
-    """Return the AUC of each row of scores, whose items of the row's `excluded` list are no candidates."""
+    """Return the AUC of each row of scores; items of its `excluded` list are no candidates."""
     indptr, items = (None, None) if excluded is None else excluded
     result: NDArray[np.float64] = _core.ranking_auc(
         scores, indptr, items, relevant.indptr, relevant.items, n_threads
@@ -307,7 +317,8 @@ def novelty(lists: Any, counts: Any, n_users: int, k: int = 10) -> float:
     lists : array of shape (n_users, length), or sequence of sequences of ids
         As of `precision`.
     counts : mapping {id: count}, or array of shape (n_items,) where ids are 0, 1, ...
-        n_i, how many users rated each item in training. An item without a rating counts as if it had one.
+        n_i, how many users rated each item in training. An item without a rating counts as if it
+        had one.
     n_users : int
         How many users there were.
     k : int, default 10
@@ -337,8 +348,8 @@ def popularity_share(lists: Any, counts: Any, k: int = 10, *, head: float = _HEA
     lists, counts, k
         As of `novelty`.
     head : float, default 0.2
-        Which share of all items counts as the most popular: those with the most ratings, rounded up to whole items;
-        where counts tie, the first ones of `counts`.
+        Which share of all items counts as the most popular: those with the most ratings, rounded up
+        to whole items; where counts tie, the first ones of `counts`.
 
     Returns
     -------
@@ -372,7 +383,7 @@ def self_information(counts: NDArray[Any], n_users: int) -> NDArray[np.float64]:
 
 
 def check_cutoffs(k: Any) -> tuple[int, ...]:
-    """Return cutoffs in rising order, each once; raise ValueError unless they are integers of at least 1."""
+    """Return cutoffs in rising order, each once; raise ValueError unless integers of at least 1."""
     given = [k] if isinstance(k, Integral) or not isinstance(k, Iterable) else list(k)
     if not given or isinstance(k, str):
         raise ValueError(f"{option('k')} is {k!r:.60}; it must be an integer, or several of them")
