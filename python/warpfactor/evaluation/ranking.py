@@ -47,6 +47,7 @@ __all__ = [
     "recall",
     "self_information",
     "short_head",
+    "top_k",
 ]
 
 # In the order of the core.
@@ -214,6 +215,43 @@ def ranking(
     }
 
 
+def top_k(scores: Any, k: int = 10, *, n_threads: int | None = None) -> NDArray[np.int32]:
+    """Make ranked lists of scores, for the metrics that take lists.
+
+    Parameters
+    ----------
+    scores : array of shape (n_users, n_items)
+        The scores of all items. NaN marks what is no candidate, such as items that the user knows.
+    k : int, default 10
+        The length of the lists.
+    n_threads : int or None, default None
+        Threads to use; None takes all.
+
+    Returns
+    -------
+    ndarray of shape (n_users, min(k, n_items)), int32
+        Numbers of columns, of the highest score first. Of equal scores the lower column comes
+        first. -1 fills the rows of users with fewer candidates.
+
+    Raises
+    ------
+    ValueError
+        If `scores` is not 2-D, or `k` below 1.
+
+    Examples
+    --------
+    >>> import warpfactor as wf
+    >>> wf.metrics.top_k([[0.1, 0.7, 0.7], [0.2, float("nan"), 0.3]], k=2)
+    array([[1, 2],
+           [2, 0]], dtype=int32)
+    """
+    table = _scores(scores)
+    length = min(check_count("k", k, 1), max(table.shape[1], 1))
+    threads = 0 if n_threads is None else check_count("n_threads", n_threads, 1)
+    lists: NDArray[np.int32] = _core.ranked_lists(table, length, threads)
+    return lists
+
+
 def auc(scores: Any, relevant: Any, *, per_user: bool = False, n_threads: int | None = None) -> Any:
     """Area under the ROC curve: the chance that a relevant item scores above another one.
 
@@ -243,11 +281,7 @@ def auc(scores: Any, relevant: Any, *, per_user: bool = False, n_threads: int | 
     ValueError
         If shapes do not fit together, or a relevant item is no column.
     """
-    table = np.asarray(scores)
-    if table.dtype not in (np.float32, np.float64):
-        table = table.astype(np.float64)
-    if table.ndim != 2:
-        raise ValueError(f"scores has shape {table.shape}; it must be (n_users, n_items)")
+    table = _scores(scores)
     indptr, flat, gains = _flat(relevant)
     _require_rows(len(table), len(indptr) - 1, "scores")
     columns = np.asarray(flat)
@@ -263,7 +297,7 @@ def auc(scores: Any, relevant: Any, *, per_user: bool = False, n_threads: int | 
             )
     wanted = _sorted_rows(indptr, columns.astype(np.int32), gains)
     threads = 0 if n_threads is None else check_count("n_threads", n_threads, 1)
-    values = auc_of_rows(np.ascontiguousarray(table), None, wanted, threads)
+    values = auc_of_rows(table, None, wanted, threads)
     return _mean(values, per_user)
 
 
@@ -388,6 +422,15 @@ def check_cutoffs(k: Any) -> tuple[int, ...]:
     if not given or isinstance(k, str):
         raise ValueError(f"{option('k')} is {k!r:.60}; it must be an integer, or several of them")
     return tuple(sorted({check_count("k", each, 1) for each in given}))
+
+
+def _scores(scores: Any) -> NDArray[Any]:
+    table = np.asarray(scores)
+    if table.dtype not in (np.float32, np.float64):
+        table = table.astype(np.float64)
+    if table.ndim != 2:
+        raise ValueError(f"scores has shape {table.shape}; it must be (n_users, n_items)")
+    return np.ascontiguousarray(table)
 
 
 def _one(name: str, lists: Any, relevant: Any, k: int, per_user: bool) -> Any:
