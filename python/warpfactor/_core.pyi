@@ -326,6 +326,7 @@ def ranking_metrics(
     cutoffs: NDArray[np.int32],
     n_threads: int = 0,
 ) -> NDArray[np.float64]: ...
+def ranked_lists(scores: NDArray[Any], length: int, n_threads: int = 0) -> NDArray[np.int32]: ...
 def ranking_auc(
     scores: NDArray[Any],
     excluded_indptr: NDArray[np.int64] | None,

@@ -184,6 +184,33 @@ void ranking_metrics(const RankedListsView& lists, const RelevantView& relevant,
 }
 
 template <class T>
+void ranked_lists(std::span<const T> scores, std::int64_t n_rows, std::int32_t n_items, std::int32_t length,
+                  std::span<std::int32_t> lists, std::int32_t n_threads) {
+  require(length >= 1, "length", length, "at least 1");
+  require_size(scores.size(), n_rows * n_items, "scores");
+  require_size(lists.size(), n_rows * length, "lists");
+  const auto body = [&](std::int64_t begin, std::int64_t end, int) {
+    std::vector<std::int32_t> columns;
+    for (std::int64_t row = begin; row < end; ++row) {
+      const T* const of_row = scores.data() + row * n_items;
+      columns.clear();
+      for (std::int32_t column = 0; column < n_items; ++column) {
+        if (!std::isnan(of_row[column])) columns.push_back(column);
+      }
+      const auto n = std::min(columns.size(), static_cast<std::size_t>(length));
+      const auto list_end = columns.begin() + static_cast<std::ptrdiff_t>(n);
+      std::partial_sort(columns.begin(), list_end, columns.end(), [of_row](std::int32_t a, std::int32_t b) {
+        return of_row[a] > of_row[b] || (of_row[a] == of_row[b] && a < b);
+      });
+      const auto list = lists.begin() + static_cast<std::ptrdiff_t>(row * length);
+      std::fill(std::copy(columns.begin(), list_end, list), list + length, -1);
+    }
+  };
+  ThreadTeam team(team_size(n_threads, (n_rows + kScoredRows - 1) / kScoredRows));
+  team.run_slices(n_rows, body, kScoredRows);
+}
+
+template <class T>
 void ranking_auc(std::span<const T> scores, std::int64_t n_rows, std::int32_t n_items, const RowListsView& excluded,
                  const RowListsView& relevant, std::span<double> out, std::int32_t n_threads) {
   require_size(scores.size(), n_rows * n_items, "scores");
@@ -220,8 +247,10 @@ void ranking_auc(std::span<const T> scores, std::int64_t n_rows, std::int32_t n_
   team.run_slices(n_rows, body, kScoredRows);
 }
 
-#define WARPFACTOR_DEFINE_FOR(T)                                                                    \
-  template void ranking_auc<T>(std::span<const T>, std::int64_t, std::int32_t, const RowListsView&, \
+#define WARPFACTOR_DEFINE_FOR(T)                                                                                       \
+  template void ranked_lists<T>(std::span<const T>, std::int64_t, std::int32_t, std::int32_t, std::span<std::int32_t>, \
+                                std::int32_t);                                                                         \
+  template void ranking_auc<T>(std::span<const T>, std::int64_t, std::int32_t, const RowListsView&,                    \
                                const RowListsView&, std::span<double>, std::int32_t);
 WARPFACTOR_DEFINE_FOR(float)
 WARPFACTOR_DEFINE_FOR(double)
