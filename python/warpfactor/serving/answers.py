@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bounds import Bound, Deviations, Evidence, deviations
+from .bounds import Bound, Evidence, Uncertainty, uncertainty
 from .cpu import CpuAnswers
 from .cuda import DeviceAnswers
 from .device import DeviceCopies, prediction_problem, require_prediction, use_device
@@ -33,15 +33,15 @@ class Answers:
     def __init__(self, tables: Tables, evidence: Evidence) -> None:
         self.tables = tables
         self.evidence = evidence
-        self._deviations: Deviations | None = None
+        self._uncertainty: Uncertainty | None = None
         self._cpu: CpuAnswers | None = None
         self.copies: DeviceCopies | None = None
 
-    def deviations(self) -> Deviations:
-        """Return what few ratings leave unknown of scores; see `bounds.deviations`."""
-        if self._deviations is None:
-            self._deviations = deviations(self.tables, self.evidence)
-        return self._deviations
+    def uncertainty(self) -> Uncertainty:
+        """Return what few ratings leave unknown of scores; see `bounds.uncertainty`."""
+        if self._uncertainty is None:
+            self._uncertainty = uncertainty(self.tables, self.evidence)
+        return self._uncertainty
 
     def predict(self, X: Any, options: Options, output: str) -> NDArray[Any]:
         """Return the prediction for each pair."""
@@ -63,7 +63,7 @@ class Answers:
         self, users: Any, single: bool, request: ListRequest, options: Options, output: str
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the ids of each user's best items, and their predictions or bounds."""
-        bound = Bound(request.moves, self.deviations()) if request.moves else None
+        bound = Bound(request.moves, self.uncertainty()) if request.moves else None
         index = prediction_device(options, output)
         if index is None:
             return self._on_cpu().recommend(users, single, request, bound, options)
