@@ -196,8 +196,7 @@ class ModelView:
         start_bias: float,
         biases: bool,
         link: str,
-        item_deviations: NDArray[Any] | None = None,
-        user_deviations: NDArray[Any] | None = None,
+        uncertainty: tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None = None,
     ) -> None: ...
     def predict(
         self, users: NDArray[np.int32], items: NDArray[np.int32], n_threads: int = 0
@@ -226,7 +225,7 @@ class ModelView:
         self, items: NDArray[np.int32], n: int, n_threads: int = 0
     ) -> tuple[NDArray[np.int32], NDArray[Any]]: ...
 
-def deviations(
+def uncertainty(
     user_factors: NDArray[Any],
     item_factors: NDArray[Any],
     item_biases: NDArray[Any],
@@ -237,7 +236,7 @@ def deviations(
     biases: bool,
     link: str,
     train_rmse: float,
-) -> tuple[NDArray[Any], NDArray[Any], float]: ...
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], float]: ...
 
 class FoldInStrengths:
     def __init__(
