@@ -22,7 +22,7 @@ import warpfactor as wf
 from shell import Result, succeed, warpfactor
 from warpfactor import _core
 
-COMMANDS = ("demo", "train", "evaluate", "predict", "recommend", "info")
+COMMANDS = ("demo", "train", "evaluate", "predict", "recommend", "info", "report")
 QUICK = ("--n-factors", "4", "--n-epochs", "3", "--n-threads", "1")
 
 

@@ -176,6 +176,7 @@ def test_nothing_that_ids_and_titles_hold_becomes_markup():
     text = " ".join(checked(report.html).texts)
     for shown in ("<script>alert(1)</script>", "onerror=alert(2)", "{{ 7 * 7 }}", "$\\frac{1}{2}$"):
         assert shown in text
+    assert "lengthiness" in text and 9 * "lengthiness" not in text  # cut to 100 letters
     assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\u202e]", report.html)
 
 
