@@ -202,6 +202,21 @@ TEST(the_auc_is_the_share_of_pairs_in_order) {
       CHECK(pairs > 0 ? value == sum / pairs : std::isnan(value));
     }
   }
+  // Of so many relevant items that each other one is searched for among them.
+  std::vector<double> many;
+  RowLists first_half{{0}, {}};
+  for (std::int32_t item = 0; item < 600; ++item) {
+    many.push_back(static_cast<double>(draws() % 50));
+    if (item < 300) first_half.items.push_back(item);
+  }
+  first_half.indptr.push_back(300);
+  std::int64_t twice = 0;
+  for (std::size_t i = 0; i < 300; ++i) {
+    for (std::size_t j = 300; j < 600; ++j) twice += many[i] > many[j] ? 2 : many[i] == many[j] ? 1 : 0;
+  }
+  out.resize(1);
+  ranking_auc<double>(many, 1, 600, {}, first_half, out, 1);
+  CHECK_EQ(out[0], static_cast<double>(twice) / (2.0 * 300 * 300));
   // Without lists of what is left out, and of doubles.
   const std::vector<double> some{3, 1, 2};
   std::vector<double> auc(1);

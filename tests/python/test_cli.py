@@ -7,13 +7,14 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -22,7 +23,17 @@ import warpfactor as wf
 from shell import Result, succeed, warpfactor
 from warpfactor import _core
 
-COMMANDS = ("demo", "train", "evaluate", "predict", "recommend", "info", "report")
+COMMANDS = (
+    "demo",
+    "train",
+    "evaluate",
+    "predict",
+    "recommend",
+    "info",
+    "compare",
+    "report",
+    "split",
+)
 QUICK = ("--n-factors", "4", "--n-epochs", "3", "--n-threads", "1")
 
 
@@ -187,14 +198,129 @@ def test_evaluate_measures_as_the_estimator_does(trained: Trained) -> None:
     result = succeed("evaluate", trained.model, trained.ratings)
     model, ratings = wf.load(trained.model), wf.read_ratings(trained.ratings)
     predictions = model.predict(ratings)
-    printed = dict(re.split(r"  +", line) for line in result.lines)
-    assert printed == {
+    lines = result.out.partition("\n\n")[0].splitlines()
+    assert dict(re.split(r"  +", line) for line in lines) == {
         "pairs": "600",
         "unknown user": "0",
         "unknown item": "0",
         "MAE": f"{wf.metrics.mae(ratings, predictions):.4f}",
         "RMSE": f"{wf.metrics.rmse(ratings, predictions):.4f}",
     }
+
+
+def test_evaluate_prints_the_table_of_python_and_writes_it(
+    trained: Trained, tmp_path: Path
+) -> None:
+    parts = {name: tmp_path / f"{name}.csv" for name in ("train", "test")}
+    model = tmp_path / "m.safetensors"
+    split = [part for name, path in parts.items() for part in (f"--{name}", path)]
+    succeed("split", trained.ratings, "--test-size", "0.3", "--seed", "1", *split)
+    succeed("train", parts["train"], "-o", model, *QUICK)
+    train, test = (wf.read_ratings(path) for path in parts.values())
+    asked = ("--k", "3,5", "--metrics", "rmse,ndcg", "--relevant-from", "3", "--clip")
+    how = {"k": (3, 5), "metrics": ("rmse", "ndcg"), "relevant_from": 3, "clip": True}
+    loaded = wf.load(model)
+    wanted = wf.evaluate(loaded, test, train=train, **how)
+    output = tmp_path / "e.csv"
+    options = ("--train", parts["train"], *asked, "-o", output)
+    result = succeed("evaluate", model, parts["test"], *options)
+    assert result.out.partition("\n\n")[2] == f"{wanted}\n"
+    rows = list(csv.DictReader(io.StringIO(output.read_text())))
+    assert [row["model"] for row in rows] == ["model", *wanted.baselines]
+    assert float(rows[0]["ndcg@5"]) == wanted["ndcg@5"]
+    alone = succeed("evaluate", model, parts["test"], *asked, "--no-baselines")
+    wanted = wf.evaluate(loaded, test, baselines=False, **how)
+    assert alone.out.partition("\n\n")[2] == f"{wanted}\n"
+
+
+def test_evaluate_notes_pairs_that_were_trained_on(trained: Trained) -> None:
+    result = succeed("evaluate", trained.model, trained.ratings)
+    assert re.search("note: 430 of 600 test pairs were trained on, .* as --train\n", result.err)
+
+
+def test_compare_prints_the_table_of_python(trained: Trained, tmp_path: Path) -> None:
+    output = tmp_path / "c.jsonl"
+    models = [
+        each for k in ("2", "3") for each in ("-m", f"rank {k}: -k {k} --n-epochs 2 --seed 1")
+    ]
+    options = ("--folds", "2", "--seed", "3", "--metrics", "rmse,recall", "--k", "4")
+    result = succeed("compare", trained.ratings, *models, *options, "-o", output)
+    estimators = {
+        f"rank {k}": wf.MatrixFactorization(n_factors=k, n_epochs=2, random_state=1, verbose=0)
+        for k in (2, 3)
+    }
+    wanted = wf.compare(
+        estimators,
+        wf.read_ratings(trained.ratings),
+        2,
+        metrics=("rmse", "recall"),
+        k=4,
+        random_state=3,
+    )
+
+    def without_seconds(text: str) -> list[str]:
+        return [re.sub(r" +(fit, s|[\d.]+)$", "", line) for line in text.splitlines()]
+
+    assert [line.split() for line in without_seconds(result.out)] == [
+        line.split() for line in without_seconds(f"{wanted}\n")
+    ]
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert rows[0]["mean"] == pytest.approx(wanted.values("rank 2")["rmse"].mean())
+    assert "defaults" in succeed("compare", trained.ratings, *options, "--no-baselines").out
+
+
+@pytest.mark.parametrize("by", ["random", "user", "time", "last"])
+def test_split_writes_what_python_splits(tmp_path: Path, by: str) -> None:
+    data = wf.datasets.make_ratings(40, 25, 200, random_state=0).ratings
+    timed = wf.Ratings.from_arrays(*data.to_arrays(), timestamps=np.arange(200))
+    source = tmp_path / "r.csv"
+    wf.write_ratings(timed, source)
+    parts = [tmp_path / name for name in ("tr.csv", "te.parquet", "va.npz")]
+    files = [f"{each}" for flag, path in zip(("--train", "--test", "--validation"), parts, strict=True) for each in (flag, path)]  # fmt: skip
+    sizes = ("--test-size", "0.2", "--validation-size", "0.1", "--test-by", by, "--seed", "5")
+    out = succeed("split", source, *files, *sizes).out
+    read = wf.read_ratings(source)
+    train, validation, test = wf.train_validation_test_split(read, 0.1, 0.2, by=by, random_state=5)
+    for path, wanted in zip(parts, (train, test, validation), strict=True):
+        found = wf.read_ratings(path)
+        pairs = [sorted(zip(*each.to_arrays(), strict=True)) for each in (found, wanted)]
+        assert pairs[0] == pairs[1]
+        assert f"wrote {path}: {len(wanted)} ratings" in out
+    succeed(
+        "split", source, *files[:4], "--test-by", by, "--test-size", "1" if by == "last" else "20"
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("split", "r.csv", "--train", "r.csv", "--test", "b.csv"), "--train is 'r.csv', which is"),
+        (("split", "r.csv", "--train", "a.csv", "--test", "a.csv"), "must be different files"),
+        (("split", "r.csv", "--train", "a.xyz", "--test", "b.csv"), "a.xyz"),
+        (("split", "r.csv", "--train", "a.csv", "--test", "b.csv", "--validation-size", "2"), "needs --validation FILE"),
+        (("split", "r.csv", "--train", "a.csv", "--test", "b.csv", "--test-size", "7.5"), "--test-size is 7.5"),
+        (("compare", "r.csv", "-m", "big"), "--model is 'big'; it must be a name, a colon and"),
+        (("compare", "r.csv", "-m", "big: --n-faktors 3"), "--model 'big': No such option '--n-faktors'"),
+        (("compare", "r.csv", "-m", "a: -k 2", "-m", "a: -k 3"), "--model has one name twice"),
+        (("compare", "r.csv", "-m", "mean: -k 2"), "has the name 'mean', which is a baseline's"),
+        (("compare", "r.csv", "--folds", "1"), "--folds is 1; it must be at least 2"),
+        (("compare", "r.csv", "-o", "c.json"), "'c.json'; it must end in .csv"),
+        (("evaluate", "MODEL", "r.csv", "--k", "3,x"), "--k is '3,x'; it must be integers"),
+        (("evaluate", "MODEL", "r.csv", "--metrics", "auk"), "--metrics is 'auk'; it must be 'rmse'"),
+        (("evaluate", "MODEL", "r.csv", "--relevant-from", "9", "--metrics", "map"), "--relevant-from 9 and"),
+        (("evaluate", "MODEL", "r.csv", "-o", "r.csv"), "--output is 'r.csv', which is also a file"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_judging_change_no_file(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: Any, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(trained.ratings, "r.csv")
+    result = warpfactor(*(str(trained.model) if each == "MODEL" else each for each in args))
+    assert result.code == 1
+    assert message in result.err
+    assert [each.name for each in tmp_path.iterdir()] == ["r.csv"]
+    assert Path("r.csv").read_bytes() == trained.ratings.read_bytes()
 
 
 def test_evaluate_counts_what_the_model_does_not_know(trained: Trained, tmp_path: Path) -> None:
@@ -295,7 +421,7 @@ def test_commands_say_how_much_the_model_does_not_know(
 ) -> None:
     model = tmp_path / "m"
     wf.load(trained.model).with_options(unknown=unknown).save(model)
-    file = write_csv(tmp_path / "r.csv", [(*row, "3") for row in rows])
+    file = write_csv(tmp_path / "r.csv", [(*row, "5") for row in rows])
     consequences = {
         ("evaluate", "mean"): "MAE and RMSE include the others, predicted from means and biases",
         ("evaluate", "nan"): "MAE and RMSE are over these alone",

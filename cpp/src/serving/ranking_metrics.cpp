@@ -69,6 +69,34 @@ struct IdealSums {
   }
 };
 
+/// Up to so many wanted scores it is faster to compare each with all others, many at a time, than to search for each
+/// other one; not measured.
+constexpr std::size_t kFewWanted = 128;
+
+/// Twice the number of pairs in which the wanted score is the higher one, with equal ones as half: an exact integer.
+/// Sorts `wanted`.
+template <class T>
+std::int64_t twice_in_order(std::vector<T>& wanted, const std::vector<T>& others) {
+  std::int64_t twice = 0;
+  if (wanted.size() <= kFewWanted) {
+    for (const T score : wanted) {
+      std::int32_t below = 0, equal = 0;
+      for (const T other : others) {
+        below += other < score ? 1 : 0;
+        equal += other == score ? 1 : 0;
+      }
+      twice += 2 * static_cast<std::int64_t>(below) + equal;
+    }
+    return twice;
+  }
+  std::sort(wanted.begin(), wanted.end());
+  for (const T other : others) {
+    const auto [from, to] = std::equal_range(wanted.begin(), wanted.end(), other);
+    twice += (wanted.end() - to) + (wanted.end() - from);
+  }
+  return twice;
+}
+
 }  // namespace
 
 void ranking_metrics(const RankedListsView& lists, const RelevantView& relevant, std::span<const std::int32_t> cutoffs,
@@ -165,7 +193,7 @@ void ranking_auc(std::span<const T> scores, std::int64_t n_rows, std::int32_t n_
   const auto body = [&](std::int64_t begin, std::int64_t end, int) {
     // Of each item: 0: a candidate, 1: left out, 2: relevant.
     std::vector<char> kind(static_cast<std::size_t>(n_items), 0);
-    std::vector<T> wanted;
+    std::vector<T> wanted, others;
     for (std::int64_t row = begin; row < end; ++row) {
       const std::span<const T> of_row =
           scores.subspan(static_cast<std::size_t>(row * n_items), static_cast<std::size_t>(n_items));
@@ -177,18 +205,12 @@ void ranking_auc(std::span<const T> scores, std::int64_t n_rows, std::int32_t n_
         const auto at = static_cast<std::size_t>(item);
         if (kind[at] == 2 && !std::isnan(of_row[at])) wanted.push_back(of_row[at]);
       }
-      std::sort(wanted.begin(), wanted.end());
-      // Of each pair twice the share that it counts: sums of integers are exact.
-      std::int64_t twice = 0, n_others = 0;
-      if (!wanted.empty()) {
-        for (std::size_t item = 0; item < of_row.size(); ++item) {
-          if (kind[item] != 0 || std::isnan(of_row[item])) continue;
-          ++n_others;
-          const auto [from, to] = std::equal_range(wanted.begin(), wanted.end(), of_row[item]);
-          twice += (wanted.end() - to) + (wanted.end() - from);
-        }
+      others.clear();
+      for (std::size_t item = 0; !wanted.empty() && item < of_row.size(); ++item) {
+        if (kind[item] == 0 && !std::isnan(of_row[item])) others.push_back(of_row[item]);
       }
-      const double pairs = static_cast<double>(wanted.size()) * static_cast<double>(n_others);
+      const std::int64_t twice = twice_in_order(wanted, others);
+      const double pairs = static_cast<double>(wanted.size()) * static_cast<double>(others.size());
       out[static_cast<std::size_t>(row)] = pairs > 0 ? static_cast<double>(twice) / (2 * pairs) : kNaN;
       for (const std::int32_t item : relevant_items) kind[static_cast<std::size_t>(item)] = 0;
       for (const std::int32_t item : left_out) kind[static_cast<std::size_t>(item)] = 0;

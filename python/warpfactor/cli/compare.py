@@ -40,7 +40,7 @@ __all__ = ["compare"]
     "by",
     metavar="NAME",
     default="random",
-    help="How ratings are divided: random, user (tests on users that were not trained on), time.",
+    help="How ratings are divided: random, user (each user's spread evenly), time (each fold later).",
 )
 @click.option("--seed", type=int, default=0, help="Seed of the folds.")
 @table_file("Also write the table to this file, in the format of its suffix: .csv, .parquet, ...")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..checks import check_choice, check_count, is_number, option, where_typed
 from ..data.describe import html_table
+from ..data.matrices import check_matrix_shape, stands_for_matrix
 from ..data.ratings import Ratings
 from ..model.model import Model
 from .held_out import HeldOut, judged
@@ -152,11 +153,11 @@ class Evaluation:
         if n["left_out"]:
             told[0] += f", {n['left_out']:,} left out for want of a prediction"
         if n["users"]:
-            told.append(
-                f"lists of {n['users']:,} users with a relevant item; relevant: {n['relevant']:,} ratings of "
-                f"{self.relevant_from:g} or more; candidates: the items with training ratings that the user "
-                "did not rate in training"
-            )
+            told += [
+                f"lists of {n['users']:,} users with a relevant item; relevant: "
+                + f"{n['relevant']:,} ratings of {self.relevant_from:g} or more",
+                "candidates: the items with training ratings that a user did not rate in training",
+            ]
         if n["trained"]:
             told.append(f"{n['trained']:,} of the test pairs were trained on")
         return told
@@ -251,8 +252,14 @@ def evaluate(
     if n_threads is not None:
         check_count("n_threads", n_threads, 1)
     limits = check_clip(clip, fitted.rating_range_)
-    held = Ratings.from_any(test, name="test")
-    trained = None if train is None else Ratings.from_any(train, name="train")
+    held = _ratings(test, fitted, "test")
+    trained = None if train is None else _ratings(train, fitted, "train")
+    known_users, known_items = fitted.is_known(held)  # here ids of another kind show
+    if fitted.unknown != "mean" and not (known_users & known_items).any():
+        raise ValueError(
+            "no test pair has a user and an item that the model knows, and it predicts nothing else "
+            f"with unknown={fitted.unknown!r}"
+        )
     low, high = fitted.rating_range_
     if math.isnan(low):  # files of format 1 did not keep it
         low, high = float(held.values.min()), float(held.values.max())
@@ -265,8 +272,7 @@ def evaluate(
         raise ValueError(f"{option('relevant_from')} is {threshold!r}; it must be a finite number")
     bench = HeldOut(held, trained, float(threshold), low)
     if fitted.unknown != "mean":
-        known, _ = fitted.is_known(held)
-        bench.keep_users(np.bincount(held.users[known], minlength=held.n_users) > 0)
+        bench.keep_users(np.bincount(held.users[known_users], minlength=held.n_users) > 0)
 
     problem = _problem(fitted, bench, float(threshold), relevant_from is None)
     if problem and set(names) - set(RATING_METRICS):
@@ -276,11 +282,6 @@ def evaluate(
         names = RATING_METRICS
     others = _others(baselines, fitted, trained)
     found = judge(main, bench, cutoffs, names, limits, n_threads, float(threshold))
-    if found.counts["left_out"] == len(held):
-        raise ValueError(
-            "no test pair has a user and an item that the model knows, and it predicts nothing else "
-            f"with unknown={fitted.unknown!r}"
-        )
     if found.counts["trained"]:
         n = found.counts["trained"]
         warnings.warn(
@@ -315,28 +316,25 @@ def judge(
     n_left_out = 0
     if given.predicts and set(names) & set(RATING_METRICS):
         rmse, mae, n_left_out = held.rating_values(fitted, clip, n_threads)
-    ranking: dict[str, dict[int, float]] = {
-        name: dict.fromkeys(cutoffs, math.nan) for name in names if name in (*LIST_METRICS, *PLACE_METRICS)
-    }  # fmt: skip
+    of_lists = (*LIST_METRICS, *PLACE_METRICS)
+    ranking = {name: dict.fromkeys(cutoffs, math.nan) for name in names if name in of_lists}
     per_user: dict[str, Any] = {}
-    auc, n_trained = math.nan, held.n_trained
-    if set(names) - set(RATING_METRICS):
-        if held.train is None:
-            n_trained = held.seen_by(fitted)[1]
-        if given.ranks:
-            values = held.list_values(
-                fitted, cutoffs, lists=bool(ranking), auc="auc" in names, n_threads=n_threads
-            )
-            for name in ranking:
-                if name in PLACE_METRICS:
-                    ranking[name] = values.of_places[name]
-                else:
-                    per_user[name] = values.of_users[name]
-                    ranking[name] = {at: float(each.mean()) for at, each in per_user[name].items()}
-            if values.auc is not None:
-                per_user["auc"] = values.auc
-                counted = values.auc[~np.isnan(values.auc)]
-                auc = float(counted.mean()) if len(counted) else math.nan
+    auc = math.nan
+    seen, n_trained = held.seen_by(fitted)
+    if set(names) - set(RATING_METRICS) and given.ranks:
+        values = held.list_values(
+            fitted, seen, cutoffs, lists=bool(ranking), auc="auc" in names, n_threads=n_threads
+        )
+        for name in ranking:
+            if name in PLACE_METRICS:
+                ranking[name] = values.of_places[name]
+            else:
+                per_user[name] = values.of_users[name]
+                ranking[name] = {at: float(each.mean()) for at, each in per_user[name].items()}
+        if values.auc is not None:
+            per_user["auc"] = values.auc
+            counted = values.auc[~np.isnan(values.auc)]
+            auc = float(counted.mean()) if len(counted) else math.nan
     counts = {
         "pairs": len(held.test),
         "unknown_user": int((~users).sum()),
@@ -442,6 +440,13 @@ def _cell(name: str, value: float) -> str:
     return "" if math.isnan(value) else format(value, ".4f")
 
 
+def _ratings(given: Any, model: Model, name: str) -> Ratings:
+    ratings = Ratings.from_any(given, name=name)
+    if stands_for_matrix(given):
+        check_matrix_shape(given.shape, model.user_ids_, model.item_ids_, name)
+    return ratings
+
+
 def _problem(model: Model, held: HeldOut, threshold: float, chosen: bool) -> str:
     """Say why lists cannot be judged; empty if they can."""
     if held.train is None and model.n_ratings_ and not len(model.seen_[1]):
@@ -450,10 +455,11 @@ def _problem(model: Model, held: HeldOut, threshold: float, chosen: bool) -> str
             + where_typed("pass train=", "give the training ratings as --train")
         )
     if not len(held.users):
+        whose = "" if model.unknown == "mean" else " of a user that the model knows"
         how = "chosen as " if chosen else ""
         return (
-            f"no test rating of a user that could be judged is relevant, with {option('relevant_from')} {how}"
-            f"{threshold:g} and the highest test rating {held.test.values.max():g}: choose another"
+            f"no test rating{whose} is relevant, with {option('relevant_from')} {how}{threshold:g} and the "
+            f"highest test rating {held.test.values.max():g}: choose another"
         )
     return ""
 

@@ -30,7 +30,6 @@ __all__ = [
     "Relevant",
     "auc",
     "auc_of_rows",
-    "catalogue_coverage",
     "check_cutoffs",
     "coverage",
     "hit_rate",
@@ -39,7 +38,6 @@ __all__ = [
     "mrr",
     "ndcg",
     "novelty",
-    "places_of",
     "popularity_share",
     "precision",
     "ranking",
@@ -59,6 +57,12 @@ class Relevant(NamedTuple):
     indptr: NDArray[np.int64]
     items: NDArray[np.int32]
     gains: NDArray[np.float64]
+
+    def part(self, start: int, end: int) -> Relevant:
+        """Return some consecutive rows."""
+        first, last = self.indptr[start], self.indptr[end]
+        offsets = self.indptr[start : end + 1] - first
+        return Relevant(offsets, self.items[first:last], self.gains[first:last])
 
 
 def metrics_of_rows(
@@ -367,17 +371,6 @@ def self_information(counts: NDArray[Any], n_users: int) -> NDArray[np.float64]:
     return result
 
 
-def places_of(lists: NDArray[np.int32], k: int) -> NDArray[np.int32]:
-    """Return the codes in the first k places of all lists, empty ones left out."""
-    places = lists[:, :k].ravel()
-    return places[places >= 0]
-
-
-def catalogue_coverage(places: NDArray[np.int32], n_items: int) -> float:
-    """Return the share of so many items that are in any place."""
-    return len(np.unique(places)) / n_items
-
-
 def check_cutoffs(k: Any) -> tuple[int, ...]:
     """Return cutoffs in rising order, each once; raise ValueError unless they are integers of at least 1."""
     given = [k] if isinstance(k, Integral) or not isinstance(k, Iterable) else list(k)
@@ -408,20 +401,23 @@ def _encoded(lists: Any, relevant: Any) -> tuple[NDArray[np.int32], Relevant]:
     indptr, flat, gains = _flat(relevant)
     _require_rows(len(filled), len(indptr) - 1, "lists")
     both = _joined(ids, flat)
-    codes = encode_ids(both, "ids of lists and relevant")[0] if len(both) else np.empty(0, np.int32)
+    if not len(both):
+        codes = np.empty(0, np.int32)
+    elif isinstance(both, np.ndarray) and 0 <= both.min() <= both.max() < 2**31:
+        codes = both.astype(np.int32)  # integers that can stand for themselves
+    else:
+        codes = encode_ids(both, "ids of lists and relevant")[0]
     table = np.full(filled.shape, -1, np.int32)
     table[filled] = codes[: len(ids)]
     return table, _sorted_rows(indptr, codes[len(ids) :], gains)
 
 
 def _joined(some: Any, others: Any) -> Any:
-    """Return two flat columns of ids as one."""
-    if not len(some) or not len(others):
-        return others if not len(some) else some
-    kinds = {np.asarray(each).dtype.kind for each in (some, others)}
-    if kinds <= set("iu"):
-        return np.concatenate([np.asarray(some), np.asarray(others)])
-    return [*np.asarray(some).tolist(), *np.asarray(others).tolist()]
+    """Return two flat columns of ids as one: an array if they are integers."""
+    columns = [np.asarray(each) for each in (some, others) if len(each)]
+    if all(column.dtype.kind in "iu" for column in columns):
+        return np.concatenate(columns) if columns else np.empty(0, np.int64)
+    return [each for column in columns for each in column.tolist()]
 
 
 def _require_rows(n: int, n_relevant: int, name: str) -> None:
@@ -509,9 +505,12 @@ def _flat(relevant: Any) -> tuple[NDArray[np.int64], Any, NDArray[np.float64]]:
 def _sorted_rows(
     indptr: NDArray[np.int64], codes: NDArray[np.int32], gains: NDArray[np.float64]
 ) -> Relevant:
-    rows = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
-    order = np.lexsort((codes, rows))
-    return Relevant(indptr, np.ascontiguousarray(codes[order], np.int32), gains[order])
+    rows = np.repeat(np.arange(len(indptr) - 1, dtype=np.int64), np.diff(indptr))
+    keys = rows << 32 | codes
+    if not (keys[1:] > keys[:-1]).all():
+        order = np.argsort(keys)
+        codes, gains = codes[order], gains[order]
+    return Relevant(indptr, np.ascontiguousarray(codes, np.int32), np.ascontiguousarray(gains))
 
 
 def _places(lists: Any, k: int) -> Any:
