@@ -24,15 +24,8 @@ from shell import Result, succeed, warpfactor
 from warpfactor import _core
 
 COMMANDS = (
-    "demo",
-    "train",
-    "evaluate",
-    "predict",
-    "recommend",
-    "info",
-    "compare",
-    "report",
-    "split",
+    *("demo", "train", "evaluate", "predict", "recommend", "similar", "info"),
+    *("compare", "report", "split"),
 )
 QUICK = ("--n-factors", "4", "--n-epochs", "3", "--n-threads", "1")
 
@@ -466,6 +459,114 @@ def test_recommend_by_lower_bounds(trained: Trained) -> None:
     assert recommended(result) == list(ids)
     assert [line.split("\t")[3] for line in result.lines[1:]] == [str(bound) for bound in bounds]
     assert result.lines != succeed(*asked).lines
+
+
+def columns_of(result: Result) -> dict[str, list[str]]:
+    names, *rows = csv.reader(result.lines, delimiter="\t")
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+
+
+def test_recommend_passes_its_options_on(trained: Trained, tmp_path: Path) -> None:
+    model = wf.load(trained.model)
+    users, items, out = (tmp_path / name for name in ("users.txt", "items.txt", "out.txt"))
+    users.write_text("user_id\nu3\n\n  u1 \n")
+    items.write_text(
+        "\ufeff" + "".join(f"{item}\n" for item in [*model.item_ids_[::2], "nope", "29"])
+    )
+    out.write_text("004\n")
+    titles = write_csv(
+        tmp_path / "t.csv", [("itemId", "title"), ("000", "Zero"), ("002", '"Two, 2"')]
+    )
+    result = succeed(
+        "recommend", trained.model, "--users", users, "-n", 9, "--items", items, "--exclude", out,
+        "--min-ratings", 2, "--exploration", 1, "--seed", 3, "--diversity", 0.4, "--titles", titles,
+        "--include-seen",
+    )  # fmt: skip
+    some = list(model.item_ids_[::2])
+    ids, scores = model.recommend(
+        ["u3", "u1"], 9, items=some, exclude=["004"], min_ratings=2, exploration=1, random_state=3,
+        diversity=0.4, exclude_seen=False,
+    )  # fmt: skip
+    columns = columns_of(result)
+    assert columns["user"] == ["u3"] * 9 + ["u1"] * 9
+    assert columns["item"] == list(ids.ravel()) and "004" not in columns["item"]
+    assert columns["score"] == [str(each) for each in scores.ravel()]
+    named = {"000": "Zero", "002": "Two, 2"}
+    assert columns["title"] == [named.get(each, "") for each in columns["item"]]
+    assert "--items: 2 of 17 ids are of no item of the model (such as 'nope')" in result.err
+    table = succeed("recommend", trained.model, "--user", "u3", "--items", items, "--titles", titles,
+                    "--format", "table", "--include-seen", "-n", 30).out  # fmt: skip
+    assert "Two, 2" in table and "title" in table
+    grouped = columns_of(succeed("recommend", trained.model, "--users", users, "--group", "min"))
+    assert grouped["group"] == ["0"] * len(grouped["item"])
+    assert (
+        grouped["item"]
+        == list(model.recommend(["u3", "u1"], group="min")[0])[: len(grouped["item"])]
+    )
+
+
+def test_similar_lists_neighbours_of_items_and_users(trained: Trained, tmp_path: Path) -> None:
+    model = wf.load(trained.model)
+    titles = write_csv(
+        tmp_path / "t.csv", [("id", "name"), *((i, f"T{i}") for i in model.item_ids_)]
+    )
+    columns = columns_of(
+        succeed("similar", trained.model, "--item", "003", "-n", 4, "--titles", titles)
+    )
+    ids, cosines = model.similar_items("003", 4)
+    assert columns["similar_item"] == list(ids)
+    assert np.float32(columns["similarity"]).tolist() == cosines.tolist()
+    assert columns["title"] == [f"T{each}" for each in ids]
+    columns = columns_of(succeed("similar", trained.model, "-u", "u3", "-u", "u1", "-n", 2))
+    assert columns["similar_user"] == list(model.similar_users(["u3", "u1"], 2)[0].ravel())
+    succeed("similar", trained.model, "--all-items", "-n", 2, "-o", tmp_path / "s.parquet")
+    rows = read_table(tmp_path / "s.parquet")
+    assert [row["item"] for row in rows] == list(np.repeat(model.item_ids_, 2))
+    listed = tmp_path / "i.txt"
+    listed.write_text("003\n")
+    assert (
+        succeed("similar", trained.model, "--items", listed, "-n", 4, "--titles", titles).out
+        == succeed("similar", trained.model, "--item", "003", "-n", 4, "--titles", titles).out
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        ("recommend M --user u1 --users F", "give --user ID (once or more), --users FILE, or --all-users"),
+        ("similar M --item 003 --user u1", "give --item ID (once or more), --items FILE"),
+        ("similar M --user u1 --titles F", "--titles are those of items"),
+        ("recommend M --users EMPTY", "holds no ids; it must have one on each line"),
+        ("recommend M --users NOWHERE", "No such file"),
+        ("recommend M --user u1 --items F", "--items: F has no item of the model, whose ids are like '000'"),
+        ("recommend M --user u1 --titles F", "--titles: F: no separator found"),
+        ("recommend M --user u1 --titles OTHER", "--titles has no id of the model"),
+        ("recommend M --user u1 --exploration 1 --confidence 1", "--confidence is 1.0 and --exploration 1.0"),
+        ("recommend M --user u1 --seed 1", "--seed is 1 and --exploration 0"),
+        ("recommend M --user u1 --diversity 2", "--diversity is 2.0; it must be from 0 to 1"),
+        ("recommend M --user u1 --min-ratings -1", "--min-ratings is -1; it must be at least 0"),
+        ("recommend M --user u1 --group most", "--group is 'most'; it must be"),
+        ("recommend M --users F -o F", "--output is 'F', which is also a file to read"),
+    ],
+)  # fmt: skip
+def test_mistakes_about_lists_are_named(
+    trained: Trained, tmp_path: Path, args: str, text: str
+) -> None:
+    paths = {"M": trained.model} | {
+        name: tmp_path / name for name in ("F", "EMPTY", "NOWHERE", "OTHER")
+    }
+    paths["F"].write_text("u1\n")
+    paths["EMPTY"].write_text("\n")
+    paths["OTHER"].write_text("id,title\nx,X\n")
+    result = warpfactor(*(paths.get(word, word) for word in args.split()))
+    assert (
+        result.code
+        and text.replace("F ", f"{paths['F']} ")
+        .replace("F:", f"{paths['F']}:")
+        .replace("'F'", f"'{paths['F']}'")
+        in result.err
+    )
+    assert paths["F"].read_text() == "u1\n"
 
 
 def test_recommend_writes_the_same_in_every_format(trained: Trained, tmp_path: Path) -> None:

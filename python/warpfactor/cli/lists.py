@@ -6,6 +6,7 @@ import contextlib
 import io
 import itertools
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,7 +55,16 @@ def titles_of(file: Path | None, ids: NDArray[Any]) -> NDArray[Any] | None:
         return None
     from ..data.titles import read_titles
 
-    return read_titles(file).by_code(ids)
+    try:
+        titles = read_titles(file)
+    except ValueError as error:
+        # What the error advises to pass are options that this command has for other things.
+        problem = re.sub(r"[:;,]? (pass|use) .*", "", str(error), flags=re.DOTALL)
+        raise ValueError(
+            f"--titles: {problem}; it must be a table with a column of ids and one of titles, such as "
+            "movies.csv"
+        ) from error
+    return titles.by_code(ids)
 
 
 def write_lists(

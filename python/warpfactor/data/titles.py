@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import option
+from ..checks import option, where_typed
 from .files import read
 from .folders import Paths
 from .formats.dialect import TextOptions
@@ -86,7 +86,8 @@ class Titles(Mapping[str, str]):
             raise ValueError(
                 f"{option('titles')} has no id of the model, whose ids are like {str(ids[0])!r}"
                 + (f", and those of the titles like {example!r}" if example is not None else "")
-                + ": give the file of these items, with its columns (read_titles(path, id=, title=))"
+                + ": give the file of these items"
+                + where_typed(", and its columns: read_titles(path, id=..., title=...)", "")
             )
         return found
 
@@ -164,7 +165,7 @@ def read_titles(
     ]
     at = [position if each is None else each for position, each in enumerate(at)]
     if header or (at != [0, 1] and at != [id, title]):
-        found = reading(*at, header)
+        found = reading(at[0], at[1], header)
     return Titles(*(side.ids[side.codes] for side in (found.users, found.items)))
 
 

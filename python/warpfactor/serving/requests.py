@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..checks import check_choice, check_count, check_number, option
 from ..data.ids import as_arrow, lookup_ids
-from ..exchange import to_host
+from ..exchange import is_device_array, to_host
 from .bounds import NO_MOVES, Evidence, Moves
 from .lookup import reject_unknown_ids
 from .tables import Tables
@@ -122,8 +122,14 @@ def list_request(
         users = to_host(users) if isinstance(users, np.ndarray) else users
         if hasattr(users, "__next__"):
             users = list(users)
-        single = isinstance(users, (str, bytes)) or np.ndim(_shaped(users)) == 0
-        n_queries = 1 if single else len(users)
+        if _nested(users) is not None:
+            raise ValueError(
+                "users holds lists; it must hold ids, or group must say how those of a list make one: "
+                "'mean', 'min' or 'max'"
+            )
+        shape = _shape_of(users)
+        single = shape == ()
+        n_queries = 1 if single else shape[0]
     n_items = len(tables.item_ids)
     length, lengths = _lengths(n, n_queries, n_items)
     share = check_number("diversity", diversity)
@@ -155,9 +161,16 @@ def list_request(
     )
 
 
-def _shaped(users: Any) -> Any:
-    """Return what tells whether there is one user: arrays of devices have shapes."""
-    return np.empty(users.shape, np.bool_) if hasattr(users, "shape") else users
+def _shape_of(values: Any) -> tuple[int, ...]:
+    """Return the shape of an array-like, of a host or a device; () of a single id."""
+    if isinstance(values, (str, bytes)):
+        return ()
+    if isinstance(values, (list, tuple)):
+        return (len(values),)
+    if is_device_array(values) and not hasattr(values, "shape"):
+        described = getattr(values, "__cuda_array_interface__", None)
+        return tuple(to_host(values).shape if described is None else described["shape"])
+    return tuple(values.shape) if hasattr(values, "shape") else np.shape(values)
 
 
 def _lengths(n: Any, n_queries: int, n_items: int) -> tuple[int, NDArray[np.int64] | None]:
@@ -182,7 +195,7 @@ def _grouped(users: Any) -> tuple[bool, list[Any], NDArray[np.int64]]:
     nested = _nested(users)
     single = nested is None
     if nested is None:
-        if isinstance(users, (str, bytes)) or np.ndim(_shaped(users)) == 0:
+        if _shape_of(users) == ():
             raise ValueError(
                 f"users is {users!r}; with a group it must be a list of ids, or a list of such lists"
             )
@@ -281,7 +294,7 @@ def _items_of(
         return (_indptr(map(len, nested)), codes), None
     if isinstance(given, (set, frozenset)):
         given = list(given)
-    if isinstance(given, (str, bytes)) or np.ndim(_shaped(given)) == 0:
+    if _shape_of(given) == ():
         given = [given]
     mask = np.zeros(n_items, bool)
     codes = _codes(name, given, tables, refuse_unknown)
