@@ -140,10 +140,14 @@ def make_report(
     check_packages()
     fitted = judged(model).model
     check_count("n", n, 1)
+    trained = None if train is None else Ratings.from_any(train, name="train")
+    if trained is not None:
+        # A model that `warpfactor train` saved takes the test's items for seen as well.
+        fitted = fitted.with_seen_only(trained)
     page = _Page(
         fitted,
         None if test is None else Ratings.from_any(test, name="test"),
-        None if train is None else Ratings.from_any(train, name="train"),
+        trained,
         Names(fitted, titles),
         n,
         users,
