@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..data.ids import lookup_ids
 from ..data.ratings import Ratings, pairs_to_codes
 from ..model.model import Model
-from .naming import Names, clean
+from .naming import Names, short_name
 
 __all__ = ["chosen_users", "people"]
 
@@ -126,7 +126,7 @@ def _person(
         why = ". ".join(note[0].upper() + note[1:] for note in notes)
         count = f"{int(model.item_counts_[item]):,}"
         shown.append(_Item(name, f"{float(score):.2f}", count, why))
-    return _Person(f"User {clean(user)}", ", ".join(about), shown)
+    return _Person(f"User {short_name(user)}", ", ".join(about), shown)
 
 
 def _rated(model: Model, ratings: Ratings, user: Any) -> dict[int, float]:
