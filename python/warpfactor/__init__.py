@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, losses, metrics, splits
+    from . import callbacks, datasets, losses, metrics, splits
     from ._core import __version__
     from .config import show_config
     from .data.files import read_ratings
@@ -41,6 +41,7 @@ __all__ = [
     "Peek",
     "Ratings",
     "__version__",
+    "callbacks",
     "cross_validate",
     "datasets",
     "load",
@@ -79,7 +80,7 @@ _HOME = {
     "train_validation_test_split": "evaluation.splits",
     "write_ratings": "data.write",
 }
-_MODULES = ("datasets", "losses", "metrics", "splits")
+_MODULES = ("callbacks", "datasets", "losses", "metrics", "splits")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, type_check_only
 
 import numpy as np
@@ -32,6 +32,7 @@ class _TrainResult(TypedDict):
 @type_check_only
 class _FitResult(_TrainResult):
     chosen: TrainParams
+    learning_rates: list[float]
 
 @type_check_only
 class _SampleResult(_TrainResult):
@@ -74,6 +75,7 @@ def parameters() -> list[_Parameter]: ...
 def losses() -> list[_Loss]: ...
 def is_plain(params: TrainParams, penalty: bool) -> bool: ...
 def usual_epochs(n_ratings: int) -> int: ...
+def most_epochs(params: TrainParams, n_ratings: int, validating: bool) -> int: ...
 
 class RatingArrays:
     def __init__(
@@ -97,6 +99,8 @@ def train_float32(
     penalty: int = 0,
     device_kernels: Mapping[str, int] = {},
     implicit: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
+    on_snapshot: Callable[[EpochRecord, Callable[[], _FitResult]], object] | None = None,
+    learning_rates: Sequence[float] = (),
 ) -> _FitResult: ...
 def train_float64(
     ratings: RatingArrays,
@@ -111,6 +115,8 @@ def train_float64(
     penalty: int = 0,
     device_kernels: Mapping[str, int] = {},
     implicit: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
+    on_snapshot: Callable[[EpochRecord, Callable[[], _FitResult]], object] | None = None,
+    learning_rates: Sequence[float] = (),
 ) -> _FitResult: ...
 
 class SampleParams:

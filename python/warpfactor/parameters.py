@@ -61,6 +61,14 @@ _OWN = (
         "What the model predicts for unknown users and items.",
         choices=("mean", "nan", "raise"),
     ),
+    Parameter("validation_fraction", "object", None, none=True),
+    Parameter(
+        "refit",
+        "flag",
+        False,
+        "Whether to train again on all ratings, those held out for early stopping too, for as many "
+        "epochs as it found.",
+    ),
     Parameter("verbose", "object", 1),
     Parameter("callbacks", "object", ()),
 )

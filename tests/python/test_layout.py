@@ -24,7 +24,7 @@ LAYERS = [
     ["model"],
     ["training"],
     ["evaluation"],
-    ["config", "losses", "metrics", "datasets", "splits"],
+    ["config", "callbacks", "losses", "metrics", "datasets", "splits"],
     ["cli", "__init__", "__main__"],
 ]
 LARGEST_CLASS = 500

@@ -25,7 +25,7 @@ from .answering import FittedAnswers
 from .calibration import HeldOut, estimate_noise, held_out_shares
 from .cut_rows import refuse_cut_rows
 from .estimator import MatrixFactorization
-from .progress import EpochBar
+from .progress import EpochBar, check_verbose
 
 __all__ = ["Ensemble"]
 
@@ -235,7 +235,7 @@ class _Training:
         with EpochBar(
             sum(self._epochs(each) for each in estimators),
             str(getattr(first, "loss", "squared")),
-            enabled=bool(getattr(first, "verbose", False)),
+            verbose=check_verbose(getattr(first, "verbose", 0)),
         ) as bar:
             models = self._fit_all(bar)
             model = self._folded(models)
