@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import baselines, datasets, losses, metrics, plot, splits
+    from . import baselines, callbacks, datasets, losses, metrics, plot, splits
     from ._core import __version__
     from .config import show_config
     from .data.files import read_ratings
@@ -47,6 +47,7 @@ __all__ = [
     "Ratings",
     "__version__",
     "baselines",
+    "callbacks",
     "compare",
     "cross_validate",
     "datasets",
@@ -94,7 +95,7 @@ _HOME = {
     "train_validation_test_split": "evaluation.splits",
     "write_ratings": "data.write",
 }
-_MODULES = ("baselines", "datasets", "losses", "metrics", "plot", "splits")
+_MODULES = ("baselines", "callbacks", "datasets", "losses", "metrics", "plot", "splits")
 
 
 def __getattr__(name: str) -> Any:

@@ -29,7 +29,7 @@ from .cut_rows import refuse_cut_rows
 from .estimator import MatrixFactorization
 from .fit import found_strengths, search_key
 from .given import Given
-from .progress import EpochBar
+from .progress import EpochBar, check_verbose
 
 __all__ = ["Ensemble"]
 
@@ -256,7 +256,7 @@ class _Training:
         with EpochBar(
             sum(self._epochs(number) for number in range(len(self._templates))),
             str(getattr(first, "loss", "squared")),
-            enabled=bool(getattr(first, "verbose", False)),
+            verbose=check_verbose(getattr(first, "verbose", 0)),
         ) as bar:
             models = self._fit_all(bar)
             model = self._folded(models)
