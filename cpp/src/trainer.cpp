@@ -162,21 +162,41 @@ void check_initial(std::span<const T> given, const char* name, std::int64_t n_ro
   }
 }
 
+/// Throws for initial biases that are not of both sides, finite and with factors.
+template <class T>
+void check_initial_biases(const TrainOptions<T>& options, const TrainParams& params, const RatingsView& ratings,
+                          double lowest) {
+  if (options.user_biases.empty() && options.item_biases.empty()) return;
+  require(params.biases, "biases", "false", "true with initial biases");
+  if (options.user_factors.empty()) reject("initial biases are given without initial factors; give both, or neither");
+  check_initial(options.user_biases, "initial user_biases", ratings.n_users, 1, lowest);
+  check_initial(options.item_biases, "initial item_biases", ratings.n_items, 1, lowest);
+  require(std::isfinite(options.global_mean), "initial global_mean", options.global_mean, "finite");
+}
+
 template <class T>
 Start<T> start_of(const TrainParams& params, const Standardization& z, const Survey& rated,
                   const TrainOptions<T>& options) {
+  const T start_bias = static_cast<T>(z.start_bias);
   if (options.user_factors.empty()) {
-    return {[&](std::int64_t row, T* to) { random_row(row, rated.user_counts, params, z, kUserInit, to); },
-            [&](std::int64_t row, T* to) { random_row(row, rated.item_counts, params, z, kItemInit, to); }};
+    const auto random = [&, start_bias](const std::vector<std::uint32_t>& counts, std::uint64_t purpose) {
+      return [&, start_bias, purpose](std::int64_t row, T* to) {
+        random_row(row, counts, params, z, purpose, to);
+        return start_bias;
+      };
+    };
+    return {random(rated.user_counts, kUserInit), random(rated.item_counts, kItemInit)};
   }
   const std::int64_t k = params.n_factors;
-  const auto given = [k, scale = 1 / std::sqrt(z.model_scale)](std::span<const T> factors) {
-    return [=](std::int64_t row, T* to) {
+  const auto given = [k, start_bias, scale = z.model_scale](std::span<const T> factors, std::span<const T> biases) {
+    return [=, factor_scale = 1 / std::sqrt(scale)](std::int64_t row, T* to) {
       std::transform(factors.data() + row * k, factors.data() + (row + 1) * k, to,
-                     [scale](T v) { return static_cast<T>(static_cast<double>(v) * scale); });
+                     [factor_scale](T v) { return static_cast<T>(static_cast<double>(v) * factor_scale); });
+      if (biases.empty()) return start_bias;
+      return static_cast<T>(static_cast<double>(biases[static_cast<std::size_t>(row)]) / scale);
     };
   };
-  return {given(options.user_factors), given(options.item_factors)};
+  return {given(options.user_factors, options.user_biases), given(options.item_factors, options.item_biases)};
 }
 
 /// Multiplies all values; returns whether they are finite then.
@@ -346,6 +366,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
   TrainResult<T> result;
   Model<T>& model = result.model;
   const bool given = !options.user_factors.empty();
+  const bool goes_on = !options.user_biases.empty() || !options.item_biases.empty();
   Standardization z;
   Survey rated;
   double learning_rate = 0;
@@ -388,6 +409,11 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
       check_initial(options.user_factors, "initial user_factors", model.n_users, params.n_factors, z.lowest);
       check_initial(options.item_factors, "initial item_factors", model.n_items, params.n_factors, z.lowest);
     }
+    check_initial_biases(options, params, ratings, z.lowest);
+    if (goes_on && traits.units == LossUnits::scores && !is_nonnegative(params)) {
+      z.centre(options.global_mean);
+      model.global_mean = z.global_mean;
+    }
     if (params.loss == Loss::custom) {
       fit_to_custom_loss(z, start_of_custom_loss(ratings, "ratings", z.start_score, params, options, team),
                          params.normalize);
@@ -397,6 +423,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
 
   backend->upload(ratings, rated, z, start_of(params, z, rated, options), params, used, incidence);
   incidence = {};
+  for (int step = 0; goes_on && step < kMeansSteps; ++step) backend->update_means(params.n_factors);
   result.n_threads = backend->n_threads();
   result.instruction_set = backend->instruction_set();
 
@@ -473,7 +500,8 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
                     result.instruction_set,
                     rated.counted,
                     static_cast<double>(rated.low),
-                    static_cast<double>(rated.high)};
+                    static_cast<double>(rated.high),
+                    z.model_scale};
   model.params = stored_params<T>(given_params);
   model.chosen = stored_choice(given_params, params);
   result.chosen = params;

@@ -41,7 +41,8 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
                   const std::optional<RatingArrays>& validation, const std::optional<Array<T>>& user_factors,
                   const std::optional<Array<T>>& item_factors, const py::object& on_epoch, std::uintptr_t loss,
                   std::uintptr_t penalty, const std::map<std::string, std::uintptr_t>& device_kernels,
-                  const std::optional<PairArrays>& implicit) {
+                  const std::optional<PairArrays>& implicit, const std::optional<Array<T>>& user_biases,
+                  const std::optional<Array<T>>& item_biases, double global_mean) {
   TrainOptions<T> options;
   options.device_kernels = kernels_of(device_kernels);
   options.loss = reinterpret_cast<LossFunction<T>>(loss);
@@ -50,6 +51,9 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
   options.implicit = view(implicit);
   options.user_factors = python::view(user_factors);
   options.item_factors = python::view(item_factors);
+  options.user_biases = python::view(user_biases);
+  options.item_biases = python::view(item_biases);
+  options.global_mean = global_mean;
   options.interrupted = signal_poll();
   if (!on_epoch.is_none()) {
     options.on_epoch = [&on_epoch](const EpochReport& report) {
@@ -273,11 +277,15 @@ void bind_train(py::module_& m) {
   m.def("train_float32", &train_as<float>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),
         py::arg("params"), py::arg("validation") = py::none(), py::arg("user_factors").noconvert() = py::none(),
         py::arg("item_factors").noconvert() = py::none(), py::arg("on_epoch") = py::none(), py::arg("loss") = 0,
-        py::arg("penalty") = 0, py::arg("device_kernels") = py::dict(), py::arg("implicit") = py::none());
+        py::arg("penalty") = 0, py::arg("device_kernels") = py::dict(), py::arg("implicit") = py::none(),
+        py::arg("user_biases").noconvert() = py::none(), py::arg("item_biases").noconvert() = py::none(),
+        py::arg("global_mean") = 0.0);
   m.def("train_float64", &train_as<double>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),
         py::arg("params"), py::arg("validation") = py::none(), py::arg("user_factors").noconvert() = py::none(),
         py::arg("item_factors").noconvert() = py::none(), py::arg("on_epoch") = py::none(), py::arg("loss") = 0,
-        py::arg("penalty") = 0, py::arg("device_kernels") = py::dict(), py::arg("implicit") = py::none());
+        py::arg("penalty") = 0, py::arg("device_kernels") = py::dict(), py::arg("implicit") = py::none(),
+        py::arg("user_biases").noconvert() = py::none(), py::arg("item_biases").noconvert() = py::none(),
+        py::arg("global_mean") = 0.0);
 }
 
 }  // namespace warpfactor::python

@@ -78,6 +78,7 @@ py::dict to_dict(Model<T>&& model) {
   out["n_ratings"] = model.training.n_ratings;
   out["rating_min"] = model.training.rating_min;
   out["rating_max"] = model.training.rating_max;
+  out["score_scale"] = model.training.score_scale;
   out["history"] = to_list(model.history);
   out["best_epoch"] = model.training.n_epochs;
   out["n_threads"] = model.training.n_threads;
@@ -91,7 +92,7 @@ E enum_of(const std::string& argument, const std::string& name) {
   const std::optional<E> value = value_of<E>(name);
   if (value) return *value;
   std::string all;
-  for (const Named<E>& each : names(E{})) all += (all.empty() ? "" : ", ") + std::string(each.name);
+  for (const Named<E>& each : names(E{})) all.append(all.empty() ? "" : ", ").append(each.name);
   throw std::invalid_argument(argument + " is " + name + "; it must be one of " + all);
 }
 

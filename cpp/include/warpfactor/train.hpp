@@ -29,7 +29,12 @@ struct TrainOptions {
   RatingsView implicit{};
   /// Initial P, n_users x n_factors row-major, in rating units (of a score: labels have none).
   std::span<const T> user_factors{};
-  std::span<const T> item_factors{};                   ///< initial Q, n_items x n_factors row-major
+  std::span<const T> item_factors{};  ///< initial Q, n_items x n_factors row-major
+  /// Initial biases, in rating units, of both sides or of none: with them, and the initial factors, training goes on from
+  /// a model with biases. Prior means then start from what its rows say of who rated what, and the mean of the score
+  /// stays `global_mean` (not with losses with labels or factors kept at 0 or above, where it is derived as always).
+  std::span<const T> user_biases{}, item_biases{};
+  double global_mean = 0;
   std::function<bool(const EpochReport&)> on_epoch{};  ///< after each epoch, calling thread; true stops training
   LossFunction<T> loss = nullptr;                      ///< for Loss::custom, which needs it
   PenaltyFunction<T> penalty = nullptr;                ///< h in place of the elastic net; not with an l1_ratio

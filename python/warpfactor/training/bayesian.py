@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..checks import check_choice, check_count, option
 from ..model.file import stored_params
 from ..model.members import Members, Noise
 from ..model.model import Model
-from ..model.record import EpochRecord
+from ..model.record import EpochRecord, origin_of
 from ..parameters import PARAMETERS
 from ..seeds import seed_from
 from ..serving.tables import UNKNOWN, Options
@@ -215,6 +216,7 @@ class BayesianMatrixFactorization(FittedAnswers):
         DivergedError
             If ratings are so far apart that draws leave the range of numbers.
         """
+        started = perf_counter()
         core, dtype, shown = self._checked()
         given = given_ratings(X, y, sample_weight=sample_weight, validation=validation)
         pairs = None if implicit is None else given.implicit_codes(implicit, core.implicit_feedback)
@@ -242,6 +244,7 @@ class BayesianMatrixFactorization(FittedAnswers):
                 stored_params(self.get_params(deep=False)),
                 Options(**self._options()),
                 members=_members(result),
+                origin=origin_of(type(self).__name__, started),
             )
             bar.finish(model)
         self.model_ = model

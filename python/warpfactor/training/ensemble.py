@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from ..data.ratings import Ratings
 from ..model.file import stored_params
 from ..model.members import Folded, Noise, fold
 from ..model.model import Model
-from ..model.record import EpochRecord, TrainingRecord
+from ..model.record import EpochRecord, TrainingRecord, origin_of
 from ..seeds import seed_from
 from ..serving.tables import Options, SeenItems, Tables, parse_device
 from .answering import FittedAnswers
@@ -246,6 +247,7 @@ class _Training:
         self._held_out = held_out
         self._found: list[dict[str, Any]] = []
         self._stop = threading.Event()
+        self._started = perf_counter()
 
     def run(self) -> Model:
         """Train the members, fold them, and learn the noise."""
@@ -440,6 +442,7 @@ class _Training:
             n_ratings=len(values),
             rating_range=(float(values.min()), float(values.max())),
             chosen=models[0].chosen_ | self._own(0),
+            origin=origin_of("Ensemble", self._started),
         )
 
     def _noise(self, model: Model, models: list[Model], held_out: HeldOut) -> Noise | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Any, cast
 
 import numpy as np
@@ -17,13 +18,14 @@ from ..formulas.cuda_compile import DeviceKernels, device_kernels
 from ..formulas.losses import CustomLoss
 from ..model.file import stored_params
 from ..model.model import Model
-from ..model.record import EpochRecord
+from ..model.record import EpochRecord, origin_of
 from ..parameters import PARAMETERS, PYTHON_NAMES
 from ..serving.device import free_cached
 from ..serving.tables import Options
 from .core_params import core_params, float_type
 from .given import given_ratings, made_model
 from .progress import EpochBar
+from .warm import First, first_rows, kept_choice
 
 __all__ = ["fit_model", "found_strengths", "search_key"]
 
@@ -36,6 +38,7 @@ def fit_model(
     sample_weight: ArrayLike | None = None,
     validation: Any = None,
     implicit: Any = None,
+    start: Model | None = None,
 ) -> Model:
     """Factorize ratings; see `MatrixFactorization.fit`.
 
@@ -45,18 +48,25 @@ def fit_model(
         All parameters of `MatrixFactorization` by name.
     X, y, sample_weight, validation, implicit
         As of `MatrixFactorization.fit`.
+    start : Model or None, default None
+        A model to go on from; see `warm_start`.
 
     Returns
     -------
     Model
         It answers as `params` say: `unknown`, `device`, `device_memory`, `n_threads`.
     """
+    started = perf_counter()
     core = core_params(params)
     dtype = _host_type(params["dtype"])
     given = given_ratings(X, y, sample_weight=sample_weight, validation=validation)
     ratings = given.ratings
     clicks = None if implicit is None else given.implicit_codes(implicit, core["implicit_feedback"])
-    P, Q = _initial_factors(params["init"], ratings, core, dtype)
+    if start is None:
+        first = First(*_initial_factors(params["init"], ratings, core, dtype))
+        kept = {}
+    else:
+        first, kept = first_rows(start, ratings, core, dtype), kept_choice(start, core)
     loss, penalty = params["loss"], params["penalty"]
     kernels = _custom_kernels(params, core)
     on_cuda = core["device"] == "cuda"
@@ -84,13 +94,16 @@ def fit_model(
                 ratings.n_items,
                 core,
                 given.held_out,
-                P,
-                Q,
+                first.user_factors,
+                first.item_factors,
                 on_epoch if params["callbacks"] or bar.enabled else None,
                 loss.address(dtype) if isinstance(loss, CustomLoss) else 0,
                 0 if penalty is None else penalty.address(dtype),
                 kernels.functions if kernels else {},
                 clicks,
+                first.user_biases,
+                first.item_biases,
+                first.global_mean,
             )
         options = Options(**{name: params[name] for name in Options._fields})
         model = made_model(
@@ -99,7 +112,8 @@ def fit_model(
             stored_params(params),
             options,
             biases=core["biases"],
-            chosen=_chosen(core, result["chosen"]),
+            chosen=kept | _chosen(core, result["chosen"]),
+            origin=origin_of("MatrixFactorization", started),
         )
         bar.finish(model)
     return model

@@ -14,7 +14,7 @@ from ..data.matrices import check_matrix_shape, stands_for_matrix
 from ..data.ratings import Ratings, pairs_to_codes
 from ..model.members import Members
 from ..model.model import Model
-from ..model.record import TrainingRecord
+from ..model.record import Origin, TrainingRecord
 from ..serving.tables import Options, SeenItems, Tables
 from .cut_rows import refuse_cut_rows
 
@@ -92,6 +92,7 @@ def made_model(
     biases: bool = True,
     members: Members | None = None,
     chosen: Mapping[str, Any] | None = None,
+    origin: Origin | None = None,
 ) -> Model:
     """Make a model of what the core returned.
 
@@ -111,6 +112,8 @@ def made_model(
         The members whose mean it is.
     chosen : mapping or None, default None
         What training chose where the parameters leave it open.
+    origin : Origin or None, default None
+        When, how and how well it was trained.
     """
     ratings, weights = given.ratings, given.weights
     counted = slice(None) if weights is None else weights > 0
@@ -143,6 +146,8 @@ def made_model(
         n_ratings=result["n_ratings"],
         rating_range=(result["rating_min"], result["rating_max"]),
         chosen=chosen or {},
+        origin=origin or Origin(),
+        score_scale=result["score_scale"],
     )
     return Model(tables, record, options, members)
 
