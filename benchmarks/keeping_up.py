@@ -6,7 +6,7 @@
 ratings, over N seeds (default 3), beside that of a fit with them and of one that does not know them. "no prior" folds in with prior
 means of zero, by which the prior from who rated what is measured.
 
-"days": a set in the order of its timestamps, in ten slices of as many ratings. The model is fitted to the first; then each slice is
+"days": a set with timestamps, in their order, in ten slices of as many ratings. The model is fitted to the first; then each slice is
 learnt, by all ratings up to there from scratch (with the search for the strengths, and with those of the first fit), by
 partial_fit of the slice alone, and by a warm start on all ratings. Each predicts the next slice; RMSE over the ratings of the slices
 from the third on, and the least seconds over the seeds of learning slices 2 to 9.
@@ -39,6 +39,7 @@ from warpfactor.model.model import Model
 SETS = {
     "ML-1M": "ml-1m/ratings.dat",
     "ML-100K": "ml-100k/u.data",
+    "ml-latest-small": "ml-latest-small/ratings.csv",
     "movietweetings": "movietweetings-100k.dat",
 }
 N_SLICES = 10
@@ -200,6 +201,8 @@ def main() -> None:
             console.print(made)
     if "days" in options.only:
         for name, ratings in sets.items():
+            if ratings.timestamps is None:
+                continue
             runs_of_days = [days(ratings, seed) for seed in range(options.seeds)]
             made = table(f"{name}, slice by slice", ["learnt", "RMSE", "worse by", "s", "share"])
             errors = {
