@@ -14,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rating_models import Model
 from rating_sets import SPLIT_SEED, RatingSet, WholeSet
+from scipy import sparse
+
+import warpfactor as wf
 
 LENGTH = 10
 HELD_OUT = 5
@@ -63,19 +66,15 @@ def judge(data: RatingSet, model: Model, seed: int, n_threads: int) -> Judgement
     best = np.asarray(lists.best(users, LENGTH))
 
     rows = data.test.ratings >= relevant_from(np.r_[data.train.ratings, data.test.ratings])
-    keys = data.test.users[rows].astype(np.int64) * data.n_items + data.test.items[rows]
-    found = np.isin(users[:, None].astype(np.int64) * data.n_items + best, keys) & (best >= 0)
-    n_relevant = np.bincount(data.test.users[rows], minlength=data.n_users)[users]
-    judged = n_relevant > 0
-    gains = 1 / np.log2(np.arange(LENGTH) + 2)
-    ideal = np.r_[0, gains.cumsum()][n_relevant[judged].clip(max=LENGTH)]
+    pairs = np.searchsorted(users, data.test.users[rows]), data.test.items[rows]
+    relevant = sparse.coo_array((np.ones(rows.sum()), pairs), shape=(len(users), data.n_items))
 
     counts = np.bincount(data.train.items, minlength=data.n_items)
     places = best[best >= 0]
     return Judgement(
-        hit=float(found[judged].any(axis=1).mean()),
-        ndcg=float((found[judged] @ gains / ideal).mean()),
-        coverage=len(np.unique(places)) / int((counts > 0).sum()),
+        hit=wf.metrics.hit_rate(best, relevant, LENGTH),
+        ndcg=wf.metrics.ndcg(best, relevant, LENGTH),
+        coverage=wf.metrics.coverage(best, int((counts > 0).sum()), LENGTH),
         little_known=float((counts[places] <= FEW_RATINGS).mean()),
         seconds=lists.seconds,
     )

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "arrays.hpp"
@@ -27,6 +28,18 @@ inline RatingsView view(const RatingArrays& arrays, std::int32_t n_users, std::i
   ratings.n_users = n_users;
   ratings.n_items = n_items;
   return ratings;
+}
+
+using PairArrays = std::pair<Array<std::int32_t>, Array<std::int32_t>>;
+
+/// Pairs without ratings; empty if there are none.
+inline RatingsView view(const std::optional<PairArrays>& pairs) {
+  RatingsView all;
+  if (pairs) {
+    all.users = python::view(pairs->first);
+    all.items = python::view(pairs->second);
+  }
+  return all;
 }
 
 inline py::dict to_dict(const EpochReport& report) {

@@ -14,14 +14,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, losses, metrics, splits
+    from . import baselines, datasets, losses, metrics, plot, splits
     from ._core import __version__
     from .config import show_config
     from .data.files import read_ratings
     from .data.peek import Peek, peek
     from .data.ratings import Ratings
+    from .data.titles import read_titles
     from .data.write import write_ratings
+    from .evaluation.compare import Comparison, compare
     from .evaluation.cross_validation import cross_validate
+    from .evaluation.evaluate import Evaluation, evaluate
     from .evaluation.splits import train_test_split, train_validation_test_split
     from .exceptions import CudaError, DivergedError, ModelFileError
     from .model.model import Model, load
@@ -32,23 +35,30 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BayesianMatrixFactorization",
+    "Comparison",
     "CudaError",
     "DivergedError",
     "Ensemble",
+    "Evaluation",
     "MatrixFactorization",
     "Model",
     "ModelFileError",
     "Peek",
     "Ratings",
     "__version__",
+    "baselines",
+    "compare",
     "cross_validate",
     "datasets",
+    "evaluate",
     "load",
     "losses",
     "matrix_factorization_bgd",
     "metrics",
     "peek",
+    "plot",
     "read_ratings",
+    "read_titles",
     "show_config",
     "splits",
     "train_test_split",
@@ -60,26 +70,31 @@ __all__ = [
 # `warpfactor --help` need not wait for.
 _HOME = {
     "BayesianMatrixFactorization": "training.bayesian",
+    "Comparison": "evaluation.compare",
     "CudaError": "exceptions",
     "DivergedError": "exceptions",
     "Ensemble": "training.ensemble",
+    "Evaluation": "evaluation.evaluate",
     "MatrixFactorization": "training.estimator",
     "ModelFileError": "exceptions",
     "Peek": "data.peek",
     "Ratings": "data.ratings",
     "__version__": "_core",
+    "compare": "evaluation.compare",
     "cross_validate": "evaluation.cross_validation",
+    "evaluate": "evaluation.evaluate",
     "Model": "model.model",
     "load": "model.model",
     "matrix_factorization_bgd": "training.descent",
     "peek": "data.peek",
     "read_ratings": "data.files",
+    "read_titles": "data.titles",
     "show_config": "config",
     "train_test_split": "evaluation.splits",
     "train_validation_test_split": "evaluation.splits",
     "write_ratings": "data.write",
 }
-_MODULES = ("datasets", "losses", "metrics", "splits")
+_MODULES = ("baselines", "datasets", "losses", "metrics", "plot", "splits")
 
 
 def __getattr__(name: str) -> Any:

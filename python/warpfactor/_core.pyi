@@ -1,5 +1,5 @@
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict, type_check_only
+from typing import Any, TypeAlias, TypedDict, type_check_only
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,6 +135,24 @@ noise_kinds: list[str]
 implicit_feedback_kinds: list[str]
 most_kept_factors: int
 
+def found_strengths_float32(
+    ratings: RatingArrays,
+    n_users: int,
+    n_items: int,
+    params: TrainParams,
+    n_divisions: int,
+    loss: int = 0,
+    penalty: int = 0,
+) -> TrainParams: ...
+def found_strengths_float64(
+    ratings: RatingArrays,
+    n_users: int,
+    n_items: int,
+    params: TrainParams,
+    n_divisions: int,
+    loss: int = 0,
+    penalty: int = 0,
+) -> TrainParams: ...
 def sample_float32(
     ratings: RatingArrays,
     n_users: int,
@@ -142,6 +160,7 @@ def sample_float32(
     params: SampleParams,
     validation: RatingArrays | None = None,
     on_sweep: Callable[[EpochRecord], bool] | None = None,
+    implicit: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
 ) -> _SampleResult: ...
 def sample_float64(
     ratings: RatingArrays,
@@ -150,6 +169,7 @@ def sample_float64(
     params: SampleParams,
     validation: RatingArrays | None = None,
     on_sweep: Callable[[EpochRecord], bool] | None = None,
+    implicit: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
 ) -> _SampleResult: ...
 def epoch_batches(ratings: RatingArrays, params: TrainParams, epoch: int) -> list[list[int]]: ...
 def loss_terms(
@@ -158,6 +178,8 @@ def loss_terms(
     scores: NDArray[np.float64],
     huber_delta: float = 1.0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+
+_Lists: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32]]
 
 class ModelView:
     def __init__(
@@ -175,6 +197,7 @@ class ModelView:
         biases: bool,
         link: str,
         item_deviations: NDArray[Any] | None = None,
+        user_deviations: NDArray[Any] | None = None,
     ) -> None: ...
     def predict(
         self, users: NDArray[np.int32], items: NDArray[np.int32], n_threads: int = 0
@@ -183,16 +206,27 @@ class ModelView:
         self,
         users: NDArray[np.int32],
         n: int,
-        seen_indptr: NDArray[np.int64] | None = None,
-        seen_items: NDArray[np.int32] | None = None,
+        seen: _Lists | None = None,
         n_threads: int = 0,
+        *,
         confidence: float = 0.0,
+        exploration: float = 0.0,
+        seed: int | None = None,
+        diversity: float = 0.0,
+        allowed: NDArray[np.bool_] | None = None,
+        only: _Lists | None = None,
+        without: _Lists | None = None,
+        groups: NDArray[np.int64] | None = None,
+        group: str = "mean",
     ) -> tuple[NDArray[np.int32], NDArray[Any]]: ...
+    def score_items(
+        self, users: NDArray[np.int32], items: NDArray[np.int32], n_threads: int = 0
+    ) -> NDArray[Any]: ...
     def similar_items(
         self, items: NDArray[np.int32], n: int, n_threads: int = 0
     ) -> tuple[NDArray[np.int32], NDArray[Any]]: ...
 
-def item_deviations(
+def deviations(
     user_factors: NDArray[Any],
     item_factors: NDArray[Any],
     item_biases: NDArray[Any],
@@ -203,7 +237,7 @@ def item_deviations(
     biases: bool,
     link: str,
     train_rmse: float,
-) -> NDArray[Any]: ...
+) -> tuple[NDArray[Any], NDArray[Any], float]: ...
 
 class FoldInStrengths:
     def __init__(
@@ -281,6 +315,25 @@ def descend(
 def group_by_user(
     users: NDArray[np.int32], items: NDArray[np.int32], n_users: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]: ...
+
+RANKING_METRICS: tuple[str, ...]
+
+def ranking_metrics(
+    lists: NDArray[np.int32],
+    indptr: NDArray[np.int64],
+    items: NDArray[np.int32],
+    gains: NDArray[np.float64],
+    cutoffs: NDArray[np.int32],
+    n_threads: int = 0,
+) -> NDArray[np.float64]: ...
+def ranking_auc(
+    scores: NDArray[Any],
+    excluded_indptr: NDArray[np.int64] | None,
+    excluded_items: NDArray[np.int32] | None,
+    indptr: NDArray[np.int64],
+    items: NDArray[np.int32],
+    n_threads: int = 0,
+) -> NDArray[np.float64]: ...
 def available_threads() -> int: ...
 def instruction_set() -> str: ...
 def built_instruction_sets() -> list[str]: ...

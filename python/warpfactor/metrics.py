@@ -1,4 +1,35 @@
-"""Errors of predicted ratings; see `warpfactor.evaluation.metrics`."""
+"""Errors of predicted ratings, and what ranked lists are worth.
 
-from .evaluation.metrics import *
-from .evaluation.metrics import __all__  # noqa: F401
+See `warpfactor.evaluation.metrics` and `warpfactor.evaluation.ranking`.
+"""
+
+from .evaluation.metrics import mae, rmse
+from .evaluation.ranking import (
+    auc,
+    coverage,
+    hit_rate,
+    mean_average_precision,
+    mrr,
+    ndcg,
+    novelty,
+    popularity_share,
+    precision,
+    ranking,
+    recall,
+)
+
+__all__ = [
+    "auc",
+    "coverage",
+    "hit_rate",
+    "mae",
+    "mean_average_precision",
+    "mrr",
+    "ndcg",
+    "novelty",
+    "popularity_share",
+    "precision",
+    "ranking",
+    "recall",
+    "rmse",
+]

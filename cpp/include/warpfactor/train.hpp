@@ -66,4 +66,12 @@ std::int32_t usual_epochs(std::int64_t n_ratings);
 template <class T>
 TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, const TrainOptions<T>& options = {});
 
+/// The parameters with the strengths that train() would search for, if they leave them open, so that several fits of
+/// the same ratings share one search. It judges by `n_divisions` divisions of the ratings, train() itself by one (both
+/// by at least three of few ratings). Of the options it reads the loss, the penalty, the initial factors, the
+/// validation ratings, to check them, and `interrupted`. Throws what train() throws for bad input.
+template <class T>
+TrainParams with_found_strengths(const RatingsView& ratings, const TrainParams& params,
+                                 const TrainOptions<T>& options = {}, int n_divisions = 1);
+
 }  // namespace warpfactor

@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 
 from .app import app
+from .compare import compare
 from .convert import convert
 from .demo import demo
+from .evaluate import evaluate
 from .fold_in import fold_in
 from .peek import peek
-from .recommend import recommend
-from .serve import evaluate, info, predict
+from .recommend import recommend, similar
+from .report import report
+from .serve import info, predict
+from .split import split
 from .train import train
 
 __all__ = [
     "app",
+    "compare",
     "convert",
     "demo",
     "evaluate",
@@ -24,6 +29,9 @@ __all__ = [
     "peek",
     "predict",
     "recommend",
+    "report",
+    "similar",
+    "split",
     "train",
 ]
 

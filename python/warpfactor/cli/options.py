@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ..parameters import PARAMETERS, Parameter
-from ..writing import TABLES, check_target
+from ..writing import TABLES, check_target, is_stream
 from .app import PANEL
 from .tables import has_table_suffix
 
@@ -18,12 +18,16 @@ __all__ = [
     "check_renamed",
     "estimator_params",
     "file_layout",
+    "judging",
     "model_file",
     "output_file",
+    "page_file",
     "prediction_device",
     "ratings_files",
     "sizing",
+    "table_file",
     "table_output",
+    "titles_file",
     "training_option",
     "training_options",
 ]
@@ -66,6 +70,19 @@ def _for_a_model(
     return _writable(context, param, output)
 
 
+def _for_a_page(context: click.Context, param: click.Parameter, page: Path | None) -> Path | None:
+    if page is None:
+        return None
+    flag = param.opts[0]
+    if page.suffix.lower() not in (".html", ".htm") and not is_stream(page):
+        raise ValueError(f"{flag} is {str(page)!r}; a page's name should end in .html")
+    try:
+        check_target(page)
+    except OSError as error:
+        raise ValueError(f"{flag}: {error}") from error
+    return page
+
+
 _Decorator = Callable[[Any], Any]
 _PATH = click.Path(path_type=Path)
 
@@ -104,6 +121,21 @@ def output_file(help: str) -> _Decorator:
     )
 
 
+def page_file(*flags: str, help: str, required: bool = False) -> _Decorator:
+    """Make the option of the file that a page is written to."""
+    return click.option(
+        *flags, metavar="FILE", type=_PATH, help=help, required=required, callback=_for_a_page
+    )
+
+
+titles_file = click.option(
+    "--titles",
+    metavar="FILE",
+    type=_PATH,
+    help="The items' titles, such as MovieLens' movies.csv: a file with a column of ids and one of titles.",
+)
+
+
 def table_output(default: str, other: str = "", help: str = "") -> _Decorator:
     """Make the options of the file that a table is written to, and of its format."""
 
@@ -126,6 +158,73 @@ def table_output(default: str, other: str = "", help: str = "") -> _Decorator:
         )(command)
 
     return decorate
+
+
+def judging(command: Any) -> Any:
+    """Give a command the options of how lists and predictions are judged.
+
+    They reach it as one keyword argument `how`, a dict of keyword arguments of `evaluate`.
+    """
+
+    @functools.wraps(command)
+    def judge_so(**given: Any) -> None:
+        from ..checks import shell_words
+
+        names = ("k", "metrics", "relevant_from", "baselines", "clip")
+        how = {name: given.pop(name) for name in names}
+        with shell_words():
+            command(**given, how=how)
+
+    decorated: Any = judge_so
+    for flag, help, kind in reversed(_JUDGING):
+        decorated = click.option(
+            flag, cls=_PanelOption, panel="What is measured", help=help, **kind
+        )(decorated)
+    return decorated
+
+
+def _counts(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    """Read numbers with commas between."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--k is {text!r}; it must be integers with commas between") from None
+
+
+def _names(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(part.strip() for part in text.split(","))
+
+
+_JUDGING: list[tuple[str, str, dict[str, Any]]] = [
+    (
+        "--k",
+        "How many items of a list count: one number or several.",
+        {"metavar": "N[,N...]", "callback": _counts},
+    ),
+    (
+        "--metrics",
+        "Which, such as rmse,ndcg,recall. If not given, as the function of Python chooses.",
+        {"metavar": "NAME[,NAME...]", "callback": _names},
+    ),
+    (
+        "--relevant-from",
+        "The least rating of a relevant item. If not given, that of three quarters of the scale.",
+        {"metavar": "RATING", "type": float},
+    ),
+    (
+        "--baselines/--no-baselines",
+        "Whether to show what the mean, biases and popularity reach.",
+        {"default": True},
+    ),
+    ("--clip", "Clip predictions to the range of the training ratings.", {"is_flag": True}),
+]
+
+
+def table_file(help: str) -> _Decorator:
+    """Make the option of a file that a small table is also written to, in the format of its suffix."""
+    return click.option("--output", "-o", metavar="FILE", type=_PATH, help=help, callback=_writable)
 
 
 def sizing(flag: str, help: str) -> _Decorator:

@@ -1,18 +1,16 @@
-"""``warpfactor evaluate | predict | info``."""
+"""``warpfactor predict | info``."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from ..parameters import DEFAULTS
-from .app import command, note
-from .ids import id_kinds, scored_pairs, typed_ids
-from .options import file_layout, model_file, prediction_device, ratings_files, table_output
+from .app import command
+from .ids import id_kinds, note_unknown, typed_ids
+from .options import file_layout, model_file, prediction_device, table_output
 from .progress import busy, progress
 from .tables import id_column, number_column, table_format, write_table
 
@@ -22,74 +20,9 @@ if TYPE_CHECKING:
     from ..data.ratings import Ratings
     from ..model.model import Model
 
-__all__ = ["evaluate", "info", "predict"]
+__all__ = ["info", "predict"]
 
 _PAIRS_PER_CHUNK = 1 << 18
-
-
-@command
-@model_file
-@ratings_files("ratings", "RATINGS")
-@file_layout("user", "item", "rating", without=("ids",))
-@prediction_device
-def evaluate(
-    model_file: Path,
-    ratings: Path | list[Path],
-    layout: dict[str, Any],
-    device: str | None,
-) -> None:
-    """Measure a MODEL's error on RATINGS, a file of ratings or a folder of them.
-
-    Several are read as one set.
-
-    Example: warpfactor evaluate m.safetensors test.csv
-    """
-    from ..data.files import read_ratings
-    from ..evaluation.metrics import mae, rmse
-    from ..model.model import load
-
-    model = load(model_file, device)
-    with busy("reading", ratings):
-        pairs = read_ratings(ratings, **layout, ids=id_kinds(model))
-    known_users, known_items = model.is_known(pairs)
-    scored = scored_pairs(model, pairs)
-    click.echo(f"pairs         {len(pairs):,}")
-    click.echo(f"unknown user  {(~known_users).sum():,}")
-    click.echo(f"unknown item  {(~known_items).sum():,}")
-    if len(scored[0]) < len(pairs):
-        click.echo(f"left out      {len(pairs) - len(scored[0]):,} (no prediction)")
-    click.echo(f"MAE           {mae(*scored):.4f}")
-    click.echo(f"RMSE          {rmse(*scored):.4f}")
-    _note_unknown(
-        model,
-        pairs,
-        mean="MAE and RMSE include the others, predicted from means and biases",
-        otherwise="MAE and RMSE are over these alone",
-    )
-
-
-def _note_unknown(model: Model, pairs: Ratings, *, mean: str, otherwise: str) -> None:
-    """Say on standard error which pairs the model does not know, if there are any, and what so."""
-    from ..model.summary import counted
-
-    users, items = model.is_known(pairs)
-    found = []
-    for who, known, codes, ids in (
-        ("a user", users, pairs.users, pairs.user_ids),
-        ("an item", items, pairs.items, pairs.item_ids),
-    ):
-        n_unknown = int((~known).sum())
-        if n_unknown:
-            of = f"{n_unknown:,} of {counted(len(pairs), 'pair')}"
-            found.append(
-                f"{of} {'has' if n_unknown == 1 else 'have'} {who} that the model does not know "
-                f"(such as {str(ids[codes[known.argmin()]])!r})"
-            )
-    if found:
-        n_both = int((users & items).sum())
-        both = f"it knows both of {counted(n_both, 'pair')} ({100 * n_both / len(pairs):.3g} %)"
-        so = mean if model.unknown == "mean" else otherwise
-        note(f"{' and '.join(found)}; {both}, and {so}")
 
 
 @command
@@ -155,7 +88,7 @@ def predict(
         click.echo(predictions[0])
         return
     _write_predictions(output, format, asked, predictions)
-    _note_unknown(
+    note_unknown(
         model,
         asked,
         mean="the others are predicted from means and biases",
@@ -204,28 +137,38 @@ def info(
         show_config()
         return
     model = load(model_file)
-    for name, value in _description(model, model_file):
-        click.echo(f"{name:14}  {value}")
+    rows = list(_description(model, model_file))
+    width = max(len(name) for name, value in rows if value)
+    for name, value in rows:
+        click.echo(f"{name:{width}}  {value}".rstrip())
 
 
 def _description(model: Model, file: Path) -> Iterator[tuple[str, str]]:
     from ..data.ids import id_kind
     from ..model.file import version_in
-    from ..model.summary import kept_errors
+    from ..model.looking import facts
+    from ..training.changed import changed_params
 
     size = f"{file.stat().st_size:,} bytes"
     yield "file", f"{file} ({size}, written by warpfactor {version_in(file)})"
-    for role, ids in (("users", model.user_ids_), ("items", model.item_ids_)):
-        yield role, f"{len(ids):,} ({id_kind(ids)} ids, {ids[0]} to {ids[-1]})"
-    yield "factors", f"{model.user_factors_.shape[1]} ({model.user_factors_.dtype})"
-    if model.n_members_ > 1:
-        yield "members", f"{model.n_members_}, which share the factors"
-    yield "global mean", f"{model.global_mean_:.4f}"
-    low, high = model.rating_range_
-    # Files of format 1 did not say from where to where.
-    span = "" if math.isnan(low) else f", from {low:g} to {high:g}"
-    yield "ratings", f"{model.n_ratings_:,}{span}"
-    yield "epochs", f"{len(model.history_)}{kept_errors(model)}"
-    for name, value in model.get_params().items():
-        mark = "" if value == DEFAULTS[name] else "  (not the default)"
-        yield name, f"{value!r}{mark}"
+    ids = {"users": model.user_ids_, "items": model.item_ids_}
+    for name, text in facts(model):
+        if name in ids:
+            text += f" ({id_kind(ids[name])} ids, {ids[name][0]} to {ids[name][-1]})"
+        yield name, text
+    for heading, params in (
+        ("parameters that are not the defaults", changed_params(model)),
+        ("chosen by training", model.chosen_),
+    ):
+        if params:
+            yield "", ""
+            yield f"{heading}:", ""
+            for name, value in params.items():
+                yield f"  {name}", _written(value)
+
+
+def _written(value: Any) -> str:
+    """Write a parameter's value, with no more digits of a number than say something."""
+    if isinstance(value, tuple):
+        return ", ".join(_written(each) for each in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -19,6 +19,7 @@ __all__ = [
     "id_column",
     "number_column",
     "table_format",
+    "write_frame",
     "write_table",
 ]
 
@@ -30,7 +31,12 @@ _SUFFIXES = {suffix: name for name, suffixes in TABLES.items() for suffix in suf
 
 
 def table_format(
-    output: Path | None, format: str | None, default: str, *, others: tuple[str, ...] = ()
+    output: Path | None,
+    format: str | None,
+    default: str,
+    *,
+    others: tuple[str, ...] = (),
+    by_suffix_alone: bool = False,
 ) -> str:
     """Choose the format: what ``--format`` says, else what the file's suffix says.
 
@@ -44,6 +50,8 @@ def table_format(
         The format of standard output, and of pipes and devices without a suffix.
     others : tuple of str
         Formats of this command beside the general ones.
+    by_suffix_alone : bool, default False
+        Whether the command has no ``--format``.
 
     Raises
     ------
@@ -64,8 +72,9 @@ def table_format(
         raise ValueError(
             f"--output is {str(output)!r}; it must end in "
             f"{_listed(*(suffix for suffix in _SUFFIXES if not suffix.endswith(_GZIP)))} "
-            f"(or {_GZIP} after one of a text), or --format must say what to write: "
-            f"{_listed(*others, *TABLES)}"
+            f"(or {_GZIP} after one of a text)"
+            + ("" if by_suffix_alone else ", or --format must say what to write: ")
+            + ("" if by_suffix_alone else _listed(*others, *TABLES))
         )
     return format or _SUFFIXES[suffix]
 
@@ -104,6 +113,12 @@ def number_column(values: NDArray[Any]) -> Any:
 
     buffer = pa.py_buffer(np.ascontiguousarray(values))
     return pa.Array.from_buffers(pa.type_for_alias(values.dtype.name), len(values), [None, buffer])
+
+
+def write_frame(output: Path, format: str, table: Any) -> None:
+    """Write a small Arrow table whose texts are not the user's ids, whole or not at all."""
+    texts = [table[name].combine_chunks() for name in table.schema.names]
+    write_table(output, format, (part for part in table.to_batches()), table.schema, ids=texts)
 
 
 def write_table(

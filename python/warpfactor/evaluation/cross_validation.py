@@ -19,7 +19,7 @@ from ..seeds import RandomState
 from . import metrics as errors
 from .splitters import RatingKFold, RatingSplitter, TimeSplit, UserKFold
 
-__all__ = ["CrossValidation", "cross_validate"]
+__all__ = ["CrossValidation", "cross_validate", "folds_of"]
 
 Metric = Callable[[NDArray[Any], NDArray[Any]], float]
 
@@ -127,7 +127,7 @@ def cross_validate(
     """
     data = Ratings.from_any(ratings, name="ratings")
     measures = _measures(metrics)
-    folds = list(_folds(cv, data, by, random_state))
+    folds = list(folds_of(cv, data, by, random_state))
     if not folds:
         raise ValueError(f"cv is {cv!r:.60}; it must have at least one fold")
     records: list[dict[str, Any]] = []
@@ -207,7 +207,7 @@ def _measures(metrics: Any) -> dict[str, Metric]:
     return found
 
 
-def _folds(
+def folds_of(
     cv: Any, data: Ratings, by: str, random_state: RandomState
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     """Yield the positions of the training and the test ratings of each fold."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from numpy.typing import NDArray
-
 from ..data.ratings import Ratings
 from ..serving.answers import Answers
 from ..serving.tables import Options, Tables
@@ -102,15 +100,12 @@ class Growing(Fitted):
         given = Ratings.from_any(ratings, name="ratings")
         return self._grown(*self._fold_in.updated(given, self._options.threads()))
 
-    def _recommend_to_visitor(
-        self, ratings: Any, n: int, exclude_seen: bool, confidence: float, output: str
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return what `Model.recommend` does, of a user who is known by these ratings alone."""
-        visitor = self._fold_in.visitor(visitor_ratings(ratings), self._options.threads())
+    def _served_to_visitor(self, ratings: Any, output: str) -> tuple[Answers, Options]:
+        given = visitor_ratings(ratings)
+        visitor = self._fold_in.visitor(given, self._options.threads())
         # Not to copy all items to a device for one user.
         options = self._options if output == "cupy" else self._options._replace(device="cpu")
-        answers = self._answers.for_users_of(visitor)
-        return answers.recommend(0, n, exclude_seen, confidence, options, output)
+        return self._answers.for_visitor(visitor, len(given)), options
 
     def _folded(self, ratings: Any, side: Side) -> Self:
         given = Ratings.from_any(ratings, name="ratings")

@@ -10,18 +10,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from ..checks import check_choice, check_count, check_flag, check_number
+from ..checks import check_flag, check_number
 from ..data.columns import check_weights
 from ..data.matrices import check_matrix_shape, stands_for_matrix
 from ..data.ratings import Ratings, pairs_to_codes
-from ..parameters import DEFAULTS, N_LISTED
+from ..parameters import DEFAULTS
 from ..serving.answers import Answers
 from ..serving.lookup import known_rows
-from ..serving.tables import Options, Tables, parse_device
+from ..serving.tables import Options, SeenItems, Tables, parse_device
 from .file import read, write
+from .fitted import Fitted
 from .folding import FoldIn
 from .growing import Growing
+from .looking import Looking
 from .members import Members, Noise, fold
+from .recommending import Recommending, check_output
 from .record import TrainingRecord
 
 if TYPE_CHECKING:
@@ -29,10 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Model", "load"]
 
-_OUTPUTS = ("numpy", "cupy")
 
-
-class Model(Growing):
+class Model(Growing, Looking, Recommending, Fitted):
     """A fitted factorization, which does not change: what `fit` makes and `load` returns.
 
     It predicts, recommends, finds similar items and saves itself, without scikit-learn. What was
@@ -68,6 +69,9 @@ class Model(Growing):
         The loss it was trained with; "custom" for a formula.
     link_ : {"identity", "probability", "signed_probability"}
         What a score x predicts: x, 1/(1 + exp(-x)), or 2/(1 + exp(-x)) - 1.
+    origin_ : dict
+        When, how and how well it was trained, so far as known: estimator, at (UTC), seconds, test_rmse
+        and n_test (what `warpfactor train --test-size` found, or `with_test_error` was told).
     chosen_, history_, n_epochs_, n_threads_, instruction_set_
         As of `MatrixFactorization`.
     n_members_ : int
@@ -196,6 +200,9 @@ class Model(Growing):
                 )
         return self._options._replace(**options).checked()
 
+    def _served(self) -> tuple[Answers, Options]:
+        return self._answers, self._options
+
     # For scikit-learn's functions that take fitted estimators: scorers, permutation_importance, ...
 
     def fit(self, *given: Any, **named: Any) -> Any:
@@ -272,10 +279,10 @@ class Model(Growing):
             If `device` asks for a CUDA device that cannot be used; the text says why.
         """
         if not check_flag("return_std", return_std):
-            return self._answers.predict(X, self._options, _output(output))
+            return self._answers.predict(X, self._options, check_output(output))
         self._require_noise("return_std=True")
         X = _kept(X)
-        predicted = self._answers.predict(X, self._options, _output(output))
+        predicted = self._answers.predict(X, self._options, check_output(output))
         return predicted, self._answers.like(predicted, self._deviation(X))
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -331,111 +338,6 @@ class Model(Growing):
             deviation[(users < 0) | (items < 0)] = np.nan
         return deviation
 
-    def recommend(
-        self,
-        users: Any = None,
-        n: int = N_LISTED,
-        *,
-        ratings: Any = None,
-        exclude_seen: bool = True,
-        confidence: float = 0.0,
-        output: str = "numpy",
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return each user's items of the highest predicted rating.
-
-        Parameters
-        ----------
-        users : id or array-like of ids, shape (n_users,)
-            Whom to recommend to. With ``unknown="mean"``, users without training ratings get the
-            items of the highest biases.
-        n : int, default 10
-            How many items a user gets.
-        ratings : {item: rating}, (items, values) or Ratings of one user; default None
-            In the place of `users`: what a visitor rated whom the model does not know. Their row is
-            folded in as `fold_in_users` does, for this call alone. Items that the model does not know
-            are left out, with a warning.
-        exclude_seen : bool, default True
-            Whether to leave out the items that the user rated in training. Items without any
-            training rating are always left out.
-        confidence : float, default 0.0
-            By how many standard deviations z >= 0 scores are lowered: items are ranked by a lower
-            confidence bound x - z s_i, where s_i says what few ratings leave unknown of item i.
-            0: by the prediction. 1 or 2 keep out what looks good by chance; 10 to 20 also favour
-            what many have rated, as lists of the most popular do.
-        output : {"numpy", "cupy"}, default "numpy"
-            What to return; "cupy" needs a CUDA `device` and item ids that are integers.
-
-        Returns
-        -------
-        ids : ndarray of shape (n_users, n), or (n,) for a single id
-            Item ids, best first. n is cut to the number of items.
-        scores : ndarray of the same shape
-            Their predicted ratings; with a `confidence` above 0 the lower bounds of them. Where a
-            user has fewer than n items left, the rest of the row has the score NaN and the id -1 (0
-            if unsigned, None if ids are no integers).
-
-        Raises
-        ------
-        ValueError
-            If a user has no training ratings and `unknown` is not "mean", both or neither of `users`
-            and `ratings` are given, `ratings` cannot be folded in, `output` cannot be "cupy", or `confidence` is negative, not finite, or above 0 without any `history_`.
-        CudaError
-            If `device` asks for a CUDA device that cannot be used; the text says why.
-
-        Notes
-        -----
-        s_i² = 1/(n_i/v + 1/t_b) + P/(n_i P/(k v) + 1/t_q) is the posterior variance of b_i + p · q_i
-        for a user of average ‖p‖² = P. n_i: ratings of the item; v: the squared training RMSE;
-        k: `n_factors`; t_b, t_q: the variances of item biases and factors, by empirical Bayes. See
-        `warpfactor.serving.lowering` for its derivation, and Li et al., "A contextual-bandit
-        approach to personalized news article recommendation", WWW 2010, for such bounds.
-        """
-        n = min(check_count("n", n, 1), len(self.item_ids_))
-        output = _output(output)
-        if (users is None) == (ratings is None):
-            given = (
-                "neither users nor ratings are given"
-                if users is None
-                else "users and ratings are given"
-            )
-            raise ValueError(f"{given}; give ids of users, or ratings of a visitor")
-        if ratings is None:
-            return self._answers.recommend(
-                users, n, exclude_seen, confidence, self._options, output
-            )
-        return self._recommend_to_visitor(ratings, n, exclude_seen, confidence, output)
-
-    def similar_items(
-        self, items: Any, n: int = N_LISTED, *, output: str = "numpy"
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the items whose factors point most nearly the same way.
-
-        Parameters
-        ----------
-        items : id or array-like of ids, shape (n_items,)
-            The items to compare with; each is left out of its own row.
-        n : int, default 10
-            How many similar items each gets.
-        output : {"numpy", "cupy"}, default "numpy"
-            As in `recommend`.
-
-        Returns
-        -------
-        ids : ndarray of shape (n_items, n), or (n,) for a single id
-            Item ids, most similar first; empty slots as in `recommend`.
-        scores : ndarray of the same shape
-            Cosine of the angle between the two items' factors, from -1 to 1.
-
-        Raises
-        ------
-        ValueError
-            If an item has no training ratings, or `output` cannot be "cupy".
-        CudaError
-            If `device` asks for a CUDA device that cannot be used; the text says why.
-        """
-        n = min(check_count("n", n, 1), len(self.item_ids_))
-        return self._answers.similar_items(items, n, self._options, _output(output))
-
     def score(
         self, X: Any, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> float:
@@ -489,6 +391,23 @@ class Model(Growing):
         """
         seen = self._tables.seen.extended(*self._tables.codes_of(ratings))
         tables = replace(self._tables, seen=seen)
+        return Model(tables, self._record, self._options, self._members)
+
+    def by_codes(self, seen: tuple[NDArray[np.int64], NDArray[np.int32]]) -> Model:
+        """Return the same fitted model with the numbers of its rows as ids, for evaluation.
+
+        Parameters
+        ----------
+        seen : (indptr, items)
+            What its recommendations leave out, in the place of `seen_`.
+        """
+        n_users, n_items = len(self.user_ids_), len(self.item_ids_)
+        tables = replace(
+            self._tables,
+            user_ids=np.arange(n_users),
+            item_ids=np.arange(n_items),
+            seen=SeenItems(n_users, lists=seen),
+        )
         return Model(tables, self._record, self._options, self._members)
 
     def with_noise(self, noise: Noise | None) -> Model:
@@ -565,10 +484,6 @@ def load(path: str | PathLike[str], device: str | None = None) -> Model:
     if device is not None:
         options = options._replace(device=device)
     return Model(tables, record, options, members)
-
-
-def _output(output: Any) -> str:
-    return check_choice("output", output, _OUTPUTS)
 
 
 def _kept(X: Any) -> Any:
