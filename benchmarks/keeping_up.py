@@ -1,18 +1,20 @@
 """What keeping a model up to date costs in RMSE against a fit of everything, and what it takes in time.
 
-    python benchmarks/keeping_up.py [--data FOLDER] [--seeds N] [--only fold-in days speed] [--repeats N]
+    python benchmarks/keeping_up.py [--data FOLDER] [--seeds N] [--only fold-in days speed] [--repeats N] [--threads N]
 
 "fold-in": a tenth of the users (items) is left out of training, and folded in from 80 % of their ratings; RMSE on the rest of their
 ratings, over N seeds (default 3), beside that of a fit with them and of one that does not know them. "no prior" folds in with prior
 means of zero, by which the prior from who rated what is measured.
 
-"days": a set in the order of its timestamps, in ten slices of as many ratings. The model is fitted to the first; then each slice is
+"days": a set with timestamps, in their order, in ten slices of as many ratings. The model is fitted to the first; then each slice is
 learnt, by all ratings up to there from scratch (with the search for the strengths, and with those of the first fit), by
 partial_fit of the slice alone, and by a warm start on all ratings. Each predicts the next slice; RMSE over the ratings of the slices
 from the third on, and the least seconds over the seeds of learning slices 2 to 9.
 
 "speed": 100,000 users with 20 ratings each, folded into a model with 10,000 items, k = 64; the median of the repeats, on all threads
-and on one. Here processor seconds stand beside wall time, which tell more where a machine has other load.
+and on one.
+
+Processor seconds stand beside wall time: they tell more where a machine has other load.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from warpfactor.model.model import Model
 SETS = {
     "ML-1M": "ml-1m/ratings.dat",
     "ML-100K": "ml-100k/u.data",
+    "ml-latest-small": "ml-latest-small/ratings.csv",
     "movietweetings": "movietweetings-100k.dat",
 }
 N_SLICES = 10
@@ -93,14 +96,17 @@ def fold_in(ratings: wf.Ratings, side: str, seed: int) -> dict[str, float]:
     }
 
 
-def days(ratings: wf.Ratings, seed: int) -> dict[str, tuple[float, float]]:
-    """Learn slice by slice; return the RMSE and the seconds of each way."""
+def days(
+    ratings: wf.Ratings, seed: int, n_threads: int | None
+) -> dict[str, tuple[float, float, float]]:
+    """Learn slice by slice; return the RMSE, the seconds and the processor seconds of each way."""
     order = np.argsort(ratings.timestamps, kind="stable")
     slices = np.array_split(order, N_SLICES)
     # With the ids that occur in them alone.
     alone = [ratings.take(each).k_core() for each in slices]
     so_far = [ratings.take(np.concatenate(slices[: n + 1])).k_core() for n in range(N_SLICES)]
-    first = wf.MatrixFactorization(random_state=seed, verbose=0).fit(so_far[0])
+    own: dict[str, Any] = {"random_state": seed, "verbose": 0, "n_threads": n_threads}
+    first = wf.MatrixFactorization(**own).fit(so_far[0])
     kept = {
         name: value
         for name, value in first.chosen_.items()
@@ -109,13 +115,12 @@ def days(ratings: wf.Ratings, seed: int) -> dict[str, tuple[float, float]]:
 
     def scratch(params: dict[str, Any]) -> Callable[[int], Any]:
         def learn(n: int) -> Any:
-            model = wf.MatrixFactorization(random_state=seed, verbose=0, **params)
-            return model.fit(so_far[n])
+            return wf.MatrixFactorization(**own, **params).fit(so_far[n])
 
         return learn
 
-    ongoing = wf.MatrixFactorization(random_state=seed, verbose=0).fit(so_far[0])
-    warm = wf.MatrixFactorization(random_state=seed, verbose=0, warm_start=True, n_epochs=5)
+    ongoing = wf.MatrixFactorization(**own).fit(so_far[0])
+    warm = wf.MatrixFactorization(**own, warm_start=True, n_epochs=5)
     warm.fit(so_far[0])
     ways: dict[str, Callable[[int], Any]] = {
         "from scratch": scratch({}),
@@ -126,15 +131,16 @@ def days(ratings: wf.Ratings, seed: int) -> dict[str, tuple[float, float]]:
     }
     found = {}
     for name, learn in ways.items():
-        squares, n_tests, seconds = 0.0, 0, 0.0
+        squares, n_tests, seconds, processor = 0.0, 0, 0.0, 0.0
         for n in range(1, N_SLICES - 1):
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
             model = learn(n)
             seconds += time.perf_counter() - start
+            processor += time.process_time() - used
             test = ratings.take(slices[n + 1])
             squares += rmse(model, test) ** 2 * len(test)
             n_tests += len(test)
-        found[name] = float(np.sqrt(squares / n_tests)), seconds
+        found[name] = float(np.sqrt(squares / n_tests)), seconds, processor
     return found
 
 
@@ -179,6 +185,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("WARPFACTOR_DATA"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, help='of "days"; all if not given')
     parser.add_argument("--only", nargs="+", default=["fold-in", "days", "speed"])
     options = parser.parse_args()
     console = Console(width=120, file=sys.stdout)
@@ -200,19 +207,22 @@ def main() -> None:
             console.print(made)
     if "days" in options.only:
         for name, ratings in sets.items():
-            runs_of_days = [days(ratings, seed) for seed in range(options.seeds)]
-            made = table(f"{name}, slice by slice", ["learnt", "RMSE", "worse by", "s", "share"])
-            errors = {
-                way: float(np.mean([run[way][0] for run in runs_of_days]))
-                for way in runs_of_days[0]
+            if ratings.timestamps is None:
+                continue
+            runs_of_days = [days(ratings, seed, options.threads) for seed in range(options.seeds)]
+            columns = ["learnt", "RMSE", "worse by", "s", "share", "processor s", "share"]
+            made = table(f"{name}, slice by slice", columns)
+            first = runs_of_days[0]
+            errors = {way: float(np.mean([run[way][0] for run in runs_of_days])) for way in first}
+            took = {
+                way: [min(run[way][n] for run in runs_of_days) for n in (1, 2)] for way in first
             }
-            took = {way: min(run[way][1] for run in runs_of_days) for way in runs_of_days[0]}
             for way, error in errors.items():
                 worse = 100 * (error / errors["from scratch"] - 1)
-                share = took[way] / took["from scratch"]
-                made.add_row(
-                    way, f"{error:.4f}", f"{worse:+.2f} %", f"{took[way]:.2f}", f"{share:.3f}"
-                )
+                times = []
+                for used, whole in zip(took[way], took["from scratch"], strict=True):
+                    times += [f"{used:.2f}", f"{used / whole:.3f}"]
+                made.add_row(way, f"{error:.4f}", f"{worse:+.2f} %", *times)
             console.print(made)
     if "speed" in options.only:
         made = table("100,000 users of 20 ratings, k = 64", ["", "s", "processor s"])

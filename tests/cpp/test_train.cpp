@@ -534,6 +534,37 @@ void check_initial_factors() {
   }
 }
 
+TEST(training_goes_on_from_a_model) {
+  const Data data(80, 50, 3000, 0.3);
+  TrainParams params = small(4);
+  params.n_threads = 1;
+  const TrainResult<float> first = train<float>(data.view(), params);
+  const Model<float>& model = first.model;
+  params = first.chosen;
+  TrainOptions<float> options;
+  options.user_factors = model.user_factors;
+  options.item_factors = model.item_factors;
+  options.user_biases = model.user_biases;
+  options.item_biases = model.item_biases;
+  options.global_mean = model.global_mean;
+  params.n_epochs = 0;
+  const Model<float> same = train<float>(data.view(), params, options).model;
+  CHECK_EQ(same.global_mean, model.global_mean);
+  const float epsilon = std::numeric_limits<float>::epsilon();  // of two roundings
+  for (std::size_t n = 0; n < model.user_factors.size(); ++n) {
+    CHECK_CLOSE(same.user_factors[n], model.user_factors[n], 2 * epsilon * std::abs(model.user_factors[n]));
+  }
+  for (std::size_t n = 0; n < model.item_biases.size(); ++n) {
+    CHECK_CLOSE(same.item_biases[n], model.item_biases[n], 2 * epsilon * std::abs(model.item_biases[n]));
+  }
+  // A slow epoch from there begins at about the error that the first training ended with: the prior means are back.
+  params.n_epochs = 1;
+  params.learning_rate = 1e-4;
+  const TrainResult<float> next = train<float>(data.view(), params, options);
+  CHECK(next.history.front().train_rmse < 1.02 * first.history.back().train_rmse);
+  CHECK(rmse(next.model, data) < 1.001 * rmse(model, data));
+}
+
 TEST(training_starts_from_the_callers_factors) {
   check_initial_factors<float>();
   check_initial_factors<double>();
