@@ -52,7 +52,8 @@ enum RandomPurpose : std::uint64_t {
   kItemCoefficients,
   kHyperparameters,
   kStrengthUsers,
-  kStrengthTest
+  kStrengthTest,
+  kExploration
 };
 
 }  // namespace warpfactor

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 
 #include "arrays.hpp"
@@ -31,7 +33,8 @@ std::unique_ptr<HeldView> hold(const Array<T>& user_factors, const Array<T>& ite
                                const std::optional<Array<T>>& user_biases, const std::optional<Array<T>>& item_biases,
                                const Flags& user_known, const Flags& item_known, double global_mean, double rating_mean,
                                double start_bias, bool biases, const std::string& link,
-                               const std::optional<Array<T>>& item_deviations) {
+                               const std::optional<Array<T>>& item_deviations,
+                               const std::optional<Array<T>>& user_deviations) {
   if (user_factors.ndim() != 2 || item_factors.ndim() != 2 || user_factors.shape(1) != item_factors.shape(1)) {
     throw std::invalid_argument("user_factors and item_factors must be 2-D with the same number of columns");
   }
@@ -42,6 +45,7 @@ std::unique_ptr<HeldView> hold(const Array<T>& user_factors, const Array<T>& ite
   if (user_biases) held->arrays.push_back(*user_biases);
   if (item_biases) held->arrays.push_back(*item_biases);
   if (item_deviations) held->arrays.push_back(*item_deviations);
+  if (user_deviations) held->arrays.push_back(*user_deviations);
   ModelView<T> model;
   model.n_users = static_cast<std::int32_t>(user_factors.shape(0));
   model.n_items = static_cast<std::int32_t>(item_factors.shape(0));
@@ -53,6 +57,7 @@ std::unique_ptr<HeldView> hold(const Array<T>& user_factors, const Array<T>& ite
   model.user_counts = held->user_counts;
   model.item_counts = held->item_counts;
   model.item_deviations = python::view(item_deviations);
+  model.user_deviations = python::view(user_deviations);
   model.global_mean = global_mean;
   model.rating_mean = rating_mean;
   model.start_bias = start_bias;
@@ -110,32 +115,90 @@ void bind_init(py::class_<HeldView>& view) {
            py::arg("user_biases").noconvert(), py::arg("item_biases").noconvert(), py::arg("user_known").noconvert(),
            py::arg("item_known").noconvert(), py::kw_only(), py::arg("global_mean"), py::arg("rating_mean"),
            py::arg("start_bias"), py::arg("biases"), py::arg("link"),
-           py::arg("item_deviations").noconvert() = py::none());
+           py::arg("item_deviations").noconvert() = py::none(), py::arg("user_deviations").noconvert() = py::none());
 }
 
 template <class T>
-void bind_item_deviations(py::module_& m) {
+void bind_deviations(py::module_& m) {
   m.def(
-      "item_deviations",
+      "deviations",
       [](const Array<T>& user_factors, const Array<T>& item_factors, const Array<T>& item_biases,
          const Array<std::uint32_t>& user_counts, const Array<std::uint32_t>& item_counts, double start_bias,
          bool biases, const std::string& link, double train_rmse) {
         const auto held = hold<T>(user_factors, item_factors, std::nullopt, item_biases, std::nullopt, std::nullopt, 0,
-                                  0, start_bias, biases, link, std::nullopt);
+                                  0, start_bias, biases, link, std::nullopt, std::nullopt);
         auto model = std::get<ModelView<T>>(held->view);
         model.user_counts = python::view(user_counts);
         model.item_counts = python::view(item_counts);
-        std::vector<T> deviations;
+        std::vector<T> of_items, of_users;
         {
           const py::gil_scoped_release no_gil;
-          deviations = item_deviations<T>(model, train_rmse);
+          of_items = item_deviations<T>(model, train_rmse);
+          of_users = user_deviations<T>(model, train_rmse);
         }
-        return adopt(std::move(deviations), {static_cast<py::ssize_t>(model.n_items)});
+        return py::make_tuple(adopt(std::move(of_items), {static_cast<py::ssize_t>(model.n_items)}),
+                              adopt(std::move(of_users), {static_cast<py::ssize_t>(model.n_users) + 1}),
+                              noise_variance(model.link, train_rmse));
       },
-      "How uncertain each item's scores are because it has few ratings: standard deviations, of shape (n_items,).",
+      "(items, users, noise): what few ratings leave unknown of each item's scores, and of each user's factors, as "
+      "standard deviations, the users' last that of a user who is not there; and the variance of ratings about scores.",
       py::arg("user_factors").noconvert(), py::arg("item_factors").noconvert(), py::arg("item_biases").noconvert(),
       py::arg("user_counts").noconvert(), py::arg("item_counts").noconvert(), py::kw_only(), py::arg("start_bias"),
       py::arg("biases"), py::arg("link"), py::arg("train_rmse"));
+}
+
+/// Lists of items as (indptr, items).
+using Lists = std::optional<std::pair<Array<std::int64_t>, Array<std::int32_t>>>;
+
+RowListsView view_of(const Lists& lists) {
+  if (!lists) return {};
+  return {python::view(lists->first), python::view(lists->second)};
+}
+
+GroupRule group_rule(const std::string& name) {
+  if (name == "mean") return GroupRule::mean;
+  if (name == "min") return GroupRule::min;
+  if (name == "max") return GroupRule::max;
+  throw std::invalid_argument("group is '" + name + "'; it must be 'mean', 'min' or 'max'");
+}
+
+py::tuple recommend_rows(const HeldView& held, const Array<std::int32_t>& users, std::int32_t n, const Lists& seen,
+                         std::int32_t n_threads, double confidence, double exploration,
+                         std::optional<std::uint64_t> seed, double diversity, const Flags& allowed, const Lists& only,
+                         const Lists& without, const std::optional<Array<std::int64_t>>& groups,
+                         const std::string& group) {
+  const py::ssize_t n_rows = groups ? std::max<py::ssize_t>(groups->size() - 1, 0) : users.size();
+  const GroupRule rule = group_rule(group);
+  return search_rows(
+      held, n_rows, n, n_threads,
+      [&]<class T>(const ModelView<T>& model, std::span<std::int32_t> items, std::span<T> out, AnswerOptions how) {
+        how.confidence = confidence;
+        how.exploration = exploration;
+        how.seed = seed;
+        how.diversity = diversity;
+        how.allowed = python::view(allowed);
+        how.only = view_of(only);
+        how.without = view_of(without);
+        how.groups = python::view(groups);
+        how.group_rule = rule;
+        recommend<T>(model, python::view(users), n, view_of(seen), items, out, how);
+      });
+}
+
+py::object score_rows(const HeldView& held, const Array<std::int32_t>& users, const Array<std::int32_t>& items,
+                      std::int32_t n_threads) {
+  return std::visit(
+      [&]<class T>(const ModelView<T>& model) -> py::object {
+        Array<T> out({users.size(), items.size()});
+        const std::span<T> target = mutable_view(out);
+        const AnswerOptions how = options(n_threads);
+        {
+          const py::gil_scoped_release no_gil;
+          score_items<T>(model, python::view(users), python::view(items), target, how);
+        }
+        return out;
+      },
+      held.view);
 }
 
 }  // namespace
@@ -145,27 +208,19 @@ void bind_model(py::module_& m) {
                             "A model's arrays, not copied. Known rows (None: all) have training ratings.");
   bind_init<float>(view);
   bind_init<double>(view);
-  bind_item_deviations<float>(m);
-  bind_item_deviations<double>(m);
+  bind_deviations<float>(m);
+  bind_deviations<double>(m);
   view.def("predict", &predict_pairs, "The prediction for each pair of codes; -1 is an unknown row.",
            py::arg("users").noconvert(), py::arg("items").noconvert(), py::arg("n_threads") = 0);
-  view.def(
-      "recommend",
-      [](const HeldView& held, const Array<std::int32_t>& users, std::int32_t n,
-         const std::optional<Array<std::int64_t>>& seen_indptr, const std::optional<Array<std::int32_t>>& seen_items,
-         std::int32_t n_threads, double confidence) {
-        const RowListsView seen{python::view(seen_indptr), python::view(seen_items)};
-        return search_rows(held, users.size(), n, n_threads,
-                           [&]<class T>(const ModelView<T>& model, std::span<std::int32_t> items, std::span<T> out,
-                                        AnswerOptions how) {
-                             how.confidence = confidence;
-                             recommend<T>(model, python::view(users), n, seen, items, out, how);
-                           });
-      },
-      "(items, predictions): the n best known items of each user without those in the user's row of the lists; empty "
-      "slots hold -1 and NaN. With a confidence, scores are lowered by so many of the items' standard deviations.",
-      py::arg("users").noconvert(), py::arg("n"), py::arg("seen_indptr").noconvert() = py::none(),
-      py::arg("seen_items").noconvert() = py::none(), py::arg("n_threads") = 0, py::arg("confidence") = 0.0);
+  view.def("recommend", &recommend_rows,
+           "(items, predictions): the n best known items of each user, or of each group of users, without those in the "
+           "users' rows of `seen`; empty slots hold -1 and NaN. See AnswerOptions of the C++ library.",
+           py::arg("users").noconvert(), py::arg("n"), py::arg("seen") = py::none(), py::arg("n_threads") = 0,
+           py::kw_only(), py::arg("confidence") = 0.0, py::arg("exploration") = 0.0, py::arg("seed") = py::none(),
+           py::arg("diversity") = 0.0, py::arg("allowed").noconvert() = py::none(), py::arg("only") = py::none(),
+           py::arg("without") = py::none(), py::arg("groups").noconvert() = py::none(), py::arg("group") = "mean");
+  view.def("score_items", &score_rows, "The prediction of each user for each item, a row for each user.",
+           py::arg("users").noconvert(), py::arg("items").noconvert(), py::arg("n_threads") = 0);
   view.def(
       "similar_items",
       [](const HeldView& held, const Array<std::int32_t>& items, std::int32_t n, std::int32_t n_threads) {

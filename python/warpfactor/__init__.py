@@ -14,12 +14,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import baselines, datasets, losses, metrics, splits
+    from . import baselines, datasets, losses, metrics, plot, splits
     from ._core import __version__
     from .config import show_config
     from .data.files import read_ratings
     from .data.peek import Peek, peek
     from .data.ratings import Ratings
+    from .data.titles import read_titles
     from .data.write import write_ratings
     from .evaluation.compare import Comparison, compare
     from .evaluation.cross_validation import cross_validate
@@ -55,7 +56,9 @@ __all__ = [
     "matrix_factorization_bgd",
     "metrics",
     "peek",
+    "plot",
     "read_ratings",
+    "read_titles",
     "show_config",
     "splits",
     "train_test_split",
@@ -85,12 +88,13 @@ _HOME = {
     "matrix_factorization_bgd": "training.descent",
     "peek": "data.peek",
     "read_ratings": "data.files",
+    "read_titles": "data.titles",
     "show_config": "config",
     "train_test_split": "evaluation.splits",
     "train_validation_test_split": "evaluation.splits",
     "write_ratings": "data.write",
 }
-_MODULES = ("baselines", "datasets", "losses", "metrics", "splits")
+_MODULES = ("baselines", "datasets", "losses", "metrics", "plot", "splits")
 
 
 def __getattr__(name: str) -> Any:

@@ -174,6 +174,97 @@ TEST(recommend_ranks_by_the_lower_bound) {
   }
 }
 
+/// The lists of some queries by sorting all scores; score(q, item), and whether q may get the item.
+template <class Score, class May>
+void check_lists(const std::vector<std::int32_t>& items, const std::vector<float>& scores, std::size_t n,
+                 std::int32_t n_items, const Score& score, const May& may) {
+  for (std::size_t q = 0; q < items.size() / n; ++q) {
+    std::vector<std::int32_t> expected;
+    for (std::int32_t item = 0; item < n_items; ++item) {
+      if (may(q, item)) expected.push_back(item);
+    }
+    std::stable_sort(expected.begin(), expected.end(),
+                     [&](std::int32_t a, std::int32_t b) { return score(q, a) > score(q, b); });
+    for (std::size_t slot = 0; slot < n; ++slot) {
+      CHECK_EQ(items[q * n + slot], slot < expected.size() ? expected[slot] : -1);
+      if (slot < expected.size()) CHECK_EQ(scores[q * n + slot], score(q, expected[slot]));
+    }
+  }
+}
+
+TEST(recommend_chooses_from_what_may_be_chosen) {
+  const Factors<float> factors(20, 30, 5);
+  const std::vector<std::int32_t> users{4, -1, 17, 3};
+  const RowLists seen = group_by_user(std::vector<std::int32_t>{3, 3, 4}, std::vector<std::int32_t>{4, 9, 12}, 20);
+  const auto is_seen = [&](std::size_t q, std::int32_t item) {
+    return (users[q] == 3 && (item == 4 || item == 9)) || (users[q] == 4 && item == 12);
+  };
+  const auto score = [&](std::size_t q, std::int32_t item) { return factors.score(users[q], item); };
+  std::vector<std::int32_t> items(users.size() * 8);
+  std::vector<float> scores(items.size());
+  for (const std::int32_t step : {1, 2, 7}) {  // all items, half of them, and few: gathered
+    bool allowed[30] = {};
+    for (std::int32_t item = 0; item < 30; item += step) allowed[item] = true;
+    recommend<float>(factors.view(), users, 8, seen, items, scores, {.allowed = allowed});
+    check_lists(items, scores, 8, 30, score,
+                [&](std::size_t q, std::int32_t item) { return allowed[item] && !is_seen(q, item); });
+  }
+  // Unsorted, with repeats, with no item and without any; what is left out may be in none of them.
+  const RowLists only{{0, 6, 6, 9, 12}, {9, 4, -1, 9, 12, 2, 5, 29, 0, 4, 9, 8}};
+  const RowLists without{{0, 2, 3, 3, 4}, {2, -1, 7, 8}};
+  recommend<float>(factors.view(), users, 8, seen, items, scores, {.only = only, .without = without});
+  const auto lists = [](const RowLists& from, std::size_t q, std::int32_t item) {
+    const auto row = from[static_cast<std::int32_t>(q)];
+    return std::find(row.begin(), row.end(), item) != row.end();
+  };
+  check_lists(items, scores, 8, 30, score, [&](std::size_t q, std::int32_t item) {
+    return lists(only, q, item) && !lists(without, q, item) && !is_seen(q, item);
+  });
+}
+
+TEST(recommend_to_groups_combines_the_scores_of_their_members) {
+  const Factors<float> factors(20, 30, 5);
+  const std::vector<std::int32_t> users{4, 7, -1, 11, 2, -1};
+  const std::vector<std::int64_t> groups{0, 3, 5, 6};
+  const std::vector<std::vector<std::int32_t>> known{{4, 7}, {11, 2}, {-1}};
+  const RowLists seen = group_by_user(std::vector<std::int32_t>{4, 7}, std::vector<std::int32_t>{1, 2}, 20);
+  std::vector<std::int32_t> items(3 * 30);
+  std::vector<float> scores(items.size());
+  for (const GroupRule rule : {GroupRule::mean, GroupRule::min, GroupRule::max}) {
+    recommend<float>(factors.view(), users, 30, seen, items, scores, {.groups = groups, .group_rule = rule});
+    check_lists(
+        items, scores, 30, 30,
+        [&](std::size_t q, std::int32_t item) {
+          float first = factors.score(known[q].front(), item), last = factors.score(known[q].back(), item);
+          if (rule == GroupRule::mean) return (first + last) / 2;
+          return rule == GroupRule::min ? std::min(first, last) : std::max(first, last);
+        },
+        [](std::size_t q, std::int32_t item) { return q != 0 || (item != 1 && item != 2); });
+  }
+}
+
+TEST(score_items_are_the_scores_of_lists) {
+  const Factors<float> factors(20, 30, 5);
+  ModelView<float> model = factors.view();
+  const std::vector<std::uint32_t> counts{0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+  model.user_counts = counts;
+  model.start_bias = 0.5;
+  const std::vector<std::int32_t> users{4, 0, -1}, items{9, -1, 9, 3};
+  std::vector<float> scores(12);
+  score_items<float>(model, users, items, scores);
+  for (std::size_t m = 0; m < 3; ++m) {
+    for (std::size_t j = 0; j < 4; ++j) {
+      const float unknown = (m > 0 ? 0.5f : 0.0f) + (items[j] < 0 ? 0.5f : 0.0f);
+      CHECK_EQ(scores[m * 4 + j], factors.score(m == 0 ? 4 : -1, items[j]) + unknown);
+    }
+  }
+  score_items<float>(model, users, items, scores, {.unknown = Unknown::nan});
+  CHECK(std::isnan(scores[1]) && std::isnan(scores[4]) && scores[0] == factors.score(4, 9));
+  CHECK_THROWS(std::invalid_argument, "users[1] is 0",
+               score_items<float>(model, users, items, scores, {.unknown = Unknown::raise}));
+  CHECK_THROWS(std::invalid_argument, "out has 12", score_items<float>(model, users, users, scores));
+}
+
 TEST(predict_agrees_with_the_formula) {
   const Factors<float> model(50, 60, 17);
   std::vector<std::int32_t> users, items;
@@ -253,6 +344,28 @@ TEST(bad_arguments_are_named) {
   short_of.item_deviations = out;
   CHECK_THROWS(Bad, "item_deviations has 1 elements; it must have 4",
                recommend<float>(short_of, one, 1, {}, items, out, {.confidence = 2}));
+  CHECK_THROWS(Bad, "options.exploration is 2, which needs",
+               recommend<float>(view, one, 1, {}, items, out, {.exploration = 2}));
+  CHECK_THROWS(Bad, "are both above 0",
+               recommend<float>(view, one, 1, {}, items, out, {.confidence = 1, .exploration = 1}));
+  CHECK_THROWS(Bad, "options.diversity is 2", recommend<float>(view, one, 1, {}, items, out, {.diversity = 2}));
+  const bool flags[3] = {};
+  CHECK_THROWS(Bad, "options.allowed has 3", recommend<float>(view, one, 1, {}, items, out, {.allowed = flags}));
+  const std::vector<std::int64_t> one_list{0, 1}, no_group{0, 0}, open_groups{0, 3};
+  CHECK_THROWS(Bad, "options.only.indptr has 4",
+               recommend<float>(view, one, 1, {}, items, out, {.only = {indptr, two}}));
+  CHECK_THROWS(Bad, "options.without.items holds 4",
+               recommend<float>(view, one, 1, {}, items, out, {.without = {one_list, item_high}}));
+  for (const auto& wrong : {no_group, open_groups}) {
+    CHECK_THROWS(Bad, "options.groups[1] is", recommend<float>(view, one, 1, {}, items, out, {.groups = wrong}));
+  }
+  ModelView<float> few_users = view;
+  const std::vector<float> four(4);
+  few_users.item_deviations = four;
+  few_users.user_deviations = std::span(four).first(3);
+  CHECK_THROWS(Bad, "user_deviations has 3 elements; it must have 4",
+               recommend<float>(few_users, one, 1, {}, items, out, {.confidence = 2}));
+  CHECK_THROWS(Bad, "user_counts has 0", user_deviations<float>(view, 1));
   CHECK_THROWS(Bad, "user_counts has 0", item_deviations<float>(view, 1));
   const std::vector<std::uint32_t> rated{1, 1, 1, 1};
   short_of.user_counts = std::span(rated).first(3);
@@ -391,6 +504,7 @@ TEST(deviations_of_a_model_are_those_of_the_epoch_that_it_is_of) {
   CHECK(deviations != item_deviations<float>(model.view(), model.history[4].train_rmse));
   model.history.clear();
   CHECK_THROWS(std::invalid_argument, "history has no epoch 3", model.item_deviations());
+  CHECK_THROWS(std::invalid_argument, "history has no epoch 3", model.user_deviations());
 }
 
 TEST(an_item_of_more_ratings_is_better_known) {

@@ -69,10 +69,10 @@ def test_recommend_is_the_brute_force_ranking(fitted, data, n, exclude_seen):
     check_ranking(ids, scores, data.item_ids, exact, n)
 
 
-@pytest.mark.parametrize("confidence", [0.5, 4])
-def test_lower_bounds_are_the_brute_force_ranking(fitted, data, confidence):
+@pytest.mark.parametrize("bound", [{"confidence": 0.5}, {"confidence": 4}, {"exploration": 2}])
+def test_bounds_are_the_brute_force_ranking(fitted, data, bound):
     model = fitted.model_
-    deviations = _core.item_deviations(
+    items, users, _ = _core.deviations(
         model.user_factors_,
         model.item_factors_,
         model.item_biases_,
@@ -83,12 +83,40 @@ def test_lower_bounds_are_the_brute_force_ranking(fitted, data, confidence):
         link=model.link_,
         train_rmse=model.history_[model.n_epochs_ - 1]["train_rmse"],
     )
-    assert (deviations > 0).all() and deviations.max() > 1.1 * deviations.min()
-    exact = all_scores(fitted) - confidence * deviations
+    lengths = (model.item_factors_.astype(float) ** 2).sum(axis=1)
+    deviations = np.sqrt(items.astype(float) ** 2 + users[:-1, None].astype(float) ** 2 * lengths)
+    assert (items > 0).all() and deviations.max() > 1.1 * deviations.min()
+    times = bound.get("exploration", 0) - bound.get("confidence", 0)
+    exact = all_scores(fitted) + times * deviations
     exact[data.users, data.items] = -np.inf
     exact[:, np.bincount(data.items, minlength=data.n_items) == 0] = -np.inf
-    ids, bounds = fitted.recommend(data.user_ids, n=12, confidence=confidence)
+    ids, bounds = fitted.recommend(data.user_ids, n=12, **bound)
     check_ranking(ids, bounds, data.item_ids, exact, 12)
+
+
+def test_candidates_and_exclusions_are_the_brute_force_ranking(fitted, data):
+    some = data.item_ids[::3]
+    ids, scores = fitted.recommend(data.user_ids, n=12, items=some, exclude=some[:5], min_ratings=3)
+    exact = all_scores(fitted)
+    exact[data.users, data.items] = -np.inf
+    counts = np.bincount(data.items, minlength=data.n_items)
+    exact[:, ~np.isin(data.item_ids, some[5:]) | (counts < 3)] = -np.inf
+    check_ranking(ids, scores, data.item_ids, exact, 12)
+
+
+def test_score_items_and_similar_users_are_those_of_the_formula(fitted, data):
+    users, items = data.user_ids[:40], data.item_ids[::7]
+    codes = np.searchsorted(data.item_ids, items)
+    known = np.bincount(data.items, minlength=data.n_items)[codes] > 0
+    scores = fitted.score_items(users, items)
+    np.testing.assert_allclose(scores[:, known], all_scores(fitted)[:40, codes[known]], **CLOSE)
+    P = fitted.user_factors_.astype(float)
+    unit = P / np.maximum(np.linalg.norm(P, axis=1, keepdims=True), 1e-300)
+    exact = unit[:40] @ unit.T
+    exact[np.arange(40), np.arange(40)] = -np.inf
+    exact[:, np.bincount(data.users, minlength=data.n_users) == 0] = -np.inf
+    ids, cosines = fitted.similar_users(users, n=9)
+    check_ranking(ids, cosines, data.user_ids, exact, 9)
 
 
 @pytest.mark.parametrize("n", [1, 7, 119])

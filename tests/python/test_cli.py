@@ -23,7 +23,17 @@ import warpfactor as wf
 from shell import Result, succeed, warpfactor
 from warpfactor import _core
 
-COMMANDS = ("demo", "train", "evaluate", "predict", "recommend", "info", "compare", "split")
+COMMANDS = (
+    "demo",
+    "train",
+    "evaluate",
+    "predict",
+    "recommend",
+    "similar",
+    "info",
+    "compare",
+    "split",
+)
 QUICK = ("--n-factors", "4", "--n-epochs", "3", "--n-threads", "1")
 
 
@@ -458,6 +468,114 @@ def test_recommend_by_lower_bounds(trained: Trained) -> None:
     assert result.lines != succeed(*asked).lines
 
 
+def columns_of(result: Result) -> dict[str, list[str]]:
+    names, *rows = csv.reader(result.lines, delimiter="\t")
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+
+
+def test_recommend_passes_its_options_on(trained: Trained, tmp_path: Path) -> None:
+    model = wf.load(trained.model)
+    users, items, out = (tmp_path / name for name in ("users.txt", "items.txt", "out.txt"))
+    users.write_text("user_id\nu3\n\n  u1 \n")
+    items.write_text(
+        "\ufeff" + "".join(f"{item}\n" for item in [*model.item_ids_[::2], "nope", "29"])
+    )
+    out.write_text("004\n")
+    titles = write_csv(
+        tmp_path / "t.csv", [("itemId", "title"), ("000", "Zero"), ("002", '"Two, 2"')]
+    )
+    result = succeed(
+        "recommend", trained.model, "--users", users, "-n", 9, "--items", items, "--exclude", out,
+        "--min-ratings", 2, "--exploration", 1, "--seed", 3, "--diversity", 0.4, "--titles", titles,
+        "--include-seen",
+    )  # fmt: skip
+    some = list(model.item_ids_[::2])
+    ids, scores = model.recommend(
+        ["u3", "u1"], 9, items=some, exclude=["004"], min_ratings=2, exploration=1, random_state=3,
+        diversity=0.4, exclude_seen=False,
+    )  # fmt: skip
+    columns = columns_of(result)
+    assert columns["user"] == ["u3"] * 9 + ["u1"] * 9
+    assert columns["item"] == list(ids.ravel()) and "004" not in columns["item"]
+    assert columns["score"] == [str(each) for each in scores.ravel()]
+    named = {"000": "Zero", "002": "Two, 2"}
+    assert columns["title"] == [named.get(each, "") for each in columns["item"]]
+    assert "--items: 2 of 17 ids are of no item of the model (such as 'nope')" in result.err
+    table = succeed("recommend", trained.model, "--user", "u3", "--items", items, "--titles", titles,
+                    "--format", "table", "--include-seen", "-n", 30).out  # fmt: skip
+    assert "Two, 2" in table and "title" in table
+    grouped = columns_of(succeed("recommend", trained.model, "--users", users, "--group", "min"))
+    assert grouped["group"] == ["0"] * len(grouped["item"])
+    assert (
+        grouped["item"]
+        == list(model.recommend(["u3", "u1"], group="min")[0])[: len(grouped["item"])]
+    )
+
+
+def test_similar_lists_neighbours_of_items_and_users(trained: Trained, tmp_path: Path) -> None:
+    model = wf.load(trained.model)
+    titles = write_csv(
+        tmp_path / "t.csv", [("id", "name"), *((i, f"T{i}") for i in model.item_ids_)]
+    )
+    columns = columns_of(
+        succeed("similar", trained.model, "--item", "003", "-n", 4, "--titles", titles)
+    )
+    ids, cosines = model.similar_items("003", 4)
+    assert columns["similar_item"] == list(ids)
+    assert np.float32(columns["similarity"]).tolist() == cosines.tolist()
+    assert columns["title"] == [f"T{each}" for each in ids]
+    columns = columns_of(succeed("similar", trained.model, "-u", "u3", "-u", "u1", "-n", 2))
+    assert columns["similar_user"] == list(model.similar_users(["u3", "u1"], 2)[0].ravel())
+    succeed("similar", trained.model, "--all-items", "-n", 2, "-o", tmp_path / "s.parquet")
+    rows = read_table(tmp_path / "s.parquet")
+    assert [row["item"] for row in rows] == list(np.repeat(model.item_ids_, 2))
+    listed = tmp_path / "i.txt"
+    listed.write_text("003\n")
+    assert (
+        succeed("similar", trained.model, "--items", listed, "-n", 4, "--titles", titles).out
+        == succeed("similar", trained.model, "--item", "003", "-n", 4, "--titles", titles).out
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        ("recommend M --user u1 --users F", "give --user ID (once or more), --users FILE, or --all-users"),
+        ("similar M --item 003 --user u1", "give --item ID (once or more), --items FILE"),
+        ("similar M --user u1 --titles F", "--titles are those of items"),
+        ("recommend M --users EMPTY", "holds no ids; it must have one on each line"),
+        ("recommend M --users NOWHERE", "No such file"),
+        ("recommend M --user u1 --items F", "--items: F has no item of the model, whose ids are like '000'"),
+        ("recommend M --user u1 --titles F", "--titles: F: no separator found"),
+        ("recommend M --user u1 --titles OTHER", "--titles has no id of the model"),
+        ("recommend M --user u1 --exploration 1 --confidence 1", "--confidence is 1.0 and --exploration 1.0"),
+        ("recommend M --user u1 --seed 1", "--seed is 1 and --exploration 0"),
+        ("recommend M --user u1 --diversity 2", "--diversity is 2.0; it must be from 0 to 1"),
+        ("recommend M --user u1 --min-ratings -1", "--min-ratings is -1; it must be at least 0"),
+        ("recommend M --user u1 --group most", "--group is 'most'; it must be"),
+        ("recommend M --users F -o F", "--output is 'F', which is also a file to read"),
+    ],
+)  # fmt: skip
+def test_mistakes_about_lists_are_named(
+    trained: Trained, tmp_path: Path, args: str, text: str
+) -> None:
+    paths = {"M": trained.model} | {
+        name: tmp_path / name for name in ("F", "EMPTY", "NOWHERE", "OTHER")
+    }
+    paths["F"].write_text("u1\n")
+    paths["EMPTY"].write_text("\n")
+    paths["OTHER"].write_text("id,title\nx,X\n")
+    result = warpfactor(*(paths.get(word, word) for word in args.split()))
+    assert (
+        result.code
+        and text.replace("F ", f"{paths['F']} ")
+        .replace("F:", f"{paths['F']}:")
+        .replace("'F'", f"'{paths['F']}'")
+        in result.err
+    )
+    assert paths["F"].read_text() == "u1\n"
+
+
 def test_recommend_writes_the_same_in_every_format(trained: Trained, tmp_path: Path) -> None:
     args = ("recommend", trained.model, "--user", "u3", "-n", 3)
     wanted = [line.split("\t") for line in succeed(*args).lines]
@@ -660,10 +778,38 @@ def test_info_describes_the_installation_and_a_model(trained: Trained) -> None:
         rf"written by warpfactor {re.escape(wf.__version__)}",
         r"users +40 \(str ids, u0 to u9\)",
         r"items +30 \(str ids, 000 to 029\)",
-        r"n_factors +4  \(not the default\)",
-        r"epochs +3: train RMSE \d\.\d{4}, validation RMSE \d\.\d{4}",
+        r"ratings +430, from 1 to 5",
+        rf"test RMSE +{trained.result.lines[-1].removeprefix('test RMSE ')} on 120 held-out ratings",
+        r"trained +20\d\d-\d\d-\d\d \d\d:\d\d UTC, by MatrixFactorization, 3 epochs in \d+\.\d\d s",
+        r"errors +train RMSE \d\.\d{4}, validation RMSE \d\.\d{4}",
+        r"curve +validation RMSE \(epoch\): \d\.\d{4} \(1\), \d\.\d{4} \(2\), \d\.\d{4} \(3\)\n",
+        r"\nparameters that are not the defaults:\n  n_factors +4\n  n_epochs +3\n",
+        r"\nchosen by training:\n",
     ):
         assert re.search(pattern, out), pattern
+    assert "patience" not in out and "early_stopping" not in out and "learning_rate  " in out
+
+
+def test_info_describes_models_of_other_estimators(trained: Trained, tmp_path: Path) -> None:
+    ratings = wf.read_ratings(trained.ratings)
+    slow = wf.BayesianMatrixFactorization(n_factors=2, n_samples=3, n_burn_in=1, verbose=0)
+    both = wf.Ensemble([wf.MatrixFactorization(n_factors=3, verbose=0), slow], intervals=False)
+    for estimator, changed, members in ((slow, "n_samples +3", 3), (both, "n_factors +3", 4)):
+        estimator.fit(ratings).save(tmp_path / "m")
+        out = succeed("info", tmp_path / "m").out
+        for pattern in (changed, f"by {type(estimator).__name__}", f"of {members} members"):
+            assert re.search(pattern, out), pattern
+        assert "test RMSE" not in out
+
+
+def test_a_model_is_saved_even_if_its_test_fails(tmp_path: Path) -> None:
+    # Each user is in one row alone, so that the model knows none of the test's.
+    file = write_csv(tmp_path / "r.csv", [(f"u{n}", f"i{n % 3}", str(n % 5)) for n in range(20)])
+    model = tmp_path / "m.safetensors"
+    options = ("--test-size", 2, "--unknown", "nan", "--output", model, *QUICK)
+    result = warpfactor("train", file, *options)
+    assert result.code == 1 and "no test pair has a user and an item" in result.err
+    assert wf.load(model).n_ratings_ == 18
 
 
 def test_version() -> None:
@@ -993,7 +1139,7 @@ def test_what_takes_long_shows_a_bar_on_a_terminal(trained: Trained, tmp_path: P
     pairs = write_csv(tmp_path / "pairs.csv", [(f"u{n % 40}", "001") for n in range(30)])
     shrink = (
         "import sys; from warpfactor.cli import app\n"
-        "sys.modules['warpfactor.cli.recommend']._USERS_PER_CHUNK = 10\n"
+        "sys.modules['warpfactor.cli.lists']._ROWS_PER_CHUNK = 10\n"
         "sys.modules['warpfactor.cli.serve']._PAIRS_PER_CHUNK = 10\n"
     )
     for output, args in (

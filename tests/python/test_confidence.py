@@ -1,4 +1,4 @@
-"""Recommendations by lower confidence bounds."""
+"""Recommendations by confidence bounds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def solved(mean_square, information):
 
 
 def reference(model):
-    """Return s_i as the docstring of `recommend` has it, in float64."""
+    """Return s_ui as the docstring of `recommend` has it, in float64."""
     known, n = model.item_known_, model.item_counts_.astype(float)
     P, Q = model.user_factors_.astype(float), model.item_factors_.astype(float)
     rmse = next(e["train_rmse"] for e in model.history_ if e["epoch"] == model.n_epochs_)
@@ -51,7 +51,12 @@ def reference(model):
     if model.has_biases_:
         b = model.item_biases_[known].astype(float) - model.start_bias_
         variance += 1 / (n / v + 1 / solved(np.mean(b**2), n[known] / v))
-    return np.sqrt(variance)
+    other = np.average((Q**2).sum(1), weights=model.item_counts_)
+    m = model.user_counts_.astype(float)
+    each = other / (P.shape[1] * v)
+    t_p = solved(np.mean(P[model.user_known_] ** 2), m[model.user_known_] * each)
+    of_users = 1 / (m * each + 1 / t_p)
+    return np.sqrt(variance + of_users[:, None] * (Q**2).sum(1))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -96,7 +101,7 @@ def test_deviations_are_the_errors_of_posterior_means():
     truth = spread * rng.normal(size=n_items)
     means = truth + noise * rng.normal(size=n_items) / np.sqrt(n)
     biases = means * n / (n + noise**2 / spread**2)
-    deviations = _core.item_deviations(
+    deviations, _, _ = _core.deviations(
         np.zeros((1, 1)),
         np.zeros((n_items, 1)),
         biases,
@@ -152,7 +157,7 @@ def test_bounds_are_the_same_from_estimator_model_file_and_pickle(model, tmp_pat
 def test_deviations_without_noise_or_without_effects_are_finite(rmse, size, link):
     rng = np.random.default_rng(1)
     P, Q, biases = (size * rng.normal(size=shape) for shape in ((9, 3), (7, 3), 7))
-    deviations = _core.item_deviations(
+    of_items, of_users, _ = _core.deviations(
         P,
         Q,
         biases,
@@ -163,10 +168,13 @@ def test_deviations_without_noise_or_without_effects_are_finite(rmse, size, link
         link=link,
         train_rmse=rmse,
     )
-    assert np.isfinite(deviations).all()
-    # Ratings without noise leave nothing unknown, and no item differs where no effect does.
+    # Ratings without noise leave nothing unknown, and no row differs where no effect does.
     nothing = size == 0 or (rmse == 0 and link == "identity")
-    assert (deviations[1:] == 0).all() if nothing else (deviations[1:] > 0).all()
+    for deviations in (of_items, of_users[:-1]):
+        assert np.isfinite(deviations).all()
+        assert (deviations[1:] == 0).all() if nothing else (deviations[1:] > 0).all()
+    # Of a user who is not there, what users differ by.
+    assert np.isfinite(of_users[-1]) and (of_users[-1] > 0) == (size > 0)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +199,7 @@ def test_without_a_history_there_is_no_bound(model):
     record = replace(model._record, history=())
     bare = wf.Model(model._tables, record)
     with pytest.raises(
-        ValueError, match=r"confidence is above 0, and .* no training RMSE .* confidence=0"
+        ValueError, match=r"history has no training RMSE .* confidence=0 and exploration=0"
     ):
         bare.recommend([1], confidence=2)
     np.testing.assert_array_equal(bare.recommend([1])[0], model.recommend([1])[0])

@@ -7,8 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
+from nbclient import NotebookClient
+
+import warpfactor as wf
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -66,3 +70,27 @@ def test_biased_factorization(data_path, tmp_path):
     assert (curves[-1] < curves[0]).all()
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert plot.stat().st_size > 10_000
+
+
+def test_five_minutes(tmp_path):
+    # As it stands, in a kernel of its own, without the network and beside nothing.
+    notebook = nbformat.read(EXAMPLES / "five_minutes.ipynb", as_version=4)
+    assert all(not cell.get("outputs") for cell in notebook.cells)  # none are kept in the file
+    # Debuggers take notice of nothing here; what they warn of goes to standard error.
+    client = NotebookClient(
+        notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+    shown: dict[str, list[str]] = {}
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            assert output.output_type != "stream", output.text  # neither a warning nor a stray line
+            for kind, text in output.data.items():
+                shown.setdefault(kind, []).append(text)
+    tables = [text for text in shown["text/html"] if "<table" in text]
+    assert sum("ndcg@10" in text for text in tables) == 1
+    assert sum("Film " in text for text in tables) == 3
+    assert len(shown["image/png"]) == 1
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 8 and "Five minutes" in page
+    assert wf.load(tmp_path / "model.safetensors").n_ratings_ > 0

@@ -24,7 +24,8 @@ LAYERS = [
     ["model"],
     ["training"],
     ["evaluation"],
-    ["config", "baselines", "losses", "metrics", "datasets", "splits"],
+    ["report"],
+    ["config", "baselines", "losses", "metrics", "datasets", "plot", "splits"],
     ["cli", "__init__", "__main__"],
 ]
 LARGEST_CLASS = 500

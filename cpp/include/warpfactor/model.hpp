@@ -8,6 +8,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -39,7 +40,9 @@ struct ModelView {
   double start_bias = 0;
   bool biases = true;  ///< false: trained without global mean and biases
   Link link = Link::identity;
-  std::span<const T> item_deviations{};  ///< n_items, see item_deviations(); a confidence above 0 needs them
+  std::span<const T> item_deviations{};  ///< n_items, see item_deviations(); confidence and exploration need them
+  std::span<const T>
+      user_deviations{};  ///< n_users + 1, see user_deviations(); empty: users are taken as known exactly
 };
 
 /// What to do about an unknown user or item.
@@ -49,19 +52,41 @@ enum class Unknown {
   raise,  ///< throw std::invalid_argument
 };
 
-/// How `predict`, `recommend` and `similar_items` work; every part is optional.
-struct AnswerOptions {
-  Unknown unknown = Unknown::mean;
-  /// recommend: each score is lowered by so many of its item's standard deviations, at least 0. See item_deviations().
-  double confidence = 0;
-  std::int32_t n_threads = 0;           ///< 0: available_threads()
-  std::function<bool()> interrupted{};  ///< polled on the calling thread every 50 ms; true throws Interrupted
-};
-
 /// Borrowed lists of items, one for each user code: user u has items[indptr[u]] .. items[indptr[u + 1] - 1].
 struct RowListsView {
   std::span<const std::int64_t> indptr{};  ///< n_users + 1; empty: no lists
   std::span<const std::int32_t> items{};
+};
+
+/// What the score of a group is of the scores of its members: their mean, the lowest (least misery), the highest.
+enum class GroupRule { mean, min, max };
+
+/// How `predict`, `recommend`, `score_items` and `similar_items` work; every part is optional.
+struct AnswerOptions {
+  Unknown unknown = Unknown::mean;
+  /// recommend: each score x is lowered (confidence) or raised (exploration) by so many of its standard deviations
+  /// s_ui, at least 0, and only one of them is above 0. See item_deviations() and user_deviations().
+  double confidence = 0, exploration = 0;
+  /// With exploration z > 0: in place of the upper bound each pair has a draw from the normal distribution of mean x
+  /// and deviation z s_ui (Thompson sampling). The draw depends on the seed, the user's and the item's code alone.
+  std::optional<std::uint64_t> seed{};
+  /// recommend: from 0 to 1; above 0 the list is chosen by maximal marginal relevance among the kPoolFactor n best: the
+  /// best item first, then again and again the item of the largest (1 - d) rel(i) - d max_j cos(q_i, q_j) over the
+  /// chosen j, ties by higher score. rel is the score, scaled to run from 0 to 1 over those items. See J. Carbonell and
+  /// J. Goldstein, "The use of MMR, diversity-based reranking" (SIGIR 1998).
+  double diversity = 0;
+  static constexpr std::int32_t kPoolFactor = 10;
+  /// recommend: which items may be recommended, n_items flags; empty: all.
+  std::span<const bool> allowed{};
+  /// recommend: for each query the items that its list is chosen from (only), and items that are left out beside the
+  /// seen ones (without); -1 stands for no item. Without lists: from all, and none.
+  RowListsView only{}, without{};
+  /// recommend: query g is the group of users[groups[g]] .. users[groups[g + 1] - 1], at least one; empty: each user is
+  /// a query. What any member has seen is left out. Unknown members are left out of a group that has known ones.
+  std::span<const std::int64_t> groups{};
+  GroupRule group_rule = GroupRule::mean;
+  std::int32_t n_threads = 0;           ///< 0: available_threads()
+  std::function<bool()> interrupted{};  ///< polled on the calling thread every 50 ms; true throws Interrupted
 };
 
 /// Lists of items, one for each user code.
@@ -85,8 +110,10 @@ void predict(const ModelView<T>& model, std::span<const std::int32_t> users, std
 /// For each of `users` (-1: unknown) the n known items of the highest score, best first, ties by lower code, without
 /// those in the user's list of `seen` (nothing is left out for unknown users, or if there are no lists). Row m of
 /// `items` and `predictions` has n slots; those beyond the items that are left hold -1 and NaN. With a confidence z
-/// above 0, items are ranked by the lower confidence bound x - z s_i, with s_i = item_deviations[i], and `predictions`
-/// are what the link makes of the bounds.
+/// above 0, items are ranked by the lower confidence bound x - z s_ui, with an exploration by the upper one or a draw,
+/// and `predictions` are what the link makes of those. s_ui^2 = item_deviations[i]^2 + user_deviations[u]^2 |q_i|^2. A
+/// group's score is the mean, the least or the highest of its members' scores (or bounds, or draws). Candidates,
+/// exclusions, groups and diversity: see AnswerOptions.
 template <class T>
 void recommend(const ModelView<T>& model, std::span<const std::int32_t> users, std::int32_t n, const RowListsView& seen,
                std::span<std::int32_t> items, std::span<T> predictions, const AnswerOptions& options = {});
@@ -106,6 +133,24 @@ void recommend(const ModelView<T>& model, std::span<const std::int32_t> users, s
 /// train_rmse: of the epoch that the model is of (EpochReport), at least 0. Needs both sides' counts.
 template <class T>
 std::vector<T> item_deviations(const ModelView<T>& model, double train_rmse);
+
+/// d_u: how uncertain each factor of user u is because the user has few ratings, as a standard deviation, so that
+/// d_u |q_i| is what that leaves unknown of the score of (u, i):
+///   d_u^2 = 1 / (n_u Q / (k v) + 1 / t_p)
+/// n_u: the user's ratings; Q: the mean of |q_i|^2 over the ratings; t_p: the variance of the elements of user factors;
+/// the rest as in item_deviations(). n_users + 1 of them: the last is that of a user who is not there, the root of t_p.
+/// What is not known of the user's bias is the same for all items, and left out.
+template <class T>
+std::vector<T> user_deviations(const ModelView<T>& model, double train_rmse);
+
+/// v of item_deviations(): the variance of a rating about its score.
+double noise_variance(Link link, double train_rmse);
+
+/// out[m * items.size() + j] = the prediction for (users[m], items[j]), to the bit as `recommend` has it; -1 stands for
+/// an unknown row.
+template <class T>
+void score_items(const ModelView<T>& model, std::span<const std::int32_t> users, std::span<const std::int32_t> items,
+                 std::span<T> out, const AnswerOptions& options = {});
 
 /// For each of `items`, which must be known, the n other known items whose factors point most nearly the same way, with
 /// the cosines of the angles. Slots as in `recommend`.
@@ -188,6 +233,8 @@ struct TrainingFacts {
   std::string instruction_set;  ///< kernels used: baseline, avx2, avx512, or as sm_90 of a device
   std::int64_t n_ratings = 0;   ///< ratings of a weight above 0
   double rating_min = 0, rating_max = 0;
+  /// One unit of a score in training, in the units of the ratings: s of TrainParams. NaN in files of before it.
+  double score_scale = std::numeric_limits<double>::quiet_NaN();
 };
 
 /// An array of a model file that is handed on as it is.
@@ -238,9 +285,11 @@ struct Model {
   /// The prediction for one pair, the same as `predict` has it; -1 stands for an unknown row. Throws
   /// std::invalid_argument for other rows that are not there.
   [[nodiscard]] T predict(std::int32_t user, std::int32_t item) const;
-  /// The same as `item_deviations` has them, for `recommend` with a confidence: put them into the view. Throws
-  /// std::invalid_argument if the history does not have the epoch that the model is of.
+  /// The same as `item_deviations` and `user_deviations` have them, for `recommend` with a confidence or exploration:
+  /// put them into the view. They throw std::invalid_argument if the history does not have the epoch that the model is
+  /// of.
   [[nodiscard]] std::vector<T> item_deviations() const;
+  [[nodiscard]] std::vector<T> user_deviations() const;
 };
 
 /// A model file cannot be read or written; the text names the file and says what to do.

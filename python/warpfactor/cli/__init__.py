@@ -9,8 +9,10 @@ from .compare import compare
 from .convert import convert
 from .demo import demo
 from .evaluate import evaluate
+from .fold_in import fold_in
 from .peek import peek
-from .recommend import recommend
+from .recommend import recommend, similar
+from .report import report
 from .serve import info, predict
 from .split import split
 from .train import train
@@ -21,11 +23,14 @@ __all__ = [
     "convert",
     "demo",
     "evaluate",
+    "fold_in",
     "info",
     "main",
     "peek",
     "predict",
     "recommend",
+    "report",
+    "similar",
     "split",
     "train",
 ]

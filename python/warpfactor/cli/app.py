@@ -58,10 +58,15 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, unless it would write over a file that it reads."""
-        output = ctx.params.get("output")
-        if output is not None:
-            read = [given for name, given in ctx.params.items() if name != "output"]
-            refuse_same_file(output, read, "--output")
+        for written in ("output", "report"):
+            target = ctx.params.get(written)
+            if target is not None:
+                others = [given for name, given in ctx.params.items() if name != written]
+                if target in others:
+                    raise ValueError(
+                        f"--{written} is {str(target)!r}, which another option names too: choose another"
+                    )
+                refuse_same_file(target, others, f"--{written}")
         return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .app import note
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ..data.ratings import Ratings
     from ..model.model import Model
 
-__all__ = ["id_kinds", "note_unknown", "scored_pairs", "shell_word", "typed_ids"]
+__all__ = ["id_kinds", "ids_of_file", "note_unknown", "scored_pairs", "shell_word", "typed_ids"]
 
 
 def scored_pairs(model: Model, ratings: Ratings) -> tuple[NDArray[np.float32], NDArray[Any]]:
@@ -57,6 +58,33 @@ def id_kinds(model: Model) -> tuple[IdKind, IdKind]:
     from ..data.ids import id_kind
 
     return id_kind(model.user_ids_), id_kind(model.item_ids_)
+
+
+def ids_of_file(path: Path, role: str, known: NDArray[Any]) -> list[str]:
+    """Return the ids of a text with one on each line.
+
+    A first line that is a common name of such a column, and no id that is known, is left out.
+
+    Raises
+    ------
+    ValueError
+        If there is no id in it, or it is no UTF-8.
+    """
+    from ..data.ids import id_kind, lookup_ids, read_id
+    from ..data.roles import find_common
+
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text of UTF-8 with an id on each line: {error}") from error
+    ids = [line.strip() for line in lines if line.strip()]
+    if ids and find_common(ids[:1], role) is not None:
+        first = read_id(ids[0], id_kind(known))
+        if first is None or lookup_ids(known, [first], role)[0] < 0:
+            del ids[0]
+    if not ids:
+        raise ValueError(f"{path} holds no ids; it must have one on each line")
+    return ids
 
 
 def typed_ids(texts: list[str], known: NDArray[Any], role: str) -> NDArray[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ..parameters import PARAMETERS, Parameter
-from ..writing import TABLES, check_target
+from ..writing import TABLES, check_target, is_stream
 from .app import PANEL
 from .tables import has_table_suffix
 
@@ -21,11 +21,13 @@ __all__ = [
     "judging",
     "model_file",
     "output_file",
+    "page_file",
     "prediction_device",
     "ratings_files",
     "sizing",
     "table_file",
     "table_output",
+    "titles_file",
     "training_option",
     "training_options",
 ]
@@ -68,6 +70,19 @@ def _for_a_model(
     return _writable(context, param, output)
 
 
+def _for_a_page(context: click.Context, param: click.Parameter, page: Path | None) -> Path | None:
+    if page is None:
+        return None
+    flag = param.opts[0]
+    if page.suffix.lower() not in (".html", ".htm") and not is_stream(page):
+        raise ValueError(f"{flag} is {str(page)!r}; a page's name should end in .html")
+    try:
+        check_target(page)
+    except OSError as error:
+        raise ValueError(f"{flag}: {error}") from error
+    return page
+
+
 _Decorator = Callable[[Any], Any]
 _PATH = click.Path(path_type=Path)
 
@@ -104,6 +119,21 @@ def output_file(help: str) -> _Decorator:
     return click.option(
         "--output", "-o", metavar="FILE", type=_PATH, help=help, callback=_for_a_model
     )
+
+
+def page_file(*flags: str, help: str, required: bool = False) -> _Decorator:
+    """Make the option of the file that a page is written to."""
+    return click.option(
+        *flags, metavar="FILE", type=_PATH, help=help, required=required, callback=_for_a_page
+    )
+
+
+titles_file = click.option(
+    "--titles",
+    metavar="FILE",
+    type=_PATH,
+    help="The items' titles, such as MovieLens' movies.csv: a file with a column of ids and one of titles.",
+)
 
 
 def table_output(default: str, other: str = "", help: str = "") -> _Decorator:

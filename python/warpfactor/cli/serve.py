@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from ..parameters import DEFAULTS
 from .app import command
 from .ids import id_kinds, note_unknown, typed_ids
 from .options import file_layout, model_file, prediction_device, table_output
@@ -139,28 +137,38 @@ def info(
         show_config()
         return
     model = load(model_file)
-    for name, value in _description(model, model_file):
-        click.echo(f"{name:14}  {value}")
+    rows = list(_description(model, model_file))
+    width = max(len(name) for name, value in rows if value)
+    for name, value in rows:
+        click.echo(f"{name:{width}}  {value}".rstrip())
 
 
 def _description(model: Model, file: Path) -> Iterator[tuple[str, str]]:
     from ..data.ids import id_kind
     from ..model.file import version_in
-    from ..model.summary import kept_errors
+    from ..model.looking import facts
+    from ..training.changed import changed_params
 
     size = f"{file.stat().st_size:,} bytes"
     yield "file", f"{file} ({size}, written by warpfactor {version_in(file)})"
-    for role, ids in (("users", model.user_ids_), ("items", model.item_ids_)):
-        yield role, f"{len(ids):,} ({id_kind(ids)} ids, {ids[0]} to {ids[-1]})"
-    yield "factors", f"{model.user_factors_.shape[1]} ({model.user_factors_.dtype})"
-    if model.n_members_ > 1:
-        yield "members", f"{model.n_members_}, which share the factors"
-    yield "global mean", f"{model.global_mean_:.4f}"
-    low, high = model.rating_range_
-    # Files of format 1 did not say from where to where.
-    span = "" if math.isnan(low) else f", from {low:g} to {high:g}"
-    yield "ratings", f"{model.n_ratings_:,}{span}"
-    yield "epochs", f"{len(model.history_)}{kept_errors(model)}"
-    for name, value in model.get_params().items():
-        mark = "" if value == DEFAULTS[name] else "  (not the default)"
-        yield name, f"{value!r}{mark}"
+    ids = {"users": model.user_ids_, "items": model.item_ids_}
+    for name, text in facts(model):
+        if name in ids:
+            text += f" ({id_kind(ids[name])} ids, {ids[name][0]} to {ids[name][-1]})"
+        yield name, text
+    for heading, params in (
+        ("parameters that are not the defaults", changed_params(model)),
+        ("chosen by training", model.chosen_),
+    ):
+        if params:
+            yield "", ""
+            yield f"{heading}:", ""
+            for name, value in params.items():
+                yield f"  {name}", _written(value)
+
+
+def _written(value: Any) -> str:
+    """Write a parameter's value, with no more digits of a number than say something."""
+    if isinstance(value, tuple):
+        return ", ".join(_written(each) for each in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -18,11 +18,14 @@ from .options import (
     estimator_params,
     file_layout,
     output_file,
+    page_file,
     ratings_files,
     sizing,
+    titles_file,
     training_options,
 )
 from .progress import busy
+from .report import page_maker
 
 if TYPE_CHECKING:
     from ..data.ratings import Ratings
@@ -53,6 +56,12 @@ __all__ = ["train"]
     "Hold out this much of the training part, in the same way, for early stopping: the epoch with "
     "the lowest error on it is kept.",
 )
+@page_file(
+    "--report",
+    help="A page about the model to write, which needs no network: FILE.html. With --test-size it shows "
+    "errors and lists beside baselines.",
+)
+@titles_file
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but the test RMSE, and warnings.")
 @training_options
 @file_layout("user", "item", "rating", "timestamp")
@@ -62,6 +71,8 @@ def train(
     test_size: Any,
     test_by: str,
     validation_size: Any,
+    report: Path | None,
+    titles: Path | None,
     quiet: bool,
     layout: dict[str, Any],
     **training: Any,
@@ -81,6 +92,9 @@ def train(
     from ..data.peek import peek_of, reading_of
 
     check_choice("by", test_by, ("random", "user", "time", "last"))
+    if titles is not None and report is None:
+        raise ValueError("--titles is given, and titles are for the report: add --report FILE.html")
+    make_report = None if report is None else page_maker()  # what is missing shows before the work
     params = {**DEFAULTS, **estimator_params(training), "verbose": 0 if quiet else 1}
     started = time.perf_counter()
     # Arrow reads without Python's lock; meanwhile the modules of training are imported.
@@ -123,15 +137,29 @@ def train(
     started = time.perf_counter()
     model = fit_model(params, rest, validation=validation)
     fit_seconds = time.perf_counter() - started
+    fitted, error = model, None
     for part in held_out:
         if part is not None:
             model = model.with_seen(part)
-    if output is not None:
-        model.save(output)
-    error = None if test is None else rmse(*scored_pairs(model, test))
+    try:
+        if test is not None:
+            scored = scored_pairs(model, test)
+            error = rmse(*scored)
+            model = model.with_test_error(error, len(scored[0]))
+    finally:  # a test that fails must not lose what was trained
+        if output is not None:
+            model.save(output)
     if not quiet:
         if not sys.stderr.isatty():  # on a terminal the progress bar has said it
             click.echo(f"trained  {summary(model, fit_seconds)}")
         click.echo(f"saved    {output or 'nothing: --output FILE saves the model'}")
+    if make_report is not None and report is not None:
+        # Of the model that does not take the test's items for seen.
+        heading = f"Report on {output.name}" if output is not None else "Model report"
+        with busy("writing", report, enabled=not quiet):
+            made = make_report(fitted, test, titles=titles, train=rest, heading=heading)
+            made.save(report)
+        if not quiet:
+            click.echo(f"report   {report}")
     if error is not None:
         click.echo(f"test RMSE {error:.4f}")

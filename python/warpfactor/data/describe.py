@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..checks import check_choice
 from .times import as_date, unit_of_time
 
-__all__ = ["Summary", "as_frame", "as_html", "summarize"]
+__all__ = ["Summary", "as_frame", "as_html", "html_table", "summarize"]
 
 _LABELS = {
     "n_ratings": "ratings",
@@ -45,7 +45,7 @@ class Summary(dict[str, Any]):
         return "\n".join(f"{label:{width}}  {text}" for label, text in self.lines())
 
     def _repr_html_(self) -> str:
-        return _html_table([], self.lines())
+        return html_table([], self.lines())
 
 
 def summarize(
@@ -127,11 +127,13 @@ def as_html(title: str, columns: Mapping[str, NDArray[Any]], n_more: int, summar
     shown = zip(*(column.tolist() for column in columns.values()), strict=True)
     rows = [tuple(map(str, row)) for row in shown]
     more = f"<p>and {n_more:,} more</p>" if n_more else ""
-    numbers = _html_table([], summary.lines())
-    return f"<p>{html.escape(title)}</p>{_html_table(list(columns), rows)}{more}{numbers}"
+    numbers = html_table([], summary.lines())
+    return f"<p>{html.escape(title)}</p>{html_table(list(columns), rows)}{more}{numbers}"
 
 
-def _html_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def html_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write rows of texts as an HTML table, under names if there are any; all are escaped."""
+
     def row(cells: Sequence[str], tag: str) -> str:
         return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
 

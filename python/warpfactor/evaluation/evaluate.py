@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import warnings
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checks import check_choice, check_count, is_number, option, where_typed
+from ..data.describe import html_table
 from ..data.matrices import check_matrix_shape, stands_for_matrix
 from ..data.ratings import Ratings
 from ..model.model import Model
@@ -124,19 +126,24 @@ class Evaluation:
         return frame_of(columns, kind)
 
     def __str__(self) -> str:
+        return "\n".join([text_table(self._cells()), *self.notes()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        names, *rows = self._cells()
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes())
+        return html_table(names, rows) + notes
+
+    def _cells(self) -> list[list[str]]:
         columns = {"model": self.values()} | {
             name: each.values() for name, each in self.baselines.items()
         }
-        lines = text_table(
-            [["", *columns]]
-            + [
-                [name, *(_cell(name, column[name]) for column in columns.values())]
-                for name in self.values()
-            ]
-        )
-        return "\n".join([lines, *self.notes()])
-
-    __repr__ = __str__
+        rows = [
+            [name, *(_cell(name, column[name]) for column in columns.values())]
+            for name in self.values()
+        ]
+        return [["", *columns], *rows]
 
     def notes(self) -> list[str]:
         """Return what a reader of the table must know beside it, in sentences."""

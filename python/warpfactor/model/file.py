@@ -23,7 +23,7 @@ from ..parameters import PARAMETERS
 from ..serving.tables import Options, SeenItems, Tables
 from ..writing import whole_path
 from .members import Members, Noise
-from .record import EpochRecord, TrainingRecord
+from .record import EpochRecord, Origin, TrainingRecord
 
 __all__ = ["read", "stored_params", "version_in", "write"]
 
@@ -76,10 +76,12 @@ def write(
             n_ratings=record.n_ratings,
             rating_min=low,
             rating_max=high,
+            score_scale=record.score_scale,
         ),
         "history": json.dumps([_finite_or_null(epoch) for epoch in record.history]),
         "params": json.dumps(_plain_params({**record.params, **options._asdict()})),
         "chosen": json.dumps(_plain_params(record.chosen)),
+        "origin": json.dumps(_finite_or_null(record.origin)),
     }
     try:
         with whole_path(path) as filled:
@@ -198,8 +200,23 @@ def _restored(
             name: _restored_param(name, value)
             for name, value in json.loads(metadata.get("chosen", "{}")).items()
         },
+        origin=_origin(json.loads(metadata.get("origin", "{}"))),
+        score_scale=_number(training.get("score_scale")),  # files of before it have none
     )
     return tables, record, options.checked()
+
+
+def _origin(told: Mapping[str, Any]) -> Origin:
+    """Read what is told of a training: C++ tells nothing, and null stands for what is not finite."""
+    kinds: dict[str, Callable[[Any], Any]] = {
+        "estimator": str,
+        "at": str,
+        "seconds": float,
+        "test_rmse": float,
+        "n_test": int,
+    }
+    known = {name: told[name] for name in kinds if told.get(name) is not None}
+    return cast("Origin", {name: kinds[name](value) for name, value in known.items()})
 
 
 def _seen(tensors: dict[str, NDArray[Any]], n_users: int, n_items: int) -> SeenItems:

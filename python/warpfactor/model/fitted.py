@@ -12,7 +12,7 @@ from ..data.ratings import pairs_to_codes
 from ..serving.lookup import known_rows
 from ..serving.tables import Tables
 from .members import Member, Members, fold
-from .record import EpochRecord, TrainingRecord
+from .record import EpochRecord, Origin, TrainingRecord
 
 __all__ = ["Fitted"]
 
@@ -130,6 +130,11 @@ class Fitted:
         return dict(self._record.chosen)
 
     @property
+    def origin_(self) -> Origin:
+        """When, how and how well it was trained."""
+        return self._record.origin.copy()
+
+    @property
     def n_epochs_(self) -> int:
         """The epoch whose factors were kept."""
         return self._record.n_epochs
@@ -154,6 +159,14 @@ class Fitted:
         """The variance of ratings about the mean that the members estimate."""
         noise = None if self._members is None else self._members.noise
         return None if noise is None else noise.variance
+
+    def half_width(self, coverage: float) -> float | None:
+        """Return how many standard deviations on either side of a prediction hold such a share.
+
+        It is what `predict_interval` multiplies by; None where the model has no standard deviations.
+        """
+        noise = None if self._members is None else self._members.noise
+        return None if noise is None else noise.half_width(coverage)
 
     def as_member(self) -> Member:
         """Return what `model.members.fold` takes of this model; arrays are shared."""

@@ -10,17 +10,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from ..checks import check_choice, check_count, check_flag, check_number
+from ..checks import check_flag, check_number
 from ..data.columns import check_weights
 from ..data.matrices import check_matrix_shape, stands_for_matrix
 from ..data.ratings import Ratings, pairs_to_codes
-from ..parameters import DEFAULTS, N_LISTED
+from ..parameters import DEFAULTS
 from ..serving.answers import Answers
 from ..serving.lookup import known_rows
 from ..serving.tables import Options, SeenItems, Tables, parse_device
 from .file import read, write
 from .fitted import Fitted
+from .folding import FoldIn
+from .growing import Growing
+from .looking import Looking
 from .members import Members, Noise, fold
+from .recommending import Recommending, check_output
 from .record import TrainingRecord
 
 if TYPE_CHECKING:
@@ -28,10 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Model", "load"]
 
-_OUTPUTS = ("numpy", "cupy")
 
-
-class Model(Fitted):
+class Model(Growing, Looking, Recommending, Fitted):
     """A fitted factorization, which does not change: what `fit` makes and `load` returns.
 
     It predicts, recommends, finds similar items and saves itself, without scikit-learn. What was
@@ -67,6 +69,9 @@ class Model(Fitted):
         The loss it was trained with; "custom" for a formula.
     link_ : {"identity", "probability", "signed_probability"}
         What a score x predicts: x, 1/(1 + exp(-x)), or 2/(1 + exp(-x)) - 1.
+    origin_ : dict
+        When, how and how well it was trained, so far as known: estimator, at (UTC), seconds, test_rmse
+        and n_test (what `warpfactor train --test-size` found, or `with_test_error` was told).
     chosen_, history_, n_epochs_, n_threads_, instruction_set_
         As of `MatrixFactorization`.
     n_members_ : int
@@ -87,9 +92,6 @@ class Model(Fitted):
     Model(50 users, 40 items, 4 factors, squared loss)
     """
 
-    _options: Options
-    _answers: Answers
-
     def __init__(
         self,
         tables: Tables,
@@ -97,7 +99,9 @@ class Model(Fitted):
         options: Options | None = None,
         members: Members | None = None,
     ) -> None:
-        self._set(tables, record, options or Options(), members, Answers(tables, record.evidence))
+        answers = Answers(tables, record.evidence)
+        fold_in = FoldIn(tables, record, members)
+        self._set(tables, record, options or Options(), members, answers, fold_in)
 
     def _set(
         self,
@@ -106,6 +110,7 @@ class Model(Fitted):
         options: Options,
         members: Members | None,
         answers: Answers,
+        fold_in: FoldIn,
     ) -> None:
         values = {
             "_tables": tables,
@@ -113,6 +118,7 @@ class Model(Fitted):
             "_options": options,
             "_members": members,
             "_answers": answers,
+            "_fold_in": fold_in,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -136,8 +142,8 @@ class Model(Fitted):
         return {name: getattr(self, f"_{name}") for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # What lies on a device stays out of a pickle.
-        self._set(**state, answers=Answers(state["tables"], state["record"].evidence))
+        # What lies on a device stays out of a pickle, and so does what can be derived.
+        self.__init__(**state)  # type: ignore[misc]
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters that it was trained with, and how it answers now."""
@@ -181,7 +187,7 @@ class Model(Fitted):
         """
         changed = self._changed(options)
         other = Model.__new__(Model)
-        other._set(self._tables, self._record, changed, self._members, self._answers)
+        other._set(self._tables, self._record, changed, self._members, self._answers, self._fold_in)
         return other
 
     def _changed(self, options: Mapping[str, Any]) -> Options:
@@ -193,6 +199,9 @@ class Model(Fitted):
                     "MatrixFactorization.from_model(model).set_params(...).fit(...)"
                 )
         return self._options._replace(**options).checked()
+
+    def _served(self) -> tuple[Answers, Options]:
+        return self._answers, self._options
 
     # For scikit-learn's functions that take fitted estimators: scorers, permutation_importance, ...
 
@@ -270,10 +279,10 @@ class Model(Fitted):
             If `device` asks for a CUDA device that cannot be used; the text says why.
         """
         if not check_flag("return_std", return_std):
-            return self._answers.predict(X, self._options, _output(output))
+            return self._answers.predict(X, self._options, check_output(output))
         self._require_noise("return_std=True")
         X = _kept(X)
-        predicted = self._answers.predict(X, self._options, _output(output))
+        predicted = self._answers.predict(X, self._options, check_output(output))
         return predicted, self._answers.like(predicted, self._deviation(X))
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -328,96 +337,6 @@ class Model(Fitted):
         if self._options.unknown == "nan":
             deviation[(users < 0) | (items < 0)] = np.nan
         return deviation
-
-    def recommend(
-        self,
-        users: Any,
-        n: int = N_LISTED,
-        *,
-        exclude_seen: bool = True,
-        confidence: float = 0.0,
-        output: str = "numpy",
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return each user's items of the highest predicted rating.
-
-        Parameters
-        ----------
-        users : id or array-like of ids, shape (n_users,)
-            Whom to recommend to. With ``unknown="mean"``, users without training ratings get the
-            items of the highest biases.
-        n : int, default 10
-            How many items a user gets.
-        exclude_seen : bool, default True
-            Whether to leave out the items that the user rated in training. Items without any
-            training rating are always left out.
-        confidence : float, default 0.0
-            By how many standard deviations z >= 0 scores are lowered: items are ranked by a lower
-            confidence bound x - z s_i, where s_i says what few ratings leave unknown of item i.
-            0: by the prediction. 1 or 2 keep out what looks good by chance; 10 to 20 also favour
-            what many have rated, as lists of the most popular do.
-        output : {"numpy", "cupy"}, default "numpy"
-            What to return; "cupy" needs a CUDA `device` and item ids that are integers.
-
-        Returns
-        -------
-        ids : ndarray of shape (n_users, n), or (n,) for a single id
-            Item ids, best first. n is cut to the number of items.
-        scores : ndarray of the same shape
-            Their predicted ratings; with a `confidence` above 0 the lower bounds of them. Where a
-            user has fewer than n items left, the rest of the row has the score NaN and the id -1 (0
-            if unsigned, None if ids are no integers).
-
-        Raises
-        ------
-        ValueError
-            If a user has no training ratings and `unknown` is not "mean", `output` cannot be
-            "cupy", or `confidence` is negative, not finite, or above 0 without any `history_`.
-        CudaError
-            If `device` asks for a CUDA device that cannot be used; the text says why.
-
-        Notes
-        -----
-        s_i² = 1/(n_i/v + 1/t_b) + P/(n_i P/(k v) + 1/t_q) is the posterior variance of b_i + p · q_i
-        for a user of average ‖p‖² = P. n_i: ratings of the item; v: the squared training RMSE;
-        k: `n_factors`; t_b, t_q: the variances of item biases and factors, by empirical Bayes. See
-        `warpfactor.serving.lowering` for its derivation, and Li et al., "A contextual-bandit
-        approach to personalized news article recommendation", WWW 2010, for such bounds.
-        """
-        n = min(check_count("n", n, 1), len(self.item_ids_))
-        return self._answers.recommend(
-            users, n, exclude_seen, confidence, self._options, _output(output)
-        )
-
-    def similar_items(
-        self, items: Any, n: int = N_LISTED, *, output: str = "numpy"
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the items whose factors point most nearly the same way.
-
-        Parameters
-        ----------
-        items : id or array-like of ids, shape (n_items,)
-            The items to compare with; each is left out of its own row.
-        n : int, default 10
-            How many similar items each gets.
-        output : {"numpy", "cupy"}, default "numpy"
-            As in `recommend`.
-
-        Returns
-        -------
-        ids : ndarray of shape (n_items, n), or (n,) for a single id
-            Item ids, most similar first; empty slots as in `recommend`.
-        scores : ndarray of the same shape
-            Cosine of the angle between the two items' factors, from -1 to 1.
-
-        Raises
-        ------
-        ValueError
-            If an item has no training ratings, or `output` cannot be "cupy".
-        CudaError
-            If `device` asks for a CUDA device that cannot be used; the text says why.
-        """
-        n = min(check_count("n", n, 1), len(self.item_ids_))
-        return self._answers.similar_items(items, n, self._options, _output(output))
 
     def score(
         self, X: Any, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
@@ -565,10 +484,6 @@ def load(path: str | PathLike[str], device: str | None = None) -> Model:
     if device is not None:
         options = options._replace(device=device)
     return Model(tables, record, options, members)
-
-
-def _output(output: Any) -> str:
-    return check_choice("output", output, _OUTPUTS)
 
 
 def _kept(X: Any) -> Any:

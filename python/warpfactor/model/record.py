@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..serving.lowering import Evidence
+from ..serving.bounds import Evidence
 
-__all__ = ["EpochRecord", "TrainingRecord"]
+__all__ = ["EpochRecord", "Origin", "TrainingRecord", "origin_of"]
 
 
 class EpochRecord(TypedDict):
@@ -25,6 +27,36 @@ class EpochRecord(TypedDict):
     train_loss: float
     valid_rmse: float
     valid_loss: float
+
+
+class Origin(TypedDict, total=False):
+    """When, how and how well a model was trained; what is not known is not there."""
+
+    estimator: str
+    at: str
+    seconds: float
+    test_rmse: float
+    n_test: int
+
+
+def origin_of(estimator: str, started: float) -> Origin:
+    """Tell of a training that ends now.
+
+    Parameters
+    ----------
+    estimator : str
+        The name of the estimator's class.
+    started : float
+        What `time.perf_counter` said when training began.
+
+    Returns
+    -------
+    Origin
+        `at` is the time in UTC by ISO 8601, to the second; `seconds` is wall-clock time, the search
+        for strengths included.
+    """
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Origin(estimator=estimator, at=now, seconds=time.perf_counter() - started)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +85,10 @@ class TrainingRecord:
         The lowest and the highest of them.
     chosen : mapping
         What training chose where the parameters leave it open, by the parameters' names.
+    origin : Origin
+        When, how and how well it was trained.
+    score_scale : float
+        One unit of a score in training, in the units of the ratings; NaN where it is not known.
     """
 
     params: Mapping[str, Any]
@@ -66,6 +102,8 @@ class TrainingRecord:
     n_ratings: int
     rating_range: tuple[float, float]
     chosen: Mapping[str, Any] = field(default_factory=dict)
+    origin: Origin = field(default_factory=Origin)
+    score_scale: float = math.nan
 
     @property
     def evidence(self) -> Evidence:

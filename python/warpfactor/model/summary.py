@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 
-from .model import Model
+from .fitted import Fitted
 from .record import EpochRecord
 
-__all__ = ["counted", "epoch_errors", "kept_errors", "summary"]
+__all__ = ["counted", "curve", "epoch_errors", "kept_errors", "summary"]
+
+# How many epochs `curve` tells of.
+_ON_CURVE = 6
 
 
-def summary(model: Model, seconds: float) -> str:
+def summary(model: Fitted, seconds: float) -> str:
     """Say in one line what a fit took, with what, and the errors of the epoch that was kept."""
     threads = counted(model.n_threads_, "thread")
     took = f"{counted(len(model.history_), 'epoch')} in {seconds:.2f} s"
     return f"{took} with {threads} ({model.instruction_set_}){kept_errors(model)}"
 
 
-def kept_errors(model: Model) -> str:
+def kept_errors(model: Fitted) -> str:
     """Return the errors of the epoch that was kept, and which it is if not the last."""
     history = model.history_
     if not model.n_epochs_:
@@ -35,6 +38,20 @@ def epoch_errors(record: EpochRecord, loss: str) -> str:
     if not math.isnan(valid):
         text += f", validation {name} {valid:.4f}"
     return text
+
+
+def curve(model: Fitted) -> str:
+    """Return the errors of a few epochs from the first to the last: of validation, if there is any."""
+    history = model.history_
+    validated = not math.isnan(history[-1]["valid_loss"])
+    which, unit = ("valid", "validation") if validated else ("train", "train")
+    key, name = (f"{which}_rmse", "RMSE") if model.loss_ == "squared" else (f"{which}_loss", "loss")
+    last = len(history) - 1
+    n_shown = min(_ON_CURVE, len(history))
+    shown = sorted({round(last * n / (n_shown - 1)) for n in range(n_shown)})
+    errors: list[dict[str, float]] = [dict(history[n]) for n in shown]  # type: ignore[arg-type]
+    points = ", ".join(f"{each[key]:.4f} ({each['epoch']})" for each in errors)
+    return f"{unit} {name} (epoch): {points}"
 
 
 def counted(n: int, noun: str) -> str:

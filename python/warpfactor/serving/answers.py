@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .bounds import Bound, Deviations, Evidence, deviations, of_visitor
 from .cpu import CpuAnswers
 from .cuda import DeviceAnswers
 from .device import DeviceCopies, prediction_problem, require_prediction, use_device
-from .lowering import Evidence, Lowering, check_confidence, item_deviations
+from .requests import ListRequest
 from .tables import Options, Tables, parse_device
 
 __all__ = ["Answers", "prediction_device"]
@@ -30,11 +31,21 @@ class Answers:
     """
 
     def __init__(self, tables: Tables, evidence: Evidence) -> None:
-        self._tables = tables
-        self._evidence = evidence
-        self._item_deviations: NDArray[Any] | None = None
+        self.tables = tables
+        self.evidence = evidence
+        self._deviations: Deviations | None = None
         self._cpu: CpuAnswers | None = None
         self.copies: DeviceCopies | None = None
+
+    def for_visitor(self, tables: Tables, n_ratings: int) -> Answers:
+        """Return answers for one user of so many ratings, of tables with the same items."""
+        return _VisitorAnswers(tables, self, n_ratings)
+
+    def deviations(self) -> Deviations:
+        """Return what few ratings leave unknown of scores; see `bounds.deviations`."""
+        if self._deviations is None:
+            self._deviations = deviations(self.tables, self.evidence)
+        return self._deviations
 
     def predict(self, X: Any, options: Options, output: str) -> NDArray[Any]:
         """Return the prediction for each pair."""
@@ -53,40 +64,38 @@ class Answers:
             return xp.asarray(values)
 
     def recommend(
-        self,
-        users: Any,
-        n: int,
-        exclude_seen: bool,
-        confidence: float,
-        options: Options,
-        output: str,
+        self, users: Any, single: bool, request: ListRequest, options: Options, output: str
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the ids of each user's n best items, and their predictions or lower bounds."""
-        confidence = check_confidence(confidence)
-        lowering = None
-        if confidence > 0:
-            if self._item_deviations is None:
-                self._item_deviations = item_deviations(self._tables, self._evidence)
-            lowering = Lowering(confidence, self._item_deviations)
+        """Return the ids of each user's best items, and their predictions or bounds."""
+        bound = Bound(request.moves, self.deviations()) if request.moves else None
         index = prediction_device(options, output)
         if index is None:
-            return self._on_cpu().recommend(users, n, exclude_seen, lowering, options)
+            return self._on_cpu().recommend(users, single, request, bound, options)
+        request.refuse_on_device()
         with self._on_device(index) as device:
-            return device.recommend(users, n, exclude_seen, lowering, options, output)
+            return device.recommend(users, single, request, bound, options, output)
 
-    def similar_items(
-        self, items: Any, n: int, options: Options, output: str
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the ids of the n items nearest to each, and the cosines."""
+    def score_items(self, users: Any, items: Any, options: Options, output: str) -> NDArray[Any]:
+        """Return the prediction of each user for each item; None for the items: all."""
         index = prediction_device(options, output)
         if index is None:
-            return self._on_cpu().similar_items(items, n, options)
+            return self._on_cpu().score_items(users, items, options)
         with self._on_device(index) as device:
-            return device.similar_items(items, n, options, output)
+            return device.score_items(users, items, options, output)
+
+    def similar(
+        self, side: str, ids: Any, n: int, options: Options, output: str
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the ids of the n users or items nearest to each, and the cosines."""
+        index = prediction_device(options, output)
+        if index is None:
+            return self._on_cpu().similar(side, ids, n, options)
+        with self._on_device(index) as device:
+            return device.similar(side, ids, n, options, output)
 
     def _on_cpu(self) -> CpuAnswers:
         if self._cpu is None:
-            self._cpu = CpuAnswers(self._tables)
+            self._cpu = CpuAnswers(self.tables)
         return self._cpu
 
     @contextmanager
@@ -94,7 +103,7 @@ class Answers:
         with use_device(index) as xp:
             if self.copies is None or self.copies.index != index:
                 self.copies = DeviceCopies(index)
-            yield DeviceAnswers(xp, self._tables, self.copies)
+            yield DeviceAnswers(xp, self.tables, self.copies)
 
 
 def prediction_device(options: Options, output: str) -> int | None:
@@ -119,3 +128,15 @@ def prediction_device(options: Options, output: str) -> int | None:
         return None
     require_prediction()
     return index
+
+
+class _VisitorAnswers(Answers):
+    """Answers for one user whom a model does not know, by its answers for others."""
+
+    def __init__(self, tables: Tables, known: Answers, n_ratings: int) -> None:
+        super().__init__(tables, known.evidence)
+        self._known = known
+        self._n_ratings = n_ratings
+
+    def deviations(self) -> Deviations:
+        return of_visitor(self._known.deviations(), self.evidence, self._n_ratings)

@@ -9,8 +9,16 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..data.ratings import pairs_to_codes
-from .lookup import find_ids, known_rows, named_items, reject_unknown_ids, reject_unknown_pairs
-from .lowering import Lowering
+from .bounds import Bound, Deviations
+from .lookup import (
+    codes_to_score,
+    find_ids,
+    known_rows,
+    named_items,
+    reject_unknown_ids,
+    reject_unknown_pairs,
+)
+from .requests import ListRequest
 from .tables import Options, Tables
 
 __all__ = ["CpuAnswers"]
@@ -27,10 +35,10 @@ class CpuAnswers:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._deviations: NDArray[Any] | None = None
+        self._deviations: Deviations | None = None
         self._view = self._viewed(None)
 
-    def _viewed(self, item_deviations: NDArray[Any] | None) -> _core.ModelView:
+    def _viewed(self, deviations: Deviations | None) -> _core.ModelView:
         tables = self._tables
         return _core.ModelView(
             tables.user_factors,
@@ -44,7 +52,8 @@ class CpuAnswers:
             start_bias=tables.start_bias,
             biases=tables.biases,
             link=tables.link,
-            item_deviations=item_deviations,
+            item_deviations=None if deviations is None else deviations.items,
+            user_deviations=None if deviations is None else deviations.users,
         )
 
     def predict(self, X: Any, options: Options) -> NDArray[Any]:
@@ -62,35 +71,84 @@ class CpuAnswers:
         return predicted
 
     def recommend(
-        self, users: Any, n: int, exclude_seen: bool, lowering: Lowering | None, options: Options
+        self,
+        users: Any,
+        single: bool,
+        request: ListRequest,
+        bound: Bound | None,
+        options: Options,
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the ids of each user's best items, and their predictions or lower bounds."""
+        """Return the ids of each user's best items, and their predictions or bounds."""
         tables = self._tables
-        single, codes = find_ids(tables.user_ids, users, "users")
+        one, codes = find_ids(tables.user_ids, users, "users")
         if options.unknown != "mean":
             codes = known_rows(np, codes, tables.user_known)
             if (codes < 0).any():
-                reject_unknown_ids("user", users, single, codes, tables)
-        indptr, seen = tables.seen.lists() if exclude_seen else (None, None)
-        confidence = 0.0
-        if lowering is not None:
-            confidence, deviations = lowering
-            if deviations is not self._deviations:
-                self._deviations, self._view = deviations, self._viewed(deviations)
-        found, scores = self._view.recommend(codes, n, indptr, seen, options.threads(), confidence)
-        return self._named(single, found, scores)
+                reject_unknown_ids("user", users, one, codes, tables)
+        if bound is not None and bound.deviations is not self._deviations:
+            self._deviations, self._view = bound.deviations, self._viewed(bound.deviations)
+        moves = request.moves
+        found, scores = self._view.recommend(
+            codes,
+            request.n,
+            tables.seen.lists() if request.exclude_seen else None,
+            options.threads(),
+            confidence=moves.confidence,
+            exploration=moves.exploration,
+            seed=moves.seed,
+            diversity=request.diversity,
+            allowed=request.allowed,
+            only=request.only,
+            without=request.without,
+            groups=request.groups,
+            group=request.group,
+        )
+        request.cut(np, scores)
+        return self._named("item", single, found, scores)
 
-    def similar_items(
-        self, items: Any, n: int, options: Options
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the ids of the items nearest to each, and the cosines."""
+    def score_items(self, users: Any, items: Any, options: Options) -> NDArray[Any]:
+        """Return the prediction of each user for each item; None for the items: all."""
         tables = self._tables
-        single, codes = find_ids(tables.item_ids, items, "items")
-        codes = known_rows(np, codes, tables.item_known)
-        if (codes < 0).any():
-            reject_unknown_ids("item", items, single, codes, tables)
-        return self._named(single, *self._view.similar_items(codes, n, options.threads()))
+        (one_user, user_codes), (one_item, item_codes) = codes_to_score(
+            tables, users, items, options.unknown
+        )
+        scores: NDArray[Any] = self._view.score_items(user_codes, item_codes, options.threads())
+        if options.unknown == "nan":
+            scores[known_rows(np, user_codes, tables.user_known) < 0] = np.nan
+            scores[:, known_rows(np, item_codes, tables.item_known) < 0] = np.nan
+        scores = scores[:, 0] if one_item else scores
+        return scores[0] if one_user else scores
 
-    def _named(self, single: bool, found: Any, scores: Any) -> tuple[Any, Any]:
-        ids, scores = named_items(np, self._tables.item_ids, found, scores)
+    def similar(
+        self, side: str, ids: Any, n: int, options: Options
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the ids of the users or items nearest to each, and the cosines."""
+        tables = self._tables
+        vocabulary, known = getattr(tables, f"{side}_ids"), getattr(tables, f"{side}_known")
+        single, codes = find_ids(vocabulary, ids, f"{side}s")
+        codes = known_rows(np, codes, known)
+        if (codes < 0).any():
+            reject_unknown_ids(side, ids, single, codes, tables)
+        view = self._view if side == "item" else self._users_as_items()
+        return self._named(side, single, *view.similar_items(codes, n, options.threads()))
+
+    def _users_as_items(self) -> _core.ModelView:
+        """Return a view whose items are the users; for their cosines, biases play no part."""
+        tables = self._tables
+        return _core.ModelView(
+            tables.item_factors,
+            tables.user_factors,
+            None,
+            None,
+            tables.item_known,
+            tables.user_known,
+            global_mean=0.0,
+            rating_mean=0.0,
+            start_bias=0.0,
+            biases=False,
+            link="identity",
+        )
+
+    def _named(self, side: str, single: bool, found: Any, scores: Any) -> tuple[Any, Any]:
+        ids, scores = named_items(np, getattr(self._tables, f"{side}_ids"), found, scores)
         return (ids[0], scores[0]) if single else (ids, scores)

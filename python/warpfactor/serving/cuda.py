@@ -16,9 +16,17 @@ from .. import _core
 from ..data.ids import consecutive, find_integers
 from ..data.ratings import pairs_to_codes
 from ..exchange import as_device_array, is_device_array, to_host
+from .bounds import Bound
 from .device import DeviceCopies, Memory, best_items
-from .lookup import find_ids, known_rows, named_items, reject_unknown_ids, reject_unknown_pairs
-from .lowering import Lowering
+from .lookup import (
+    codes_to_score,
+    find_ids,
+    known_rows,
+    named_items,
+    reject_unknown_ids,
+    reject_unknown_pairs,
+)
+from .requests import ListRequest
 from .tables import Options, Tables
 
 __all__ = ["DeviceAnswers", "tiles"]
@@ -40,6 +48,15 @@ class _Factors(NamedTuple):
     user_biases: Any
     item_biases: Any
     mean: float
+
+
+class _Moved(NamedTuple):
+    """What is added to the score of (u, i): times √(item_variances[i] + user_variances[u] lengths[i])."""
+
+    times: float
+    item_variances: Any
+    user_variances: Any  # the last is that of unknown users, whose code is -1
+    squared_lengths: Any
 
 
 class DeviceAnswers:
@@ -108,39 +125,51 @@ class DeviceAnswers:
     def recommend(
         self,
         users: Any,
-        n: int,
-        exclude_seen: bool,
-        lowering: Lowering | None,
+        single: bool,
+        request: ListRequest,
+        bound: Bound | None,
         options: Options,
         output: str,
     ) -> tuple[Any, Any]:
-        """Return the ids of each user's best items, and their predictions or lower bounds."""
-        xp, tables = self._xp, self._tables
-        single, codes = self._find(users, "user", options)
+        """Return the ids of each user's best items, and their predictions or bounds."""
+        xp, tables, n = self._xp, self._tables, request.n
+        one, codes = self._find(users, "user", options)
         wanted = self._known_arrays() | self._factor_arrays()
-        if exclude_seen:
+        if request.exclude_seen:
             wanted["seen_indptr"], wanted["seen_items"] = tables.seen.lists()
-        fixed = tables.item_biases.nbytes
-        if lowering is not None:
-            wanted["item_deviations"] = lowering.item_deviations
-            fixed *= 3  # the product and the difference
-        arrays, n_rows = self._take(wanted, "recommend", len(codes), n, fixed, options, output)
+        fixed = tables.item_biases.nbytes + 2 * tables.item_known.nbytes
+        if bound is not None:
+            wanted["item_deviations"] = bound.deviations.items
+            wanted["user_deviations"] = bound.deviations.users
+            # Squared lengths, and the squares that they are sums of.
+            fixed += tables.item_factors.nbytes + 2 * tables.item_biases.nbytes
+        arrays, n_rows = self._take(
+            wanted, "recommend", len(codes), n, fixed, options, output, moved=bound is not None
+        )
         codes = known_rows(xp, codes, arrays["user_known"])
         if options.unknown != "mean" and (codes < 0).any():
-            reject_unknown_ids("user", users, single, codes, tables)
+            reject_unknown_ids("user", users, one, codes, tables)
         factors = self._factors(arrays)
-        item_biases = factors.item_biases
-        if lowering is not None:
-            item_biases = item_biases - lowering.confidence * arrays["item_deviations"]
-        rated = _rated_biases(xp, item_biases, arrays["item_known"])
-        factors = factors._replace(item_biases=rated)
-        seen = (arrays["seen_indptr"], arrays["seen_items"]) if exclude_seen else None
-        parts = _best_items(xp, factors, codes, n, seen, n_rows)
+        open_items = arrays["item_known"]
+        if request.allowed is not None:
+            open_items = open_items & xp.asarray(request.allowed)
+        factors = factors._replace(item_biases=_rated_biases(xp, factors.item_biases, open_items))
+        seen = (arrays["seen_indptr"], arrays["seen_items"]) if request.exclude_seen else None
+        moved = None
+        if bound is not None:
+            moved = _Moved(
+                bound.moves.times,
+                arrays["item_deviations"] ** 2,
+                arrays["user_deviations"] ** 2,
+                (factors.item_factors**2).sum(axis=1),
+            )
+        parts = _best_items(xp, factors, codes, n, seen, n_rows, moved)
         out = np if output == "numpy" else xp
         found, scores = _collected(out, parts, (len(codes), n), tables.item_factors.dtype)
         if tables.start_bias:
             unknown = to_host(codes < 0) if out is np else codes < 0
             scores += out.where(unknown, tables.start_bias, 0)[:, None]
+        request.cut(out, scores)
         ids, scores = named_items(out, arrays.get("item_ids", tables.item_ids), found, scores)
         scores = _linked(out, scores, tables.link)
         if not tables.biases:  # as `predict` does
@@ -148,25 +177,65 @@ class DeviceAnswers:
             scores = out.where(unknown[:, None] & ~out.isnan(scores), tables.rating_mean, scores)
         return (ids[0], scores[0]) if single else (ids, scores)
 
-    def similar_items(self, items: Any, n: int, options: Options, output: str) -> tuple[Any, Any]:
-        """Return the ids of the items nearest to each, and the cosines."""
+    def score_items(self, users: Any, items: Any, options: Options, output: str) -> NDArray[Any]:
+        """Return the prediction of each user for each item; None for the items: all."""
         xp, tables = self._xp, self._tables
-        single, codes = self._find(items, "item", options)
-        wanted = {"item_factors": tables.item_factors, "item_known": tables.item_known}
-        fixed = 2 * tables.item_factors.nbytes + _PAIR_BYTES * len(tables.item_ids)
-        arrays, n_rows = self._take(wanted, "similar_items", len(codes), n, fixed, options, output)
-        codes = known_rows(xp, codes, arrays["item_known"])
+        size, k = tables.item_factors.itemsize, tables.item_factors.shape[1]
+        (one_user, user_codes), (one_item, item_codes) = codes_to_score(
+            tables, users, items, options.unknown
+        )
+        wanted = self._known_arrays() | self._factor_arrays()
+        fixed = len(item_codes) * (k * size + _PAIR_BYTES) + len(user_codes) * _PAIR_BYTES
+        if output == "cupy":
+            fixed += len(user_codes) * len(item_codes) * size
+        per_row = 4 * len(item_codes) * size + 2 * k * size
+        arrays, n_rows = self._copies.take(wanted, _memory("score_items", fixed, per_row, options))
+        factors = self._factors(arrays)
+        columns = known_rows(xp, xp.asarray(item_codes), arrays["item_known"])
+        Q = factors.item_factors[columns]
+        Q[columns < 0] = 0
+        item_biases = xp.where(columns >= 0, factors.item_biases[columns], 0)
+        rows = known_rows(xp, xp.asarray(user_codes), arrays["user_known"])
+        shape = len(user_codes), len(item_codes)
+        scores: NDArray[Any] = (np if output == "numpy" else xp).empty(shape, Q.dtype)
+        for part in tiles(len(rows), n_rows):
+            p = factors.user_factors[rows[part]]
+            p[rows[part] < 0] = 0
+            x = xp.dot(p, Q.T)
+            x += item_biases + factors.mean
+            x += xp.where(rows[part] >= 0, factors.user_biases[rows[part]], 0)[:, None]
+            users, columns_of = xp.broadcast_arrays(rows[part][:, None], columns[None, :])
+            some = self._finished(x, users, columns_of, options.unknown)
+            scores[part] = to_host(some) if output == "numpy" else some
+        scores = scores[:, 0] if one_item else scores
+        return scores[0] if one_user else scores
+
+    def similar(
+        self, side: str, given: Any, n: int, options: Options, output: str
+    ) -> tuple[Any, Any]:
+        """Return the ids of the users or items nearest to each, and the cosines."""
+        xp, tables = self._xp, self._tables
+        single, codes = self._find(given, side, options)
+        names = f"{side}_factors", f"{side}_known"
+        wanted = {name: getattr(tables, name) for name in names}
+        rows = wanted[names[0]]
+        fixed = 2 * rows.nbytes + _PAIR_BYTES * len(rows)
+        arrays, n_rows = self._take(
+            wanted, f"similar_{side}s", len(codes), n, fixed, options, output, side=side
+        )
+        codes = known_rows(xp, codes, arrays[names[1]])
         if (codes < 0).any():
-            reject_unknown_ids("item", items, single, codes, tables)
-        unit = _unit_rows(xp, arrays["item_factors"])
+            reject_unknown_ids(side, given, single, codes, tables)
+        unit = _unit_rows(xp, arrays[names[0]])
         none = xp.zeros(len(unit), unit.dtype)
-        biases = _rated_biases(xp, none, arrays["item_known"])
+        biases = _rated_biases(xp, none, arrays[names[1]])
         factors = _Factors(unit, unit, none, biases, 0.0)
         itself = xp.arange(len(unit) + 1), xp.arange(len(unit), dtype=np.int32)
         parts = _best_items(xp, factors, codes, n, itself, n_rows)
         out = np if output == "numpy" else xp
-        found, scores = _collected(out, parts, (len(codes), n), tables.item_factors.dtype)
-        ids, scores = named_items(out, arrays.get("item_ids", tables.item_ids), found, scores)
+        found, scores = _collected(out, parts, (len(codes), n), rows.dtype)
+        ids = arrays.get(f"{side}_ids", getattr(tables, f"{side}_ids"))
+        ids, scores = named_items(out, ids, found, scores)
         return (ids[0], scores[0]) if single else (ids, scores)
 
     def _factor_arrays(self) -> dict[str, NDArray[Any]]:
@@ -197,24 +266,27 @@ class DeviceAnswers:
         fixed: int,
         options: Options,
         output: str,
+        *,
+        side: str = "item",
+        moved: bool = False,
     ) -> tuple[dict[str, Any], int]:
-        """Get the arrays that a search for the n best items needs, and the rows of its tiles."""
+        """Get the arrays that a search for the n best rows needs, and the rows of its tiles."""
         tables = self._tables
-        n_items, k = tables.item_factors.shape
+        n_rows, k = getattr(tables, f"{side}_factors").shape
+        ids = getattr(tables, f"{side}_ids")
         size = tables.item_factors.itemsize
         fixed += n_queries * _PAIR_BYTES
         if output == "cupy":
-            if tables.item_ids.dtype == object:
+            if ids.dtype == object:
                 raise ValueError(
-                    "output is 'cupy', and CuPy arrays hold numbers only, but the model's item "
-                    f"ids are like {tables.item_ids[0]!r}: use output='numpy'"
+                    f"output is 'cupy', and CuPy arrays hold numbers only, but the model's {side} "
+                    f"ids are like {ids[0]!r}: use output='numpy'"
                 )
-            wanted = wanted | {"item_ids": tables.item_ids}
+            wanted = wanted | {f"{side}_ids": ids}
             # Codes, ids, scores, and the masks and indices on the way.
             fixed += n_queries * n * (24 + 2 * size)
-        return self._copies.take(
-            wanted, _memory(what, fixed, _row_bytes(n_items, k, n, size), options)
-        )
+        per_row = _row_bytes(n_rows, k, n, size) + (4 * n_rows * size if moved else 0)
+        return self._copies.take(wanted, _memory(what, fixed, per_row, options))
 
     def _finished(self, scores: Any, users: Any, items: Any, unknown: str) -> Any:
         """Turn the scores of pairs of codes into predicted ratings."""
@@ -321,7 +393,13 @@ def _pair_scores(xp: Any, factors: _Factors, users: Any, items: Any) -> Any:
 
 
 def _best_items(
-    xp: Any, factors: _Factors, codes: Any, n: int, seen: tuple[Any, Any] | None, n_rows: int
+    xp: Any,
+    factors: _Factors,
+    codes: Any,
+    n: int,
+    seen: tuple[Any, Any] | None,
+    n_rows: int,
+    moved: _Moved | None = None,
 ) -> Iterator[tuple[slice, Any, Any]]:
     """Find the n best items of each row of P that is asked for, n_rows of them at a time.
 
@@ -337,6 +415,8 @@ def _best_items(
         What to leave out: row c of P has items[indptr[c]:indptr[c + 1]].
     n_rows : int
         How many rows of scores are held at once.
+    moved : _Moved or None
+        What is added to the scores.
 
     Yields
     ------
@@ -356,6 +436,10 @@ def _best_items(
         p[rows < 0] = 0
         xp.dot(p, Q.T, out=scores)
         scores += item_biases
+        if moved is not None:
+            spread = moved.user_variances[rows][:, None] * moved.squared_lengths
+            spread += moved.item_variances
+            scores += moved.times * xp.sqrt(spread)
         if seen is not None:
             flat = scores.reshape(-1)
             for places in _seen_places(xp, rows, *seen, len(Q)):

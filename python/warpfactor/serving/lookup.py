@@ -14,7 +14,14 @@ from ..data.ratings import pair_at
 from ..exchange import to_host
 from .tables import Tables
 
-__all__ = ["find_ids", "known_rows", "named_items", "reject_unknown_ids", "reject_unknown_pairs"]
+__all__ = [
+    "codes_to_score",
+    "find_ids",
+    "known_rows",
+    "named_items",
+    "reject_unknown_ids",
+    "reject_unknown_pairs",
+]
 
 
 def find_ids(ids: Any, wanted: Any, name: str) -> tuple[bool, Any]:
@@ -25,6 +32,25 @@ def find_ids(ids: Any, wanted: Any, name: str) -> tuple[bool, Any]:
     if not single and len(values) == 0:
         return False, np.empty(0, np.int32)
     return single, lookup_ids(ids, values, name)
+
+
+def codes_to_score(
+    tables: Tables, users: Any, items: Any, unknown: str
+) -> tuple[tuple[bool, Any], tuple[bool, Any]]:
+    """Return, of users and of items, whether one is wanted, and the codes; None for items: all."""
+    one_user, user_codes = find_ids(tables.user_ids, users, "users")
+    one_item, item_codes = False, np.arange(len(tables.item_ids), dtype=np.int32)
+    if items is not None:
+        one_item, item_codes = find_ids(tables.item_ids, items, "items")
+    if unknown == "raise":
+        for who, given, single, codes in (
+            ("user", users, one_user, user_codes),
+            ("item", tables.item_ids if items is None else items, one_item, item_codes),
+        ):
+            rows = known_rows(np, codes, getattr(tables, f"{who}_known"))
+            if (rows < 0).any():
+                reject_unknown_ids(who, given, single, rows, tables)
+    return (one_user, user_codes), (one_item, item_codes)
 
 
 def known_rows(xp: Any, codes: Any, known: Any) -> Any:

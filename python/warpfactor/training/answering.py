@@ -9,7 +9,8 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ..model.model import Model
-from ..parameters import N_LISTED
+from ..model.recommending import Recommending
+from ..serving.answers import Answers
 from ..serving.tables import Options
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class _Fitted:
         )
 
 
-class FittedAnswers(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class FittedAnswers(Recommending, RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """The base of estimators whose `fit` leaves a `Model` as `model_`.
 
     An estimator has the parameters `unknown`, `device`, `device_memory` and `n_threads`, or its own
@@ -89,34 +90,38 @@ class FittedAnswers(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """Return R² of the predictions; see `Model.score`."""
         return self._answering().score(X, y, sample_weight)
 
-    def recommend(
-        self,
-        users: Any,
-        n: int = N_LISTED,
-        *,
-        exclude_seen: bool = True,
-        confidence: float = 0.0,
-        output: str = "numpy",
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return each user's items of the highest predicted rating; see `Model.recommend`."""
-        return self._answering().recommend(
-            users, n, exclude_seen=exclude_seen, confidence=confidence, output=output
-        )
+    def fold_in_users(self, ratings: Any) -> Model:
+        """Return a model that knows these users as well; see `Model.fold_in_users`."""
+        return self._answering().fold_in_users(ratings)
 
-    def similar_items(
-        self, items: Any, n: int = N_LISTED, *, output: str = "numpy"
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the items whose factors point the same way; see `Model.similar_items`."""
-        return self._answering().similar_items(items, n, output=output)
+    def fold_in_items(self, ratings: Any) -> Model:
+        """Return a model that knows these items as well; see `Model.fold_in_items`."""
+        return self._answering().fold_in_items(ratings)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted model to one safetensors file; see `Model.save`."""
         self._answering().save(path)
 
+    def report(
+        self,
+        test: Any = None,
+        path: str | PathLike[str] | None = None,
+        titles: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Make one HTML page of what there is to see of the model; see `Model.report`."""
+        return self._answering().report(test, path, titles, **options)
+
     def _answering(self) -> Model:
         """Return the model as the present parameters say: set_params may have changed them."""
         check_is_fitted(self)
         return self.model_.with_options(**self._options())
+
+    def _served(self) -> tuple[Answers, Options]:
+        return self._answering()._served()
+
+    def _served_to_visitor(self, ratings: Any, output: str) -> tuple[Answers, Options]:
+        return self._answering()._served_to_visitor(ratings, output)
 
     def _options(self) -> dict[str, Any]:
         """Return how to answer: the parameters that a fitted model takes too."""

@@ -14,7 +14,7 @@ from ..data.matrices import check_matrix_shape, stands_for_matrix
 from ..data.ratings import Ratings, pairs_to_codes
 from ..model.members import Members
 from ..model.model import Model
-from ..model.record import TrainingRecord
+from ..model.record import Origin, TrainingRecord
 from ..serving.tables import Options, SeenItems, Tables
 from .cut_rows import refuse_cut_rows
 
@@ -43,6 +43,33 @@ class Given(NamedTuple):
         ratings = self.ratings
         return _core.RatingArrays(ratings.users, ratings.items, ratings.values, self.weights)
 
+    def implicit_codes(
+        self, implicit: Any, implicit_feedback: str = "auto"
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return the codes of pairs without a rating.
+
+        Those of unknown rows say nothing and are left out.
+
+        Raises
+        ------
+        ValueError
+            If none are left, or `implicit_feedback` is "none".
+        """
+        if implicit_feedback == "none":
+            raise ValueError(
+                "implicit is given, and implicit_feedback is 'none', which uses none: leave implicit "
+                "out, or use implicit_feedback='auto'"
+            )
+        user_ids, item_ids = self.ratings.user_ids, self.ratings.item_ids
+        users, items = pairs_to_codes(implicit, user_ids, item_ids, "implicit")
+        known = (users >= 0) & (items >= 0)
+        if not known.any():
+            raise ValueError(
+                "implicit holds no pair of a user and an item that both have ratings in X: give pairs "
+                "of ids as in X"
+            )
+        return np.ascontiguousarray(users[known]), np.ascontiguousarray(items[known])
+
 
 def given_ratings(
     X: Any, y: ArrayLike | None, *, sample_weight: ArrayLike | None, validation: Any
@@ -65,6 +92,7 @@ def made_model(
     biases: bool = True,
     members: Members | None = None,
     chosen: Mapping[str, Any] | None = None,
+    origin: Origin | None = None,
 ) -> Model:
     """Make a model of what the core returned.
 
@@ -84,6 +112,8 @@ def made_model(
         The members whose mean it is.
     chosen : mapping or None, default None
         What training chose where the parameters leave it open.
+    origin : Origin or None, default None
+        When, how and how well it was trained.
     """
     ratings, weights = given.ratings, given.weights
     counted = slice(None) if weights is None else weights > 0
@@ -116,6 +146,8 @@ def made_model(
         n_ratings=result["n_ratings"],
         rating_range=(result["rating_min"], result["rating_max"]),
         chosen=chosen or {},
+        origin=origin or Origin(),
+        score_scale=result["score_scale"],
     )
     return Model(tables, record, options, members)
 

@@ -1,0 +1,1 @@
+"""A model to look at: figures, and one page of them."""
