@@ -190,20 +190,29 @@ void ranked_lists(std::span<const T> scores, std::int64_t n_rows, std::int32_t n
   require_size(scores.size(), n_rows * n_items, "scores");
   require_size(lists.size(), n_rows * length, "lists");
   const auto body = [&](std::int64_t begin, std::int64_t end, int) {
-    std::vector<std::int32_t> columns;
+    std::vector<std::int32_t> best;  // a heap whose front is the worst kept
     for (std::int64_t row = begin; row < end; ++row) {
       const T* const of_row = scores.data() + row * n_items;
-      columns.clear();
-      for (std::int32_t column = 0; column < n_items; ++column) {
-        if (!std::isnan(of_row[column])) columns.push_back(column);
-      }
-      const auto n = std::min(columns.size(), static_cast<std::size_t>(length));
-      const auto list_end = columns.begin() + static_cast<std::ptrdiff_t>(n);
-      std::partial_sort(columns.begin(), list_end, columns.end(), [of_row](std::int32_t a, std::int32_t b) {
+      const auto before = [of_row](std::int32_t a, std::int32_t b) {
         return of_row[a] > of_row[b] || (of_row[a] == of_row[b] && a < b);
-      });
+      };
+      best.clear();
+      std::int32_t column = 0;
+      for (; column < n_items && static_cast<std::int32_t>(best.size()) < length; ++column) {
+        if (!std::isnan(of_row[column])) best.push_back(column);
+      }
+      std::make_heap(best.begin(), best.end(), before);
+      T worst = best.empty() ? T(0) : of_row[best.front()];
+      for (; column < n_items; ++column) {
+        if (!(of_row[column] > worst)) continue;  // NaN, or a tie with an earlier column
+        std::pop_heap(best.begin(), best.end(), before);
+        best.back() = column;
+        std::push_heap(best.begin(), best.end(), before);
+        worst = of_row[best.front()];
+      }
+      std::sort_heap(best.begin(), best.end(), before);
       const auto list = lists.begin() + static_cast<std::ptrdiff_t>(row * length);
-      std::fill(std::copy(columns.begin(), list_end, list), list + length, -1);
+      std::fill(std::copy(best.begin(), best.end(), list), list + length, -1);
     }
   };
   ThreadTeam team(team_size(n_threads, (n_rows + kScoredRows - 1) / kScoredRows));
