@@ -14,11 +14,11 @@
 
 namespace warpfactor {
 
-/// Writes the factors that training starts from, in z units, of one row; any thread may call it. Biases start from
-/// Standardization::start_bias.
+/// Writes the factors that training starts from, in z units, of one row, and returns its bias; any thread may call it.
 template <class T>
 struct Start {
-  std::function<void(std::int64_t row, T* to)> user, item;
+  using Row = std::function<T(std::int64_t row, T* to)>;
+  Row user, item;
 };
 
 /// Weighted means over ratings, in z units: of LossTerms::reported and of LossTerms::square.

@@ -100,10 +100,12 @@ Division divide(const Sample& sample, std::uint64_t seed, std::uint64_t number) 
 template <class T>
 class Search {
  public:
-  Search(const Sample& sample, const TrainParams& given, const TrainParams& params, const TrainOptions<T>& options)
+  Search(const Sample& sample, const TrainParams& given, const TrainParams& params, const TrainOptions<T>& options,
+         int n_divisions)
       : given_(given), params_(params), options_(options) {
-    const int times = static_cast<std::int64_t>(sample.values.size()) < kFew ? kTimesFew : 1;
-    for (int n = 0; n < times; ++n) divisions_.push_back(divide(sample, params.seed, static_cast<std::uint64_t>(n)));
+    const int least = static_cast<std::int64_t>(sample.values.size()) < kFew ? kTimesFew : 1;
+    for (int n = 0; n < std::max(least, n_divisions); ++n)
+      divisions_.push_back(divide(sample, params.seed, static_cast<std::uint64_t>(n)));
     params_.n_epochs = std::min(*params.n_epochs, kMostEpochs);
     params_.warmup_epochs = 0;
     params_.patience = 0;
@@ -224,18 +226,18 @@ TrainParams with_strengths(TrainParams params, const Strengths& strengths, const
 
 template <class T>
 Strengths choose_strengths(const RatingsView& ratings, const Survey& rated, const TrainParams& given,
-                           const TrainParams& params, const TrainOptions<T>& options) {
+                           const TrainParams& params, const TrainOptions<T>& options, int n_divisions) {
   const auto sample = [&](std::int64_t searched) { return sample_of(ratings, rated, searched, params.seed); };
-  const Strengths found = Search<T>(sample(kSearched), given, params, options).climb();
+  const Strengths found = Search<T>(sample(kSearched), given, params, options, n_divisions).climb();
   if (rated.counted <= kLarge || found.init_scale == 0 || found.reg_row < kLeastSettled) return found;
   TrainParams small = params;
   small.n_factors = std::min(params.n_factors, kFactorsOfLarge);
-  return Search<T>(sample(kSearchedOfLarge), given, small, options).settle(found);
+  return Search<T>(sample(kSearchedOfLarge), given, small, options, n_divisions).settle(found);
 }
 
 template Strengths choose_strengths(const RatingsView&, const Survey&, const TrainParams&, const TrainParams&,
-                                    const TrainOptions<float>&);
+                                    const TrainOptions<float>&, int);
 template Strengths choose_strengths(const RatingsView&, const Survey&, const TrainParams&, const TrainParams&,
-                                    const TrainOptions<double>&);
+                                    const TrainOptions<double>&, int);
 
 }  // namespace warpfactor

@@ -28,8 +28,9 @@ bool leave_strengths_open(const TrainParams& params);
 /// The parameters with what `strengths` say, where `given` leaves it open.
 TrainParams with_strengths(TrainParams params, const Strengths& strengths, const TrainParams& given);
 
-/// Climbs by the RMSE (the loss, where training goes by that) on a tenth of the ratings, held out; where they are few,
-/// on three tenths one after the other. `params` are `given` with all but the strengths resolved. Of more than
+/// Climbs by the RMSE (the loss, where training goes by that) on a tenth of the ratings, held out, as a mean over
+/// `n_divisions` such divisions; over at least three where ratings are few. `params` are `given` with all but the
+/// strengths resolved. Of more than
 /// kSearched ratings a random share of the users is taken, with all of their ratings.
 ///
 /// It begins at the best of kUsualStrengths and of two sets for ratings whose choice says little of taste, with prior
@@ -40,6 +41,6 @@ TrainParams with_strengths(TrainParams params, const Strengths& strengths, const
 /// the device.
 template <class T>
 Strengths choose_strengths(const RatingsView& ratings, const Survey& rated, const TrainParams& given,
-                           const TrainParams& params, const TrainOptions<T>& options);
+                           const TrainParams& params, const TrainOptions<T>& options, int n_divisions);
 
 }  // namespace warpfactor

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <span>
 
 #include "prefetch.hpp"
 #include "require.hpp"
@@ -172,7 +173,24 @@ void require_lengths(const RatingsView& ratings, const char* argument) {
          " weights; the lengths must be equal (weights may be left out)");
 }
 
+void require_a_weight(std::span<const float> weights, const char* argument) {
+  if (weights.empty() || std::ranges::any_of(weights, [](float weight) { return weight > 0; })) return;
+  reject(std::string(argument) + ".weights are all 0; at least one must be above 0");
+}
+
 }  // namespace
+
+bool require_shapes(const RatingsView& ratings, const RatingsView& validation) {
+  require(ratings.n_users >= 1, "n_users", ratings.n_users, "at least 1");
+  require(ratings.n_items >= 1, "n_items", ratings.n_items, "at least 1");
+  if (ratings.size() == 0) reject("ratings is empty; it must have at least one rating");
+  const bool validating = !validation.users.empty() || !validation.items.empty() || !validation.values.empty();
+  if (validating && (validation.n_users != ratings.n_users || validation.n_items != ratings.n_items)) {
+    reject("validation is " + text(validation.n_users) + " x " + text(validation.n_items) +
+           "; it must have the shape of the ratings, " + text(ratings.n_users) + " x " + text(ratings.n_items));
+  }
+  return validating;
+}
 
 Survey survey(const RatingsView& ratings, const char* argument, ThreadTeam& team) {
   require_lengths(ratings, argument);
@@ -198,6 +216,7 @@ Survey survey(const RatingsView& ratings, const char* argument, ThreadTeam& team
 
   Moments all;
   for (const Moments& slice : moments) all.add(slice);
+  if (all.counted == 0) require_a_weight(ratings.weights, argument);
   Survey result;
   result.counted = all.counted;
   result.weight = all.weight;
@@ -233,7 +252,10 @@ RatingsView KnownRatings::of(const RatingsView& given, const char* argument, con
     reject(std::string(argument) + ": none of its " + text(given.size()) +
            " ratings has a user and an item with training ratings; are its ids those of the ratings?");
   }
-  if (n == given.values.size()) return given;
+  if (n == given.values.size()) {
+    require_a_weight(given.weights, argument);
+    return given;
+  }
   users.reserve(n);
   items.reserve(n);
   values.reserve(n);
@@ -245,7 +267,38 @@ RatingsView KnownRatings::of(const RatingsView& given, const char* argument, con
     values.push_back(given.values[r]);
     if (!given.weights.empty()) weights.push_back(given.weights[r]);
   }
+  require_a_weight(weights, argument);
   return {users, items, values, weights, given.n_users, given.n_items};
+}
+
+KnownPairs::KnownPairs(const RatingsView& pairs, const RatingsView& ratings, const Survey& rated) {
+  if (pairs.users.size() != pairs.items.size()) {
+    reject("implicit has " + text(pairs.users.size()) + " users and " + text(pairs.items.size()) +
+           " items; it must have as many of both");
+  }
+  const auto check = [](std::span<const std::int32_t> rows, const char* name, std::int32_t n) {
+    const auto bad = std::find_if(rows.begin(), rows.end(), [n](std::int32_t row) { return row < 0 || row >= n; });
+    if (bad != rows.end()) reject(element(name, bad - rows.begin()), *bad, "from 0 to " + text(n - 1));
+  };
+  check(pairs.users, "implicit.users", ratings.n_users);
+  check(pairs.items, "implicit.items", ratings.n_items);
+  for (std::size_t n = 0; n < pairs.users.size(); ++n) {
+    const std::int32_t user = pairs.users[n], item = pairs.items[n];
+    if (rated.user_counts[static_cast<std::size_t>(user)] == 0) continue;
+    if (rated.item_counts[static_cast<std::size_t>(item)] == 0) continue;
+    users.push_back(user);
+    items.push_back(item);
+  }
+  if (users.empty() && !pairs.users.empty()) {
+    reject("implicit holds no pair of a user and an item that both have ratings");
+  }
+}
+
+RatingsView KnownPairs::view() const {
+  RatingsView pairs;
+  pairs.users = users;
+  pairs.items = items;
+  return pairs;
 }
 
 }  // namespace warpfactor

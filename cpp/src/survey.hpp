@@ -20,7 +20,12 @@ struct Survey {
   std::vector<std::uint32_t> user_counts, item_counts;  ///< ratings of each row
 };
 
-/// Throws std::invalid_argument, calling the ratings `argument`. The result's bits do not depend on the team's size.
+/// Throws std::invalid_argument unless there are ratings and each side has a row, and unless validation ratings, if
+/// there are any, have the same shape. Returns whether there are any.
+bool require_shapes(const RatingsView& ratings, const RatingsView& validation);
+
+/// Throws std::invalid_argument for a bad rating, or if all weights are 0, calling the ratings `argument`. The result's
+/// bits do not depend on the team's size.
 Survey survey(const RatingsView& ratings, const char* argument, ThreadTeam& team);
 
 /// Those of some ratings whose user and item have training ratings, in the order given.
@@ -29,8 +34,19 @@ struct KnownRatings {
   std::vector<float> values, weights;
 
   /// Those of `given`, in whose indices -1 is an unknown row: a view of it if that is all of them, or else of this.
-  /// Throws std::invalid_argument for a bad rating, or if there are none, calling them `argument`.
+  /// Throws std::invalid_argument for a bad rating, or if there are none of a weight above 0, calling them `argument`.
   RatingsView of(const RatingsView& given, const char* argument, const Survey& rated);
+};
+
+/// Pairs without a rating whose user and item have ratings. Others say nothing: a row without ratings has no factors to
+/// fit the means to, and nothing that would learn from them.
+struct KnownPairs {
+  std::vector<std::int32_t> users, items;
+
+  /// Throws std::invalid_argument for pairs that are not of the ratings' rows, or if all are left out, calling them
+  /// "implicit".
+  KnownPairs(const RatingsView& pairs, const RatingsView& ratings, const Survey& rated);
+  [[nodiscard]] RatingsView view() const;
 };
 
 }  // namespace warpfactor

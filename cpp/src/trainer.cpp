@@ -76,10 +76,15 @@ void validate(const TrainParams& p, bool custom_penalty) {
   }
 }
 
-/// Chooses what the parameters leave open, but for reg_bias_row where the ratings' variances decide about it.
+/// The parameters with what they leave open, but for reg_bias_row where the ratings' variances decide about it. If the
+/// strengths are to be searched for, it has the usual ones.
+struct Resolved {
+  TrainParams params;
+  bool searched = false;
+};
 template <class T>
-TrainParams resolved(const TrainParams& given, const RatingsView& ratings, const Survey& rated,
-                     const TrainOptions<T>& options) {
+Resolved resolved(const TrainParams& given, const RatingsView& ratings, const Survey& rated,
+                  const TrainOptions<T>& options) {
   TrainParams params = given;
   if (!params.n_epochs) params.n_epochs = usual_epochs(rated.counted);
   if (params.warmup_epochs > 0 && params.warmup_epochs >= *params.n_epochs) {
@@ -99,8 +104,7 @@ TrainParams resolved(const TrainParams& given, const RatingsView& ratings, const
   const bool searched = per_row && plain_steps && leave_strengths_open(given) && options.user_factors.empty();
   TrainParams open = given;
   if (!open.reg_row && !per_row) open.reg_row = 0;
-  const Strengths strengths = searched ? choose_strengths(ratings, rated, given, params, options) : kUsualStrengths;
-  return with_strengths(params, strengths, open);
+  return {with_strengths(params, kUsualStrengths, open), searched};
 }
 
 /// How many factors the epochs of the warm-up train.
@@ -143,45 +147,6 @@ void random_row(std::int64_t row, const std::vector<std::uint32_t>& counts, cons
   }
 }
 
-/// Throws for pairs that are not of the ratings' rows.
-void check_pairs(const RatingsView& pairs, const RatingsView& ratings) {
-  if (pairs.users.size() != pairs.items.size()) {
-    reject("implicit has " + text(pairs.users.size()) + " users and " + text(pairs.items.size()) +
-           " items; it must have as many of both");
-  }
-  const auto check = [](std::span<const std::int32_t> rows, const char* name, std::int32_t n) {
-    const auto bad = std::find_if(rows.begin(), rows.end(), [n](std::int32_t row) { return row < 0 || row >= n; });
-    if (bad != rows.end()) reject(element(name, bad - rows.begin()), *bad, "from 0 to " + text(n - 1));
-  };
-  check(pairs.users, "implicit.users", ratings.n_users);
-  check(pairs.items, "implicit.items", ratings.n_items);
-}
-
-/// Pairs of rows that have ratings. Others say nothing: a row without ratings has no factors to fit the means to, and
-/// nothing that would learn from them.
-struct KnownPairs {
-  std::vector<std::int32_t> users, items;
-
-  KnownPairs(const RatingsView& pairs, const Survey& rated) {
-    for (std::size_t n = 0; n < pairs.users.size(); ++n) {
-      const std::int32_t user = pairs.users[n], item = pairs.items[n];
-      if (rated.user_counts[static_cast<std::size_t>(user)] == 0) continue;
-      if (rated.item_counts[static_cast<std::size_t>(item)] == 0) continue;
-      users.push_back(user);
-      items.push_back(item);
-    }
-    if (users.empty() && !pairs.users.empty()) {
-      reject("implicit holds no pair of a user and an item that both have ratings");
-    }
-  }
-  [[nodiscard]] RatingsView view() const {
-    RatingsView pairs;
-    pairs.users = users;
-    pairs.items = items;
-    return pairs;
-  }
-};
-
 template <class T>
 void check_initial(std::span<const T> given, const char* name, std::int64_t n_rows, std::int64_t n_factors,
                    double lowest) {
@@ -197,21 +162,41 @@ void check_initial(std::span<const T> given, const char* name, std::int64_t n_ro
   }
 }
 
+/// Throws for initial biases that are not of both sides, finite and with factors.
+template <class T>
+void check_initial_biases(const TrainOptions<T>& options, const TrainParams& params, const RatingsView& ratings,
+                          double lowest) {
+  if (options.user_biases.empty() && options.item_biases.empty()) return;
+  require(params.biases, "biases", "false", "true with initial biases");
+  if (options.user_factors.empty()) reject("initial biases are given without initial factors; give both, or neither");
+  check_initial(options.user_biases, "initial user_biases", ratings.n_users, 1, lowest);
+  check_initial(options.item_biases, "initial item_biases", ratings.n_items, 1, lowest);
+  require(std::isfinite(options.global_mean), "initial global_mean", options.global_mean, "finite");
+}
+
 template <class T>
 Start<T> start_of(const TrainParams& params, const Standardization& z, const Survey& rated,
                   const TrainOptions<T>& options) {
+  const T start_bias = static_cast<T>(z.start_bias);
   if (options.user_factors.empty()) {
-    return {[&](std::int64_t row, T* to) { random_row(row, rated.user_counts, params, z, kUserInit, to); },
-            [&](std::int64_t row, T* to) { random_row(row, rated.item_counts, params, z, kItemInit, to); }};
+    const auto random = [&, start_bias](const std::vector<std::uint32_t>& counts, std::uint64_t purpose) {
+      return [&, start_bias, purpose](std::int64_t row, T* to) {
+        random_row(row, counts, params, z, purpose, to);
+        return start_bias;
+      };
+    };
+    return {random(rated.user_counts, kUserInit), random(rated.item_counts, kItemInit)};
   }
   const std::int64_t k = params.n_factors;
-  const auto given = [k, scale = 1 / std::sqrt(z.model_scale)](std::span<const T> factors) {
-    return [=](std::int64_t row, T* to) {
+  const auto given = [k, start_bias, scale = z.model_scale](std::span<const T> factors, std::span<const T> biases) {
+    return [=, factor_scale = 1 / std::sqrt(scale)](std::int64_t row, T* to) {
       std::transform(factors.data() + row * k, factors.data() + (row + 1) * k, to,
-                     [scale](T v) { return static_cast<T>(static_cast<double>(v) * scale); });
+                     [factor_scale](T v) { return static_cast<T>(static_cast<double>(v) * factor_scale); });
+      if (biases.empty()) return start_bias;
+      return static_cast<T>(static_cast<double>(biases[static_cast<std::size_t>(row)]) / scale);
     };
   };
-  return {given(options.user_factors), given(options.item_factors)};
+  return {given(options.user_factors, options.user_biases), given(options.item_factors, options.item_biases)};
 }
 
 /// Multiplies all values; returns whether they are finite then.
@@ -292,6 +277,18 @@ StartOf start_of_custom_loss(const RatingsView& ratings, const char* argument, d
   return {std::sqrt(all.slopes / all.weight), std::sqrt(all.errors / all.weight)};
 }
 
+/// Searches for strengths. What the loss cannot take is refused before, since a search takes long.
+template <class T>
+Strengths search(const TrainParams& params, const RatingsView& ratings, const Survey& rated, const TrainParams& given,
+                 const TrainOptions<T>& options, int n_divisions, ThreadTeam& team) {
+  const Standardization z = standardize(ratings, rated, options.validation, params, *params.learning_rate, false);
+  if (params.loss == Loss::custom) {
+    start_of_custom_loss(ratings, "ratings", z.start_score, params, options, team);
+    start_of_custom_loss(options.validation, "validation", z.start_score, params, options, team);
+  }
+  return choose_strengths(ratings, rated, given, params, options, n_divisions);
+}
+
 /// Scales the slopes of a custom loss so that their root mean square is what it would be with the squared loss:
 /// then the learning rate and the penalties mean what they mean with that. Without `normalize` only the clipping is
 /// scaled.
@@ -320,30 +317,11 @@ void fit_to_custom_loss(Standardization& z, const StartOf& start, bool normalize
                                  text(learning_rate) + ": " + hint);
 }
 
-}  // namespace
-
-std::int32_t usual_epochs(std::int64_t n_ratings) {
-  const double few = std::sqrt(kManyRatings / static_cast<double>(std::max<std::int64_t>(n_ratings, 1)));
-  return static_cast<std::int32_t>(std::lround(kUsualEpochs * std::clamp(few, 1.0, kMostTimes)));
-}
-
+/// What needs no look at the ratings. Returns whether there are validation ratings.
 template <class T>
-TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params, const TrainOptions<T>& options) {
-  using Clock = std::chrono::steady_clock;
-  const bool custom_penalty = options.penalty != nullptr;
-  validate(given_params, custom_penalty);
-  require(ratings.n_users >= 1, "n_users", ratings.n_users, "at least 1");
-  require(ratings.n_items >= 1, "n_items", ratings.n_items, "at least 1");
-  if (ratings.size() == 0) reject("ratings is empty; it must have at least one rating");
-  const RatingsView& validation = options.validation;
-  const bool validating = !validation.users.empty() || !validation.items.empty() || !validation.values.empty();
-  KnownRatings known;
-  TrainOptions<T> used = options;  // with those validation ratings that have training ratings of both rows
-  if (validating && (validation.n_users != ratings.n_users || validation.n_items != ratings.n_items)) {
-    reject("validation is " + text(validation.n_users) + " x " + text(validation.n_items) +
-           "; it must have the shape of the ratings, " + text(ratings.n_users) + " x " + text(ratings.n_items));
-  }
-  TrainParams params = given_params;
+bool check(const RatingsView& ratings, const TrainParams& params, const TrainOptions<T>& options) {
+  validate(params, options.penalty != nullptr);
+  const bool validating = require_shapes(ratings, options.validation);
   require(!params.half || sizeof(T) == sizeof(float), "half", "true", "false with factors in double");
   require(params.loss != Loss::custom || options.loss != nullptr, "loss", "custom",
           "another one where options.loss, its function, is not given");
@@ -353,13 +331,42 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
     reject("initial user_factors has " + text(options.user_factors.size()) + " elements and item_factors " +
            text(options.item_factors.size()) + "; give both, or neither");
   }
+  return validating;
+}
 
+}  // namespace
+
+std::int32_t usual_epochs(std::int64_t n_ratings) {
+  const double few = std::sqrt(kManyRatings / static_cast<double>(std::max<std::int64_t>(n_ratings, 1)));
+  return static_cast<std::int32_t>(std::lround(kUsualEpochs * std::clamp(few, 1.0, kMostTimes)));
+}
+
+template <class T>
+TrainParams with_found_strengths(const RatingsView& ratings, const TrainParams& given, const TrainOptions<T>& options,
+                                 int n_divisions) {
+  check(ratings, given, options);
+  ThreadTeam team(team_size(given.n_threads, ratings.size() / ThreadTeam::kSlice), options.interrupted);
+  const Survey rated = survey(ratings, "ratings", team);
+  const Resolved open = resolved(given, ratings, rated, options);
+  if (!open.searched) return given;
+  return with_strengths(given, search(open.params, ratings, rated, given, options, n_divisions, team), given);
+}
+
+template <class T>
+TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params, const TrainOptions<T>& options) {
+  using Clock = std::chrono::steady_clock;
+  const bool validating = check(ratings, given_params, options);
+  const RatingsView& validation = options.validation;
+  KnownRatings known;
+  TrainOptions<T> used = options;  // with those validation ratings that have training ratings of both rows
+  TrainParams params = given_params;
   std::unique_ptr<Backend<T>> backend = params.device == Device::cuda
                                             ? make_cuda_backend<T>(params, options.interrupted)
                                             : make_cpu_backend<T>(params.n_threads, options.interrupted);
   TrainResult<T> result;
   Model<T>& model = result.model;
   const bool given = !options.user_factors.empty();
+  const bool goes_on = !options.user_biases.empty() || !options.item_biases.empty();
   Standardization z;
   Survey rated;
   double learning_rate = 0;
@@ -367,15 +374,13 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
   {
     ThreadTeam team(team_size(params.n_threads, ratings.size() / ThreadTeam::kSlice), options.interrupted);
     rated = survey(ratings, "ratings", team);
-    if (rated.counted == 0) reject("ratings.weights are all 0; at least one must be above 0");
     if (validating) used.validation = known.of(validation, "validation", rated);
-    const auto weighs = [](float weight) { return weight > 0; };
-    if (validating && !validation.weights.empty() && std::ranges::none_of(used.validation.weights, weighs)) {
-      reject("validation.weights are all 0; at least one must be above 0");
+    const KnownPairs pairs(options.implicit, ratings, rated);
+    const Resolved open = resolved(given_params, ratings, rated, options);
+    params = open.params;
+    if (open.searched) {
+      params = with_strengths(params, search(params, ratings, rated, given_params, options, 1, team), given_params);
     }
-    check_pairs(options.implicit, ratings);
-    const KnownPairs pairs(options.implicit, rated);
-    params = resolved(given_params, ratings, rated, options);
     learning_rate = *params.learning_rate;
     z = standardize(ratings, rated, validation, params, learning_rate, given);
     if (params.warmup_epochs > 0 && (given || z.start_factor > 0)) {
@@ -404,6 +409,11 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
       check_initial(options.user_factors, "initial user_factors", model.n_users, params.n_factors, z.lowest);
       check_initial(options.item_factors, "initial item_factors", model.n_items, params.n_factors, z.lowest);
     }
+    check_initial_biases(options, params, ratings, z.lowest);
+    if (goes_on && traits.units == LossUnits::scores && !is_nonnegative(params)) {
+      z.centre(options.global_mean);
+      model.global_mean = z.global_mean;
+    }
     if (params.loss == Loss::custom) {
       fit_to_custom_loss(z, start_of_custom_loss(ratings, "ratings", z.start_score, params, options, team),
                          params.normalize);
@@ -413,6 +423,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
 
   backend->upload(ratings, rated, z, start_of(params, z, rated, options), params, used, incidence);
   incidence = {};
+  for (int step = 0; goes_on && step < kMeansSteps; ++step) backend->update_means(params.n_factors);
   result.n_threads = backend->n_threads();
   result.instruction_set = backend->instruction_set();
 
@@ -489,13 +500,18 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
                     result.instruction_set,
                     rated.counted,
                     static_cast<double>(rated.low),
-                    static_cast<double>(rated.high)};
+                    static_cast<double>(rated.high),
+                    z.model_scale};
   model.params = stored_params<T>(given_params);
   model.chosen = stored_choice(given_params, params);
   result.chosen = params;
   return result;
 }
 
+template TrainParams with_found_strengths<float>(const RatingsView&, const TrainParams&, const TrainOptions<float>&,
+                                                 int);
+template TrainParams with_found_strengths<double>(const RatingsView&, const TrainParams&, const TrainOptions<double>&,
+                                                  int);
 template TrainResult<float> train<float>(const RatingsView&, const TrainParams&, const TrainOptions<float>&);
 template TrainResult<double> train<double>(const RatingsView&, const TrainParams&, const TrainOptions<double>&);
 

@@ -13,8 +13,10 @@ namespace {
 
 template <class T>
 py::dict sample_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t n_items, const SampleParams& params,
-                   const std::optional<RatingArrays>& validation, const py::object& on_sweep) {
+                   const std::optional<RatingArrays>& validation, const py::object& on_sweep,
+                   const std::optional<PairArrays>& implicit) {
   SampleOptions options;
+  options.implicit = view(implicit);
   if (validation) options.validation = view(*validation, n_users, n_items);
   options.interrupted = signal_poll();
   if (!on_sweep.is_none()) {
@@ -76,9 +78,11 @@ void bind_sample(py::module_& m) {
 
   const char* doc = "Sample a Bayesian factorization; returns a dict of arrays.";
   m.def("sample_float32", &sample_as<float>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),
-        py::arg("params"), py::arg("validation") = py::none(), py::arg("on_sweep") = py::none());
+        py::arg("params"), py::arg("validation") = py::none(), py::arg("on_sweep") = py::none(),
+        py::arg("implicit") = py::none());
   m.def("sample_float64", &sample_as<double>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),
-        py::arg("params"), py::arg("validation") = py::none(), py::arg("on_sweep") = py::none());
+        py::arg("params"), py::arg("validation") = py::none(), py::arg("on_sweep") = py::none(),
+        py::arg("implicit") = py::none());
 }
 
 }  // namespace warpfactor::python

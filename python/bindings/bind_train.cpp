@@ -16,8 +16,6 @@
 namespace warpfactor::python {
 namespace {
 
-using PairArrays = std::pair<Array<std::int32_t>, Array<std::int32_t>>;
-
 DeviceKernels kernels_of(const std::map<std::string, std::uintptr_t>& functions) {
   DeviceKernels kernels;
   for (const auto& [name, function] : functions) {
@@ -43,18 +41,19 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
                   const std::optional<RatingArrays>& validation, const std::optional<Array<T>>& user_factors,
                   const std::optional<Array<T>>& item_factors, const py::object& on_epoch, std::uintptr_t loss,
                   std::uintptr_t penalty, const std::map<std::string, std::uintptr_t>& device_kernels,
-                  const std::optional<PairArrays>& implicit) {
+                  const std::optional<PairArrays>& implicit, const std::optional<Array<T>>& user_biases,
+                  const std::optional<Array<T>>& item_biases, double global_mean) {
   TrainOptions<T> options;
   options.device_kernels = kernels_of(device_kernels);
   options.loss = reinterpret_cast<LossFunction<T>>(loss);
   options.penalty = reinterpret_cast<PenaltyFunction<T>>(penalty);
   if (validation) options.validation = view(*validation, n_users, n_items);
-  if (implicit) {
-    options.implicit.users = python::view(implicit->first);
-    options.implicit.items = python::view(implicit->second);
-  }
+  options.implicit = view(implicit);
   options.user_factors = python::view(user_factors);
   options.item_factors = python::view(item_factors);
+  options.user_biases = python::view(user_biases);
+  options.item_biases = python::view(item_biases);
+  options.global_mean = global_mean;
   options.interrupted = signal_poll();
   if (!on_epoch.is_none()) {
     options.on_epoch = [&on_epoch](const EpochReport& report) {
@@ -71,6 +70,17 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
   py::dict out = to_dict(std::move(result.model));
   out["chosen"] = result.chosen;
   return out;
+}
+
+template <class T>
+TrainParams found_strengths(const RatingArrays& arrays, std::int32_t n_users, std::int32_t n_items,
+                            const TrainParams& params, int n_divisions, std::uintptr_t loss, std::uintptr_t penalty) {
+  TrainOptions<T> options;
+  options.loss = reinterpret_cast<LossFunction<T>>(loss);
+  options.penalty = reinterpret_cast<PenaltyFunction<T>>(penalty);
+  options.interrupted = signal_poll();
+  const py::gil_scoped_release no_gil;
+  return with_found_strengths<T>(view(arrays, n_users, n_items), params, options, n_divisions);
 }
 
 /// The parameter of this name.
@@ -257,15 +267,25 @@ void bind_train(py::module_& m) {
       "The ratings of each step of an epoch (0-based), as their numbers.", py::arg("ratings"), py::arg("params"),
       py::arg("epoch"));
 
+  const char* found = "The parameters with what a search finds, if they leave the strengths open.";
+  m.def("found_strengths_float32", &found_strengths<float>, found, py::arg("ratings"), py::arg("n_users"),
+        py::arg("n_items"), py::arg("params"), py::arg("n_divisions"), py::arg("loss") = 0, py::arg("penalty") = 0);
+  m.def("found_strengths_float64", &found_strengths<double>, found, py::arg("ratings"), py::arg("n_users"),
+        py::arg("n_items"), py::arg("params"), py::arg("n_divisions"), py::arg("loss") = 0, py::arg("penalty") = 0);
+
   const char* doc = "Factorize; returns a dict of arrays. Initial factors of both sides or of none.";
   m.def("train_float32", &train_as<float>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),
         py::arg("params"), py::arg("validation") = py::none(), py::arg("user_factors").noconvert() = py::none(),
         py::arg("item_factors").noconvert() = py::none(), py::arg("on_epoch") = py::none(), py::arg("loss") = 0,
-        py::arg("penalty") = 0, py::arg("device_kernels") = py::dict(), py::arg("implicit") = py::none());
+        py::arg("penalty") = 0, py::arg("device_kernels") = py::dict(), py::arg("implicit") = py::none(),
+        py::arg("user_biases").noconvert() = py::none(), py::arg("item_biases").noconvert() = py::none(),
+        py::arg("global_mean") = 0.0);
   m.def("train_float64", &train_as<double>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),
         py::arg("params"), py::arg("validation") = py::none(), py::arg("user_factors").noconvert() = py::none(),
         py::arg("item_factors").noconvert() = py::none(), py::arg("on_epoch") = py::none(), py::arg("loss") = 0,
-        py::arg("penalty") = 0, py::arg("device_kernels") = py::dict(), py::arg("implicit") = py::none());
+        py::arg("penalty") = 0, py::arg("device_kernels") = py::dict(), py::arg("implicit") = py::none(),
+        py::arg("user_biases").noconvert() = py::none(), py::arg("item_biases").noconvert() = py::none(),
+        py::arg("global_mean") = 0.0);
 }
 
 }  // namespace warpfactor::python

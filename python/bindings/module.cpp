@@ -32,6 +32,7 @@ PYBIND11_MODULE(_core, m) {
   warpfactor::python::bind_sample(m);
   warpfactor::python::bind_model(m);
   warpfactor::python::bind_descent(m);
+  warpfactor::python::bind_fold_in(m);
   warpfactor::python::bind_ids(m);
   warpfactor::python::bind_metrics(m);
 }

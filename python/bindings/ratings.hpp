@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "arrays.hpp"
@@ -27,6 +28,18 @@ inline RatingsView view(const RatingArrays& arrays, std::int32_t n_users, std::i
   ratings.n_users = n_users;
   ratings.n_items = n_items;
   return ratings;
+}
+
+using PairArrays = std::pair<Array<std::int32_t>, Array<std::int32_t>>;
+
+/// Pairs without ratings; empty if there are none.
+inline RatingsView view(const std::optional<PairArrays>& pairs) {
+  RatingsView all;
+  if (pairs) {
+    all.users = python::view(pairs->first);
+    all.items = python::view(pairs->second);
+  }
+  return all;
 }
 
 inline py::dict to_dict(const EpochReport& report) {
@@ -65,6 +78,7 @@ py::dict to_dict(Model<T>&& model) {
   out["n_ratings"] = model.training.n_ratings;
   out["rating_min"] = model.training.rating_min;
   out["rating_max"] = model.training.rating_max;
+  out["score_scale"] = model.training.score_scale;
   out["history"] = to_list(model.history);
   out["best_epoch"] = model.training.n_epochs;
   out["n_threads"] = model.training.n_threads;
@@ -78,7 +92,7 @@ E enum_of(const std::string& argument, const std::string& name) {
   const std::optional<E> value = value_of<E>(name);
   if (value) return *value;
   std::string all;
-  for (const Named<E>& each : names(E{})) all += (all.empty() ? "" : ", ") + std::string(each.name);
+  for (const Named<E>& each : names(E{})) all.append(all.empty() ? "" : ", ").append(each.name);
   throw std::invalid_argument(argument + " is " + name + "; it must be one of " + all);
 }
 

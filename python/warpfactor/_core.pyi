@@ -24,6 +24,7 @@ class _TrainResult(TypedDict):
     n_ratings: int
     rating_min: float
     rating_max: float
+    score_scale: float
     history: list[EpochRecord]
     best_epoch: int
     n_threads: int
@@ -97,6 +98,9 @@ def train_float32(
     penalty: int = 0,
     device_kernels: Mapping[str, int] = {},
     implicit: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
+    user_biases: NDArray[np.float32] | None = None,
+    item_biases: NDArray[np.float32] | None = None,
+    global_mean: float = 0.0,
 ) -> _FitResult: ...
 def train_float64(
     ratings: RatingArrays,
@@ -111,6 +115,9 @@ def train_float64(
     penalty: int = 0,
     device_kernels: Mapping[str, int] = {},
     implicit: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
+    user_biases: NDArray[np.float64] | None = None,
+    item_biases: NDArray[np.float64] | None = None,
+    global_mean: float = 0.0,
 ) -> _FitResult: ...
 
 class SampleParams:
@@ -128,6 +135,24 @@ noise_kinds: list[str]
 implicit_feedback_kinds: list[str]
 most_kept_factors: int
 
+def found_strengths_float32(
+    ratings: RatingArrays,
+    n_users: int,
+    n_items: int,
+    params: TrainParams,
+    n_divisions: int,
+    loss: int = 0,
+    penalty: int = 0,
+) -> TrainParams: ...
+def found_strengths_float64(
+    ratings: RatingArrays,
+    n_users: int,
+    n_items: int,
+    params: TrainParams,
+    n_divisions: int,
+    loss: int = 0,
+    penalty: int = 0,
+) -> TrainParams: ...
 def sample_float32(
     ratings: RatingArrays,
     n_users: int,
@@ -135,6 +160,7 @@ def sample_float32(
     params: SampleParams,
     validation: RatingArrays | None = None,
     on_sweep: Callable[[EpochRecord], bool] | None = None,
+    implicit: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
 ) -> _SampleResult: ...
 def sample_float64(
     ratings: RatingArrays,
@@ -143,6 +169,7 @@ def sample_float64(
     params: SampleParams,
     validation: RatingArrays | None = None,
     on_sweep: Callable[[EpochRecord], bool] | None = None,
+    implicit: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
 ) -> _SampleResult: ...
 def epoch_batches(ratings: RatingArrays, params: TrainParams, epoch: int) -> list[list[int]]: ...
 def loss_terms(
@@ -211,6 +238,44 @@ def deviations(
     link: str,
     train_rmse: float,
 ) -> tuple[NDArray[Any], NDArray[Any], float]: ...
+
+class FoldInStrengths:
+    def __init__(
+        self,
+        *,
+        reg: float,
+        reg_bias: float,
+        reg_row: float,
+        reg_bias_row: float,
+        reg_implicit: float,
+        score_scale: float,
+    ) -> None: ...
+    @property
+    def reg_implicit(self) -> float: ...
+
+def prior_coefficients(
+    rows: tuple[NDArray[Any], NDArray[Any]],
+    n_others: int,
+    indptr: NDArray[np.int64],
+    others: NDArray[np.int32],
+    reg_implicit: float,
+    biases: bool,
+    n_threads: int = 0,
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
+def fold_in(
+    others: tuple[NDArray[Any], NDArray[Any]],
+    ratings: RatingArrays,
+    n_rows: int,
+    strengths: FoldInStrengths,
+    global_mean: float,
+    biases: bool,
+    coefficients: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    earlier: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    earlier_counts: NDArray[np.uint32] | None = None,
+    earlier_indptr: NDArray[np.int64] | None = None,
+    earlier_others: NDArray[np.int32] | None = None,
+    n_threads: int = 0,
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
 
 class TextEncoder:
     """Takes any object with Python's buffer interface, such as Arrow's buffers."""

@@ -61,6 +61,7 @@ _OWN = (
         "What the model predicts for unknown users and items.",
         choices=("mean", "nan", "raise"),
     ),
+    Parameter("warm_start", "flag", False),
     Parameter("verbose", "object", 1),
     Parameter("callbacks", "object", ()),
 )

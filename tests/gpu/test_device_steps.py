@@ -20,6 +20,8 @@ from problems import (
 )
 
 RANKS = [1, 2, 3, 5, 7, 15, 16, 17, 31, 33, 64, 65, 100, 127, 128, 129, 300, 1000, 1024]
+# One of each kind of tile.
+RANKS_WITH_MEANS = [1, 7, 31, 65, 129, 300]
 
 
 @pytest.mark.parametrize("biases", [True, False])
@@ -73,6 +75,8 @@ def test_single_ratings_make_the_documented_step_in_standardized_units(place, lo
 @pytest.mark.parametrize("how", ["sgd", "adam", "adagrad row", "batches"])
 @pytest.mark.parametrize("k", RANKS)
 def test_every_rank_makes_the_documented_step(place, k, how, penalty):
+    if penalty == "prior means" and k not in RANKS_WITH_MEANS:
+        return
     problem = Problem(k=k, conflict_free=how != "batches", n=32 if how != "batches" else 64)
     params = {"batch_size": 16} if how == "batches" else {}
     params |= {**OPTIMIZERS["sgd" if how == "batches" else how], **PENALTIES[penalty]}
@@ -87,7 +91,7 @@ def test_rows_beyond_sixteen_bits_are_told_apart(place, optimizer, parallel):
     # As many rows as make many blocks, whose offsets are short; threads share no row here.
     problem = Problem(k=3, conflict_free=True, n=1 << 17)
     params = {**OPTIMIZERS[optimizer], **PENALTIES["L2"], "parallel": parallel}
-    check_epochs(problem, place, {**params, "learning_rate": 0.05}, 2)
+    check_epochs(problem, place, {**params, "learning_rate": 0.05}, 1)
 
 
 @pytest.mark.parametrize("penalty", ["L2", "elastic net", "non-negative, L1", "prior means"])
@@ -122,10 +126,10 @@ def test_every_epoch_of_full_batches_makes_the_documented_step(place, optimizer,
 
 
 @pytest.mark.parametrize("penalty", ["L2", "prior means"])
-@pytest.mark.parametrize("how", [{"optimizer": "gd"}, {"batch_size": 2048}])
+@pytest.mark.parametrize("how", [{"optimizer": "gd"}, {"batch_size": 1800}])
 def test_large_batches_make_the_documented_step(place, how, penalty):
     # Rows with hundreds of ratings in a batch, which many threads sum, and more than five hundred others.
-    problem = Problem(conflict_free=False, n=4096, k=20, hot=True)
+    problem = Problem(conflict_free=False, n=3000, k=20, hot=True)
     params = {"optimizer": "sgd", **PENALTIES[penalty], "learning_rate": 1e-4}
     check_epochs(problem, place, {**params, **how}, enough_epochs(penalty, 2))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import numpy as np
 import pytest
@@ -154,6 +155,43 @@ def test_bad_labels_in_the_validation_set():
         match=r"validation.values\[1\] is -2; it must be at least 0 with the poisson loss",
     ):
         model_of(loss="poisson").fit(X, Y, validation=(X, [1, -2, 1, 1]))
+
+
+@pytest.mark.parametrize(
+    ("loss", "says"),
+    [
+        ("logistic", r"ratings.values\[19999\] is 7; it must be a label with the logistic loss"),
+        (
+            "squared_hinge",
+            r"ratings.values\[19999\] is 7; it must be a label with the squared_hinge",
+        ),
+        (
+            wf.losses.custom(lambda r, x: (r - x) ** 2 + wf.losses.log(8 - r)),
+            r"the custom loss gives inf|the custom loss gives -inf|the custom loss gives nan",
+        ),
+    ],
+    ids=["logistic", "squared_hinge", "custom"],
+)
+def test_what_a_loss_cannot_take_is_refused_before_the_strengths_are_searched_for(loss, says):
+    rng = np.random.default_rng(0)
+    X, y = (
+        np.c_[rng.integers(0, 300, 20_000), rng.integers(0, 200, 20_000)],
+        rng.integers(0, 2, 20_000),
+    )
+    bad = y.copy()
+    bad[-1] = 8 if callable(getattr(loss, "address", None)) else 7
+    model = wf.MatrixFactorization(loss=loss, n_factors=4, n_epochs=2, n_threads=1, verbose=0)
+    times = []
+    for values in (y, bad):
+        start = time.process_time()
+        if values is bad:
+            with pytest.raises(ValueError, match=says):
+                model.fit(X, values)
+        else:
+            model.fit(X, values)
+            assert "reg" in model.chosen_
+        times.append(time.process_time() - start)
+    assert times[1] < times[0] / 3
 
 
 def test_bad_counts():

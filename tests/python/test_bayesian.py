@@ -29,14 +29,16 @@ class ReferenceChains:
     """The same posterior sampled in another way: many chains at once, whole rows at a time, in NumPy.
 
     All arrays have the chains as their first axis. `observed` counts the ratings of each pair, which
-    are equal.
+    are equal; `met` says which pairs count for the prior means.
     """
 
-    def __init__(self, z, observed, k, *, by_row, implicit, n_chains, seed):
+    def __init__(self, z, observed, met, k, *, by_row, implicit, n_chains, seed):
         self.rng = np.random.default_rng(seed)
         self.k, self.by_row, self.implicit = k, by_row, implicit
-        self.sides = [Side(values, seen, k, n_chains, self.rng)
-                      for values, seen in ((z, observed), (z.T, observed.T))]  # fmt: skip
+        self.sides = [
+            Side(values, seen, pairs, k, n_chains, self.rng)
+            for values, seen, pairs in ((z, observed, met), (z.T, observed.T, met.T))
+        ]
         self.alpha = np.ones(n_chains)
 
     def gamma(self, shape, rate):
@@ -65,13 +67,13 @@ class ReferenceChains:
 class Side:
     """One side's rows: k factors, and the bias last."""
 
-    def __init__(self, values, seen, k, n_chains, rng):
+    def __init__(self, values, seen, met, k, n_chains, rng):
         self.values, self.seen = values, seen
         n_rows, n_others = seen.shape
         self.rows = 0.1 * rng.standard_normal((n_chains, n_rows, k + 1))
         self.noise = np.ones((n_chains, n_rows))
         self.means, self.precisions = np.zeros((n_chains, k + 1)), np.ones((n_chains, k + 1))
-        self.met = seen / np.sqrt(seen.sum(1, keepdims=True))
+        self.met = met / np.sqrt(met.sum(1, keepdims=True))
         self.y = np.zeros((n_chains, n_others, k + 1))
         self.rho = np.full((n_chains, k + 1), 100.0)
 
@@ -132,13 +134,14 @@ def test_the_posterior_is_that_of_another_sampler(noise, implicit):
     values = true + rng.standard_normal((n_users, 1)) + 0.4 * rng.standard_normal(true.shape)
     observed = (rng.random(true.shape) < 0.6).astype(float)
     observed[:, 0] = observed[0] = 1
-    observed[2:5, 0] = 2  # who rated what counts these twice
+    observed[2:5, 0] = 2  # who rated what counts these once
+    clicks = rng.random(true.shape) < 0.15
     users, items = np.repeat(np.argwhere(observed), observed[observed > 0].astype(int), axis=0).T
     r = values[users, items].astype(np.float32)
     mean, scale = r.astype(float).mean(), r.astype(float).std()
 
     chains = ReferenceChains(
-        (values - mean) / scale, observed, k,
+        (values - mean) / scale, observed, (observed > 0) | clicks, k,
         by_row=noise == "rows", implicit=implicit == "both", n_chains=n_chains, seed=0,
     )  # fmt: skip
     sums, squares, noise_sum, n_samples = 0.0, 0.0, 0.0, 700
@@ -154,7 +157,7 @@ def test_the_posterior_is_that_of_another_sampler(noise, implicit):
         wf.BayesianMatrixFactorization(
             k, n_samples=2000, n_burn_in=200, n_kept=2000, noise=noise, implicit_feedback=implicit,
             dtype="float64", random_state=seed, verbose=0,
-        ).fit(np.c_[users, items], r).model_
+        ).fit(np.c_[users, items], r, implicit=np.argwhere(clicks) if implicit == "both" else None).model_
         for seed in range(n_chains)
     ]  # fmt: skip
     predicted = np.stack([m.predict(every_pair).reshape(observed.shape) for m in models])
@@ -331,6 +334,29 @@ def test_who_rated_what_takes_pairs_that_are_rated_twice():
     ]
     # The pairs are random: they say nothing. A sampler that steps too far goes to infinity.
     assert errors[1] < 1.05 * errors[0]
+
+
+def test_pairs_without_a_rating_count_as_rated_for_the_prior_means():
+    ratings = small_ratings(80, 60, 1_500)
+    rng = np.random.default_rng(0)
+    pairs = np.c_[rng.integers(0, 80, 400), rng.integers(0, 60, 400)]
+    plain = fitted(ratings)
+
+    def factors(**implicit):
+        return wf.BayesianMatrixFactorization(**SMALL).fit(ratings, **implicit).user_factors_
+
+    clicked = factors(implicit=pairs)
+    assert not np.array_equal(clicked, plain.user_factors_)
+    assert np.array_equal(clicked, factors(implicit=np.r_[pairs, pairs]))
+    assert np.array_equal(plain.user_factors_, factors(implicit=ratings))
+    unknown = np.r_[pairs, [(10**6, 3)]]
+    assert np.array_equal(clicked, factors(implicit=unknown))
+    with pytest.raises(ValueError, match="implicit holds no pair of a user and an item that both"):
+        factors(implicit=[(10**6, 3)])
+    with pytest.raises(ValueError, match="implicit is given, and implicit_feedback is 'none'"):
+        wf.BayesianMatrixFactorization(**SMALL, implicit_feedback="none").fit(
+            ratings, implicit=pairs
+        )
 
 
 def test_a_callback_ends_the_sampling():

@@ -11,7 +11,9 @@ from sklearn.base import clone
 
 import warpfactor as wf
 from reference import PLAIN
+from warpfactor.training import ensemble
 from warpfactor.training.calibration import HeldOut, held_out_shares
+from warpfactor.training.fit import found_strengths
 
 RATINGS = wf.datasets.make_ratings(120, 80, 3_000, random_state=3).ratings
 
@@ -20,6 +22,10 @@ def mf(**params):
     return wf.MatrixFactorization(
         **{"n_factors": 4, "n_epochs": 5, "random_state": 0, "verbose": 0} | params
     )
+
+
+# As a search would give them; the members search together, a fit alone by itself.
+GIVEN = {"reg": 0.04, "reg_row": 8.0, "reg_implicit": 2.0, "init": 0.05}
 
 
 def seed_of(random_state, number):
@@ -32,8 +38,8 @@ def tolerance(model, n_factors):
 
 
 def test_an_ensemble_is_the_mean_of_fits_with_seeds_of_their_own():
-    model = wf.Ensemble(mf(), 3, intervals=False).fit(RATINGS)
-    members = [mf(random_state=seed_of(0, n)).fit(RATINGS) for n in range(3)]
+    model = wf.Ensemble(mf(**GIVEN), 3, intervals=False).fit(RATINGS)
+    members = [mf(random_state=seed_of(0, n), **GIVEN).fit(RATINGS) for n in range(3)]
     each = np.stack([member.predict(RATINGS) for member in members], 1)
     assert np.ptp(each, axis=1).mean() > 0.01
     atol = tolerance(model, 12)
@@ -48,6 +54,54 @@ def test_an_ensemble_is_the_mean_of_fits_with_seeds_of_their_own():
     assert [record["epoch"] for record in model.history_] == [1, 2, 3, 4, 5]
     means = np.mean([member.history_[4]["train_rmse"] for member in members])
     assert model.history_[4]["train_rmse"] == pytest.approx(means)
+
+
+def test_members_share_one_search(monkeypatch):
+    searches = []
+
+    def counted(*args, **kwargs):
+        searches.append(found_strengths(*args, **kwargs))
+        return searches[-1]
+
+    monkeypatch.setattr(ensemble, "found_strengths", counted)
+    model = wf.Ensemble(mf(n_epochs="auto"), 3, intervals=False).fit(RATINGS)
+    [found] = searches
+    assert GIVEN.keys() <= found.keys()
+    strengths = {name: value for name, value in found.items() if name != "n_epochs"}
+    assert strengths.items() <= model.chosen_.items()
+    assert model.model_.get_params()["reg"] is None  # as it was given
+    assert model.model_.get_params()["n_epochs"] == "auto"
+    # A member is a fit with these strengths, and with half as many epochs again.
+    usual = found.get("n_epochs", 40)
+    own = found | {"n_epochs": round(1.5 * usual), "random_state": seed_of(0, 1)}
+    member = wf.MatrixFactorization(n_factors=4, verbose=0, **own).fit(RATINGS)
+    scores = model.model_.member_scores(RATINGS)[:, 1]
+    atol = 4 * tolerance(model, 12)
+    np.testing.assert_allclose(scores, member.predict(RATINGS), rtol=0, atol=atol)
+    assert model.chosen_["n_epochs"] == model.n_epochs_ == own["n_epochs"]
+
+    # Members of other parameters search for themselves, but not those that differ by their seed.
+    searches.clear()
+    models = [mf(random_state=1), mf(random_state=2), mf(n_factors=2), mf(**GIVEN)]
+    model = wf.Ensemble(models, intervals=False).fit(RATINGS)
+    assert len([found for found in searches if found]) == 2
+
+
+def test_pairs_without_a_rating_reach_the_members():
+    rng = np.random.default_rng(0)
+    pairs = np.c_[rng.integers(0, 120, 500), rng.integers(0, 80, 500)]
+    model = wf.Ensemble(mf(**GIVEN), 2, intervals=False)
+    plain = model.fit(RATINGS).model_.member_scores(RATINGS)
+    clicked = model.fit(RATINGS, implicit=pairs).model_.member_scores(RATINGS)
+    assert not np.array_equal(plain, clicked)
+    alone = mf(random_state=seed_of(0, 1), **GIVEN).fit(RATINGS, implicit=pairs)
+    atol = 4 * tolerance(model, 8)
+    np.testing.assert_allclose(clicked[:, 1], alone.predict(RATINGS), rtol=0, atol=atol)
+    # All members get them, those of an iterator too.
+    again = model.fit(RATINGS, implicit=pairs.tolist()).model_.member_scores(RATINGS)
+    np.testing.assert_array_equal(again, clicked)
+    with pytest.raises(ValueError, match="implicit holds no pair"):
+        model.fit(RATINGS, implicit=[(10**6, 3)])
 
 
 def test_the_mean_is_nearer_to_new_ratings_than_its_members():
@@ -106,16 +160,18 @@ def test_members_of_a_model_without_biases_keep_a_rating_of_each_row():
 def test_a_member_does_not_see_what_it_left_out(monkeypatch):
     held_out = HeldOut(np.arange(0, 3_000, 10), np.arange(300) % 2)
     monkeypatch.setattr("warpfactor.training.ensemble.held_out_shares", lambda *_, **__: held_out)
-    model = wf.Ensemble(mf(), 2).fit(RATINGS).model_
+    model = wf.Ensemble(mf(**GIVEN), 2).fit(RATINGS).model_
     for n in range(2):
-        member = mf(random_state=seed_of(0, n)).fit(RATINGS.take(held_out.without(n, 3_000)))
+        member = mf(random_state=seed_of(0, n), **GIVEN).fit(
+            RATINGS.take(held_out.without(n, 3_000))
+        )
         scores = model.member_scores(RATINGS)[:, n]
         np.testing.assert_allclose(
             scores, member.predict(RATINGS), atol=4 * tolerance(model, 8), rtol=0
         )
     # The model itself has seen all.
     assert model.n_ratings_ == 3_000
-    np.testing.assert_array_equal(model.seen_[0], mf().fit(RATINGS).model_.seen_[0])
+    np.testing.assert_array_equal(model.seen_[0], mf(**GIVEN).fit(RATINGS).model_.seen_[0])
 
 
 SETS = {

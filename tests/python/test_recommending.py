@@ -278,7 +278,7 @@ def test_what_does_not_fit_is_named(model, how, text):
 
 
 def test_groups_that_are_none_are_named(model):
-    with pytest.raises(ValueError, match="users holds lists; .* group must say"):
+    with pytest.raises(ValueError, match=r"users holds lists; .* group must say"):
         model.recommend([["u01"], ["u03", "u11"]])
     with pytest.raises(ValueError, match="users: group 1 is empty"):
         model.recommend([["u01"], []], group="mean")

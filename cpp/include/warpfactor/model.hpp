@@ -233,6 +233,8 @@ struct TrainingFacts {
   std::string instruction_set;  ///< kernels used: baseline, avx2, avx512, or as sm_90 of a device
   std::int64_t n_ratings = 0;   ///< ratings of a weight above 0
   double rating_min = 0, rating_max = 0;
+  /// One unit of a score in training, in the units of the ratings: s of TrainParams. NaN in files of before it.
+  double score_scale = std::numeric_limits<double>::quiet_NaN();
 };
 
 /// An array of a model file that is handed on as it is.

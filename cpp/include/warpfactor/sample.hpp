@@ -24,7 +24,7 @@ inline constexpr std::int32_t kMostKeptFactors = 4096;
 /// What a user may set. With z the standardized ratings and x = b_u + b_i + p_u.q_i the model is
 ///   z ~ N(x, .) as in Noise,  p_u ~ N(m_u, diag(1 / lambda)),  b_u ~ N(a_u, 1 / lambda_b)
 /// and likewise for the items. Without who rated what m_u is the same for all users; with it (Koren 2008, SVD++)
-///   m_u = m + n_u^(-1/2) sum of y_j over the n_u ratings of the user,  y_j ~ N(0, diag(1 / rho))
+///   m_u = m + n_u^(-1/2) sum of y_j over the n_u items that the user rated,  y_j ~ N(0, diag(1 / rho))
 /// and a_u likewise from one number more per item. m, a, lambda, rho and alpha are sampled too (Salakhutdinov and Mnih
 /// 2008), with vague normal and gamma priors.
 struct SampleParams {
@@ -47,6 +47,7 @@ std::int32_t kept_samples(const SampleParams& params);
 /// What a caller may give beside the ratings; every part is optional.
 struct SampleOptions {
   RatingsView validation{};                            ///< as TrainOptions::validation
+  RatingsView implicit{};                              ///< as TrainOptions::implicit
   std::function<bool(const EpochReport&)> on_sweep{};  ///< after each sweep, calling thread; true stops the sampling
   std::function<bool()> interrupted{};  ///< polled on the calling thread every 50 ms; true throws Interrupted
 };

@@ -29,7 +29,12 @@ struct TrainOptions {
   RatingsView implicit{};
   /// Initial P, n_users x n_factors row-major, in rating units (of a score: labels have none).
   std::span<const T> user_factors{};
-  std::span<const T> item_factors{};                   ///< initial Q, n_items x n_factors row-major
+  std::span<const T> item_factors{};  ///< initial Q, n_items x n_factors row-major
+  /// Initial biases, in rating units, of both sides or of none: with them, and the initial factors, training goes on from
+  /// a model with biases. Prior means then start from what its rows say of who rated what, and the mean of the score
+  /// stays `global_mean` (not with losses with labels or factors kept at 0 or above, where it is derived as always).
+  std::span<const T> user_biases{}, item_biases{};
+  double global_mean = 0;
   std::function<bool(const EpochReport&)> on_epoch{};  ///< after each epoch, calling thread; true stops training
   LossFunction<T> loss = nullptr;                      ///< for Loss::custom, which needs it
   PenaltyFunction<T> penalty = nullptr;                ///< h in place of the elastic net; not with an l1_ratio
@@ -59,5 +64,13 @@ std::int32_t usual_epochs(std::int64_t n_ratings);
 /// Throws std::invalid_argument (bad input, names the argument), DivergedError, CudaError, Interrupted, std::bad_alloc.
 template <class T>
 TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, const TrainOptions<T>& options = {});
+
+/// The parameters with the strengths that train() would search for, if they leave them open, so that several fits of
+/// the same ratings share one search. It judges by `n_divisions` divisions of the ratings, train() itself by one (both
+/// by at least three of few ratings). Of the options it reads the loss, the penalty, the initial factors, the
+/// validation ratings, to check them, and `interrupted`. Throws what train() throws for bad input.
+template <class T>
+TrainParams with_found_strengths(const RatingsView& ratings, const TrainParams& params,
+                                 const TrainOptions<T>& options = {}, int n_divisions = 1);
 
 }  // namespace warpfactor

@@ -13,10 +13,12 @@ constexpr double kStartPrecision = 100, kRate = 0.005;
 }  // namespace
 
 template <class T>
-DrawnMeans<T>::DrawnMeans(Rows<T>& rows, const Rows<T>& others, RandomPurpose purpose, ThreadTeam& team)
+DrawnMeans<T>::DrawnMeans(Rows<T>& rows, const IncidentRows& rated, const Rows<T>& others, const IncidentRows& met,
+                          RandomPurpose purpose, ThreadTeam& team)
     : kernels_(kernel_table().kernels<T>()),
       rows_(rows),
       others_(others),
+      met_(met),
       purpose_(purpose),
       n_rows_(rows.biases().size()),
       n_others_(others.biases().size()),
@@ -27,31 +29,20 @@ DrawnMeans<T>::DrawnMeans(Rows<T>& rows, const Rows<T>& others, RandomPurpose pu
       coefficients_(start(n_tiles_, n_others_) + n_others_),
       own_precisions_(static_cast<std::size_t>(n_tiles_ * kTile + 1), kStartPrecision),
       coefficient_sums_(own_precisions_.size(), 0) {
-  const auto& rated = rows.ratings();
-  for (std::size_t at = 0; at < rated.rows.size(); ++at) {
+  for (const std::int32_t row : rows.rated_rows()) {
+    const auto at = static_cast<std::size_t>(row);
     const auto n = static_cast<double>(rated.begin[at + 1] - rated.begin[at]);
-    const auto row = static_cast<std::size_t>(rated.rows[at]);
-    roots_[row] = static_cast<T>(1 / std::sqrt(n));
-    squares_[row] = static_cast<T>(1 / n);
+    roots_[at] = static_cast<T>(1 / std::sqrt(n));
+    squares_[at] = static_cast<T>(1 / n);
   }
-  // A row that is met c times has c x_u before the coefficient: its square is the sum of the first c odd numbers.
-  const auto& met = others.ratings();
-  square_sums_.resize(met.rows.size());
-  std::vector<std::vector<std::uint32_t>> counts(static_cast<std::size_t>(team.size()));
+  square_sums_.resize(static_cast<std::size_t>(n_others_));
   team.run_slices(
-      static_cast<std::int64_t>(met.rows.size()),
-      [&](std::int64_t begin, std::int64_t end, int thread) {
-        std::vector<std::uint32_t>& count = counts[static_cast<std::size_t>(thread)];
-        count.resize(static_cast<std::size_t>(n_rows_));
+      n_others_,
+      [&](std::int64_t begin, std::int64_t end, int) {
         for (auto at = static_cast<std::size_t>(begin); at < static_cast<std::size_t>(end); ++at) {
           double sum = 0;
           for (std::int64_t r = met.begin[at]; r < met.begin[at + 1]; ++r) {
-            const auto row = static_cast<std::size_t>(met.others[r]);
-            sum += (2.0 * count[row] + 1) * static_cast<double>(squares_[row]);
-            ++count[row];
-          }
-          for (std::int64_t r = met.begin[at]; r < met.begin[at + 1]; ++r) {
-            count[static_cast<std::size_t>(met.others[r])] = 0;
+            sum += static_cast<double>(squares_[static_cast<std::size_t>(met.others[r])]);
           }
           square_sums_[at] = static_cast<T>(sum);
         }
@@ -97,7 +88,6 @@ void DrawnMeans<T>::run(std::int64_t tile, int thread, const Streams& streams, T
     own_precisions[c] = static_cast<T>(own_precisions_[static_cast<std::size_t>(first + c)]);
   }
   double sums[kTile] = {};
-  const auto& met = others_.ratings();
   CoefficientDraw<T> draw{};
   draw.width = columns;
   draw.squares = squares_.data();
@@ -105,12 +95,12 @@ void DrawnMeans<T>::run(std::int64_t tile, int thread, const Streams& streams, T
   draw.precisions = precisions;
   draw.own_precisions = own_precisions;
   draw.normals = normals;
-  for (std::size_t at = 0; at < met.rows.size(); ++at) {
+  for (const std::int32_t row : others_.rated_rows()) {
     if (team.poll(thread)) return;
-    const std::int64_t row = met.rows[at];
+    const auto at = static_cast<std::size_t>(row);
     streams.of(purpose_, tile, row).normals(normals, columns);
-    draw.rows = met.others.data() + met.begin[at];
-    draw.n_rows = met.begin[at + 1] - met.begin[at];
+    draw.rows = met_.others.data() + met_.begin[at];
+    draw.n_rows = met_.begin[at + 1] - met_.begin[at];
     draw.square_sum = square_sums_[at];
     draw.coefficients = coefficients_.data() + start(tile, n_others_) + row * columns;
     kernels_.draw_coefficients(draw);

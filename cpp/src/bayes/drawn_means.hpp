@@ -6,16 +6,20 @@
 #include <vector>
 
 #include "bayes/rows.hpp"
+#include "incidence.hpp"
 
 namespace warpfactor {
 
-/// m_u = m + n_u^(-1/2) sum of y_j over the ratings (u, j), and the bias's likewise. An update draws y_j given all
-/// other coefficients, one row j after the other. The columns do not depend on each other: a tile of them is a task.
+/// m_u = m + n_u^(-1/2) sum of y_j over the n_u others j that u met, and the bias's likewise. An update draws y_j given
+/// all other coefficients, one row j after the other. The columns do not depend on each other: a tile of them is a
+/// task.
 template <class T>
 class DrawnMeans {
  public:
-  /// Of `rows`, which `others` met. Both must outlive it.
-  DrawnMeans(Rows<T>& rows, const Rows<T>& others, RandomPurpose purpose, ThreadTeam& team);
+  /// Of `rows`, which met `others`: `rated` and `met` list who met whom, by row of the one and of the other side. All
+  /// but `rated` must outlive it.
+  DrawnMeans(Rows<T>& rows, const IncidentRows& rated, const Rows<T>& others, const IncidentRows& met,
+             RandomPurpose purpose, ThreadTeam& team);
 
   /// An update is begin(), all tasks in any order or at once, end().
   void begin(ThreadTeam& team);
@@ -32,10 +36,11 @@ class DrawnMeans {
   const Kernels<T>& kernels_;
   Rows<T>& rows_;
   const Rows<T>& others_;
+  const IncidentRows& met_;
   RandomPurpose purpose_;
   std::int64_t n_rows_, n_others_, n_tiles_;
   std::vector<T> roots_, squares_;        ///< n_u^-1/2 and n_u^-1 of each row
-  std::vector<T> square_sums_;            ///< by rated row of the other side
+  std::vector<T> square_sums_;            ///< by row of the other side
   Buffer<T> residuals_, coefficients_;    ///< tile by tile
   std::vector<double> own_precisions_;    ///< rho of each column, the bias's last
   std::vector<double> coefficient_sums_;  ///< of the squares of each column's coefficients

@@ -10,10 +10,12 @@
 #include <memory>
 #include <span>
 #include <type_traits>
+#include <utility>
 
 #include "bayes/drawn_means.hpp"
 #include "bayes/rows.hpp"
 #include "cpu/tuning.hpp"
+#include "incidence.hpp"
 #include "require.hpp"
 #include "serving/json.hpp"
 #include "standardize.hpp"
@@ -267,8 +269,9 @@ bool is_kept(std::int64_t n, const SampleParams& p, std::int64_t kept) {
 template <class T>
 class Sampler {
  public:
-  Sampler(const RatingsView& ratings, const Survey& rated, const RatingsView& validation, const RatingUnits& z,
-          const SampleParams& params, ThreadTeam& team)
+  /// `incidence` is empty without implicit feedback.
+  Sampler(const RatingsView& ratings, const Survey& rated, const RatingsView& validation, Incidence incidence,
+          const RatingUnits& z, const SampleParams& params, ThreadTeam& team)
       : params_(params),
         z_(z),
         team_(team),
@@ -283,6 +286,7 @@ class Sampler {
         train_(rated.counted),
         valid_(validation.size()),
         validation_(validation),
+        incidence_(std::move(incidence)),
         kept_(ratings.n_users, ratings.n_items, params.n_factors, kept_samples(params), params.noise == Noise::rows) {}
 
   EpochReport run_sweep(std::int32_t sweep) {
@@ -290,10 +294,12 @@ class Sampler {
     const auto by_users = params_.implicit_feedback;
     if (sweep == kPlainSweeps) {
       if (by_users != ImplicitFeedback::none && by_users != ImplicitFeedback::items) {
-        user_means_ = std::make_unique<DrawnMeans<T>>(users_, items_, kUserCoefficients, team_);
+        user_means_ = std::make_unique<DrawnMeans<T>>(users_, incidence_.users, items_, incidence_.items,
+                                                      kUserCoefficients, team_);
       }
       if (by_users != ImplicitFeedback::none && by_users != ImplicitFeedback::users) {
-        item_means_ = std::make_unique<DrawnMeans<T>>(items_, users_, kItemCoefficients, team_);
+        item_means_ = std::make_unique<DrawnMeans<T>>(items_, incidence_.items, users_, incidence_.users,
+                                                      kItemCoefficients, team_);
       }
     }
     users_.draw_rows(items_, alpha_, streams, nullptr, scratches_, team_);
@@ -378,6 +384,7 @@ class Sampler {
   std::unique_ptr<DrawnMeans<T>> user_means_, item_means_;
   RunningErrors<T> train_, valid_;
   RatingsView validation_;
+  Incidence incidence_;
   KeptSamples<T> kept_;
   double alpha_ = 1;
 };
@@ -393,27 +400,13 @@ template <class T>
 SampleResult<T> sample(const RatingsView& ratings, const SampleParams& params, const SampleOptions& options) {
   using Clock = std::chrono::steady_clock;
   validate(params);
-  require(ratings.n_users >= 1, "n_users", ratings.n_users, "at least 1");
-  require(ratings.n_items >= 1, "n_items", ratings.n_items, "at least 1");
-  if (ratings.size() == 0) reject("ratings is empty; it must have at least one rating");
-  const RatingsView& validation = options.validation;
-  const bool validating = !validation.users.empty() || !validation.items.empty() || !validation.values.empty();
-  if (validating && (validation.n_users != ratings.n_users || validation.n_items != ratings.n_items)) {
-    reject("validation is " + text(validation.n_users) + " x " + text(validation.n_items) +
-           "; it must have the shape of the ratings, " + text(ratings.n_users) + " x " + text(ratings.n_items));
-  }
+  const bool validating = require_shapes(ratings, options.validation);
   ThreadTeam team(team_size(params.n_threads, ratings.size() * params.n_factors / kWorkPerThread), options.interrupted);
   Survey rated = survey(ratings, "ratings", team);
-  if (rated.counted == 0) reject("ratings.weights are all 0; at least one must be above 0");
   KnownRatings known;
   RatingsView used;  // those validation ratings that have training ratings of both rows
-  if (validating) {
-    used = known.of(validation, "validation", rated);
-    const auto weighs = [](float weight) { return weight > 0; };
-    if (!validation.weights.empty() && std::ranges::none_of(used.weights, weighs)) {
-      reject("validation.weights are all 0; at least one must be above 0");
-    }
-  }
+  if (validating) used = known.of(options.validation, "validation", rated);
+  const KnownPairs pairs(options.implicit, ratings, rated);
   RatingUnits z;
   z.shift = rated.mean;
   z.scale = rated.deviation > 0 ? rated.deviation : 1;
@@ -421,7 +414,9 @@ SampleResult<T> sample(const RatingsView& ratings, const SampleParams& params, c
 
   SampleResult<T> result;
   {
-    Sampler<T> sampler(ratings, rated, used, z, params, team);
+    Incidence incidence;
+    if (params.implicit_feedback != ImplicitFeedback::none) incidence = distinct_pairs(ratings, pairs.view(), team);
+    Sampler<T> sampler(ratings, rated, used, std::move(incidence), z, params, team);
     const std::int32_t n_sweeps = params.n_burn_in + params.n_samples;
     for (std::int32_t sweep = 0; sweep < n_sweeps; ++sweep) {
       const Clock::time_point began = Clock::now();

@@ -342,7 +342,7 @@ class CpuBackend final : public Backend<T> {
 
   /// In the internal order that `positions` gives; empty: in the external order.
   void load(Rows<T>& rows, std::int64_t n_rows, const std::vector<std::int32_t>& positions,
-            const std::function<void(std::int64_t, T*)>& start) {
+            const typename Start<T>::Row& start) {
     rows.factors = Buffer<T>(n_rows * stride_);
     rows.biases = Buffer<T>(params_.biases ? n_rows : 0);
     const Remembered remembered = remembered_by(step_rule(params_));
@@ -357,9 +357,9 @@ class CpuBackend final : public Backend<T> {
           for (std::int64_t row = begin; row < end; ++row) {
             const std::int64_t to = positions.empty() ? row : positions[static_cast<std::size_t>(row)];
             T* const target = rows.factors.data() + to * stride_;
-            start(row, target);
+            const T bias = start(row, target);
             std::fill_n(target + n_factors_, stride_ - n_factors_, T(0));
-            if (params_.biases) rows.biases[to] = static_cast<T>(z_.start_bias);
+            if (params_.biases) rows.biases[to] = bias;
           }
         },
         kRowSlice);

@@ -152,6 +152,42 @@ struct CoefficientDraw {
   const T* normals;         ///< width
 };
 
+/// One row of one side, given the other side's rows q_n that it has ratings v_n of: the least of
+///   sum_n w_n (v_n - b - p.q_n)^2 + strength |p - means|^2 + bias_strength (b - bias_mean)^2.
+template <class T>
+struct RidgeRow {
+  const T* others;  ///< aligned, `stride` apart, zero beyond n_factors; room for whole groups, zero beyond n_ratings
+  std::int64_t n_factors, stride;
+  std::int64_t n_ratings;  ///< >= 1
+  T* values;               ///< v; changed
+  const T* weights;        ///< above 0; nullptr: all 1
+  const T* means;          ///< `stride`, aligned, zero beyond n_factors
+  T bias_mean;
+  bool has_bias;  ///< false: the bias stays bias_mean
+  T strength, bias_strength;
+  T* scratch;  ///< RidgeSize::scratch, aligned
+  T* factors;  ///< `stride`, aligned
+  T* bias;
+};
+
+/// Ratings whose columns are made at a time: a power of two, so that they stay in L2. Not measured.
+inline constexpr std::int64_t kRidgeChunk = 256;
+
+/// What matrix a ridge regression takes: of the ratings with each other, or of the row's numbers and the right side.
+template <class T>
+struct RidgeSize {
+  bool by_ratings;
+  std::int64_t rows;     ///< of the matrix, in whole groups
+  std::int64_t stride;   ///< of the matrix
+  std::int64_t scratch;  ///< numbers
+
+  RidgeSize(std::int64_t n_ratings, std::int64_t n_factors) noexcept : by_ratings(n_ratings <= n_factors) {
+    rows = ((by_ratings ? n_ratings : n_factors + 2) + kGroup - 1) / kGroup * kGroup;
+    stride = padded_stride<T>(rows);
+    scratch = 2 * rows * stride + stride + (by_ratings ? 0 : rows * kRidgeChunk);
+  }
+};
+
 /// Weighted sums over ratings. Each rating's losses are taken before its own step; in a group, before the group's
 /// first.
 struct PassSums {
@@ -181,6 +217,7 @@ struct Kernels {
   void (*sum_rows)(const RowSums<T>&);
   T (*draw_row)(const RowDraw<T>&);  ///< the sum of the squared errors, weighted as in `errors`
   void (*draw_coefficients)(const CoefficientDraw<T>&);
+  void (*solve_ridge)(const RidgeRow<T>&);
 };
 
 struct KernelTable {

@@ -33,6 +33,10 @@ class PriorMeans {
   /// side's rows, `means` and the bias means of `pulls` are moved.
   void step(const T* factors, const T* biases, T* means, RowPull<T>* pulls, std::int64_t width, ThreadTeam& team);
 
+  /// The y of the other side's rows, a stride apart, and those of the biases' means.
+  [[nodiscard]] const T* coefficients() const noexcept { return other_.rows.data(); }
+  [[nodiscard]] const T* bias_coefficients() const noexcept { return other_.numbers.data(); }
+
  private:
   struct Side {
     std::vector<std::int64_t> begin, ranges;

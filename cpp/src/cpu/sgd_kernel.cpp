@@ -9,6 +9,7 @@
 
 #include "cpu/gibbs_kernel.hpp"
 #include "cpu/kernel_table.hpp"
+#include "cpu/ridge_kernel.hpp"
 #include "cpu/tuning.hpp"
 #include "cpu/vec.hpp"
 #include "update_rule.hpp"
@@ -860,9 +861,9 @@ const KernelTable kKernels = {
     WARPFACTOR_TEXT(WARPFACTOR_KERNEL_ISA),
     kVectorBytes,
     {sgd<float>, predict_pairs<float>, score_rows<float>, batch_gradients<float>, batch_steps<float>, sum_rows<float>,
-     draw_row, draw_coefficients},
+     draw_row, draw_coefficients, solve_ridge},
     {sgd<double>, predict_pairs<double>, score_rows<double>, batch_gradients<double>, batch_steps<double>,
-     sum_rows<double>, draw_row, draw_coefficients},
+     sum_rows<double>, draw_row, draw_coefficients, solve_ridge},
 };
 
 }  // namespace WARPFACTOR_RULE_NAMESPACE

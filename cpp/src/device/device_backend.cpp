@@ -184,14 +184,15 @@ class DeviceBackend final : public Backend<A> {
   }
   DeviceBuffer<A> zeros(std::int64_t size) { return memory_->zeros<A>(size); }
 
-  void load(Rows& rows, std::int64_t n_rows, const std::function<void(std::int64_t, A*)>& start) {
+  void load(Rows& rows, std::int64_t n_rows, const typename Start<A>::Row& start) {
     Buffer<S> padded(n_rows * stride_);
+    std::vector<A> biases(static_cast<std::size_t>(n_rows));
     team_->run_slices(
         n_rows,
         [&](std::int64_t begin, std::int64_t end, int) {
           std::vector<A> factors(static_cast<std::size_t>(stride_), A(0));
           for (std::int64_t row = begin; row < end; ++row) {
-            start(row, factors.data());
+            biases[static_cast<std::size_t>(row)] = start(row, factors.data());
             std::transform(factors.begin(), factors.end(), padded.data() + row * stride_, to_storage);
           }
         },
@@ -208,8 +209,8 @@ class DeviceBackend final : public Backend<A> {
                take(params_.biases && remembered.second, 1), take(remembered.row_numbers, kTileRowNumbers)};
     rows.spacing = spacing_of(per_row, n_rows);
     std::vector<A> numbers(static_cast<std::size_t>(n_rows * rows.spacing), A(0));
-    for (std::size_t n = 0; params_.biases && n < numbers.size(); n += static_cast<std::size_t>(rows.spacing)) {
-      numbers[n] = static_cast<A>(z_.start_bias);
+    for (std::size_t row = 0; params_.biases && row < biases.size(); ++row) {
+      numbers[row * static_cast<std::size_t>(rows.spacing)] = biases[row];
     }
     rows.numbers = uploaded(numbers.data(), n_rows * rows.spacing);
     wait();  // before `padded` and `numbers` are freed

@@ -163,7 +163,8 @@ std::string training_text(const TrainingFacts& facts) {
   return "{\"n_epochs\": " + std::to_string(facts.n_epochs) + ", \"n_threads\": " + std::to_string(facts.n_threads) +
          ", \"instruction_set\": " + json::quoted(facts.instruction_set) +
          ", \"n_ratings\": " + std::to_string(facts.n_ratings) + ", \"rating_min\": " + json::number(facts.rating_min) +
-         ", \"rating_max\": " + json::number(facts.rating_max) + "}";
+         ", \"rating_max\": " + json::number(facts.rating_max) +
+         ", \"score_scale\": " + json::number(facts.score_scale) + "}";
 }
 
 /// What an epoch's report has beside its number, by the names that Python gives it.
@@ -395,6 +396,11 @@ Model<T> model_of(const std::filesystem::path& path) {
   model.training.n_ratings = training["n_ratings"].integer();
   model.training.rating_min = training["rating_min"].number();
   model.training.rating_max = training["rating_max"].number();
+  const json::Value::Members& facts = training.object();
+  const auto is_scale = [](const auto& fact) { return fact.first == "score_scale"; };
+  if (std::any_of(facts.begin(), facts.end(), is_scale)) {  // files of before it have none
+    model.training.score_scale = training["score_scale"].number();
+  }
   for (const json::Value& each : history.array()) {
     EpochReport& report = model.history.emplace_back();
     report.epoch = int32_of(each["epoch"]);

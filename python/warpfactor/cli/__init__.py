@@ -9,6 +9,7 @@ from .compare import compare
 from .convert import convert
 from .demo import demo
 from .evaluate import evaluate
+from .fold_in import fold_in
 from .peek import peek
 from .recommend import recommend, similar
 from .report import report
@@ -22,6 +23,7 @@ __all__ = [
     "convert",
     "demo",
     "evaluate",
+    "fold_in",
     "info",
     "main",
     "peek",

@@ -76,6 +76,7 @@ def write(
             n_ratings=record.n_ratings,
             rating_min=low,
             rating_max=high,
+            score_scale=record.score_scale,
         ),
         "history": json.dumps([_finite_or_null(epoch) for epoch in record.history]),
         "params": json.dumps(_plain_params({**record.params, **options._asdict()})),
@@ -200,6 +201,7 @@ def _restored(
             for name, value in json.loads(metadata.get("chosen", "{}")).items()
         },
         origin=_origin(json.loads(metadata.get("origin", "{}"))),
+        score_scale=_number(training.get("score_scale")),  # files of before it have none
     )
     return tables, record, options.checked()
 

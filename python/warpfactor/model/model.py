@@ -20,6 +20,8 @@ from ..serving.lookup import known_rows
 from ..serving.tables import Options, SeenItems, Tables, parse_device
 from .file import read, write
 from .fitted import Fitted
+from .folding import FoldIn
+from .growing import Growing
 from .looking import Looking
 from .members import Members, Noise, fold
 from .recommending import Recommending, check_output
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Model", "load"]
 
 
-class Model(Recommending, Looking, Fitted):
+class Model(Growing, Looking, Recommending, Fitted):
     """A fitted factorization, which does not change: what `fit` makes and `load` returns.
 
     It predicts, recommends, finds similar items and saves itself, without scikit-learn. What was
@@ -90,9 +92,6 @@ class Model(Recommending, Looking, Fitted):
     Model(50 users, 40 items, 4 factors, squared loss)
     """
 
-    _options: Options
-    _answers: Answers
-
     def __init__(
         self,
         tables: Tables,
@@ -100,7 +99,9 @@ class Model(Recommending, Looking, Fitted):
         options: Options | None = None,
         members: Members | None = None,
     ) -> None:
-        self._set(tables, record, options or Options(), members, Answers(tables, record.evidence))
+        answers = Answers(tables, record.evidence)
+        fold_in = FoldIn(tables, record, members)
+        self._set(tables, record, options or Options(), members, answers, fold_in)
 
     def _set(
         self,
@@ -109,6 +110,7 @@ class Model(Recommending, Looking, Fitted):
         options: Options,
         members: Members | None,
         answers: Answers,
+        fold_in: FoldIn,
     ) -> None:
         values = {
             "_tables": tables,
@@ -116,6 +118,7 @@ class Model(Recommending, Looking, Fitted):
             "_options": options,
             "_members": members,
             "_answers": answers,
+            "_fold_in": fold_in,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -139,8 +142,8 @@ class Model(Recommending, Looking, Fitted):
         return {name: getattr(self, f"_{name}") for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # What lies on a device stays out of a pickle.
-        self._set(**state, answers=Answers(state["tables"], state["record"].evidence))
+        # What lies on a device stays out of a pickle, and so does what can be derived.
+        self.__init__(**state)  # type: ignore[misc]
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters that it was trained with, and how it answers now."""
@@ -184,7 +187,7 @@ class Model(Recommending, Looking, Fitted):
         """
         changed = self._changed(options)
         other = Model.__new__(Model)
-        other._set(self._tables, self._record, changed, self._members, self._answers)
+        other._set(self._tables, self._record, changed, self._members, self._answers, self._fold_in)
         return other
 
     def _changed(self, options: Mapping[str, Any]) -> Options:

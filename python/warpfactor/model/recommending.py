@@ -41,12 +41,17 @@ class Recommending:
     def _served(self) -> tuple[Answers, Options]:
         raise NotImplementedError
 
+    def _served_to_visitor(self, ratings: Any, output: str) -> tuple[Answers, Options]:
+        """Of one user, 0, who gave these ratings."""
+        raise NotImplementedError
+
     @overload
     def recommend(
         self,
-        users: Any,
+        users: Any = None,
         n: Any = N_LISTED,
         *,
+        ratings: Any = None,
         exclude_seen: bool = True,
         items: Any = None,
         exclude: Any = None,
@@ -63,9 +68,10 @@ class Recommending:
     @overload
     def recommend(
         self,
-        users: Any,
+        users: Any = None,
         n: Any = N_LISTED,
         *,
+        ratings: Any = None,
         exclude_seen: bool = True,
         items: Any = None,
         exclude: Any = None,
@@ -81,9 +87,10 @@ class Recommending:
     ) -> Any: ...
     def recommend(
         self,
-        users: Any,
+        users: Any = None,
         n: Any = N_LISTED,
         *,
+        ratings: Any = None,
         exclude_seen: bool = True,
         items: Any = None,
         exclude: Any = None,
@@ -106,6 +113,10 @@ class Recommending:
             items of the highest biases. With a `group`: the ids of one group, or a list of such lists.
         n : int or array-like of int, shape (n_users,), default 10
             How many items a user gets, or each user.
+        ratings : {item: rating}, (items, values) or Ratings of one user; default None
+            In the place of `users`: what a visitor rated whom the model does not know. Their row is
+            folded in as `fold_in_users` does, for this call alone. Items that the model does not know
+            are left out, with a warning. In a table the visitor is user 0.
         exclude_seen : bool, default True
             Whether to leave out the items that the user rated in training. Items without any
             training rating are always left out.
@@ -159,7 +170,8 @@ class Recommending:
         Raises
         ------
         ValueError
-            If a user has no training ratings and `unknown` is not "mean", an argument is out of its
+            If a user has no training ratings and `unknown` is not "mean", both or neither of `users` and
+            `ratings` are given, `ratings` cannot be folded in, an argument is out of its
             range or does not fit the others, or `confidence` or `exploration` are above 0 without any
             `history_`. On a CUDA device also for what the CPU alone computes: lists of items for each
             user, groups, diversity and draws.
@@ -177,8 +189,17 @@ class Recommending:
         personalized news article recommendation", WWW 2010, for such bounds, and Carbonell and
         Goldstein, "The use of MMR, diversity-based reranking", SIGIR 1998, for the diversity.
         """
-        answers, options = self._served()
         kind = check_frame(as_frame, titles, check_output(output))
+        if (users is None) == (ratings is None):
+            given = "neither users nor" if users is None else "both users and"
+            raise ValueError(
+                f"{given} ratings are given; give ids of users, or ratings of a visitor"
+            )
+        if ratings is None:
+            answers, options = self._served()
+        else:
+            answers, options = self._served_to_visitor(ratings, output)
+            users = 0
         single, members, request = list_request(
             answers.tables,
             answers.evidence,

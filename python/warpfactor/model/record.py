@@ -87,6 +87,8 @@ class TrainingRecord:
         What training chose where the parameters leave it open, by the parameters' names.
     origin : Origin
         When, how and how well it was trained.
+    score_scale : float
+        One unit of a score in training, in the units of the ratings; NaN where it is not known.
     """
 
     params: Mapping[str, Any]
@@ -101,6 +103,7 @@ class TrainingRecord:
     rating_range: tuple[float, float]
     chosen: Mapping[str, Any] = field(default_factory=dict)
     origin: Origin = field(default_factory=Origin)
+    score_scale: float = math.nan
 
     @property
     def evidence(self) -> Evidence:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bounds import Bound, Deviations, Evidence, deviations
+from .bounds import Bound, Deviations, Evidence, deviations, of_visitor
 from .cpu import CpuAnswers
 from .cuda import DeviceAnswers
 from .device import DeviceCopies, prediction_problem, require_prediction, use_device
@@ -36,6 +36,10 @@ class Answers:
         self._deviations: Deviations | None = None
         self._cpu: CpuAnswers | None = None
         self.copies: DeviceCopies | None = None
+
+    def for_visitor(self, tables: Tables, n_ratings: int) -> Answers:
+        """Return answers for one user of so many ratings, of tables with the same items."""
+        return _VisitorAnswers(tables, self, n_ratings)
 
     def deviations(self) -> Deviations:
         """Return what few ratings leave unknown of scores; see `bounds.deviations`."""
@@ -124,3 +128,15 @@ def prediction_device(options: Options, output: str) -> int | None:
         return None
     require_prediction()
     return index
+
+
+class _VisitorAnswers(Answers):
+    """Answers for one user whom a model does not know, by its answers for others."""
+
+    def __init__(self, tables: Tables, known: Answers, n_ratings: int) -> None:
+        super().__init__(tables, known.evidence)
+        self._known = known
+        self._n_ratings = n_ratings
+
+    def deviations(self) -> Deviations:
+        return of_visitor(self._known.deviations(), self.evidence, self._n_ratings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
@@ -13,7 +14,16 @@ from ..data.columns import read_only
 from ..seeds import RandomState, seed_from
 from .tables import Tables
 
-__all__ = ["NO_MOVES", "Bound", "Deviations", "Evidence", "Moves", "check_moves", "deviations"]
+__all__ = [
+    "NO_MOVES",
+    "Bound",
+    "Deviations",
+    "Evidence",
+    "Moves",
+    "check_moves",
+    "deviations",
+    "of_visitor",
+]
 
 
 class Evidence(NamedTuple):
@@ -155,3 +165,15 @@ def deviations(tables: Tables, evidence: Evidence) -> Deviations:
         train_rmse=evidence.train_rmse,
     )
     return Deviations(read_only(items), read_only(users), noise)
+
+
+def of_visitor(known: Deviations, evidence: Evidence, n_ratings: int) -> Deviations:
+    """Return the deviations where the only user is one that gave so many ratings."""
+    # 1/d_u² grows by the same for each rating, from 1/t_p at none.
+    most = int(np.argmax(evidence.user_counts))
+    prior, least = float(known.users[-1]) ** 2, float(known.users[most]) ** 2
+    users = np.full(2, known.users[-1])
+    if prior > 0:
+        per_rating = (1 / least - 1 / prior) / int(evidence.user_counts[most])
+        users[0] = math.sqrt(1 / (1 / prior + n_ratings * per_rating))
+    return Deviations(known.items, read_only(users), known.noise)

@@ -90,6 +90,14 @@ class FittedAnswers(Recommending, RegressorMixin, BaseEstimator):  # type: ignor
         """Return R² of the predictions; see `Model.score`."""
         return self._answering().score(X, y, sample_weight)
 
+    def fold_in_users(self, ratings: Any) -> Model:
+        """Return a model that knows these users as well; see `Model.fold_in_users`."""
+        return self._answering().fold_in_users(ratings)
+
+    def fold_in_items(self, ratings: Any) -> Model:
+        """Return a model that knows these items as well; see `Model.fold_in_items`."""
+        return self._answering().fold_in_items(ratings)
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted model to one safetensors file; see `Model.save`."""
         self._answering().save(path)
@@ -111,6 +119,9 @@ class FittedAnswers(Recommending, RegressorMixin, BaseEstimator):  # type: ignor
 
     def _served(self) -> tuple[Answers, Options]:
         return self._answering()._served()
+
+    def _served_to_visitor(self, ratings: Any, output: str) -> tuple[Answers, Options]:
+        return self._answering()._served_to_visitor(ratings, output)
 
     def _options(self) -> dict[str, Any]:
         """Return how to answer: the parameters that a fitted model takes too."""

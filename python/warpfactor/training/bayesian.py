@@ -47,8 +47,8 @@ class BayesianMatrixFactorization(FittedAnswers):
         p_u ~ N(m_u, diag(1/λ)),      b_u ~ N(c_u, 1/λ_b)
 
     and likewise for the items, whose prior means, λ and λ_b are others. ``noise="even"`` is a_u = 1.
-    Who rated what tells of taste as well (SVD++ [2]_): the prior means of a user with the n_u ratings
-    R(u) are
+    Who rated what tells of taste as well (SVD++ [2]_): the prior means of a user who rated the n_u
+    items R(u) are
 
         m_u = m + n_u^(-1/2) Σ_{j ∈ R(u)} y_j,    y_j ~ N(0, diag(1/ρ))
 
@@ -185,6 +185,7 @@ class BayesianMatrixFactorization(FittedAnswers):
         *,
         sample_weight: ArrayLike | None = None,
         validation: Any = None,
+        implicit: Any = None,
     ) -> BayesianMatrixFactorization:
         """Sample factorizations of ratings.
 
@@ -198,6 +199,10 @@ class BayesianMatrixFactorization(FittedAnswers):
         validation : Ratings, (X, y), or anything `X` can be; default None
             Ratings to evaluate after every sweep, for `history_` alone: nothing is chosen by them.
             Pairs whose user or item has no training rating are left out.
+        implicit : Ratings, array-like of shape (n, 2), or anything `predict` takes; default None
+            Pairs without a rating that count as rated for the prior means, beside those of `X`: clicks,
+            or the pairs that a contest asks for. A pair counts once. Pairs of a user or an item without
+            a rating in `X` are left out.
 
         Returns
         -------
@@ -214,6 +219,7 @@ class BayesianMatrixFactorization(FittedAnswers):
         started = perf_counter()
         core, dtype, shown = self._checked()
         given = given_ratings(X, y, sample_weight=sample_weight, validation=validation)
+        pairs = None if implicit is None else given.implicit_codes(implicit, core.implicit_feedback)
         draw = _core.sample_float32 if dtype == np.float32 else _core.sample_float64
         with EpochBar(core.n_burn_in + core.n_samples, "squared", enabled=shown) as bar:
 
@@ -230,6 +236,7 @@ class BayesianMatrixFactorization(FittedAnswers):
                 core,
                 given.held_out,
                 on_sweep if self.callbacks or bar.enabled else None,
+                pairs,
             )
             model = made_model(
                 given,

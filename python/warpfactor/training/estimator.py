@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from ..checks import check_flag
+from ..data.ratings import Ratings
 from ..formulas.losses import CustomLoss, CustomPenalty
 from ..model.model import Model
 from ..model.record import EpochRecord
@@ -236,6 +238,11 @@ class MatrixFactorization(FittedAnswers):
         where biases start from half of the mean, as half of it); NaN; or a `ValueError`.
     normalize : bool, default True
         Whether to train on ratings divided by s, or else s = 1.
+    warm_start : bool, default False
+        Whether `fit` goes on from the factors, biases and μ of the fit before, in the place of `init`,
+        for users and items of the same ids; others start from zero. What is "auto" among the penalties
+        is then as it was chosen before, so that there is no search. For ratings that only come in
+        addition `partial_fit` is faster.
     verbose : int or bool, default 1
         1: a progress bar and a closing line, if standard error is a terminal. 0: nothing.
     callbacks : list or tuple of callable, default ()
@@ -347,6 +354,7 @@ class MatrixFactorization(FittedAnswers):
         early_stopping: bool | int = DEFAULTS["early_stopping"],
         unknown: str = DEFAULTS["unknown"],
         normalize: bool = DEFAULTS["normalize"],
+        warm_start: bool = DEFAULTS["warm_start"],
         verbose: int = DEFAULTS["verbose"],
         callbacks: Sequence[Callable[[EpochRecord], object]] = DEFAULTS["callbacks"],
     ) -> None:
@@ -385,6 +393,7 @@ class MatrixFactorization(FittedAnswers):
         self.early_stopping = early_stopping
         self.unknown = unknown
         self.normalize = normalize
+        self.warm_start = warm_start
         self.verbose = verbose
         self.callbacks = callbacks
 
@@ -441,8 +450,10 @@ class MatrixFactorization(FittedAnswers):
             If `device` asks for CUDA and it cannot be used (not built, no driver, driver too old,
             no device, out of memory), or arrays are on a device and CuPy is missing.
         """
-        if self.__sklearn_is_fitted__() and self.device != "cpu":
+        fitted = self.__sklearn_is_fitted__()
+        if fitted and self.device != "cpu":
             self.model_.free_device()  # the new factors may need the memory
+        goes_on = check_flag("warm_start", self.warm_start) and fitted
         self.model_ = fit_model(
             self.get_params(deep=False),
             X,
@@ -450,7 +461,37 @@ class MatrixFactorization(FittedAnswers):
             sample_weight=sample_weight,
             validation=validation,
             implicit=implicit,
+            start=self.model_ if goes_on else None,
         )
+        return self
+
+    def partial_fit(self, X: Any, y: ArrayLike | None = None) -> MatrixFactorization:
+        """Learn from more ratings: tomorrow's, of users and items that are known or new.
+
+        The first call fits. Later ones solve for the rows of the users and items that have new ratings,
+        in closed form and in turn, without the ratings of earlier calls, which are not kept: a row is
+        taken to be where they left it, with as much weight as they had. The penalties stay as chosen
+        in the first call. Rows without new ratings keep their numbers, and old ids their rows. `fit`
+        on all ratings now and then undoes what adds up.
+
+        Parameters
+        ----------
+        X, y
+            The new ratings, as of `fit`. A pair that was rated before counts as one more rating.
+
+        Returns
+        -------
+        MatrixFactorization
+            Itself, with another `model_`. If it fails, what was fitted is unchanged.
+
+        Raises
+        ------
+        ValueError
+            As `fit` and `Model.fold_in_users`.
+        """
+        if not self.__sklearn_is_fitted__():
+            return self.fit(X, y)
+        self.model_ = self._answering().updated(Ratings.from_any(X, y))
         return self
 
     @classmethod

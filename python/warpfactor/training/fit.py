@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
 from ..checks import check_count, in_words_of, is_number
-from ..data.ratings import Ratings, pairs_to_codes
+from ..data.ratings import Ratings
 from ..exceptions import CudaError, DivergedError
 from ..formulas.cuda_compile import DeviceKernels, device_kernels
 from ..formulas.losses import CustomLoss
@@ -25,8 +25,9 @@ from ..serving.tables import Options
 from .core_params import core_params, float_type
 from .given import given_ratings, made_model
 from .progress import EpochBar
+from .warm import First, first_rows, kept_choice
 
-__all__ = ["fit_model"]
+__all__ = ["fit_model", "found_strengths", "search_key"]
 
 
 def fit_model(
@@ -37,6 +38,7 @@ def fit_model(
     sample_weight: ArrayLike | None = None,
     validation: Any = None,
     implicit: Any = None,
+    start: Model | None = None,
 ) -> Model:
     """Factorize ratings; see `MatrixFactorization.fit`.
 
@@ -46,6 +48,8 @@ def fit_model(
         All parameters of `MatrixFactorization` by name.
     X, y, sample_weight, validation, implicit
         As of `MatrixFactorization.fit`.
+    start : Model or None, default None
+        A model to go on from; see `warm_start`.
 
     Returns
     -------
@@ -54,12 +58,15 @@ def fit_model(
     """
     started = perf_counter()
     core = core_params(params)
-    # Half precision is for the device's memory: what comes in and out is float32.
-    dtype = np.dtype(np.float64 if float_type(params["dtype"]) == np.float64 else np.float32)
+    dtype = _host_type(params["dtype"])
     given = given_ratings(X, y, sample_weight=sample_weight, validation=validation)
     ratings = given.ratings
-    clicks = None if implicit is None else _implicit_pairs(implicit, ratings, core)
-    P, Q = _initial_factors(params["init"], ratings, core, dtype)
+    clicks = None if implicit is None else given.implicit_codes(implicit, core["implicit_feedback"])
+    if start is None:
+        first = First(*_initial_factors(params["init"], ratings, core, dtype))
+        kept = {}
+    else:
+        first, kept = first_rows(start, ratings, core, dtype), kept_choice(start, core)
     loss, penalty = params["loss"], params["penalty"]
     kernels = _custom_kernels(params, core)
     on_cuda = core["device"] == "cuda"
@@ -87,13 +94,16 @@ def fit_model(
                 ratings.n_items,
                 core,
                 given.held_out,
-                P,
-                Q,
+                first.user_factors,
+                first.item_factors,
                 on_epoch if params["callbacks"] or bar.enabled else None,
                 loss.address(dtype) if isinstance(loss, CustomLoss) else 0,
                 0 if penalty is None else penalty.address(dtype),
                 kernels.functions if kernels else {},
                 clicks,
+                first.user_biases,
+                first.item_biases,
+                first.global_mean,
             )
         options = Options(**{name: params[name] for name in Options._fields})
         model = made_model(
@@ -102,11 +112,79 @@ def fit_model(
             stored_params(params),
             options,
             biases=core["biases"],
-            chosen=_chosen(core, result["chosen"]),
+            chosen=kept | _chosen(core, result["chosen"]),
             origin=origin_of("MatrixFactorization", started),
         )
         bar.finish(model)
     return model
+
+
+def _host_type(dtype: Any) -> np.dtype[Any]:
+    """Half precision is for the device's memory: what comes in and out is float32."""
+    return np.dtype(np.float64 if float_type(dtype) == np.float64 else np.float32)
+
+
+def search_key(params: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what a search for strengths depends on, but for the ratings and the seed; hashable."""
+    core = core_params(params)
+    core["seed"], core["n_threads"] = 0, 0
+    values = tuple(core[row.core] for row in PARAMETERS.values() if row.core)
+    # Of functions and initial factors it is enough to know whether they are the same.
+    return *values, *(id(params[name]) for name in ("loss", "penalty", "init")), params["dtype"]
+
+
+def found_strengths(
+    params: Mapping[str, Any],
+    ratings: Ratings,
+    weights: NDArray[np.float32] | None,
+    *,
+    seed: int,
+    n_threads: int,
+    n_divisions: int,
+) -> dict[str, Any]:
+    """Return the strengths that a fit would search for, by their names, for several fits to share.
+
+    Parameters
+    ----------
+    params : mapping
+        All parameters of `MatrixFactorization` by name.
+    ratings, weights
+        What to search on.
+    seed : int
+        Of the search, in place of `random_state`.
+    n_threads : int
+        How many to use; what is found does not depend on it.
+    n_divisions : int
+        In how many ways a tenth of the ratings is held out. A fit takes one.
+
+    Returns
+    -------
+    dict
+        Empty if the parameters leave nothing to a search.
+
+    Raises
+    ------
+    ValueError
+        If the ratings or parameters are not valid.
+    """
+    core = core_params(params)
+    core["seed"], core["n_threads"] = seed, n_threads
+    if params["init"] is not None and not isinstance(params["init"], str):
+        return {}  # the initial factors or their scale are given
+    loss, penalty, floats = params["loss"], params["penalty"], _host_type(params["dtype"])
+    double = floats == np.float64
+    search = _core.found_strengths_float64 if double else _core.found_strengths_float32
+    with _typed_words():
+        found = search(
+            _core.RatingArrays(ratings.users, ratings.items, ratings.values, weights),
+            ratings.n_users,
+            ratings.n_items,
+            core,
+            n_divisions,
+            loss.address(floats) if isinstance(loss, CustomLoss) else 0,
+            0 if penalty is None else penalty.address(floats),
+        )
+    return _chosen(core, found)
 
 
 @contextmanager
@@ -192,22 +270,3 @@ def _initial(
             "initial factors must be at least 0"
         )
     return np.ascontiguousarray(array, dtype)
-
-
-def _implicit_pairs(
-    implicit: Any, train: Ratings, core: _core.TrainParams
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return the codes of pairs without a rating; those of unknown rows say nothing and are left out."""
-    if core["implicit_feedback"] == "none":
-        raise ValueError(
-            "implicit is given, and implicit_feedback is 'none', which uses none: leave implicit out, or "
-            "use implicit_feedback='auto'"
-        )
-    users, items = pairs_to_codes(implicit, train.user_ids, train.item_ids, "implicit")
-    known = (users >= 0) & (items >= 0)
-    if not known.any():
-        raise ValueError(
-            "implicit holds no pair of a user and an item that both have ratings in X: give pairs of "
-            "ids as in X"
-        )
-    return np.ascontiguousarray(users[known]), np.ascontiguousarray(items[known])

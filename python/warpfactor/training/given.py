@@ -43,6 +43,33 @@ class Given(NamedTuple):
         ratings = self.ratings
         return _core.RatingArrays(ratings.users, ratings.items, ratings.values, self.weights)
 
+    def implicit_codes(
+        self, implicit: Any, implicit_feedback: str = "auto"
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return the codes of pairs without a rating.
+
+        Those of unknown rows say nothing and are left out.
+
+        Raises
+        ------
+        ValueError
+            If none are left, or `implicit_feedback` is "none".
+        """
+        if implicit_feedback == "none":
+            raise ValueError(
+                "implicit is given, and implicit_feedback is 'none', which uses none: leave implicit "
+                "out, or use implicit_feedback='auto'"
+            )
+        user_ids, item_ids = self.ratings.user_ids, self.ratings.item_ids
+        users, items = pairs_to_codes(implicit, user_ids, item_ids, "implicit")
+        known = (users >= 0) & (items >= 0)
+        if not known.any():
+            raise ValueError(
+                "implicit holds no pair of a user and an item that both have ratings in X: give pairs "
+                "of ids as in X"
+            )
+        return np.ascontiguousarray(users[known]), np.ascontiguousarray(items[known])
+
 
 def given_ratings(
     X: Any, y: ArrayLike | None, *, sample_weight: ArrayLike | None, validation: Any
@@ -120,6 +147,7 @@ def made_model(
         rating_range=(result["rating_min"], result["rating_max"]),
         chosen=chosen or {},
         origin=origin or Origin(),
+        score_scale=result["score_scale"],
     )
     return Model(tables, record, options, members)
 

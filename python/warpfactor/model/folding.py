@@ -1,0 +1,469 @@
+"""Fold-in: rows for new users and items of a fitted model, without training anew."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from ..data.ids import encode_ids, lookup_ids
+from ..data.near_ids import as_python
+from ..data.ratings import Ratings, ratings_from_columns
+from ..formulas.losses import CustomPenalty
+from ..serving.tables import SeenItems, Tables
+from .members import Members
+from .record import TrainingRecord
+
+__all__ = ["FoldIn", "Side", "visitor_ratings"]
+
+Side = Literal["user", "item"]
+_SIDES: tuple[Side, Side] = ("user", "item")
+_OTHER: dict[Side, Side] = {"user": "item", "item": "user"}
+
+# How often the rows of both sides are solved for in turn when ratings are added. More change no
+# fourth digit of an RMSE (benchmarks/keeping_up.py).
+_ROUNDS = 2
+
+
+class _Rows(NamedTuple):
+    """Factors and biases of some rows."""
+
+    factors: NDArray[Any]
+    biases: NDArray[Any]
+
+
+class _Earlier(NamedTuple):
+    """What rows were before some ratings: see `EarlierRows` of fold_in.hpp."""
+
+    rows: _Rows
+    counts: NDArray[np.uint32]
+    lists: tuple[NDArray[np.int64], NDArray[np.int32]]
+
+
+class FoldIn:
+    """Solves for rows of a fitted model, given the other side's.
+
+    Parameters
+    ----------
+    tables, record, members
+        Of the model. What is derived from them is kept here.
+    """
+
+    def __init__(self, tables: Tables, record: TrainingRecord, members: Members | None) -> None:
+        self._tables = tables
+        self._record = record
+        self._members = members
+        self._coefficients: dict[str, _Rows | None] = {}
+
+    def folded(self, ratings: Ratings, side: Side, n_threads: int) -> tuple[Tables, TrainingRecord]:
+        """Return the parts of a model that knows these users (items) by these ratings.
+
+        Those that it knew already are replaced.
+        """
+        tables = self._tables
+        self._strengths(side)  # a model that cannot fold in says so first
+        rows, others, values = known_pairs(ratings, side, tables)
+        used = np.flatnonzero(np.bincount(rows, minlength=len(_ids(ratings, side))))
+        numbers = np.zeros(len(_ids(ratings, side)), np.int32)
+        numbers[used] = np.arange(len(used), dtype=np.int32)
+        rows = numbers[rows]
+        solved = self.rows(rows, others, values, len(used), side, n_threads)
+        grown = _Grown(tables, self._record, side, _ids(ratings, side)[used])
+        grown.put(grown.new, solved)
+        counts = grown.counts
+        counts[grown.new] = np.bincount(rows, minlength=len(used))
+        replaced = np.zeros(len(counts), bool)
+        replaced[grown.new] = True
+        pairs = _pairs(tables, side)
+        before = grown.old[pairs[0]]
+        kept = ~replaced[before]
+        pairs = (
+            np.concatenate([before[kept], grown.new[rows]]),
+            np.concatenate([pairs[1][kept], others]),
+        )
+        n_users = len(counts) if side == "user" else len(tables.user_ids)
+        seen = _seen_items(pairs, side, n_users)
+        return grown.parts(counts, seen)
+
+    def visitor(self, ratings: Ratings, n_threads: int) -> Tables:
+        """Return tables of one user, 0, who gave these ratings."""
+        self._strengths("user")
+        _, items, values = known_pairs(ratings, "user", self._tables)
+        solved = self.rows(np.zeros(len(items), np.int32), items, values, 1, "user", n_threads)
+        seen = np.unique(items)
+        return replace(
+            self._tables,
+            user_factors=solved.factors,
+            user_biases=solved.biases,
+            user_ids=np.zeros(1, np.int64),
+            user_known=np.ones(1, bool),
+            seen=SeenItems(1, lists=(np.array([0, len(seen)]), seen)),
+        )
+
+    def updated(self, ratings: Ratings, n_threads: int) -> tuple[Tables, TrainingRecord]:
+        """Return the parts of a model that has learnt from more ratings, of old and new rows.
+
+        A row that is rated again is taken to be where its earlier ratings left it: their values are
+        not needed, see docs/accuracy.md. Rows without new ratings stay.
+        """
+        tables, record = self._tables, self._record
+        for side in _SIDES:
+            self._strengths(side)
+        grown: dict[Side, _Grown] = {}
+        for side in _SIDES:
+            grown[side] = _Grown(tables, record, side, _ids(ratings, side))
+        users, items = grown["user"].new[ratings.users], grown["item"].new[ratings.items]
+        codes = {"user": users, "item": items}
+        old_pairs = _pairs(tables, "user")
+        old = {"user": grown["user"].old[old_pairs[0]], "item": grown["item"].old[old_pairs[1]]}
+        touched: dict[Side, NDArray[np.int32]] = {}
+        rows: dict[Side, NDArray[np.int32]] = {}
+        earlier: dict[Side, _Earlier] = {}
+        coefficients: dict[Side, _Rows | None] = {}
+        for side in _SIDES:
+            other = _OTHER[side]
+            n_rows, n_others = len(grown[side].counts), len(grown[other].counts)
+            touched[side], numbers = np.unique(codes[side], return_inverse=True)
+            rows[side] = numbers.astype(np.int32)
+            indptr, others = _core.group_by_user(old[side], old[other], n_rows)
+            earlier[side] = _Earlier(
+                grown[side].rows(touched[side]),
+                grown[side].counts[touched[side]],
+                _selected(indptr, others, touched[side]),
+            )
+            y = self._prior_coefficients(side, n_threads)
+            if y is not None:
+                spread = [np.zeros((n_others, *part.shape[1:]), part.dtype) for part in y]
+                for to, part in zip(spread, y, strict=True):
+                    to[grown[other].old] = part
+                coefficients[side] = _Rows(*spread)
+            else:
+                coefficients[side] = None
+        for _ in range(_ROUNDS):
+            for side in _SIDES:
+                other = _OTHER[side]
+                solved = self._solved(
+                    grown[other].rows(),
+                    (rows[side], codes[other], ratings.values),
+                    len(touched[side]),
+                    side,
+                    coefficients[side],
+                    earlier[side],
+                    n_threads,
+                )
+                grown[side].put(touched[side], solved)
+        return self._with_more(grown, codes, ratings, old)
+
+    def _with_more(
+        self,
+        grown: Mapping[Side, _Grown],
+        codes: Mapping[str, NDArray[np.int32]],
+        ratings: Ratings,
+        old: Mapping[str, NDArray[np.int32]],
+    ) -> tuple[Tables, TrainingRecord]:
+        record, n_new = self._record, len(ratings)
+        counts = {
+            side: each.counts
+            + np.bincount(codes[side], minlength=len(each.counts)).astype(np.uint32)
+            for side, each in grown.items()
+        }
+        pairs = [np.concatenate([old[side], codes[side]]) for side in _SIDES]
+        seen = _seen_items((pairs[0], pairs[1]), "user", len(counts["user"]))
+        users, _ = grown["user"].parts(counts["user"], seen)
+        items, _ = grown["item"].parts(counts["item"], seen)
+        total = record.n_ratings + n_new
+        share = n_new / total
+        mean = (1 - share) * users.rating_mean + share * float(
+            ratings.values.mean(dtype=np.float64)
+        )
+        low, high = float(ratings.values.min()), float(ratings.values.max())
+        tables = replace(
+            users,
+            item_factors=items.item_factors,
+            item_biases=items.item_biases,
+            item_ids=items.item_ids,
+            item_known=items.item_known,
+            rating_mean=mean,
+        )
+        return tables, replace(
+            record,
+            user_counts=counts["user"],
+            item_counts=counts["item"],
+            n_ratings=total,
+            rating_range=(
+                float(np.fmin(record.rating_range[0], low)),
+                float(np.fmax(record.rating_range[1], high)),
+            ),
+        )
+
+    def rows(
+        self,
+        rows: NDArray[np.int32],
+        others: NDArray[np.int32],
+        values: NDArray[np.float32],
+        n_rows: int,
+        side: Side,
+        n_threads: int,
+    ) -> _Rows:
+        """Return rows from ratings of the other side's rows, by their codes."""
+        fixed = _rows_of(self._tables, _OTHER[side])
+        y = self._prior_coefficients(side, n_threads)
+        return self._solved(fixed, (rows, others, values), n_rows, side, y, None, n_threads)
+
+    def _solved(
+        self,
+        fixed: _Rows,
+        ratings: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]],
+        n_rows: int,
+        side: Side,
+        coefficients: _Rows | None,
+        earlier: _Earlier | None,
+        n_threads: int,
+    ) -> _Rows:
+        solved = _core.fold_in(
+            fixed,
+            _core.RatingArrays(*ratings),
+            n_rows,
+            self._strengths(side),
+            self._tables.global_mean,
+            self._tables.biases,
+            coefficients,
+            None if earlier is None else earlier.rows,
+            None if earlier is None else earlier.counts,
+            None if earlier is None else earlier.lists[0],
+            None if earlier is None else earlier.lists[1],
+            n_threads,
+        )
+        return _Rows(*solved)
+
+    def _prior_coefficients(self, side: Side, n_threads: int) -> _Rows | None:
+        """Return the y of which the side's prior means are made, of each row of the other side."""
+        if side not in self._coefficients:
+            strengths, y = self._strengths(side), None
+            if strengths.reg_implicit > 0:
+                tables, other = self._tables, _OTHER[side]
+                n_others = len(getattr(tables, f"{other}_ids"))
+                lists = tables.seen.lists()
+                if side == "item":
+                    users, items = _pairs(tables, "user")
+                    lists = _core.group_by_user(items, users, len(tables.item_ids))
+                y = _Rows(
+                    *_core.prior_coefficients(
+                        _rows_of(tables, side),
+                        n_others,
+                        *lists,
+                        strengths.reg_implicit,
+                        tables.biases,
+                        n_threads,
+                    )
+                )
+            self._coefficients[side] = y
+        return self._coefficients[side]
+
+    def _strengths(self, side: Side) -> _core.FoldInStrengths:
+        """Return what the side's rows were pulled with; raise ValueError if it has no meaning."""
+        told = {**self._record.params, **self._record.chosen}
+        if self._members is not None:
+            raise ValueError(
+                "this model is the mean of several members, whose rows are not of one training: fold "
+                "into a model of MatrixFactorization"
+            )
+        reasons = {
+            f"the loss {self._record.loss!r}": self._record.loss != "squared",
+            f"l1_ratio={told.get('l1_ratio')}": bool(told.get("l1_ratio")),
+            "nonnegative=True": bool(told.get("nonnegative")),
+            "a penalty of your own": isinstance(told.get("penalty"), CustomPenalty),
+        }
+        for reason, applies in reasons.items():
+            if applies:
+                raise ValueError(
+                    f"this model was trained with {reason}, where the rows of new users and items have no "
+                    "closed form: fit it anew with them, or train with the squared loss and L2"
+                )
+        if not math.isfinite(self._record.score_scale):
+            raise ValueError(
+                "this model does not know the scale that it was trained on, as files of earlier versions "
+                "do not: fit it anew"
+            )
+
+        def strength(name: str) -> float:
+            value = told.get(name)
+            if value is None or isinstance(value, str):
+                raise ValueError(
+                    f"this model does not tell the {name} that it was trained with: fit it anew"
+                )
+            return float(value[side == "item"] if isinstance(value, (tuple, list)) else value)
+
+        means = told.get("implicit_feedback", "none") in ("both", f"{side}s")
+        return _core.FoldInStrengths(
+            reg=strength("reg"),
+            reg_bias=strength("reg_bias"),
+            reg_row=strength("reg_row"),
+            reg_bias_row=strength("reg_bias_row"),
+            reg_implicit=strength("reg_implicit") if means else 0.0,
+            score_scale=self._record.score_scale,
+        )
+
+
+class _Grown:
+    """One side of a model with room for more rows, whose ids stay sorted.
+
+    `old` and `new` are the numbers that the model's rows, and those of the ids given, have in it.
+    """
+
+    def __init__(
+        self, tables: Tables, record: TrainingRecord, side: Side, ids: NDArray[Any]
+    ) -> None:
+        self._tables, self._record, self._side = tables, record, side
+        own = getattr(tables, f"{side}_ids")
+        n = len(own)
+        there = lookup_ids(own, ids, f"{side} ids")
+        fresh = ids[there < 0]
+        if len(fresh):
+            both = [own, fresh]
+            if own.dtype != fresh.dtype:  # NumPy would join int64 and uint64 as float64
+                both = [each.astype(object) for each in both]
+            at, self.ids = encode_ids(np.concatenate(both), f"{side} ids")
+        else:
+            at, self.ids = np.arange(n, dtype=np.int32), own
+        self.old = at[:n]
+        self.new = np.empty(len(ids), np.int32)
+        self.new[there >= 0] = self.old[there[there >= 0]]
+        self.new[there < 0] = at[n:]
+        rows, counts = _rows_of(tables, side), getattr(record, f"{side}_counts")
+        n_rows = len(self.ids)
+        self._factors = np.zeros((n_rows, rows.factors.shape[1]), rows.factors.dtype)
+        self._factors[self.old] = rows.factors
+        self._biases = np.full(n_rows, tables.start_bias, rows.biases.dtype)
+        self._biases[self.old] = rows.biases
+        self.counts = np.zeros(n_rows, np.uint32)
+        self.counts[self.old] = counts
+
+    def rows(self, at: NDArray[np.int32] | None = None) -> _Rows:
+        """Return the rows of these numbers; None: all."""
+        if at is None:
+            return _Rows(self._factors, self._biases)
+        return _Rows(self._factors[at], self._biases[at])
+
+    def put(self, at: NDArray[np.int32], rows: _Rows) -> None:
+        """Put rows in the place of those of these numbers."""
+        self._factors[at] = rows.factors
+        self._biases[at] = rows.biases
+
+    def parts(self, counts: NDArray[np.uint32], seen: SeenItems) -> tuple[Tables, TrainingRecord]:
+        """Return the parts of the model with this side and the other one as it was."""
+        side = self._side
+        own: dict[str, Any] = {
+            f"{side}_factors": self._factors,
+            f"{side}_biases": self._biases,
+            f"{side}_ids": self.ids,
+            f"{side}_known": counts > 0,
+        }
+        tables = replace(self._tables, seen=seen, **own)
+        counted: dict[str, Any] = {f"{side}_counts": counts}
+        return tables, replace(self._record, **counted)
+
+
+def known_pairs(
+    ratings: Ratings, side: Side, tables: Tables
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """Return the ratings of others that a model knows: rows as in `ratings`, others by its codes."""
+    other = _OTHER[side]
+    known, ids = getattr(tables, f"{other}_known"), getattr(tables, f"{other}_ids")
+    found = lookup_ids(ids, _ids(ratings, other), f"{other} ids")
+    found = np.where((found >= 0) & known[found], found, -1).astype(np.int32)
+    given = _codes(ratings, other)
+    others = found[given]
+    kept = others >= 0
+    if kept.all():
+        return _codes(ratings, side), others, ratings.values
+    unknown = np.unique(given[~kept])
+    first = as_python(_ids(ratings, other)[unknown[0]])
+    if not kept.any():
+        raise ValueError(
+            f"ratings has no {other} that the model knows ({other} {first}, ...), so it tells nothing: "
+            f"give ratings of the model's {other}s, or fit anew"
+        )
+    warnings.warn(
+        f"{int((~kept).sum()):,} of {len(ratings):,} ratings are of {len(unknown):,} {other}"
+        f"{'' if len(unknown) == 1 else 's'} that the model does not know ({other} {first}"
+        f"{'' if len(unknown) == 1 else ', ...'}), and are left out",
+        stacklevel=4,
+    )
+    return _codes(ratings, side)[kept], others[kept], ratings.values[kept]
+
+
+def visitor_ratings(ratings: Any) -> Ratings:
+    """Return what one visitor rated, as `Model.recommend` takes it.
+
+    Parameters
+    ----------
+    ratings : mapping, (items, values) or Ratings
+        Of item ids to ratings; or the two as sequences; or ratings of one user.
+    """
+    if isinstance(ratings, Ratings):
+        n_users = len(np.unique(ratings.users))
+        if n_users > 1:
+            raise ValueError(
+                f"ratings is of {n_users:,} users; it must be of one visitor: for several use "
+                "fold_in_users(ratings), and recommend to them by their ids"
+            )
+        return ratings
+    if isinstance(ratings, Mapping):
+        items, values = list(ratings.keys()), list(ratings.values())
+    elif isinstance(ratings, tuple) and len(ratings) == 2:
+        items, values = ratings
+    else:
+        raise ValueError(
+            f"ratings is {ratings!r:.80}; it must be {{item: rating, ...}}, (items, values) or Ratings of "
+            "one user"
+        )
+    columns: dict[str, Any] = {
+        "user": ("users", np.zeros(len(items), np.int64)),
+        "item": ("ratings (items)", items),
+        "rating": ("ratings (values)", values),
+    }
+    return ratings_from_columns(columns)
+
+
+def _ids(of: Ratings | Tables, side: Side) -> NDArray[Any]:
+    ids: NDArray[Any] = getattr(of, f"{side}_ids")
+    return ids
+
+
+def _codes(ratings: Ratings, side: Side) -> NDArray[np.int32]:
+    return ratings.users if side == "user" else ratings.items
+
+
+def _rows_of(tables: Tables, side: Side) -> _Rows:
+    return _Rows(getattr(tables, f"{side}_factors"), getattr(tables, f"{side}_biases"))
+
+
+def _pairs(tables: Tables, side: Side) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return who rated what as pairs of codes, those of the side first."""
+    indptr, items = tables.seen.lists()
+    users = np.repeat(np.arange(len(indptr) - 1, dtype=np.int32), np.diff(indptr))
+    return (users, items) if side == "user" else (items, users)
+
+
+def _seen_items(
+    pairs: tuple[NDArray[np.int32], NDArray[np.int32]], side: Side, n_users: int
+) -> SeenItems:
+    users, items = pairs if side == "user" else pairs[::-1]
+    return SeenItems(n_users, pairs=(users, items))
+
+
+def _selected(
+    indptr: NDArray[np.int64], others: NDArray[np.int32], rows: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return the lists of some rows."""
+    lengths = np.diff(indptr)[rows]
+    begin = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    at = np.arange(begin[-1]) + np.repeat(indptr[:-1][rows] - begin[:-1], lengths)
+    return begin, others[at]
