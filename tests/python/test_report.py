@@ -122,7 +122,7 @@ def headings(page: Page) -> list[str | None]:
     return [attributes["id"] for attributes in page.of("section")]
 
 
-def test_the_page_holds_all_there_is_to_see(report, model):
+def test_the_page_holds_all_there_is_to_see(report, model, parts):
     page = checked(report.html)
     assert headings(page) == [
         "training", "errors", "calibration", "lists", "map", "recommendations", "setup"
@@ -144,8 +144,13 @@ def test_the_page_holds_all_there_is_to_see(report, model):
         ids, scores = model.recommend(user)
         assert all(f"The {id}th" in shown for id in ids)
         assert all(f"{score:.2f}" in shown for score in scores)
-    reasons = model.explain(user, ids[0], 2).items
-    assert f"ecause of The {reasons[0]}th; The {reasons[1]}th" in text and "Rated " in text
+    # The reasons are those of the largest shares among what the user liked.
+    mine = parts[0].take(parts[0].users == user)
+    liked = {mine.items[at] for at in range(len(mine)) if mine.values[at] >= mine.values.mean()}
+    found = model.explain(user, ids[0], None, ratings=mine)
+    first, second = [item for item, share in zip(found.items, found.shares, strict=True)
+                     if share > 0 and item in liked][:2]  # fmt: skip
+    assert f"ecause of The {first}th; The {second}th" in text and "Rated " in text
 
 
 def test_without_test_ratings_it_says_nothing_of_errors(model):
