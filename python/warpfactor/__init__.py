@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .data.write import write_ratings
     from .evaluation.cross_validation import cross_validate
     from .evaluation.splits import train_test_split, train_validation_test_split
+    from .evaluation.tuning import Tuning, tune
     from .exceptions import CudaError, DivergedError, ModelFileError
     from .model.model import Model, load
     from .training.bayesian import BayesianMatrixFactorization
@@ -40,6 +41,7 @@ __all__ = [
     "ModelFileError",
     "Peek",
     "Ratings",
+    "Tuning",
     "__version__",
     "callbacks",
     "cross_validate",
@@ -54,6 +56,7 @@ __all__ = [
     "splits",
     "train_test_split",
     "train_validation_test_split",
+    "tune",
     "write_ratings",
 ]
 
@@ -78,6 +81,8 @@ _HOME = {
     "show_config": "config",
     "train_test_split": "evaluation.splits",
     "train_validation_test_split": "evaluation.splits",
+    "tune": "evaluation.tuning",
+    "Tuning": "evaluation.tuning",
     "write_ratings": "data.write",
 }
 _MODULES = ("callbacks", "datasets", "losses", "metrics", "splits")

@@ -11,6 +11,7 @@ from .peek import peek
 from .recommend import recommend
 from .serve import evaluate, info, predict
 from .train import train
+from .tune import tune
 
 __all__ = [
     "app",
@@ -23,6 +24,7 @@ __all__ = [
     "predict",
     "recommend",
     "train",
+    "tune",
 ]
 
 
