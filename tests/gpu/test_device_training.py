@@ -118,6 +118,25 @@ def test_n_epochs_is_only_a_bound_with_early_stopping(place, reg):
         assert curve[back] < curve[back - 1]
 
 
+def test_a_model_taken_in_mid_training_is_that_of_its_epoch(place):
+    class Third(wf.callbacks.Callback):
+        def on_train_begin(self, fit):
+            self.fit = fit
+
+        def on_epoch_end(self, record):
+            if record["epoch"] == 3:
+                self.model = self.fit.model()
+
+    third = Third()
+    params = {"n_factors": 20, "n_epochs": 6, "reg": 0.04, "parallel": "blocked", **place}
+    watched = model_of(**params, callbacks=[third]).fit(planted(300, 200, 4000))
+    plain = model_of(**params).fit(planted(300, 200, 4000))
+    stop = [lambda record: record["epoch"] == 3]
+    stopped = model_of(**params, callbacks=stop).fit(planted(300, 200, 4000))
+    assert bytes_of(watched) == bytes_of(plain)
+    assert bytes_of(third.model) == bytes_of(stopped)
+
+
 def test_without_early_stopping_the_last_epoch_is_kept(place):
     train, test = wf.train_test_split(planted(300, 200, 4000), 0.3, random_state=0)
     model = model_of(

@@ -80,8 +80,8 @@ class Tuning:
         It draws a tenth of the ratings for early stopping and is trained again on all of them.
         """
         model = clone(self._model)
-        params = {"n_epochs": _MOST_EPOCHS, **self.best_params} if self.best_params else {}
         known = model.get_params(deep=False)
+        params = _with_most_epochs(known, self.best_params)
         if "validation_fraction" in known:
             params |= {"validation_fraction": 0.1, "refit": True}
         return model.set_params(**params)
@@ -96,10 +96,14 @@ class Tuning:
         """
         files = ratings if isinstance(ratings, (list, tuple)) else [ratings]
         line = ["warpfactor", "train", *map(fspath, files)]
+        if not isinstance(self._model, MatrixFactorization):
+            raise ValueError(
+                f"the model is a {type(self._model).__name__}; the command line trains a "
+                "MatrixFactorization: use best_model()"
+            )
         defaults = {name: row.default for name, row in PARAMETERS.items()}
-        given = self._model.get_params(deep=False) | self.best_params
-        if self.best_params and given.get("n_epochs") is None:
-            given["n_epochs"] = _MOST_EPOCHS
+        own = self._model.get_params(deep=False)
+        given = own | _with_most_epochs(own, self.best_params)
         for name, row in PARAMETERS.items():
             value = given.get(name, row.default)
             skipped = not row.help or name in ("refit", "early_stopping", "random_state")
@@ -459,9 +463,7 @@ class _Search:
             watch = _Watch(self._key, trial if number == 0 else None, self._stop)
             estimator = clone(self._model)
             own = estimator.get_params(deep=False)
-            settings = {**self.base, **params}
-            if params and "n_epochs" in own and own["n_epochs"] is None:
-                settings.setdefault("n_epochs", _MOST_EPOCHS)
+            settings = {**self.base, **_with_most_epochs(own, params)}
             given = self._model.get_params(deep=False)["callbacks"]  # not clone's deep copies
             estimator.set_params(**settings, callbacks=[*given, watch])
             if "refit" in own:
@@ -648,6 +650,12 @@ def _inside(distribution: Any, value: Any) -> Any:
         return None
     nearest = min(max(value, distribution.low), distribution.high)
     return int(nearest) if isinstance(distribution.low, int) else float(nearest)
+
+
+def _with_most_epochs(own: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a trial's parameters, with a bound of epochs where early stopping finds their number."""
+    open_number = "n_epochs" in own and own["n_epochs"] is None and own["early_stopping"]
+    return {"n_epochs": _MOST_EPOCHS, **params} if params and open_number else dict(params)
 
 
 def _is_plain(value: Any) -> bool:
