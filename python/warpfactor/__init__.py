@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .evaluation.cross_validation import cross_validate
     from .evaluation.evaluate import Evaluation, evaluate
     from .evaluation.splits import train_test_split, train_validation_test_split
+    from .evaluation.tuning import Tuning, tune
     from .exceptions import CudaError, DivergedError, ModelFileError
     from .model.model import Model, load
     from .training.bayesian import BayesianMatrixFactorization
@@ -45,6 +46,7 @@ __all__ = [
     "ModelFileError",
     "Peek",
     "Ratings",
+    "Tuning",
     "__version__",
     "baselines",
     "callbacks",
@@ -64,6 +66,7 @@ __all__ = [
     "splits",
     "train_test_split",
     "train_validation_test_split",
+    "tune",
     "write_ratings",
 ]
 
@@ -93,6 +96,8 @@ _HOME = {
     "show_config": "config",
     "train_test_split": "evaluation.splits",
     "train_validation_test_split": "evaluation.splits",
+    "tune": "evaluation.tuning",
+    "Tuning": "evaluation.tuning",
     "write_ratings": "data.write",
 }
 _MODULES = ("baselines", "callbacks", "datasets", "losses", "metrics", "plot", "splits")

@@ -157,6 +157,11 @@ def test_a_checkpoint_of_a_fit_that_fails_is_the_last_that_was_written(parts, tm
     with pytest.raises(RuntimeError, match="stop"):
         model_of(callbacks=[wf.callbacks.Checkpoint(path, every=0), fail]).fit(parts[0])
     assert wf.load(path).n_epochs_ == 3
+    bayesian = wf.BayesianMatrixFactorization(
+        3, n_burn_in=1, n_samples=2, random_state=0, verbose=0,
+        callbacks=[wf.callbacks.Checkpoint(path, every=0)],
+    ).fit(parts[0])  # fmt: skip
+    np.testing.assert_array_equal(wf.load(path).predict(parts[1]), bayesian.predict(parts[1]))
     with pytest.raises(OSError, match="no folder"):
         model_of(callbacks=[wf.callbacks.Checkpoint(tmp_path / "no" / "m")]).fit(parts[0])
     with pytest.raises(ValueError, match="every is -1; it must be a number of seconds"):

@@ -56,6 +56,11 @@ class Fit:
         self.validating = validating
         self._made: Callable[[], Model] | None = None
 
+    @property
+    def has_model(self) -> bool:
+        """Whether `model` can be called now."""
+        return self._made is not None
+
     def model(self) -> Model:
         """Return a copy of the model as the present epoch left it, in `on_epoch_end` only.
 
@@ -313,6 +318,8 @@ class Checkpoint(Callback):
 
     The file is replaced whole, as by `Model.save`: it always holds a model that `warpfactor.load`
     reads. The best is the one with the lowest validation loss; without validation ratings, the last.
+    A `BayesianMatrixFactorization` has no model before its end. Members of an `Ensemble` would all
+    write the same file.
 
     Parameters
     ----------
@@ -336,7 +343,7 @@ class Checkpoint(Callback):
 
     def on_epoch_end(self, record: EpochRecord) -> None:
         """Save the model if it is the best, and it is time."""
-        if self._fit is None:
+        if self._fit is None or not self._fit.has_model:
             return
         loss = record["valid_loss"] if self._fit.validating else -float(record["epoch"])
         better, self._best = loss < self._best, min(loss, self._best)
