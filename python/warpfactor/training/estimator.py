@@ -9,20 +9,19 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ..checks import check_flag
-from ..data.ratings import Ratings
 from ..formulas.losses import CustomLoss, CustomPenalty
 from ..model.model import Model
 from ..model.record import EpochRecord
 from ..parameters import DEFAULTS
-from .answering import FittedAnswers
 from .callbacks import Callback, check_callbacks
 from .fit import fit_model
+from .partial_fit import PartialFit
 from .sklearn_tasks import CallbackSupportMixin, SklearnTasks, with_callbacks
 
 __all__ = ["MatrixFactorization"]
 
 
-class MatrixFactorization(CallbackSupportMixin, FittedAnswers):  # type: ignore[misc]
+class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[misc]
     r"""Biased matrix factorization of ratings, trained by parallel SGD.
 
     The model predicts user u's rating of item i from the score
@@ -490,35 +489,6 @@ class MatrixFactorization(CallbackSupportMixin, FittedAnswers):  # type: ignore[
             implicit=implicit,
             start=self.model_ if goes_on else None,
         )
-        return self
-
-    def partial_fit(self, X: Any, y: ArrayLike | None = None) -> MatrixFactorization:
-        """Learn from more ratings: tomorrow's, of users and items that are known or new.
-
-        The first call fits. Later ones solve for the rows of the users and items that have new ratings,
-        in closed form and in turn, without the ratings of earlier calls, which are not kept: a row is
-        taken to be where they left it, with as much weight as they had. The penalties stay as chosen
-        in the first call. Rows without new ratings keep their numbers, and old ids their rows. `fit`
-        on all ratings now and then undoes what adds up.
-
-        Parameters
-        ----------
-        X, y
-            The new ratings, as of `fit`. A pair that was rated before counts as one more rating.
-
-        Returns
-        -------
-        MatrixFactorization
-            Itself, with another `model_`. If it fails, what was fitted is unchanged.
-
-        Raises
-        ------
-        ValueError
-            As `fit` and `Model.fold_in_users`.
-        """
-        if not self.__sklearn_is_fitted__():
-            return self.fit(X, y)
-        self.model_ = self._answering().updated(Ratings.from_any(X, y))
         return self
 
     @classmethod
