@@ -40,6 +40,6 @@ class PartialFit(FittedAnswers):
             As `fit` and `Model.fold_in_users`.
         """
         if not self.__sklearn_is_fitted__():
-            return self.fit(X, y)  # type: ignore[attr-defined, no-any-return]
+            return self.fit(X, y)  # type: ignore[no-any-return]
         self.model_ = self._answering().updated(Ratings.from_any(X, y))
         return self
