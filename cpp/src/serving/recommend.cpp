@@ -315,11 +315,12 @@ void validate_search(const ModelView<T>& model, std::int64_t n_queries, std::int
 }
 
 /// Throws unless a row's items can be read.
-void validate_list(const RowListsView& lists, std::int64_t row, std::int32_t n_items, const std::string& name) {
+void validate_list(const RowListsView& lists, std::int64_t row, std::int32_t n_items, const std::string& name,
+                   const char* whose) {
   const std::int64_t from = lists.indptr[static_cast<std::size_t>(row)],
                      to = lists.indptr[static_cast<std::size_t>(row) + 1];
   if (from < 0 || to < from || to > static_cast<std::int64_t>(lists.items.size())) {
-    reject(name + ".indptr has " + text(from) + " and " + text(to) + " at " + text(row) +
+    reject(name + ".indptr has " + text(from) + " and " + text(to) + " at " + whose + " " + text(row) +
            "; it must rise from 0 to the length of " + name + ".items, " + text(lists.items.size()));
   }
   validate_rows(row_of(lists, row), n_items, (name + ".items").c_str());
@@ -347,7 +348,7 @@ void validate_options(const ModelView<T>& model, std::span<const std::int32_t> u
   for (const auto& [name, lists] : {std::pair{"options.only", &options.only}, {"options.without", &options.without}}) {
     if (lists->indptr.empty()) continue;
     require_size(lists->indptr.size(), n_queries + 1, (std::string(name) + ".indptr").c_str());
-    for (std::int64_t q = 0; q < n_queries; ++q) validate_list(*lists, q, model.n_items, name);
+    for (std::int64_t q = 0; q < n_queries; ++q) validate_list(*lists, q, model.n_items, name, "query");
   }
 }
 
@@ -448,7 +449,7 @@ void recommend(const ModelView<T>& model, std::span<const std::int32_t> users, s
   if (!seen.indptr.empty()) {
     require_size(seen.indptr.size(), static_cast<std::int64_t>(model.n_users) + 1, "seen.indptr");
     for (const std::int32_t user : users) {  // all of the lists may be a thousand times as long
-      if (known(user, model.user_counts) >= 0) validate_list(seen, user, model.n_items, "seen");
+      if (known(user, model.user_counts) >= 0) validate_list(seen, user, model.n_items, "seen", "user");
     }
   }
   SearchSpace<T> space{model.item_factors.data(),
