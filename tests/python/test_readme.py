@@ -41,3 +41,29 @@ def test_the_readmes_lines_run(heading, tmp_path, monkeypatch, capsys):
     for block in blocks:
         exec(block, names)  # noqa: S102
     assert capsys.readouterr().out
+
+
+def test_the_ten_tasks_run_in_at_most_five_lines(tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    monkeypatch.chdir(tmp_path)
+    made = wf.datasets.make_ratings(60, 40, 1200, random_state=0).ratings
+    names = ["ann", "bob", *(f"u{n}" for n in range(2, 60))]
+    rows = [(names[u], f"i{i}", v) for u, i, v in zip(*made.to_arrays(), strict=True)]
+    for name, written in (
+        ("ratings.csv", rows),
+        ("tomorrow.csv", [("eve", "i3", 5), ("ann", "new", 4)]),
+    ):
+        lines = [f"{u},{i},{v},{10**9 + n}" for n, (u, i, v) in enumerate(written)]
+        Path(name).write_text(
+            "\n".join(["user,item,rating,timestamp", *lines]) + "\n", encoding="utf-8"
+        )
+    films = "".join(f"i{i},Film {i}\n" for i in range(40))
+    Path("movies.csv").write_text("item,title\n" + films, encoding="utf-8")
+    text = (README.parent / "docs" / "tasks.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 10
+    known: dict[str, object] = {}
+    for block in blocks:
+        assert len([line for line in block.splitlines() if line]) <= 5, block
+        exec(block, known)  # noqa: S102
+    assert Path("report.html").stat().st_size > 10_000
