@@ -11,7 +11,23 @@ using Offsets = Array<std::int64_t>;
 using Codes = Array<std::int32_t>;
 
 template <class T>
-void bind_auc(py::module_& m) {
+void bind_scores(py::module_& m) {
+  m.def(
+      "ranked_lists",
+      [](const Array<T>& scores, std::int32_t length, std::int32_t n_threads) {
+        if (scores.ndim() != 2) throw std::invalid_argument("scores must be 2-D");
+        Codes lists({scores.shape(0), static_cast<py::ssize_t>(length)});
+        const std::span<std::int32_t> target = mutable_view(lists);
+        const auto n_items = static_cast<std::int32_t>(scores.shape(1));
+        const py::ssize_t n_rows = scores.shape(0);
+        {
+          const py::gil_scoped_release no_gil;
+          ranked_lists<T>(python::view(scores), n_rows, n_items, length, target, n_threads);
+        }
+        return lists;
+      },
+      "The columns of the highest scores of each row, of shape (n_rows, length); -1 in empty slots.",
+      py::arg("scores").noconvert(), py::arg("length"), py::arg("n_threads") = 0);
   m.def(
       "ranking_auc",
       [](const Array<T>& scores, const std::optional<Offsets>& excluded_indptr,
@@ -58,8 +74,8 @@ void bind_metrics(py::module_& m) {
       "Each of RANKING_METRICS at each cutoff for each row of lists, of shape (n_metrics, n_cutoffs, n_rows).",
       py::arg("lists").noconvert(), py::arg("indptr").noconvert(), py::arg("items").noconvert(),
       py::arg("gains").noconvert(), py::arg("cutoffs").noconvert(), py::arg("n_threads") = 0);
-  bind_auc<float>(m);
-  bind_auc<double>(m);
+  bind_scores<float>(m);
+  bind_scores<double>(m);
 }
 
 }  // namespace warpfactor::python

@@ -16,6 +16,7 @@ from .evaluation.ranking import (
     precision,
     ranking,
     recall,
+    top_k,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "ranking",
     "recall",
     "rmse",
+    "top_k",
 ]

@@ -228,6 +228,19 @@ TEST(the_auc_is_the_share_of_pairs_in_order) {
                ranking_auc<double>(some, 1, 4, {}, RowLists{{0, 1}, {2}}, auc, 1));
 }
 
+TEST(lists_of_scores_are_sorted_with_ties_by_column) {
+  constexpr float kNone = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> scores{1, 3, kNone, 3, 2, kNone, kNone, 5, kNone, kNone};
+  std::vector<std::int32_t> lists(6);
+  for (const std::int32_t n_threads : {1, 2}) {
+    ranked_lists<float>(scores, 2, 5, 3, lists, n_threads);
+    CHECK(lists == (std::vector<std::int32_t>{1, 3, 4, 2, -1, -1}));
+  }
+  CHECK_THROWS(std::invalid_argument, "length is 0", ranked_lists<float>(scores, 2, 5, 0, {}, 1));
+  CHECK_THROWS(std::invalid_argument, "lists has 6 elements; it must have 4",
+               ranked_lists<float>(scores, 2, 5, 2, lists, 1));
+}
+
 TEST(metrics_of_nobody_and_of_empty_lists) {
   std::vector<double> out;
   const std::vector<std::int32_t> cutoffs{3};

@@ -223,6 +223,26 @@ def test_the_auc_is_scikit_learns(dtype):
         assert metrics.auc(left_out[:1], [np.flatnonzero(labels[0])]) == pytest.approx(wanted)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_lists_of_scores_put_equal_ones_in_the_order_of_columns(dtype):
+    rng = np.random.default_rng(2)
+    scores = rng.integers(0, 9, (50, 30)).astype(dtype)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    for k in (1, 7, 30, 99):
+        lists = metrics.top_k(scores, k)
+        np.testing.assert_array_equal(lists, order[:, :k])
+    if dtype == np.float32:
+        scores[0, 1:] = np.nan
+        scores[1, 3] = -np.inf  # the last of all, and yet a candidate
+        lists = metrics.top_k(scores, 30, n_threads=1)
+        assert lists[0].tolist() == [0] + [-1] * 29
+        assert lists[1, -1] == 3
+    with pytest.raises(ValueError, match=r"scores has shape \(30,\)"):
+        metrics.top_k(scores[0])
+    with pytest.raises(ValueError, match="k is 0; it must be at least 1"):
+        metrics.top_k(scores, 0)
+
+
 def test_coverage_novelty_and_popularity_share_by_hand():
     lists = [["a", "b", "c"], ["a"], []]
     counts = {"a": 8, "b": 4, "c": 0, "d": 1, "e": 2}

@@ -184,6 +184,42 @@ void ranking_metrics(const RankedListsView& lists, const RelevantView& relevant,
 }
 
 template <class T>
+void ranked_lists(std::span<const T> scores, std::int64_t n_rows, std::int32_t n_items, std::int32_t length,
+                  std::span<std::int32_t> lists, std::int32_t n_threads) {
+  require(length >= 1, "length", length, "at least 1");
+  require_size(scores.size(), n_rows * n_items, "scores");
+  require_size(lists.size(), n_rows * length, "lists");
+  const auto body = [&](std::int64_t begin, std::int64_t end, int) {
+    std::vector<std::int32_t> best;  // a heap whose front is the worst kept
+    for (std::int64_t row = begin; row < end; ++row) {
+      const T* const of_row = scores.data() + row * n_items;
+      const auto before = [of_row](std::int32_t a, std::int32_t b) {
+        return of_row[a] > of_row[b] || (of_row[a] == of_row[b] && a < b);
+      };
+      best.clear();
+      std::int32_t column = 0;
+      for (; column < n_items && static_cast<std::int32_t>(best.size()) < length; ++column) {
+        if (!std::isnan(of_row[column])) best.push_back(column);
+      }
+      std::make_heap(best.begin(), best.end(), before);
+      T worst = best.empty() ? T(0) : of_row[best.front()];
+      for (; column < n_items; ++column) {
+        if (!(of_row[column] > worst)) continue;  // NaN, or a tie with an earlier column
+        std::pop_heap(best.begin(), best.end(), before);
+        best.back() = column;
+        std::push_heap(best.begin(), best.end(), before);
+        worst = of_row[best.front()];
+      }
+      std::sort_heap(best.begin(), best.end(), before);
+      const auto list = lists.begin() + static_cast<std::ptrdiff_t>(row * length);
+      std::fill(std::copy(best.begin(), best.end(), list), list + length, -1);
+    }
+  };
+  ThreadTeam team(team_size(n_threads, (n_rows + kScoredRows - 1) / kScoredRows));
+  team.run_slices(n_rows, body, kScoredRows);
+}
+
+template <class T>
 void ranking_auc(std::span<const T> scores, std::int64_t n_rows, std::int32_t n_items, const RowListsView& excluded,
                  const RowListsView& relevant, std::span<double> out, std::int32_t n_threads) {
   require_size(scores.size(), n_rows * n_items, "scores");
@@ -220,8 +256,10 @@ void ranking_auc(std::span<const T> scores, std::int64_t n_rows, std::int32_t n_
   team.run_slices(n_rows, body, kScoredRows);
 }
 
-#define WARPFACTOR_DEFINE_FOR(T)                                                                    \
-  template void ranking_auc<T>(std::span<const T>, std::int64_t, std::int32_t, const RowListsView&, \
+#define WARPFACTOR_DEFINE_FOR(T)                                                                                       \
+  template void ranked_lists<T>(std::span<const T>, std::int64_t, std::int32_t, std::int32_t, std::span<std::int32_t>, \
+                                std::int32_t);                                                                         \
+  template void ranking_auc<T>(std::span<const T>, std::int64_t, std::int32_t, const RowListsView&,                    \
                                const RowListsView&, std::span<double>, std::int32_t);
 WARPFACTOR_DEFINE_FOR(float)
 WARPFACTOR_DEFINE_FOR(double)

@@ -43,6 +43,12 @@ inline constexpr std::array<std::string_view, 7> kRankingMetrics{"precision",   
 void ranking_metrics(const RankedListsView& lists, const RelevantView& relevant, std::span<const std::int32_t> cutoffs,
                      std::span<double> out, std::int32_t n_threads);
 
+/// Row r of `lists` = the `length` columns of the highest scores of row r, best first, ties by lower column; -1 in
+/// slots beyond those whose score is no NaN. T: float or double.
+template <class T>
+void ranked_lists(std::span<const T> scores, std::int64_t n_rows, std::int32_t n_items, std::int32_t length,
+                  std::span<std::int32_t> lists, std::int32_t n_threads);
+
 /// out[row] = the share of the pairs of a relevant and another candidate in which the relevant one has the higher
 /// score; equal scores count as half. Candidates are the items of a finite or infinite score that are not in the row's
 /// list of `excluded` (no offsets: none are). NaN where a row has no relevant candidate, or no other one. T: float or

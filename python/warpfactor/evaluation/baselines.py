@@ -1,8 +1,9 @@
 """What a model should beat: the mean, the biases alone, and what is popular.
 
-Each is an estimator as `MatrixFactorization` is: ``fit(ratings)`` leaves a `Model` as ``model_``, with which it predicts,
-recommends and saves. `warpfactor.evaluate` and `warpfactor.compare` take them as they take models. A baseline that only
-predicts has ``ranks = False``, and one that only recommends ``predicts = False``: tables leave those cells empty.
+Each is an estimator as `MatrixFactorization` is: ``fit(ratings)`` leaves a `Model` as ``model_``,
+with which it predicts, recommends and saves. `warpfactor.evaluate` and `warpfactor.compare` take
+them as they take models. A baseline that only predicts has ``ranks = False``, and one that only
+recommends ``predicts = False``: tables leave those cells empty.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ class Mean(_Baseline):
 class BiasOnly(FittedAnswers):
     """Predicts μ + b_u + b_i, without factors, and recommends the items of the highest b_i.
 
-    It is `MatrixFactorization` with factors of zero: the penalties of the biases come from the variances of biases and
-    noise, which the core estimates by EM, and the biases are trained by SGD.
+    It is `MatrixFactorization` with factors of zero: the penalties of the biases come from the
+    variances of biases and noise, which the core estimates by EM, and the biases are trained by
+    SGD.
 
     Parameters
     ----------
@@ -82,7 +84,8 @@ class BiasOnly(FittedAnswers):
 class Popularity(_Baseline):
     """Recommends the items with the most training ratings; it predicts no ratings.
 
-    The score of an item is its number of training ratings, n_i. Of equal ones the item of the lower id comes first.
+    The score of an item is its number of training ratings, n_i. Of equal ones the item of the lower
+    id comes first.
     """
 
     predicts = False
@@ -96,18 +99,20 @@ class Popularity(_Baseline):
 class RecentPopularity(_Baseline):
     """Recommends the items with the most of the latest training ratings; it predicts no ratings.
 
-    The score of an item is its number of ratings among the latest. Of equal ones, that with more ratings of any time
-    comes first, then the one of the lower id. The ratings need timestamps. It is RecentPop of [1]_.
+    The score of an item is its number of ratings among the latest. Of equal ones, that with more
+    ratings of any time comes first, then the one of the lower id. The ratings need timestamps. It
+    is RecentPop of [1]_.
 
     Parameters
     ----------
     share : float, default 0.1
-        Which share of the training ratings counts as the latest, above 0 and at most 1; ratings of the same time as the
-        first of them count too.
+        Which share of the training ratings counts as the latest, above 0 and at most 1; ratings of
+        the same time as the first of them count too.
 
     References
     ----------
-    .. [1] Y. Ji, A. Sun, J. Zhang, C. Li, "A re-visit of the popularity baseline in recommender systems", SIGIR 2020.
+    .. [1] Y. Ji, A. Sun, J. Zhang, C. Li, "A re-visit of the popularity baseline in recommender
+       systems", SIGIR 2020.
     """
 
     predicts = False

@@ -46,8 +46,9 @@ class Comparison:
     reference : str
         The name of the first model, with which the others are compared.
     p_values : dict of dict of float
-        ``p_values[name]["rmse"]``: how likely a difference to the reference at least as large would be between equally
-        good models. NaN with a single fold, or where one of the two has no such value.
+        ``p_values[name]["rmse"]``: how likely a difference to the reference at least as large would
+        be between equally good models. NaN with a single fold, or where one of the two has no such
+        value.
     fit_seconds : dict of ndarray of shape (n_folds,)
         Wall-clock seconds of each fit.
     n_train, n_test : ndarray of shape (n_folds,)
@@ -122,8 +123,9 @@ def compare(
 ) -> Comparison:
     """Train models on the same folds and compare what they are worth.
 
-    A clone of each model is trained on each fold's training part and judged on its test part as `evaluate` does it,
-    with ``train=`` given. The first model is the reference that the others are tested against.
+    A clone of each model is trained on each fold's training part and judged on its test part as
+    `evaluate` does it, with ``train=`` given. The first model is the reference that the others are
+    tested against.
 
     Parameters
     ----------
@@ -135,11 +137,12 @@ def compare(
         As of `cross_validate`.
     k : int or iterable of int, default 10
         How many items of a list count.
-    metrics : str or iterable of str, default ("rmse", "mae", "recall", "hit_rate", "ndcg", "coverage")
+    metrics : str or iterable of str, default ("rmse", "mae", "recall", "hit_rate", "ndcg",
+    "coverage")
         As of `evaluate`.
     relevant_from : float or None, default None
-        The least rating of a relevant item. None: three quarters of the way from the lowest rating to the highest;
-        above 0 where a model has the loss "poisson".
+        The least rating of a relevant item. None: three quarters of the way from the lowest rating
+        to the highest; above 0 where a model has the loss "poisson".
     baselines : bool, default True
         Whether to add the baselines: "mean", "biases", "popularity", and with timestamps "recent".
     clip : bool, (float, float) or None, default None
@@ -155,21 +158,23 @@ def compare(
     Raises
     ------
     ValueError
-        If a parameter is invalid, two models have one name, a prediction is missing (``unknown="nan"``, "raise"), or
-        no test rating of a fold is relevant and `metrics` has other than errors.
+        If a parameter is invalid, two models have one name, a prediction is missing
+        (``unknown="nan"``, "raise"), or no test rating of a fold is relevant and `metrics` has
+        other than errors.
     TypeError
         If a model cannot be cloned.
 
     Notes
     -----
-    Folds share most of their training ratings, so that their results are not independent, and the usual paired t-test
-    finds differences too often. Here the variance of the mean difference is taken as (1/n + n_test/n_train) s², with
-    n folds and the variance s² of the differences [1]_. The p values are two-sided, and not corrected for how many
-    there are.
+    Folds share most of their training ratings, so that their results are not independent, and
+    the usual paired t-test finds differences too often. Here the variance of the mean difference is
+    taken as (1/n + n_test/n_train) s², with n folds and the variance s² of the differences [1]_.
+    The p values are two-sided, and not corrected for how many there are.
 
     References
     ----------
-    .. [1] C. Nadeau, Y. Bengio, "Inference for the generalization error", Machine Learning 52, 2003.
+    .. [1] C. Nadeau, Y. Bengio, "Inference for the generalization error", Machine Learning 52,
+       2003.
 
     Examples
     --------

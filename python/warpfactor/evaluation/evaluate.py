@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..checks import check_choice, check_count, is_number, option, where_typed
 from ..data.describe import html_table
+from ..data.matrices import check_matrix_shape, stands_for_matrix
 from ..data.ratings import Ratings
 from ..model.model import Model
 from .held_out import HeldOut, judged
@@ -43,20 +44,21 @@ Clip = tuple[float, float]
 class Evaluation:
     """What `evaluate` found of one model; prints as a table, with a column for each baseline.
 
-    ``evaluation["rmse"]`` and ``evaluation["ndcg@10"]`` are single values, of the keys that `values` has.
+    ``evaluation["rmse"]`` and ``evaluation["ndcg@10"]`` are single values, of the keys that
+    `values` has.
 
     Attributes
     ----------
     rmse, mae : float
         Errors of the predicted ratings; NaN if they were not asked for or nothing was predicted.
     ranking : dict of dict
-        ``ranking["ndcg"][10]`` is the mean over the users; so are precision, recall, hit_rate, graded_ndcg, map, mrr.
-        coverage, novelty and popularity_share are of all lists together.
+        ``ranking["ndcg"][10]`` is the mean over the users; so are precision, recall, hit_rate,
+        graded_ndcg, map, mrr. coverage, novelty and popularity_share are of all lists together.
     auc : float
         The mean over the users; NaN if it was not asked for.
     per_user : dict of dict of ndarray
-        ``per_user["ndcg"][10]`` has a value for each of `users`. ``per_user["auc"]`` is an array itself, which is NaN
-        for users without a relevant item that the model knows.
+        ``per_user["ndcg"][10]`` has a value for each of `users`. ``per_user["auc"]`` is an array
+        itself, which is NaN for users without a relevant item that the model knows.
     users : ndarray of shape (n_users,)
         Ids of the users whose lists were judged: those with a relevant test item.
     k : tuple of int
@@ -152,11 +154,11 @@ class Evaluation:
         if n["left_out"]:
             told[0] += f", {n['left_out']:,} left out for want of a prediction"
         if n["users"]:
-            told.append(
-                f"lists of {n['users']:,} users with a relevant item; relevant: {n['relevant']:,} ratings of "
-                f"{self.relevant_from:g} or more; candidates: the items with training ratings that the user "
-                "did not rate in training"
-            )
+            told += [
+                f"lists of {n['users']:,} users with a relevant item; relevant: "
+                + f"{n['relevant']:,} ratings of {self.relevant_from:g} or more",
+                "candidates: the items with training ratings that a user did not rate in training",
+            ]
         if n["trained"]:
             told.append(f"{n['trained']:,} of the test pairs were trained on")
         return told
@@ -181,22 +183,26 @@ def evaluate(
     model : fitted estimator, Model, or one of `warpfactor.baselines`
         What to measure.
     test : Ratings, or anything `Ratings.from_any` takes
-        The held-out ratings. Of a pair that is rated twice, both count in the errors, and the last one in the lists.
+        The held-out ratings. Of a pair that is rated twice, both count in the errors, and the last
+        one in the lists.
     k : int or iterable of int, default (5, 10, 20)
         How many items of a list count.
     train : Ratings, or anything `Ratings.from_any` takes, or None, default None
-        What the model was trained on. It adds the baselines that have to be trained, and says exactly what users know
-        already. None: the model's `seen_` says it.
+        What the model was trained on. It adds the baselines that have to be trained, and says
+        exactly what users know already. None: the model's `seen_` says it.
     relevant_from : float or None, default None
-        The least rating of a relevant item. None: three quarters of the way from the lowest training rating to the
-        highest, so 4 of 1 to 5; above 0 where the loss is "poisson".
+        The least rating of a relevant item. None: three quarters of the way from the lowest
+        training rating to the highest, so 4 of 1 to 5; above 0 where the loss is "poisson".
     metrics : str, iterable of str, or None, default None
-        Of "rmse", "mae", "precision", "recall", "hit_rate", "ndcg", "graded_ndcg", "map", "mrr", "auc", "coverage",
-        "novelty" and "popularity_share". None: all that can be had, with a warning that says what cannot.
+        Of "rmse", "mae", "precision", "recall", "hit_rate", "ndcg", "graded_ndcg", "map", "mrr",
+        "auc", "coverage", "novelty" and "popularity_share". None: all that can be had, with a
+        warning that says what cannot.
     baselines : bool or mapping of str to fitted models, default True
-        What to measure beside the model. True: those of `warpfactor.baselines` that `train` and the model allow.
+        What to measure beside the model. True: those of `warpfactor.baselines` that `train` and the
+        model allow.
     clip : bool, (float, float) or None, default None
-        The range to which predictions are clipped before errors are taken; True: that of the training ratings.
+        The range to which predictions are clipped before errors are taken; True: that of the
+        training ratings.
     n_threads : int or None, default None
         Threads to use; None takes all.
 
@@ -213,24 +219,28 @@ def evaluate(
     Raises
     ------
     ValueError
-        If a parameter is invalid, ids are of another kind than in training, or a metric that `metrics` names cannot
-        be had: without any relevant test rating, or of a model that does not hold what users rated.
+        If a parameter is invalid, ids are of another kind than in training, or a metric that
+        `metrics` names cannot be had: without any relevant test rating, or of a model that does not
+        hold what users rated.
     TypeError
         If `model` is not warpfactor's.
 
     Notes
     -----
-    A user's candidates are the items with training ratings, without those that the user rated in training. Lists are
-    those of `recommend`: the highest predictions first, of equal ones the item of the lower id. Users are judged if
-    they have a relevant test item; all others are left out. A relevant item that the model does not know counts as
-    missed; in the AUC it does not count. If test pairs are in `train`, they are no candidates and nothing to be found.
+    A user's candidates are the items with training ratings, without those that the user rated
+    in training. Lists are those of `recommend`: the highest predictions first, of equal ones the
+    item of the lower id. Users are judged if they have a relevant test item; all others are left
+    out. A relevant item that the model does not know counts as missed; in the AUC it does not
+    count. If test pairs are in `train`, they are no candidates and nothing to be found.
 
-    The gain of graded_ndcg is 1 + r - the lowest training rating, of relevant items: r itself on a scale from 1.
-    novelty counts users with training ratings, and popularity_share takes the fifth of the candidates with the most
-    training ratings for the most popular. The functions of `warpfactor.metrics` have the formulas.
+    The gain of graded_ndcg is 1 + r - the lowest training rating, of relevant items: r itself on a
+    scale from 1. novelty counts users with training ratings, and popularity_share takes the fifth
+    of the candidates with the most training ratings for the most popular. The functions of
+    `warpfactor.metrics` have the formulas.
 
-    If the model has ``unknown="mean"``, users without training ratings are judged by the list that they get, which is
-    that of the highest item biases. Else they are left out, of the baselines too.
+    If the model has ``unknown="mean"``, users without training ratings are judged by the list that
+    they get, which is that of the highest item biases. Else they are left out, of the baselines
+    too.
 
     Examples
     --------
@@ -251,8 +261,8 @@ def evaluate(
     if n_threads is not None:
         check_count("n_threads", n_threads, 1)
     limits = check_clip(clip, fitted.rating_range_)
-    held = Ratings.from_any(test, name="test")
-    trained = None if train is None else Ratings.from_any(train, name="train")
+    held = _ratings(test, fitted, "test")
+    trained = None if train is None else _ratings(train, fitted, "train")
     known_users, known_items = fitted.is_known(held)  # here ids of another kind show
     if fitted.unknown != "mean" and not (known_users & known_items).any():
         raise ValueError(
@@ -284,8 +294,8 @@ def evaluate(
     if found.counts["trained"]:
         n = found.counts["trained"]
         warnings.warn(
-            f"{n:,} of {len(held):,} test pairs were trained on, so that values are better than those of new "
-            "pairs: leave them out of test"
+            f"{n:,} of {len(held):,} test pairs were trained on, so that values are better than those "
+            "of new pairs: leave them out of test"
             + ("" if trained is not None else where_typed(
                 ", or pass train= if that cannot be", ", or give the training ratings as --train"
             )),
@@ -359,9 +369,10 @@ def judge(
 
 
 def usual_threshold(values: NDArray[np.float32], low: float, high: float, loss: str) -> float:
-    """Return the rating from which items are relevant, if nobody says it: one of these, if any is so high.
+    """Return the rating from which items are relevant, if nobody says it.
 
-    That is three quarters of the way from `low` to `high`; of counts, what is above 0.
+    That is the least of `values` from three quarters of the way from `low` to `high` on; of counts,
+    the least above 0.
     """
     if loss == "poisson":
         enough = values[values > 0]
@@ -372,7 +383,7 @@ def usual_threshold(values: NDArray[np.float32], low: float, high: float, loss: 
 
 
 def check_metrics(metrics: Any) -> tuple[str, ...]:
-    """Return names of metrics in the order of `METRICS`, None as all; raise ValueError if one is unknown."""
+    """Return names of metrics, None as all; raise ValueError if one is unknown."""
     if metrics is None:
         return METRICS
     given = [metrics] if isinstance(metrics, str) else list(metrics)
@@ -437,6 +448,13 @@ def text_table(rows: list[list[str]]) -> str:
 
 def _cell(name: str, value: float) -> str:
     return "" if math.isnan(value) else format(value, ".4f")
+
+
+def _ratings(given: Any, model: Model, name: str) -> Ratings:
+    ratings = Ratings.from_any(given, name=name)
+    if stands_for_matrix(given):
+        check_matrix_shape(given.shape, model.user_ids_, model.item_ids_, name)
+    return ratings
 
 
 def _problem(model: Model, held: HeldOut, threshold: float, chosen: bool) -> str:

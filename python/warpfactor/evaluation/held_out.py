@@ -15,11 +15,10 @@ from ..data.ratings import Ratings, pairs_to_codes
 from ..model.model import Model
 from ..serving.tables import Options
 from .ranking import (
+    LIST_METRICS,
     Relevant,
     auc_of_rows,
-    catalogue_coverage,
     metrics_of_rows,
-    places_of,
     self_information,
     short_head,
 )
@@ -29,6 +28,8 @@ __all__ = ["HeldOut", "ListValues", "RatingValues", "judged"]
 
 # Scores that are held at a time for the AUC: 8 MiB in float32.
 _SCORES = 1 << 21
+# Places of lists that are held at a time.
+_PLACES = 1 << 22
 
 Lists = tuple[NDArray[np.int64], NDArray[np.int32]]
 
@@ -172,13 +173,8 @@ class HeldOut:
         if lists:
             asked = model.by_codes(seen).with_options(unknown="mean", n_threads=n_threads)
             # A user that the model does not have is not among the codes either.
-            ids, _ = asked.recommend(np.where(users < 0, n_users, users), n=cutoffs[-1])
-            listed = np.ascontiguousarray(ids, np.int32)
-            counts = np.asarray(model.item_counts_, np.float64)
-            found = ListValues(
-                metrics_of_rows(listed, relevant, cutoffs, threads),
-                _of_places(listed, counts, int(model.user_known_.sum()), cutoffs),
-                None,
+            found = _judged_lists(
+                asked, np.where(users < 0, n_users, users), relevant, cutoffs, threads
             )
         if auc:
             inside = relevant.items < n_items
@@ -192,11 +188,11 @@ class HeldOut:
         return found
 
     def seen_by(self, model: Model) -> tuple[Lists, int]:
-        """Return the items that a model must not list for each of its users, and how many test pairs it was trained on.
+        """Return what a model must not list for its users, and how many test pairs trained it.
 
-        With `train` those are what was trained on. Else they are what the model says that users have seen, without
-        the test pairs, which a model that serves people may have been told of as well: then only the counts of
-        training ratings tell how many of them it was trained on.
+        With `train` those are what was trained on. Else they are what the model says that users
+        have seen, without the test pairs, which a model that serves people may have been told of as
+        well: then only the counts of training ratings tell how many of them it was trained on.
         """
         n_users, n_items = len(model.user_ids_), len(model.item_ids_)
         if self.train is not None:
@@ -222,7 +218,7 @@ class HeldOut:
         return (_offsets(rows[kept], n_users), np.asarray(items)[kept]), int(trained.sum())
 
     def _relevant(self, model: Model) -> Relevant:
-        """Return each judged user's relevant items as a model's codes, with codes beyond them for others."""
+        """Return each judged user's relevant items as a model's codes, or as codes beyond those."""
         codes = lookup_ids(model.item_ids_, self.test.item_ids, "item ids").astype(np.int64)
         beyond = len(model.item_ids_) + np.arange(len(codes))
         items = np.where(codes < 0, beyond, codes)[self._wanted_items].astype(np.int32)
@@ -255,21 +251,44 @@ def _offsets(rows: NDArray[Any], n_rows: int) -> NDArray[np.int64]:
     return offsets
 
 
-def _of_places(
-    listed: NDArray[np.int32], counts: NDArray[np.float64], n_users: int, cutoffs: Sequence[int]
-) -> dict[str, dict[int, float]]:
-    # Items without ratings are no candidates.
-    n_candidates = max(int((counts > 0).sum()), 1)
+def _judged_lists(
+    asked: Model, users: NDArray[Any], relevant: Relevant, cutoffs: Sequence[int], n_threads: int
+) -> ListValues:
+    """Return what the lists of users are worth, some users at a time, as lists may be long."""
+    n_items = len(asked.item_ids_)
+    parts: list[dict[str, dict[int, NDArray[np.float64]]]] = []
+    listed = {k: np.zeros(n_items, np.int64) for k in cutoffs}
+    step = max(1, _PLACES // min(cutoffs[-1], n_items))
+    for start in range(0, len(users), step):
+        some = users[start : start + step]
+        ids, _ = asked.recommend(some, n=cutoffs[-1])
+        lists = np.ascontiguousarray(ids, np.int32)
+        parts.append(
+            metrics_of_rows(lists, relevant.part(start, start + len(some)), cutoffs, n_threads)
+        )
+        for k, counts in listed.items():
+            places = lists[:, :k].ravel()
+            counts += np.bincount(places[places >= 0], minlength=n_items)
+    of_users = {
+        name: {k: np.concatenate([part[name][k] for part in parts]) for k in cutoffs}
+        for name in LIST_METRICS
+    }
+    return ListValues(of_users, _of_places(asked, listed), None)
+
+
+def _of_places(model: Model, listed: dict[int, NDArray[np.int64]]) -> dict[str, dict[int, float]]:
+    """Return the metrics of what is listed, from how often each item is."""
+    counts = np.asarray(model.item_counts_, np.float64)
+    known = counts > 0  # the candidates
     in_head = np.zeros(len(counts), bool)
-    in_head[counts > 0] = short_head(counts[counts > 0])
-    information = self_information(counts, max(n_users, 1))
+    in_head[known] = short_head(counts[known])
+    information = self_information(counts, max(int(model.user_known_.sum()), 1))
     found: dict[str, dict[int, float]] = {"coverage": {}, "novelty": {}, "popularity_share": {}}
-    for k in cutoffs:
-        places = places_of(listed, k)
-        filled = len(places) > 0
-        found["coverage"][k] = catalogue_coverage(places, n_candidates)
-        found["novelty"][k] = float(information[places].mean()) if filled else np.nan
-        found["popularity_share"][k] = float(in_head[places].mean()) if filled else np.nan
+    for k, times in listed.items():
+        n_places = int(times.sum())
+        found["coverage"][k] = np.count_nonzero(times) / max(int(known.sum()), 1)
+        found["novelty"][k] = float(times @ information) / n_places if n_places else np.nan
+        found["popularity_share"][k] = int(times[in_head].sum()) / n_places if n_places else np.nan
     return found
 
 
@@ -291,14 +310,11 @@ def _auc(
         scores = factors @ model.item_factors_.T
         scores += biases
         end = start + len(codes)
-        first, last = relevant.indptr[start], relevant.indptr[end]
-        some = Relevant(
-            relevant.indptr[start : end + 1] - first,
-            relevant.items[first:last],
-            relevant.gains[first:last],
-        )
         values[start:end] = auc_of_rows(
-            np.ascontiguousarray(scores), _rows_of(seen, codes), some, n_threads
+            np.ascontiguousarray(scores),
+            _rows_of(seen, codes),
+            relevant.part(start, end),
+            n_threads,
         )
     return values
 

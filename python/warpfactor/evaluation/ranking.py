@@ -3,13 +3,16 @@
 The rules are the same for all:
 
 - A list is ranked already: its order counts, and ties of scores are the recommender's to break.
-- Users without a relevant item say nothing of a list. They are left out of the mean, and are NaN among the values of
+- Users without a relevant item say nothing of a list. They are left out of the mean, and are NaN
+among the values of
   each user.
-- A list that is shorter than k is as good as if useless items followed. `precision` divides by k all the same.
-- Averages are over users, each with the same weight. Averages of what is listed are over all places of all lists.
+- A list that is shorter than k is as good as if useless items followed. `precision` divides by k
+all the same.
+- Averages are over users, each with the same weight. Averages of what is listed are over all places
+of all lists.
 
-`precision`, `recall`, `hit_rate`, `ndcg`, `mean_average_precision` and `mrr` are those of trec_eval: P_k, recall_k,
-success_k, ndcg_cut_k, map_cut_k and recip_rank of a list cut at k.
+`precision`, `recall`, `hit_rate`, `ndcg`, `mean_average_precision` and `mrr` are those of
+trec_eval: P_k, recall_k, success_k, ndcg_cut_k, map_cut_k and recip_rank of a list cut at k.
 """
 
 from __future__ import annotations
@@ -30,7 +33,6 @@ __all__ = [
     "Relevant",
     "auc",
     "auc_of_rows",
-    "catalogue_coverage",
     "check_cutoffs",
     "coverage",
     "hit_rate",
@@ -39,13 +41,13 @@ __all__ = [
     "mrr",
     "ndcg",
     "novelty",
-    "places_of",
     "popularity_share",
     "precision",
     "ranking",
     "recall",
     "self_information",
     "short_head",
+    "top_k",
 ]
 
 # In the order of the core.
@@ -54,17 +56,26 @@ _HEAD = 0.2
 
 
 class Relevant(NamedTuple):
-    """The relevant items of each row as codes: items[indptr[r]:indptr[r + 1]], sorted and distinct, and their gains."""
+    """Each row's relevant items as codes, sorted and distinct, with their gains.
+
+    Those of row r are ``items[indptr[r]:indptr[r + 1]]``.
+    """
 
     indptr: NDArray[np.int64]
     items: NDArray[np.int32]
     gains: NDArray[np.float64]
 
+    def part(self, start: int, end: int) -> Relevant:
+        """Return some consecutive rows."""
+        first, last = self.indptr[start], self.indptr[end]
+        offsets = self.indptr[start : end + 1] - first
+        return Relevant(offsets, self.items[first:last], self.gains[first:last])
+
 
 def metrics_of_rows(
     lists: NDArray[np.int32], relevant: Relevant, cutoffs: Sequence[int], n_threads: int = 0
 ) -> dict[str, dict[int, NDArray[np.float64]]]:
-    """Return each of `LIST_METRICS` at each cutoff of each row of lists of codes; -1 is an empty place."""
+    """Return each of `LIST_METRICS` at each cutoff of rows of codes; -1 is an empty place."""
     values = _core.ranking_metrics(lists, *relevant, np.array(cutoffs, np.int32), n_threads)
     return {
         name: dict(zip(cutoffs, of_metric, strict=True))
@@ -82,8 +93,9 @@ def precision(lists: Any, relevant: Any, k: int = 10, *, per_user: bool = False)
     lists : array of shape (n_users, length), or sequence of sequences of ids
         Each user's items, best first and each once. In an array, -1 and None are empty places.
     relevant : sequence of collections of ids, of mappings {id: gain}, or sparse matrix
-        Each user's relevant items, in the order of `lists`. Of a sparse matrix, with a row for each user, the columns
-        are the ids and stored values above 0 the gains. Items of a gain of 0 or below are not relevant.
+        Each user's relevant items, in the order of `lists`. Of a sparse matrix, with a row for each
+        user, the columns are the ids and stored values above 0 the gains. Items of a gain of 0 or
+        below are not relevant.
     k : int, default 10
         How many items of a list count. Of a shorter list, the missing ones count as not relevant.
     per_user : bool, default False
@@ -92,14 +104,14 @@ def precision(lists: Any, relevant: Any, k: int = 10, *, per_user: bool = False)
     Returns
     -------
     float, or ndarray of shape (n_users,)
-        From 0 to 1. Users without relevant items are left out of the mean; in the array they are NaN. The mean is NaN
-        if nobody has any.
+        From 0 to 1. Users without relevant items are left out of the mean; in the array they are
+        NaN. The mean is NaN if nobody has any.
 
     Raises
     ------
     ValueError
-        If `lists` and `relevant` have different lengths, `k` is below 1, a list has a relevant item twice, or ids are
-        of different kinds.
+        If `lists` and `relevant` have different lengths, `k` is below 1, a list has a relevant item
+        twice, or ids are of different kinds.
 
     Examples
     --------
@@ -131,9 +143,10 @@ def ndcg(
 ) -> Any:
     """Normalized discounted cumulative gain: DCG / IDCG, DCG = Σ_{j≤k} g_j / log2(j + 1).
 
-    g_j is the gain of the j-th item if `graded`, else 1 where it is relevant; 0 elsewhere. IDCG is the DCG of the
-    best list: of the min(k, R) relevant items of the highest gains, the highest first. Gains are taken as they are
-    (trec_eval; Järvelin and Kekäläinen 2002), not as 2^g - 1: pass those if you want them.
+    g_j is the gain of the j-th item if `graded`, else 1 where it is relevant; 0 elsewhere. IDCG is
+    the DCG of the best list: of the min(k, R) relevant items of the highest gains, the highest
+    first. Gains are taken as they are (trec_eval; Järvelin and Kekäläinen 2002), not as 2^g - 1:
+    pass those if you want them.
 
     Parameters, result and errors are otherwise those of `precision`.
     """
@@ -145,14 +158,14 @@ def mean_average_precision(
 ) -> Any:
     """Mean over the users of AP = Σ_{j≤k} h_j P_j / R, with P_j the precision of the first j.
 
-    R counts all relevant items, as in trec_eval, so that AP stays below 1 where R > k. Some packages divide by min(k, R).
-    Parameters, result and errors are those of `precision`.
+    R counts all relevant items, as in trec_eval, so that AP stays below 1 where R > k. Some
+    packages divide by min(k, R). Parameters, result and errors are those of `precision`.
     """
     return _one("map", lists, relevant, k, per_user)
 
 
 def mrr(lists: Any, relevant: Any, k: int = 10, *, per_user: bool = False) -> Any:
-    """Mean reciprocal rank: 1 / the least j ≤ k with h_j = 1, or 0 if the first k have no relevant item.
+    """Mean reciprocal rank: 1 / the least j ≤ k with h_j = 1, or 0 if there is none.
 
     Parameters, result and errors are those of `precision`.
     """
@@ -202,17 +215,56 @@ def ranking(
     }
 
 
-def auc(scores: Any, relevant: Any, *, per_user: bool = False, n_threads: int | None = None) -> Any:
-    """Area under the ROC curve of each user's scores: the chance that a relevant item is above another.
+def top_k(scores: Any, k: int = 10, *, n_threads: int | None = None) -> NDArray[np.int32]:
+    """Make ranked lists of scores, for the metrics that take lists.
 
-    Σ over pairs (relevant i, other candidate j) of [s_i > s_j] + ½ [s_i = s_j], divided by the number of pairs.
+    Parameters
+    ----------
+    scores : array of shape (n_users, n_items)
+        The scores of all items. NaN marks what is no candidate, such as items that the user knows.
+    k : int, default 10
+        The length of the lists.
+    n_threads : int or None, default None
+        Threads to use; None takes all.
+
+    Returns
+    -------
+    ndarray of shape (n_users, min(k, n_items)), int32
+        Numbers of columns, of the highest score first. Of equal scores the lower column comes
+        first. -1 fills the rows of users with fewer candidates.
+
+    Raises
+    ------
+    ValueError
+        If `scores` is not 2-D, or `k` below 1.
+
+    Examples
+    --------
+    >>> import warpfactor as wf
+    >>> wf.metrics.top_k([[0.1, 0.7, 0.7], [0.2, float("nan"), 0.3]], k=2)
+    array([[1, 2],
+           [2, 0]], dtype=int32)
+    """
+    table = _scores(scores)
+    length = min(check_count("k", k, 1), max(table.shape[1], 1))
+    threads = 0 if n_threads is None else check_count("n_threads", n_threads, 1)
+    lists: NDArray[np.int32] = _core.ranked_lists(table, length, threads)
+    return lists
+
+
+def auc(scores: Any, relevant: Any, *, per_user: bool = False, n_threads: int | None = None) -> Any:
+    """Area under the ROC curve: the chance that a relevant item scores above another one.
+
+    Σ over pairs (relevant i, other candidate j) of [s_i > s_j] + ½ [s_i = s_j], divided by the
+    number of pairs.
 
     Parameters
     ----------
     scores : array of shape (n_users, n_items)
         The scores of all items. NaN marks what is no candidate, such as items that the user knows.
     relevant : sequence of collections of columns, or sparse matrix
-        Each user's relevant items, as numbers of columns; see `precision`. Those that are no candidates do not count.
+        Each user's relevant items, as numbers of columns; see `precision`. Those that are no
+        candidates do not count.
     per_user : bool, default False
         Whether to return the values of all users instead of their mean.
     n_threads : int or None, default None
@@ -221,19 +273,15 @@ def auc(scores: Any, relevant: Any, *, per_user: bool = False, n_threads: int | 
     Returns
     -------
     float, or ndarray of shape (n_users,)
-        From 0 to 1; 0.5 is chance. Ties count as half. Users without a relevant candidate, or with no other, are left
-        out of the mean; in the array they are NaN.
+        From 0 to 1; 0.5 is chance. Ties count as half. Users without a relevant candidate, or with
+        no other, are left out of the mean; in the array they are NaN.
 
     Raises
     ------
     ValueError
         If shapes do not fit together, or a relevant item is no column.
     """
-    table = np.asarray(scores)
-    if table.dtype not in (np.float32, np.float64):
-        table = table.astype(np.float64)
-    if table.ndim != 2:
-        raise ValueError(f"scores has shape {table.shape}; it must be (n_users, n_items)")
+    table = _scores(scores)
     indptr, flat, gains = _flat(relevant)
     _require_rows(len(table), len(indptr) - 1, "scores")
     columns = np.asarray(flat)
@@ -249,7 +297,7 @@ def auc(scores: Any, relevant: Any, *, per_user: bool = False, n_threads: int | 
             )
     wanted = _sorted_rows(indptr, columns.astype(np.int32), gains)
     threads = 0 if n_threads is None else check_count("n_threads", n_threads, 1)
-    values = auc_of_rows(np.ascontiguousarray(table), None, wanted, threads)
+    values = auc_of_rows(table, None, wanted, threads)
     return _mean(values, per_user)
 
 
@@ -259,7 +307,7 @@ def auc_of_rows(
     relevant: Relevant,
     n_threads: int = 0,
 ) -> NDArray[np.float64]:
-    """Return the AUC of each row of scores, whose items of the row's `excluded` list are no candidates."""
+    """Return the AUC of each row of scores; items of its `excluded` list are no candidates."""
     indptr, items = (None, None) if excluded is None else excluded
     result: NDArray[np.float64] = _core.ranking_auc(
         scores, indptr, items, relevant.indptr, relevant.items, n_threads
@@ -303,7 +351,8 @@ def novelty(lists: Any, counts: Any, n_users: int, k: int = 10) -> float:
     lists : array of shape (n_users, length), or sequence of sequences of ids
         As of `precision`.
     counts : mapping {id: count}, or array of shape (n_items,) where ids are 0, 1, ...
-        n_i, how many users rated each item in training. An item without a rating counts as if it had one.
+        n_i, how many users rated each item in training. An item without a rating counts as if it
+        had one.
     n_users : int
         How many users there were.
     k : int, default 10
@@ -333,8 +382,8 @@ def popularity_share(lists: Any, counts: Any, k: int = 10, *, head: float = _HEA
     lists, counts, k
         As of `novelty`.
     head : float, default 0.2
-        Which share of all items counts as the most popular: those with the most ratings, rounded up to whole items;
-        where counts tie, the first ones of `counts`.
+        Which share of all items counts as the most popular: those with the most ratings, rounded up
+        to whole items; where counts tie, the first ones of `counts`.
 
     Returns
     -------
@@ -367,23 +416,21 @@ def self_information(counts: NDArray[Any], n_users: int) -> NDArray[np.float64]:
     return result
 
 
-def places_of(lists: NDArray[np.int32], k: int) -> NDArray[np.int32]:
-    """Return the codes in the first k places of all lists, empty ones left out."""
-    places = lists[:, :k].ravel()
-    return places[places >= 0]
-
-
-def catalogue_coverage(places: NDArray[np.int32], n_items: int) -> float:
-    """Return the share of so many items that are in any place."""
-    return int(np.count_nonzero(np.bincount(places))) / n_items
-
-
 def check_cutoffs(k: Any) -> tuple[int, ...]:
-    """Return cutoffs in rising order, each once; raise ValueError unless they are integers of at least 1."""
+    """Return cutoffs in rising order, each once; raise ValueError unless integers of at least 1."""
     given = [k] if isinstance(k, Integral) or not isinstance(k, Iterable) else list(k)
     if not given or isinstance(k, str):
         raise ValueError(f"{option('k')} is {k!r:.60}; it must be an integer, or several of them")
     return tuple(sorted({check_count("k", each, 1) for each in given}))
+
+
+def _scores(scores: Any) -> NDArray[Any]:
+    table = np.asarray(scores)
+    if table.dtype not in (np.float32, np.float64):
+        table = table.astype(np.float64)
+    if table.ndim != 2:
+        raise ValueError(f"scores has shape {table.shape}; it must be (n_users, n_items)")
+    return np.ascontiguousarray(table)
 
 
 def _one(name: str, lists: Any, relevant: Any, k: int, per_user: bool) -> Any:
@@ -408,20 +455,23 @@ def _encoded(lists: Any, relevant: Any) -> tuple[NDArray[np.int32], Relevant]:
     indptr, flat, gains = _flat(relevant)
     _require_rows(len(filled), len(indptr) - 1, "lists")
     both = _joined(ids, flat)
-    codes = encode_ids(both, "ids of lists and relevant")[0] if len(both) else np.empty(0, np.int32)
+    if not len(both):
+        codes = np.empty(0, np.int32)
+    elif isinstance(both, np.ndarray) and 0 <= both.min() <= both.max() < 2**31:
+        codes = both.astype(np.int32)  # integers that can stand for themselves
+    else:
+        codes = encode_ids(both, "ids of lists and relevant")[0]
     table = np.full(filled.shape, -1, np.int32)
     table[filled] = codes[: len(ids)]
     return table, _sorted_rows(indptr, codes[len(ids) :], gains)
 
 
 def _joined(some: Any, others: Any) -> Any:
-    """Return two flat columns of ids as one."""
-    if not len(some) or not len(others):
-        return others if not len(some) else some
-    kinds = {np.asarray(each).dtype.kind for each in (some, others)}
-    if kinds <= set("iu"):
-        return np.concatenate([np.asarray(some), np.asarray(others)])
-    return [*np.asarray(some).tolist(), *np.asarray(others).tolist()]
+    """Return two flat columns of ids as one: an array if they are integers."""
+    columns = [np.asarray(each) for each in (some, others) if len(each)]
+    if all(column.dtype.kind in "iu" for column in columns):
+        return np.concatenate(columns) if columns else np.empty(0, np.int64)
+    return [each for column in columns for each in column.tolist()]
 
 
 def _require_rows(n: int, n_relevant: int, name: str) -> None:
@@ -509,9 +559,12 @@ def _flat(relevant: Any) -> tuple[NDArray[np.int64], Any, NDArray[np.float64]]:
 def _sorted_rows(
     indptr: NDArray[np.int64], codes: NDArray[np.int32], gains: NDArray[np.float64]
 ) -> Relevant:
-    rows = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
-    order = np.lexsort((codes, rows))
-    return Relevant(indptr, np.ascontiguousarray(codes[order], np.int32), gains[order])
+    rows = np.repeat(np.arange(len(indptr) - 1, dtype=np.int64), np.diff(indptr))
+    keys = rows << 32 | codes
+    if not (keys[1:] > keys[:-1]).all():
+        order = np.argsort(keys)
+        codes, gains = codes[order], gains[order]
+    return Relevant(indptr, np.ascontiguousarray(codes, np.int32), np.ascontiguousarray(gains))
 
 
 def _places(lists: Any, k: int) -> Any:

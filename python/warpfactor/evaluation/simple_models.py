@@ -159,10 +159,11 @@ def baselines_of(model: Model, train: Ratings | None) -> dict[str, Judged]:
             model.rating_range_,
         )
         counts = facts.item_counts.astype(np.float64)
-        return {
-            "mean": Judged(_model(facts, model.rating_mean_, np.zeros(len(counts))), ranks=False),
-            "popularity": Judged(_model(facts, 0.0, counts), predicts=False),
-        }
+        popularity = {"popularity": Judged(_model(facts, 0.0, counts), predicts=False)}
+        if model.loss_ == "squared_hinge":  # it predicts scores, and keeps no mean of the ratings
+            return popularity
+        mean = _model(facts, model.rating_mean_, np.zeros(len(counts)))
+        return {"mean": Judged(mean, ranks=False), **popularity}
     found = {
         "mean": Judged(mean_model(train), ranks=False),
         "biases": Judged(bias_model(train, n_threads=model.n_threads)),
