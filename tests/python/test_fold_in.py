@@ -163,6 +163,14 @@ def known_users_of(new: wf.Ratings) -> Any:
     return np.isin(RATINGS.user_ids[RATINGS.users], new.user_ids)
 
 
+def test_pairs_and_values_are_taken_as_fit_takes_them() -> None:
+    old, new = without_some("users")
+    model = fitted(old)
+    X, y = new.to_pairs()
+    for learn in (model.fold_in_users, model.updated):
+        np.testing.assert_array_equal(learn(X, y).user_factors_, learn(new).user_factors_)
+
+
 def test_folding_in_again_replaces_a_user() -> None:
     old, new = without_some("users")
     model = fitted(old)

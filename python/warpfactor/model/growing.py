@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+from numpy.typing import ArrayLike
+
 from ..data.ratings import Ratings
 from ..serving.answers import Answers
 from ..serving.tables import Options, Tables
@@ -21,7 +23,7 @@ class Growing(Fitted):
     _answers: Answers
     _fold_in: FoldIn
 
-    def fold_in_users(self, ratings: Any) -> Self:
+    def fold_in_users(self, ratings: Any, y: ArrayLike | None = None) -> Self:
         """Return a model that knows these users as well, without training anew.
 
         Each user's factors and bias are those that training would look for, given the items as they
@@ -31,8 +33,9 @@ class Growing(Fitted):
 
         Parameters
         ----------
-        ratings : Ratings, or anything `Ratings.from_any` takes
-            All ratings of these users. Users whom the model knows are replaced by what these ratings
+        ratings, y
+            Ratings, or anything `MatrixFactorization.fit` takes as X and y:
+            all ratings of these users. Users whom the model knows are replaced by what these ratings
             say. Ratings of items that it does not know are left out, with a warning.
 
         Returns
@@ -53,9 +56,9 @@ class Growing(Fitted):
         -----
         The first call derives what the prior means are made of, in about the time of ten epochs.
         """
-        return self._folded(ratings, "user")
+        return self._folded(Ratings.from_any(ratings, y, "ratings"), "user")
 
-    def fold_in_items(self, ratings: Any) -> Self:
+    def fold_in_items(self, ratings: Any, y: ArrayLike | None = None) -> Self:
         """Return a model that knows these items as well, without training anew.
 
         As `fold_in_users`, with the sides in each other's places: `ratings` are all ratings of the new
@@ -63,7 +66,7 @@ class Growing(Fitted):
 
         Parameters
         ----------
-        ratings : Ratings, or anything `Ratings.from_any` takes
+        ratings, y
             As of `fold_in_users`.
 
         Returns
@@ -76,15 +79,15 @@ class Growing(Fitted):
         ValueError
             As `fold_in_users`.
         """
-        return self._folded(ratings, "item")
+        return self._folded(Ratings.from_any(ratings, y, "ratings"), "item")
 
-    def updated(self, ratings: Any) -> Self:
+    def updated(self, ratings: Any, y: ArrayLike | None = None) -> Self:
         """Return a model that has learnt from more ratings; see `MatrixFactorization.partial_fit`.
 
         Parameters
         ----------
-        ratings : Ratings, or anything `Ratings.from_any` takes
-            New ratings, of users and items that the model knows or does not.
+        ratings, y
+            Ratings, or anything `MatrixFactorization.fit` takes as X and y: new ratings, of users and items that the model knows or does not.
 
         Returns
         -------
@@ -97,7 +100,7 @@ class Growing(Fitted):
         ValueError
             As `fold_in_users`.
         """
-        given = Ratings.from_any(ratings, name="ratings")
+        given = Ratings.from_any(ratings, y, "ratings")
         return self._grown(*self._fold_in.updated(given, self._options.threads()))
 
     def _served_to_visitor(self, ratings: Any, output: str) -> tuple[Answers, Options]:
@@ -107,9 +110,8 @@ class Growing(Fitted):
         options = self._options if output == "cupy" else self._options._replace(device="cpu")
         return self._answers.for_visitor(visitor, len(given)), options
 
-    def _folded(self, ratings: Any, side: Side) -> Self:
-        given = Ratings.from_any(ratings, name="ratings")
-        return self._grown(*self._fold_in.folded(given, side, self._options.threads()))
+    def _folded(self, ratings: Ratings, side: Side) -> Self:
+        return self._grown(*self._fold_in.folded(ratings, side, self._options.threads()))
 
     def _grown(self, tables: Tables, record: TrainingRecord) -> Self:
         return type(self)(tables, record, self._options)  # type: ignore[call-arg]

@@ -90,13 +90,13 @@ class FittedAnswers(Recommending, RegressorMixin, BaseEstimator):  # type: ignor
         """Return R² of the predictions; see `Model.score`."""
         return self._answering().score(X, y, sample_weight)
 
-    def fold_in_users(self, ratings: Any) -> Model:
+    def fold_in_users(self, ratings: Any, y: ArrayLike | None = None) -> Model:
         """Return a model that knows these users as well; see `Model.fold_in_users`."""
-        return self._answering().fold_in_users(ratings)
+        return self._answering().fold_in_users(ratings, y)
 
-    def fold_in_items(self, ratings: Any) -> Model:
+    def fold_in_items(self, ratings: Any, y: ArrayLike | None = None) -> Model:
         """Return a model that knows these items as well; see `Model.fold_in_items`."""
-        return self._answering().fold_in_items(ratings)
+        return self._answering().fold_in_items(ratings, y)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted model to one safetensors file; see `Model.save`."""
