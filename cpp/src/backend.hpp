@@ -45,9 +45,12 @@ class Backend {
   virtual void update_means(std::int32_t active_factors) = 0;
   /// The losses over the validation ratings, with all factors.
   virtual MeanLoss evaluate() = 0;
-  /// Keeps a copy of the model; goes back to the copy last kept.
+  /// Keeps a copy of factors and biases; goes back to the copy last kept. Prior means stay what they have become, and
+  /// so may what the optimizer remembers.
   virtual void keep() = 0;
   virtual void restore() = 0;
+  /// Frees what only epochs need; none follow.
+  virtual void release() = 0;
   /// Writes factors and biases, in z units, into the model's arrays, which have their final sizes.
   virtual void download(Model<T>& model) = 0;
 

@@ -15,13 +15,16 @@ struct OptimizerTraits {
   bool all_together;   ///< a step takes all ratings, so it takes no batch_size
   bool late_factors;   ///< factors may join in after a warm-up
   bool rate_by_batch;  ///< many ratings of a row in a step need a smaller learning rate
+  /// With early stopping, the epochs in which its learning rate falls, for one of sgd. Adagrad's best numbers are 120
+  /// on ML-100K and 240 on ml-latest-small, sgd's 50 and 80.
+  double stopping_times;
 };
 /// In the order of the enum.
 inline constexpr OptimizerTraits kOptimizers[] = {
-    {Optimizer::sgd, true, false, true, true},
-    {Optimizer::adagrad, false, false, true, true},
-    {Optimizer::adam, false, false, false, false},  // corrects its averages for a row as a whole; steps are bounded
-    {Optimizer::gd, true, true, true, true},
+    {Optimizer::sgd, true, false, true, true, 1},
+    {Optimizer::adagrad, false, false, true, true, 3},
+    {Optimizer::adam, false, false, false, false, 1},  // corrects its averages for a row as a whole; steps are bounded
+    {Optimizer::gd, true, true, true, true, 1},
 };
 /// `optimizer` must be one of the enum.
 constexpr const OptimizerTraits& traits_of(Optimizer optimizer) { return kOptimizers[static_cast<int>(optimizer)]; }

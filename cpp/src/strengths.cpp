@@ -6,6 +6,7 @@
 #include <numeric>
 #include <vector>
 
+#include "optimizer.hpp"
 #include "random.hpp"
 
 namespace warpfactor {
@@ -140,6 +141,13 @@ class Search {
     return best_;
   }
 
+  /// The better of two.
+  Strengths choose(const Strengths& first, const Strengths& second) {
+    begin(first);
+    better(second);
+    return best_;
+  }
+
   /// Only whether more of the penalty belongs to rows.
   Strengths settle(const Strengths& found) {
     begin(found);
@@ -228,11 +236,28 @@ template <class T>
 Strengths choose_strengths(const RatingsView& ratings, const Survey& rated, const TrainParams& given,
                            const TrainParams& params, const TrainOptions<T>& options, int n_divisions) {
   const auto sample = [&](std::int64_t searched) { return sample_of(ratings, rated, searched, params.seed); };
-  const Strengths found = Search<T>(sample(kSearched), given, params, options, n_divisions).climb();
-  if (rated.counted <= kLarge || found.init_scale == 0 || found.reg_row < kLeastSettled) return found;
-  TrainParams small = params;
-  small.n_factors = std::min(params.n_factors, kFactorsOfLarge);
-  return Search<T>(sample(kSearchedOfLarge), given, small, options, n_divisions).settle(found);
+  if (params.optimizer == Optimizer::sgd && params.batch_size == 0 && params.momentum == 0) {
+    const Strengths found = Search<T>(sample(kSearched), given, params, options, n_divisions).climb();
+    if (rated.counted <= kLarge || found.init_scale == 0 || found.reg_row < kLeastSettled) return found;
+    TrainParams small = params;
+    small.n_factors = std::min(params.n_factors, kFactorsOfLarge);
+    return Search<T>(sample(kSearchedOfLarge), given, small, options, n_divisions).settle(found);
+  }
+  // Plain steps are the fastest, and the strengths mean the same with all. How long to train and how fast does not, nor
+  // does a narrow start suit all: the model's own steps have the last word.
+  TrainParams plain_given = given, plain = params, own = params;
+  for (TrainParams* each : {&plain_given, &plain}) {
+    each->optimizer = Optimizer::sgd;
+    each->batch_size = 0;
+    each->momentum = 0;
+    each->learning_rate.reset();
+  }
+  plain.learning_rate = first_learning_rate(plain, ratings, rated, true);
+  Strengths found = choose_strengths(ratings, rated, plain_given, plain, options, n_divisions);
+  found.n_epochs = 0;
+  found.learning_rate = 0;
+  own.learning_rate = given.learning_rate;  // that of batches depends on the number of ratings
+  return Search<T>(sample(kSearched), given, own, options, n_divisions).choose(kUsualStrengths, found);
 }
 
 template Strengths choose_strengths(const RatingsView&, const Survey&, const TrainParams&, const TrainParams&,

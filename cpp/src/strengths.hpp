@@ -37,8 +37,9 @@ TrainParams with_strengths(TrainParams params, const Strengths& strengths, const
 /// means near zero and factors that start narrow: one for a weak signal, one for a strong one. Each step is taken if it
 /// is better by more than kBetter: reg_row down by factors of two, or up; more of reg and less of reg_row, or the other
 /// way round; from the set for a strong signal half the learning rate, and no penalties per row at all. Last, if
-/// factors do not help, init_scale 0 leaves the biases alone. The choice does not depend on the number of threads or
-/// the device.
+/// factors do not help, init_scale 0 leaves the biases alone. For other steps than plain SGD's it climbs by those, and
+/// then compares what it found with kUsualStrengths by the model's own steps. The choice does not depend on the number
+/// of threads or the device.
 template <class T>
 Strengths choose_strengths(const RatingsView& ratings, const Survey& rated, const TrainParams& given,
                            const TrainParams& params, const TrainOptions<T>& options, int n_divisions);

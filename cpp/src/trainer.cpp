@@ -11,6 +11,7 @@
 #include "backend.hpp"
 #include "bias_variances.hpp"
 #include "device/registry.hpp"
+#include "early_stopping.hpp"
 #include "optimizer.hpp"
 #include "random.hpp"
 #include "require.hpp"
@@ -76,19 +77,51 @@ void validate(const TrainParams& p, bool custom_penalty) {
   }
 }
 
-/// The parameters with what they leave open, but for reg_bias_row where the ratings' variances decide about it. If the
-/// strengths are to be searched for, it has the usual ones.
+/// Whether the learning rate falls to zero within the epochs.
+bool falls(Schedule schedule) { return schedule == Schedule::linear || schedule == Schedule::cosine; }
+
+/// Whether n_epochs is but a bound, so that the learning rate must not fall by it: where the validation ratings may end
+/// training. Full-batch descent takes as many epochs as it is given.
+bool is_bounded_only(const TrainParams& p, bool validating) {
+  return validating && p.patience > 0 && falls(p.schedule) && !traits_of(p.optimizer).all_together;
+}
+
+/// Epochs in which the learning rate falls with early stopping. `usual`: what training chooses without.
+std::int32_t stopping_epochs(const TrainParams& given, const TrainParams& params, double usual_rate,
+                             std::int32_t usual) {
+  const double slower = given.n_epochs && given.learning_rate ? std::max(1.0, usual_rate / *given.learning_rate) : 1;
+  const double times = given.n_epochs ? traits_of(params.optimizer).stopping_times * slower : 1;
+  const double most = given.n_epochs ? *given.n_epochs : std::numeric_limits<std::int32_t>::max();
+  return static_cast<std::int32_t>(
+      std::min(most, std::round(kStoppingEpochs * times * static_cast<double>(usual)) + params.warmup_epochs));
+}
+
+/// The parameters with what they leave open, but for reg_bias_row where the ratings' variances decide about it, and
+/// what the strengths decide.
 struct Resolved {
-  TrainParams params;
-  bool searched = false;
+  TrainParams params;  ///< with the usual strengths
+  TrainParams open;    ///< those given, where what may be chosen is open
+  double usual_rate = 0;
+  bool bounded = false;   ///< n_epochs is but a bound
+  bool searched = false;  ///< the strengths are to be searched for
+
+  /// The parameters of the training with these strengths.
+  [[nodiscard]] TrainParams with(const Strengths& strengths, const TrainParams& given) const {
+    TrainParams found = with_strengths(params, strengths, open);
+    if (bounded) found.n_epochs = stopping_epochs(given, found, usual_rate, *found.n_epochs);
+    return found;
+  }
 };
 template <class T>
 Resolved resolved(const TrainParams& given, const RatingsView& ratings, const Survey& rated,
                   const TrainOptions<T>& options) {
   TrainParams params = given;
-  if (!params.n_epochs) params.n_epochs = usual_epochs(rated.counted);
-  if (params.warmup_epochs > 0 && params.warmup_epochs >= *params.n_epochs) {
-    reject("warmup_epochs", params.warmup_epochs, "below n_epochs, which is " + text(*params.n_epochs));
+  const bool bounded = is_bounded_only(given, options.validation.size() > 0);
+  const std::int32_t usual = usual_epochs(rated.counted);
+  params.n_epochs = bounded ? std::min(given.n_epochs.value_or(usual), usual) : given.n_epochs.value_or(usual);
+  const std::int32_t most = bounded && given.n_epochs ? *given.n_epochs : *params.n_epochs;
+  if (params.warmup_epochs > 0 && params.warmup_epochs >= most) {
+    reject("warmup_epochs", params.warmup_epochs, "below n_epochs, which is " + text(most));
   }
   const bool per_row = params.biases && params.l1_ratio == 0 && options.penalty == nullptr && !is_nonnegative(params);
   if (params.implicit_feedback == ImplicitFeedback::automatic) {
@@ -98,13 +131,16 @@ Resolved resolved(const TrainParams& given, const RatingsView& ratings, const Su
   if (!params.reg_bias_row && !per_row) params.reg_bias_row = 0;
   // Strengths per row that are still open will be above 0.
   const bool pulled = (per_row && (!params.reg_row || !params.reg_bias_row)) || has_row_pulls(params);
-  params.learning_rate = first_learning_rate(params, ratings, rated, pulled);
-  const bool plain_steps =
-      params.optimizer == Optimizer::sgd && params.batch_size == 0 && params.momentum == 0 && *params.n_epochs > 0;
-  const bool searched = per_row && plain_steps && leave_strengths_open(given) && options.user_factors.empty();
+  params.learning_rate = std::nullopt;
+  const double usual_rate = first_learning_rate(params, ratings, rated, pulled);
+  params.learning_rate = given.learning_rate.value_or(usual_rate);
+  // All ratings together take hundreds of epochs, of which a search's few tell nothing.
+  const bool tells = *params.n_epochs > 0 && !traits_of(params.optimizer).all_together;
+  const bool searched = per_row && tells && leave_strengths_open(given) && options.user_factors.empty();
   TrainParams open = given;
   if (!open.reg_row && !per_row) open.reg_row = 0;
-  return {with_strengths(params, kUsualStrengths, open), searched};
+  if (bounded) open.n_epochs = std::nullopt;
+  return {with_strengths(params, kUsualStrengths, open), open, usual_rate, bounded, searched};
 }
 
 /// How many factors the epochs of the warm-up train.
@@ -322,6 +358,12 @@ template <class T>
 bool check(const RatingsView& ratings, const TrainParams& params, const TrainOptions<T>& options) {
   validate(params, options.penalty != nullptr);
   const bool validating = require_shapes(ratings, options.validation);
+  if (!options.learning_rates.empty() &&
+      (!params.n_epochs || params.patience > 0 ||
+       static_cast<std::int64_t>(options.learning_rates.size()) != *params.n_epochs)) {
+    reject("learning_rates has " + text(options.learning_rates.size()) +
+           " elements; it must have n_epochs of them, and patience must be 0");
+  }
   require(!params.half || sizeof(T) == sizeof(float), "half", "true", "false with factors in double");
   require(params.loss != Loss::custom || options.loss != nullptr, "loss", "custom",
           "another one where options.loss, its function, is not given");
@@ -339,6 +381,14 @@ bool check(const RatingsView& ratings, const TrainParams& params, const TrainOpt
 std::int32_t usual_epochs(std::int64_t n_ratings) {
   const double few = std::sqrt(kManyRatings / static_cast<double>(std::max<std::int64_t>(n_ratings, 1)));
   return static_cast<std::int32_t>(std::lround(kUsualEpochs * std::clamp(few, 1.0, kMostTimes)));
+}
+
+std::int32_t most_epochs(const TrainParams& params, std::int64_t n_ratings, bool validating) {
+  const std::int32_t usual = usual_epochs(n_ratings);
+  if (!is_bounded_only(params, validating)) return params.n_epochs.value_or(usual);
+  // A learning rate that is given takes longer by what the ratings' own rate is, which is not known here.
+  if (params.n_epochs && params.learning_rate) return *params.n_epochs;
+  return stopping_epochs(params, params, 0, usual);
 }
 
 template <class T>
@@ -377,10 +427,9 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
     if (validating) used.validation = known.of(validation, "validation", rated);
     const KnownPairs pairs(options.implicit, ratings, rated);
     const Resolved open = resolved(given_params, ratings, rated, options);
-    params = open.params;
-    if (open.searched) {
-      params = with_strengths(params, search(params, ratings, rated, given_params, options, 1, team), given_params);
-    }
+    params =
+        open.with(open.searched ? search(open.params, ratings, rated, given_params, options, 1, team) : kUsualStrengths,
+                  given_params);
     learning_rate = *params.learning_rate;
     z = standardize(ratings, rated, validation, params, learning_rate, given);
     if (params.warmup_epochs > 0 && (given || z.start_factor > 0)) {
@@ -436,12 +485,54 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
     return std::string(of) + (traits_of(params.loss).told_by_loss ? " loss " + text(loss) : " RMSE " + text(rmse));
   };
   const bool choosing = validating && params.patience > 0;
-  double best = std::numeric_limits<double>::infinity();
+  EarlyStopping stopping(params.patience, is_bounded_only(params, validating));
+  std::size_t best_length = 0;  // of result.learning_rates
+  // What training has reached. `last`: the backend's ratings go first, for the memory.
+  const auto finished = [&](TrainResult<T> now, bool last) {
+    Model<T>& to = now.model;
+    to.user_counts = rated.user_counts;
+    to.item_counts = rated.item_counts;
+    to.user_factors.resize(static_cast<std::size_t>(to.n_users) * static_cast<std::size_t>(to.n_factors));
+    to.item_factors.resize(static_cast<std::size_t>(to.n_items) * static_cast<std::size_t>(to.n_factors));
+    to.user_biases.assign(static_cast<std::size_t>(to.n_users), static_cast<T>(z.start_bias));
+    to.item_biases.assign(static_cast<std::size_t>(to.n_items), static_cast<T>(z.start_bias));
+    if (last) backend->release();
+    backend->download(to);
+    ThreadTeam team(
+        team_size(params.n_threads,
+                  static_cast<std::int64_t>(to.user_factors.size() + to.item_factors.size()) / ThreadTeam::kSlice));
+    const double factor_scale = std::sqrt(z.model_scale);
+    const bool finite[] = {multiply(to.user_factors, factor_scale, team), multiply(to.item_factors, factor_scale, team),
+                           multiply(to.user_biases, z.model_scale, team),
+                           multiply(to.item_biases, z.model_scale, team)};
+    if (!std::all_of(std::begin(finite), std::end(finite), [](bool each) { return each; })) {
+      diverged(static_cast<std::int32_t>(now.history.size()), params, learning_rate, "factors are not finite");
+    }
+    to.biases = params.biases;
+    to.loss = params.loss;
+    to.user_ids = Ids::numbered(to.n_users);
+    to.item_ids = Ids::numbered(to.n_items);
+    to.history = now.history;
+    to.training = {now.best_epoch,
+                   now.n_threads,
+                   now.instruction_set,
+                   rated.counted,
+                   static_cast<double>(rated.low),
+                   static_cast<double>(rated.high),
+                   z.model_scale};
+    to.params = stored_params<T>(given_params);
+    to.chosen = stored_choice(given_params, params);
+    now.chosen = params;
+    return now;
+  };
   for (std::int32_t epoch = 0; epoch < *params.n_epochs; ++epoch) {
     const Clock::time_point began = Clock::now();
     EpochReport report;
     report.epoch = epoch + 1;
-    report.learning_rate = learning_rate_at(params, learning_rate, epoch);
+    report.learning_rate = options.learning_rates.empty()
+                               ? stopping.rate_share() * learning_rate_at(params, learning_rate, epoch)
+                               : options.learning_rates[static_cast<std::size_t>(epoch)];
+    result.learning_rates.push_back(report.learning_rate);
     const bool warming_up = epoch < params.warmup_epochs;
     const MeanLoss pass =
         backend->run_epoch(epoch, report.learning_rate, warming_up ? warmup_factors(params) : params.n_factors);
@@ -461,51 +552,25 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
     }
     report.seconds = std::chrono::duration<double>(Clock::now() - began).count();
     result.history.push_back(report);
-    const bool better = !choosing || warming_up || report.valid_loss < best;
-    if (better) {
-      if (!warming_up) best = report.valid_loss;
+    const EarlyStopping::Verdict verdict =
+        choosing && !warming_up ? stopping.judge(report.epoch, report.valid_loss) : EarlyStopping::Verdict{};
+    if (verdict.better) {
       result.best_epoch = report.epoch;
+      best_length = result.learning_rates.size();
     }
-    const bool exhausted = !better && report.epoch - result.best_epoch >= params.patience;
-    const bool last = report.epoch == *params.n_epochs || exhausted;
-    if (choosing && better && !warming_up && !last) backend->keep();
+    const bool last = report.epoch == *params.n_epochs || verdict.stop;
+    if (choosing && verdict.better && !warming_up && !last) backend->keep();
+    if (options.on_snapshot) options.on_snapshot(report, [&] { return finished(result, false); });
     if ((options.on_epoch && options.on_epoch(report)) || last) break;
+    if (verdict.go_back) {
+      backend->restore();
+      result.learning_rates.resize(best_length);
+    }
   }
   if (choosing && !result.history.empty() && result.best_epoch != result.history.back().epoch) backend->restore();
 
-  model.user_counts = std::move(rated.user_counts);
-  model.item_counts = std::move(rated.item_counts);
-  model.user_factors.resize(static_cast<std::size_t>(model.n_users) * static_cast<std::size_t>(model.n_factors));
-  model.item_factors.resize(static_cast<std::size_t>(model.n_items) * static_cast<std::size_t>(model.n_factors));
-  model.user_biases.assign(static_cast<std::size_t>(model.n_users), static_cast<T>(z.start_bias));
-  model.item_biases.assign(static_cast<std::size_t>(model.n_items), static_cast<T>(z.start_bias));
-  backend->download(model);
-  ThreadTeam team(
-      team_size(params.n_threads,
-                static_cast<std::int64_t>(model.user_factors.size() + model.item_factors.size()) / ThreadTeam::kSlice));
-  const double factor_scale = std::sqrt(z.model_scale);
-  const bool finite[] = {
-      multiply(model.user_factors, factor_scale, team), multiply(model.item_factors, factor_scale, team),
-      multiply(model.user_biases, z.model_scale, team), multiply(model.item_biases, z.model_scale, team)};
-  if (!std::all_of(std::begin(finite), std::end(finite), [](bool each) { return each; })) {
-    diverged(static_cast<std::int32_t>(result.history.size()), params, learning_rate, "factors are not finite");
-  }
-  model.biases = params.biases;
-  model.loss = params.loss;
-  model.user_ids = Ids::numbered(model.n_users);
-  model.item_ids = Ids::numbered(model.n_items);
-  model.history = result.history;
-  model.training = {result.best_epoch,
-                    result.n_threads,
-                    result.instruction_set,
-                    rated.counted,
-                    static_cast<double>(rated.low),
-                    static_cast<double>(rated.high),
-                    z.model_scale};
-  model.params = stored_params<T>(given_params);
-  model.chosen = stored_choice(given_params, params);
-  result.chosen = params;
-  return result;
+  result.learning_rates.resize(best_length);
+  return finished(std::move(result), true);
 }
 
 template TrainParams with_found_strengths<float>(const RatingsView&, const TrainParams&, const TrainOptions<float>&,

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <variant>
 
@@ -15,6 +16,10 @@ namespace warpfactor::python {
 namespace {
 
 using Flags = std::optional<Array<bool>>;
+
+/// Bias variances, factor variances and user lengths of an Uncertainty.
+template <class T>
+using Parts = std::optional<std::tuple<Array<T>, Array<T>, Array<T>>>;
 
 /// A view of a model and the arrays that it borrows.
 struct HeldView {
@@ -32,9 +37,7 @@ template <class T>
 std::unique_ptr<HeldView> hold(const Array<T>& user_factors, const Array<T>& item_factors,
                                const std::optional<Array<T>>& user_biases, const std::optional<Array<T>>& item_biases,
                                const Flags& user_known, const Flags& item_known, double global_mean, double rating_mean,
-                               double start_bias, bool biases, const std::string& link,
-                               const std::optional<Array<T>>& item_deviations,
-                               const std::optional<Array<T>>& user_deviations) {
+                               double start_bias, bool biases, const std::string& link, const Parts<T>& uncertainty) {
   if (user_factors.ndim() != 2 || item_factors.ndim() != 2 || user_factors.shape(1) != item_factors.shape(1)) {
     throw std::invalid_argument("user_factors and item_factors must be 2-D with the same number of columns");
   }
@@ -44,8 +47,9 @@ std::unique_ptr<HeldView> hold(const Array<T>& user_factors, const Array<T>& ite
   held->arrays = {user_factors, item_factors};
   if (user_biases) held->arrays.push_back(*user_biases);
   if (item_biases) held->arrays.push_back(*item_biases);
-  if (item_deviations) held->arrays.push_back(*item_deviations);
-  if (user_deviations) held->arrays.push_back(*user_deviations);
+  if (uncertainty) {
+    std::apply([&](const auto&... parts) { (held->arrays.push_back(parts), ...); }, *uncertainty);
+  }
   ModelView<T> model;
   model.n_users = static_cast<std::int32_t>(user_factors.shape(0));
   model.n_items = static_cast<std::int32_t>(item_factors.shape(0));
@@ -56,8 +60,10 @@ std::unique_ptr<HeldView> hold(const Array<T>& user_factors, const Array<T>& ite
   model.item_biases = python::view(item_biases);
   model.user_counts = held->user_counts;
   model.item_counts = held->item_counts;
-  model.item_deviations = python::view(item_deviations);
-  model.user_deviations = python::view(user_deviations);
+  if (uncertainty) {
+    model.uncertainty =
+        std::apply([](const auto&... parts) { return UncertaintyView<T>{python::view(parts)...}; }, *uncertainty);
+  }
   model.global_mean = global_mean;
   model.rating_mean = rating_mean;
   model.start_bias = start_bias;
@@ -114,34 +120,34 @@ void bind_init(py::class_<HeldView>& view) {
   view.def(py::init(&hold<T>), py::arg("user_factors").noconvert(), py::arg("item_factors").noconvert(),
            py::arg("user_biases").noconvert(), py::arg("item_biases").noconvert(), py::arg("user_known").noconvert(),
            py::arg("item_known").noconvert(), py::kw_only(), py::arg("global_mean"), py::arg("rating_mean"),
-           py::arg("start_bias"), py::arg("biases"), py::arg("link"),
-           py::arg("item_deviations").noconvert() = py::none(), py::arg("user_deviations").noconvert() = py::none());
+           py::arg("start_bias"), py::arg("biases"), py::arg("link"), py::arg("uncertainty") = py::none());
 }
 
 template <class T>
-void bind_deviations(py::module_& m) {
+void bind_uncertainty(py::module_& m) {
   m.def(
-      "deviations",
+      "uncertainty",
       [](const Array<T>& user_factors, const Array<T>& item_factors, const Array<T>& item_biases,
          const Array<std::uint32_t>& user_counts, const Array<std::uint32_t>& item_counts, double start_bias,
          bool biases, const std::string& link, double train_rmse) {
         const auto held = hold<T>(user_factors, item_factors, std::nullopt, item_biases, std::nullopt, std::nullopt, 0,
-                                  0, start_bias, biases, link, std::nullopt, std::nullopt);
+                                  0, start_bias, biases, link, std::nullopt);
         auto model = std::get<ModelView<T>>(held->view);
         model.user_counts = python::view(user_counts);
         model.item_counts = python::view(item_counts);
-        std::vector<T> of_items, of_users;
+        Uncertainty<T> unknown;
         {
           const py::gil_scoped_release no_gil;
-          of_items = item_deviations<T>(model, train_rmse);
-          of_users = user_deviations<T>(model, train_rmse);
+          unknown = uncertainty<T>(model, train_rmse);
         }
-        return py::make_tuple(adopt(std::move(of_items), {static_cast<py::ssize_t>(model.n_items)}),
-                              adopt(std::move(of_users), {static_cast<py::ssize_t>(model.n_users) + 1}),
-                              noise_variance(model.link, train_rmse));
+        const py::ssize_t n_items = model.n_items, n_lengths = static_cast<py::ssize_t>(model.n_users) + 1;
+        return py::make_tuple(adopt(std::move(unknown.bias_variances), {n_items}),
+                              adopt(std::move(unknown.factor_variances), {n_items}),
+                              adopt(std::move(unknown.user_lengths), {n_lengths}), unknown.noise);
       },
-      "(items, users, noise): what few ratings leave unknown of each item's scores, and of each user's factors, as "
-      "standard deviations, the users' last that of a user who is not there; and the variance of ratings about scores.",
+      "(bias_variances, factor_variances, user_lengths, noise): what few ratings leave unknown of scores; the last "
+      "length "
+      "is that of a user who is not there. See Uncertainty of the C++ library.",
       py::arg("user_factors").noconvert(), py::arg("item_factors").noconvert(), py::arg("item_biases").noconvert(),
       py::arg("user_counts").noconvert(), py::arg("item_counts").noconvert(), py::kw_only(), py::arg("start_bias"),
       py::arg("biases"), py::arg("link"), py::arg("train_rmse"));
@@ -208,8 +214,8 @@ void bind_model(py::module_& m) {
                             "A model's arrays, not copied. Known rows (None: all) have training ratings.");
   bind_init<float>(view);
   bind_init<double>(view);
-  bind_deviations<float>(m);
-  bind_deviations<double>(m);
+  bind_uncertainty<float>(m);
+  bind_uncertainty<double>(m);
   view.def("predict", &predict_pairs, "The prediction for each pair of codes; -1 is an unknown row.",
            py::arg("users").noconvert(), py::arg("items").noconvert(), py::arg("n_threads") = 0);
   view.def("recommend", &recommend_rows,

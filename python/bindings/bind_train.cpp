@@ -42,7 +42,8 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
                   const std::optional<Array<T>>& item_factors, const py::object& on_epoch, std::uintptr_t loss,
                   std::uintptr_t penalty, const std::map<std::string, std::uintptr_t>& device_kernels,
                   const std::optional<PairArrays>& implicit, const std::optional<Array<T>>& user_biases,
-                  const std::optional<Array<T>>& item_biases, double global_mean) {
+                  const std::optional<Array<T>>& item_biases, double global_mean, const py::object& on_snapshot,
+                  const std::vector<double>& learning_rates) {
   TrainOptions<T> options;
   options.device_kernels = kernels_of(device_kernels);
   options.loss = reinterpret_cast<LossFunction<T>>(loss);
@@ -61,15 +62,33 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
       return on_epoch(to_dict(report)).template cast<bool>();
     };
   }
+  const auto with_choice = [](TrainResult<T> result) {
+    py::dict out = to_dict(std::move(result.model));
+    out["chosen"] = result.chosen;
+    out["learning_rates"] = result.learning_rates;
+    return out;
+  };
+  if (!on_snapshot.is_none()) {
+    options.on_snapshot = [&](const EpochReport& report, const std::function<TrainResult<T>()>& snapshot) {
+      const py::gil_scoped_acquire gil;
+      on_snapshot(to_dict(report), py::cpp_function([&] {
+                    std::optional<TrainResult<T>> taken;
+                    {
+                      const py::gil_scoped_release no_gil;
+                      taken = snapshot();
+                    }
+                    return with_choice(std::move(*taken));
+                  }));
+    };
+  }
+  options.learning_rates = learning_rates;
   const RatingsView ratings = view(arrays, n_users, n_items);
   TrainResult<T> result;
   {
     const py::gil_scoped_release no_gil;
     result = train<T>(ratings, params, options);
   }
-  py::dict out = to_dict(std::move(result.model));
-  out["chosen"] = result.chosen;
-  return out;
+  return with_choice(std::move(result));
 }
 
 template <class T>
@@ -245,6 +264,8 @@ void bind_train(py::module_& m) {
   m.def("parameters", [] { return describe_all(kParams); }, "A dict for each parameter of training, in order.");
   m.def("losses", [] { return describe_all(kLosses); }, "A dict for each loss.");
   m.def("usual_epochs", &usual_epochs, "The epochs of a training where n_epochs is left open.", py::arg("n_ratings"));
+  m.def("most_epochs", &most_epochs, "The most epochs that a training runs.", py::arg("params"), py::arg("n_ratings"),
+        py::arg("validating"));
   m.def("is_plain", &is_plain, "Whether steps are plain SGD with an L2 penalty.", py::arg("params"),
         py::arg("penalty"));
 
@@ -279,13 +300,15 @@ void bind_train(py::module_& m) {
         py::arg("item_factors").noconvert() = py::none(), py::arg("on_epoch") = py::none(), py::arg("loss") = 0,
         py::arg("penalty") = 0, py::arg("device_kernels") = py::dict(), py::arg("implicit") = py::none(),
         py::arg("user_biases").noconvert() = py::none(), py::arg("item_biases").noconvert() = py::none(),
-        py::arg("global_mean") = 0.0);
+        py::arg("global_mean") = 0.0, py::arg("on_snapshot") = py::none(),
+        py::arg("learning_rates") = std::vector<double>{});
   m.def("train_float64", &train_as<double>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),
         py::arg("params"), py::arg("validation") = py::none(), py::arg("user_factors").noconvert() = py::none(),
         py::arg("item_factors").noconvert() = py::none(), py::arg("on_epoch") = py::none(), py::arg("loss") = 0,
         py::arg("penalty") = 0, py::arg("device_kernels") = py::dict(), py::arg("implicit") = py::none(),
         py::arg("user_biases").noconvert() = py::none(), py::arg("item_biases").noconvert() = py::none(),
-        py::arg("global_mean") = 0.0);
+        py::arg("global_mean") = 0.0, py::arg("on_snapshot") = py::none(),
+        py::arg("learning_rates") = std::vector<double>{});
 }
 
 }  // namespace warpfactor::python

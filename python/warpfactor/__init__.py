@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import baselines, datasets, losses, metrics, plot, splits
+    from . import baselines, callbacks, datasets, losses, metrics, plot, splits
     from ._core import __version__
     from .config import show_config
     from .data.files import read_ratings
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .evaluation.cross_validation import cross_validate
     from .evaluation.evaluate import Evaluation, evaluate
     from .evaluation.splits import train_test_split, train_validation_test_split
+    from .evaluation.tuning import Tuning, tune
     from .exceptions import CudaError, DivergedError, ModelFileError
     from .model.model import Model, load
     from .training.bayesian import BayesianMatrixFactorization
@@ -45,8 +46,10 @@ __all__ = [
     "ModelFileError",
     "Peek",
     "Ratings",
+    "Tuning",
     "__version__",
     "baselines",
+    "callbacks",
     "compare",
     "cross_validate",
     "datasets",
@@ -63,6 +66,7 @@ __all__ = [
     "splits",
     "train_test_split",
     "train_validation_test_split",
+    "tune",
     "write_ratings",
 ]
 
@@ -92,9 +96,11 @@ _HOME = {
     "show_config": "config",
     "train_test_split": "evaluation.splits",
     "train_validation_test_split": "evaluation.splits",
+    "tune": "evaluation.tuning",
+    "Tuning": "evaluation.tuning",
     "write_ratings": "data.write",
 }
-_MODULES = ("baselines", "datasets", "losses", "metrics", "plot", "splits")
+_MODULES = ("baselines", "callbacks", "datasets", "losses", "metrics", "plot", "splits")
 
 
 def __getattr__(name: str) -> Any:

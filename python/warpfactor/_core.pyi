@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypedDict, type_check_only
 
 import numpy as np
@@ -33,6 +33,7 @@ class _TrainResult(TypedDict):
 @type_check_only
 class _FitResult(_TrainResult):
     chosen: TrainParams
+    learning_rates: list[float]
 
 @type_check_only
 class _SampleResult(_TrainResult):
@@ -75,6 +76,7 @@ def parameters() -> list[_Parameter]: ...
 def losses() -> list[_Loss]: ...
 def is_plain(params: TrainParams, penalty: bool) -> bool: ...
 def usual_epochs(n_ratings: int) -> int: ...
+def most_epochs(params: TrainParams, n_ratings: int, validating: bool) -> int: ...
 
 class RatingArrays:
     def __init__(
@@ -101,6 +103,8 @@ def train_float32(
     user_biases: NDArray[np.float32] | None = None,
     item_biases: NDArray[np.float32] | None = None,
     global_mean: float = 0.0,
+    on_snapshot: Callable[[EpochRecord, Callable[[], _FitResult]], object] | None = None,
+    learning_rates: Sequence[float] = (),
 ) -> _FitResult: ...
 def train_float64(
     ratings: RatingArrays,
@@ -118,6 +122,8 @@ def train_float64(
     user_biases: NDArray[np.float64] | None = None,
     item_biases: NDArray[np.float64] | None = None,
     global_mean: float = 0.0,
+    on_snapshot: Callable[[EpochRecord, Callable[[], _FitResult]], object] | None = None,
+    learning_rates: Sequence[float] = (),
 ) -> _FitResult: ...
 
 class SampleParams:
@@ -196,8 +202,7 @@ class ModelView:
         start_bias: float,
         biases: bool,
         link: str,
-        item_deviations: NDArray[Any] | None = None,
-        user_deviations: NDArray[Any] | None = None,
+        uncertainty: tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None = None,
     ) -> None: ...
     def predict(
         self, users: NDArray[np.int32], items: NDArray[np.int32], n_threads: int = 0
@@ -226,7 +231,7 @@ class ModelView:
         self, items: NDArray[np.int32], n: int, n_threads: int = 0
     ) -> tuple[NDArray[np.int32], NDArray[Any]]: ...
 
-def deviations(
+def uncertainty(
     user_factors: NDArray[Any],
     item_factors: NDArray[Any],
     item_biases: NDArray[Any],
@@ -237,7 +242,7 @@ def deviations(
     biases: bool,
     link: str,
     train_rmse: float,
-) -> tuple[NDArray[Any], NDArray[Any], float]: ...
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], float]: ...
 
 class FoldInStrengths:
     def __init__(

@@ -62,6 +62,14 @@ _OWN = (
         choices=("mean", "nan", "raise"),
     ),
     Parameter("warm_start", "flag", False),
+    Parameter("validation_fraction", "object", None, none=True),
+    Parameter(
+        "refit",
+        "flag",
+        False,
+        "Whether to train again on all ratings, those held out for early stopping too, for as many "
+        "epochs as it found.",
+    ),
     Parameter("verbose", "object", 1),
     Parameter("callbacks", "object", ()),
 )

@@ -311,6 +311,34 @@ TEST(bad_initial_factors_are_named) {
   CHECK_THROWS(std::invalid_argument, "item_factors[11] is inf; it must be finite", run(users, inf_items));
 }
 
+TEST(bad_initial_biases_are_named) {
+  const Data data(5, 4, 20);
+  TrainParams params;
+  params.n_factors = 3;
+  const std::vector<float> users(15, 0.1f), items(12, 0.1f), user_biases(5, 0.1f), item_biases(4, 0.1f);
+  TrainOptions<float> good;
+  good.user_factors = users;
+  good.item_factors = items;
+  good.user_biases = user_biases;
+  good.item_biases = item_biases;
+  const auto run = [&](const auto& change) {
+    TrainOptions<float> options = good;
+    change(options);
+    train<float>(data.view(), params, options);
+  };
+  using Options = TrainOptions<float>;
+  using Bad = std::invalid_argument;
+  run([](Options&) {});
+  CHECK_THROWS(Bad, "user_biases has 4 elements; it must have 5 x 1",
+               run([&](Options& options) { options.user_biases = item_biases; }));
+  CHECK_THROWS(Bad, "item_biases has 0 elements", run([](Options& options) { options.item_biases = {}; }));
+  CHECK_THROWS(Bad, "without initial factors",
+               run([](Options& options) { options.user_factors = options.item_factors = {}; }));
+  CHECK_THROWS(Bad, "global_mean is nan", run([](Options& options) { options.global_mean = kNanF; }));
+  params.biases = false;
+  CHECK_THROWS(Bad, "biases is false", run([](Options&) {}));
+}
+
 TEST(cuda_is_never_replaced_by_the_cpu_in_silence) {
   if (cuda_status().usable) return;
   CHECK(!cuda_status().reason.empty());

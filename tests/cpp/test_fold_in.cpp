@@ -126,8 +126,8 @@ struct Problem {
 
 template <class T>
 void compare(const Problem<T>& problem) {
-  const FoldedRows<T> rows = fold_in<T>(problem.model(), Side::users, problem.ratings(), problem.strengths,
-                                        problem.coefficients());
+  const FoldedRows<T> rows =
+      fold_in<T>(problem.model(), Side::users, problem.ratings(), problem.strengths, problem.coefficients());
   for (std::int32_t user = 0; user < problem.n_users; ++user) {
     double condition = 0;
     const std::vector<double> expected = problem.expected(user, condition);
@@ -161,9 +161,7 @@ TEST(rows_are_those_of_a_dense_ridge_regression) {
   check::context.clear();
 }
 
-TEST(many_ratings_are_summed_in_chunks) {
-  compare(Problem<double>(900, 7, false, true));
-}
+TEST(many_ratings_are_summed_in_chunks) { compare(Problem<double>(900, 7, false, true)); }
 
 TEST(items_are_folded_in_as_users_are) {
   const Problem<double> problem(30, 6, true, true);
@@ -174,8 +172,8 @@ TEST(items_are_folded_in_as_users_are) {
   RatingsView ratings = problem.ratings();
   std::swap(ratings.users, ratings.items);
   std::swap(ratings.n_users, ratings.n_items);
-  const auto users = fold_in<double>(problem.model(), Side::users, problem.ratings(), problem.strengths,
-                                     problem.coefficients());
+  const auto users =
+      fold_in<double>(problem.model(), Side::users, problem.ratings(), problem.strengths, problem.coefficients());
   const auto items = fold_in<double>(turned, Side::items, ratings, problem.strengths, problem.coefficients());
   CHECK(users.factors == items.factors && users.biases == items.biases);
 }

@@ -135,23 +135,37 @@ TEST(recommend_for_nobody_is_nothing) {
 
 /// The items in the order of score - z deviation, all small whole numbers and halves: exact in float.
 template <class T>
-void check_lower_bounds(bool biased) {
+void check_bounds(bool biased, bool by_user) {
   check::context = biased ? "with biases" : "without biases";
   const Factors<T> factors(20, 30, 5, biased);
-  std::vector<T> deviations;
-  for (int item = 0; item < 30; ++item) deviations.push_back(static_cast<T>((item * 7) % 5) / 2);
+  // The length of user u is (u % 3)^2, so that with the second variances all deviations are whole or halves too.
+  std::vector<T> deviations, variances, lengths;
+  for (int item = 0; item < 30; ++item) {
+    deviations.push_back(static_cast<T>((item * 7) % 5) / 2);
+    variances.push_back(deviations.back() * deviations.back());
+  }
+  for (int user = 0; user <= 20; ++user) lengths.push_back(static_cast<T>((user % 3) * (user % 3)));
+  const std::vector<T> none(30);
   ModelView<T> model = factors.view();
-  model.item_deviations = deviations;
+  if (by_user) {
+    model.uncertainty = {none, variances, lengths};
+  } else {
+    model.uncertainty.bias_variances = variances;
+  }
   std::vector<std::int32_t> users{-1};
   for (std::int32_t user = 0; user < 20; ++user) users.push_back(user);
   const RowLists seen = group_by_user(std::vector<std::int32_t>{3, 3}, std::vector<std::int32_t>{4, 9}, 20);
-  for (const double confidence : {0.0, 1.0, 4.0}) {
+  for (const double times : {-4.0, -1.0, 0.0, 2.0}) {
     std::vector<std::int32_t> items(users.size() * 30);
     std::vector<T> bounds(items.size());
-    recommend<T>(model, users, 30, seen, items, bounds, {.confidence = confidence});
+    recommend<T>(model, users, 30, seen, items, bounds,
+                 {.confidence = std::max(-times, 0.0), .exploration = std::max(times, 0.0)});
     for (std::size_t q = 0; q < users.size(); ++q) {
       const auto bound = [&](std::int32_t item) {
-        return factors.score(users[q], item) - static_cast<T>(confidence) * deviations[static_cast<std::size_t>(item)];
+        const std::int32_t row = users[q] < 0 ? 20 : users[q];
+        const T root = by_user ? static_cast<T>(row % 3) : 1;
+        return factors.score(users[q], item) +
+               static_cast<T>(times) * root * deviations[static_cast<std::size_t>(item)];
       };
       std::vector<std::int32_t> expected;
       for (std::int32_t item = 0; item < 30; ++item) {
@@ -167,10 +181,12 @@ void check_lower_bounds(bool biased) {
   }
 }
 
-TEST(recommend_ranks_by_the_lower_bound) {
+TEST(recommend_ranks_by_bounds) {
   for (const bool biased : {false, true}) {
-    check_lower_bounds<float>(biased);
-    check_lower_bounds<double>(biased);
+    for (const bool by_user : {false, true}) {
+      check_bounds<float>(biased, by_user);
+      check_bounds<double>(biased, by_user);
+    }
   }
 }
 
@@ -338,11 +354,11 @@ TEST(bad_arguments_are_named) {
     CHECK_THROWS(Bad, "it must be a finite number of at least 0",
                  recommend<float>(view, one, 1, {}, items, out, {.confidence = wrong}));
   }
-  CHECK_THROWS(Bad, "options.confidence is 2, which needs the model's item_deviations",
+  CHECK_THROWS(Bad, "options.confidence is 2, which needs the model's uncertainty",
                recommend<float>(view, one, 1, {}, items, out, {.confidence = 2}));
   ModelView<float> short_of = view;
-  short_of.item_deviations = out;
-  CHECK_THROWS(Bad, "item_deviations has 1 elements; it must have 4",
+  short_of.uncertainty.bias_variances = out;
+  CHECK_THROWS(Bad, "uncertainty.bias_variances has 1 elements; it must have 4",
                recommend<float>(short_of, one, 1, {}, items, out, {.confidence = 2}));
   CHECK_THROWS(Bad, "options.exploration is 2, which needs",
                recommend<float>(view, one, 1, {}, items, out, {.exploration = 2}));
@@ -359,21 +375,21 @@ TEST(bad_arguments_are_named) {
   for (const auto& wrong : {no_group, open_groups}) {
     CHECK_THROWS(Bad, "options.groups[1] is", recommend<float>(view, one, 1, {}, items, out, {.groups = wrong}));
   }
-  ModelView<float> few_users = view;
   const std::vector<float> four(4);
-  few_users.item_deviations = four;
-  few_users.user_deviations = std::span(four).first(3);
-  CHECK_THROWS(Bad, "user_deviations has 3 elements; it must have 4",
-               recommend<float>(few_users, one, 1, {}, items, out, {.confidence = 2}));
-  CHECK_THROWS(Bad, "user_counts has 0", user_deviations<float>(view, 1));
-  CHECK_THROWS(Bad, "user_counts has 0", item_deviations<float>(view, 1));
+  short_of.uncertainty = {four, out, four};
+  CHECK_THROWS(Bad, "uncertainty.factor_variances has 1 elements; it must have 4",
+               recommend<float>(short_of, one, 1, {}, items, out, {.confidence = 2}));
+  short_of.uncertainty = {four, four, out};
+  CHECK_THROWS(Bad, "uncertainty.user_lengths has 1 elements; it must have 4",
+               recommend<float>(short_of, one, 1, {}, items, out, {.confidence = 2}));
+  CHECK_THROWS(Bad, "user_counts has 0", uncertainty<float>(view, 1));
   const std::vector<std::uint32_t> rated{1, 1, 1, 1};
   short_of.user_counts = std::span(rated).first(3);
-  CHECK_THROWS(Bad, "item_counts has 0", item_deviations<float>(short_of, 1));
+  CHECK_THROWS(Bad, "item_counts has 0", uncertainty<float>(short_of, 1));
   short_of.item_counts = rated;
-  CHECK_EQ(item_deviations<float>(short_of, 1).size(), 4U);
-  CHECK_THROWS(Bad, "train_rmse is -1", item_deviations<float>(short_of, -1));
-  CHECK_THROWS(Bad, "train_rmse is nan", item_deviations<float>(short_of, std::nan("")));
+  CHECK_EQ(uncertainty<float>(short_of, 1).user_lengths.size(), 4U);
+  CHECK_THROWS(Bad, "train_rmse is -1", uncertainty<float>(short_of, -1));
+  CHECK_THROWS(Bad, "train_rmse is nan", uncertainty<float>(short_of, std::nan("")));
   CHECK_THROWS(Bad, "items holds 4", similar_items<float>(view, item_high, 1, items, out));
   CHECK_THROWS(Bad, "cosines has 1", similar_items<float>(view, two, 1, two_items, out));
   CHECK_THROWS(Bad, "users holds 3", group_by_user(high, one, 3));
@@ -496,26 +512,28 @@ TEST(all_ways_to_predict_are_one_formula_in_double) {
   }
 }
 
-TEST(deviations_of_a_model_are_those_of_the_epoch_that_it_is_of) {
+TEST(the_uncertainty_of_a_model_is_that_of_the_epoch_that_it_is_of) {
   Model<float> model = trained<float>(Loss::squared);
   model.training.n_epochs = 3;  // as if later ones had been worse
-  const std::vector<float> deviations = model.item_deviations();
-  CHECK(deviations == item_deviations<float>(model.view(), model.history[2].train_rmse));
-  CHECK(deviations != item_deviations<float>(model.view(), model.history[4].train_rmse));
+  const std::vector<float> variances = model.uncertainty().factor_variances;
+  CHECK(variances == uncertainty<float>(model.view(), model.history[2].train_rmse).factor_variances);
+  CHECK(variances != uncertainty<float>(model.view(), model.history[4].train_rmse).factor_variances);
   model.history.clear();
-  CHECK_THROWS(std::invalid_argument, "history has no epoch 3", model.item_deviations());
-  CHECK_THROWS(std::invalid_argument, "history has no epoch 3", model.user_deviations());
+  CHECK_THROWS(std::invalid_argument, "history has no epoch 3", model.uncertainty());
 }
 
 TEST(an_item_of_more_ratings_is_better_known) {
   for (const Loss loss : {Loss::squared, Loss::logistic, Loss::poisson}) {
     for (const bool biases : {true, false}) {
       const Model<double> model = trained<double>(loss, biases);
-      const std::vector<double> deviations = model.item_deviations();
+      const Uncertainty<double> unknown = model.uncertainty();
       for (std::size_t a = 0; a < 20; ++a) {
-        CHECK(deviations[a] > 0);
+        CHECK(unknown.factor_variances[a] > 0);
+        CHECK_EQ(unknown.bias_variances[a] > 0, biases);
         for (std::size_t b = 0; b < 20; ++b) {
-          CHECK_EQ(deviations[a] > deviations[b], model.item_counts[a] < model.item_counts[b]);
+          const bool fewer = model.item_counts[a] < model.item_counts[b];
+          CHECK_EQ(unknown.factor_variances[a] > unknown.factor_variances[b], fewer);
+          if (biases) CHECK_EQ(unknown.bias_variances[a] > unknown.bias_variances[b], fewer);
         }
       }
     }

@@ -296,6 +296,91 @@ TEST(early_stopping_waits_for_patience_and_hands_back_the_best_epoch) {
   }
 }
 
+TEST(with_early_stopping_n_epochs_is_only_a_bound) {
+  const Data data(200, 150, 4000, 0.3), held_out(200, 150, 500, 0.3, 1);
+  TrainParams params = plain(small(4));
+  TrainOptions<float> options;
+  options.validation = held_out.view();
+  const auto trained = [&](std::optional<std::int32_t> n_epochs) {
+    params.n_epochs = n_epochs;
+    return train<float>(data.view(), params, options);
+  };
+  params.learning_rate = 0.04;  // what plain() would have chosen
+  const TrainResult<float> open = trained(std::nullopt), bounded = trained(500), loose = trained(100000);
+  CHECK_EQ(open.history.size(), 60u);  // half as many again as the 40 of a small set
+  CHECK_EQ(*bounded.chosen.n_epochs, 60);
+  CHECK(same_bits(open.model, bounded.model));
+  CHECK(same_bits(open.model, loose.model));
+  for (std::size_t t = 0; t < open.history.size(); ++t) {
+    CHECK_CLOSE(open.history[t].learning_rate, 0.04 * (1 - static_cast<double>(t) / 60), 1e-12);
+  }
+  CHECK_EQ(trained(7).history.size(), 7u);
+  CHECK_CLOSE(trained(7).history.back().learning_rate, 0.04 / 7, 1e-12);
+  params.learning_rate = 0.02;  // half as large: twice as many, as far as they may
+  CHECK_EQ(trained(std::nullopt).history.size(), 60u);
+  CHECK_EQ(trained(100).history.size(), 100u);
+  CHECK_EQ(trained(500).history.size(), 120u);
+  CHECK_EQ(most_epochs(params, 4000, true), 500);
+  params.learning_rate = std::nullopt;
+  CHECK_EQ(most_epochs(params, 4000, true), 60);
+  CHECK_EQ(most_epochs(params, 4000, false), 500);
+  params.optimizer = Optimizer::gd;
+  CHECK_EQ(most_epochs(params, 4000, true), 500);
+}
+
+TEST(overfitting_leads_back_to_the_best_epoch_and_on_at_a_lower_rate) {
+  Overfitting setup;
+  setup.params.schedule = Schedule::linear;
+  setup.params.learning_rate = 0.08;
+  const TrainResult<float> result = train<float>(setup.data.view(), setup.params, setup.options);
+  CHECK_EQ(result.best_epoch, result.history[lowest(result.history)].epoch);
+  std::size_t back = 0;  // the first epoch at a lower rate
+  while (back < result.history.size() &&
+         result.history[back].learning_rate > 0.079 * (1 - static_cast<double>(back) / 60)) {
+    ++back;
+  }
+  CHECK(back < result.history.size());
+  CHECK_CLOSE(result.history[back].learning_rate, 0.35 * 0.08 * (1 - static_cast<double>(back) / 60), 1e-12);
+  const double before = result.history[back - 1].valid_rmse, after = result.history[back].valid_rmse;
+  CHECK(after < before);  // it began from the best, not from where it was
+  CHECK(static_cast<std::size_t>(result.best_epoch) > back);
+  CHECK_CLOSE(rmse(result.model, setup.held_out), result.history[lowest(result.history)].valid_rmse, 1e-5);
+  // Without the epochs that were gone back over, and no more.
+  CHECK(result.learning_rates.size() < static_cast<std::size_t>(result.best_epoch));
+  CHECK_EQ(result.learning_rates.back(), result.history[lowest(result.history)].learning_rate);
+}
+
+TEST(the_learning_rates_that_were_found_train_without_validation) {
+  Overfitting setup;
+  setup.params.patience = 2;
+  const TrainResult<float> found = train<float>(setup.data.view(), setup.params, setup.options);
+  TrainOptions<float> again;
+  again.learning_rates = found.learning_rates;
+  setup.params.patience = 0;
+  setup.params.n_epochs = found.best_epoch;
+  CHECK(same_bits(found.model, train<float>(setup.data.view(), setup.params, again).model));
+  setup.params.n_epochs = found.best_epoch + 1;
+  CHECK_THROWS(std::invalid_argument, "learning_rates has", train<float>(setup.data.view(), setup.params, again));
+}
+
+TEST(a_snapshot_is_the_model_of_its_epoch_and_changes_nothing) {
+  const Data data(200, 150, 4000, 0.3);
+  TrainParams params = small(20);
+  params.n_epochs = 8;
+  const TrainResult<float> whole = train<float>(data.view(), params);
+  TrainOptions<float> options;
+  std::optional<TrainResult<float>> third;
+  options.on_snapshot = [&](const EpochReport& report, const std::function<TrainResult<float>()>& snapshot) {
+    if (report.epoch == 3) third = snapshot();
+  };
+  CHECK(same_bits(train<float>(data.view(), params, options).model, whole.model));
+  options = {};
+  options.on_epoch = [](const EpochReport& report) { return report.epoch == 3; };
+  const TrainResult<float> stopped = train<float>(data.view(), params, options);
+  CHECK(third && same_bits(third->model, stopped.model));
+  CHECK_EQ(third->model.history.size(), 3u);
+}
+
 TEST(without_patience_all_epochs_run_and_the_last_is_handed_back) {
   Overfitting setup;
   setup.params.patience = 0;
@@ -447,6 +532,37 @@ void check_initial_factors() {
                   normalize ? 2 * std::numeric_limits<T>::epsilon() * std::abs(items[n]) : T(0));
     }
   }
+}
+
+TEST(training_goes_on_from_a_model) {
+  const Data data(80, 50, 3000, 0.3);
+  TrainParams params = small(4);
+  params.n_threads = 1;
+  const TrainResult<float> first = train<float>(data.view(), params);
+  const Model<float>& model = first.model;
+  params = first.chosen;
+  TrainOptions<float> options;
+  options.user_factors = model.user_factors;
+  options.item_factors = model.item_factors;
+  options.user_biases = model.user_biases;
+  options.item_biases = model.item_biases;
+  options.global_mean = model.global_mean;
+  params.n_epochs = 0;
+  const Model<float> same = train<float>(data.view(), params, options).model;
+  CHECK_EQ(same.global_mean, model.global_mean);
+  const float epsilon = std::numeric_limits<float>::epsilon();  // of two roundings
+  for (std::size_t n = 0; n < model.user_factors.size(); ++n) {
+    CHECK_CLOSE(same.user_factors[n], model.user_factors[n], 2 * epsilon * std::abs(model.user_factors[n]));
+  }
+  for (std::size_t n = 0; n < model.item_biases.size(); ++n) {
+    CHECK_CLOSE(same.item_biases[n], model.item_biases[n], 2 * epsilon * std::abs(model.item_biases[n]));
+  }
+  // A slow epoch from there begins at about the error that the first training ended with: the prior means are back.
+  params.n_epochs = 1;
+  params.learning_rate = 1e-4;
+  const TrainResult<float> next = train<float>(data.view(), params, options);
+  CHECK(next.history.front().train_rmse < 1.02 * first.history.back().train_rmse);
+  CHECK(rmse(next.model, data) < 1.001 * rmse(model, data));
 }
 
 TEST(training_starts_from_the_callers_factors) {

@@ -72,7 +72,7 @@ def test_recommend_is_the_brute_force_ranking(fitted, data, n, exclude_seen):
 @pytest.mark.parametrize("bound", [{"confidence": 0.5}, {"confidence": 4}, {"exploration": 2}])
 def test_bounds_are_the_brute_force_ranking(fitted, data, bound):
     model = fitted.model_
-    items, users, _ = _core.deviations(
+    biases, factors, lengths, _ = _core.uncertainty(
         model.user_factors_,
         model.item_factors_,
         model.item_biases_,
@@ -83,9 +83,9 @@ def test_bounds_are_the_brute_force_ranking(fitted, data, bound):
         link=model.link_,
         train_rmse=model.history_[model.n_epochs_ - 1]["train_rmse"],
     )
-    lengths = (model.item_factors_.astype(float) ** 2).sum(axis=1)
-    deviations = np.sqrt(items.astype(float) ** 2 + users[:-1, None].astype(float) ** 2 * lengths)
-    assert (items > 0).all() and deviations.max() > 1.1 * deviations.min()
+    variances = biases.astype(float) + lengths[:-1, None].astype(float) * factors
+    deviations = np.sqrt(variances)
+    assert (factors > 0).all() and deviations.max() > 1.1 * deviations.min()
     times = bound.get("exploration", 0) - bound.get("confidence", 0)
     exact = all_scores(fitted) + times * deviations
     exact[data.users, data.items] = -np.inf

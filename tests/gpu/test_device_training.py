@@ -94,6 +94,49 @@ def test_early_stopping_goes_back_to_the_best_epoch(place, reg_row):
     assert bytes_of(until) == bytes_of(model)
 
 
+@pytest.mark.parametrize("reg", [0.0, 0.04])  # that overfits, and that does not
+def test_n_epochs_is_only_a_bound_with_early_stopping(place, reg):
+    train, test = wf.train_test_split(planted(300, 200, 4000), 0.3, random_state=0)
+    params = {"n_factors": 32, "reg": reg, "parallel": "blocked", **PLAIN, **place}
+    models = [
+        model_of(**params, n_epochs=n, learning_rate=rate).fit(train, validation=test)
+        for n, rate in ((500, None), (900, None), (500, 0.1))
+    ]
+    assert bytes_of(models[0]) == bytes_of(models[1])
+    for model in models:
+        curve = [record["valid_rmse"] for record in model.history_]
+        rates = [record["learning_rate"] for record in model.history_]
+        assert len(curve) <= 60
+        assert model.n_epochs_ == int(np.argmin(curve)) + 1
+        rated = np.isin(test.users, train.users) & np.isin(test.items, train.items)
+        predicted = scores_of(model, test.users, test.items)
+        assert wf.metrics.rmse(test.values[rated], predicted[rated]) == pytest.approx(
+            min(curve), rel=1e-5
+        )
+    if reg == 0:  # it went back to a better epoch, and on at a lower rate
+        back = next(n for n, rate in enumerate(rates) if rate < 0.5 * (1 - n / 60) * rates[0])
+        assert curve[back] < curve[back - 1]
+
+
+def test_a_model_taken_in_mid_training_is_that_of_its_epoch(place):
+    class Third(wf.callbacks.Callback):
+        def on_train_begin(self, fit):
+            self.fit = fit
+
+        def on_epoch_end(self, record):
+            if record["epoch"] == 3:
+                self.model = self.fit.model()
+
+    third = Third()
+    params = {"n_factors": 20, "n_epochs": 6, "reg": 0.04, "parallel": "blocked", **place}
+    watched = model_of(**params, callbacks=[third]).fit(planted(300, 200, 4000))
+    plain = model_of(**params).fit(planted(300, 200, 4000))
+    stop = [lambda record: record["epoch"] == 3]
+    stopped = model_of(**params, callbacks=stop).fit(planted(300, 200, 4000))
+    assert bytes_of(watched) == bytes_of(plain)
+    assert bytes_of(third.model) == bytes_of(stopped)
+
+
 def test_without_early_stopping_the_last_epoch_is_kept(place):
     train, test = wf.train_test_split(planted(300, 200, 4000), 0.3, random_state=0)
     model = model_of(

@@ -24,15 +24,8 @@ from shell import Result, succeed, warpfactor
 from warpfactor import _core
 
 COMMANDS = (
-    "demo",
-    "train",
-    "evaluate",
-    "predict",
-    "recommend",
-    "similar",
-    "info",
-    "compare",
-    "split",
+    *("demo", "train", "evaluate", "predict", "recommend", "similar", "info"),
+    *("compare", "fold-in", "report", "split"),
 )
 QUICK = ("--n-factors", "4", "--n-epochs", "3", "--n-threads", "1")
 

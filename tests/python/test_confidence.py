@@ -32,7 +32,8 @@ def solved(mean_square, information):
     low, high = 0.0, mean_square + np.mean(1 / information)
     for _ in range(200):
         t = (low + high) / 2
-        grows = mean_square + np.mean(1 / (information + 1 / t)) > t
+        # t - 1 / (information + 1/t), without the cancellation where there is little information.
+        grows = mean_square > np.mean(t / (1 + 1 / (information * t)))
         low, high = (t, high) if grows else (low, t)
     return high
 
@@ -47,16 +48,17 @@ def reference(model):
     length = np.average((P**2).sum(1), weights=model.user_counts_)
     each = length / (P.shape[1] * v)
     t_q = solved(np.mean(Q[known] ** 2), n[known] * each)
-    variance = length / (n * each + 1 / t_q)
+    variances = 1 / (n * each + 1 / t_q)
+    biases = 0
     if model.has_biases_:
         b = model.item_biases_[known].astype(float) - model.start_bias_
-        variance += 1 / (n / v + 1 / solved(np.mean(b**2), n[known] / v))
+        biases = 1 / (n / v + 1 / solved(np.mean(b**2), n[known] / v))
     other = np.average((Q**2).sum(1), weights=model.item_counts_)
     m = model.user_counts_.astype(float)
     each = other / (P.shape[1] * v)
     t_p = solved(np.mean(P[model.user_known_] ** 2), m[model.user_known_] * each)
-    of_users = 1 / (m * each + 1 / t_p)
-    return np.sqrt(variance + of_users[:, None] * (Q**2).sum(1))
+    lengths = (P**2).sum(1) + P.shape[1] / (m * each + 1 / t_p)
+    return np.sqrt(biases + lengths[:, None] * variances)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -101,7 +103,7 @@ def test_deviations_are_the_errors_of_posterior_means():
     truth = spread * rng.normal(size=n_items)
     means = truth + noise * rng.normal(size=n_items) / np.sqrt(n)
     biases = means * n / (n + noise**2 / spread**2)
-    deviations, _, _ = _core.deviations(
+    variances, *_ = _core.uncertainty(
         np.zeros((1, 1)),
         np.zeros((n_items, 1)),
         biases,
@@ -114,6 +116,7 @@ def test_deviations_are_the_errors_of_posterior_means():
     )
     exact = np.sqrt(1 / (n / noise**2 + 1 / spread**2))
     # The prior variance comes from 4,000 squares: a relative error of 2.2 %, three times that at most.
+    deviations = np.sqrt(variances)
     np.testing.assert_allclose(deviations, exact, rtol=3 * np.sqrt(2 / n_items))
     assert abs(np.mean(((biases - truth) / deviations) ** 2) - 1) < 6 * np.sqrt(2 / n_items)
 
@@ -157,7 +160,7 @@ def test_bounds_are_the_same_from_estimator_model_file_and_pickle(model, tmp_pat
 def test_deviations_without_noise_or_without_effects_are_finite(rmse, size, link):
     rng = np.random.default_rng(1)
     P, Q, biases = (size * rng.normal(size=shape) for shape in ((9, 3), (7, 3), 7))
-    of_items, of_users, _ = _core.deviations(
+    biases_unknown, factors_unknown, lengths, _ = _core.uncertainty(
         P,
         Q,
         biases,
@@ -170,11 +173,13 @@ def test_deviations_without_noise_or_without_effects_are_finite(rmse, size, link
     )
     # Ratings without noise leave nothing unknown, and no row differs where no effect does.
     nothing = size == 0 or (rmse == 0 and link == "identity")
-    for deviations in (of_items, of_users[:-1]):
-        assert np.isfinite(deviations).all()
-        assert (deviations[1:] == 0).all() if nothing else (deviations[1:] > 0).all()
-    # Of a user who is not there, what users differ by.
-    assert np.isfinite(of_users[-1]) and (of_users[-1] > 0) == (size > 0)
+    for variances in (biases_unknown, factors_unknown):
+        assert np.isfinite(variances).all()
+        assert (variances[1:] == 0).all() if nothing else (variances[1:] > 0).all()
+    # Users are as long as their factors, and as unknown users may be.
+    known = (P**2).sum(axis=1)[1:]
+    assert np.isfinite(lengths).all() and (lengths[1:-1] >= known * (1 - 1e-12)).all()
+    assert (lengths[-1] > 0) == (size > 0)
 
 
 @pytest.mark.parametrize(

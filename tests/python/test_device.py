@@ -220,6 +220,45 @@ def test_losses_with_links_and_start_biases(xp, data, params, values):
         assert_same_recommendations(model, [*data.user_ids, 99_999], confidence=confidence)
 
 
+def test_what_lists_are_chosen_from_and_how(xp, model, data):
+    users, some = [*data.user_ids, 99_999], data.item_ids[::2]
+    for how in (
+        {"items": some, "exclude": some[:4], "min_ratings": 12},
+        {"items": np.isin(model.item_ids_, some)},
+        {"exploration": 1.5, "n": [1 + n % 9 for n in range(len(users))]},
+        {"confidence": 1.5, "items": []},
+    ):
+        lists = [
+            on(model, where, lambda m, how=how: m.recommend(users, **how))
+            for where in ("cuda", "cpu")
+        ]
+        assert_same_lists(*lists)
+    for how, text in (
+        ({"items": [[1]] * len(users)}, "lists of items for each user"),
+        ({"exploration": 1, "random_state": 0}, "random_state"),
+        ({"diversity": 0.5}, "diversity"),
+        ({"group": "mean"}, "group"),
+    ):
+        with pytest.raises(ValueError, match=f"{text}: the CPU alone computes that"):
+            on(model, "cuda", lambda m, how=how: m.recommend(users, **how))
+
+
+def test_scores_neighbours_and_reasons(xp, model, data):
+    users, items = [*data.user_ids[:20], 99_999], [*data.item_ids[::3], 777]
+    for unknown in ("mean", "nan"):
+        model.set_params(unknown=unknown)
+        mine, theirs = (
+            on(model, where, lambda m: m.score_items(users, items)) for where in ("cuda", "cpu")
+        )
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
+    small = on(model, "cuda", lambda m: m.score_items(users[0]), device_memory=60_000)
+    np.testing.assert_allclose(small, model.score_items(users[0]), rtol=1e-5, atol=1e-5)
+    lists = [on(model, where, lambda m: m.similar_users(users[:9], 7)) for where in ("cuda", "cpu")]
+    assert_same_lists(*lists)
+    told = [on(model, where, lambda m: m.explain(3, 4)) for where in ("cuda", "cpu")]
+    assert told[0].prediction == told[1].prediction and list(told[0].items) == list(told[1].items)
+
+
 def test_every_choice_of_unknown(xp, model, data):
     X = every_pair(data)
     for unknown in ("mean", "nan"):

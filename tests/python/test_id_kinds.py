@@ -249,7 +249,8 @@ def test_files_read_alone_mean_the_ids_of_the_model(kind, tmp_path):
     file.write_text("user,item,rating\n" + "\n".join(lines), encoding="utf-8")
     code, output = run("evaluate", tmp_path / "m.safetensors", file)
     assert code == 0, output
-    facts = dict(line.rsplit(maxsplit=1) for line in output.splitlines())
+    counted = output.split("\n\n")[0]
+    facts = dict(line.rsplit(maxsplit=1) for line in counted.splitlines())
     assert (facts["unknown user"], facts["unknown item"]) == ("0", "0")
     expected = model.predict(np.array(pairs, dtype=object))
     assert float(facts["RMSE"]) == pytest.approx(np.sqrt(np.mean((expected - 3.5) ** 2)), abs=1e-4)

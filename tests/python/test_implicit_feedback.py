@@ -283,6 +283,39 @@ def test_what_was_chosen_is_told_saved_and_loaded(tmp_path):
     assert given.chosen_ == {"reg_bias_row": model.chosen_["reg_bias_row"]}
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"optimizer": "adam"},
+        {"optimizer": "adagrad"},
+        {"momentum": 0.5},
+        {"batch_size": 2000, "learning_rate": 0.02},
+    ],
+    ids=lambda how: next(iter(how)) + str(next(iter(how.values()))),
+)
+def test_the_strengths_are_searched_for_with_all_steps(how):
+    # Pairs by chance and a strong signal of two factors, for which the usual strengths are too much.
+    rng = np.random.default_rng(0)
+    P, Q = rng.normal(size=(400, 2)), rng.normal(size=(250, 2))
+    pairs = np.c_[rng.integers(0, 400, 24_000), rng.integers(0, 250, 24_000)]
+    y = np.sum(P[pairs[:, 0]] * Q[pairs[:, 1]], axis=1) + 0.2 * rng.normal(size=24_000)
+    train, test = np.arange(24_000) < 20_500, np.arange(24_000) >= 20_500
+    usual = {"reg": 0.04, "reg_row": 8.0, "reg_implicit": 2.0, "init": 0.05}
+    errors = [
+        wf.metrics.rmse(
+            y[test],
+            model_of(n_factors=8, **how, **given).fit(pairs[train], y[train]).predict(pairs[test]),
+        )
+        for given in ({}, usual)
+    ]
+    assert errors[0] < 0.95 * errors[1]
+
+
+def test_full_batch_steps_take_the_usual_strengths():
+    model = model_of(n_factors=4, optimizer="gd", n_epochs=30).fit(planted(60, 50, 800))
+    assert [model.chosen_[name] for name in ("reg", "reg_row", "reg_implicit")] == [0.04, 8, 2]
+
+
 def test_cloning_forgets_what_was_chosen():
     model = model_of(n_factors=4, reg_row="auto", reg_bias_row=(2.0, 3.0), n_epochs="auto")
     fresh = clone(model.fit(planted()))

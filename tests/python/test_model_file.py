@@ -7,6 +7,7 @@ import json
 import os
 import struct
 import zlib
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -314,3 +315,25 @@ def test_descriptions_are_json_without_nan_and_infinity(tmp_path):
     for part in ("model", "training", "history", "params"):
         json.loads(metadata[part], parse_constant=refuse)
     assert np.isnan(wf.load(tmp_path / "m").history_[0]["valid_loss"])
+
+
+def test_a_file_tells_when_how_and_how_well_the_model_was_trained(tmp_path):
+    ratings = wf.datasets.make_ratings(30, 20, 200, random_state=0).ratings
+    before = datetime.now(UTC).replace(microsecond=0)
+    fitted = wf.MatrixFactorization(n_factors=2, n_epochs=2, verbose=0).fit(ratings).model_
+    told = fitted.origin_
+    assert (
+        set(told) == {"estimator", "at", "seconds"} and told["estimator"] == "MatrixFactorization"
+    )
+    assert before <= datetime.fromisoformat(told["at"]) <= datetime.now(UTC)
+    assert 0 < told["seconds"] < 60
+    tested = fitted.with_test_error(0.75, 12)
+    assert fitted.origin_ == told  # another model; this one does not change
+    tested.with_seen(ratings).save(tmp_path / "m")
+    assert wf.load(tmp_path / "m").origin_ == {**told, "test_rmse": 0.75, "n_test": 12}
+    for rmse, n_test, message in (
+        (-1, 1, "rmse is -1"), (np.inf, 1, "rmse is inf"), (np.nan, 1, "rmse is nan"),
+        ("good", 1, "rmse is 'good'"), (1, 0, "n_test is 0"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            fitted.with_test_error(rmse, n_test)

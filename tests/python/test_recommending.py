@@ -326,6 +326,12 @@ def test_similar_users_are_ranked_by_cosine(model):
         model.similar_users("u99")
 
 
+def strength_of(model):
+    """The λ of the docstring of `explain`."""
+    unknown = model._answers.uncertainty()
+    return unknown.noise * model.user_factors_.shape[1] / float(unknown.user_lengths[-1])
+
+
 @pytest.mark.parametrize("n_factors", [3, 40])
 def test_shares_of_an_explanation_sum_to_the_score(ratings, n_factors):
     fit = wf.MatrixFactorization(n_factors, n_epochs=6, init=0.3, random_state=0, verbose=0)
@@ -340,8 +346,7 @@ def test_shares_of_an_explanation_sum_to_the_score(ratings, n_factors):
     every = model.explain("u03", "i20", n=None)
     assert set(every.items) == seen_by(model, "u03") and every.others == pytest.approx(0, abs=1e-12)
     # The formula of the docstring.
-    _, users, noise = model._answers.deviations()
-    strength = noise / float(users[-1]) ** 2
+    strength = strength_of(model)
     codes = np.searchsorted(model.item_ids_, every.items)
     Q = model.item_factors_[codes].astype(float)
     at = model.user_ids_.tolist().index("u03")
@@ -361,15 +366,14 @@ def test_an_explanation_by_ratings_is_exact_for_a_ridge_row(ratings, model):
     Q = model.item_factors_[codes].astype(float)
     at = model.user_ids_.tolist().index("u03")
     y = rows.values - model.global_mean_ - model.user_biases_[at] - model.item_biases_[codes]
-    deviations = model._answers.deviations()
-    strength = deviations.noise / float(deviations.users[-1]) ** 2
+    strength = strength_of(model)
     p = np.linalg.solve(Q.T @ Q + strength * np.eye(Q.shape[1]), Q.T @ y)
     share_sum = told.shares.sum() + told.others
     assert share_sum == pytest.approx(p @ model.item_factors_[20].astype(float), abs=1e-6)
     factors = model.user_factors_.copy()
     factors[at] = p
     ridge = wf.Model(replace(model._tables, user_factors=factors), model._record)
-    ridge._answers._deviations = deviations
+    ridge._answers._uncertainty = model._answers.uncertainty()
     exact = ridge.explain("u03", "i20", n=None, ratings=ratings)
     np.testing.assert_allclose(exact.shares, told.shares, rtol=1e-12)
     assert exact.rest == pytest.approx(0, abs=1e-6)  # p is rounded to float32

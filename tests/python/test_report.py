@@ -111,7 +111,9 @@ def report(model, parts, tmp_path_factory):
     train, test = parts
     titles = {item: f"The {item}th" for item in range(60)}
     path = tmp_path_factory.mktemp("report") / "m.html"
-    report = model.report(test, path, titles, train=train, heading="Films")
+    # As the command line saves it: with the test's items taken for seen, which `train` sets right.
+    saved = model.with_seen(test)
+    report = saved.report(test, path, titles, train=train, heading="Films")
     assert path.read_bytes() == report.html.encode()
     return report
 
@@ -120,7 +122,7 @@ def headings(page: Page) -> list[str | None]:
     return [attributes["id"] for attributes in page.of("section")]
 
 
-def test_the_page_holds_all_there_is_to_see(report, model):
+def test_the_page_holds_all_there_is_to_see(report, model, parts):
     page = checked(report.html)
     assert headings(page) == [
         "training", "errors", "calibration", "lists", "map", "recommendations", "setup"
@@ -136,10 +138,19 @@ def test_the_page_holds_all_there_is_to_see(report, model):
     assert "Films" in text and text.count("The ") > 40
     assert "n_factors 3" in " ".join(text.split())
     # The users' own lists.
-    users = re.findall(r"User (\d+)", text)
-    assert len(users) == 4
-    ids, scores = model.recommend(int(users[0]))
-    assert f"The {ids[0]}th" in text and f"{scores[0]:.2f}" in text
+    _, *lists = re.split(r"User (\d+)", text)
+    assert len(lists) == 8
+    for user, shown in zip(map(int, lists[::2]), lists[1::2], strict=True):
+        ids, scores = model.recommend(user)
+        assert all(f"The {id}th" in shown for id in ids)
+        assert all(f"{score:.2f}" in shown for score in scores)
+    # The reasons are those of the largest shares among what the user liked.
+    mine = parts[0].take(parts[0].users == user)
+    liked = {mine.items[at] for at in range(len(mine)) if mine.values[at] >= mine.values.mean()}
+    found = model.explain(user, ids[0], None, ratings=mine)
+    first, second = [item for item, share in zip(found.items, found.shares, strict=True)
+                     if share > 0 and item in liked][:2]  # fmt: skip
+    assert f"ecause of The {first}th; The {second}th" in text and "Rated " in text
 
 
 def test_without_test_ratings_it_says_nothing_of_errors(model):
@@ -176,6 +187,7 @@ def test_nothing_that_ids_and_titles_hold_becomes_markup():
     text = " ".join(checked(report.html).texts)
     for shown in ("<script>alert(1)</script>", "onerror=alert(2)", "{{ 7 * 7 }}", "$\\frac{1}{2}$"):
         assert shown in text
+    assert "lengthiness" in text and 9 * "lengthiness" not in text  # cut to 100 letters
     assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\u202e]", report.html)
 
 

@@ -53,9 +53,9 @@ PriorCoefficients<T> prior_coefficients(const ModelView<T>& model, Side side, co
 /// left them, given their earlier ratings, whose values are not needed then. All empty: nothing.
 template <class T>
 struct EarlierRows {
-  std::span<const T> factors{}, biases{};    ///< of each row of the ratings
-  std::span<const std::uint32_t> counts{};   ///< earlier ratings; 0: the row is new
-  RowListsView others{};                     ///< the rows that they are of, each once
+  std::span<const T> factors{}, biases{};   ///< of each row of the ratings
+  std::span<const std::uint32_t> counts{};  ///< earlier ratings; 0: the row is new
+  RowListsView others{};                    ///< the rows that they are of, each once
 };
 
 template <class T>

@@ -20,6 +20,14 @@
 
 namespace warpfactor {
 
+/// What few ratings leave unknown of scores, borrowed from an Uncertainty.
+template <class T>
+struct UncertaintyView {
+  std::span<const T> bias_variances{};    ///< n_items; empty: there is nothing to move scores by
+  std::span<const T> factor_variances{};  ///< n_items; empty: zeros
+  std::span<const T> user_lengths{};      ///< n_users + 1; empty: zeros
+};
+
 /// Borrowed parts of a model. The score of (u, i) is
 ///   x = global_mean + user_biases[u] + item_biases[i] + sum_f user_factors[u][f] * item_factors[i][f]
 /// and the prediction what `link` makes of it. A row is unknown if its number is -1 or its count 0: it has no factors,
@@ -40,9 +48,7 @@ struct ModelView {
   double start_bias = 0;
   bool biases = true;  ///< false: trained without global mean and biases
   Link link = Link::identity;
-  std::span<const T> item_deviations{};  ///< n_items, see item_deviations(); confidence and exploration need them
-  std::span<const T>
-      user_deviations{};  ///< n_users + 1, see user_deviations(); empty: users are taken as known exactly
+  UncertaintyView<T> uncertainty{};  ///< see Uncertainty; confidence and exploration need it
 };
 
 /// What to do about an unknown user or item.
@@ -65,7 +71,7 @@ enum class GroupRule { mean, min, max };
 struct AnswerOptions {
   Unknown unknown = Unknown::mean;
   /// recommend: each score x is lowered (confidence) or raised (exploration) by so many of its standard deviations
-  /// s_ui, at least 0, and only one of them is above 0. See item_deviations() and user_deviations().
+  /// s_ui, at least 0, and only one of them is above 0. See Uncertainty.
   double confidence = 0, exploration = 0;
   /// With exploration z > 0: in place of the upper bound each pair has a draw from the normal distribution of mean x
   /// and deviation z s_ui (Thompson sampling). The draw depends on the seed, the user's and the item's code alone.
@@ -111,40 +117,43 @@ void predict(const ModelView<T>& model, std::span<const std::int32_t> users, std
 /// those in the user's list of `seen` (nothing is left out for unknown users, or if there are no lists). Row m of
 /// `items` and `predictions` has n slots; those beyond the items that are left hold -1 and NaN. With a confidence z
 /// above 0, items are ranked by the lower confidence bound x - z s_ui, with an exploration by the upper one or a draw,
-/// and `predictions` are what the link makes of those. s_ui^2 = item_deviations[i]^2 + user_deviations[u]^2 |q_i|^2. A
-/// group's score is the mean, the least or the highest of its members' scores (or bounds, or draws). Candidates,
-/// exclusions, groups and diversity: see AnswerOptions.
+/// and `predictions` are what the link makes of those; s_ui is that of Uncertainty. A group's score is the mean, the
+/// least or the highest of its members' scores (or bounds, or draws). Candidates, exclusions, groups and diversity: see
+/// AnswerOptions.
 template <class T>
 void recommend(const ModelView<T>& model, std::span<const std::int32_t> users, std::int32_t n, const RowListsView& seen,
                std::span<std::int32_t> items, std::span<T> predictions, const AnswerOptions& options = {});
 
-/// s_i: how uncertain the scores of item i are because it has few ratings, as the standard deviation, given the ratings
-/// and all user factors, of the score that a user of average factors gives it:
-///   s_i^2 = 1 / (n_i / v + 1 / t_b)  +  P / (n_i P / (k v) + 1 / t_q)
-/// n_i: the item's ratings. v: the variance of a rating about its score, train_rmse^2; for labels about probabilities,
-/// the reciprocal of the Fisher information of a label's score, p (1 - p) = train_rmse^2 of labels 0 and 1. P: the mean
-/// of |p_u|^2 over the ratings. t_b and t_q: the variances of item biases (about start_bias; the first term is left out
-/// without biases) and of the elements of item factors among items, by empirical Bayes: a variance is the mean over the
-/// known items of a squared estimate plus its posterior variance. Correlations between factors are neglected, and so is
-/// all that all items share: what is not known of the user. See L. Li et al., "A contextual-bandit approach to
-/// personalized news article recommendation" (WWW 2010), for a linear model's bound (there the upper one, to explore),
-/// and C. Morris, "Parametric empirical Bayes inference" (JASA 1983).
-///
+/// What few ratings leave unknown of the scores of items. The standard deviation s_ui of the score of (u, i), given all
+/// ratings, for a user who is known as far as their ratings tell:
+///   s_ui^2 = B_i + L_u F_i
+///   B_i = 1 / (n_i / v + 1 / t_b)             the posterior variance of b_i; 0 without biases
+///   F_i = 1 / (n_i P / (k v) + 1 / t_q)       that of each factor of item i
+///   L_u = |p_u|^2 + k / (n_u Q / (k v) + 1 / t_p)   the expected squared length of the user's factors
+/// n_i, n_u: the item's and the user's ratings. v: the variance of a rating about its score, train_rmse^2; for labels
+/// about probabilities, the reciprocal of the Fisher information of a label's score, p (1 - p) = train_rmse^2 of labels
+/// 0 and 1. P, Q: the means of |p_u|^2 and |q_i|^2 over the ratings. t_b, t_q, t_p: the variances of item biases (about
+/// start_bias), and of the elements of item and user factors, by empirical Bayes: a variance is the mean over the known
+/// rows of a squared estimate plus its posterior variance. Correlations between factors are neglected. What is not
+/// known of the user's own taste, d_u^2 |q_i|^2 with d_u^2 the second term of L_u over k, is left out: it would mark
+/// down items with long factors, which are the liked ones. See L. Li et al., "A contextual-bandit approach to
+/// personalized news article recommendation" (WWW 2010), for a linear model's bound, and C. Morris, "Parametric
+/// empirical Bayes inference" (JASA 1983).
+template <class T>
+struct Uncertainty {
+  std::vector<T> bias_variances;    ///< B_i, n_items
+  std::vector<T> factor_variances;  ///< F_i, n_items
+  std::vector<T> user_lengths;      ///< L_u, n_users + 1: the last is k t_p, that of a user who is not there
+  double noise = 0;                 ///< v
+
+  operator UncertaintyView<T>() const noexcept {  // NOLINT: a view takes either
+    return {bias_variances, factor_variances, user_lengths};
+  }
+};
+
 /// train_rmse: of the epoch that the model is of (EpochReport), at least 0. Needs both sides' counts.
 template <class T>
-std::vector<T> item_deviations(const ModelView<T>& model, double train_rmse);
-
-/// d_u: how uncertain each factor of user u is because the user has few ratings, as a standard deviation, so that
-/// d_u |q_i| is what that leaves unknown of the score of (u, i):
-///   d_u^2 = 1 / (n_u Q / (k v) + 1 / t_p)
-/// n_u: the user's ratings; Q: the mean of |q_i|^2 over the ratings; t_p: the variance of the elements of user factors;
-/// the rest as in item_deviations(). n_users + 1 of them: the last is that of a user who is not there, the root of t_p.
-/// What is not known of the user's bias is the same for all items, and left out.
-template <class T>
-std::vector<T> user_deviations(const ModelView<T>& model, double train_rmse);
-
-/// v of item_deviations(): the variance of a rating about its score.
-double noise_variance(Link link, double train_rmse);
+Uncertainty<T> uncertainty(const ModelView<T>& model, double train_rmse);
 
 /// out[m * items.size() + j] = the prediction for (users[m], items[j]), to the bit as `recommend` has it; -1 stands for
 /// an unknown row.
@@ -285,11 +294,9 @@ struct Model {
   /// The prediction for one pair, the same as `predict` has it; -1 stands for an unknown row. Throws
   /// std::invalid_argument for other rows that are not there.
   [[nodiscard]] T predict(std::int32_t user, std::int32_t item) const;
-  /// The same as `item_deviations` and `user_deviations` have them, for `recommend` with a confidence or exploration:
-  /// put them into the view. They throw std::invalid_argument if the history does not have the epoch that the model is
-  /// of.
-  [[nodiscard]] std::vector<T> item_deviations() const;
-  [[nodiscard]] std::vector<T> user_deviations() const;
+  /// The same as `uncertainty` has it, for `recommend` with a confidence or exploration: put it into the view. Throws
+  /// std::invalid_argument if the history does not have the epoch that the model is of.
+  [[nodiscard]] Uncertainty<T> uncertainty() const;
 };
 
 /// A model file cannot be read or written; the text names the file and says what to do.

@@ -161,8 +161,13 @@ struct TrainParams {
   bool half = false;
   std::int32_t n_threads = 0;  ///< 0: available_threads()
   std::uint64_t seed = 0;
-  /// Epochs without a lower validation loss before stopping and going back to the best one; 0: run all epochs and keep
-  /// the last.
+  /// With validation ratings: the epoch with the lowest validation loss is handed back; 0: the last one, after all
+  /// epochs. A rate that stays (constant, inverse_time), or full batches: training stops after so many epochs without a
+  /// lower loss. A rate that falls to zero: it falls in one and a half times as many epochs as training would choose
+  /// (more where learning_rate is lower than what it would choose, and three times as many with adagrad, up to
+  /// n_epochs), or in n_epochs if they are fewer; with n_epochs open in one and a half times. So n_epochs is only a
+  /// bound. If so many epochs have no lower loss, and their mean is 1 % above the lowest, training goes back to the
+  /// best epoch, and on at 0.35 times the rate; it stops if that has not helped the next time.
   std::int32_t patience = 3;
 };
 

@@ -17,6 +17,9 @@ struct DeviceKernels {
   std::uintptr_t pass = 0, pulled_pass = 0, batch_gradients = 0, batch_steps = 0, evaluate = 0;
 };
 
+template <class T>
+struct TrainResult;
+
 /// What a caller may give beside the ratings; every part is optional.
 template <class T>
 struct TrainOptions {
@@ -30,16 +33,22 @@ struct TrainOptions {
   /// Initial P, n_users x n_factors row-major, in rating units (of a score: labels have none).
   std::span<const T> user_factors{};
   std::span<const T> item_factors{};  ///< initial Q, n_items x n_factors row-major
-  /// Initial biases, in rating units, of both sides or of none: with them, and the initial factors, training goes on from
-  /// a model with biases. Prior means then start from what its rows say of who rated what, and the mean of the score
-  /// stays `global_mean` (not with losses with labels or factors kept at 0 or above, where it is derived as always).
+  /// Initial biases, in rating units, of both sides or of none: with them, and the initial factors, training goes on
+  /// from a model with biases. Prior means then start from what its rows say of who rated what, and the mean of the
+  /// score stays `global_mean` (not with losses with labels or factors kept at 0 or above, where it is derived as
+  /// always).
   std::span<const T> user_biases{}, item_biases{};
   double global_mean = 0;
   std::function<bool(const EpochReport&)> on_epoch{};  ///< after each epoch, calling thread; true stops training
-  LossFunction<T> loss = nullptr;                      ///< for Loss::custom, which needs it
-  PenaltyFunction<T> penalty = nullptr;                ///< h in place of the elastic net; not with an l1_ratio
-  DeviceKernels device_kernels{};                      ///< for Device::cuda with `loss` or `penalty`
-  std::function<bool()> interrupted{};  ///< polled on the calling thread every 50 ms; true throws Interrupted
+  /// After each epoch, before on_epoch, on the calling thread; `snapshot` copies the model as that epoch left it.
+  std::function<void(const EpochReport&, const std::function<TrainResult<T>()>& snapshot)> on_snapshot{};
+  /// The learning rate of each epoch, n_epochs of them, in place of the schedule; with patience 0. TrainResult's give a
+  /// training without validation ratings the epochs that one with them has found.
+  std::span<const double> learning_rates{};
+  LossFunction<T> loss = nullptr;        ///< for Loss::custom, which needs it
+  PenaltyFunction<T> penalty = nullptr;  ///< h in place of the elastic net; not with an l1_ratio
+  DeviceKernels device_kernels{};        ///< for Device::cuda with `loss` or `penalty`
+  std::function<bool()> interrupted{};   ///< polled on the calling thread every 50 ms; true throws Interrupted
 };
 
 template <class T>
@@ -47,9 +56,10 @@ struct TrainResult {
   Model<T> model;      ///< of `best_epoch`
   TrainParams chosen;  ///< the parameters, with what they left open
   std::vector<EpochReport> history;
-  std::int32_t best_epoch = 0;  ///< 1-based: lowest validation loss, or the last epoch without early stopping
-  std::int32_t n_threads = 1;   ///< threads used
-  std::string instruction_set;  ///< kernels used: baseline, avx2, avx512, or as sm_90 of a device
+  std::int32_t best_epoch = 0;         ///< 1-based: lowest validation loss, or the last epoch without early stopping
+  std::vector<double> learning_rates;  ///< of the epochs that led to the model: without those that it went back over
+  std::int32_t n_threads = 1;          ///< threads used
+  std::string instruction_set;         ///< kernels used: baseline, avx2, avx512, or as sm_90 of a device
 };
 
 /// Which ratings make up each step of an epoch (0-based), in the order of the steps, for comparisons with other
@@ -59,6 +69,8 @@ std::vector<std::vector<std::int64_t>> epoch_batches(const RatingsView& ratings,
 
 /// The epochs of a training on so many ratings where n_epochs is left open.
 std::int32_t usual_epochs(std::int64_t n_ratings);
+/// The most epochs that a training on so many ratings runs, for progress bars. `validating`: with validation ratings.
+std::int32_t most_epochs(const TrainParams& params, std::int64_t n_ratings, bool validating);
 
 /// Factorizes `ratings`. Defined for T = float and double.
 /// Throws std::invalid_argument (bad input, names the argument), DivergedError, CudaError, Interrupted, std::bad_alloc.

@@ -143,7 +143,7 @@ class CpuBackend final : public Backend<T> {
     copy(kept_items_, items_);
   }
 
-  void download(Model<T>& model) override {
+  void release() override {
     blocked_.ratings = {};  // no longer needed, and the largest things here
     blocked_.weights = {};
     batch_stepper_.reset();
@@ -152,6 +152,9 @@ class CpuBackend final : public Backend<T> {
     kept_items_ = {};
     user_means_.reset();
     item_means_.reset();
+  }
+
+  void download(Model<T>& model) override {
     store(users_, blocked_.users, model.user_factors, model.user_biases);
     store(items_, blocked_.items, model.item_factors, model.item_biases);
   }

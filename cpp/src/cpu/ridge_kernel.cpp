@@ -28,16 +28,40 @@ WARPFACTOR_INLINE Eight<T> products(const T* row, const T* others, std::int64_t 
   return Eight<T>::sums(sums);
 }
 
+/// Products of `kRows` rows with eight others at once: so many sums stay in registers, and each vector that is loaded
+/// serves several of them.
+template <class T, int kRows>
+WARPFACTOR_INLINE void add_tile(const T* rows, const T* others, std::int64_t stride, std::int64_t n, T* to,
+                                std::int64_t to_stride) {
+  using V = Vec<T>;
+  typename V::Raw sums[kRows][kGroup];
+  for (int r = 0; r < kRows; ++r) {
+    WARPFACTOR_UNROLL_8
+    for (int g = 0; g < kGroup; ++g) sums[r][g] = V::zero().as_raw();
+  }
+  for (std::int64_t at = 0; at < n; at += V::lanes) {
+    WARPFACTOR_UNROLL_8
+    for (int g = 0; g < kGroup; ++g) {
+      const auto other = V::load_raw(others + g * stride + at);
+      for (int r = 0; r < kRows; ++r) sums[r][g] = sums[r][g] + V::load_raw(rows + r * stride + at) * other;
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    T* const target = to + r * to_stride;
+    (Eight<T>::load(target) + Eight<T>::sums(sums[r])).store(target);
+  }
+}
+
 /// to += the products of all rows with each other, on and below the diagonal. All `n_rows` can be read, a multiple of
 /// kGroup.
 template <class T>
 void add_products(const T* rows, std::int64_t n_rows, std::int64_t stride, std::int64_t length, T* to,
                   std::int64_t to_stride) {
+  constexpr int kRows = kVectorBytes == 64 ? 2 : 1;  // as many sums as there are registers for
   const std::int64_t n = padded_stride<T>(length);
-  for (std::int64_t i = 0; i < n_rows; ++i) {
+  for (std::int64_t i = 0; i < n_rows; i += kRows) {
     for (std::int64_t j = 0; j <= i; j += kGroup) {
-      T* const at = to + i * to_stride + j;
-      (Eight<T>::load(at) + products(rows + i * stride, rows + j * stride, stride, n)).store(at);
+      add_tile<T, kRows>(rows + i * stride, rows + j * stride, stride, n, to + i * to_stride + j, to_stride);
     }
   }
 }
@@ -47,9 +71,9 @@ void fill(T* to, std::int64_t n, T value) {
   for (std::int64_t at = 0; at < n; ++at) to[at] = value;
 }
 
-/// Solves S y = x, in place, for the symmetric S of `order` rows, of which what is on and below the diagonal is read. By Cholesky's
-/// decomposition S = L L^T, column by column: what a column needs of L is to its left, and L is zero to its right, so
-/// that products may run over whole vectors. `root`, rows as those of S, is L; x is zero beyond `order`.
+/// Solves S y = x, in place, for the symmetric S of `order` rows, of which what is on and below the diagonal is read.
+/// By Cholesky's decomposition S = L L^T, column by column: what a column needs of L is to its left, and L is zero to
+/// its right, so that products may run over whole vectors. `root`, rows as those of S, is L; x is zero beyond `order`.
 template <class T>
 void solve(const T* s, T* root_rows, T* x, std::int64_t order, std::int64_t stride) {
   using V = Vec<T>;

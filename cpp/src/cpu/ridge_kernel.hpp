@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel of fold-in, which sgd_kernel.cpp puts into the table. Included by the kernels only, inside one namespace per
-// instruction set.
+// The kernel of fold-in, which sgd_kernel.cpp puts into the table. Included by the kernels only, inside one namespace
+// per instruction set.
 #pragma once
 
 #include "cpu/kernel_table.hpp"

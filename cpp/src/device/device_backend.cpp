@@ -121,8 +121,9 @@ class DeviceBackend final : public Backend<A> {
     copy(kept_items_, items_);
   }
 
+  void release() override { unpin(); }
+
   void download(Model<A>& model) override {
-    unpin();
     store(users_, model.user_factors, model.user_biases);
     store(items_, model.item_factors, model.item_biases);
   }

@@ -408,8 +408,8 @@ PriorCoefficients<T> prior_coefficients(const ModelView<T>& model, Side side, co
 template <class T>
 FoldedRows<T> fold_in(const ModelView<T>& model, Side side, const RatingsView& ratings,
                       const FoldInStrengths& strengths,
-                      const std::type_identity_t<PriorCoefficientsView<T>>& coefficients,
-                      const EarlierRows<T>& earlier, const AnswerOptions& options) {
+                      const std::type_identity_t<PriorCoefficientsView<T>>& coefficients, const EarlierRows<T>& earlier,
+                      const AnswerOptions& options) {
   validate(model);
   validate(strengths);
   const bool users = side == Side::users;
@@ -453,20 +453,21 @@ FoldedRows<T> fold_in(const Model<T>& model, Side side, const RatingsView& ratin
   PriorCoefficients<T> coefficients;
   if (strengths.reg_implicit > 0) {
     if (model.seen.indptr.empty()) {
-      reject("seen is empty; it must be what each user rated, of which the prior means are made: "
-             "model.seen = group_by_user(users, items, n_users)");
+      reject(
+          "seen is empty; it must be what each user rated, of which the prior means are made: "
+          "model.seen = group_by_user(users, items, n_users)");
     }
     coefficients = prior_coefficients<T>(model.view(), side, model.seen, strengths.reg_implicit, options);
   }
   return fold_in<T>(model.view(), side, ratings, strengths, coefficients, {}, options);
 }
 
-#define WARPFACTOR_DEFINE_FOR(T)                                                                                       \
-  template FoldInStrengths fold_in_strengths(const Model<T>&, Side);                                                   \
-  template PriorCoefficients<T> prior_coefficients(const ModelView<T>&, Side, const RowListsView&, double,             \
-                                                   const AnswerOptions&);                                              \
-  template FoldedRows<T> fold_in(const ModelView<T>&, Side, const RatingsView&, const FoldInStrengths&,                \
-                                 const PriorCoefficientsView<T>&, const EarlierRows<T>&, const AnswerOptions&);            \
+#define WARPFACTOR_DEFINE_FOR(T)                                                                                \
+  template FoldInStrengths fold_in_strengths(const Model<T>&, Side);                                            \
+  template PriorCoefficients<T> prior_coefficients(const ModelView<T>&, Side, const RowListsView&, double,      \
+                                                   const AnswerOptions&);                                       \
+  template FoldedRows<T> fold_in(const ModelView<T>&, Side, const RatingsView&, const FoldInStrengths&,         \
+                                 const PriorCoefficientsView<T>&, const EarlierRows<T>&, const AnswerOptions&); \
   template FoldedRows<T> fold_in(const Model<T>&, Side, const RatingsView&, const AnswerOptions&);
 WARPFACTOR_DEFINE_FOR(float)
 WARPFACTOR_DEFINE_FOR(double)

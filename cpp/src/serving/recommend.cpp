@@ -257,30 +257,30 @@ class ScoreMoves {
   ScoreMoves(const ModelView<T>& model, const AnswerOptions& options)
       : model_(&model), times_(static_cast<T>(options.exploration - options.confidence)), seed_(options.seed) {
     if (times_ == 0) return;
-    if (model.item_deviations.empty() && model.n_items > 0) {
+    const UncertaintyView<T>& unknown = model.uncertainty;
+    if (unknown.bias_variances.empty() && model.n_items > 0) {
       const bool lower = options.confidence > 0;
       reject(std::string(lower ? "options.confidence is " : "options.exploration is ") +
              text(lower ? options.confidence : options.exploration) +
-             ", which needs the model's item_deviations: put what item_deviations() returns into the view");
+             ", which needs the model's uncertainty: put what uncertainty() returns into the view");
     }
-    require_size(model.item_deviations.size(), model.n_items, "item_deviations");
-    if (model.user_deviations.empty()) return;
-    require_size(model.user_deviations.size(), static_cast<std::int64_t>(model.n_users) + 1, "user_deviations");
-    squared_lengths_.resize(static_cast<std::size_t>(model.n_items));
-    for (std::int64_t item = 0; item < model.n_items; ++item) {
-      squared_lengths_[static_cast<std::size_t>(item)] =
-          sum_of_squares(model.item_factors.data() + item * model.n_factors, model.n_factors);
-    }
+    require_size(unknown.bias_variances.size(), model.n_items, "uncertainty.bias_variances");
+    if (unknown.factor_variances.empty()) return;
+    require_size(unknown.factor_variances.size(), model.n_items, "uncertainty.factor_variances");
+    require_size(unknown.user_lengths.size(), static_cast<std::int64_t>(model.n_users) + 1, "uncertainty.user_lengths");
   }
 
   void apply(std::int32_t user, const ItemRows<T>& items, T* scores) const {
     if (times_ == 0) return;
     const auto row = static_cast<std::size_t>(user < 0 ? model_->n_users : user);
-    const T of_user = squared_lengths_.empty() ? 0 : model_->user_deviations[row];
+    const UncertaintyView<T>& unknown = model_->uncertainty;
+    const bool has_factors = !unknown.factor_variances.empty();
+    const T length = has_factors ? unknown.user_lengths[row] : 0;
     for (std::int32_t at = 0; at < items.n; ++at) {
       const auto item = static_cast<std::size_t>(items.item(at));
-      T deviation = model_->item_deviations[item];
-      if (of_user > 0) deviation = std::sqrt(deviation * deviation + of_user * of_user * squared_lengths_[item]);
+      T variance = unknown.bias_variances[item];
+      if (has_factors) variance += length * unknown.factor_variances[item];
+      T deviation = std::sqrt(variance);
       if (seed_) deviation *= static_cast<T>(normal(row, item));
       scores[at] += times_ * deviation;
     }
@@ -299,7 +299,6 @@ class ScoreMoves {
   const ModelView<T>* model_;
   T times_;
   std::optional<std::uint64_t> seed_;
-  std::vector<T> squared_lengths_;
 };
 
 int search_team_size(const AnswerOptions& options, std::int64_t n_queries) {

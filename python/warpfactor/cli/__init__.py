@@ -16,6 +16,7 @@ from .report import report
 from .serve import info, predict
 from .split import split
 from .train import train
+from .tune import tune
 
 __all__ = [
     "app",
@@ -33,6 +34,7 @@ __all__ = [
     "similar",
     "split",
     "train",
+    "tune",
 ]
 
 

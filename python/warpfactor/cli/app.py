@@ -62,11 +62,11 @@ class Command(click.Command):
             target = ctx.params.get(written)
             if target is not None:
                 others = [given for name, given in ctx.params.items() if name != written]
-                if target in others:
+                refuse_same_file(target, others, f"--{written}")
+                if target in others:  # another file to write: there is none to read
                     raise ValueError(
                         f"--{written} is {str(target)!r}, which another option names too: choose another"
                     )
-                refuse_same_file(target, others, f"--{written}")
         return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -406,8 +406,8 @@ class Ratings:
             raise ValueError(
                 f"min_per_user={min_per_user} and min_per_item={min_per_item} leave no rating: lower one"
             )
-        users, user_ids = _without_unused(self.users[at], self.user_ids)
-        items, item_ids = _without_unused(self.items[at], self.item_ids)
+        users, user_ids = without_unused(self.users[at], self.user_ids)
+        items, item_ids = without_unused(self.items[at], self.item_ids)
         times = None if self.timestamps is None else self.timestamps[at]
         return adopt_ratings(users, items, self.values[at], user_ids, item_ids, times)
 
@@ -680,9 +680,10 @@ def _core_positions(
         at = at[kept]
 
 
-def _without_unused(
+def without_unused(
     codes: NDArray[np.int32], ids: NDArray[Any]
 ) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    """Return codes and ids without the ids that do not occur."""
     used = np.bincount(codes, minlength=len(ids)) > 0
     if used.all():
         return codes, ids

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .. import _core
 from ..data.ids import encode_ids, lookup_ids
 from ..data.near_ids import as_python
-from ..data.ratings import Ratings, ratings_from_columns
+from ..data.ratings import Ratings, ratings_from_columns, without_unused
 from ..formulas.losses import CustomPenalty
 from ..serving.tables import SeenItems, Tables
 from .members import Members
@@ -69,15 +69,12 @@ class FoldIn:
         tables = self._tables
         self._strengths(side)  # a model that cannot fold in says so first
         rows, others, values = known_pairs(ratings, side, tables)
-        used = np.flatnonzero(np.bincount(rows, minlength=len(_ids(ratings, side))))
-        numbers = np.zeros(len(_ids(ratings, side)), np.int32)
-        numbers[used] = np.arange(len(used), dtype=np.int32)
-        rows = numbers[rows]
-        solved = self.rows(rows, others, values, len(used), side, n_threads)
-        grown = _Grown(tables, self._record, side, _ids(ratings, side)[used])
+        rows, ids = without_unused(rows, _ids(ratings, side))
+        solved = self.rows(rows, others, values, len(ids), side, n_threads)
+        grown = _Grown(tables, self._record, side, ids)
         grown.put(grown.new, solved)
         counts = grown.counts
-        counts[grown.new] = np.bincount(rows, minlength=len(used))
+        counts[grown.new] = np.bincount(rows, minlength=len(ids))
         replaced = np.zeros(len(counts), bool)
         replaced[grown.new] = True
         pairs = _pairs(tables, side)
@@ -116,12 +113,16 @@ class FoldIn:
         for side in _SIDES:
             self._strengths(side)
         grown: dict[Side, _Grown] = {}
+        codes: dict[Side, NDArray[np.int32]] = {}
         for side in _SIDES:
-            grown[side] = _Grown(tables, record, side, _ids(ratings, side))
-        users, items = grown["user"].new[ratings.users], grown["item"].new[ratings.items]
-        codes = {"user": users, "item": items}
+            given, ids = without_unused(_codes(ratings, side), _ids(ratings, side))
+            grown[side] = _Grown(tables, record, side, ids)
+            codes[side] = grown[side].new[given]
         old_pairs = _pairs(tables, "user")
-        old = {"user": grown["user"].old[old_pairs[0]], "item": grown["item"].old[old_pairs[1]]}
+        old: dict[Side, NDArray[np.int32]] = {
+            "user": grown["user"].old[old_pairs[0]],
+            "item": grown["item"].old[old_pairs[1]],
+        }
         touched: dict[Side, NDArray[np.int32]] = {}
         rows: dict[Side, NDArray[np.int32]] = {}
         earlier: dict[Side, _Earlier] = {}
@@ -163,9 +164,9 @@ class FoldIn:
     def _with_more(
         self,
         grown: Mapping[Side, _Grown],
-        codes: Mapping[str, NDArray[np.int32]],
+        codes: Mapping[Side, NDArray[np.int32]],
         ratings: Ratings,
-        old: Mapping[str, NDArray[np.int32]],
+        old: Mapping[Side, NDArray[np.int32]],
     ) -> tuple[Tables, TrainingRecord]:
         record, n_new = self._record, len(ratings)
         counts = {

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..checks import check_count, check_number
 from ..data.describe import html_table
-from ..serving.tables import Options
+from ..data.ratings import Ratings
+from ..serving.tables import Options, SeenItems
 from .fitted import Fitted
 from .summary import counted, curve, kept_errors
 
@@ -105,6 +106,22 @@ class Looking(Fitted):
         told["test_rmse"], told["n_test"] = error, check_count("n_test", n_test, 1)
         make: Callable[..., Self] = type(self)
         return make(self._tables, replace(self._record, origin=told), self._options, self._members)
+
+    def with_seen_only(self, ratings: Ratings) -> Self:
+        """Return the same fitted model, which leaves these pairs alone out of recommendations.
+
+        Parameters
+        ----------
+        ratings : Ratings
+            What users rated, in the place of `seen_`. Pairs of a user or an item that the model does
+            not have are passed over.
+        """
+        users, items = self._tables.codes_of(ratings)
+        known = (users >= 0) & (items >= 0)
+        seen = SeenItems(len(self.user_ids_), pairs=(users[known], items[known]))
+        make: Callable[..., Self] = type(self)
+        tables = replace(self._tables, seen=seen)
+        return make(tables, self._record, self._options, self._members)
 
     def report(
         self,

@@ -131,8 +131,8 @@ class Recommending:
             Leave out items with fewer training ratings.
         confidence : float, default 0.0
             By how many standard deviations z >= 0 scores are lowered: items are ranked by a lower
-            confidence bound x - z s_ui, where s_ui says what few ratings leave unknown of item i and
-            of user u. 0: by the prediction. 1 or 2 keep out what looks good by chance; 10 to 20 also
+            confidence bound x - z s_ui, where s_ui says what few ratings leave unknown of item i for
+            user u. 0: by the prediction. 1 or 2 keep out what looks good by chance; 10 to 20 also
             favour what many have rated, as lists of the most popular do.
         exploration : float, default 0.0
             The opposite: by how many of the same deviations scores are raised, as bandits do to learn
@@ -180,11 +180,11 @@ class Recommending:
 
         Notes
         -----
-        s_ui² = s_i² + d_u² ‖q_i‖², with s_i² = 1/(n_i/v + 1/t_b) + P/(n_i P/(k v) + 1/t_q) the
-        posterior variance of b_i + p · q_i for a user of average ‖p‖² = P, and
-        d_u² = 1/(n_u Q/(k v) + 1/t_p) that of each of the user's factors. n_i, n_u: ratings of item
-        and user; v: the squared training RMSE; k: `n_factors`; Q: the mean of ‖q_i‖²; t_b, t_q, t_p:
-        the variances of item biases, item factors and user factors, by empirical Bayes. See
+        s_ui² = B_i + L_u F_i is the variance of b_i + p · q_i that the ratings of item i leave, for factors p
+        of the user of the length that is expected by the user's ratings: B_i = 1/(n_i/v + 1/t_b),
+        F_i = 1/(n_i P/(k v) + 1/t_q), L_u = ‖p_u‖² + k/(n_u Q/(k v) + 1/t_p). n_i, n_u: ratings of item and
+        user; v: the squared training RMSE; k: `n_factors`; P, Q: the means of ‖p_u‖² and ‖q_i‖²; t_b, t_q,
+        t_p: the variances of item biases, item factors and user factors, by empirical Bayes. See
         `warpfactor.serving.bounds` for its derivation, Li et al., "A contextual-bandit approach to
         personalized news article recommendation", WWW 2010, for such bounds, and Carbonell and
         Goldstein, "The use of MMR, diversity-based reranking", SIGIR 1998, for the diversity.
@@ -362,7 +362,7 @@ class Recommending:
         (at_user, at_item) = (
             self._known_row(side, given) for side, given in (("user", user), ("item", item))
         )
-        deviations = answers.deviations()
+        unknown = answers.uncertainty()
         mean, user_bias, item_bias = (
             float(each)
             for each in (
@@ -383,7 +383,7 @@ class Recommending:
             rated, values = self._rated(ratings, user)
             residuals = values - mean - user_bias - tables.item_biases[rated]
         count = len(rated) if n is None else check_count("n", n, 1)
-        found = attribution(tables, deviations, at_user, at_item, rated, residuals, count)
+        found = attribution(tables, unknown, at_user, at_item, rated, residuals, count)
         # On the host, whatever the device: it is one pair.
         here = options._replace(device="cpu", unknown="mean")
         return Explanation(

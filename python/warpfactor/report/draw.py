@@ -41,10 +41,10 @@ def draw_history(model: Fitted, ax: Axes) -> None:
     epochs = [record["epoch"] for record in history]
     rows: list[Mapping[str, Any]] = [dict(record) for record in history]
     marker = "o" if len(epochs) <= 30 else ""
-    for which, name, line in (("valid", "validation", "-"), ("train", "training", "--")):
+    for which, name, style in (("valid", "validation", "C0-"), ("train", "training", "C1--")):
         errors = np.array([row[f"{which}_{kind}"] for row in rows], float)
         if np.isfinite(errors).any():
-            ax.plot(epochs, errors, line, marker=marker, markersize=3, label=name)
+            ax.plot(epochs, errors, style, marker=marker, markersize=3, label=name)
     if 0 < model.n_epochs_ < len(history):
         ax.axvline(model.n_epochs_, linestyle=":", linewidth=1, color=_faint(), label="kept")
     ax.set_xlabel("epoch")

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from ..data.titles import as_titles
 from ..model.model import Model
 
-__all__ = ["Names", "clean", "shortened"]
+__all__ = ["Names", "clean", "short_name", "shortened"]
+
+# In letters: a page must stay readable whatever a title holds.
+_LONGEST = 100
 
 _JOINERS = "\u200c\u200d"  # of Persian, of Indic scripts, of emoji
 
@@ -30,6 +33,11 @@ def shortened(text: str, most: int) -> str:
     while end and (unicodedata.combining(text[end]) or text[end - 1] in _JOINERS):
         end -= 1
     return text[:end].rstrip() + "…"
+
+
+def short_name(text: Any) -> str:
+    """Return an id or a title to be shown: clean, and no longer than a page can bear."""
+    return shortened(clean(text), _LONGEST)
 
 
 class Names:
@@ -58,6 +66,6 @@ class Names:
         ids = self._ids[codes].tolist()
         titles = [None] * len(ids) if self._titles is None else self._titles[codes].tolist()
         return [
-            clean(title or "") or clean(id) or repr(id)
+            short_name(title or "") or short_name(id) or repr(id)
             for title, id in zip(titles, ids, strict=True)
         ]

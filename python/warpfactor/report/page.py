@@ -41,7 +41,7 @@ from .measures import (
     popularity_shares,
     scored,
 )
-from .naming import Names, clean, shortened
+from .naming import Names, short_name
 from .people import chosen_users, people
 from .svg import inline_svg
 from .tables import error_table, list_table
@@ -54,7 +54,6 @@ __all__ = ["Report", "check_packages", "make_report"]
 # The cutoffs beside the length of the lists.
 _CUTOFFS = (5, 10, 20)
 _ON_MAP, _NAMED_ON_MAP = 300, 22
-_LONGEST_HEADING = 120
 
 
 @dataclass(frozen=True, repr=False)
@@ -141,16 +140,20 @@ def make_report(
     check_packages()
     fitted = judged(model).model
     check_count("n", n, 1)
+    trained = None if train is None else Ratings.from_any(train, name="train")
+    if trained is not None:
+        # A model that `warpfactor train` saved takes the test's items for seen as well.
+        fitted = fitted.with_seen_only(trained)
     page = _Page(
         fitted,
         None if test is None else Ratings.from_any(test, name="test"),
-        None if train is None else Ratings.from_any(train, name="train"),
+        trained,
         Names(fitted, titles),
         n,
         users,
     )
     text = _template().render(
-        heading=shortened(clean(heading), _LONGEST_HEADING),
+        heading=short_name(heading),
         subtitle=page.subtitle(),
         tiles=page.tiles(),
         findings=page.findings(),
@@ -426,7 +429,8 @@ class _Page:
         return _section(
             "recommendations",
             "Recommendations",
-            text="Items that the user has not rated in training, by predicted rating.",
+            text="Items that the user has not rated in training, by predicted rating, with the rated items that "
+            "have the largest shares in it.",
             people=shown,
         )
 
@@ -492,6 +496,6 @@ def _written(params: Mapping[str, Any]) -> list[tuple[str, str]]:
     def text(value: Any) -> str:
         if isinstance(value, tuple):
             return ", ".join(map(text, value))
-        return f"{value:.4g}" if isinstance(value, float) else clean(value)
+        return f"{value:.4g}" if isinstance(value, float) else short_name(value)
 
     return [(name, text(value)) for name, value in params.items()]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..data.ids import lookup_ids
 from ..data.ratings import Ratings, pairs_to_codes
 from ..model.model import Model
-from .naming import Names, clean
+from .naming import Names, short_name
 
 __all__ = ["chosen_users", "people"]
 
@@ -108,47 +108,66 @@ def _person(
     user = model.user_ids_[code]
     n_rated = int(model.user_counts_[code])
     about = [f"{n_rated:,} training rating{'s' if n_rated != 1 else ''}"]
-    liked = [] if train is None else _liked(model, train, user, names)
-    if liked:
-        about.append(f"liked {'; '.join(liked)}")
+    mine = _ratings_of(train, user)
+    if mine is not None:
+        about.append(f"liked {'; '.join(_liked(model, mine, names))}")
     ids, scores = model.recommend(user, n)
     there = np.isfinite(scores)
     items = lookup_ids(model.item_ids_, ids[there], "items")
-    tested = {} if test is None else _rated(model, test, user)
+    tested = _by_item(model, _ratings_of(test, user))
     shown = []
     for name, item, score in zip(names.of_codes(items), items, scores[there], strict=True):
         notes = []
         if int(item) in tested:
             notes.append(f"rated {tested[int(item)]:g} in the test")
-        reasons = _reasons(model, user, model.item_ids_[item], names)
+        # Without training ratings, or a history to tell the noise by, there are no reasons.
+        reasons = (
+            _reasons(model, code, int(item), mine, names) if n_rated and model.history_ else []
+        )
         if reasons:
             notes.append(f"because of {'; '.join(reasons)}")
         why = ". ".join(note[0].upper() + note[1:] for note in notes)
         count = f"{int(model.item_counts_[item]):,}"
         shown.append(_Item(name, f"{float(score):.2f}", count, why))
-    return _Person(f"User {clean(user)}", ", ".join(about), shown)
+    return _Person(f"User {short_name(user)}", ", ".join(about), shown)
 
 
-def _rated(model: Model, ratings: Ratings, user: Any) -> dict[int, float]:
-    """Return what a user rated, by the items' numbers in the model."""
-    at = lookup_ids(ratings.user_ids, [user], "users")[0]
-    mine = ratings.users == at
-    items = lookup_ids(model.item_ids_, ratings.item_ids, "items")[ratings.items[mine]]
-    pairs = zip(items.tolist(), ratings.values[mine].tolist(), strict=True)
+def _ratings_of(ratings: Ratings | None, user: Any) -> Ratings | None:
+    """Return a user's ratings; None if there are none."""
+    if ratings is None:
+        return None
+    mine = ratings.users == lookup_ids(ratings.user_ids, [user], "users")[0]
+    return ratings.take(mine) if mine.any() else None
+
+
+def _by_item(model: Model, mine: Ratings | None) -> dict[int, float]:
+    """Return ratings by the items' numbers in the model."""
+    if mine is None:
+        return {}
+    items = lookup_ids(model.item_ids_, mine.item_ids, "items")[mine.items]
+    pairs = zip(items.tolist(), mine.values.tolist(), strict=True)
     return {item: value for item, value in pairs if item >= 0}
 
 
-def _liked(model: Model, train: Ratings, user: Any, names: Names) -> list[str]:
+def _liked(model: Model, mine: Ratings, names: Names) -> list[str]:
     """Return what a user rated highest, of equal ratings the items that fewer have rated."""
-    rated = _rated(model, train, user)
+    rated = _by_item(model, mine)
     items = sorted(rated, key=lambda item: (-rated[item], int(model.item_counts_[item]), item))
     return names.of_codes(np.array(items[:_N_LIKED], np.intp))
 
 
-def _reasons(model: Model, user: Any, item: Any, names: Names) -> list[str]:
-    """Return the rated items that speak most for an item."""
-    if not model.history_:
-        return []
-    found = model.explain(user, item, _N_REASONS)
-    for_it = found.items[found.shares > 0]
-    return names.of_codes(lookup_ids(model.item_ids_, for_it, "items"))
+def _reasons(model: Model, user: int, item: int, mine: Ratings | None, names: Names) -> list[str]:
+    """Return the rated items that speak most for an item; of known ratings, those that were liked.
+
+    What was disliked speaks for what is unlike it, which is true and no reason to give.
+    """
+    # Of labels the scores are logits, which ratings say nothing of.
+    given = mine if model.link_ == "identity" else None
+    pair = model.user_ids_[user], model.item_ids_[item]
+    found = model.explain(*pair, _N_REASONS if given is None else None, ratings=given)
+    codes = lookup_ids(model.item_ids_, found.items[found.shares > 0], "items")
+    if given is not None:
+        rated = _by_item(model, given)
+        usual = float(given.values.mean())
+        codes = np.array([code for code in codes.tolist() if rated[code] >= usual], np.int32)
+    return names.of_codes(codes[:_N_REASONS])

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..evaluation.evaluate import Evaluation
-from .naming import clean
+from .naming import short_name
 
 __all__ = ["Table", "error_table", "list_table"]
 
@@ -55,7 +55,7 @@ def error_table(found: Evaluation) -> Table:
         _row(label, [getattr(each, name) for each in shown.values()], ".4f", min)
         for name, label in (("rmse", "RMSE"), ("mae", "MAE"))
     ]
-    return Table([clean(name) for name in shown], rows)
+    return Table([short_name(name) for name in shown], rows)
 
 
 def list_table(found: Evaluation, cutoffs: Iterable[int]) -> Table:
@@ -75,7 +75,7 @@ def list_table(found: Evaluation, cutoffs: Iterable[int]) -> Table:
                 rows.append(_row(f"{label} @{k}", values, ".3f", best))
     if not math.isnan(found.auc):
         rows.append(_row("AUC", [each.auc for each in shown.values()], ".3f", max))
-    return Table([clean(name) for name in shown], rows)
+    return Table([short_name(name) for name in shown], rows)
 
 
 def _models(found: Evaluation) -> dict[str, Evaluation]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bounds import Bound, Deviations, Evidence, deviations, of_visitor
+from .bounds import Bound, Evidence, Uncertainty, of_visitor, uncertainty
 from .cpu import CpuAnswers
 from .cuda import DeviceAnswers
 from .device import DeviceCopies, prediction_problem, require_prediction, use_device
@@ -33,7 +33,7 @@ class Answers:
     def __init__(self, tables: Tables, evidence: Evidence) -> None:
         self.tables = tables
         self.evidence = evidence
-        self._deviations: Deviations | None = None
+        self._uncertainty: Uncertainty | None = None
         self._cpu: CpuAnswers | None = None
         self.copies: DeviceCopies | None = None
 
@@ -41,11 +41,11 @@ class Answers:
         """Return answers for one user of so many ratings, of tables with the same items."""
         return _VisitorAnswers(tables, self, n_ratings)
 
-    def deviations(self) -> Deviations:
-        """Return what few ratings leave unknown of scores; see `bounds.deviations`."""
-        if self._deviations is None:
-            self._deviations = deviations(self.tables, self.evidence)
-        return self._deviations
+    def uncertainty(self) -> Uncertainty:
+        """Return what few ratings leave unknown of scores; see `bounds.uncertainty`."""
+        if self._uncertainty is None:
+            self._uncertainty = uncertainty(self.tables, self.evidence)
+        return self._uncertainty
 
     def predict(self, X: Any, options: Options, output: str) -> NDArray[Any]:
         """Return the prediction for each pair."""
@@ -67,7 +67,7 @@ class Answers:
         self, users: Any, single: bool, request: ListRequest, options: Options, output: str
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the ids of each user's best items, and their predictions or bounds."""
-        bound = Bound(request.moves, self.deviations()) if request.moves else None
+        bound = Bound(request.moves, self.uncertainty()) if request.moves else None
         index = prediction_device(options, output)
         if index is None:
             return self._on_cpu().recommend(users, single, request, bound, options)
@@ -138,5 +138,12 @@ class _VisitorAnswers(Answers):
         self._known = known
         self._n_ratings = n_ratings
 
-    def deviations(self) -> Deviations:
-        return of_visitor(self._known.deviations(), self.evidence, self._n_ratings)
+    def uncertainty(self) -> Uncertainty:
+        known = self._known
+        return of_visitor(
+            known.uncertainty(),
+            known.tables,
+            known.evidence,
+            self.tables.user_factors[0],
+            self._n_ratings,
+        )

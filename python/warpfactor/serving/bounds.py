@@ -17,12 +17,12 @@ from .tables import Tables
 __all__ = [
     "NO_MOVES",
     "Bound",
-    "Deviations",
     "Evidence",
     "Moves",
+    "Uncertainty",
     "check_moves",
-    "deviations",
     "of_visitor",
+    "uncertainty",
 ]
 
 
@@ -37,12 +37,20 @@ class Evidence(NamedTuple):
     train_rmse: float
 
 
-class Deviations(NamedTuple):
-    """What few ratings leave unknown; see `deviations`."""
+class Uncertainty(NamedTuple):
+    """What few ratings leave unknown of scores; see `uncertainty`."""
 
-    items: NDArray[Any]
-    users: NDArray[Any]
+    bias_variances: NDArray[Any]
+    factor_variances: NDArray[Any]
+    user_lengths: NDArray[Any]
     noise: float
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays by name."""
+        return {
+            name: value for name, value in self._asdict().items() if isinstance(value, np.ndarray)
+        }
 
 
 class Moves(NamedTuple):
@@ -65,10 +73,10 @@ NO_MOVES = Moves()
 
 
 class Bound(NamedTuple):
-    """How scores are moved, and the deviations."""
+    """How scores are moved, and what is unknown of them."""
 
     moves: Moves
-    deviations: Deviations
+    uncertainty: Uncertainty
 
 
 def check_moves(confidence: Any, exploration: Any, random_state: RandomState) -> Moves:
@@ -96,22 +104,22 @@ def check_moves(confidence: Any, exploration: Any, random_state: RandomState) ->
     return Moves(0.0, values["exploration"], seed_from(random_state))
 
 
-def deviations(tables: Tables, evidence: Evidence) -> Deviations:
-    """Return how uncertain scores are because items and users have few ratings.
+def uncertainty(tables: Tables, evidence: Evidence) -> Uncertainty:
+    """Return how uncertain the scores of items are because items and users have few ratings.
 
     The standard deviation s_ui of the score of user u and item i, in the units of scores (with the
     identity link those of the ratings)::
 
-        s_ui² = s_i² + d_u² ‖q_i‖²
-        s_i²  = 1 / (n_i/v + 1/t_b)  +  P / (n_i P/(k v) + 1/t_q)
-        d_u²  = 1 / (n_u Q/(k v) + 1/t_p)
+        s_ui² = B_i + L_u F_i
+        B_i   = 1 / (n_i/v + 1/t_b)
+        F_i   = 1 / (n_i P/(k v) + 1/t_q)
+        L_u   = ‖p_u‖² + k / (n_u Q/(k v) + 1/t_p)
 
-    s_i² is what the item's ratings leave unknown of the score that a user of average factors gives
-    it, given all user factors. Its first term is the posterior variance of b_i, a mean of n_i
-    ratings less the rest of the score (left out without biases). The second is that of p · q_i for
-    a p of mean square length: n_i ratings hold Σ p_u p_uᵀ/v ≈ n_i P/(k v) I of Fisher information
-    about q_i [1]_. d_u² ‖q_i‖² is what the user's ratings leave unknown of p_u · q_i, given q_i, by
-    the same reasoning; what they leave unknown of b_u is the same for all items, and left out.
+    B_i is the posterior variance of b_i, a mean of n_i ratings less the rest of the score (0 without
+    biases). F_i is that of each factor of the item: n_i ratings hold Σ p_u p_uᵀ/v ≈ n_i P/(k v) I of
+    Fisher information about q_i [1]_. L_u is the expected square of the length of the user's factors,
+    of which the ratings tell p_u with a variance in each factor, by the same reasoning. So s_ui² is
+    the variance of b_i + p · q_i given p, in the mean over what p may be.
 
     - n_i, n_u: the item's and the user's training ratings; k: the number of factors.
     - v: the variance of a rating about its score, the squared training RMSE. For labels about
@@ -123,15 +131,17 @@ def deviations(tables: Tables, evidence: Evidence) -> Deviations:
       t is the mean over the rated rows of the squared estimate plus its posterior variance, which t
       determines in turn.
 
-    Correlations between factors are neglected. The training RMSE is less than the error on new
-    ratings, so s_ui is somewhat too small.
+    What is not known of the user's own taste, ‖q_i‖² times the variance of a factor of the user, is
+    left out: a bound lowered by it marks down items with long factors, which are those that people
+    like, and its lists are worse than without a bound (docs/accuracy.md). So are correlations between
+    factors. The training RMSE is less than the error on new ratings, so s_ui is somewhat too small.
 
     Returns
     -------
-    items : ndarray of shape (n_items,), dtype of the factors
-        s_i; for items without ratings as of n_i = 0.
-    users : ndarray of shape (n_users + 1,), dtype of the factors
-        d_u; the last is that of a user who is not there, the root of t_p.
+    bias_variances, factor_variances : ndarray of shape (n_items,), dtype of the factors
+        B_i and F_i; for items without ratings as of n_i = 0.
+    user_lengths : ndarray of shape (n_users + 1,), dtype of the factors
+        L_u; the last is that of a user who is not there, k t_p.
     noise : float
         v.
 
@@ -153,7 +163,7 @@ def deviations(tables: Tables, evidence: Evidence) -> Deviations:
             "this model's history has no training RMSE to derive bounds and explanations from: fit it "
             f"for an epoch or more, or use {option('confidence', 0)} and {option('exploration', 0)}"
         )
-    items, users, noise = _core.deviations(
+    biases, factors, lengths, noise = _core.uncertainty(
         tables.user_factors,
         tables.item_factors,
         tables.item_biases,
@@ -164,16 +174,28 @@ def deviations(tables: Tables, evidence: Evidence) -> Deviations:
         link=tables.link,
         train_rmse=evidence.train_rmse,
     )
-    return Deviations(read_only(items), read_only(users), noise)
+    return Uncertainty(read_only(biases), read_only(factors), read_only(lengths), noise)
 
 
-def of_visitor(known: Deviations, evidence: Evidence, n_ratings: int) -> Deviations:
-    """Return the deviations where the only user is one that gave so many ratings."""
-    # 1/d_u² grows by the same for each rating, from 1/t_p at none.
-    most = int(np.argmax(evidence.user_counts))
-    prior, least = float(known.users[-1]) ** 2, float(known.users[most]) ** 2
-    users = np.full(2, known.users[-1])
-    if prior > 0:
-        per_rating = (1 / least - 1 / prior) / int(evidence.user_counts[most])
-        users[0] = math.sqrt(1 / (1 / prior + n_ratings * per_rating))
-    return Deviations(known.items, read_only(users), known.noise)
+def of_visitor(
+    known: Uncertainty, tables: Tables, evidence: Evidence, factors: NDArray[Any], n_ratings: int
+) -> Uncertainty:
+    """Return what is unknown where the only user has these factors and gave so many ratings.
+
+    `known`, `tables` and `evidence` are the model's, whose users tell what a rating is worth.
+    """
+    k = len(factors)
+    # The reciprocal of a factor's variance grows by the same for each rating, from 1/t_p at none. The user of the
+    # fewest has the largest variance, which rounding harms least.
+    counts = np.where(evidence.user_counts > 0, evidence.user_counts, np.iinfo(np.uint32).max)
+    few = int(np.argmin(counts))
+    prior = float(known.user_lengths[-1]) / k
+    theirs = tables.user_factors[few].astype(np.float64)
+    spread = (float(known.user_lengths[few]) - float(theirs @ theirs)) / k
+    own = factors.astype(np.float64)
+    length = float(own @ own)
+    if prior > 0 and spread > 0:
+        per_rating = max(0.0, (1 / spread - 1 / prior) / int(counts[few]))
+        length += k / (1 / prior + n_ratings * per_rating)
+    lengths = np.array([length, known.user_lengths[-1]], known.user_lengths.dtype)
+    return known._replace(user_lengths=read_only(lengths))

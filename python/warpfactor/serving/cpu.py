@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..data.ratings import pairs_to_codes
-from .bounds import Bound, Deviations
+from .bounds import Bound, Uncertainty
 from .lookup import (
     codes_to_score,
     find_ids,
@@ -35,10 +35,10 @@ class CpuAnswers:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._deviations: Deviations | None = None
+        self._uncertainty: Uncertainty | None = None
         self._view = self._viewed(None)
 
-    def _viewed(self, deviations: Deviations | None) -> _core.ModelView:
+    def _viewed(self, uncertainty: Uncertainty | None) -> _core.ModelView:
         tables = self._tables
         return _core.ModelView(
             tables.user_factors,
@@ -52,8 +52,7 @@ class CpuAnswers:
             start_bias=tables.start_bias,
             biases=tables.biases,
             link=tables.link,
-            item_deviations=None if deviations is None else deviations.items,
-            user_deviations=None if deviations is None else deviations.users,
+            uncertainty=None if uncertainty is None else uncertainty[:3],
         )
 
     def predict(self, X: Any, options: Options) -> NDArray[Any]:
@@ -85,8 +84,8 @@ class CpuAnswers:
             codes = known_rows(np, codes, tables.user_known)
             if (codes < 0).any():
                 reject_unknown_ids("user", users, one, codes, tables)
-        if bound is not None and bound.deviations is not self._deviations:
-            self._deviations, self._view = bound.deviations, self._viewed(bound.deviations)
+        if bound is not None and bound.uncertainty is not self._uncertainty:
+            self._uncertainty, self._view = bound.uncertainty, self._viewed(bound.uncertainty)
         moves = request.moves
         found, scores = self._view.recommend(
             codes,

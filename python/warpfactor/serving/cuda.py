@@ -51,12 +51,12 @@ class _Factors(NamedTuple):
 
 
 class _Moved(NamedTuple):
-    """What is added to the score of (u, i): times √(item_variances[i] + user_variances[u] lengths[i])."""
+    """What is added to the score of (u, i): times √(bias_variances[i] + user_lengths[u] factor_variances[i])."""
 
     times: float
-    item_variances: Any
-    user_variances: Any  # the last is that of unknown users, whose code is -1
-    squared_lengths: Any
+    bias_variances: Any
+    factor_variances: Any
+    user_lengths: Any  # the last is that of unknown users, whose code is -1
 
 
 class DeviceAnswers:
@@ -139,10 +139,7 @@ class DeviceAnswers:
             wanted["seen_indptr"], wanted["seen_items"] = tables.seen.lists()
         fixed = tables.item_biases.nbytes + 2 * tables.item_known.nbytes
         if bound is not None:
-            wanted["item_deviations"] = bound.deviations.items
-            wanted["user_deviations"] = bound.deviations.users
-            # Squared lengths, and the squares that they are sums of.
-            fixed += tables.item_factors.nbytes + 2 * tables.item_biases.nbytes
+            wanted |= bound.uncertainty.arrays
         arrays, n_rows = self._take(
             wanted, "recommend", len(codes), n, fixed, options, output, moved=bound is not None
         )
@@ -157,12 +154,8 @@ class DeviceAnswers:
         seen = (arrays["seen_indptr"], arrays["seen_items"]) if request.exclude_seen else None
         moved = None
         if bound is not None:
-            moved = _Moved(
-                bound.moves.times,
-                arrays["item_deviations"] ** 2,
-                arrays["user_deviations"] ** 2,
-                (factors.item_factors**2).sum(axis=1),
-            )
+            held = {name: arrays[name] for name in bound.uncertainty.arrays}
+            moved = _Moved(bound.moves.times, **held)
         parts = _best_items(xp, factors, codes, n, seen, n_rows, moved)
         out = np if output == "numpy" else xp
         found, scores = _collected(out, parts, (len(codes), n), tables.item_factors.dtype)
@@ -437,8 +430,8 @@ def _best_items(
         xp.dot(p, Q.T, out=scores)
         scores += item_biases
         if moved is not None:
-            spread = moved.user_variances[rows][:, None] * moved.squared_lengths
-            spread += moved.item_variances
+            spread = moved.user_lengths[rows][:, None] * moved.factor_variances
+            spread += moved.bias_variances
             scores += moved.times * xp.sqrt(spread)
         if seen is not None:
             flat = scores.reshape(-1)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.describe import as_frame
-from .bounds import Deviations
+from .bounds import Uncertainty
 from .frames import title_column
 from .tables import Tables
 
@@ -69,7 +69,7 @@ class Attribution(NamedTuple):
 
 def attribution(
     tables: Tables,
-    deviations: Deviations,
+    uncertainty: Uncertainty,
     user: int,
     item: int,
     rated: NDArray[np.int32],
@@ -93,7 +93,7 @@ def attribution(
     q = tables.item_factors[item].astype(np.float64)
     Q = tables.item_factors[rated].astype(np.float64)
     targets = Q @ p if residuals is None else residuals
-    shares = _influences(Q, q, deviations) * targets
+    shares = _influences(Q, q, uncertainty) * targets
     order = np.lexsort((rated, -shares))[:n]
     listed = float(shares[order].sum())
     product = float(p @ q)
@@ -102,12 +102,12 @@ def attribution(
     )
 
 
-def _influences(Q: NDArray[Any], q: NDArray[Any], deviations: Deviations) -> NDArray[Any]:
+def _influences(Q: NDArray[Any], q: NDArray[Any], uncertainty: Uncertainty) -> NDArray[Any]:
     """Return q_iᵀ (Σ_j q_j q_jᵀ + λ I)⁻¹ q_j of each rated item j, by the smaller of two systems."""
-    prior = float(deviations.users[-1]) ** 2
+    prior = float(uncertainty.user_lengths[-1]) / len(q)  # t_p
     if prior == 0 or not len(Q):
         return np.zeros(len(Q))
-    strength = max(deviations.noise / prior, float(np.finfo(np.float32).tiny))
+    strength = max(uncertainty.noise / prior, float(np.finfo(np.float32).tiny))
     n, k = Q.shape
     influences: NDArray[Any]
     if n < k:

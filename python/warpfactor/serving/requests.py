@@ -212,6 +212,8 @@ def _indptr(lengths: Iterable[int]) -> NDArray[np.int64]:
 
 def _nested(values: Any) -> list[Any] | None:
     """Return an array-like of lists as a list of them; None if it is none."""
+    if is_device_array(values):
+        return None
     if isinstance(values, (pa.Array, pa.ChunkedArray)):
         if not (pa.types.is_list(values.type) or pa.types.is_large_list(values.type)):
             return None

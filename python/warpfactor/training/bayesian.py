@@ -19,9 +19,10 @@ from ..parameters import PARAMETERS
 from ..seeds import seed_from
 from ..serving.tables import UNKNOWN, Options
 from .answering import FittedAnswers
-from .core_params import check_callbacks, float_type
+from .callbacks import Callback, CallbackLife, Fit, check_callbacks
+from .core_params import float_type
 from .given import given_ratings, made_model
-from .progress import EpochBar
+from .progress import EpochBar, check_verbose
 
 __all__ = ["BayesianMatrixFactorization"]
 
@@ -163,7 +164,7 @@ class BayesianMatrixFactorization(FittedAnswers):
         random_state: int | np.random.RandomState | np.random.Generator | None = None,
         unknown: str = "mean",
         verbose: int = 1,
-        callbacks: Sequence[Callable[[EpochRecord], object]] = (),
+        callbacks: Sequence[Callback | Callable[[EpochRecord], object]] = (),
     ) -> None:
         self.n_factors = n_factors
         self.n_samples = n_samples
@@ -221,14 +222,18 @@ class BayesianMatrixFactorization(FittedAnswers):
         given = given_ratings(X, y, sample_weight=sample_weight, validation=validation)
         pairs = None if implicit is None else given.implicit_codes(implicit, core.implicit_feedback)
         draw = _core.sample_float32 if dtype == np.float32 else _core.sample_float64
-        with EpochBar(core.n_burn_in + core.n_samples, "squared", enabled=shown) as bar:
+        ratings = given.ratings
+        n_sweeps = core.n_burn_in + core.n_samples
+        fit = Fit(n_sweeps, len(ratings), "squared", validating=given.held_out is not None)
+        with (
+            EpochBar(n_sweeps, "squared", verbose=shown) as bar,
+            CallbackLife(self.callbacks, fit) as life,
+        ):
 
             def on_sweep(record: EpochRecord) -> bool:
                 bar.advance(record)
-                wishes = [bool(callback(record.copy())) for callback in self.callbacks]
-                return any(wishes)
+                return life.epoch_end(record)
 
-            ratings = given.ratings
             result = draw(
                 given.arrays(),
                 ratings.n_users,
@@ -246,6 +251,7 @@ class BayesianMatrixFactorization(FittedAnswers):
                 members=_members(result),
                 origin=origin_of(type(self).__name__, started),
             )
+            life.finish(model)
             bar.finish(model)
         self.model_ = model
         return self
@@ -280,8 +286,8 @@ class BayesianMatrixFactorization(FittedAnswers):
     def _options(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _OPTIONS}
 
-    def _checked(self) -> tuple[_core.SampleParams, np.dtype[Any], bool]:
-        """Check all parameters; return those of the core, the dtype, and whether to show a bar."""
+    def _checked(self) -> tuple[_core.SampleParams, np.dtype[Any], int]:
+        """Check all parameters; return those of the core, the dtype, and how much to show."""
         core = _core.SampleParams()
         core.n_factors = check_count("n_factors", self.n_factors, 1, _MOST_FACTORS)
         core.n_samples = check_count("n_samples", self.n_samples, 1)
@@ -301,10 +307,8 @@ class BayesianMatrixFactorization(FittedAnswers):
                 f"{option('dtype')} is {self.dtype!r}; it must be 'float32' or 'float64'"
             )
         check_callbacks(self.callbacks)
-        verbose = self.verbose
-        shown = verbose if isinstance(verbose, bool) else check_count("verbose", verbose, 0) > 0
         core.seed = seed_from(self.random_state)
-        return core, dtype, shown
+        return core, dtype, check_verbose(self.verbose)
 
 
 def _members(result: Any) -> Members:

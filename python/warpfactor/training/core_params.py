@@ -23,8 +23,9 @@ from ..formulas.losses import CustomLoss, CustomPenalty
 from ..parameters import PARAMETERS, Parameter
 from ..seeds import seed_from
 from ..serving.tables import UNKNOWN, parse_device
+from .callbacks import check_callbacks
 
-__all__ = ["check_callbacks", "core_params", "float_type"]
+__all__ = ["core_params", "float_type"]
 
 # What a check of one value by its row does not do.
 _SPECIAL = ("loss", "init", "random_state", "early_stopping", "device")
@@ -134,12 +135,3 @@ def _loss(loss: Any) -> str:
     names = [name for name in PARAMETERS["loss"].choices if name != "custom"]
     custom = where_typed(", or one that warpfactor.losses.custom made", "")
     return check_choice("loss", loss, names, also=custom)
-
-
-def check_callbacks(callbacks: Any) -> None:
-    """Raise ValueError unless callbacks are a list or tuple of callables."""
-    if not isinstance(callbacks, (list, tuple)):
-        raise ValueError(f"callbacks is {callbacks!r}; it must be a list of callables")
-    for callback in callbacks:
-        if not callable(callback):
-            raise ValueError(f"callbacks holds {callback!r}; each must be callable")

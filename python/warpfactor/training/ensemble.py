@@ -29,12 +29,12 @@ from .cut_rows import refuse_cut_rows
 from .estimator import MatrixFactorization
 from .fit import found_strengths, search_key
 from .given import Given
-from .progress import EpochBar
+from .progress import EpochBar, check_verbose
 
 __all__ = ["Ensemble"]
 
 # Where a member's n_epochs is open, it runs so many times as many as it would alone. MovieLens 1M, fold 1, with 1 and 1.5:
-# four members .8218 and .8217; mixed with the accuracy mode .8181 and .8173; ML-100K .8746 and .8745.
+# mixed with the accuracy mode .8181 and .8173; ML-100K .8746 and .8745.
 _MORE_EPOCHS = 1.5
 # A search that members share judges by so many divisions of the ratings. By one of them two sets of strengths that differ
 # by 0.02 % on MovieLens 1M (fold 1) were 0.09 % apart either way.
@@ -47,7 +47,7 @@ class Ensemble(FittedAnswers):
     """The mean of several fits as one model, with a standard deviation for each prediction.
 
     Fits from different random starts err in different ways, and their mean errs less: on MovieLens
-    1M (fold 1), four have a test RMSE of .8217 where one alone has .8227. The fitted model is one
+    1M (fold 1), four have a test RMSE of .8204 where one alone has .8228. The fitted model is one
     factorization, whose rank is the sum of the members' and whose score is the mean of theirs, so
     it predicts, recommends and saves as any other, in C++ and on a device as well. With a loss of
     another link than the identity ("logistic") it is the mean of scores, not of probabilities.
@@ -68,7 +68,8 @@ class Ensemble(FittedAnswers):
         Whether each member is trained without a share of the ratings of its own (2 % of them, but
         some hundreds of all members together), on which its errors tell how far ratings lie from
         predictions: for ``predict(..., return_std=True)`` and `predict_interval`. On MovieLens 1M
-        it took 0.02 % off the ensemble's accuracy. Not with losses for labels, whose predictions
+        it took 0.02 % off the ensemble's accuracy. A member's ratings are then a copy of its own, of 12
+        bytes a rating, while it trains. Not with losses for labels, whose predictions
         say how sure they are, nor where fewer than 20 ratings can be left out.
 
     Attributes
@@ -79,15 +80,17 @@ class Ensemble(FittedAnswers):
 
     Notes
     -----
-    Members train side by side on one copy of the ratings, each on its part of the threads, and a
-    member is the same whatever their number (with ``parallel="blocked"``). On a CUDA device they
-    train one after the other. Member number n has a seed made of its estimator's `random_state`
+    Members train side by side, each on its part of the threads, and a member is the same whatever
+    their number (with ``parallel="blocked"``). On a CUDA device they train one after the other.
+    Strengths that the parameters leave open are searched for once, by three divisions of the ratings
+    where a fit alone takes one, and given to all members of the same parameters. Member number n has a seed made of its estimator's `random_state`
     and n, so estimators that are listed twice differ. Their `callbacks` are called in the members'
     threads; if one returns true, that member stops. The rank of all members together is at most
     4096.
 
     Where a member's `n_epochs` is left open, it runs half as many epochs again as it would alone,
-    because the mean of several averages out what one alone would overfit.
+    because the mean of several averages out what one alone would overfit. `chosen_` is that of the
+    first member.
 
     The variance of a rating about its prediction is, with the members' variance s²,
 
@@ -95,7 +98,8 @@ class Ensemble(FittedAnswers):
 
     where f and g are how far the ratings of a user and of an item scatter, n how many they have,
     and v, c, a, b and t are fitted to the held-out errors: rows with few ratings, or none, are less
-    well known. Bounds of intervals are multiples of σ that held the wanted share of those ratings. `set_params` of a fitted ensemble changes how it answers by its `model`:
+    well known. Bounds of intervals are multiples of σ that held the wanted share of those ratings.
+    `set_params` of a fitted ensemble changes how it answers by its `model`:
     ``set_params(model__unknown="nan")``.
 
     Examples
@@ -252,7 +256,7 @@ class _Training:
         with EpochBar(
             sum(self._epochs(number) for number in range(len(self._templates))),
             str(getattr(first, "loss", "squared")),
-            enabled=bool(getattr(first, "verbose", False)),
+            verbose=check_verbose(getattr(first, "verbose", 0)),
         ) as bar:
             models = self._fit_all(bar)
             model = self._folded(models)

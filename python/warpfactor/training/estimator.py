@@ -9,18 +9,19 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ..checks import check_flag
-from ..data.ratings import Ratings
 from ..formulas.losses import CustomLoss, CustomPenalty
 from ..model.model import Model
 from ..model.record import EpochRecord
 from ..parameters import DEFAULTS
-from .answering import FittedAnswers
+from .callbacks import Callback, check_callbacks
 from .fit import fit_model
+from .partial_fit import PartialFit
+from .sklearn_tasks import CallbackSupportMixin, SklearnTasks, with_callbacks
 
 __all__ = ["MatrixFactorization"]
 
 
-class MatrixFactorization(FittedAnswers):
+class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[misc]
     r"""Biased matrix factorization of ratings, trained by parallel SGD.
 
     The model predicts user u's rating of item i from the score
@@ -63,8 +64,8 @@ class MatrixFactorization(FittedAnswers):
     n_factors : int, default 64
         The rank k, from 1 to 1024.
     n_epochs : int, "auto" or None, default None
-        Passes over the ratings. None, or "auto": 40 up to 100,000 ratings, 20 from 400,000 on, and in
-        between 20·√(400,000/n).
+        Passes over the ratings; with early stopping the most of them. None, or "auto": 40 up to
+        100,000 ratings, 20 from 400,000 on, and in between 20·√(400,000/n).
     learning_rate : float, "auto" or None, default None
         η of the first epoch. None, or "auto": 0.08·(1 - `momentum`) with "sgd", half of it where nothing
         counts per row; 0.1 with "adagrad" by row and
@@ -98,14 +99,15 @@ class MatrixFactorization(FittedAnswers):
         the noise and of the users' (items') biases in z = μ + b_u + b_i + noise, estimated by
         mean-field EM of crossed random effects from up to about a million ratings; a quarter of that
         with "logistic". `reg`, `reg_row`, `reg_implicit` and `init` are 0.04, 8, 2 and 0.05 if you give
-        one of them, or another optimizer than "sgd" with a step per rating. If not, training tries some
-        values on a tenth of up to about 100,000 ratings and takes the best: from the best of these and
-        of two sets for ratings whose choice says little of taste (weak prior means, factors that start
-        narrow, and for a strong signal fewer epochs), `reg_row` in steps of 2, then less of `reg` and
-        more of `reg_row`, or more and less; from the two sets also penalties per rating alone. With
-        more than 200,000 ratings, less of `reg` is tried once more on up to 500,000. The search fits 7
-        to 11 times, three times as often below 20,000 ratings. If factors do not help,
-        `init` is set to 0, so that they stay zero. Without biases, with an L1 part, a
+        one of them, or the optimizer is "gd". If not, training tries some values on a tenth of up to
+        about 100,000 ratings and takes the best: from the best of these and of two sets for ratings
+        whose choice says little of taste (weak prior means, factors that start narrow, and for a strong
+        signal fewer epochs), `reg_row` in steps of 2, then less of `reg` and more of `reg_row`, or more
+        and less; from the two sets also penalties per rating alone. With more than 200,000 ratings,
+        less of `reg` is tried once more on up to 500,000. The search fits 7 to 11 times, three times as
+        often below 20,000 ratings, by plain SGD; with another optimizer, momentum or batches, what it
+        found and the usual values are then compared by a fit each of the model's own steps. If factors
+        do not help, `init` is set to 0, so that they stay zero. Without biases, with an L1 part, a
         `penalty` of your own, `nonnegative` or "poisson": `reg` is 0.04, `reg_bias` 0.05, and nothing
         counts per row. `chosen_` tells what was taken.
     biases : bool, default True
@@ -230,8 +232,20 @@ class MatrixFactorization(FittedAnswers):
         Seed of the initial factors and of the order of the ratings. An int gives the same model
         each time on the same kind of processor, except with "hogwild".
     early_stopping : bool or int, default True
-        With a validation set: stop after this many epochs (True: 3) without a lower validation loss
-        and keep the best epoch's factors. False: run all epochs and keep the last one's.
+        With validation ratings: keep the factors of the epoch with the lowest validation loss. False:
+        run all epochs and keep the last one's. `n_epochs` is only a bound then: the "linear" and
+        "cosine" schedules fall in half as many epochs again as None would mean (up to `n_epochs`
+        in more with a lower `learning_rate` than None would mean, and in three times as many with
+        "adagrad"). If this many epochs (True: 3) pass without a lower loss, and their mean is 1 %
+        above it, training goes back to the best epoch and on at 0.35 times the rate, once more if
+        that helped. With other schedules, and "gd", which falls in `n_epochs`, it stops after this
+        many.
+    validation_fraction : float or None, default None
+        The share of the ratings that `fit` draws for validation by `random_state`, where it is given
+        no `validation`.
+    refit : bool, default False
+        Whether to train again on all ratings, those for validation too, by the learning rates of the
+        epochs that led to the best one. `history_` and `n_epochs_` stay those of the first time.
     unknown : {"mean", "nan", "raise"}, default "mean"
         The prediction for a user or item without training ratings: its bias and factors count
         as zero (so, μ plus the bias of the one that is known; without biases, the ratings' mean;
@@ -244,10 +258,11 @@ class MatrixFactorization(FittedAnswers):
         is then as it was chosen before, so that there is no search. For ratings that only come in
         addition `partial_fit` is faster.
     verbose : int or bool, default 1
-        1: a progress bar and a closing line, if standard error is a terminal. 0: nothing.
-    callbacks : list or tuple of callable, default ()
-        Each is called after each epoch with that epoch's entry of `history_`; a true return value
-        ends the training.
+        1: a progress bar in terminals and notebooks, lines in logs if the fit takes longer than five
+        seconds. 2: a line for each epoch, and what was chosen. 0: nothing.
+    callbacks : list or tuple of Callback or callable, default ()
+        See `warpfactor.callbacks`. A plain callable is called after each epoch with that epoch's
+        entry of `history_`; a true return value ends the training.
 
     Attributes
     ----------
@@ -352,11 +367,13 @@ class MatrixFactorization(FittedAnswers):
             "random_state"
         ],
         early_stopping: bool | int = DEFAULTS["early_stopping"],
+        validation_fraction: float | None = DEFAULTS["validation_fraction"],
+        refit: bool = DEFAULTS["refit"],
         unknown: str = DEFAULTS["unknown"],
         normalize: bool = DEFAULTS["normalize"],
         warm_start: bool = DEFAULTS["warm_start"],
         verbose: int = DEFAULTS["verbose"],
-        callbacks: Sequence[Callable[[EpochRecord], object]] = DEFAULTS["callbacks"],
+        callbacks: Sequence[Callback | Callable[[EpochRecord], object]] = DEFAULTS["callbacks"],
     ) -> None:
         self.n_factors = n_factors
         self.n_epochs = n_epochs
@@ -391,12 +408,15 @@ class MatrixFactorization(FittedAnswers):
         self.n_threads = n_threads
         self.random_state = random_state
         self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.refit = refit
         self.unknown = unknown
         self.normalize = normalize
         self.warm_start = warm_start
         self.verbose = verbose
         self.callbacks = callbacks
 
+    @with_callbacks
     def fit(
         self,
         X: Any,
@@ -427,9 +447,10 @@ class MatrixFactorization(FittedAnswers):
         sample_weight : array-like of shape (n_ratings,), default None
             Weights >= 0 in the order of the ratings; a weight of 2 acts as the rating given twice,
             0 as if it were absent.
-        validation : Ratings, (X, y), or anything `X` can be; default None
+        validation : Ratings, (X, y), anything `X` can be, or a float; default None
             Ratings to evaluate after every epoch, for `history_` and early stopping. Pairs whose
-            user or item has no training rating are left out: training cannot improve them.
+            user or item has no training rating are left out: training cannot improve them. A number
+            stands for `validation_fraction`.
         implicit : Ratings, array-like of shape (n, 2), or anything `predict` takes; default None
             Pairs without a rating that count for the prior means beside those of `X` (see
             `implicit_feedback`): clicks, or the pairs that a contest asks for. Pairs of a user or an
@@ -454,8 +475,13 @@ class MatrixFactorization(FittedAnswers):
         if fitted and self.device != "cpu":
             self.model_.free_device()  # the new factors may need the memory
         goes_on = check_flag("warm_start", self.warm_start) and fitted
+        params = self.get_params(deep=False)
+        if hasattr(self, "_skl_callbacks") or hasattr(self, "_parent_callback_ctx"):
+            tasks = SklearnTasks(self, self._init_callback_context, {"X": X, "y": y})
+            check_callbacks(params["callbacks"])
+            params["callbacks"] = [*params["callbacks"], tasks]
         self.model_ = fit_model(
-            self.get_params(deep=False),
+            params,
             X,
             y,
             sample_weight=sample_weight,
@@ -463,35 +489,6 @@ class MatrixFactorization(FittedAnswers):
             implicit=implicit,
             start=self.model_ if goes_on else None,
         )
-        return self
-
-    def partial_fit(self, X: Any, y: ArrayLike | None = None) -> MatrixFactorization:
-        """Learn from more ratings: tomorrow's, of users and items that are known or new.
-
-        The first call fits. Later ones solve for the rows of the users and items that have new ratings,
-        in closed form and in turn, without the ratings of earlier calls, which are not kept: a row is
-        taken to be where they left it, with as much weight as they had. The penalties stay as chosen
-        in the first call. Rows without new ratings keep their numbers, and old ids their rows. `fit`
-        on all ratings now and then undoes what adds up.
-
-        Parameters
-        ----------
-        X, y
-            The new ratings, as of `fit`. A pair that was rated before counts as one more rating.
-
-        Returns
-        -------
-        MatrixFactorization
-            Itself, with another `model_`. If it fails, what was fitted is unchanged.
-
-        Raises
-        ------
-        ValueError
-            As `fit` and `Model.fold_in_users`.
-        """
-        if not self.__sklearn_is_fitted__():
-            return self.fit(X, y)
-        self.model_ = self._answering().updated(Ratings.from_any(X, y))
         return self
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, cast
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from ..checks import check_count, in_words_of, is_number
+from ..checks import check_flag, in_words_of, is_number, option, where_typed
 from ..data.ratings import Ratings
 from ..exceptions import CudaError, DivergedError
 from ..formulas.cuda_compile import DeviceKernels, device_kernels
@@ -22,9 +22,10 @@ from ..model.record import EpochRecord, origin_of
 from ..parameters import PARAMETERS, PYTHON_NAMES
 from ..serving.device import free_cached
 from ..serving.tables import Options
+from .callbacks import CallbackLife, Fit
 from .core_params import core_params, float_type
-from .given import given_ratings, made_model
-from .progress import EpochBar
+from .given import Given, given_ratings, joined, made_model
+from .progress import EpochBar, check_verbose
 from .warm import First, first_rows, kept_choice
 
 __all__ = ["fit_model", "found_strengths", "search_key"]
@@ -59,62 +60,102 @@ def fit_model(
     started = perf_counter()
     core = core_params(params)
     dtype = _host_type(params["dtype"])
-    given = given_ratings(X, y, sample_weight=sample_weight, validation=validation)
+    given = given_ratings(
+        X,
+        y,
+        sample_weight=sample_weight,
+        validation=validation,
+        fraction=params["validation_fraction"],
+        seed=core["seed"],
+    )
+    whole = _to_refit(params, given, validation)
     ratings = given.ratings
-    clicks = None if implicit is None else given.implicit_codes(implicit, core["implicit_feedback"])
-    if start is None:
-        first = First(*_initial_factors(params["init"], ratings, core, dtype))
-        kept = {}
-    else:
-        first, kept = first_rows(start, ratings, core, dtype), kept_choice(start, core)
+
+    def begun(of: Given) -> tuple[First, Any]:
+        """Return with what training on these ratings starts, and the pairs without a rating."""
+        clicks = None
+        if implicit is not None:
+            clicks = of.implicit_codes(implicit, core["implicit_feedback"])
+        if start is None:
+            return First(*_initial_factors(params["init"], of.ratings, core, dtype)), clicks
+        return first_rows(start, of.ratings, core, dtype), clicks
+
+    start_of_all = begun(given)
+    kept = {} if start is None else kept_choice(start, core)
     loss, penalty = params["loss"], params["penalty"]
     kernels = _custom_kernels(params, core)
     on_cuda = core["device"] == "cuda"
     if on_cuda:
         free_cached(core["device_index"])
     train = _core.train_float32 if dtype == np.float32 else _core.train_float64
-    verbose = params["verbose"]
-    shown = verbose if isinstance(verbose, bool) else check_count("verbose", verbose, 0) > 0
-    n_epochs = core["n_epochs"]
-    if n_epochs is None:
-        weights = given.weights
-        n_counted = len(ratings) if weights is None else int(np.count_nonzero(weights))
-        n_epochs = _core.usual_epochs(n_counted)
-    with EpochBar(n_epochs, core["loss"], enabled=shown) as bar:
+    functions = (
+        loss.address(dtype) if isinstance(loss, CustomLoss) else 0,
+        0 if penalty is None else penalty.address(dtype),
+        kernels.functions if kernels else {},
+    )
+    weights = given.weights
+    n_counted = len(ratings) if weights is None else int(np.count_nonzero(weights))
+    n_epochs = _core.most_epochs(core, n_counted, given.held_out is not None)
+    options = Options(**{name: params[name] for name in Options._fields})
 
-        def on_epoch(record: EpochRecord) -> bool:
-            bar.advance(record)
-            wishes = [bool(callback(record.copy())) for callback in params["callbacks"]]
-            return any(wishes)
-
-        with _typed_words():
-            result = train(
-                given.arrays(),
-                ratings.n_users,
-                ratings.n_items,
-                core,
-                given.held_out,
-                first.user_factors,
-                first.item_factors,
-                on_epoch if params["callbacks"] or bar.enabled else None,
-                loss.address(dtype) if isinstance(loss, CustomLoss) else 0,
-                0 if penalty is None else penalty.address(dtype),
-                kernels.functions if kernels else {},
-                clicks,
-                first.user_biases,
-                first.item_biases,
-                first.global_mean,
-            )
-        options = Options(**{name: params[name] for name in Options._fields})
-        model = made_model(
-            given,
+    def made(of: Given, result: Any, chosen: _core.TrainParams) -> Model:
+        return made_model(
+            of,
             result,
             stored_params(params),
             options,
             biases=core["biases"],
-            chosen=kept | _chosen(core, result["chosen"]),
+            chosen=kept | _chosen(core, chosen),
             origin=origin_of("MatrixFactorization", started),
         )
+
+    fit = Fit(n_epochs, n_counted, core["loss"], validating=given.held_out is not None)
+    with (
+        EpochBar(n_epochs, core["loss"], verbose=check_verbose(params["verbose"])) as bar,
+        CallbackLife(params["callbacks"], fit) as life,
+    ):
+
+        def on_epoch(record: EpochRecord) -> bool:
+            bar.advance(record)
+            return life.epoch_end(record)
+
+        def on_snapshot(_: EpochRecord, snapshot: Any) -> None:
+            def model() -> Model:
+                now = snapshot()
+                return made(given, now, now["chosen"])
+
+            fit.offer(model)
+
+        def run(of: Given, core: _core.TrainParams, rates: Sequence[float] = ()) -> Any:
+            first, clicks = start_of_all if of is given else begun(of)
+            return train(
+                of.arrays(),
+                of.ratings.n_users,
+                of.ratings.n_items,
+                core,
+                of.held_out,
+                first.user_factors,
+                first.item_factors,
+                on_epoch if (params["callbacks"] or bar.enabled) and not rates else None,
+                *functions,
+                clicks,
+                first.user_biases,
+                first.item_biases,
+                first.global_mean,
+                on_snapshot if life.takes_models and not rates else None,
+                rates,
+            )
+
+        with _typed_words():
+            result = run(given, core)
+            chosen, trained_on = result["chosen"], given
+            if whole is not None and result["learning_rates"]:
+                again = run(whole, _for_refit(chosen, result), result["learning_rates"])
+                # What found the number of epochs is what there is to see.
+                result = again | {name: result[name] for name in ("history", "best_epoch")}
+                trained_on = whole
+        model = made(trained_on, result, chosen)
+        life.finish(model)
         bar.finish(model)
     return model
 
@@ -187,6 +228,40 @@ def found_strengths(
     return _chosen(core, found)
 
 
+def _to_refit(params: Mapping[str, Any], given: Given, validation: Any) -> Given | None:
+    """Return all ratings, if they are to be trained on in the end."""
+    if not check_flag("refit", params["refit"]):
+        return None
+    if given.held_out is None:
+        raise ValueError(
+            f"{option('refit', True)} needs validation ratings, by which early stopping finds the number "
+            f"of epochs: give {where_typed('fit(validation=...) or validation_fraction', '--validation-size')}"
+        )
+    whole = given.whole or joined(given, validation)
+    pair = not (_is_open_init(params["init"]))
+    if pair and whole.ratings.shape != given.ratings.shape:
+        raise ValueError(
+            f"validation has users or items that X has not, so that init has too few rows for "
+            f"{option('refit', True)}: leave init or refit out"
+        )
+    return whole
+
+
+def _for_refit(chosen: _core.TrainParams, result: Mapping[str, Any]) -> _core.TrainParams:
+    """Return what was chosen, for the epochs that led to the best model."""
+    core = _core.TrainParams()
+    for name in (row.core for row in PARAMETERS.values() if row.core):
+        core[name] = chosen[name]
+    for name in ("half", "device_index"):
+        core[name] = chosen[name]
+    core["patience"], core["n_epochs"] = 0, len(result["learning_rates"])
+    return core
+
+
+def _is_open_init(init: Any) -> bool:
+    return init is None or isinstance(init, str) or is_number(init)
+
+
 @contextmanager
 def _typed_words() -> Iterator[None]:
     """Word the core's errors as the parameters were typed: in Python or on the command line."""
@@ -234,7 +309,7 @@ def _custom_kernels(params: Mapping[str, Any], core: _core.TrainParams) -> Devic
 def _initial_factors(
     init: Any, ratings: Ratings, core: _core.TrainParams, dtype: np.dtype[Any]
 ) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-    if init is None or isinstance(init, str) or is_number(init):
+    if _is_open_init(init):
         return None, None
     P, Q = cast("tuple[ArrayLike, ArrayLike]", init)
     k = core["n_factors"]

@@ -1,12 +1,13 @@
-"""The bar that shows a fit while it runs."""
+"""What shows a fit while it runs: a bar, or lines where there is no terminal."""
 
 from __future__ import annotations
 
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from ..checks import check_count
 from ..model.model import Model
 from ..model.record import EpochRecord
 from ..model.summary import epoch_errors, summary
@@ -14,11 +15,25 @@ from ..model.summary import epoch_errors, summary
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["EpochBar"]
+__all__ = ["EpochBar", "check_verbose"]
+
+# Seconds before the first line of a log, and the least between two: short fits leave none.
+_QUIET = 5.0
+# Between two lines at least this share of the time that has passed: a night has no thousands.
+_SHARE = 0.1
+
+
+def check_verbose(verbose: Any) -> int:
+    """Return how much is to be shown: 0 nothing, 1 progress, 2 and more each epoch too."""
+    return int(verbose) if isinstance(verbose, bool) else check_count("verbose", verbose, 0)
 
 
 class EpochBar:
     """A bar on standard error over the epochs of one fit, and a closing line.
+
+    The bar is for terminals, and for notebooks with ipywidgets. Elsewhere, as in logs, there are
+    lines: of fits that take longer than five seconds, or of each epoch with `verbose` 2. A worker
+    process shows nothing, as its lines and those of others would mix.
 
     Parameters
     ----------
@@ -26,21 +41,24 @@ class EpochBar:
         The most epochs that will run.
     loss : str
         The loss that is trained; RMSEs are shown of "squared", losses of others.
-    enabled : bool
-        Whether to show anything. Nothing is shown either where standard error is no terminal, or in
-        a worker process, whose bars would overwrite each other.
+    verbose : int
+        As of `MatrixFactorization`.
     """
 
-    def __init__(self, n_epochs: int, loss: str, *, enabled: bool) -> None:
-        self.enabled = enabled and sys.stderr is not None and sys.stderr.isatty() and _is_main()
+    def __init__(self, n_epochs: int, loss: str, *, verbose: int) -> None:
+        self.enabled = verbose > 0 and sys.stderr is not None and _is_main()
+        self._bar = self.enabled and (sys.stderr.isatty() or _is_notebook())
+        self._each = verbose > 1
         self._n_epochs = n_epochs
         self._loss = loss
-        self._start = time.perf_counter()
+        self._start = self._told = time.perf_counter()
+        self._n_told = 0
+        self._n_done = 0
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
-        if self.enabled:
+        if self._bar:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -58,16 +76,29 @@ class EpochBar:
 
     def advance(self, record: EpochRecord) -> None:
         """Show an epoch that has ended."""
+        if not self.enabled:
+            return
+        self._n_done += 1
+        errors = epoch_errors(record, self._loss)
         if self._progress is not None and self._task is not None:
-            self._progress.update(
-                self._task, advance=1, description=epoch_errors(record, self._loss)
+            self._progress.update(self._task, advance=1, description=errors)
+        now = time.perf_counter()
+        due = now - self._told >= max(_QUIET, _SHARE * (now - self._start))
+        if self._each or (self._progress is None and due):
+            rate = f", learning rate {record['learning_rate']:.3g}" if self._each else ""
+            seconds = (
+                f", {record['seconds']:.2f} s" if self._each else f", {now - self._start:.0f} s"
             )
+            self._tell(f"epoch {self._n_done}/{self._n_epochs}: {errors}{rate}{seconds}")
+            self._told = now
 
     def finish(self, model: Model) -> None:
         """Print what the fit took and reached."""
-        if self._progress is not None:
-            seconds = time.perf_counter() - self._start
-            self._progress.console.print(summary(model, seconds), highlight=False, soft_wrap=True)
+        if self._each and model.chosen_:
+            chosen = ", ".join(f"{name}={_short(value)}" for name, value in model.chosen_.items())
+            self._tell(f"chosen: {chosen}")
+        if self._progress is not None or self._n_told:
+            self._tell(summary(model, time.perf_counter() - self._start))
 
     def __exit__(
         self,
@@ -78,9 +109,34 @@ class EpochBar:
         if self._progress is not None:
             self._progress.stop()
 
+    def _tell(self, line: str) -> None:
+        self._n_told += 1
+        if self._progress is not None:
+            self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        elif self.enabled:
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(_short(each) for each in value)})"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
 
 def _is_main() -> bool:
-    """Whether this is no worker process; the module is imported for terminals alone."""
+    """Whether this is no worker process."""
     import multiprocessing
 
     return multiprocessing.parent_process() is None
+
+
+def _is_notebook() -> bool:
+    """Whether rich can show a bar in a notebook, which takes ipywidgets."""
+    if "ipykernel" not in sys.modules:
+        return False
+    import importlib.util
+
+    from rich.console import Console
+
+    return Console(stderr=True).is_jupyter and importlib.util.find_spec("ipywidgets") is not None

@@ -27,17 +27,24 @@ double prior_variance(double mean_square, std::span<const double> information) {
   double t = mean_square;
   for (const double h : information) t += 1 / (n * h);
   for (int step = 0; step < 100; ++step) {
-    double excess = mean_square - t, slope = -1;
+    double excess = mean_square, slope = 0;
     for (const double h : information) {
-      const double left = 1 / (1 + h * t);
-      excess += t * left / n;
-      slope += left * left / n;
+      const double lost = 1 / (1 + 1 / (h * t));  // 1 - posterior / t, without the cancellation where h t is small
+      excess -= t * lost / n;
+      slope -= lost * (2 - lost) / n;
     }
     const double next = t - excess / slope;
     if (!(next < t)) break;
     t = next;
   }
   return t;
+}
+
+double noise_variance(Link link, double train_rmse) {
+  if (link == Link::identity) return train_rmse * train_rmse;
+  // Where labels are fitted exactly, probabilities are as near 0 and 1 as float lets them be.
+  const double squared = std::max(train_rmse * train_rmse, 1e-12);
+  return (link == Link::probability ? 1 : 4) / squared;  // labels -1 and 1 lie twice as far apart
 }
 
 template <class T>
@@ -96,33 +103,17 @@ void validate(const ModelView<T>& model, double train_rmse) {
   require(train_rmse >= 0 && std::isfinite(train_rmse), "train_rmse", train_rmse, "a finite number of at least 0");
 }
 
-template <class T>
-double kept_train_rmse(const Model<T>& model) {
-  const auto kept = std::find_if(model.history.begin(), model.history.end(),
-                                 [&](const EpochReport& report) { return report.epoch == model.training.n_epochs; });
-  if (kept == model.history.end()) {
-    reject("history has no epoch " + text(model.training.n_epochs) +
-           ", which the model is of: keep the history that train() returns, or call item_deviations() and "
-           "user_deviations() with a train_rmse");
-  }
-  return kept->train_rmse;
-}
-
 }  // namespace
 
-double noise_variance(Link link, double train_rmse) {
-  if (link == Link::identity) return train_rmse * train_rmse;
-  // Where labels are fitted exactly, probabilities are as near 0 and 1 as float lets them be.
-  const double squared = std::max(train_rmse * train_rmse, 1e-12);
-  return (link == Link::probability ? 1 : 4) / squared;  // labels -1 and 1 lie twice as far apart
-}
-
 template <class T>
-std::vector<T> item_deviations(const ModelView<T>& model, double train_rmse) {
+Uncertainty<T> uncertainty(const ModelView<T>& model, double train_rmse) {
   validate(model, train_rmse);
+  const auto k = static_cast<std::size_t>(model.n_factors);
   const double noise = noise_variance(model.link, train_rmse);
-  const FactorEvidence factors = factor_evidence(model.item_factors, model.item_counts, model.user_factors,
-                                                 model.user_counts, static_cast<std::size_t>(model.n_factors), noise);
+  const FactorEvidence of_items = factor_evidence(model.item_factors, model.item_counts, model.user_factors,
+                                                  model.user_counts, k, noise),
+                       of_users = factor_evidence(model.user_factors, model.user_counts, model.item_factors,
+                                                  model.item_counts, k, noise);
   std::vector<double> information;
   double square = 0;
   for (std::size_t item = 0; item < model.item_counts.size(); ++item) {
@@ -134,44 +125,34 @@ std::vector<T> item_deviations(const ModelView<T>& model, double train_rmse) {
     }
   }
   const double bias_prior = prior_variance(square / static_cast<double>(information.size()), information);
-  std::vector<T> deviations(model.item_counts.size());
-  for (std::size_t item = 0; item < deviations.size(); ++item) {
-    const double n = model.item_counts[item];
-    const double bias = posterior_variance(bias_prior, n > 0 ? n / noise : 0);
-    deviations[item] = static_cast<T>(std::sqrt(bias + factors.other_length * factors.variance(n)));
+  Uncertainty<T> result{{}, {}, {}, noise};
+  for (const std::uint32_t n : model.item_counts) {
+    result.bias_variances.push_back(static_cast<T>(posterior_variance(bias_prior, n > 0 ? n / noise : 0)));
+    result.factor_variances.push_back(static_cast<T>(of_items.variance(n)));
   }
-  return deviations;
-}
-
-template <class T>
-std::vector<T> user_deviations(const ModelView<T>& model, double train_rmse) {
-  validate(model, train_rmse);
-  const FactorEvidence factors =
-      factor_evidence(model.user_factors, model.user_counts, model.item_factors, model.item_counts,
-                      static_cast<std::size_t>(model.n_factors), noise_variance(model.link, train_rmse));
-  std::vector<T> deviations(model.user_counts.size() + 1);
-  for (std::size_t user = 0; user < deviations.size(); ++user) {
-    const double n = user < model.user_counts.size() ? model.user_counts[user] : 0;
-    deviations[user] = static_cast<T>(std::sqrt(factors.variance(n)));
+  for (std::size_t user = 0; user <= model.user_counts.size(); ++user) {
+    const bool there = user < model.user_counts.size() && model.user_counts[user] > 0;
+    const double known = there ? squared_length(model.user_factors.subspan(user * k, k)) : 0;
+    const double variance = of_users.variance(there ? model.user_counts[user] : 0);
+    result.user_lengths.push_back(static_cast<T>(known + static_cast<double>(k) * variance));
   }
-  return deviations;
+  return result;
 }
 
 template <class T>
-std::vector<T> Model<T>::item_deviations() const {
-  return warpfactor::item_deviations<T>(view(), kept_train_rmse(*this));
+Uncertainty<T> Model<T>::uncertainty() const {
+  const auto kept = std::find_if(history.begin(), history.end(),
+                                 [&](const EpochReport& report) { return report.epoch == training.n_epochs; });
+  if (kept == history.end()) {
+    reject("history has no epoch " + text(training.n_epochs) +
+           ", which the model is of: keep the history that train() returns, or call uncertainty() with a train_rmse");
+  }
+  return warpfactor::uncertainty<T>(view(), kept->train_rmse);
 }
 
-template <class T>
-std::vector<T> Model<T>::user_deviations() const {
-  return warpfactor::user_deviations<T>(view(), kept_train_rmse(*this));
-}
-
-#define WARPFACTOR_DEFINE_FOR(T)                                           \
-  template std::vector<T> item_deviations<T>(const ModelView<T>&, double); \
-  template std::vector<T> user_deviations<T>(const ModelView<T>&, double); \
-  template std::vector<T> Model<T>::item_deviations() const;               \
-  template std::vector<T> Model<T>::user_deviations() const;
+#define WARPFACTOR_DEFINE_FOR(T)                                       \
+  template Uncertainty<T> uncertainty<T>(const ModelView<T>&, double); \
+  template Uncertainty<T> Model<T>::uncertainty() const;
 WARPFACTOR_DEFINE_FOR(float)
 WARPFACTOR_DEFINE_FOR(double)
 #undef WARPFACTOR_DEFINE_FOR

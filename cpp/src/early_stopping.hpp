@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// When training with validation ratings ends, and what it does before: see TrainParams::patience.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <deque>
+#include <limits>
+#include <numeric>
+
+namespace warpfactor {
+
+/// How many epochs a falling learning rate takes with early stopping, for one that training would choose without: on
+/// five sets (benchmarks/early_stopping.py) 1 was up to 0.35 % worse than the best number, 2 up to 0.10 %, 1.5 0.06 %.
+inline constexpr double kStoppingEpochs = 1.5;
+
+/// Judges the validation loss of each epoch.
+class EarlyStopping {
+ public:
+  struct Verdict {
+    bool better = true;    ///< than all before
+    bool go_back = false;  ///< to the best epoch, and go on at a lower `rate_share`
+    bool stop = false;
+  };
+
+  /// `falls`: the learning rate falls to zero in the epochs that there are.
+  EarlyStopping(std::int32_t patience, bool falls) : patience_(patience), falls_(falls) {}
+
+  Verdict judge(std::int32_t epoch, double loss) {
+    recent_.push_back(loss);
+    if (static_cast<std::int32_t>(recent_.size()) > patience_) recent_.pop_front();
+    if (loss < best_) {
+      best_ = loss;
+      best_epoch_ = epoch;
+      went_back_ = false;
+      return {};
+    }
+    Verdict verdict{false};
+    if (epoch - std::max(best_epoch_, back_epoch_) < patience_) return verdict;
+    if (falls_) {
+      const double mean = std::accumulate(recent_.begin(), recent_.end(), 0.0) / static_cast<double>(recent_.size());
+      if (mean - best_ <= kWorse * std::abs(best_)) return verdict;
+    }
+    verdict.stop = !falls_ || went_back_;
+    verdict.go_back = !verdict.stop;
+    if (verdict.go_back) {
+      went_back_ = true;
+      back_epoch_ = epoch;
+      rate_share_ *= kLowered;
+    }
+    return verdict;
+  }
+
+  /// What the learning rate of the schedule is multiplied by.
+  [[nodiscard]] double rate_share() const { return rate_share_; }
+
+ private:
+  /// While the learning rate is high, the loss wavers: on five sets up to 0.4 %, as a mean of three epochs by 0.8 %,
+  /// where it would still fall by 2 to 7 %. Overfitting passes 1 % within five epochs.
+  static constexpr double kWorse = 0.01;
+  /// With penalties too weak, a third left 0.0 to 0.2 % of the error of the best number of epochs, a half 0.0 to 0.3 %.
+  static constexpr double kLowered = 0.35;
+
+  std::int32_t patience_;
+  bool falls_;
+  std::deque<double> recent_;
+  double best_ = std::numeric_limits<double>::infinity(), rate_share_ = 1;
+  std::int32_t best_epoch_ = 0, back_epoch_ = 0;
+  bool went_back_ = false;
+};
+
+}  // namespace warpfactor
