@@ -100,16 +100,13 @@ class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[mis
         mean-field EM of crossed random effects from up to about a million ratings; a quarter of that
         with "logistic". `reg`, `reg_row`, `reg_implicit` and `init` are 0.04, 8, 2 and 0.05 if you give
         one of them, or the optimizer is "gd". If not, training tries some values on a tenth of up to
-        about 100,000 ratings and takes the best: from the best of these and of two sets for ratings
-        whose choice says little of taste (weak prior means, factors that start narrow, and for a strong
-        signal fewer epochs), `reg_row` in steps of 2, then less of `reg` and more of `reg_row`, or more
-        and less; from the two sets also penalties per rating alone. With more than 200,000 ratings,
-        less of `reg` is tried once more on up to 500,000. The search fits 7 to 11 times, three times as
-        often below 20,000 ratings, by plain SGD; with another optimizer, momentum or batches, what it
-        found and the usual values are then compared by a fit each of the model's own steps. If factors
-        do not help, `init` is set to 0, so that they stay zero. Without biases, with an L1 part, a
-        `penalty` of your own, `nonnegative` or "poisson": `reg` is 0.04, `reg_bias` 0.05, and nothing
-        counts per row. `chosen_` tells what was taken.
+        about 100,000 ratings and takes the best, from the best of these and of two sets for ratings
+        whose choice says little of taste (weak prior means, factors that start narrow, for a strong
+        signal fewer epochs); docs/accuracy.md has the steps. That takes 7 to 11 fits by plain SGD, three
+        times as many below 20,000 ratings, and with another optimizer, momentum or batches two by the
+        model's own steps. If factors do not help, `init` is set to 0, so that they stay zero. Without
+        biases, with an L1 part, a `penalty` of your own, `nonnegative` or "poisson": `reg` is 0.04,
+        `reg_bias` 0.05, and nothing counts per row. `chosen_` tells what was taken.
     biases : bool, default True
         Whether the score has μ, b_u and b_i; otherwise x = p_u · q_i.
     loss : str or CustomLoss, default "squared"
