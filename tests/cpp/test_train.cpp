@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "check.hpp"
+#include "early_stopping.hpp"
 #include "synthetic.hpp"
 #include "warpfactor/runtime.hpp"
 
@@ -333,7 +334,10 @@ TEST(overfitting_leads_back_to_the_best_epoch_and_on_at_a_lower_rate) {
   setup.params.schedule = Schedule::linear;
   setup.params.learning_rate = 0.08;
   const TrainResult<float> result = train<float>(setup.data.view(), setup.params, setup.options);
-  CHECK_EQ(result.best_epoch, result.history[lowest(result.history)].epoch);
+  const auto best =
+      static_cast<std::size_t>(result.best_epoch) - 1;  // the last of those that are as good as the lowest
+  CHECK(best >= lowest(result.history));
+  CHECK(std::pow(result.history[best].valid_rmse / result.history[lowest(result.history)].valid_rmse, 2) <= 1 + 5e-4);
   std::size_t back = 0;  // the first epoch at a lower rate
   while (back < result.history.size() &&
          result.history[back].learning_rate > 0.079 * (1 - static_cast<double>(back) / 60)) {
@@ -344,10 +348,20 @@ TEST(overfitting_leads_back_to_the_best_epoch_and_on_at_a_lower_rate) {
   const double before = result.history[back - 1].valid_rmse, after = result.history[back].valid_rmse;
   CHECK(after < before);  // it began from the best, not from where it was
   CHECK(static_cast<std::size_t>(result.best_epoch) > back);
-  CHECK_CLOSE(rmse(result.model, setup.held_out), result.history[lowest(result.history)].valid_rmse, 1e-5);
+  CHECK_CLOSE(rmse(result.model, setup.held_out), result.history[best].valid_rmse, 1e-5);
   // Without the epochs that were gone back over, and no more.
   CHECK(result.learning_rates.size() < static_cast<std::size_t>(result.best_epoch));
-  CHECK_EQ(result.learning_rates.back(), result.history[lowest(result.history)].learning_rate);
+  CHECK_EQ(result.learning_rates.back(), result.history[best].learning_rate);
+}
+
+TEST(of_losses_that_are_as_good_the_later_epoch_is_kept_where_the_rate_falls) {
+  EarlyStopping falling(3, true), staying(3, false);
+  for (EarlyStopping* each : {&falling, &staying}) CHECK(each->judge(1, 1.0).better);
+  CHECK(falling.judge(2, 1.0004).better);
+  CHECK(!staying.judge(2, 1.0004).better);
+  CHECK(!falling.judge(3, 1.0008).better);  // not within 0.05 % of the lowest, 1
+  CHECK(falling.judge(4, 0.9).better);
+  CHECK(!falling.judge(5, 1.0).better);
 }
 
 TEST(the_learning_rates_that_were_found_train_without_validation) {

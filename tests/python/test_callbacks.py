@@ -304,7 +304,9 @@ def test_the_best_epoch_comes_back_with_every_optimizer(parts, optimizer, way):
     train, test = parts
     model = model_of(n_epochs=40, optimizer=optimizer, **way).fit(train, validation=test)
     curve = [record["valid_loss"] for record in model.history_]
-    assert model.n_epochs_ == int(np.argmin(curve)) + 1
+    falls = optimizer != "gd"  # then the last of those that are as good as the lowest
+    as_good = np.flatnonzero(curve <= np.minimum.accumulate(curve) * (1 + 5e-4 * falls))
+    assert model.n_epochs_ == as_good[-1] + 1
     known = np.isin(test.users, train.users) & np.isin(test.items, train.items)
     error = wf.metrics.rmse(test.values[known], model.predict(test)[known])
     assert error == pytest.approx(model.history_[model.n_epochs_ - 1]["valid_rmse"], rel=1e-5)

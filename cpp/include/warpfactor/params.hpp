@@ -161,7 +161,8 @@ struct TrainParams {
   bool half = false;
   std::int32_t n_threads = 0;  ///< 0: available_threads()
   std::uint64_t seed = 0;
-  /// With validation ratings: the epoch with the lowest validation loss is handed back; 0: the last one, after all
+  /// With validation ratings: the epoch with the lowest validation loss is handed back, or with a rate that falls
+  /// to zero the last one whose loss is within 0.05 % of it; 0: the last one, after all
   /// epochs. A rate that stays (constant, inverse_time), or full batches: training stops after so many epochs without a
   /// lower loss. A rate that falls to zero: it falls in one and a half times as many epochs as training would choose
   /// (more where learning_rate is lower than what it would choose, and three times as many with adagrad, up to

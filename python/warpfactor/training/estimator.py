@@ -229,8 +229,9 @@ class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[mis
         Seed of the initial factors and of the order of the ratings. An int gives the same model
         each time on the same kind of processor, except with "hogwild".
     early_stopping : bool or int, default True
-        With validation ratings: keep the factors of the epoch with the lowest validation loss. False:
-        run all epochs and keep the last one's. `n_epochs` is only a bound then: the "linear" and
+        With validation ratings: keep the factors of the epoch with the lowest validation loss (with a
+        schedule that falls to 0, of the last one within 0.05 % of it, as its rate is lower). False: run
+        all epochs and keep the last one's. `n_epochs` is only a bound then: the "linear" and
         "cosine" schedules fall in half as many epochs again as None would mean (up to `n_epochs`
         in more with a lower `learning_rate` than None would mean, and in three times as many with
         "adagrad"). If this many epochs (True: 3) pass without a lower loss, and their mean is 1 %
