@@ -129,7 +129,7 @@ void bind_uncertainty(py::module_& m) {
       "uncertainty",
       [](const Array<T>& user_factors, const Array<T>& item_factors, const Array<T>& item_biases,
          const Array<std::uint32_t>& user_counts, const Array<std::uint32_t>& item_counts, double start_bias,
-         bool biases, const std::string& link, double train_rmse) {
+         bool biases, const std::string& link, double train_rmse, std::int32_t n_members) {
         const auto held = hold<T>(user_factors, item_factors, std::nullopt, item_biases, std::nullopt, std::nullopt, 0,
                                   0, start_bias, biases, link, std::nullopt);
         auto model = std::get<ModelView<T>>(held->view);
@@ -138,7 +138,7 @@ void bind_uncertainty(py::module_& m) {
         Uncertainty<T> unknown;
         {
           const py::gil_scoped_release no_gil;
-          unknown = uncertainty<T>(model, train_rmse);
+          unknown = uncertainty<T>(model, train_rmse, n_members);
         }
         const py::ssize_t n_items = model.n_items, n_lengths = static_cast<py::ssize_t>(model.n_users) + 1;
         return py::make_tuple(adopt(std::move(unknown.bias_variances), {n_items}),
@@ -150,7 +150,7 @@ void bind_uncertainty(py::module_& m) {
       "is that of a user who is not there. See Uncertainty of the C++ library.",
       py::arg("user_factors").noconvert(), py::arg("item_factors").noconvert(), py::arg("item_biases").noconvert(),
       py::arg("user_counts").noconvert(), py::arg("item_counts").noconvert(), py::kw_only(), py::arg("start_bias"),
-      py::arg("biases"), py::arg("link"), py::arg("train_rmse"));
+      py::arg("biases"), py::arg("link"), py::arg("train_rmse"), py::arg("n_members") = 1);
 }
 
 /// Lists of items as (indptr, items).

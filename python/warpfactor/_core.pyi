@@ -242,6 +242,7 @@ def uncertainty(
     biases: bool,
     link: str,
     train_rmse: float,
+    n_members: int = 1,
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], float]: ...
 
 class FoldInStrengths:

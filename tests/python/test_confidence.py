@@ -208,3 +208,19 @@ def test_without_a_history_there_is_no_bound(model):
     ):
         bare.recommend([1], confidence=2)
     np.testing.assert_array_equal(bare.recommend([1])[0], model.recommend([1])[0])
+
+
+@pytest.mark.parametrize("n_members", [2, 8])
+def test_members_leave_as_much_unknown_as_one_of_them(ratings, n_members):
+    """They are fits to the same ratings, so that more of them know no more and no less."""
+    one = wf.MatrixFactorization(**{**FIT, "reg": 0.05})
+    alone = one.fit(ratings).model_
+    several = wf.Ensemble(one, n_members, intervals=False).fit(ratings).model_
+    for how in ({"confidence": 1.0}, {"exploration": 1.0}):
+        moved = []
+        for model in (alone, several):
+            every = {"users": model.user_ids_[:20], "n": 91, "exclude_seen": False}
+            _, scores = model.recommend(**every)
+            _, by_bound = model.recommend(**every, **how)
+            moved.append(abs(np.nanmean(by_bound) - np.nanmean(scores)))
+        assert moved[1] == pytest.approx(moved[0], rel=0.1)

@@ -151,9 +151,10 @@ struct Uncertainty {
   }
 };
 
-/// train_rmse: of the epoch that the model is of (EpochReport), at least 0. Needs both sides' counts.
+/// train_rmse: of the epoch that the model is of (EpochReport), at least 0. n_members: of a folded model, whose k is
+/// that of its members in the mean. Needs both sides' counts.
 template <class T>
-Uncertainty<T> uncertainty(const ModelView<T>& model, double train_rmse);
+Uncertainty<T> uncertainty(const ModelView<T>& model, double train_rmse, std::int32_t n_members = 1);
 
 /// out[m * items.size() + j] = the prediction for (users[m], items[j]), to the bit as `recommend` has it; -1 stands for
 /// an unknown row.

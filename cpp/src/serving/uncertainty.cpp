@@ -69,7 +69,7 @@ struct FactorEvidence {
 template <class T>
 FactorEvidence factor_evidence(std::span<const T> own, std::span<const std::uint32_t> own_counts,
                                std::span<const T> other, std::span<const std::uint32_t> other_counts, std::size_t k,
-                               double noise) {
+                               double rank, double noise) {
   double n_ratings = 0, sum = 0;
   for (std::size_t row = 0; row < other_counts.size(); ++row) {
     const double n = other_counts[row];
@@ -77,7 +77,7 @@ FactorEvidence factor_evidence(std::span<const T> own, std::span<const std::uint
     if (n > 0) sum += n * squared_length(other.subspan(row * k, k));
   }
   FactorEvidence evidence{n_ratings > 0 ? sum / n_ratings : 0, 0, 0};
-  evidence.per_rating = evidence.other_length / (static_cast<double>(k) * noise);
+  evidence.per_rating = evidence.other_length / (rank * noise);
   std::vector<double> information;
   double square = 0;
   for (std::size_t row = 0; row < own_counts.size(); ++row) {
@@ -86,8 +86,7 @@ FactorEvidence factor_evidence(std::span<const T> own, std::span<const std::uint
     square += squared_length(own.subspan(row * k, k));
   }
   if (evidence.other_length > 0) {
-    evidence.prior =
-        prior_variance(square / (static_cast<double>(information.size()) * static_cast<double>(k)), information);
+    evidence.prior = prior_variance(square / (static_cast<double>(information.size()) * rank), information);
   }
   return evidence;
 }
@@ -106,14 +105,16 @@ void validate(const ModelView<T>& model, double train_rmse) {
 }  // namespace
 
 template <class T>
-Uncertainty<T> uncertainty(const ModelView<T>& model, double train_rmse) {
+Uncertainty<T> uncertainty(const ModelView<T>& model, double train_rmse, std::int32_t n_members) {
   validate(model, train_rmse);
+  require(n_members >= 1, "n_members", n_members, "at least 1");
   const auto k = static_cast<std::size_t>(model.n_factors);
-  const double noise = noise_variance(model.link, train_rmse);
+  // Members are fits to the same ratings: that there are several makes none of them less or more certain.
+  const double rank = static_cast<double>(k) / n_members, noise = noise_variance(model.link, train_rmse);
   const FactorEvidence of_items = factor_evidence(model.item_factors, model.item_counts, model.user_factors,
-                                                  model.user_counts, k, noise),
+                                                  model.user_counts, k, rank, noise),
                        of_users = factor_evidence(model.user_factors, model.user_counts, model.item_factors,
-                                                  model.item_counts, k, noise);
+                                                  model.item_counts, k, rank, noise);
   std::vector<double> information;
   double square = 0;
   for (std::size_t item = 0; item < model.item_counts.size(); ++item) {
@@ -134,7 +135,7 @@ Uncertainty<T> uncertainty(const ModelView<T>& model, double train_rmse) {
     const bool there = user < model.user_counts.size() && model.user_counts[user] > 0;
     const double known = there ? squared_length(model.user_factors.subspan(user * k, k)) : 0;
     const double variance = of_users.variance(there ? model.user_counts[user] : 0);
-    result.user_lengths.push_back(static_cast<T>(known + static_cast<double>(k) * variance));
+    result.user_lengths.push_back(static_cast<T>(known + rank * variance));
   }
   return result;
 }
@@ -147,11 +148,14 @@ Uncertainty<T> Model<T>::uncertainty() const {
     reject("history has no epoch " + text(training.n_epochs) +
            ", which the model is of: keep the history that train() returns, or call uncertainty() with a train_rmse");
   }
-  return warpfactor::uncertainty<T>(view(), kept->train_rmse);
+  const auto weights = members.find("members.weights");
+  const bool folded = weights != members.end() && weights->second.shape.size() == 1;
+  const auto n_members = folded ? static_cast<std::int32_t>(weights->second.shape[0]) : 1;
+  return warpfactor::uncertainty<T>(view(), kept->train_rmse, n_members);
 }
 
-#define WARPFACTOR_DEFINE_FOR(T)                                       \
-  template Uncertainty<T> uncertainty<T>(const ModelView<T>&, double); \
+#define WARPFACTOR_DEFINE_FOR(T)                                                     \
+  template Uncertainty<T> uncertainty<T>(const ModelView<T>&, double, std::int32_t); \
   template Uncertainty<T> Model<T>::uncertainty() const;
 WARPFACTOR_DEFINE_FOR(float)
 WARPFACTOR_DEFINE_FOR(double)

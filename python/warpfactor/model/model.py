@@ -99,7 +99,8 @@ class Model(Growing, Looking, Recommending, Fitted):
         options: Options | None = None,
         members: Members | None = None,
     ) -> None:
-        answers = Answers(tables, record.evidence)
+        n_members = 1 if members is None else len(members.weights)
+        answers = Answers(tables, record.evidence._replace(n_members=n_members))
         fold_in = FoldIn(tables, record, members)
         self._set(tables, record, options or Options(), members, answers, fold_in)
 

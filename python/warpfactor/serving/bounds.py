@@ -29,12 +29,14 @@ __all__ = [
 class Evidence(NamedTuple):
     """What a model was learned from: both sides' training ratings, and how well it fits them.
 
-    `train_rmse` is that of the epoch whose factors were kept; NaN if it is not known.
+    `train_rmse` is that of the epoch whose factors were kept; NaN if it is not known. `n_members`: how
+    many factorizations the model is the mean of.
     """
 
     user_counts: NDArray[Any]
     item_counts: NDArray[Any]
     train_rmse: float
+    n_members: int = 1
 
 
 class Uncertainty(NamedTuple):
@@ -121,7 +123,8 @@ def uncertainty(tables: Tables, evidence: Evidence) -> Uncertainty:
     of which the ratings tell p_u with a variance in each factor, by the same reasoning. So s_ui² is
     the variance of b_i + p · q_i given p, in the mean over what p may be.
 
-    - n_i, n_u: the item's and the user's training ratings; k: the number of factors.
+    - n_i, n_u: the item's and the user's training ratings; k: the number of factors, of a model of
+      several members that of one.
     - v: the variance of a rating about its score, the squared training RMSE. For labels about
       probabilities p the reciprocal of the information of a label's score, p(1 - p), which is the
       mean squared error of labels 0 and 1.
@@ -173,6 +176,7 @@ def uncertainty(tables: Tables, evidence: Evidence) -> Uncertainty:
         biases=tables.biases,
         link=tables.link,
         train_rmse=evidence.train_rmse,
+        n_members=evidence.n_members,
     )
     return Uncertainty(read_only(biases), read_only(factors), read_only(lengths), noise)
 
