@@ -9,6 +9,7 @@ was taken at the best epoch: the last whose validation loss is within 0.05 % of 
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +49,19 @@ def same_bits(one: wf.Model, other: wf.Model) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, help="the folder of the rating sets")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("WARPFACTOR_DATA"),
+        help="folder of the rating sets",
+    )
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
     parser.add_argument("--factors", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    console = Console(width=150)
+    if arguments.data is None:
+        parser.error("--data FOLDER, or the variable WARPFACTOR_DATA, must name the rating sets")
+    console = Console(width=170)
     heading(console)
     table = Table(
         "set", "epochs run", "kept", "RMSE, early stopping", "best fixed", "RMSE, best fixed"
