@@ -402,3 +402,24 @@ def test_the_command_names_its_options_in_errors(tmp_path: Path) -> None:
     failed = warpfactor("fold-in", model, ratings, "--output", tmp_path / "o", "--new", "all")
     assert failed.code == 1 and "--new is 'all'" in failed.err
     assert "give --output FILE" in warpfactor("fold-in", model, ratings).err
+
+
+def test_mistyped_ratings_are_warned_of_and_infinite_rows_refused():
+    ratings = wf.datasets.make_ratings(60, 40, 900, random_state=0).ratings
+    estimator = wf.MatrixFactorization(4, n_epochs=4, reg=0.05, random_state=0, verbose=0).fit(
+        ratings
+    )
+    before = estimator.item_biases_.copy()
+    for call in (
+        lambda: estimator.model_.fold_in_users(wf.Ratings.from_arrays([99], [1], [500.0])),
+        lambda: estimator.recommend(ratings={1: 500.0}),
+        lambda: estimator.partial_fit([[0, 1]], [500.0]),
+    ):
+        with pytest.warns(
+            UserWarning, match=r"1 of 1 ratings are far outside .* \(the first: 500\)"
+        ):
+            call()
+    model = wf.MatrixFactorization(4, n_epochs=4, reg=0.05, random_state=0, verbose=0).fit(ratings)
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="factors are not finite"):
+        model.partial_fit([[0, 1]], [1e38])
+    np.testing.assert_array_equal(model.item_biases_, before)

@@ -68,6 +68,7 @@ class FoldIn:
         """
         tables = self._tables
         self._strengths(side)  # a model that cannot fold in says so first
+        self._warn_of_odd(ratings)
         rows, others, values = known_pairs(ratings, side, tables)
         rows, ids = without_unused(rows, _ids(ratings, side))
         solved = self.rows(rows, others, values, len(ids), side, n_threads)
@@ -91,6 +92,7 @@ class FoldIn:
     def visitor(self, ratings: Ratings, n_threads: int) -> Tables:
         """Return tables of one user, 0, who gave these ratings."""
         self._strengths("user")
+        self._warn_of_odd(ratings)
         _, items, values = known_pairs(ratings, "user", self._tables)
         solved = self.rows(np.zeros(len(items), np.int32), items, values, 1, "user", n_threads)
         seen = np.unique(items)
@@ -112,6 +114,7 @@ class FoldIn:
         tables, record = self._tables, self._record
         for side in _SIDES:
             self._strengths(side)
+        self._warn_of_odd(ratings)
         grown: dict[Side, _Grown] = {}
         codes: dict[Side, NDArray[np.int32]] = {}
         for side in _SIDES:
@@ -241,7 +244,25 @@ class FoldIn:
             None if earlier is None else earlier.lists[1],
             n_threads,
         )
+        if not all(np.isfinite(part).all() for part in solved):
+            raise ValueError(
+                "ratings has values so large that factors are not finite: give ratings on the scale of "
+                f"those of training, {_span(self._record)}"
+            )
         return _Rows(*solved)
+
+    def _warn_of_odd(self, ratings: Ratings) -> None:
+        """Warn of ratings far from those of training, which no clipped step keeps from doing harm here."""
+        low, high = self._record.rating_range
+        reach = high - low
+        odd = (ratings.values < low - reach) | (ratings.values > high + reach)  # none if low is NaN
+        if reach > 0 and odd.any():
+            warnings.warn(
+                f"{int(odd.sum()):,} of {len(ratings):,} ratings are far outside those of training, "
+                f"{_span(self._record)} (the first: {float(ratings.values[odd][0]):g}): mistyped ones spoil "
+                "the rows of their users and items",
+                stacklevel=4,
+            )
 
     def _prior_coefficients(self, side: Side, n_threads: int) -> _Rows | None:
         """Return the y of which the side's prior means are made, of each row of the other side."""
@@ -310,6 +331,10 @@ class FoldIn:
             reg_implicit=strength("reg_implicit") if means else 0.0,
             score_scale=self._record.score_scale,
         )
+
+
+def _span(record: TrainingRecord) -> str:
+    return "{:g} to {:g}".format(*record.rating_range)
 
 
 class _Grown:
