@@ -83,6 +83,8 @@ def test_all_trials_train_on_one_copy_side_by_side(ratings, with_optuna, monkeyp
     fit = wf.MatrixFactorization.fit
 
     def spy(self, X, *args, validation=None, **kwargs):
+        if validation is None:  # whether values of the space are taken, on few ratings
+            return fit(self, X, *args, **kwargs)
         seen.append(
             (id(X), X.values.__array_interface__["data"][0], id(validation), self.n_threads)
         )
@@ -221,3 +223,36 @@ def test_ctrl_c_prints_the_best_so_far(ratings, with_optuna, tmp_path):
     assert run.returncode == 0
     assert "interrupted" in out.splitlines()[0] and "interrupted" in err
     assert out.splitlines()[-1].startswith("warpfactor train ")
+
+
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
+        ({"space": {"reg": (-1.0, 1.0)}}, r"space has reg=-1\.0: reg is -1; it must be"),
+        ({"space": {"n_factors": (1, 10**6)}}, "space has n_factors=1000000: .*1024"),
+        ({"space": {"loss": ["squared", "foo"]}}, "space has loss='foo'"),
+        ({"space": {"random_state": [1, 2]}}, r"space has \['random_state'\]"),
+        ({"space": 5}, "space is 5"),
+        ({"fixed": ["foo"]}, r"fixed has \['foo'\]"),
+        ({"study_name": 5}, "study_name is 5"),
+    ],
+)
+def test_a_space_is_tried_before_the_study(ratings, with_optuna, how, error):
+    def never(record):
+        raise AssertionError("a trial has begun")
+
+    with pytest.raises(ValueError, match=error):
+        tuned(ratings, model=model_of(callbacks=[never]), n_trials=3, **how)
+
+
+def test_a_store_that_is_none_is_named(ratings, with_optuna, tmp_path):
+    (tmp_path / "bad.db").write_bytes(b"no database" * 100)
+    with pytest.raises(ValueError, match=r"storage is .*bad\.db', which cannot be read as a store"):
+        tuned(ratings, storage=tmp_path / "bad.db")
+    assert (tmp_path / "bad.db").read_bytes() == b"no database" * 100
+
+
+def test_the_plots_suffix_is_checked_first(with_optuna, tmp_path):
+    (tmp_path / "r.csv").write_text("user,item,rating\n1,1,1\n")
+    code, _, said = warpfactor("tune", tmp_path / "r.csv", "--plot", tmp_path / "x.foo")
+    assert code == 1 and "--plot is" in said and "png" in said

@@ -23,6 +23,13 @@ def _check_plot(_: click.Context, __: click.Parameter, plot: Path | None) -> Pat
             check_target(plot)
         except OSError as error:
             raise ValueError(f"--plot: {error}") from error
+        from matplotlib.backend_bases import FigureCanvasBase
+
+        kinds = FigureCanvasBase.filetypes
+        if plot.suffix[1:].lower() not in kinds:
+            raise ValueError(
+                f"--plot is {plot}; its suffix must be one of {', '.join(sorted(kinds))}"
+            )
     return plot
 
 

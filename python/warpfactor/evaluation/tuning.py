@@ -264,21 +264,62 @@ def tune(
         raise ValueError(
             f"{option('cv')} is {cv!r} and {option('validation')} is given too; give one of them"
         )
-    if space is not None:
-        unknown = sorted(set(space) - set(known))
-        if unknown:
-            raise ValueError(
-                f"space has {unknown}; it must have parameters of {type(model).__name__}"
-            )
     level = check_verbose(verbose)
     seed = seed_from(random_state)
+    if space is not None:
+        _check_names(space, known, type(model).__name__)
+    if foreign := sorted(set(fixed) - set(known)):
+        raise ValueError(f"fixed has {foreign}; it must have parameters of {type(model).__name__}")
+    if not isinstance(study_name, str):
+        raise ValueError(f"study_name is {study_name!r}; it must be a string")
     data = Ratings.from_any(ratings, name="ratings")
+    _check_values(model, space or {}, data)
     search = _Search(optuna, model, data, seed, cv, validation, space, n_jobs, fixed)
     search.base["verbose"] = 0
     with _Shown(level, n_trials, search.score_name) as bar, _Quiet(optuna):
         study = _study(optuna, storage, study_name, seed, search.fingerprint)
         interrupted = search.run(study, n_trials, timeout, n_jobs, bar)
     return search.result(study, interrupted)
+
+
+# What belongs to the search and not to the model.
+_NOT_TUNED = ("callbacks", "n_threads", "random_state", "refit", "validation_fraction", "verbose")
+# As many ratings tell whether a value is taken at all.
+_TINY = 50
+
+
+def _check_names(space: Any, known: Mapping[str, Any], model: str) -> None:
+    if not isinstance(space, Mapping):
+        raise ValueError(
+            f"space is {space!r:.60}; it must be a mapping of parameters to what to try"
+        )
+    unknown = sorted(set(space) - (set(known) - set(_NOT_TUNED)))
+    if unknown:
+        raise ValueError(
+            f"space has {unknown}; it must have parameters of {model} that can be tuned"
+        )
+
+
+def _check_values(model: Any, space: Mapping[str, Any], data: Ratings) -> None:
+    """Try the ends of ranges and all choices on few ratings: a study must not end at one in its middle."""
+    few = data.take(np.arange(min(len(data), _TINY)))
+    for name, of in space.items():
+        if hasattr(of, "choices"):
+            values = list(of.choices)
+        elif hasattr(of, "low"):
+            values = [of.low, of.high]
+        else:
+            values = list(of) if isinstance(of, (list, tuple)) else []
+        for value in values:
+            tried = min(value, 10) if name == "n_epochs" and is_number(value) else value
+            given = clone(model).set_params(**{name: tried})
+            given.set_params(verbose=0, callbacks=())
+            try:
+                given.fit(few)
+            except DivergedError:
+                pass
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"space has {name}={value!r}: {error}") from error
 
 
 def _import_optuna() -> Any:
@@ -296,13 +337,22 @@ def _study(optuna: Any, storage: Any, name: str, seed: int, fingerprint: str) ->
         storage = fspath(storage)
         if "://" not in storage:
             storage = f"sqlite:///{check_target(storage)}"
-    study = optuna.create_study(
-        storage=storage,
-        study_name=name,
-        sampler=optuna.samplers.TPESampler(seed=seed % 2**32),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=_NEVER_PRUNED),
-        load_if_exists=True,
-    )
+    try:
+        study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            sampler=optuna.samplers.TPESampler(seed=seed % 2**32),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=_NEVER_PRUNED),
+            load_if_exists=True,
+        )
+    except Exception as error:
+        if storage is None or isinstance(error, (ValueError, OSError)):
+            raise
+        # Of SQLAlchemy and of Optuna, which have no base of their own in common.
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"{option('storage')} is {storage!r}, which cannot be read as a store of studies: {reason}"
+        ) from error
     before = study.user_attrs.get("ratings", fingerprint)
     if before != fingerprint:
         raise ValueError(
