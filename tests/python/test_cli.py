@@ -278,7 +278,9 @@ def test_split_writes_what_python_splits(tmp_path: Path, by: str) -> None:
         found = wf.read_ratings(path)
         pairs = [sorted(zip(*each.to_arrays(), strict=True)) for each in (found, wanted)]
         assert pairs[0] == pairs[1]
-        assert f"wrote {path}: {len(wanted)} ratings" in out
+        users, items, _ = wanted.to_arrays()
+        shape = f"{len(wanted)} ratings by {len(set(users))} users of {len(set(items))} items"
+        assert f"wrote {path}: {shape}\n" in out
     succeed(
         "split", source, *files[:4], "--test-by", by, "--test-size", "1" if by == "last" else "20"
     )
