@@ -299,6 +299,7 @@ def test_split_writes_what_python_splits(tmp_path: Path, by: str) -> None:
         (("compare", "r.csv", "-m", "a: -k 2", "-m", "a: -k 3"), "--model has one name twice"),
         (("compare", "r.csv", "-m", "mean: -k 2"), "has the name 'mean', which is a baseline's"),
         (("compare", "r.csv", "--folds", "1"), "--folds is 1; it must be at least 2"),
+        (("compare", "r.csv", "--folds", "99999"), "--folds is 99999; it must not be above the number"),
         (("compare", "r.csv", "-o", "c.json"), "'c.json'; it must end in .csv"),
         (("evaluate", "MODEL", "r.csv", "--k", "3,x"), "--k is '3,x'; it must be integers"),
         (("evaluate", "MODEL", "r.csv", "--metrics", "auk"), "--metrics is 'auk'; it must be 'rmse'"),
