@@ -303,7 +303,7 @@ def test_split_writes_what_python_splits(tmp_path: Path, by: str) -> None:
         (("compare", "r.csv", "-o", "c.json"), "'c.json'; it must end in .csv"),
         (("evaluate", "MODEL", "r.csv", "--k", "3,x"), "--k is '3,x'; it must be integers"),
         (("evaluate", "MODEL", "r.csv", "--metrics", "auk"), "--metrics is 'auk'; it must be 'rmse'"),
-        (("evaluate", "MODEL", "r.csv", "--relevant-from", "9", "--metrics", "map"), "--relevant-from 9 and"),
+        (("evaluate", "MODEL", "r.csv", "--relevant-from", "9", "--metrics", "map"), "--relevant-from is 9 and"),
         (("evaluate", "MODEL", "r.csv", "-o", "r.csv"), "--output is 'r.csv', which is also a file"),
     ],
 )  # fmt: skip
@@ -895,7 +895,7 @@ MISTAKES = [
     (with_files("recommend", "MODEL", "--user", "u1", "--format", "xml"), "'xml'"),
     (
         with_files("recommend", "MODEL", "--user", "u1", "--confidence", "-1"),
-        r"--confidence is -1\.0; it must be a finite number of at least 0",
+        r"--confidence is -1\.0; it must be from 0 to 1000000",
     ),
     (no_folder, "gone"),
     (folder_as_output, "folder"),
