@@ -300,10 +300,12 @@ def test_split_writes_what_python_splits(tmp_path: Path, by: str) -> None:
         (("compare", "r.csv", "-m", "mean: -k 2"), "has the name 'mean', which is a baseline's"),
         (("compare", "r.csv", "--folds", "1"), "--folds is 1; it must be at least 2"),
         (("compare", "r.csv", "--folds", "99999"), "--folds is 99999; it must not be above the number"),
+        (("compare", "r.csv", "--by", "time"), "--by time needs timestamps, and the ratings have none: pass --timestamp-column"),
         (("compare", "r.csv", "-o", "c.json"), "'c.json'; it must end in .csv"),
         (("evaluate", "MODEL", "r.csv", "--k", "3,x"), "--k is '3,x'; it must be integers"),
         (("evaluate", "MODEL", "r.csv", "--metrics", "auk"), "--metrics is 'auk'; it must be 'rmse'"),
         (("evaluate", "MODEL", "r.csv", "--relevant-from", "9", "--metrics", "map"), "--relevant-from is 9 and"),
+        (("evaluate", "MODEL", "r.csv", "--train", "r.csv", "--metrics", "map"), "all test pairs are in --train, so"),
         (("evaluate", "MODEL", "r.csv", "-o", "r.csv"), "--output is 'r.csv', which is also a file"),
     ],
 )  # fmt: skip
@@ -317,6 +319,15 @@ def test_mistakes_in_judging_change_no_file(
     assert message in result.err
     assert [each.name for each in tmp_path.iterdir()] == ["r.csv"]
     assert Path("r.csv").read_bytes() == trained.ratings.read_bytes()
+
+
+def test_ratings_that_a_model_was_not_trained_on_are_no_train(
+    trained: Trained, tmp_path: Path
+) -> None:
+    strange = tmp_path / "strange.csv"
+    write_csv(strange, [("user", "item", "rating"), ("u99", "099", "3")])
+    result = warpfactor("evaluate", trained.model, trained.ratings, "--train", strange)
+    assert result.code == 1 and "--train has no pair whose user and item the model" in result.err
 
 
 def test_evaluate_counts_what_the_model_does_not_know(trained: Trained, tmp_path: Path) -> None:

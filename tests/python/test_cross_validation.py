@@ -204,7 +204,7 @@ def test_the_result_prints_as_a_table():
         ({"cv": [([True] * 4, [0])]}, "is a mask of 4 values for 400 ratings"),
         ({"cv": [([0, 1, 2], [2, 3])]}, "1 ratings are in both parts of fold 0 of cv"),
         ({"by": "last"}, "by is 'last'; it must be 'random', 'user' or 'time'"),
-        ({"by": "time"}, "TimeSplit needs timestamps"),
+        ({"by": "time"}, "^by='time' needs timestamps, and the ratings have none"),
         ({"cv": KFold(3), "by": "user"}, "by is 'user', and cv is KFold"),
         ({"cv": KFold(3), "random_state": 0}, "random_state is 0, and cv is KFold"),
         ({"random_state": -1}, "random_state is -1"),

@@ -18,6 +18,7 @@ from ..checks import check_choice, check_count, option
 from ..data.ratings import Ratings
 from ..seeds import RandomState
 from . import metrics as errors
+from .splits import timestamps_for
 from .splitters import RatingKFold, RatingSplitter, TimeSplit, UserKFold
 
 __all__ = ["CV_FORMS", "CrossValidation", "cross_validate", "folds_of"]
@@ -218,6 +219,8 @@ def folds_of(
     """Yield the positions of the training and the test ratings of each fold."""
     check_choice("by", by, _KINDS)
     if isinstance(cv, Integral):
+        if by == "time":
+            timestamps_for(data, by)
         splitter = _KINDS[by](check_count("cv", cv, 2), random_state)
         try:
             folds = splitter.split(data)
