@@ -278,7 +278,9 @@ def test_split_writes_what_python_splits(tmp_path: Path, by: str) -> None:
         found = wf.read_ratings(path)
         pairs = [sorted(zip(*each.to_arrays(), strict=True)) for each in (found, wanted)]
         assert pairs[0] == pairs[1]
-        assert f"wrote {path}: {len(wanted)} ratings" in out
+        users, items, _ = wanted.to_arrays()
+        shape = f"{len(wanted)} ratings by {len(set(users))} users of {len(set(items))} items"
+        assert f"wrote {path}: {shape}\n" in out
     succeed(
         "split", source, *files[:4], "--test-by", by, "--test-size", "1" if by == "last" else "20"
     )
@@ -297,10 +299,13 @@ def test_split_writes_what_python_splits(tmp_path: Path, by: str) -> None:
         (("compare", "r.csv", "-m", "a: -k 2", "-m", "a: -k 3"), "--model has one name twice"),
         (("compare", "r.csv", "-m", "mean: -k 2"), "has the name 'mean', which is a baseline's"),
         (("compare", "r.csv", "--folds", "1"), "--folds is 1; it must be at least 2"),
+        (("compare", "r.csv", "--folds", "99999"), "--folds is 99999; it must not be above the number"),
+        (("compare", "r.csv", "--by", "time"), "--by time needs timestamps, and the ratings have none: pass --timestamp-column"),
         (("compare", "r.csv", "-o", "c.json"), "'c.json'; it must end in .csv"),
         (("evaluate", "MODEL", "r.csv", "--k", "3,x"), "--k is '3,x'; it must be integers"),
         (("evaluate", "MODEL", "r.csv", "--metrics", "auk"), "--metrics is 'auk'; it must be 'rmse'"),
-        (("evaluate", "MODEL", "r.csv", "--relevant-from", "9", "--metrics", "map"), "--relevant-from 9 and"),
+        (("evaluate", "MODEL", "r.csv", "--relevant-from", "9", "--metrics", "map"), "--relevant-from is 9 and"),
+        (("evaluate", "MODEL", "r.csv", "--train", "r.csv", "--metrics", "map"), "all test pairs are in --train, so"),
         (("evaluate", "MODEL", "r.csv", "-o", "r.csv"), "--output is 'r.csv', which is also a file"),
     ],
 )  # fmt: skip
@@ -314,6 +319,15 @@ def test_mistakes_in_judging_change_no_file(
     assert message in result.err
     assert [each.name for each in tmp_path.iterdir()] == ["r.csv"]
     assert Path("r.csv").read_bytes() == trained.ratings.read_bytes()
+
+
+def test_ratings_that_a_model_was_not_trained_on_are_no_train(
+    trained: Trained, tmp_path: Path
+) -> None:
+    strange = tmp_path / "strange.csv"
+    write_csv(strange, [("user", "item", "rating"), ("u99", "099", "3")])
+    result = warpfactor("evaluate", trained.model, trained.ratings, "--train", strange)
+    assert result.code == 1 and "--train has no pair whose user and item the model" in result.err
 
 
 def test_evaluate_counts_what_the_model_does_not_know(trained: Trained, tmp_path: Path) -> None:
@@ -892,7 +906,7 @@ MISTAKES = [
     (with_files("recommend", "MODEL", "--user", "u1", "--format", "xml"), "'xml'"),
     (
         with_files("recommend", "MODEL", "--user", "u1", "--confidence", "-1"),
-        r"--confidence is -1\.0; it must be a finite number of at least 0",
+        r"--confidence is -1\.0; it must be from 0 to 1000000",
     ),
     (no_folder, "gone"),
     (folder_as_output, "folder"),

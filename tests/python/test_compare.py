@@ -97,6 +97,19 @@ def test_a_single_fold_has_no_spread_and_no_test(ratings):
         ({"mean": estimator()}, {}, "models has the name 'mean', which is a baseline's"),
         ({1: estimator(), "1": estimator()}, {}, "two names that are the same text"),
         ({"a": estimator()}, {"cv": 1}, "cv is 1; it must be at least 2"),
+        *(
+            (
+                {"a": estimator()},
+                {"cv": cv, "random_state": None},
+                "^cv is .* an integer of at least 2",
+            )
+            for cv in ("3", 1.5, None, np.nan, [])
+        ),
+        ({"a": estimator()}, {"cv": "3", "random_state": 0}, "^cv is '3'; it must be an integer"),
+        ({"a": estimator()}, {"cv": 10**6}, "^cv is 1000000; it must not be above the number of"),
+        ({"a": 5}, {}, r"^models\['a'\] is 5; it must be an estimator"),
+        ({"a": wf.MatrixFactorization}, {}, r"^models\['a'\] is <class"),
+        ({"a": estimator()}, {"metrics": 5}, "^metrics is 5; it must be a name or several"),
         (
             {"a": estimator()},
             {"relevant_from": 99},
@@ -107,7 +120,7 @@ def test_a_single_fold_has_no_spread_and_no_test(ratings):
     ],
 )
 def test_bad_input_is_named(ratings, models, how, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         wf.compare(models, ratings, **{"cv": 2, "random_state": 0, **how})
 
 

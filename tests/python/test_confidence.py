@@ -185,9 +185,10 @@ def test_deviations_without_noise_or_without_effects_are_finite(rmse, size, link
 @pytest.mark.parametrize(
     ("bad", "text"),
     [
-        (-1, "confidence is -1; it must be a finite number of at least 0"),
-        (float("nan"), "confidence is nan; it must be a finite number of at least 0"),
-        (float("inf"), "confidence is inf; it must be a finite number of at least 0"),
+        (-1, "confidence is -1; it must be from 0 to 1000000"),
+        (float("nan"), "confidence is nan; it must be from 0 to 1000000"),
+        (float("inf"), "confidence is inf; it must be from 0 to 1000000"),
+        (1e300, r"confidence is 1e\+300; it must be from 0 to 1000000"),
         ("high", "confidence is 'high'; it must be a number"),
         (True, "confidence is True; it must be a number"),
         (None, "confidence is None; it must be a number"),
@@ -196,6 +197,13 @@ def test_deviations_without_noise_or_without_effects_are_finite(rmse, size, link
 def test_a_bad_confidence_is_named(model, bad, text):
     with pytest.raises(ValueError, match=text):
         model.recommend([1], confidence=bad)
+
+
+def test_the_highest_multiples_have_finite_scores(model):
+    for how in ({"confidence": 1_000_000}, {"exploration": 1e6}):
+        assert np.isfinite(model.recommend([1], n=5, **how)[1]).all()
+    with pytest.raises(ValueError, match="exploration is 1000001; it must be from 0 to 1000000"):
+        model.recommend([1], exploration=1_000_001)
 
 
 def test_without_a_history_there_is_no_bound(model):

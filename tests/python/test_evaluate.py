@@ -151,6 +151,62 @@ def test_users_and_items_that_the_model_does_not_know(model, parts):
             wf.evaluate(other, more.take(np.arange(-4, -1) + len(more)))
 
 
+@pytest.mark.parametrize("unknown", ["nan", "raise"])
+def test_baselines_are_judged_by_the_pairs_that_the_model_predicts(model, parts, unknown):
+    train, test = parts
+    users, items, values = test.to_arrays()
+    strange = wf.Ratings.from_arrays(
+        np.r_[users, np.full(30, 999)], np.r_[items, items[:30]], np.r_[values, np.full(30, 9.0)]
+    )
+    served = model.model_.with_options(unknown=unknown)
+    alone = wf.evaluate(served, test, k=5, train=train)
+    found = wf.evaluate(served, strange, k=5, train=train)
+    n_before = alone.counts["left_out"]
+    assert found.counts["left_out"] == n_before + 30
+    for name in ("mean", "biases"):
+        assert found.baselines[name].counts["left_out"] == n_before + 30, name
+        assert found.baselines[name].rmse == pytest.approx(alone.baselines[name].rmse, rel=1e-12)
+    # A baseline of one's own that predicts less says so.
+    few = wf.baselines.BiasOnly().fit(train.take(train.users < 30)).model_
+    own = {"few": few.with_options(unknown="nan")}
+    less = wf.evaluate(model, test, k=5, train=train, baselines=own)
+    n_less = less.baselines["few"].counts["left_out"] - less.counts["left_out"]
+    assert n_less > 0 and f"few leaves out {n_less} ratings more" in str(less)
+
+
+def test_ratings_that_the_model_was_not_trained_on_are_no_train(model, parts):
+    strange = wf.Ratings.from_arrays([7777], [8888], [3.0])
+    with pytest.raises(ValueError, match=r"^train has no pair whose user and item the model knows"):
+        wf.evaluate(model, parts[1], train=strange)
+    with pytest.raises(ValueError, match=r"^train: user ids"):
+        wf.evaluate(model, parts[1], train=wf.Ratings.from_arrays(["a"], ["b"], [3.0]))
+
+
+def test_why_lists_cannot_be_judged(model, parts):
+    train, test = parts
+    low = test.take(test.values < test.values.max() - 2)
+    with pytest.raises(
+        ValueError,
+        match=r"no test rating is relevant: relevant_from is \S+, chosen three quarters of the way .* "
+        f"rating is {low.values.max():g}: give a lower relevant_from",
+    ):
+        wf.evaluate(model, low, train=train, metrics="ndcg")
+    with pytest.raises(ValueError, match=r"^all test pairs are in train, so that"):
+        wf.evaluate(model, train.take(np.arange(50)), train=train, metrics="ndcg")
+    with (
+        pytest.warns(UserWarning, match="only errors are measured: all test pairs are in train"),
+        pytest.warns(UserWarning, match="50 of 50 test pairs were trained on"),
+    ):
+        wf.evaluate(model, train.take(np.arange(50)), train=train)
+    # A known user's pair that was trained on, and a stranger's that was not: none is left.
+    users, items, values = train.take(np.arange(1)).to_arrays()
+    mixed = wf.Ratings.from_arrays(np.r_[users, 999], np.r_[items, items], np.r_[values, 9.0])
+    with pytest.raises(
+        ValueError, match="no test rating of a user that the model knows and outside train, so"
+    ):
+        wf.evaluate(model.model_.with_options(unknown="nan"), mixed, train=train, metrics="ndcg")
+
+
 def test_the_last_rating_of_a_pair_says_whether_it_is_relevant(model, parts):
     test = parts[1]
     user, item = test.user_ids[test.users[0]], test.item_ids[test.items[0]]
@@ -194,7 +250,7 @@ def test_users_without_a_relevant_item_are_left_out(model, parts, found):
     assert wf.evaluate(model, test, relevant_from=high, train=train).n_users < found.n_users
     everybody = wf.evaluate(model, test, relevant_from=-100, train=train)
     assert everybody.n_users == len(np.unique(test.users))
-    with pytest.raises(ValueError, match=r"relevant_from 99 and the highest test rating"):
+    with pytest.raises(ValueError, match=r"relevant_from is 99 and the highest such rating"):
         wf.evaluate(model, test, relevant_from=99, metrics=["rmse", "map"])
     with pytest.warns(UserWarning, match="only errors are measured"):
         assert wf.evaluate(model, test, relevant_from=99).counts["users"] == 0
@@ -354,6 +410,8 @@ def test_frames_hold_the_same_values(found):
         ({"metrics": "accuracy"}, "metrics is 'accuracy'; it must be 'rmse', "),
         ({"metrics": []}, "metrics is empty; it must have at least one of rmse, mae"),
         ({"relevant_from": "high"}, "relevant_from is 'high'; it must be a finite number"),
+        ({"metrics": 5}, "metrics is 5; it must be a name or several"),
+        ({"test": []}, "^test is empty: at least one rating is needed"),
         ({"relevant_from": np.nan}, "relevant_from is nan; it must be a finite number"),
         ({"clip": (5, 1)}, r"clip is \(5, 1\); it must be True, .*, or \(low, high\)"),
         ({"clip": 5}, "clip is 5; it must be True"),
@@ -366,7 +424,7 @@ def test_frames_hold_the_same_values(found):
 )
 def test_bad_input_is_named(model, parts, how, message):
     with pytest.raises((ValueError, TypeError), match=message):
-        wf.evaluate(model, parts[1], **how)
+        wf.evaluate(model, **{"test": parts[1], **how})
 
 
 def test_models_that_are_none_are_named(parts):

@@ -270,6 +270,10 @@ def test_what_a_visitor_cannot_be_is_an_error() -> None:
         model.recommend(ratings=5)
     with pytest.raises(ValueError, match="ratings"):
         model.recommend(ratings={})
+    with pytest.raises(ValueError, match="ratings of a visitor make no group: leave group out"):
+        model.recommend(ratings={1: 5.0}, group="mean")
+    with pytest.raises(ValueError, match="ratings has items and values of lengths 1 and 2; each"):
+        model.recommend(ratings=([1], [5.0, 1.0]))
 
 
 @pytest.mark.parametrize(

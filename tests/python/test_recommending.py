@@ -259,7 +259,7 @@ def test_unknown_users_have_bounds_too(model):
         ({"n": [1, 2]}, "n holds 2 numbers; .* each of the 3 lists"),
         ({"n": [1, 2, 0]}, "n is 0; it must be at least 1"),
         ({"min_ratings": -1}, "min_ratings is -1; it must be at least 0"),
-        ({"exploration": -1}, "exploration is -1; it must be a finite number of at least 0"),
+        ({"exploration": -1}, "exploration is -1; it must be from 0 to 1000000"),
         ({"exploration": 1, "confidence": 1}, "confidence is 1 and exploration 1; one must be 0"),
         ({"random_state": 0}, "random_state is 0 and exploration 0"),
         ({"diversity": 1.5}, "diversity is 1.5; it must be from 0 to 1"),

@@ -165,6 +165,7 @@ def test_folds_and_given_validation_ratings(ratings, with_optuna):
     ("how", "error"),
     [
         ({"n_trials": 0}, "n_trials is 0; it must be"),
+        ({"cv": 10**6}, "^cv is 1000000; it must not be above the number of ratings"),
         ({"timeout": -1}, "timeout is -1; it must be a number of seconds above 0"),
         ({"space": {"rank": (1, 2)}}, r"space has \['rank'\]; it must have parameters of"),
         ({"space": {"reg": (2.0, 1.0)}}, "the first must be below the second"),

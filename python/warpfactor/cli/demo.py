@@ -75,9 +75,13 @@ def demo(n_factors: int, seed: int) -> None:
 
 def shape(ratings: Ratings) -> str:
     """Say how many ratings there are, of how many users and items."""
+    import numpy as np
+
     from ..model.summary import counted
 
-    users, items = counted(ratings.n_users, "user"), counted(ratings.n_items, "item")
+    # A part of ratings keeps all ids.
+    users = counted(len(np.unique(ratings.users)), "user")
+    items = counted(len(np.unique(ratings.items)), "item")
     return f"{counted(len(ratings), 'rating')} by {users} of {items}"
 
 

@@ -16,7 +16,7 @@ from ..checks import check_count, is_number, option
 from ..data.ratings import Ratings
 from ..seeds import RandomState
 from .baselines import BiasOnly, Mean, Popularity, RecentPopularity
-from .cross_validation import folds_of
+from .cross_validation import CV_FORMS, folds_of
 from .evaluate import (
     Evaluation,
     check_clip,
@@ -162,7 +162,7 @@ def compare(
         (``unknown="nan"``, "raise"), or no test rating of a fold is relevant and `metrics` has
         other than errors.
     TypeError
-        If a model cannot be cloned.
+        If a model is no estimator.
 
     Notes
     -----
@@ -204,7 +204,7 @@ def compare(
     sizes: list[tuple[int, int]] = []
     folds = list(folds_of(cv, data, by, random_state))
     if not folds:
-        raise ValueError(f"cv is {cv!r:.60}; it must have at least one fold")
+        raise ValueError(f"{option('cv')} is {cv!r:.60}, without a fold; {CV_FORMS}")
     for number, (train_at, test_at) in enumerate(folds):
         train, test = data.take(train_at), data.take(test_at)
         held = HeldOut(test, train, float(threshold), low)
@@ -254,6 +254,12 @@ def _models(models: Any, baselines: bool, data: Ratings) -> dict[str, Any]:
             f"models is {models!r:.60}; it must be a mapping of names to estimators, at least one"
         )
     wanted = {str(name): model for name, model in models.items()}
+    for name, model in wanted.items():
+        if isinstance(model, type) or not hasattr(model, "fit"):
+            raise TypeError(
+                f"models[{name!r}] is {model!r:.60}; it must be an estimator, such as MatrixFactorization(), "
+                "or one of warpfactor.baselines"
+            )
     added: dict[str, Any] = {}
     if baselines:
         added = {"mean": Mean(), "biases": BiasOnly(), "popularity": Popularity()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,14 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from ..checks import check_choice, check_count
+from ..checks import check_choice, check_count, option
 from ..data.ratings import Ratings
 from ..seeds import RandomState
 from . import metrics as errors
+from .splits import timestamps_for
 from .splitters import RatingKFold, RatingSplitter, TimeSplit, UserKFold
 
-__all__ = ["CrossValidation", "cross_validate", "folds_of"]
+__all__ = ["CV_FORMS", "CrossValidation", "cross_validate", "folds_of"]
 
+CV_FORMS = (
+    "it must be an integer of at least 2, a splitter, or an iterable of pairs of positions, (train, test), "
+    "at least one"
+)
 Metric = Callable[[NDArray[Any], NDArray[Any]], float]
 
 _KINDS: dict[str, Callable[[int, RandomState], RatingSplitter]] = {
@@ -129,7 +135,7 @@ def cross_validate(
     measures = _measures(metrics)
     folds = list(folds_of(cv, data, by, random_state))
     if not folds:
-        raise ValueError(f"cv is {cv!r:.60}; it must have at least one fold")
+        raise ValueError(f"{option('cv')} is {cv!r:.60}, without a fold; {CV_FORMS}")
     records: list[dict[str, Any]] = []
     for number, (train_at, test_at) in enumerate(folds):
         train, test = data.take(train_at), data.take(test_at)
@@ -213,8 +219,18 @@ def folds_of(
     """Yield the positions of the training and the test ratings of each fold."""
     check_choice("by", by, _KINDS)
     if isinstance(cv, Integral):
-        yield from _KINDS[by](check_count("cv", cv, 2), random_state).split(data)
+        if by == "time":
+            timestamps_for(data, by)
+        splitter = _KINDS[by](check_count("cv", cv, 2), random_state)
+        try:
+            folds = splitter.split(data)
+        except ValueError as error:  # too many folds
+            text = re.sub(r"^n_splits\b", option("cv"), str(error))
+            raise ValueError(text) from None
+        yield from folds
         return
+    if isinstance(cv, str) or not (hasattr(cv, "split") or isinstance(cv, Iterable)):
+        raise ValueError(f"{option('cv')} is {cv!r:.60}; {CV_FORMS}")
     for name, value, default in (("by", by, "random"), ("random_state", random_state, None)):
         if value != default:
             raise ValueError(
@@ -224,20 +240,16 @@ def folds_of(
     if isinstance(cv, RatingSplitter):
         yield from cv.split(data)
         return
-    if hasattr(cv, "split") and not isinstance(cv, str):
+    if hasattr(cv, "split"):
         with warnings.catch_warnings():  # those that do not use groups say so
             warnings.filterwarnings("ignore", "The groups parameter is ignored")
             # Pairs, because scikit-learn's splitters take the first axis for the ratings.
-            folds = cv.split(*data.to_pairs(), data.users)
             # Copies, as a splitter may fill the same arrays again for the next fold.
-            given: Iterable[Any] = [copy.deepcopy(fold) for fold in folds]
-    elif isinstance(cv, Iterable) and not isinstance(cv, str):
-        given = cv
+            given: Iterable[Any] = [
+                copy.deepcopy(fold) for fold in cv.split(*data.to_pairs(), data.users)
+            ]
     else:
-        raise ValueError(
-            f"cv is {cv!r:.60}; it must be a number of folds, a splitter, or an iterable of pairs of "
-            "positions, (train, test)"
-        )
+        given = cv
     for number, fold in enumerate(given):
         if not isinstance(fold, (tuple, list)) or len(fold) != 2:
             raise ValueError(

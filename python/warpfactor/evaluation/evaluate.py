@@ -153,6 +153,11 @@ class Evaluation:
             told[0] += f", predictions clipped to {self.clip[0]:g} .. {self.clip[1]:g}"
         if n["left_out"]:
             told[0] += f", {n['left_out']:,} left out for want of a prediction"
+        told += [
+            f"{name} leaves out {each.counts['left_out'] - n['left_out']:,} ratings more"
+            for name, each in self.baselines.items()
+            if each.counts["left_out"] > n["left_out"]
+        ]
         if n["users"]:
             told += [
                 f"lists of {n['users']:,} users with a relevant item; relevant: "
@@ -240,7 +245,7 @@ def evaluate(
 
     If the model has ``unknown="mean"``, users without training ratings are judged by the list that
     they get, which is that of the highest item biases. Else they are left out, of the baselines
-    too.
+    too; so are pairs without a prediction of the model, of all errors.
 
     Examples
     --------
@@ -263,6 +268,8 @@ def evaluate(
     limits = check_clip(clip, fitted.rating_range_)
     held = _ratings(test, fitted, "test")
     trained = None if train is None else _ratings(train, fitted, "train")
+    if trained is not None:
+        _refuse_strange(trained, fitted)
     known_users, known_items = fitted.is_known(held)  # here ids of another kind show
     if fitted.unknown != "mean" and not (known_users & known_items).any():
         raise ValueError(
@@ -282,6 +289,7 @@ def evaluate(
     bench = HeldOut(held, trained, float(threshold), low)
     if fitted.unknown != "mean":
         bench.keep_users(np.bincount(held.users[known_users], minlength=held.n_users) > 0)
+        bench.keep_pairs(known_users & known_items)
 
     problem = _problem(fitted, bench, float(threshold), relevant_from is None)
     if problem and set(names) - set(RATING_METRICS):
@@ -386,6 +394,10 @@ def check_metrics(metrics: Any) -> tuple[str, ...]:
     """Return names of metrics, None as all; raise ValueError if one is unknown."""
     if metrics is None:
         return METRICS
+    if not isinstance(metrics, Iterable):
+        raise ValueError(
+            f"{option('metrics')} is {metrics!r:.60}; it must be a name or several, of {', '.join(METRICS)}"
+        )
     given = [metrics] if isinstance(metrics, str) else list(metrics)
     for name in given:
         check_choice("metrics", name, METRICS)
@@ -451,10 +463,25 @@ def _cell(name: str, value: float) -> str:
 
 
 def _ratings(given: Any, model: Model, name: str) -> Ratings:
+    if isinstance(given, (list, tuple)) and not given:
+        raise ValueError(f"{name} is empty: at least one rating is needed")
     ratings = Ratings.from_any(given, name=name)
     if stands_for_matrix(given):
         check_matrix_shape(given.shape, model.user_ids_, model.item_ids_, name)
     return ratings
+
+
+def _refuse_strange(train: Ratings, model: Model) -> None:
+    """Raise ValueError if a model cannot have been trained on these ratings."""
+    try:
+        known = np.logical_and(*model.is_known(train)).any()
+    except ValueError as error:  # ids of another kind
+        raise ValueError(f"{option('train')}: {error}") from None
+    if not known:
+        raise ValueError(
+            f"{option('train')} has no pair whose user and item the model knows; it must be the ratings "
+            "that the model was trained on"
+        )
 
 
 def _problem(model: Model, held: HeldOut, threshold: float, chosen: bool) -> str:
@@ -464,14 +491,27 @@ def _problem(model: Model, held: HeldOut, threshold: float, chosen: bool) -> str
             "the model does not hold what users rated in training, so that its lists would hold just that: "
             + where_typed("pass train=", "give the training ratings as --train")
         )
-    if not len(held.users):
-        whose = "" if model.unknown == "mean" else " of a user that the model knows"
-        how = "chosen as " if chosen else ""
+    if len(held.users):
+        return ""
+    if held.n_trained == len(held.test):
         return (
-            f"no test rating{whose} is relevant, with {option('relevant_from')} {how}{threshold:g} and the "
-            f"highest test rating {held.test.values.max():g}: choose another"
+            f"all test pairs are in {option('train')}, so that lists have nothing to find: give a "
+            "test that was held out"
         )
-    return ""
+    which = "" if model.unknown == "mean" else " of a user that the model knows"
+    if held.n_trained:
+        which += f"{' and' * bool(which)} outside {option('train')}"
+    if not len(held.to_list):
+        return f"there is no test rating{which}, so that lists have nothing to find"
+    how = ""
+    if chosen and model.loss_ == "poisson":
+        how = ", chosen as the least count above 0,"
+    elif chosen:
+        how = ", chosen three quarters of the way from the lowest training rating to the highest,"
+    return (
+        f"no test rating{which} is relevant: {option('relevant_from')} is {threshold:g}{how} and the highest "
+        f"such rating is {held.test.values[held.to_list].max():g}: give a lower {option('relevant_from')}"
+    )
 
 
 def _others(baselines: Any, model: Model, train: Ratings | None) -> dict[str, Judged]:

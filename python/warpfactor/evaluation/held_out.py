@@ -97,6 +97,8 @@ class HeldOut:
     ----------
     n_trained : int
         How many test pairs are in `train` as well.
+    to_list : ndarray of int
+        Positions of the test ratings that lists can be judged by, if they are relevant.
     users : ndarray of shape (n_judged,)
         Codes, in `test`, of the users with a relevant item, which are to be judged.
     """
@@ -110,14 +112,21 @@ class HeldOut:
         # Of a pair that is rated twice the last rating counts.
         keys = test.users.astype(np.int64) * test.n_items + test.items
         last = len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1]
-        wanted = last[(test.values[last] >= relevant_from) & ~trained[last]]
+        self.to_list = last[~trained[last]]
+        wanted = self.to_list[test.values[self.to_list] >= relevant_from]
         self.n_relevant = len(wanted)
         self._wanted_users, self._wanted_items = test.users[wanted], test.items[wanted]
         self._gains = 1.0 + (test.values[wanted].astype(np.float64) - lowest)
         self.users = np.flatnonzero(np.bincount(self._wanted_users, minlength=test.n_users))
+        self._counted = np.ones(len(test), bool)
+
+    def keep_pairs(self, predicted: NDArray[np.bool_]) -> None:
+        """Count errors of these test pairs alone, so that all models are judged by the same ones."""
+        self._counted = predicted
 
     def keep_users(self, known: NDArray[np.bool_]) -> None:
         """Judge users of these codes in `test` alone."""
+        self.to_list = self.to_list[known[self.test.users[self.to_list]]]
         kept = known[self._wanted_users]
         self._wanted_users, self._wanted_items = self._wanted_users[kept], self._wanted_items[kept]
         self._gains = self._gains[kept]
@@ -131,7 +140,7 @@ class HeldOut:
         predicted = np.asarray(_predictions(asked, self.test), np.float64)
         if clip is not None:
             predicted = np.clip(predicted, *clip)
-        errors = (self.test.values - predicted)[~np.isnan(predicted)]
+        errors = (self.test.values - predicted)[self._counted & ~np.isnan(predicted)]
         if not len(errors):
             return RatingValues(np.nan, np.nan, len(self.test))
         return RatingValues(

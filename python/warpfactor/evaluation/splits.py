@@ -17,6 +17,7 @@ __all__ = [
     "count_of",
     "latest_first",
     "ranks_of_each_user",
+    "timestamps_for",
     "train_test_split",
     "train_validation_test_split",
 ]
@@ -184,16 +185,7 @@ def _parts(
     rng = generator_from(random_state)
     counts = [count_of(size, len(data)) for size in sizes.values()]
     if by in ("time", "last"):
-        if data.timestamps is None:
-            passed = where_typed(
-                "timestamps= to Ratings.from_arrays, or timestamp= to read_ratings or "
-                "Ratings.from_frame",
-                option("timestamp"),
-            )
-            raise ValueError(
-                f"{option('by', by)} needs timestamps, and the ratings have none: pass {passed}"
-            )
-        order = latest_first(data.timestamps)
+        order = latest_first(timestamps_for(data, by))
     elif by == "user":
         order = rng.permutation(len(data))
     else:
@@ -237,3 +229,16 @@ def _of_each_user(
 
 def _is_fraction(size: Any) -> bool:
     return isinstance(size, (float, np.floating))
+
+
+def timestamps_for(data: Ratings, by: str) -> NDArray[Any]:
+    """Return the timestamps of ratings that are to be divided `by` time; raise ValueError without."""
+    if data.timestamps is not None:
+        return data.timestamps
+    passed = where_typed(
+        "timestamps= to Ratings.from_arrays, or timestamp= to read_ratings or Ratings.from_frame",
+        option("timestamp"),
+    )
+    raise ValueError(
+        f"{option('by', by)} needs timestamps, and the ratings have none: pass {passed}"
+    )

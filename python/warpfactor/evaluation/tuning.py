@@ -26,8 +26,8 @@ from ..training.callbacks import Callback
 from ..training.estimator import MatrixFactorization
 from ..training.progress import check_verbose
 from ..writing import check_target, whole_path
+from .cross_validation import folds_of
 from .splits import train_test_split
-from .splitters import RatingKFold
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -648,8 +648,8 @@ class _Quiet:
 
 def _parts(data: Ratings, cv: int | None, validation: Any, seed: int) -> list[_Part]:
     if cv is not None:
-        folds = RatingKFold(check_count("cv", cv, 2), random_state=seed)
-        return [_Part(data.take(train), data.take(test)) for train, test in folds.split(data)]
+        folds = folds_of(check_count("cv", cv, 2), data, "random", seed)
+        return [_Part(data.take(train), data.take(test)) for train, test in folds]
     if validation is None or is_number(validation):
         share = 0.1 if validation is None else validation
         return [_Part(*train_test_split(data, share, random_state=seed))]

@@ -450,6 +450,10 @@ def visitor_ratings(ratings: Any) -> Ratings:
             f"ratings is {ratings!r:.80}; it must be {{item: rating, ...}}, (items, values) or Ratings of "
             "one user"
         )
+    if hasattr(values, "__len__") and len(items) != len(values):
+        raise ValueError(
+            f"ratings has items and values of lengths {len(items)} and {len(values)}; each item needs one value"
+        )
     columns: dict[str, Any] = {
         "user": ("users", np.zeros(len(items), np.int64)),
         "item": ("ratings (items)", items),

@@ -130,7 +130,7 @@ class Recommending:
         min_ratings : int, default 0
             Leave out items with fewer training ratings.
         confidence : float, default 0.0
-            By how many standard deviations z >= 0 scores are lowered: items are ranked by a lower
+            By how many standard deviations z, up to 1,000,000, scores are lowered: items are ranked by a lower
             confidence bound x - z s_ui, where s_ui says what few ratings leave unknown of item i for
             user u. 0: by the prediction. 1 or 2 keep out what looks good by chance; 10 to 20 also
             favour what many have rated, as lists of the most popular do.
@@ -194,6 +194,11 @@ class Recommending:
             given = "neither users nor" if users is None else "both users and"
             raise ValueError(
                 f"{given} ratings are given; give ids of users, or ratings of a visitor"
+            )
+        if ratings is not None and group is not None:
+            raise ValueError(
+                f"group is {group!r}, and the ratings of a visitor make no group: leave group out, or give "
+                "users, lists of ids"
             )
         if ratings is None:
             answers, options = self._served()

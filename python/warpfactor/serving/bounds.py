@@ -25,6 +25,9 @@ __all__ = [
     "uncertainty",
 ]
 
+# Beyond, float32 rounds the scores away, and at last overflows.
+_MOST_DEVIATIONS = 1_000_000
+
 
 class Evidence(NamedTuple):
     """What a model was learned from: both sides' training ratings, and how well it fits them.
@@ -86,9 +89,9 @@ def check_moves(confidence: Any, exploration: Any, random_state: RandomState) ->
     given = {"confidence": confidence, "exploration": exploration}
     values = {name: check_number(name, value) for name, value in given.items()}
     for name, value in values.items():
-        if not 0 <= value < math.inf:
+        if not 0 <= value <= _MOST_DEVIATIONS:
             raise ValueError(
-                f"{option(name)} is {given[name]!r}; it must be a finite number of at least 0: how "
+                f"{option(name)} is {given[name]!r}; it must be from 0 to {_MOST_DEVIATIONS}: how "
                 f"many standard deviations scores are {'lowered' if name == 'confidence' else 'raised'} by"
             )
     if all(values.values()):
