@@ -299,6 +299,22 @@ def test_descriptions_that_make_no_sense_are_damage(path, part, value):
         wf.load(path)
 
 
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("history", [{"seconds": 0.1, "train_rmse": 1.0}]),
+        ("history", [{"epoch": 1, "train_rmse": {}}]),
+        ("history", [[]]),
+        ("chosen", {"reg_bias_row": [57.8, {}]}),
+        ("params", {"reg": [[], 1.0]}),
+    ],
+)
+def test_parts_of_another_kind_are_damage(path, part, value):
+    rewrite_metadata(path, **{part: json.dumps(value)})
+    with pytest.raises(wf.ModelFileError, match="damaged"):
+        wf.load(path)
+
+
 def test_descriptions_are_json_without_nan_and_infinity(tmp_path):
     # C++ reads them too.
     ratings = wf.datasets.make_ratings(20, 10, 100, random_state=0).ratings

@@ -389,7 +389,7 @@ def _restored_param(name: str, value: Any) -> Any:
     if name == "dtype" and value not in ("float16", "float32", "float64"):
         raise ValueError(f"the type of the factors is {value!r}")
     if isinstance(value, list):  # JSON has no tuples, and only pairs of strengths are lists
-        return tuple(value)
+        return tuple(float(strength) for strength in value)
     if isinstance(value, dict):
         formulas: dict[str, Callable[[str], Any]] = {
             "loss": CustomLoss.from_text,
@@ -416,8 +416,8 @@ def _number(value: Any) -> float:
 
 
 def _with_nan(epoch: dict[str, Any]) -> EpochRecord:
-    numbers = {name: math.nan if value is None else value for name, value in epoch.items()}
-    return cast("EpochRecord", numbers)
+    numbers = {name: _number(epoch.get(name)) for name in EpochRecord.__annotations__}
+    return cast("EpochRecord", numbers | {"epoch": int(epoch["epoch"])})
 
 
 def _checksum(tensors: dict[str, NDArray[Any]]) -> int:
