@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -9,6 +11,8 @@ import pyarrow as pa
 import pytest
 
 import warpfactor as wf
+from warpfactor.serving.bounds import uncertainty
+from warpfactor.serving.explaining import attribution
 
 N_ITEMS = 40
 
@@ -517,3 +521,26 @@ def test_integer_ids_and_models_without_seen_lists():
     assert len(told.items) == 0 and told.rest == pytest.approx(
         told.score - told.mean - told.user_bias - told.item_bias
     )
+
+
+@pytest.mark.parametrize("n_members", [2, 6])
+def test_equal_members_explain_as_one_of_them_does(model, n_members):
+    answers, _ = model._served()
+    tables, unknown = answers.tables, answers.uncertainty()
+    spread = {
+        name: np.hstack([getattr(tables, name)] * n_members) / np.float32(np.sqrt(n_members))
+        for name in ("user_factors", "item_factors")
+    }
+    folded = replace(tables, **spread)
+    evidence = answers.evidence._replace(n_members=n_members)
+    # What is known of scores is the same, too.
+    np.testing.assert_allclose(
+        uncertainty(folded, evidence).user_lengths, unknown.user_lengths, rtol=1e-5
+    )
+    rated = np.arange(2, 9, dtype=np.int32)
+    given = np.linspace(-1, 1, len(rated))
+    one = attribution(tables, unknown, 1, 0, 1, rated, given, len(rated))
+    several = attribution(folded, unknown, n_members, 0, 1, rated, given, len(rated))
+    assert np.abs(one.shares).max() > 0
+    np.testing.assert_array_equal(several.items, one.items)
+    np.testing.assert_allclose(several.shares, one.shares, rtol=1e-4)

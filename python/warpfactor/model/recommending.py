@@ -388,7 +388,9 @@ class Recommending:
             rated, values = self._rated(ratings, user)
             residuals = values - mean - user_bias - tables.item_biases[rated]
         count = len(rated) if n is None else check_count("n", n, 1)
-        found = attribution(tables, unknown, at_user, at_item, rated, residuals, count)
+        found = attribution(
+            tables, unknown, answers.evidence.n_members, at_user, at_item, rated, residuals, count
+        )
         # On the host, whatever the device: it is one pair.
         here = options._replace(device="cpu", unknown="mean")
         return Explanation(

@@ -70,6 +70,7 @@ class Attribution(NamedTuple):
 def attribution(
     tables: Tables,
     uncertainty: Uncertainty,
+    n_members: int,
     user: int,
     item: int,
     rated: NDArray[np.int32],
@@ -80,6 +81,8 @@ def attribution(
 
     Parameters
     ----------
+    n_members : int
+        How many factorizations the model is the mean of.
     user, item : int
         Codes.
     rated : ndarray of shape (n_rated,), int32
@@ -93,7 +96,9 @@ def attribution(
     q = tables.item_factors[item].astype(np.float64)
     Q = tables.item_factors[rated].astype(np.float64)
     targets = Q @ p if residuals is None else residuals
-    shares = _influences(Q, q, uncertainty) * targets
+    # q_i · q_j of a folded model is the mean of its members', so the variance is that of one of them.
+    prior = float(uncertainty.user_lengths[-1]) * n_members / len(q)  # t_p
+    shares = _influences(Q, q, prior, uncertainty.noise) * targets
     order = np.lexsort((rated, -shares))[:n]
     listed = float(shares[order].sum())
     product = float(p @ q)
@@ -102,12 +107,11 @@ def attribution(
     )
 
 
-def _influences(Q: NDArray[Any], q: NDArray[Any], uncertainty: Uncertainty) -> NDArray[Any]:
+def _influences(Q: NDArray[Any], q: NDArray[Any], prior: float, noise: float) -> NDArray[Any]:
     """Return q_iᵀ (Σ_j q_j q_jᵀ + λ I)⁻¹ q_j of each rated item j, by the smaller of two systems."""
-    prior = float(uncertainty.user_lengths[-1]) / len(q)  # t_p
     if prior == 0 or not len(Q):
         return np.zeros(len(Q))
-    strength = max(uncertainty.noise / prior, float(np.finfo(np.float32).tiny))
+    strength = max(noise / prior, float(np.finfo(np.float32).tiny))
     n, k = Q.shape
     influences: NDArray[Any]
     if n < k:
