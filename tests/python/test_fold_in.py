@@ -427,3 +427,14 @@ def test_mistyped_ratings_are_warned_of_and_infinite_rows_refused():
     with pytest.warns(UserWarning), pytest.raises(ValueError, match="factors are not finite"):
         model.partial_fit([[0, 1]], [1e38])
     np.testing.assert_array_equal(model.item_biases_, before)
+
+
+def test_a_visitors_unknown_items_tell_nothing_of_what_is_known():
+    ratings = wf.datasets.make_ratings(60, 40, 900, random_state=0).ratings
+    fit = {"n_epochs": 6, "reg": 0.05, "init": 0.1, "random_state": 0, "verbose": 0}
+    model = wf.MatrixFactorization(4, **fit).fit(ratings).model_
+    _, without = model.recommend(ratings={1: 5.0, 2: 2.0}, confidence=2)
+    strange = {1: 5.0, 2: 2.0} | dict.fromkeys(range(1000, 1030), 3.0)
+    with pytest.warns(UserWarning, match="does not know"):
+        _, beside = model.recommend(ratings=strange, confidence=2)
+    np.testing.assert_array_equal(beside, without)

@@ -108,7 +108,8 @@ class Growing(Fitted):
         visitor = self._fold_in.visitor(given, self._options.threads())
         # Not to copy all items to a device for one user.
         options = self._options if output == "cupy" else self._options._replace(device="cpu")
-        return self._answers.for_visitor(visitor, len(given)), options
+        n_known = len(visitor.seen.lists()[1])
+        return self._answers.for_visitor(visitor, n_known), options
 
     def _folded(self, ratings: Ratings, side: Side) -> Self:
         return self._grown(*self._fold_in.folded(ratings, side, self._options.threads()))
