@@ -24,7 +24,7 @@ from ..parameters import PARAMETERS
 from ..seeds import RandomState, seed_from
 from ..training.callbacks import Callback
 from ..training.estimator import MatrixFactorization
-from ..training.progress import check_verbose
+from ..training.progress import check_verbose, started_bar
 from ..writing import check_target, whole_path
 from .cross_validation import folds_of
 from .splits import train_test_split
@@ -599,18 +599,7 @@ class _Shown:
 
     def __enter__(self) -> Self:
         if self._on and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._progress = Progress(
-                TextColumn("trial {task.completed:.0f}/{task.total:.0f}"),
-                BarColumn(),
-                TextColumn("{task.description}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self._progress.start()
+            self._progress = started_bar("trial")
             self._task = self._progress.add_task("", total=self._n_trials)
         return self
 

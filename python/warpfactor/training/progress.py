@@ -15,7 +15,7 @@ from ..model.summary import epoch_errors, summary
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["EpochBar", "check_verbose"]
+__all__ = ["EpochBar", "check_verbose", "started_bar"]
 
 # Seconds before the first line of a log, and the least between two: short fits leave none.
 _QUIET = 5.0
@@ -26,6 +26,23 @@ _SHARE = 0.1
 def check_verbose(verbose: Any) -> int:
     """Return how much is to be shown: 0 nothing, 1 progress, 2 and more each epoch too."""
     return int(verbose) if isinstance(verbose, bool) else check_count("verbose", verbose, 0)
+
+
+def started_bar(unit: str) -> Progress:
+    """Start a bar on standard error that counts such units, for who adds the task and stops it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn(unit + " {task.completed:.0f}/{task.total:.0f}"),
+        BarColumn(),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    bar.start()
+    return bar
 
 
 class EpochBar:
@@ -59,18 +76,7 @@ class EpochBar:
 
     def __enter__(self) -> Self:
         if self._bar:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._progress = Progress(
-                TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
-                BarColumn(),
-                TextColumn("{task.description}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self._progress.start()
+            self._progress = started_bar("epoch")
             self._task = self._progress.add_task("", total=self._n_epochs)
         return self
 
