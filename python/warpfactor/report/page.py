@@ -271,12 +271,6 @@ class _Page:
         tiles.append(_tile("Most rated tenth", f"{shares.recommended[0]:.0%}", note))
         return tiles
 
-    def _covered(self) -> float:
-        found = self.evaluation
-        if found is not None and "coverage" in found.ranking:
-            return found.ranking["coverage"][self._n]
-        return self._shares.covered
-
     def findings(self) -> list[str]:
         """Return in sentences what the numbers say."""
         found, n = self.evaluation, self._n
