@@ -426,3 +426,23 @@ def test_items_of_format_1_are_checked_before_they_are_counted(tmp_path, model_p
     path = write_model(tmp_path / "m", tensors, metadata)
     with pytest.raises(wf.ModelFileError, match="seen items do not fit"):
         wf.load(path)
+
+
+@pytest.mark.parametrize("sep", [",", "::"])
+@pytest.mark.parametrize("quoted", [False, True])
+def test_a_byte_order_mark_inside_a_file_stays_wherever_the_file_is_cut(
+    tmp_path, monkeypatch, sep, quoted
+):
+    rows = ["7,5,3", "63,29,1", "\ufeff41,5,3", "8,29,2"]
+    if quoted:
+        rows.append('"9",5,1')
+    path = tmp_path / "joined.csv"
+    path.write_text("\n".join(rows).replace(",", sep) + "\n", encoding="utf-8")
+    whole = wf.read_ratings(path)
+    assert "\ufeff41" in whole.user_ids
+    for size in range(8, 40):
+        monkeypatch.setattr(rewrite, "_BLOCK", size)
+        monkeypatch.setattr(rewrite, "_SLICE", size)
+        parts = wf.read_ratings(path)
+        assert parts.user_ids.tolist() == whole.user_ids.tolist(), size
+        assert parts.users.tolist() == whole.users.tolist(), size

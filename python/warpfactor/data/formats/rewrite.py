@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Self
 
 from .dialect import Dialect
@@ -17,6 +18,7 @@ __all__ = [
     "arrow_stream",
     "blocks",
     "is_rewritten",
+    "marked",
     "restored",
     "rewritten_parts",
     "slices",
@@ -104,7 +106,18 @@ def restored(text: str, dialect: Dialect) -> str:
 
 def arrow_stream(source: Source, dialect: Dialect) -> Any:
     """Open the text for Arrow, without the lines before the data."""
-    return io.BufferedReader(ByteStream(rewritten_parts(source, dialect)), 1 << 20)
+    parts = rewritten_parts(source, dialect)
+    first = marked(next(parts, b""))
+    return io.BufferedReader(ByteStream(chain([first], parts)), 1 << 20)
+
+
+def marked(lines: Any) -> Any:
+    """Whole lines of a text, so that Arrow leaves a byte order mark that begins them.
+
+    Arrow takes one away from the beginning of all that it parses. Behind the beginning of the file it
+    belongs to an id (two files that were joined have one there), whichever line a part begins with.
+    """
+    return _MARK + lines if lines[: len(_MARK)] == _MARK else lines
 
 
 class ByteStream(io.RawIOBase):

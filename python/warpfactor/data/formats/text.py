@@ -28,6 +28,7 @@ from .rewrite import (
     arrow_stream,
     blocks,
     is_rewritten,
+    marked,
     restored,
     rewritten_parts,
     slices,
@@ -274,17 +275,19 @@ def _batches(
     def tables() -> Iterator[Any]:
         skip = dialect.skip
         parts: Iterator[Any] = slices(source)
-        if is_rewritten(source, dialect):
+        begins_file = not is_rewritten(source, dialect)
+        if not begins_file:
             skip, parts = 0, rewritten_parts(source, dialect)
         for lines in parts:
             try:
-                table = read_lent(arrow_csv.read_csv, lines, **options(skip))
+                given = lines if begins_file else marked(lines)
+                table = read_lent(arrow_csv.read_csv, given, **options(skip))
             except pa.ArrowInvalid as error:
                 if "Empty CSV file" not in str(error):
                     raise
                 continue
             finally:
-                skip = 0
+                skip, begins_file = 0, False
             # What was found out of the first slice holds for all.
             known.update(zip(table.column_names, table.schema.types, strict=True))
             yield table
