@@ -7,7 +7,7 @@ if(NOT wanted MATCHES "^(AUTO|ON|OFF|TWIN)$")
 endif()
 set(WARPFACTOR_CUDA_FOUND OFF)
 if(wanted MATCHES "^(AUTO|ON)$")
-  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})  # CMake reads that one itself
     set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 89-real 90)
   endif()
   include(CheckLanguage)
