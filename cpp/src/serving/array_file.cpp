@@ -102,6 +102,7 @@ Contents contents_of(const std::filesystem::path& path) {
   const json::Value parsed = json::parse(header);
 
   Contents contents;
+  contents.header = std::move(header);
   const std::uint64_t data_bytes = size - sizeof prefix - header_bytes;
   struct Place {
     std::uint64_t begin;

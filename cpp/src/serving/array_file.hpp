@@ -71,6 +71,7 @@ std::string header_of(const Ordered& order, const std::map<std::string, std::str
 
 /// A file, read and checked: every array lies in the file, and they neither overlap nor leave gaps.
 struct Contents {
+  std::string header;  ///< as it was written
   std::map<std::string, std::string> metadata;
   Arrays arrays;
   Ordered order;  ///< as they follow each other in the file

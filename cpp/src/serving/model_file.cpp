@@ -30,6 +30,7 @@ namespace {
 using namespace array_file;
 
 constexpr char kFormat[] = "warpfactor.Model", kFormatVersion[] = "2";
+constexpr char kOfCheckpoints[] = "warpfactor.Checkpoint";
 constexpr char kFirstFormat[] = "warpfactor.MatrixFactorization";
 constexpr char kOfMembers[] = "members.";  // with which the names of the members' arrays begin
 
@@ -161,6 +162,11 @@ Model<T> model_of(const std::filesystem::path& path) {
   };
   const std::string name = path.string();
   const auto format = contents.metadata.find("format");
+  if (format != contents.metadata.end() && format->second == kOfCheckpoints) {
+    throw ModelFileError(name +
+                         " is a checkpoint, the state of a training, and no model: go on with the training by "
+                         "checkpoints.resume, which ends with the model");
+  }
   if (format == contents.metadata.end() || (format->second != kFormat && format->second != kFirstFormat)) {
     throw ModelFileError(name + " is a safetensors file, but no warpfactor model");
   }
