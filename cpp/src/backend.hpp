@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "incidence.hpp"
@@ -25,6 +26,19 @@ struct Start {
 struct MeanLoss {
   double loss, square;
 };
+
+/// Rows of numbers that training remembers, where a backend has them.
+template <class T>
+struct StateRows {
+  std::string name;
+  T* data;  ///< internal rows, `stride` apart; nullptr where only shapes are asked for
+  std::int64_t n_rows, width, stride;
+  std::span<const std::int32_t> position{};  ///< the internal row of each external one; empty: the same
+  bool optional = false;                     ///< where there is none to write, the rows stay as they are
+};
+template <class T>
+using StateVisit = std::function<void(const StateRows<T>&)>;
+enum class StateAccess { shapes, read, write };
 
 /// The factors of a warm-up are a multiple of this: whole vectors on every device.
 inline constexpr std::int32_t kWarmupFactors = 16;
@@ -49,6 +63,10 @@ class Backend {
   /// so may what the optimizer remembers.
   virtual void keep() = 0;
   virtual void restore() = 0;
+  /// Shows all that training remembers, from epoch to epoch, of rows: one call for each array, in the same order for
+  /// the same upload. With `kept` also the copy last kept. To read and to write is one function, so that they cannot
+  /// differ.
+  virtual void visit_state(StateAccess access, bool kept, const StateVisit<T>& visit) = 0;
   /// Frees what only epochs need; none follow.
   virtual void release() = 0;
   /// Writes factors and biases, in z units, into the model's arrays, which have their final sizes.

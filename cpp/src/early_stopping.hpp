@@ -8,6 +8,7 @@
 #include <deque>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 namespace warpfactor {
 
@@ -24,36 +25,48 @@ class EarlyStopping {
     bool stop = false;
   };
 
+  /// What it remembers from epoch to epoch.
+  struct State {
+    std::deque<double> recent{};
+    double best = std::numeric_limits<double>::infinity(), rate_share = 1;
+    std::int32_t best_epoch = 0, back_epoch = 0;
+    bool went_back = false;
+  };
+
   /// `falls`: the learning rate falls to zero in the epochs that there are.
   EarlyStopping(std::int32_t patience, bool falls) : patience_(patience), falls_(falls) {}
 
   Verdict judge(std::int32_t epoch, double loss) {
-    recent_.push_back(loss);
-    if (static_cast<std::int32_t>(recent_.size()) > patience_) recent_.pop_front();
-    if (loss < best_ || (falls_ && loss - best_ <= kAsGood * std::abs(best_))) {
-      best_ = std::min(best_, loss);
-      best_epoch_ = epoch;
-      went_back_ = false;
+    state_.recent.push_back(loss);
+    if (static_cast<std::int32_t>(state_.recent.size()) > patience_) state_.recent.pop_front();
+    if (loss < state_.best || (falls_ && loss - state_.best <= kAsGood * std::abs(state_.best))) {
+      state_.best = std::min(state_.best, loss);
+      state_.best_epoch = epoch;
+      state_.went_back = false;
       return {};
     }
     Verdict verdict{false};
-    if (epoch - std::max(best_epoch_, back_epoch_) < patience_) return verdict;
+    if (epoch - std::max(state_.best_epoch, state_.back_epoch) < patience_) return verdict;
     if (falls_) {
-      const double mean = std::accumulate(recent_.begin(), recent_.end(), 0.0) / static_cast<double>(recent_.size());
-      if (mean - best_ <= kWorse * std::abs(best_)) return verdict;
+      const double mean =
+          std::accumulate(state_.recent.begin(), state_.recent.end(), 0.0) / static_cast<double>(state_.recent.size());
+      if (mean - state_.best <= kWorse * std::abs(state_.best)) return verdict;
     }
-    verdict.stop = !falls_ || went_back_;
+    verdict.stop = !falls_ || state_.went_back;
     verdict.go_back = !verdict.stop;
     if (verdict.go_back) {
-      went_back_ = true;
-      back_epoch_ = epoch;
-      rate_share_ *= kLowered;
+      state_.went_back = true;
+      state_.back_epoch = epoch;
+      state_.rate_share *= kLowered;
     }
     return verdict;
   }
 
   /// What the learning rate of the schedule is multiplied by.
-  [[nodiscard]] double rate_share() const { return rate_share_; }
+  [[nodiscard]] double rate_share() const { return state_.rate_share; }
+
+  [[nodiscard]] const State& state() const { return state_; }
+  void go_on_from(State state) { state_ = std::move(state); }
 
  private:
   /// Of losses this near to each other the later is the better one where the learning rate falls: what it is lower by
@@ -68,10 +81,7 @@ class EarlyStopping {
 
   std::int32_t patience_;
   bool falls_;
-  std::deque<double> recent_;
-  double best_ = std::numeric_limits<double>::infinity(), rate_share_ = 1;
-  std::int32_t best_epoch_ = 0, back_epoch_ = 0;
-  bool went_back_ = false;
+  State state_;
 };
 
 }  // namespace warpfactor

@@ -10,6 +10,7 @@
 
 #include "backend.hpp"
 #include "bias_variances.hpp"
+#include "checkpoint.hpp"
 #include "device/registry.hpp"
 #include "early_stopping.hpp"
 #include "optimizer.hpp"
@@ -364,6 +365,7 @@ bool check(const RatingsView& ratings, const TrainParams& params, const TrainOpt
     reject("learning_rates has " + text(options.learning_rates.size()) +
            " elements; it must have n_epochs of them, and patience must be 0");
   }
+  require(options.checkpoints.every > 0, "checkpoints.every", options.checkpoints.every, "at least 1");
   require(!params.half || sizeof(T) == sizeof(float), "half", "true", "false with factors in double");
   require(params.loss != Loss::custom || options.loss != nullptr, "loss", "custom",
           "another one where options.loss, its function, is not given");
@@ -421,17 +423,28 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
   Survey rated;
   double learning_rate = 0;
   Incidence incidence;
+  Likeness likeness;
+  std::optional<OpenedCheckpoint<T>> from;
   {
     ThreadTeam team(team_size(params.n_threads, ratings.size() / ThreadTeam::kSlice), options.interrupted);
+    if (!options.checkpoints.path.empty() || !options.checkpoints.resume.empty()) {
+      likeness = likeness_of(ratings, options, team);
+      if (!options.checkpoints.resume.empty()) from.emplace(options.checkpoints, given_params, likeness);
+    }
     rated = survey(ratings, "ratings", team);
     if (validating) used.validation = known.of(validation, "validation", rated);
     const KnownPairs pairs(options.implicit, ratings, rated);
-    const Resolved open = resolved(given_params, ratings, rated, options);
-    params =
-        open.with(open.searched ? search(open.params, ratings, rated, given_params, options, 1, team) : kUsualStrengths,
-                  given_params);
+    if (from) {
+      params = from->params();
+      z = from->z();
+    } else {
+      const Resolved open = resolved(given_params, ratings, rated, options);
+      params = open.with(
+          open.searched ? search(open.params, ratings, rated, given_params, options, 1, team) : kUsualStrengths,
+          given_params);
+      z = standardize(ratings, rated, validation, params, *params.learning_rate, given);
+    }
     learning_rate = *params.learning_rate;
-    z = standardize(ratings, rated, validation, params, learning_rate, given);
     if (params.warmup_epochs > 0 && (given || z.start_factor > 0)) {
       reject("warmup_epochs", params.warmup_epochs,
              given ? "0 with initial factors, which all take part from the start: give none, or no warm-up"
@@ -459,11 +472,11 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
       check_initial(options.item_factors, "initial item_factors", model.n_items, params.n_factors, z.lowest);
     }
     check_initial_biases(options, params, ratings, z.lowest);
-    if (goes_on && traits.units == LossUnits::scores && !is_nonnegative(params)) {
+    if (!from && goes_on && traits.units == LossUnits::scores && !is_nonnegative(params)) {
       z.centre(options.global_mean);
       model.global_mean = z.global_mean;
     }
-    if (params.loss == Loss::custom) {
+    if (!from && params.loss == Loss::custom) {
       fit_to_custom_loss(z, start_of_custom_loss(ratings, "ratings", z.start_score, params, options, team),
                          params.normalize);
       if (validating) start_of_custom_loss(validation, "validation", z.start_score, params, options, team);
@@ -472,7 +485,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
 
   backend->upload(ratings, rated, z, start_of(params, z, rated, options), params, used, incidence);
   incidence = {};
-  for (int step = 0; goes_on && step < kMeansSteps; ++step) backend->update_means(params.n_factors);
+  for (int step = 0; !from && goes_on && step < kMeansSteps; ++step) backend->update_means(params.n_factors);
   result.n_threads = backend->n_threads();
   result.instruction_set = backend->instruction_set();
 
@@ -525,7 +538,35 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
     now.chosen = params;
     return now;
   };
-  for (std::int32_t epoch = 0; epoch < *params.n_epochs; ++epoch) {
+  bool stopped = false;  // by the validation loss
+  if (from) {
+    const TrainMemory& memory = from->memory();
+    limit = memory.limit;
+    stopping.go_on_from(memory.stopping);
+    stopped = memory.stopped;
+    best_length = memory.best_length;
+    result.best_epoch = memory.best_epoch;
+    result.learning_rates = memory.learning_rates;
+    result.history = memory.history;
+    from->load(*backend);
+    const auto done = static_cast<std::int32_t>(result.history.size());
+    const bool longer = from->was_last() && done > 0 && done < *params.n_epochs;  // n_epochs is above what it was
+    if (longer && (done - 1) % kMeansEvery == 1) backend->update_means(params.n_factors);
+    if (choosing && result.best_epoch == done && done < *params.n_epochs) backend->keep();
+    from.reset();
+  }
+  const auto write_down = [&] {
+    const TrainMemory memory{
+        stopped, limit, stopping.state(), result.best_epoch, best_length, result.learning_rates, result.history};
+    const bool kept = choosing && result.best_epoch > 0 && result.best_epoch != result.history.back().epoch;
+    try {
+      write_checkpoint(options.checkpoints.path, memory, given_params, params, z, likeness, kept, *backend);
+    } catch (const ModelFileError& error) {
+      if (!options.checkpoints.warn) throw;
+      options.checkpoints.warn(error.what());
+    }
+  };
+  for (auto epoch = static_cast<std::int32_t>(result.history.size()); epoch < *params.n_epochs && !stopped; ++epoch) {
     const Clock::time_point began = Clock::now();
     EpochReport report;
     report.epoch = epoch + 1;
@@ -558,14 +599,18 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
       result.best_epoch = report.epoch;
       best_length = result.learning_rates.size();
     }
-    const bool last = report.epoch == *params.n_epochs || verdict.stop;
+    stopped = verdict.stop;
+    const bool last = report.epoch == *params.n_epochs || stopped;
     if (choosing && verdict.better && !warming_up && !last) backend->keep();
     if (options.on_snapshot) options.on_snapshot(report, [&] { return finished(result, false); });
-    if ((options.on_epoch && options.on_epoch(report)) || last) break;
-    if (verdict.go_back) {
+    const bool ends = (options.on_epoch && options.on_epoch(report)) || last;
+    if (verdict.go_back && !ends) {
       backend->restore();
       result.learning_rates.resize(best_length);
     }
+    const bool due = ends || report.epoch % options.checkpoints.every == 0;
+    if (due && !options.checkpoints.path.empty()) write_down();
+    if (ends) break;
   }
   if (choosing && !result.history.empty() && result.best_epoch != result.history.back().epoch) backend->restore();
 

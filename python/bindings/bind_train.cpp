@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pybind11/functional.h>
 #include <pybind11/stl.h>
+#include <pybind11/stl/filesystem.h>
 
 #include <cmath>
 #include <limits>
@@ -36,6 +37,40 @@ DeviceKernels kernels_of(const std::map<std::string, std::uintptr_t>& functions)
   return kernels;
 }
 
+Checkpoints checkpoints_of(const std::optional<py::dict>& given) {
+  Checkpoints checkpoints;
+  if (!given) return checkpoints;
+  const auto path = [&](const char* name) {
+    const py::object value = (*given)[name];
+    return value.is_none() ? std::filesystem::path() : value.cast<std::filesystem::path>();
+  };
+  checkpoints.path = path("path");
+  checkpoints.resume = path("resume");
+  checkpoints.every = (*given)["every"].cast<std::int32_t>();
+  checkpoints.context = (*given)["context"].cast<std::map<std::string, std::string>>();
+  checkpoints.warn = [warn = py::object((*given)["warn"])](const std::string& text) {
+    const py::gil_scoped_acquire gil;
+    warn(text);
+  };
+  return checkpoints;
+}
+
+py::dict facts_of(const std::filesystem::path& path) {
+  CheckpointFacts facts;
+  {
+    const py::gil_scoped_release no_gil;
+    facts = checkpoint_facts(path);
+  }
+  py::dict out;
+  out["finished"] = facts.finished;
+  out["seed"] = facts.seed;
+  out["version"] = facts.version;
+  py::list history;
+  for (const EpochReport& report : facts.history) history.append(to_dict(report));
+  out["history"] = history;
+  return out;
+}
+
 template <class T>
 py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t n_items, const TrainParams& params,
                   const std::optional<RatingArrays>& validation, const std::optional<Array<T>>& user_factors,
@@ -43,8 +78,9 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
                   std::uintptr_t penalty, const std::map<std::string, std::uintptr_t>& device_kernels,
                   const std::optional<PairArrays>& implicit, const std::optional<Array<T>>& user_biases,
                   const std::optional<Array<T>>& item_biases, double global_mean, const py::object& on_snapshot,
-                  const std::vector<double>& learning_rates) {
+                  const std::vector<double>& learning_rates, const std::optional<py::dict>& checkpoints) {
   TrainOptions<T> options;
+  options.checkpoints = checkpoints_of(checkpoints);
   options.device_kernels = kernels_of(device_kernels);
   options.loss = reinterpret_cast<LossFunction<T>>(loss);
   options.penalty = reinterpret_cast<PenaltyFunction<T>>(penalty);
@@ -294,6 +330,9 @@ void bind_train(py::module_& m) {
   m.def("found_strengths_float64", &found_strengths<double>, found, py::arg("ratings"), py::arg("n_users"),
         py::arg("n_items"), py::arg("params"), py::arg("n_divisions"), py::arg("loss") = 0, py::arg("penalty") = 0);
 
+  m.def("checkpoint_facts", &facts_of, "What a checkpoint says of its training: finished, seed, version, history.",
+        py::arg("path"));
+
   const char* doc = "Factorize; returns a dict of arrays. Initial factors of both sides or of none.";
   m.def("train_float32", &train_as<float>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),
         py::arg("params"), py::arg("validation") = py::none(), py::arg("user_factors").noconvert() = py::none(),
@@ -301,14 +340,14 @@ void bind_train(py::module_& m) {
         py::arg("penalty") = 0, py::arg("device_kernels") = py::dict(), py::arg("implicit") = py::none(),
         py::arg("user_biases").noconvert() = py::none(), py::arg("item_biases").noconvert() = py::none(),
         py::arg("global_mean") = 0.0, py::arg("on_snapshot") = py::none(),
-        py::arg("learning_rates") = std::vector<double>{});
+        py::arg("learning_rates") = std::vector<double>{}, py::arg("checkpoints") = py::none());
   m.def("train_float64", &train_as<double>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),
         py::arg("params"), py::arg("validation") = py::none(), py::arg("user_factors").noconvert() = py::none(),
         py::arg("item_factors").noconvert() = py::none(), py::arg("on_epoch") = py::none(), py::arg("loss") = 0,
         py::arg("penalty") = 0, py::arg("device_kernels") = py::dict(), py::arg("implicit") = py::none(),
         py::arg("user_biases").noconvert() = py::none(), py::arg("item_biases").noconvert() = py::none(),
         py::arg("global_mean") = 0.0, py::arg("on_snapshot") = py::none(),
-        py::arg("learning_rates") = std::vector<double>{});
+        py::arg("learning_rates") = std::vector<double>{}, py::arg("checkpoints") = py::none());
 }
 
 }  // namespace warpfactor::python

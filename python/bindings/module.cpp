@@ -2,6 +2,7 @@
 #include <exception>
 
 #include "arrays.hpp"
+#include "warpfactor/model.hpp"
 #include "warpfactor/types.hpp"
 #include "warpfactor/version.hpp"
 
@@ -10,8 +11,8 @@ namespace py = pybind11;
 PYBIND11_MODULE(_core, m) {
   m.doc() = "The compiled core of warpfactor. Not a public interface: use the package's.";
   m.attr("__version__") = WARPFACTOR_VERSION;
-  // std::invalid_argument -> ValueError and std::bad_alloc -> MemoryError are pybind11's own. The classes of the other
-  // two are the package's (warpfactor.exceptions), because they carry attributes and must pickle.
+  // std::invalid_argument -> ValueError and std::bad_alloc -> MemoryError are pybind11's own. The classes of the others
+  // are the package's (warpfactor.exceptions), because they carry attributes and must pickle.
   py::register_local_exception_translator([](std::exception_ptr error) {
     try {
       if (error) std::rethrow_exception(error);
@@ -25,6 +26,9 @@ PYBIND11_MODULE(_core, m) {
     } catch (const warpfactor::CudaError& cuda) {
       const py::object type = py::module_::import("warpfactor.exceptions").attr("CudaError");
       PyErr_SetString(type.ptr(), cuda.what());
+    } catch (const warpfactor::ModelFileError& file) {
+      const py::object type = py::module_::import("warpfactor.exceptions").attr("ModelFileError");
+      PyErr_SetString(type.ptr(), file.what());
     }
   });
   warpfactor::python::bind_runtime(m);

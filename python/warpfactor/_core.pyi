@@ -1,4 +1,5 @@
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from typing import Any, TypeAlias, TypedDict, type_check_only
 
 import numpy as np
@@ -87,6 +88,7 @@ class RatingArrays:
         weights: NDArray[np.float32] | None = None,
     ) -> None: ...
 
+def checkpoint_facts(path: str | PathLike[str]) -> dict[str, Any]: ...
 def train_float32(
     ratings: RatingArrays,
     n_users: int,
@@ -105,6 +107,7 @@ def train_float32(
     global_mean: float = 0.0,
     on_snapshot: Callable[[EpochRecord, Callable[[], _FitResult]], object] | None = None,
     learning_rates: Sequence[float] = (),
+    checkpoints: Mapping[str, Any] | None = None,
 ) -> _FitResult: ...
 def train_float64(
     ratings: RatingArrays,
@@ -124,6 +127,7 @@ def train_float64(
     global_mean: float = 0.0,
     on_snapshot: Callable[[EpochRecord, Callable[[], _FitResult]], object] | None = None,
     learning_rates: Sequence[float] = (),
+    checkpoints: Mapping[str, Any] | None = None,
 ) -> _FitResult: ...
 
 class SampleParams:

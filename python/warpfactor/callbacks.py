@@ -1,5 +1,5 @@
 """What watches a fit while it runs, as `wf.callbacks`."""
 
-from .training.callbacks import Callback, Checkpoint, CSVLog, Fit, Log, Plot, TimeLimit
+from .training.callbacks import Callback, CSVLog, Fit, Log, Plot, SaveModel, TimeLimit
 
-__all__ = ["CSVLog", "Callback", "Checkpoint", "Fit", "Log", "Plot", "TimeLimit"]
+__all__ = ["CSVLog", "Callback", "Fit", "Log", "Plot", "SaveModel", "TimeLimit"]

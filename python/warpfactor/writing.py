@@ -2,7 +2,9 @@
 
 What is written goes to a temporary file beside its target, which takes the target's place at the
 end. So whoever reads the target finds the old file or the new one, and a write that fails or is
-interrupted leaves what was there.
+interrupted leaves what was there. On Linux the temporary file has no name until then, so that a
+process that is killed leaves none; elsewhere the next one that writes to the target removes it. In
+C++ that is cpp/src/serving/whole_file.cpp, with the same names and locks.
 """
 
 from __future__ import annotations
@@ -13,9 +15,15 @@ import os
 import re
 import shutil
 import stat
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["TABLES", "check_target", "is_stream", "whole_file", "whole_path"]
 
@@ -31,6 +39,10 @@ TABLES = {
 # Paths of what this process has open. To open or replace the file behind would lose what others
 # have written there, as in `(echo first; warpfactor ... -o /dev/stdout) >> log`.
 _DESCRIPTOR = re.compile(r"/dev/(stdout|stderr)|/(?:dev|proc/self)/fd/([0-9]+)")
+
+# Names of temporary files that are looked at in each write; more are used if so many processes write
+# to one target at once.
+_NAMES = 8
 
 _Path = str | os.PathLike[str]
 
@@ -131,25 +143,29 @@ def whole_path(path: _Path) -> Iterator[Path]:
                 shutil.copyfileobj(source, sink)
         return
     target = check_target(path)
-    # Not made from the target's name, which can be as long as names may be.
-    temporary = target.with_name(f".warpfactor-{os.urandom(8).hex()}.tmp")
-    try:
-        with open(temporary, "xb"):
-            pass
-        wanted = os.stat(target if target.exists() else temporary)
-        _dress(temporary, wanted)  # before there is anything in it to be read
-        yield temporary
-        _dress(temporary, wanted)  # again: safetensors puts a file of its own there, of mode 0600
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())  # the name must not point at data that a power cut can lose
-        _put(temporary, target)
-    except OSError as error:
-        if error.errno is None or error.filename not in (None, str(temporary)):
-            raise
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    with contextlib.ExitStack() as closing:
+        for n in range(_NAMES):
+            _remove_stale(_temporary_of(target, n))
+        temporary, file = _new_file(target)
+        closing.callback(os.close, file)
+        closing.callback(_remove, temporary)  # before the lock on it goes
+        filled = temporary or Path(f"/proc/self/fd/{file}")
+        try:
+            _dress(
+                file, os.stat(target if target.exists() else file)
+            )  # before there is anything in it
+            yield filled
+            os.fsync(file)  # the name must not point at data that a power cut can lose
+            if temporary is None:
+                temporary = _named(file, target)
+                closing.callback(_remove, temporary)
+            if temporary is not None:
+                _put(temporary, target)
+            _keep_name(target.parent)
+        except OSError as error:
+            if error.errno is None or error.filename not in (None, str(filled), str(temporary)):
+                raise
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 @contextlib.contextmanager
@@ -189,7 +205,117 @@ def _opened(stream: _Path) -> BinaryIO:
     return cast("BinaryIO", os.fdopen(os.dup(number), "wb"))
 
 
-def _dress(path: Path, like: os.stat_result) -> None:
+def _temporary_of(target: Path, n: int) -> Path:
+    """Return the n-th name of a temporary file for a target.
+
+    There are few, so that whoever writes next can look at each for what a killed process has left.
+    """
+    # Not the target's own name with more, which can be as long as names may be.
+    return target.with_name(f".warpfactor-{zlib.crc32(os.fsencode(target.name)):08x}-{n}.tmp")
+
+
+def _new_file(target: Path) -> tuple[Path | None, int]:
+    """Open a temporary file for a target: without a name (None) where the system has such."""
+    if hasattr(os, "O_TMPFILE") and fcntl is not None:
+        with contextlib.suppress(OSError):
+            file = os.open(target.parent, os.O_TMPFILE | os.O_RDWR, 0o666)
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if os.path.exists(f"/proc/self/fd/{file}"):
+                    return None, file
+            os.close(file)
+    n = 0
+    while True:
+        name = _temporary_of(target, n)
+        if n >= _NAMES:
+            _remove_stale(name)
+        try:
+            file = os.open(
+                name, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
+            )
+        except FileExistsError:
+            n += 1
+            continue
+        if fcntl is None:
+            return name, file
+        with contextlib.suppress(OSError):  # file systems without locks, where nothing is removed
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if _is_same_file(file, name):
+            return name, file
+        os.close(file)  # before the lock it looked stale
+
+
+def _named(file: int, target: Path) -> Path | None:
+    """Give a nameless file the target's name, if there is no such file, or a temporary one.
+
+    Returns
+    -------
+    Path or None
+        The temporary name.
+    """
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        n = -1
+        while True:
+            name = target if n < 0 else _temporary_of(target, n)
+            if n >= _NAMES:
+                _remove_stale(name)
+            try:
+                # Only with a folder Python follows the link that the first name is.
+                os.link(f"/proc/self/fd/{file}", name, src_dir_fd=folder)
+            except FileExistsError:
+                n += 1
+                continue
+            return None if n < 0 else name
+    finally:
+        os.close(folder)
+
+
+def _remove_stale(temporary: Path) -> None:
+    """Remove a temporary file whose writer is dead.
+
+    A writer holds a lock on it as long as it has that name, and only who holds the lock may take the
+    name away.
+    """
+    if fcntl is None:
+        return
+    try:
+        file = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_same_file(file, temporary):
+                os.unlink(temporary)
+    finally:
+        os.close(file)
+
+
+def _remove(temporary: Path | None) -> None:
+    if temporary is not None:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _is_same_file(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), os.lstat(path))
+    except OSError:
+        return False
+
+
+def _keep_name(folder: Path) -> None:
+    """Make sure that a power cut does not take back a new name."""
+    with contextlib.suppress(OSError):  # some systems cannot, and need not
+        file = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+
+def _dress(path: Path | int, like: os.stat_result) -> None:
     """Give a file the group, the owner and the mode of another, as far as this process may."""
     now = os.stat(path)
     mode = like.st_mode & 0o777

@@ -136,7 +136,7 @@ def test_a_checkpoint_is_the_best_model_so_far(parts, tmp_path):
     reader = Reader()
     overfit = model_of(
         n_factors=32, reg=0.0, reg_row=0.0, implicit_feedback="none", learning_rate=0.2, n_epochs=12,
-        schedule="constant", callbacks=[wf.callbacks.Checkpoint(path, every=0), reader],
+        schedule="constant", callbacks=[wf.callbacks.SaveModel(path, every=0), reader],
     )  # fmt: skip
     train, _ = parts
     overfit.fit(train, validation=parts[1])
@@ -155,17 +155,17 @@ def test_a_checkpoint_of_a_fit_that_fails_is_the_last_that_was_written(parts, tm
             raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
-        model_of(callbacks=[wf.callbacks.Checkpoint(path, every=0), fail]).fit(parts[0])
+        model_of(callbacks=[wf.callbacks.SaveModel(path, every=0), fail]).fit(parts[0])
     assert wf.load(path).n_epochs_ == 3
     bayesian = wf.BayesianMatrixFactorization(
         3, n_burn_in=1, n_samples=2, random_state=0, verbose=0,
-        callbacks=[wf.callbacks.Checkpoint(path, every=0)],
+        callbacks=[wf.callbacks.SaveModel(path, every=0)],
     ).fit(parts[0])  # fmt: skip
     np.testing.assert_array_equal(wf.load(path).predict(parts[1]), bayesian.predict(parts[1]))
     with pytest.raises(OSError, match="no folder"):
-        model_of(callbacks=[wf.callbacks.Checkpoint(tmp_path / "no" / "m")]).fit(parts[0])
+        model_of(callbacks=[wf.callbacks.SaveModel(tmp_path / "no" / "m")]).fit(parts[0])
     with pytest.raises(ValueError, match="every is -1; it must be a number of seconds"):
-        wf.callbacks.Checkpoint(path, every=-1)
+        wf.callbacks.SaveModel(path, every=-1)
 
 
 def test_a_time_limit_ends_before_it_is_passed(parts):

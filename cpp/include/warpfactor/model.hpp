@@ -300,7 +300,7 @@ struct Model {
   [[nodiscard]] Uncertainty<T> uncertainty() const;
 };
 
-/// A model file cannot be read or written; the text names the file and says what to do.
+/// A file of a model or a checkpoint cannot be read or written; the text names the file and says what to do.
 class ModelFileError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <filesystem>
 #include <functional>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "warpfactor/model.hpp"
@@ -19,6 +22,30 @@ struct DeviceKernels {
 
 template <class T>
 struct TrainResult;
+
+/// A file from which a training that was cut off goes on. With what is in it, the ratings and the parameters, training
+/// ends with the same bits as one that was not cut off: on the CPU, except with hogwild, on the same instruction set.
+struct Checkpoints {
+  std::filesystem::path path{};    ///< replaced after each `every`-th epoch and after the last one; empty: none is kept
+  std::int32_t every = 1;          ///< >= 1
+  std::filesystem::path resume{};  ///< the one to go on from; empty: training begins anew
+  /// What else must be the same where training goes on, by its name: the text of a custom loss, for instance.
+  std::map<std::string, std::string> context{};
+  /// Is told that the bits may differ from here on (another instruction set, version or device), and that a checkpoint
+  /// could not be written. Without it a checkpoint that cannot be written ends the training.
+  std::function<void(const std::string&)> warn{};
+};
+
+/// What a checkpoint says of the training.
+struct CheckpointFacts {
+  bool finished = false;             ///< the training has ended
+  std::uint64_t seed = 0;            ///< of its parameters
+  std::string version;               ///< of warpfactor that wrote it
+  std::vector<EpochReport> history;  ///< of the epochs that are done
+};
+
+/// Reads a checkpoint. Throws ModelFileError.
+CheckpointFacts checkpoint_facts(const std::filesystem::path& path);
 
 /// What a caller may give beside the ratings; every part is optional.
 template <class T>
@@ -48,6 +75,7 @@ struct TrainOptions {
   LossFunction<T> loss = nullptr;        ///< for Loss::custom, which needs it
   PenaltyFunction<T> penalty = nullptr;  ///< h in place of the elastic net; not with an l1_ratio
   DeviceKernels device_kernels{};        ///< for Device::cuda with `loss` or `penalty`
+  Checkpoints checkpoints{};             ///< where training is kept while it runs, and goes on from
   std::function<bool()> interrupted{};   ///< polled on the calling thread every 50 ms; true throws Interrupted
 };
 
@@ -73,7 +101,8 @@ std::int32_t usual_epochs(std::int64_t n_ratings);
 std::int32_t most_epochs(const TrainParams& params, std::int64_t n_ratings, bool validating);
 
 /// Factorizes `ratings`. Defined for T = float and double.
-/// Throws std::invalid_argument (bad input, names the argument), DivergedError, CudaError, Interrupted, std::bad_alloc.
+/// Throws std::invalid_argument (bad input, names the argument), DivergedError, CudaError, Interrupted, std::bad_alloc,
+/// and ModelFileError for checkpoints.
 template <class T>
 TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, const TrainOptions<T>& options = {});
 

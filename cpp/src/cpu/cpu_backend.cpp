@@ -143,6 +143,37 @@ class CpuBackend final : public Backend<T> {
     copy(kept_items_, items_);
   }
 
+  void visit_state(StateAccess access, bool kept, const StateVisit<T>& visit) override {
+    if (kept && access == StateAccess::write) keep();  // makes room for it
+    const auto show = [&](const std::string& name, Rows<T>& rows, const RowPartition& partition) {
+      const std::int64_t n = rows.factors.size() / stride_;
+      const auto each = [&](const char* what, Buffer<T>& numbers, std::int64_t width, std::int64_t stride) {
+        if (numbers.size() > 0) visit({name + what, numbers.data(), n, width, stride, partition.position});
+      };
+      each("factors", rows.factors, n_factors_, stride_);
+      each("biases", rows.biases, 1, 1);
+      each("first", rows.first, n_factors_, stride_);
+      each("second", rows.second, n_factors_, stride_);
+      each("bias_first", rows.bias_first, 1, 1);
+      each("bias_second", rows.bias_second, 1, 1);
+      each("row_numbers", rows.row_numbers, kRowNumbers, kRowNumbers);
+      each("means", rows.means, n_factors_, stride_);
+      if (rows.means.size() > 0) {
+        constexpr auto apart = static_cast<std::int64_t>(sizeof(RowPull<T>) / sizeof(T));
+        visit({name + "bias_means", &rows.pulls.data()->bias_mean, n, 1, apart, partition.position});
+      }
+    };
+    show("user_", users_, blocked_.users);
+    show("item_", items_, blocked_.items);
+    if (kept) {
+      show("kept_user_", kept_users_, blocked_.users);
+      show("kept_item_", kept_items_, blocked_.items);
+    }
+    const std::span<const std::int32_t> users = blocked_.users.position, items = blocked_.items.position;
+    if (user_means_) user_means_->visit_state("user_means_", users, items, n_factors_, visit);
+    if (item_means_) item_means_->visit_state("item_means_", items, users, n_factors_, visit);
+  }
+
   void release() override {
     blocked_.ratings = {};  // no longer needed, and the largest things here
     blocked_.weights = {};

@@ -212,6 +212,20 @@ void PriorMeans<T>::step(const T* factors, const T* biases, T* means, RowPull<T>
       kRowSlice);
 }
 
+template <class T>
+void PriorMeans<T>::visit_state(const std::string& name, std::span<const std::int32_t> own_position,
+                                std::span<const std::int32_t> other_position, std::int64_t n_factors,
+                                const StateVisit<T>& visit) {
+  const auto show = [&](const char* what, Side& side, Buffer<T>& rows, Buffer<T>& numbers,
+                        std::span<const std::int32_t> position) {
+    visit({name + what, rows.data(), side.size(), n_factors, stride_, position});
+    visit({name + what + "_of_bias", numbers.data(), side.size(), 1, 1, position});
+  };
+  show("coefficients", other_, other_.rows, other_.numbers, other_position);
+  show("step", own_, own_.step_rows, own_.step_numbers, own_position);
+  show("coefficients_step", other_, other_.step_rows, other_.step_numbers, other_position);
+}
+
 template class PriorMeans<float>;
 template class PriorMeans<double>;
 

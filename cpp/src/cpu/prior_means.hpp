@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "backend.hpp"
 #include "buffer.hpp"
 #include "cpu/kernel_table.hpp"
 #include "incidence.hpp"
@@ -32,6 +33,10 @@ class PriorMeans {
   /// One step of the first `width` factors' and of the biases' means. `factors`, `biases` (nullptr: none) are the own
   /// side's rows, `means` and the bias means of `pulls` are moved.
   void step(const T* factors, const T* biases, T* means, RowPull<T>* pulls, std::int64_t width, ThreadTeam& team);
+
+  /// What the steps remember, under names that begin with `name`; see Backend::visit_state.
+  void visit_state(const std::string& name, std::span<const std::int32_t> own_position,
+                   std::span<const std::int32_t> other_position, std::int64_t n_factors, const StateVisit<T>& visit);
 
   /// The y of the other side's rows, a stride apart, and those of the biases' means.
   [[nodiscard]] const T* coefficients() const noexcept { return other_.rows.data(); }

@@ -121,6 +121,53 @@ class DeviceBackend final : public Backend<A> {
     copy(kept_items_, items_);
   }
 
+  void visit_state(StateAccess access, bool kept, const StateVisit<A>& visit) override {
+    if (kept && access == StateAccess::write) keep();  // what a backend of another kind does not keep stays as it is
+    const auto show = [&](const std::string& name, Rows& rows, const Rows& like, bool copied) {
+      const std::int64_t n = rows.factors.size() / stride_;
+      const auto each = [&](const char* what, auto& buffer, std::int64_t at, std::int64_t width, std::int64_t stride) {
+        if (buffer.size() == 0) return;
+        on_host(access, buffer,
+                [&](A* data) { visit({name + what, data == nullptr ? data : data + at, n, width, stride}); });
+      };
+      each("factors", rows.factors, 0, n_factors_, stride_);
+      each("first", rows.first, 0, n_factors_, stride_);
+      each("second", rows.second, 0, n_factors_, stride_);
+      each("means", rows.means, 0, n_factors_, stride_);
+      if (rows.means.size() > 0) each("bias_means", rows.pulls, 2, 1, 4);
+      if (rows.numbers.size() == 0) return;
+      on_host(access, rows.numbers, [&](A* data) {
+        constexpr std::array kNames{"biases", "bias_first", "bias_second", "row_numbers"};
+        for (std::size_t part = 0; part < kNames.size(); ++part) {
+          if (like.at[part] < 0) continue;
+          // Of the copy the CPU keeps the biases alone.
+          visit({name + kNames[part],
+                 data == nullptr ? data : data + like.at[part],
+                 n,
+                 part == 3 ? kTileRowNumbers : 1,
+                 like.spacing,
+                 {},
+                 copied && part > 0});
+        }
+      });
+    };
+    show("user_", users_, users_, false);
+    show("item_", items_, items_, false);
+    if (kept) {
+      show("kept_user_", kept_users_, users_, true);
+      show("kept_item_", kept_items_, items_, true);
+    }
+    if (means_) {
+      means_->visit_state([&](const std::string& name, DeviceBuffer<A>& buffer, std::int64_t n, std::int64_t row_size) {
+        on_host(access, buffer, [&](A* data) {
+          visit({name, data, n, n_factors_, row_size});
+          visit({name + "_of_bias", data == nullptr ? data : data + stride_, n, 1, row_size});
+        });
+      });
+    }
+    wait();
+  }
+
   void release() override { unpin(); }
 
   void download(Model<A>& model) override {
@@ -275,6 +322,26 @@ class DeviceBackend final : public Backend<A> {
     } else {
       return x;
     }
+  }
+
+  /// Lends a buffer's numbers to `work` on the host, and takes them back; nullptr where only shapes are asked for.
+  template <class N, class Work>
+  void on_host(StateAccess access, DeviceBuffer<N>& buffer, const Work& work) {
+    if (access == StateAccess::shapes) return work(static_cast<A*>(nullptr));
+    wait();
+    Buffer<N> stored(buffer.size());
+    buffer.download(stored.data());
+    if constexpr (std::is_same_v<N, A>) {
+      work(stored.data());
+    } else {
+      Buffer<A> numbers(buffer.size());
+      std::transform(stored.data(), stored.data() + stored.size(), numbers.data(), from_storage);
+      work(numbers.data());
+      std::transform(numbers.data(), numbers.data() + numbers.size(), stored.data(), to_storage);
+    }
+    if (access != StateAccess::write) return;
+    buffer.upload(stored.data(), stored.size());
+    wait();  // before `stored` is freed
   }
 
   void allocate_like(Rows& to, const Rows& like) {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "buffer.hpp"
@@ -86,6 +87,20 @@ class DeviceMeans {
       std::copy_n(others, size, side.kept.data());
       pin(side.kept.data(), side.kept.size());
     }
+  }
+
+  /// What the steps remember: visit(name, buffer, rows, numbers from row to row), of the names of PriorMeans. A row has
+  /// its factors first and its bias after the stride.
+  template <class Visit>
+  void visit_state(const Visit& visit) {
+    const auto show = [&](const std::string& name, Side& side, const Side& other) {
+      if (side.scale.size() == 0) return;
+      visit(name + "coefficients", side.other_rows, other.n_rows, row_size());
+      visit(name + "step", side.step, side.n_rows, row_size());
+      visit(name + "coefficients_step", side.other_step, other.n_rows, row_size());
+    };
+    show("user_means_", users_, items_);
+    show("item_means_", items_, users_);
   }
 
   /// A step of the users' or the items' means, whose rows are `own`: of the first `width` factors, and of the biases.

@@ -3,18 +3,15 @@
 // the other. Python's side of it is python/warpfactor/model/file.py.
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <cstring>
-#include <fstream>
 #include <map>
-#include <memory>
 #include <optional>
 #include <system_error>
 #include <type_traits>
 
 #include "require.hpp"
-#include "serving/crc32.hpp"
+#include "serving/array_file.hpp"
 #include "serving/json.hpp"
 #include "serving/whole_file.hpp"
 #include "warpfactor/model.hpp"
@@ -30,20 +27,12 @@ constexpr auto names(Ids::Kind) {
 
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "arrays in a model file are little-endian");
+using namespace array_file;
 
 constexpr char kFormat[] = "warpfactor.Model", kFormatVersion[] = "2";
+constexpr char kOfCheckpoints[] = "warpfactor.Checkpoint";
 constexpr char kFirstFormat[] = "warpfactor.MatrixFactorization";
-constexpr char kOfMembers[] = "members.";                // with which the names of the members' arrays begin
-constexpr std::uint64_t kMostHeaderBytes = 100'000'000;  // as safetensors itself has it
-
-/// What is wrong inside a file; the caller adds which file.
-struct Damaged : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-void require(bool condition, const std::string& otherwise) {
-  if (!condition) throw Damaged(otherwise);
-}
+constexpr char kOfMembers[] = "members.";  // with which the names of the members' arrays begin
 
 /// The value of an enum that has this name.
 template <class E>
@@ -53,51 +42,7 @@ E named(const std::string& name) {
   return *value;
 }
 
-template <class V>
-constexpr const char* type_name() {
-  if constexpr (std::is_same_v<V, float>) return "F32";
-  if constexpr (std::is_same_v<V, double>) return "F64";
-  if constexpr (std::is_same_v<V, std::int32_t>) return "I32";
-  if constexpr (std::is_same_v<V, std::uint32_t>) return "U32";
-  if constexpr (std::is_same_v<V, std::int64_t>) return "I64";
-  if constexpr (std::is_same_v<V, std::uint64_t>) return "U64";
-  if constexpr (std::is_same_v<V, char>) return "U8";
-}
-
-/// The bytes of an element; 0 for types that no model file has.
-std::size_t type_bytes(const std::string& type) {
-  if (type == "U8" || type == "I8" || type == "BOOL") return 1;
-  if (type == "F32" || type == "I32" || type == "U32") return 4;
-  if (type == "F64" || type == "I64" || type == "U64") return 8;
-  return 0;
-}
-
-/// Arrays by their names, which say in what order the checksum takes them.
-struct Array {
-  std::string type;
-  std::vector<std::int64_t> shape;
-  const unsigned char* data = nullptr;
-  std::size_t bytes = 0;
-};
-using Arrays = std::map<std::string, Array>;
-
-std::uint32_t checksum(const Arrays& arrays) {
-  std::uint32_t crc = 0;
-  for (const auto& [name, array] : arrays) {
-    crc = crc32(crc, reinterpret_cast<const unsigned char*>(name.data()), name.size());
-    crc = crc32(crc, array.data, array.bytes);
-  }
-  return crc;
-}
-
 // --- Writing ---------------------------------------------------------------------------------------------------------
-
-template <class V>
-void add(Arrays& arrays, const std::string& name, std::span<const V> values, std::vector<std::int64_t> shape = {}) {
-  if (shape.empty()) shape = {static_cast<std::int64_t>(values.size())};
-  arrays[name] = {type_name<V>(), std::move(shape), reinterpret_cast<const unsigned char*>(values.data()),
-                  values.size_bytes()};
-}
 
 void add_ids(Arrays& arrays, const std::string& side, const Ids& ids) {
   if (ids.kind() != Ids::Kind::integers) {
@@ -185,126 +130,7 @@ std::string history_text(const std::vector<EpochReport>& history) {
   return all + "]";
 }
 
-/// The header, and the arrays in the order in which they follow: the widest first, so that all are aligned.
-std::pair<std::string, std::vector<const Array*>> header_of(const Arrays& arrays,
-                                                            const std::map<std::string, std::string>& metadata) {
-  std::vector<const Arrays::value_type*> order;
-  for (const auto& each : arrays) order.push_back(&each);
-  std::stable_sort(order.begin(), order.end(),
-                   [](auto* a, auto* b) { return type_bytes(a->second.type) > type_bytes(b->second.type); });
-  std::string header = "{\"__metadata__\":{";
-  for (const auto& [name, value] : metadata) {
-    if (header.back() != '{') header += ',';
-    header.append(json::quoted(name)).append(":").append(json::quoted(value));
-  }
-  header += '}';
-  std::vector<const Array*> ordered;
-  std::size_t at = 0;
-  for (const auto* each : order) {
-    const Array& array = each->second;
-    std::string shape;
-    for (const std::int64_t n : array.shape) shape.append(shape.empty() ? "" : ",").append(std::to_string(n));
-    header.append(",").append(json::quoted(each->first)).append(":{\"dtype\":\"").append(array.type);
-    header.append("\",\"shape\":[").append(shape).append("],\"data_offsets\":[").append(std::to_string(at));
-    at += array.bytes;
-    header.append(",").append(std::to_string(at)).append("]}");
-    ordered.push_back(&array);
-  }
-  header += '}';
-  header.resize((header.size() + 7) / 8 * 8, ' ');
-  return {header, ordered};
-}
-
 // --- Reading ---------------------------------------------------------------------------------------------------------
-
-/// A file's header, read and checked: every array lies in the file, and they neither overlap nor leave gaps.
-struct Contents {
-  std::map<std::string, std::string> metadata;
-  Arrays arrays;
-  std::unique_ptr<unsigned char[]> data;
-};
-
-Array array_of(const json::Value& entry, std::uint64_t data_bytes, std::uint64_t& begin) {
-  Array array;
-  array.type = entry["dtype"].string();
-  std::uint64_t bytes = type_bytes(array.type);
-  require(bytes > 0, "an array has the type '" + array.type.substr(0, 40) + "'");
-  for (const json::Value& each : entry["shape"].array()) {
-    const std::int64_t n = each.integer();
-    require(n >= 0, "an array has a negative length");
-    array.shape.push_back(n);
-  }
-  const bool none = std::find(array.shape.begin(), array.shape.end(), 0) != array.shape.end();
-  for (const std::int64_t n : array.shape) {
-    if (none) break;
-    require(static_cast<std::uint64_t>(n) <= data_bytes / bytes, "an array is larger than the file");
-    bytes *= static_cast<std::uint64_t>(n);
-  }
-  const std::vector<json::Value>& offsets = entry["data_offsets"].array();
-  require(offsets.size() == 2, "an array has no begin and end");
-  const std::int64_t from = offsets[0].integer(), to = offsets[1].integer();
-  require(from >= 0 && to >= from && static_cast<std::uint64_t>(to) <= data_bytes, "an array lies outside of the file");
-  array.bytes = static_cast<std::size_t>(to - from);
-  require(array.bytes == (none ? 0 : bytes), "the length of an array does not fit its shape");
-  begin = static_cast<std::uint64_t>(from);
-  return array;
-}
-
-Contents contents_of(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw ModelFileError(path.string() + " cannot be opened: check that you may read it");
-  const std::uint64_t size = std::filesystem::file_size(path);
-  unsigned char prefix[8];
-  require(size >= sizeof prefix && file.read(reinterpret_cast<char*>(prefix), sizeof prefix), "it has no header");
-  std::uint64_t header_bytes = 0;
-  std::memcpy(&header_bytes, prefix, sizeof prefix);
-  require(header_bytes <= kMostHeaderBytes && header_bytes <= size - sizeof prefix,
-          "its header is longer than the file, or no header");
-  std::string header(static_cast<std::size_t>(header_bytes), '\0');
-  require(static_cast<bool>(file.read(header.data(), static_cast<std::streamsize>(header.size()))), "it ends early");
-  const json::Value parsed = json::parse(header);
-
-  Contents contents;
-  const std::uint64_t data_bytes = size - sizeof prefix - header_bytes;
-  std::vector<std::pair<std::uint64_t, Array*>> order;
-  for (const auto& [name, entry] : parsed.object()) {
-    if (name == "__metadata__") {
-      for (const auto& [key, value] : entry.object()) contents.metadata[key] = value.string();
-      continue;
-    }
-    std::uint64_t begin = 0;
-    Array& array = contents.arrays[name] = array_of(entry, data_bytes, begin);
-    order.emplace_back(begin, &array);
-  }
-  contents.data = std::make_unique_for_overwrite<unsigned char[]>(static_cast<std::size_t>(data_bytes));
-  require(static_cast<bool>(
-              file.read(reinterpret_cast<char*>(contents.data.get()), static_cast<std::streamsize>(data_bytes))),
-          "it ends early");
-  // Of those that begin at one place all but the last are empty.
-  std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
-    return std::pair(a.first, a.second->bytes) < std::pair(b.first, b.second->bytes);
-  });
-  std::uint64_t at = 0;
-  for (const auto& [begin, array] : order) {
-    require(begin == at, "its arrays overlap or leave gaps");
-    array->data = contents.data.get() + begin;
-    at += array->bytes;
-  }
-  require(at == data_bytes, "something follows its arrays");
-  return contents;
-}
-
-template <class V>
-std::vector<V> take(const Arrays& arrays, const std::string& name, std::size_t n_axes = 1) {
-  const auto found = arrays.find(name);
-  require(found != arrays.end(), "it has no " + name);
-  const Array& array = found->second;
-  require(array.type == type_name<V>() && array.shape.size() == n_axes,
-          name + " is " + array.type + " of " + text(array.shape.size()) + " axes");
-  std::vector<V> values(array.bytes / sizeof(V));
-  if (array.bytes > 0) std::memcpy(values.data(), array.data, array.bytes);
-  return values;
-}
 
 Ids take_ids(const Arrays& arrays, const std::string& side, const std::string& kind_name) {
   const Ids::Kind kind = named<Ids::Kind>(kind_name);
@@ -336,6 +162,11 @@ Model<T> model_of(const std::filesystem::path& path) {
   };
   const std::string name = path.string();
   const auto format = contents.metadata.find("format");
+  if (format != contents.metadata.end() && format->second == kOfCheckpoints) {
+    throw ModelFileError(name +
+                         " is a checkpoint, the state of a training, and no model: go on with the training by "
+                         "checkpoints.resume, which ends with the model");
+  }
   if (format == contents.metadata.end() || (format->second != kFormat && format->second != kFirstFormat)) {
     throw ModelFileError(name + " is a safetensors file, but no warpfactor model");
   }
@@ -460,22 +291,23 @@ void save(const Model<T>& model, const std::filesystem::path& path) {
     }
     arrays[name] = {kept.type, kept.shape, kept.bytes.data(), kept.bytes.size()};
   }
-  const auto [header, order] = header_of(arrays, {{"format", kFormat},
-                                                  {"format_version", kFormatVersion},
-                                                  {"warpfactor_version", WARPFACTOR_VERSION},
-                                                  {"crc32", std::to_string(checksum(arrays))},
-                                                  {"user_ids", name_of(model.user_ids.kind())},
-                                                  {"item_ids", name_of(model.item_ids.kind())},
-                                                  {"model", model_text(model)},
-                                                  {"training", training_text(model.training)},
-                                                  {"history", history_text(model.history)},
-                                                  {"params", model.params},
-                                                  {"chosen", model.chosen}});
+  const Ordered order = in_file_order(arrays);
+  const std::string header = header_of(order, {{"format", kFormat},
+                                               {"format_version", kFormatVersion},
+                                               {"warpfactor_version", WARPFACTOR_VERSION},
+                                               {"crc32", std::to_string(checksum(arrays))},
+                                               {"user_ids", name_of(model.user_ids.kind())},
+                                               {"item_ids", name_of(model.item_ids.kind())},
+                                               {"model", model_text(model)},
+                                               {"training", training_text(model.training)},
+                                               {"history", history_text(model.history)},
+                                               {"params", model.params},
+                                               {"chosen", model.chosen}});
   WholeFile file(path);
   const std::uint64_t header_bytes = header.size();
   file.write(&header_bytes, sizeof header_bytes);
   file.write(header.data(), header.size());
-  for (const Array* array : order) file.write(array->data, array->bytes);
+  for (const auto& [name, array] : order) file.write(array->data, array->bytes);
   file.finish();
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "serving/stored_params.hpp"
 
+#include <algorithm>
+#include <limits>
 #include <optional>
 #include <string_view>
 #include <type_traits>
@@ -9,6 +11,8 @@
 
 namespace warpfactor {
 namespace {
+
+constexpr std::int64_t kInt32Max = std::numeric_limits<std::int32_t>::max();
 
 std::string stored(double value) { return json::number(value); }
 std::string stored(const PerSide& sides) {
@@ -76,6 +80,39 @@ std::string stored_choice(const TrainParams& given, const TrainParams& chosen) {
     all.append(json::quoted(python_name(param.name))).append(": ").append(value);
   }
   return all + "}";
+}
+
+std::map<std::string, std::string> param_texts(const TrainParams& params) {
+  std::map<std::string, std::string> texts;
+  for (const Param& param : kParams) {
+    texts[param.name] = std::visit([&](auto member) { return stored(params.*member); }, param.member);
+  }
+  return texts;
+}
+
+void take_choice(TrainParams& params, const std::map<std::string, std::string>& texts) {
+  const auto take = [](auto& to, const json::Value& value) {
+    using V = std::decay_t<decltype(to)>;
+    if constexpr (std::is_same_v<V, std::optional<double>>) {
+      to = value.number();
+    } else if constexpr (std::is_same_v<V, std::optional<std::int32_t>>) {
+      to = static_cast<std::int32_t>(std::clamp<std::int64_t>(value.integer(), -1, kInt32Max));
+    } else if constexpr (std::is_same_v<V, std::optional<PerSide>>) {
+      // Both sides' strengths are one number where they are alike.
+      to = value.is_number() ? PerSide(value.number())
+                             : PerSide(value.array().at(0).number(), value.array().at(1).number());
+    } else if constexpr (std::is_same_v<V, ImplicitFeedback>) {
+      const std::optional<ImplicitFeedback> named = value_of<ImplicitFeedback>(value.string());
+      if (!named) throw json::Error("implicit_feedback is unknown");
+      to = *named;
+    }
+  };
+  for (const Param& param : kParams) {
+    const auto found = texts.find(param.name);
+    if (found == texts.end()) throw json::Error(std::string("there is no ") + param.name);
+    const json::Value value = json::parse(found->second);
+    if (!value.is_null()) std::visit([&](auto member) { take(params.*member, value); }, param.member);
+  }
 }
 
 template std::string stored_params<float>(const TrainParams&);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <map>
 #include <string>
 
 #include "warpfactor/params.hpp"
@@ -14,5 +15,10 @@ std::string stored_params(const TrainParams& params);
 
 /// What training chose where the given parameters leave it open, as a JSON object.
 std::string stored_choice(const TrainParams& given, const TrainParams& chosen);
+
+/// Each parameter by its name in the core, as JSON: "null" where it is left open.
+std::map<std::string, std::string> param_texts(const TrainParams& params);
+/// Sets the parameters that may be left open, and `implicit_feedback`, to what the texts say. Throws json::Error.
+void take_choice(TrainParams& params, const std::map<std::string, std::string>& texts);
 
 }  // namespace warpfactor

@@ -58,7 +58,7 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, unless it would write over a file that it reads."""
-        for written in ("output", "report"):
+        for written in ("output", "report", "checkpoint"):
             target = ctx.params.get(written)
             if target is not None:
                 others = [given for name, given in ctx.params.items() if name != written]

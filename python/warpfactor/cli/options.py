@@ -16,6 +16,7 @@ from .tables import has_table_suffix
 
 __all__ = [
     "check_renamed",
+    "checkpoint_options",
     "estimator_params",
     "file_layout",
     "judging",
@@ -126,6 +127,29 @@ def page_file(*flags: str, help: str, required: bool = False) -> _Decorator:
     return click.option(
         *flags, metavar="FILE", type=_PATH, help=help, required=required, callback=_for_a_page
     )
+
+
+def checkpoint_options(command: Any) -> Any:
+    """Make the options by which a training that was cut off goes on."""
+    command = click.option(
+        "--resume/--no-resume",
+        default=None,
+        help="Go on from --checkpoint if the file is there, or begin anew all the same. Without either a "
+        "file of a training that did not end is not replaced.",
+    )(command)
+    command = click.option(
+        "--every",
+        metavar="EPOCHS",
+        type=int,
+        default=1,
+        help="After how many epochs --checkpoint is written.",
+    )(command)
+    return click.option(
+        "--checkpoint",
+        metavar="FILE",
+        type=_PATH,
+        help="Keep the state of the training in FILE, from which --resume goes on if it is cut off.",
+    )(command)
 
 
 titles_file = click.option(

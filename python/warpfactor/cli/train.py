@@ -15,6 +15,7 @@ from ..parameters import DEFAULTS
 from .app import command, note
 from .ids import scored_pairs
 from .options import (
+    checkpoint_options,
     estimator_params,
     file_layout,
     output_file,
@@ -62,6 +63,7 @@ __all__ = ["train"]
     "errors and lists beside baselines.",
 )
 @titles_file
+@checkpoint_options
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but the test RMSE, and warnings.")
 @training_options
 @file_layout("user", "item", "rating", "timestamp")
@@ -73,6 +75,9 @@ def train(
     validation_size: Any,
     report: Path | None,
     titles: Path | None,
+    checkpoint: Path | None,
+    every: int,
+    resume: bool | None,
     quiet: bool,
     layout: dict[str, Any],
     **training: Any,
@@ -116,12 +121,18 @@ def train(
     from ..evaluation.metrics import rmse
     from ..evaluation.splits import train_test_split
     from ..model.summary import summary
+    from ..seeds import seed_from
     from ..serving.answers import prediction_device
     from ..serving.tables import Options
+    from ..training.checkpoints import checkpoints_of
     from ..training.fit import fit_model
 
     if test_size is not None:  # a device that cannot be used shows before the work, not after it
         prediction_device(Options(device=params["device"]), "numpy")
+    kept = checkpoints_of(checkpoint, every, resume)
+    if checkpoint is not None and params["random_state"] is None:
+        # What is held out must be the same when training goes on.
+        params["random_state"] = seed_from(None) if kept.seed is None else kept.seed
     held_out: list[Ratings | None] = []
     rest = data
     for size, flag in ((test_size, "test-size"), (validation_size, "validation-size")):
@@ -135,7 +146,9 @@ def train(
     test, validation = held_out
 
     started = time.perf_counter()
-    model = fit_model(params, rest, validation=validation)
+    model = fit_model(
+        params, rest, validation=validation, checkpoint=checkpoint, every=every, resume=resume
+    )
     fit_seconds = time.perf_counter() - started
     fitted, error = model, None
     for part in held_out:

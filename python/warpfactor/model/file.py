@@ -8,12 +8,11 @@ import os
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from .. import _core
 from ..data.ids import id_kind, pack_ids, unpack_ids
@@ -21,7 +20,7 @@ from ..exceptions import ModelFileError
 from ..formulas.losses import CustomLoss, CustomPenalty
 from ..parameters import PARAMETERS
 from ..serving.tables import Options, SeenItems, Tables
-from ..writing import whole_path
+from ..writing import whole_file
 from .members import Members, Noise
 from .record import EpochRecord, Origin, TrainingRecord
 
@@ -83,11 +82,8 @@ def write(
         "chosen": json.dumps(_plain_params(record.chosen)),
         "origin": json.dumps(_finite_or_null(record.origin)),
     }
-    try:
-        with whole_path(path) as filled:
-            save_file(tensors, filled, metadata=metadata)
-    except SafetensorError as error:
-        raise OSError(f"{os.fspath(path)} could not be written: {error}") from error
+    with whole_file(path) as file:
+        _write_tensors(file, tensors, metadata)
 
 
 def read(
@@ -97,6 +93,11 @@ def read(
     source = Path(path)
     tensors, metadata = _contents(source)
     written_by = metadata.get("format"), metadata.get("format_version", "")
+    if written_by[0] == "warpfactor.Checkpoint":
+        raise ModelFileError(
+            f"{source} is a checkpoint, the state of a fit, and no model: go on with the fit by "
+            f"fit(ratings, resume={str(source)!r}), which ends with the model"
+        )
     if written_by[0] not in (_FORMAT, _FIRST_FORMAT):
         raise ModelFileError(f"{source} is a safetensors file, but no warpfactor model")
     if written_by not in ((_FORMAT, _FORMAT_VERSION), (_FIRST_FORMAT, "1")):
@@ -122,6 +123,35 @@ def version_in(path: str | os.PathLike[str]) -> str:
     """Return which version of warpfactor wrote a model file."""
     with safe_open(path, framework="numpy") as file:
         return str((file.metadata() or {}).get("warpfactor_version"))
+
+
+# What safetensors calls the types of a model's arrays.
+_TYPES = {"f4": "F32", "f8": "F64", "i4": "I32", "i8": "I64", "u1": "U8", "u4": "U32", "u8": "U64"}
+
+
+def _write_tensors(
+    file: BinaryIO, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
+) -> None:
+    """Write a safetensors file.
+
+    Not by safetensors itself: it writes to a file of its own beside the target, which stays for ever
+    if the process is killed, and it shuffles the metadata, so that equal models differ in their bytes.
+    """
+    order = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))  # so all are aligned
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    at = 0
+    for name in order:
+        tensor = tensors[name]
+        end = at + tensor.nbytes
+        kind = _TYPES[f"{tensor.dtype.kind}{tensor.dtype.itemsize}"]
+        header[name] = {"dtype": kind, "shape": tensor.shape, "data_offsets": (at, end)}
+        at = end
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little"))
+    file.write(text)
+    for name in order:
+        file.write(tensors[name].reshape(-1).view(np.uint8).data)
 
 
 def _contents(source: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:

@@ -23,10 +23,10 @@ __all__ = [
     "CSVLog",
     "Callback",
     "CallbackLife",
-    "Checkpoint",
     "Fit",
     "Log",
     "Plot",
+    "SaveModel",
     "TimeLimit",
     "check_callbacks",
 ]
@@ -47,13 +47,24 @@ class Fit:
         The loss; "custom" for a formula.
     validating : bool
         Whether there are validation ratings.
+    history : tuple of dict
+        The records of the epochs that were run before, where a fit goes on from a checkpoint.
     """
 
-    def __init__(self, n_epochs: int, n_ratings: int, loss: str, *, validating: bool) -> None:
+    def __init__(
+        self,
+        n_epochs: int,
+        n_ratings: int,
+        loss: str,
+        *,
+        validating: bool,
+        history: Sequence[EpochRecord] = (),
+    ) -> None:
         self.n_epochs = n_epochs
         self.n_ratings = n_ratings
         self.loss = loss
         self.validating = validating
+        self.history = tuple(history)
         self._made: Callable[[], Model] | None = None
 
     @property
@@ -193,6 +204,8 @@ def check_callbacks(callbacks: Any) -> None:
 class CSVLog(Callback):
     """Writes each epoch's entry of `history_` as a line of a csv file, as it ends.
 
+    Where a fit goes on from a checkpoint, the epochs before come first.
+
     Parameters
     ----------
     path : str or path-like
@@ -210,6 +223,8 @@ class CSVLog(Callback):
         self._file = open(path, "w", encoding="utf-8", newline="")  # noqa: SIM115 - closed at the end
         self._names = list(EpochRecord.__annotations__)
         csv.writer(self._file).writerow(self._names)
+        for record in fit.history:
+            self.on_epoch_end(record)
 
     def on_epoch_end(self, record: EpochRecord) -> None:
         """Write a line."""
@@ -252,7 +267,8 @@ class Plot(Callback):
 
         del matplotlib
         check_target(self.path)
-        self._records, self._loss, self._drawn = [], fit.loss, time.perf_counter()
+        self._records, self._loss = list(fit.history), fit.loss
+        self._drawn = time.perf_counter()
 
     def on_epoch_end(self, record: EpochRecord) -> None:
         """Draw if it is time."""
@@ -313,10 +329,11 @@ class TimeLimit(Callback):
         return self._taken * (1 + 1 / self._n) > self.seconds
 
 
-class Checkpoint(Callback):
+class SaveModel(Callback):
     """Saves the best model so far to a file while the fit runs, and the fitted model at its end.
 
-    The file is replaced whole, as by `Model.save`: it always holds a model that `warpfactor.load`
+    It is for those who want the model while it is still trained. To go on with a fit that was cut off
+    takes more than a model: see `checkpoint` of `MatrixFactorization.fit`. The file is replaced whole, as by `Model.save`: it always holds a model that `warpfactor.load`
     reads. The best is the one with the lowest validation loss; without validation ratings, the last.
     A `BayesianMatrixFactorization` has no model before its end. Members of an `Ensemble` would all
     write the same file.
@@ -339,7 +356,9 @@ class Checkpoint(Callback):
     def on_train_begin(self, fit: Fit) -> None:
         """Check that the file can be written."""
         check_target(self.path)
-        self._fit, self._best, self._written = fit, float("inf"), time.perf_counter()
+        losses = (record["valid_loss"] for record in fit.history if fit.validating)
+        self._fit, self._best = fit, min(losses, default=float("inf"))
+        self._written = time.perf_counter()
 
     def on_epoch_end(self, record: EpochRecord) -> None:
         """Save the model if it is the best, and it is time."""
@@ -381,6 +400,8 @@ class Log(Callback):
         """Tell what is trained on."""
         self._fit = fit
         self._log("training on %d ratings, at most %d epochs", fit.n_ratings, fit.n_epochs)
+        if fit.history:
+            self._log("going on after epoch %d", len(fit.history))
 
     def on_epoch_end(self, record: EpochRecord) -> None:
         """Tell the errors."""

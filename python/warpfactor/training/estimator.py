@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from ..checks import check_flag
 from ..formulas.losses import CustomLoss, CustomPenalty
-from ..model.model import Model
 from ..model.record import EpochRecord
 from ..parameters import DEFAULTS
 from .callbacks import Callback, check_callbacks
@@ -423,6 +423,9 @@ class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[mis
         sample_weight: ArrayLike | None = None,
         validation: Any = None,
         implicit: Any = None,
+        checkpoint: str | PathLike[str] | None = None,
+        every: int = 1,
+        resume: str | PathLike[str] | bool | None = None,
     ) -> MatrixFactorization:
         """Factorize ratings.
 
@@ -453,6 +456,16 @@ class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[mis
             Pairs without a rating that count for the prior means beside those of `X` (see
             `implicit_feedback`): clicks, or the pairs that a contest asks for. Pairs of a user or an
             item without a rating in `X` are left out.
+        checkpoint : str, path-like or None, default None
+            A file that keeps the state of the fit, replaced whole after each `every`-th epoch and the
+            last one, from which a fit that was cut off goes on. Not a model: see docs/checkpoints.md.
+        every : int, default 1
+            After how many epochs `checkpoint` is written.
+        resume : bool, str, path-like or None, default None
+            True: go on from `checkpoint` if it is there, else begin. A path: go on from that file. The
+            ratings and parameters must be those of before; what comes out has the same bits as without
+            the break, except with "hogwild" and on CUDA devices. False: begin anew. None: begin, but
+            refuse to replace the checkpoint of a fit that has not ended.
 
         Returns
         -------
@@ -462,7 +475,8 @@ class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[mis
         Raises
         ------
         ValueError
-            If the ratings, weights or parameters are not valid; the text says which and how.
+            If the ratings, weights or parameters are not valid; the text says which and how. If
+            `resume` is the checkpoint of other ratings or parameters; it says which.
         DivergedError
             If training diverges.
         CudaError
@@ -486,31 +500,8 @@ class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[mis
             validation=validation,
             implicit=implicit,
             start=self.model_ if goes_on else None,
+            checkpoint=checkpoint,
+            every=every,
+            resume=resume,
         )
         return self
-
-    @classmethod
-    def from_model(cls, model: Model) -> MatrixFactorization:
-        """Return the fitted estimator of a model, such as `warpfactor.load` returns.
-
-        Parameters
-        ----------
-        model : Model
-            The fitted model. What its file could not hold (`callbacks`, a `random_state` that is no
-            int, initial factors) has its default.
-
-        Raises
-        ------
-        ValueError
-            If the model has parameters that this estimator does not have.
-        """
-        params = model.get_params()
-        unknown = sorted(set(params) - set(DEFAULTS))
-        if unknown:
-            raise ValueError(
-                f"the model has parameters {unknown}, which {cls.__name__} does not have: use the "
-                "estimator that made it, or update warpfactor"
-            )
-        estimator = cls(**params)
-        estimator.model_ = model
-        return estimator

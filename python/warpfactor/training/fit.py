@@ -23,6 +23,7 @@ from ..parameters import PARAMETERS, PYTHON_NAMES
 from ..serving.device import free_cached
 from ..serving.tables import Options
 from .callbacks import CallbackLife, Fit
+from .checkpoints import Checkpoints, checkpoints_of, in_python_words
 from .core_params import core_params, float_type
 from .given import Given, given_ratings, joined, made_model
 from .progress import EpochBar, check_verbose
@@ -40,6 +41,9 @@ def fit_model(
     validation: Any = None,
     implicit: Any = None,
     start: Model | None = None,
+    checkpoint: Any = None,
+    every: int = 1,
+    resume: Any = None,
 ) -> Model:
     """Factorize ratings; see `MatrixFactorization.fit`.
 
@@ -51,6 +55,8 @@ def fit_model(
         As of `MatrixFactorization.fit`.
     start : Model or None, default None
         A model to go on from; see `warm_start`.
+    checkpoint, every, resume
+        As of `MatrixFactorization.fit`.
 
     Returns
     -------
@@ -60,6 +66,9 @@ def fit_model(
     started = perf_counter()
     core = core_params(params)
     dtype = _host_type(params["dtype"])
+    checkpoints = checkpoints_of(checkpoint, every, resume)
+    if params["random_state"] is None and checkpoints.seed is not None:
+        core["seed"] = checkpoints.seed  # a new one would make another fit of it
     given = given_ratings(
         X,
         y,
@@ -109,9 +118,16 @@ def fit_model(
             origin=origin_of("MatrixFactorization", started),
         )
 
-    fit = Fit(n_epochs, n_counted, core["loss"], validating=given.held_out is not None)
+    fit = Fit(
+        n_epochs,
+        n_counted,
+        core["loss"],
+        validating=given.held_out is not None,
+        history=checkpoints.history,
+    )
+    verbose, n_done = check_verbose(params["verbose"]), len(checkpoints.history)
     with (
-        EpochBar(n_epochs, core["loss"], verbose=check_verbose(params["verbose"])) as bar,
+        EpochBar(n_epochs, core["loss"], verbose=verbose, n_done=n_done) as bar,
         CallbackLife(params["callbacks"], fit) as life,
     ):
 
@@ -126,7 +142,9 @@ def fit_model(
 
             fit.offer(model)
 
-        def run(of: Given, core: _core.TrainParams, rates: Sequence[float] = ()) -> Any:
+        def run(
+            of: Given, core: _core.TrainParams, kept: Checkpoints, rates: Sequence[float] = ()
+        ) -> Any:
             first, clicks = start_of_all if of is given else begun(of)
             return train(
                 of.arrays(),
@@ -144,13 +162,20 @@ def fit_model(
                 first.global_mean,
                 on_snapshot if life.takes_models and not rates else None,
                 rates,
+                kept.core(params),
             )
 
         with _typed_words():
-            result = run(given, core)
+            checkpoints.begin()
+            result = run(given, core, checkpoints)
             chosen, trained_on = result["chosen"], given
             if whole is not None and result["learning_rates"]:
-                again = run(whole, _for_refit(chosen, result), result["learning_rates"])
+                again = run(
+                    whole,
+                    _for_refit(chosen, result),
+                    checkpoints.of_refit(),
+                    result["learning_rates"],
+                )
                 # What found the number of epochs is what there is to see.
                 result = again | {name: result[name] for name in ("history", "best_epoch")}
                 trained_on = whole
@@ -271,7 +296,7 @@ def _typed_words() -> Iterator[None]:
     except DivergedError as error:
         raise DivergedError(in_words_of(names, str(error)), error.epoch) from None
     except (ValueError, CudaError) as error:
-        raise type(error)(in_words_of(names, str(error))) from None
+        raise type(error)(in_words_of(names, in_python_words(str(error)))) from None
 
 
 def _chosen(given: _core.TrainParams, resolved: _core.TrainParams) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Any, Self
 from numpy.typing import ArrayLike
 
 from ..data.ratings import Ratings
+from ..model.model import Model
+from ..parameters import DEFAULTS
 from .answering import FittedAnswers
 
 __all__ = ["PartialFit"]
@@ -43,3 +45,29 @@ class PartialFit(FittedAnswers):
             return self.fit(X, y)  # type: ignore[no-any-return]
         self.model_ = self._answering().updated(Ratings.from_any(X, y))
         return self
+
+    @classmethod
+    def from_model(cls, model: Model) -> Self:
+        """Return the fitted estimator of a model, such as `warpfactor.load` returns.
+
+        Parameters
+        ----------
+        model : Model
+            The fitted model. What its file could not hold (`callbacks`, a `random_state` that is no
+            int, initial factors) has its default.
+
+        Raises
+        ------
+        ValueError
+            If the model has parameters that this estimator does not have.
+        """
+        params = model.get_params()
+        unknown = sorted(set(params) - set(DEFAULTS))
+        if unknown:
+            raise ValueError(
+                f"the model has parameters {unknown}, which {cls.__name__} does not have: use the "
+                "estimator that made it, or update warpfactor"
+            )
+        estimator = cls(**params)
+        estimator.model_ = model
+        return estimator

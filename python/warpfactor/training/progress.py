@@ -60,9 +60,11 @@ class EpochBar:
         The loss that is trained; RMSEs are shown of "squared", losses of others.
     verbose : int
         As of `MatrixFactorization`.
+    n_done : int, default 0
+        The epochs that were run before.
     """
 
-    def __init__(self, n_epochs: int, loss: str, *, verbose: int) -> None:
+    def __init__(self, n_epochs: int, loss: str, *, verbose: int, n_done: int = 0) -> None:
         self.enabled = verbose > 0 and sys.stderr is not None and _is_main()
         self._bar = self.enabled and (sys.stderr.isatty() or _is_notebook())
         self._each = verbose > 1
@@ -70,14 +72,14 @@ class EpochBar:
         self._loss = loss
         self._start = self._told = time.perf_counter()
         self._n_told = 0
-        self._n_done = 0
+        self._n_done = n_done
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
         if self._bar:
             self._progress = started_bar("epoch")
-            self._task = self._progress.add_task("", total=self._n_epochs)
+            self._task = self._progress.add_task("", total=self._n_epochs, completed=self._n_done)
         return self
 
     def advance(self, record: EpochRecord) -> None:
