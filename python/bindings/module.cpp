@@ -2,6 +2,7 @@
 #include <exception>
 
 #include "arrays.hpp"
+#include "warpfactor/source.hpp"
 #include "warpfactor/types.hpp"
 #include "warpfactor/version.hpp"
 
@@ -25,6 +26,11 @@ PYBIND11_MODULE(_core, m) {
     } catch (const warpfactor::CudaError& cuda) {
       const py::object type = py::module_::import("warpfactor.exceptions").attr("CudaError");
       PyErr_SetString(type.ptr(), cuda.what());
+    } catch (const warpfactor::ScratchError& scratch) {
+      // With two arguments OSError becomes the class of its errno, as PermissionError.
+      const py::object value =
+          py::reinterpret_borrow<py::object>(PyExc_OSError)(scratch.code().value(), scratch.what());
+      PyErr_SetObject(py::type::of(value).ptr(), value.ptr());
     }
   });
   warpfactor::python::bind_runtime(m);

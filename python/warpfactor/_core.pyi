@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypedDict, type_check_only
 
 import numpy as np
@@ -125,6 +125,56 @@ def train_float64(
     on_snapshot: Callable[[EpochRecord, Callable[[], _FitResult]], object] | None = None,
     learning_rates: Sequence[float] = (),
 ) -> _FitResult: ...
+
+_Chunk: TypeAlias = tuple[
+    NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], NDArray[np.float32] | None
+]  # users, items, values, weights
+
+def train_chunks_float32(
+    chunks: Callable[[], Iterator[_Chunk]],
+    n_users: int,
+    n_items: int,
+    n_ratings: int,
+    scratch: str,
+    buffer_bytes: int,
+    params: TrainParams,
+    validation: RatingArrays | None = None,
+    user_factors: NDArray[np.float32] | None = None,
+    item_factors: NDArray[np.float32] | None = None,
+    on_epoch: Callable[[EpochRecord], bool] | None = None,
+    loss: int = 0,
+    penalty: int = 0,
+    device_kernels: Mapping[str, int] = {},
+    implicit: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
+    user_biases: NDArray[np.float32] | None = None,
+    item_biases: NDArray[np.float32] | None = None,
+    global_mean: float = 0.0,
+    on_snapshot: Callable[[EpochRecord, Callable[[], _FitResult]], object] | None = None,
+    learning_rates: Sequence[float] = (),
+) -> _FitResult: ...
+def train_chunks_float64(
+    chunks: Callable[[], Iterator[_Chunk]],
+    n_users: int,
+    n_items: int,
+    n_ratings: int,
+    scratch: str,
+    buffer_bytes: int,
+    params: TrainParams,
+    validation: RatingArrays | None = None,
+    user_factors: NDArray[np.float64] | None = None,
+    item_factors: NDArray[np.float64] | None = None,
+    on_epoch: Callable[[EpochRecord], bool] | None = None,
+    loss: int = 0,
+    penalty: int = 0,
+    device_kernels: Mapping[str, int] = {},
+    implicit: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
+    user_biases: NDArray[np.float64] | None = None,
+    item_biases: NDArray[np.float64] | None = None,
+    global_mean: float = 0.0,
+    on_snapshot: Callable[[EpochRecord, Callable[[], _FitResult]], object] | None = None,
+    learning_rates: Sequence[float] = (),
+) -> _FitResult: ...
+def scratch_bytes(n_ratings: int, weighted: bool, params: TrainParams) -> int: ...
 
 class SampleParams:
     def __init__(self) -> None: ...
