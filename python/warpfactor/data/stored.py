@@ -308,8 +308,10 @@ class StoredRatings:
         if last:
             self.close()
 
-    def chosen(self, chosen: NDArray[np.bool_]) -> Chunk:
-        """Return some of the ratings in memory, without weights."""
+    def chosen(
+        self, chosen: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+        """Return the users, items and values of some of the ratings, in memory."""
         parts = []
         at = 0
         for *columns, _ in self.chunks():
@@ -317,7 +319,7 @@ class StoredRatings:
             parts.append([column[mask] for column in columns])
             at += len(mask)
         users, items, values = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return users, items, values, None
+        return users, items, values
 
     def pairs(
         self, weights: NDArray[np.float32] | None = None

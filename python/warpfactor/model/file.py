@@ -43,8 +43,7 @@ def write(
     members: Members | None = None,
 ) -> None:
     """Write a model; see `Model.save`."""
-    nothing = np.zeros(len(tables.user_ids) + 1, np.int64), np.empty(0, np.int32)
-    indptr, seen = tables.seen.lists() if tables.seen.are_kept else nothing
+    indptr, seen = tables.seen.known_lists()
     tensors: dict[str, NDArray[Any]] = {"seen_indptr": indptr, "seen_items": seen}
     for side in _SIDES:
         tensors[f"{side}_factors"] = getattr(tables, f"{side}_factors")

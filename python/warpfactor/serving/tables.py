@@ -74,6 +74,12 @@ class SeenItems:
             self._pairs = None
         return self._lists
 
+    def known_lists(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Return the same, without any item where the lists were not kept."""
+        if self.are_kept:
+            return self.lists()
+        return np.zeros(self._n_users + 1, np.int64), np.empty(0, np.int32)
+
     def extended(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> SeenItems:
         """Return lists that hold more pairs of codes."""
         indptr, seen = self.lists()

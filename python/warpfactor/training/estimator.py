@@ -423,6 +423,8 @@ class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[mis
         sample_weight: ArrayLike | None = None,
         validation: Any = None,
         implicit: Any = None,
+        scratch: Any = None,
+        buffer: int | None = None,
     ) -> MatrixFactorization:
         """Factorize ratings.
 
@@ -440,6 +442,9 @@ class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[mis
             A data set of Surprise or LensKit is taken too. This and the other arrays may lie on a
             CUDA device (CuPy, DLPack or
             ``__cuda_array_interface__``): they are copied to the host once, where ids are numbered.
+            A path, or a list of paths, is read as `read_ratings` does, or with `scratch` in parts. What
+            `scan_ratings` returns, a `pyarrow.dataset.Dataset` and iterables of record batches or
+            tables are always read in parts.
         y : array-like of shape (n_ratings,), default None
             The ratings.
         sample_weight : array-like of shape (n_ratings,), default None
@@ -453,6 +458,13 @@ class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[mis
             Pairs without a rating that count for the prior means beside those of `X` (see
             `implicit_feedback`): clicks, or the pairs that a contest asks for. Pairs of a user or an
             item without a rating in `X` are left out.
+        scratch : str, path-like or True, default None
+            A folder on a disk that ratings are kept on during the fit, in place of memory; True: the
+            system's for large temporary files. The result has the same bits. None: where `X` is read
+            in parts, as True. See docs/larger_than_memory.md.
+        buffer : int, default None
+            With ratings on a disk, how many bytes of them may be in memory, beside the factors; None:
+            2**30. `seen_` is kept if it fits into as much.
 
         Returns
         -------
@@ -463,6 +475,10 @@ class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[mis
         ------
         ValueError
             If the ratings, weights or parameters are not valid; the text says which and how.
+        OSError
+            If files cannot be read, or the disk of `scratch` has too little room.
+        MemoryError
+            If ids of ratings on a disk, or a model of them, would not fit into memory.
         DivergedError
             If training diverges.
         CudaError
@@ -486,6 +502,8 @@ class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[mis
             validation=validation,
             implicit=implicit,
             start=self.model_ if goes_on else None,
+            scratch=scratch,
+            buffer=buffer,
         )
         return self
 
