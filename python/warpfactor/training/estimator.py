@@ -10,18 +10,18 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from ..checks import check_flag
 from ..formulas.losses import CustomLoss, CustomPenalty
-from ..model.model import Model
 from ..model.record import EpochRecord
 from ..parameters import DEFAULTS
 from .callbacks import Callback, check_callbacks
 from .fit import fit_model
+from .from_model import FromModel
 from .partial_fit import PartialFit
 from .sklearn_tasks import CallbackSupportMixin, SklearnTasks, with_callbacks
 
 __all__ = ["MatrixFactorization"]
 
 
-class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[misc]
+class MatrixFactorization(FromModel, CallbackSupportMixin, PartialFit):  # type: ignore[misc]
     r"""Biased matrix factorization of ratings, trained by parallel SGD.
 
     The model predicts user u's rating of item i from the score
@@ -506,29 +506,3 @@ class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[mis
             buffer=buffer,
         )
         return self
-
-    @classmethod
-    def from_model(cls, model: Model) -> MatrixFactorization:
-        """Return the fitted estimator of a model, such as `warpfactor.load` returns.
-
-        Parameters
-        ----------
-        model : Model
-            The fitted model. What its file could not hold (`callbacks`, a `random_state` that is no
-            int, initial factors) has its default.
-
-        Raises
-        ------
-        ValueError
-            If the model has parameters that this estimator does not have.
-        """
-        params = model.get_params()
-        unknown = sorted(set(params) - set(DEFAULTS))
-        if unknown:
-            raise ValueError(
-                f"the model has parameters {unknown}, which {cls.__name__} does not have: use the "
-                "estimator that made it, or update warpfactor"
-            )
-        estimator = cls(**params)
-        estimator.model_ = model
-        return estimator
