@@ -21,6 +21,7 @@
 #include "strengths.hpp"
 #include "survey.hpp"
 #include "threads.hpp"
+#include "warpfactor/source.hpp"
 
 namespace warpfactor {
 namespace {
@@ -618,11 +619,36 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
   return finished(std::move(result), true);
 }
 
+std::int64_t scratch_bytes(std::int64_t n_ratings, bool weighted, const TrainParams&) {
+  return n_ratings * (weighted ? 44 : 32);
+}
+
+template <class T>
+TrainResult<T> train(const RatingChunks& chunks, const Scratch&, const TrainParams& params,
+                     const TrainOptions<T>& options) {
+  std::vector<std::int32_t> users, items;
+  std::vector<float> values, weights;
+  chunks.for_each([&](const RatingsView& chunk) {
+    users.insert(users.end(), chunk.users.begin(), chunk.users.end());
+    items.insert(items.end(), chunk.items.begin(), chunk.items.end());
+    values.insert(values.end(), chunk.values.begin(), chunk.values.end());
+    weights.insert(weights.end(), chunk.weights.begin(), chunk.weights.end());
+  });
+  if (static_cast<std::int64_t>(values.size()) != chunks.n_ratings) {
+    reject("the chunks have " + text(values.size()) + " ratings; n_ratings says " + text(chunks.n_ratings));
+  }
+  return train<T>({users, items, values, weights, chunks.n_users, chunks.n_items}, params, options);
+}
+
 template TrainParams with_found_strengths<float>(const RatingsView&, const TrainParams&, const TrainOptions<float>&,
                                                  int);
 template TrainParams with_found_strengths<double>(const RatingsView&, const TrainParams&, const TrainOptions<double>&,
                                                   int);
 template TrainResult<float> train<float>(const RatingsView&, const TrainParams&, const TrainOptions<float>&);
 template TrainResult<double> train<double>(const RatingsView&, const TrainParams&, const TrainOptions<double>&);
+template TrainResult<float> train<float>(const RatingChunks&, const Scratch&, const TrainParams&,
+                                         const TrainOptions<float>&);
+template TrainResult<double> train<double>(const RatingChunks&, const Scratch&, const TrainParams&,
+                                           const TrainOptions<double>&);
 
 }  // namespace warpfactor

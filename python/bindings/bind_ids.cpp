@@ -76,14 +76,25 @@ void add_chunk(TextEncoder& encoder, const std::optional<py::buffer>& validity,
 
 void bind_ids(py::module_& m) {
   py::class_<TextEncoder>(m, "TextEncoder", "Encodes a column of texts, chunk by chunk, in one thread at a time.")
-      .def(py::init([](bool integers, bool strip, bool empty_is_missing, std::int32_t n_threads) {
-             return TextEncoder({integers, strip, empty_is_missing, n_threads});
+      .def(py::init([](bool integers, bool strip, bool empty_is_missing, bool streaming, std::int32_t n_threads) {
+             return TextEncoder({integers, strip, empty_is_missing, streaming, n_threads});
            }),
            py::kw_only(), py::arg("integers") = true, py::arg("strip") = false, py::arg("empty_is_missing") = true,
-           py::arg("n_threads") = 0)
+           py::arg("streaming") = false, py::arg("n_threads") = 0)
       .def("reserve", &TextEncoder::reserve, "Make room for so many rows in all.", py::arg("n_rows"))
       .def("add", &add_chunk, "Encode a chunk, given by Arrow's buffers; nothing of it is kept.", py::arg("validity"),
            py::arg("offsets"), py::arg("text"), py::arg("first"), py::arg("n_rows"), py::arg("wide"))
+      .def(
+          "add_integers",
+          [](TextEncoder& encoder, const Array<std::int64_t>& values) {
+            const std::span<const std::int64_t> ids = python::view(values);
+            const py::gil_scoped_release no_gil;
+            encoder.add(ids);
+          },
+          "Encode integers; only if it streams.", py::arg("values").noconvert())
+      .def(
+          "take_codes", [](TextEncoder& encoder) { return adopt_codes(encoder.take_codes()); },
+          "The codes of all rows since the last call, -1 for missing ids; only if it streams.")
       .def(
           "finish",
           [](TextEncoder& encoder) {
@@ -95,6 +106,9 @@ void bind_ids(py::module_& m) {
             return codes_and_ids(std::move(ids));
           },
           "(codes, ids): the sorted ids are an int64 array or a list of str. The encoder cannot be used again.")
+      .def_property_readonly("are_integers", &TextEncoder::are_integers)
+      .def_property_readonly("n_ids", &TextEncoder::n_ids)
+      .def_property_readonly("n_bytes", &TextEncoder::n_bytes)
       .def_property_readonly("n_missing", &TextEncoder::n_missing)
       .def_property_readonly("first_missing", &TextEncoder::first_missing);
   m.def(

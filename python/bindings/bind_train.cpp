@@ -12,6 +12,7 @@
 #include "arrays.hpp"
 #include "optimizer.hpp"
 #include "ratings.hpp"
+#include "warpfactor/source.hpp"
 #include "warpfactor/train.hpp"
 
 namespace warpfactor::python {
@@ -71,14 +72,42 @@ py::dict facts_of(const std::filesystem::path& path) {
   return out;
 }
 
-template <class T>
-py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t n_items, const TrainParams& params,
-                  const std::optional<RatingArrays>& validation, const std::optional<Array<T>>& user_factors,
-                  const std::optional<Array<T>>& item_factors, const py::object& on_epoch, std::uintptr_t loss,
-                  std::uintptr_t penalty, const std::map<std::string, std::uintptr_t>& device_kernels,
-                  const std::optional<PairArrays>& implicit, const std::optional<Array<T>>& user_biases,
-                  const std::optional<Array<T>>& item_biases, double global_mean, const py::object& on_snapshot,
-                  const std::vector<double>& learning_rates, const std::optional<py::dict>& checkpoints) {
+/// Calls `take` with each (users, items, values, weights or None) of a fresh iterator that `chunks` returns. Needs no
+/// GIL; takes it while a chunk is made.
+void pull_chunks(const py::object& chunks, std::int32_t n_users, std::int32_t n_items,
+                 const std::function<void(const RatingsView&)>& take) {
+  const auto array = [](const py::handle& given, const char* name, auto element) {
+    using E = decltype(element);
+    if (!py::isinstance<Array<E>>(given)) {
+      throw py::type_error(std::string("chunks: ") + name + " must be a contiguous " +
+                           std::string(py::str(py::dtype::of<E>())) + " array, not " +
+                           std::string(py::str(py::type::of(given))));
+    }
+    return py::reinterpret_borrow<Array<E>>(given);
+  };
+  const py::gil_scoped_acquire gil;
+  for (const py::handle chunk : py::iter(chunks())) {
+    const auto parts = py::cast<py::tuple>(chunk);
+    if (parts.size() != 4) throw py::value_error("chunks must give (users, items, values, weights or None)");
+    RatingArrays arrays{array(parts[0], "users", std::int32_t{}), array(parts[1], "items", std::int32_t{}),
+                        array(parts[2], "values", float{}), std::nullopt};
+    if (!parts[3].is_none()) arrays.weights = array(parts[3], "weights", float{});
+    const RatingsView ratings = view(arrays, n_users, n_items);
+    const py::gil_scoped_release no_gil;
+    take(ratings);
+  }
+}
+
+/// What train() takes beside the ratings, as Python gives it. `train(options)` runs without the GIL.
+template <class T, class Train>
+py::dict train_with(std::int32_t n_users, std::int32_t n_items, const std::optional<RatingArrays>& validation,
+                    const std::optional<Array<T>>& user_factors, const std::optional<Array<T>>& item_factors,
+                    const py::object& on_epoch, std::uintptr_t loss, std::uintptr_t penalty,
+                    const std::map<std::string, std::uintptr_t>& device_kernels,
+                    const std::optional<PairArrays>& implicit, const std::optional<Array<T>>& user_biases,
+                    const std::optional<Array<T>>& item_biases, double global_mean, const py::object& on_snapshot,
+                    const std::vector<double>& learning_rates, const std::optional<py::dict>& checkpoints,
+                    const Train& train) {
   TrainOptions<T> options;
   options.checkpoints = checkpoints_of(checkpoints);
   options.device_kernels = kernels_of(device_kernels);
@@ -118,13 +147,45 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
     };
   }
   options.learning_rates = learning_rates;
-  const RatingsView ratings = view(arrays, n_users, n_items);
   TrainResult<T> result;
   {
     const py::gil_scoped_release no_gil;
-    result = train<T>(ratings, params, options);
+    result = train(options);
   }
   return with_choice(std::move(result));
+}
+
+template <class T>
+py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t n_items, const TrainParams& params,
+                  const std::optional<RatingArrays>& validation, const std::optional<Array<T>>& user_factors,
+                  const std::optional<Array<T>>& item_factors, const py::object& on_epoch, std::uintptr_t loss,
+                  std::uintptr_t penalty, const std::map<std::string, std::uintptr_t>& device_kernels,
+                  const std::optional<PairArrays>& implicit, const std::optional<Array<T>>& user_biases,
+                  const std::optional<Array<T>>& item_biases, double global_mean, const py::object& on_snapshot,
+                  const std::vector<double>& learning_rates, const std::optional<py::dict>& checkpoints) {
+  return train_with<T>(
+      n_users, n_items, validation, user_factors, item_factors, on_epoch, loss, penalty, device_kernels, implicit,
+      user_biases, item_biases, global_mean, on_snapshot, learning_rates, checkpoints,
+      [&](const TrainOptions<T>& options) { return train<T>(view(arrays, n_users, n_items), params, options); });
+}
+
+template <class T>
+py::dict train_chunks_as(const py::object& chunks, std::int32_t n_users, std::int32_t n_items, std::int64_t n_ratings,
+                         const std::string& scratch, std::int64_t buffer_bytes, const TrainParams& params,
+                         const std::optional<RatingArrays>& validation, const std::optional<Array<T>>& user_factors,
+                         const std::optional<Array<T>>& item_factors, const py::object& on_epoch, std::uintptr_t loss,
+                         std::uintptr_t penalty, const std::map<std::string, std::uintptr_t>& device_kernels,
+                         const std::optional<PairArrays>& implicit, const std::optional<Array<T>>& user_biases,
+                         const std::optional<Array<T>>& item_biases, double global_mean, const py::object& on_snapshot,
+                         const std::vector<double>& learning_rates, const std::optional<py::dict>& checkpoints) {
+  return train_with<T>(n_users, n_items, validation, user_factors, item_factors, on_epoch, loss, penalty,
+                       device_kernels, implicit, user_biases, item_biases, global_mean, on_snapshot, learning_rates,
+                       checkpoints, [&](const TrainOptions<T>& options) {
+                         const RatingChunks source{n_users, n_items, n_ratings, [&](const auto& take) {
+                                                     pull_chunks(chunks, n_users, n_items, take);
+                                                   }};
+                         return train<T>(source, {scratch, buffer_bytes}, params, options);
+                       });
 }
 
 template <class T>
@@ -334,20 +395,27 @@ void bind_train(py::module_& m) {
         py::arg("path"));
 
   const char* doc = "Factorize; returns a dict of arrays. Initial factors of both sides or of none.";
-  m.def("train_float32", &train_as<float>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),
-        py::arg("params"), py::arg("validation") = py::none(), py::arg("user_factors").noconvert() = py::none(),
-        py::arg("item_factors").noconvert() = py::none(), py::arg("on_epoch") = py::none(), py::arg("loss") = 0,
-        py::arg("penalty") = 0, py::arg("device_kernels") = py::dict(), py::arg("implicit") = py::none(),
-        py::arg("user_biases").noconvert() = py::none(), py::arg("item_biases").noconvert() = py::none(),
-        py::arg("global_mean") = 0.0, py::arg("on_snapshot") = py::none(),
-        py::arg("learning_rates") = std::vector<double>{}, py::arg("checkpoints") = py::none());
-  m.def("train_float64", &train_as<double>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"),
-        py::arg("params"), py::arg("validation") = py::none(), py::arg("user_factors").noconvert() = py::none(),
-        py::arg("item_factors").noconvert() = py::none(), py::arg("on_epoch") = py::none(), py::arg("loss") = 0,
-        py::arg("penalty") = 0, py::arg("device_kernels") = py::dict(), py::arg("implicit") = py::none(),
-        py::arg("user_biases").noconvert() = py::none(), py::arg("item_biases").noconvert() = py::none(),
-        py::arg("global_mean") = 0.0, py::arg("on_snapshot") = py::none(),
-        py::arg("learning_rates") = std::vector<double>{}, py::arg("checkpoints") = py::none());
+  const char* chunks_doc =
+      "Factorize ratings kept in the folder `scratch`. `chunks()` returns an iterator over (users, items, values, "
+      "weights or None).";
+  const auto define = [&]<class T>(T, const char* name, const char* chunks_name) {
+    const auto with_options = [&](const char* as, auto function, const char* told, const auto&... of_ratings) {
+      m.def(as, function, told, of_ratings..., py::arg("params"), py::arg("validation") = py::none(),
+            py::arg("user_factors").noconvert() = py::none(), py::arg("item_factors").noconvert() = py::none(),
+            py::arg("on_epoch") = py::none(), py::arg("loss") = 0, py::arg("penalty") = 0,
+            py::arg("device_kernels") = py::dict(), py::arg("implicit") = py::none(),
+            py::arg("user_biases").noconvert() = py::none(), py::arg("item_biases").noconvert() = py::none(),
+            py::arg("global_mean") = 0.0, py::arg("on_snapshot") = py::none(),
+            py::arg("learning_rates") = std::vector<double>{}, py::arg("checkpoints") = py::none());
+    };
+    with_options(name, &train_as<T>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"));
+    with_options(chunks_name, &train_chunks_as<T>, chunks_doc, py::arg("chunks"), py::arg("n_users"),
+                 py::arg("n_items"), py::arg("n_ratings"), py::arg("scratch"), py::arg("buffer_bytes"));
+  };
+  define(float{}, "train_float32", "train_chunks_float32");
+  define(double{}, "train_float64", "train_chunks_float64");
+  m.def("scratch_bytes", &scratch_bytes, "The most that train_chunks takes in its folder at a time.",
+        py::arg("n_ratings"), py::arg("weighted"), py::arg("params"));
 }
 
 }  // namespace warpfactor::python

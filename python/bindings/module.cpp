@@ -3,6 +3,7 @@
 
 #include "arrays.hpp"
 #include "warpfactor/model.hpp"
+#include "warpfactor/source.hpp"
 #include "warpfactor/types.hpp"
 #include "warpfactor/version.hpp"
 
@@ -29,6 +30,11 @@ PYBIND11_MODULE(_core, m) {
     } catch (const warpfactor::ModelFileError& file) {
       const py::object type = py::module_::import("warpfactor.exceptions").attr("ModelFileError");
       PyErr_SetString(type.ptr(), file.what());
+    } catch (const warpfactor::ScratchError& scratch) {
+      // With two arguments OSError becomes the class of its errno, as PermissionError.
+      const py::object value =
+          py::reinterpret_borrow<py::object>(PyExc_OSError)(scratch.code().value(), scratch.what());
+      PyErr_SetObject(py::type::of(value).ptr(), value.ptr());
     }
   });
   warpfactor::python::bind_runtime(m);

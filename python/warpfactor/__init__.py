@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .data.files import read_ratings
     from .data.peek import Peek, peek
     from .data.ratings import Ratings
+    from .data.scan import scan_ratings
     from .data.titles import read_titles
     from .data.write import write_ratings
     from .evaluation.compare import Comparison, compare
@@ -62,6 +63,7 @@ __all__ = [
     "plot",
     "read_ratings",
     "read_titles",
+    "scan_ratings",
     "show_config",
     "splits",
     "train_test_split",
@@ -93,6 +95,7 @@ _HOME = {
     "peek": "data.peek",
     "read_ratings": "data.files",
     "read_titles": "data.titles",
+    "scan_ratings": "data.scan",
     "show_config": "config",
     "train_test_split": "evaluation.splits",
     "train_validation_test_split": "evaluation.splits",

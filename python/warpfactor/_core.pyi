@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, TypeAlias, TypedDict, type_check_only
 
@@ -129,6 +129,58 @@ def train_float64(
     learning_rates: Sequence[float] = (),
     checkpoints: Mapping[str, Any] | None = None,
 ) -> _FitResult: ...
+
+_Chunk: TypeAlias = tuple[
+    NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], NDArray[np.float32] | None
+]  # users, items, values, weights
+
+def train_chunks_float32(
+    chunks: Callable[[], Iterator[_Chunk]],
+    n_users: int,
+    n_items: int,
+    n_ratings: int,
+    scratch: str,
+    buffer_bytes: int,
+    params: TrainParams,
+    validation: RatingArrays | None = None,
+    user_factors: NDArray[np.float32] | None = None,
+    item_factors: NDArray[np.float32] | None = None,
+    on_epoch: Callable[[EpochRecord], bool] | None = None,
+    loss: int = 0,
+    penalty: int = 0,
+    device_kernels: Mapping[str, int] = {},
+    implicit: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
+    user_biases: NDArray[np.float32] | None = None,
+    item_biases: NDArray[np.float32] | None = None,
+    global_mean: float = 0.0,
+    on_snapshot: Callable[[EpochRecord, Callable[[], _FitResult]], object] | None = None,
+    learning_rates: Sequence[float] = (),
+    checkpoints: Mapping[str, Any] | None = None,
+) -> _FitResult: ...
+def train_chunks_float64(
+    chunks: Callable[[], Iterator[_Chunk]],
+    n_users: int,
+    n_items: int,
+    n_ratings: int,
+    scratch: str,
+    buffer_bytes: int,
+    params: TrainParams,
+    validation: RatingArrays | None = None,
+    user_factors: NDArray[np.float64] | None = None,
+    item_factors: NDArray[np.float64] | None = None,
+    on_epoch: Callable[[EpochRecord], bool] | None = None,
+    loss: int = 0,
+    penalty: int = 0,
+    device_kernels: Mapping[str, int] = {},
+    implicit: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
+    user_biases: NDArray[np.float64] | None = None,
+    item_biases: NDArray[np.float64] | None = None,
+    global_mean: float = 0.0,
+    on_snapshot: Callable[[EpochRecord, Callable[[], _FitResult]], object] | None = None,
+    learning_rates: Sequence[float] = (),
+    checkpoints: Mapping[str, Any] | None = None,
+) -> _FitResult: ...
+def scratch_bytes(n_ratings: int, weighted: bool, params: TrainParams) -> int: ...
 
 class SampleParams:
     def __init__(self) -> None: ...
@@ -296,8 +348,15 @@ class TextEncoder:
         integers: bool = True,
         strip: bool = False,
         empty_is_missing: bool = True,
+        streaming: bool = False,
         n_threads: int = 0,
     ) -> None: ...
+    @property
+    def are_integers(self) -> bool: ...
+    @property
+    def n_ids(self) -> int: ...
+    @property
+    def n_bytes(self) -> int: ...
     @property
     def n_missing(self) -> int: ...
     @property
@@ -306,6 +365,8 @@ class TextEncoder:
     def add(
         self, validity: Any, offsets: Any, text: Any, first: int, n_rows: int, wide: bool
     ) -> None: ...
+    def add_integers(self, values: NDArray[np.int64]) -> None: ...
+    def take_codes(self) -> NDArray[np.int32]: ...
     def finish(self) -> tuple[NDArray[np.int32], NDArray[np.int64] | list[str]]: ...
 
 def encode_integers(

@@ -10,6 +10,7 @@
 #include <limits>
 #include <new>
 #include <random>
+#include <type_traits>
 #include <utility>
 
 #include "require.hpp"
@@ -289,10 +290,17 @@ struct TextEncoder::Reader {
   }
 };
 
+/// Integers as they are.
+struct TextEncoder::Integers {
+  const std::int64_t* values;
+};
+
 TextEncoder::TextEncoder(const IdOptions& options)
     : options_(options),
       seed_(fresh_seed()),
-      mode_(options.integers ? Mode::numbers : Mode::texts),
+      mode_(!options.integers   ? Mode::texts
+            : options.streaming ? Mode::integers
+                                : Mode::numbers),
       table_(seed_),
       low_(std::numeric_limits<std::int32_t>::max()),
       high_(std::numeric_limits<std::int32_t>::min()) {
@@ -314,6 +322,26 @@ void TextEncoder::add(const TextChunk& chunk) {
     }
   }
   usable_ = true;
+}
+
+void TextEncoder::add(std::span<const std::int64_t> ids) {
+  begin_call();
+  if (!options_.streaming || mode_ != Mode::integers) reject("integers are added to ids that stream, and are integers");
+  const std::int64_t begin = codes_.size();
+  const auto n_rows = static_cast<std::int64_t>(ids.size());
+  codes_.resize(begin + n_rows);
+  read_keys(Integers{ids.data()}, n_rows, begin);
+  usable_ = true;
+}
+
+Codes TextEncoder::take_codes() {
+  if (!options_.streaming) reject("codes are taken of ids that stream");
+  return std::exchange(codes_, Codes());
+}
+
+std::int64_t TextEncoder::n_bytes() const noexcept {
+  return table_.n_bytes() +
+         static_cast<std::int64_t>((values_.capacity() + ends_.capacity()) * sizeof(std::int64_t) + texts_.capacity());
 }
 
 template <class Offset>
@@ -403,9 +431,21 @@ struct TextEncoder::KeyedId {
   [[nodiscard]] std::string_view view() const { return {text, length}; }
 };
 
+template <class Rows>
+WARPFACTOR_OFTEN TextEncoder::Found TextEncoder::read_key(const Rows& rows, std::int64_t row, KeyedId& found) const {
+  if constexpr (std::is_same_v<Rows, Integers>) {
+    const auto bits = static_cast<std::uint64_t>(rows.values[row]);
+    found = {bits, table_.hash({bits, 0}), "", 0, row};
+    table_.prefetch_place(found.hash);
+    return Found::key;
+  } else {
+    return read_text(rows, row, found);
+  }
+}
+
 template <class Offset>
-WARPFACTOR_OFTEN TextEncoder::Found TextEncoder::read_key(const Reader<Offset>& rows, std::int64_t row,
-                                                          KeyedId& found) const {
+WARPFACTOR_OFTEN TextEncoder::Found TextEncoder::read_text(const Reader<Offset>& rows, std::int64_t row,
+                                                           KeyedId& found) const {
   const std::string_view id = rows(row);
   if (id.data() == nullptr) return Found::missing;
   found.row = row;
@@ -440,12 +480,12 @@ std::int32_t TextEncoder::insert(const KeyedId& id) {
 
 /// Encodes rows: the ids that are in the table by all threads, then the new ones by one. False, with nothing changed
 /// but codes, if the mode is integers and some are not.
-template <class Offset>
-bool TextEncoder::read_keys(const Reader<Offset>& rows, std::int64_t n, std::int64_t begin) {
+template <class Rows>
+bool TextEncoder::read_keys(const Rows& rows, std::int64_t n, std::int64_t begin) {
   using Batch = std::array<KeyedId, kBatch>;
   constexpr std::int32_t kNew = -2, kMissing = -1;
   const auto slices = each_slice(n, [&](std::int64_t first, std::int64_t last, SliceResult& slice) {
-    const Reader<Offset> reader = rows;
+    const Rows reader = rows;
     Batch batch;
     for (std::int64_t row = first; row < last;) {
       std::size_t n_keys = 0;
@@ -550,7 +590,13 @@ Buffer<std::int32_t> TextEncoder::sort_texts(EncodedIds& ids) {
 
 EncodedIds TextEncoder::finish() {
   begin_call();
-  if (n_missing_ > 0) reject(text(n_missing_) + " ids are missing, the first in row " + text(first_missing_));
+  if (n_missing_ > 0 && !options_.streaming)
+    reject(text(n_missing_) + " ids are missing, the first in row " + text(first_missing_));
+  if (options_.streaming) {
+    if (codes_.size() > 0) reject("codes were not taken");
+    codes_.resize(table_.size());
+    for (std::int64_t code = 0; code < table_.size(); ++code) codes_[code] = static_cast<std::int32_t>(code);
+  }
   EncodedIds ids;
   const std::int64_t n = codes_.size();
   Buffer<std::int32_t> ranks;

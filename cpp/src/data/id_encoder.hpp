@@ -63,6 +63,7 @@ struct IdOptions {
   bool integers = true;          ///< Ids are integers if every one is written as one: 0|-?[1-9][0-9]*, in int64.
   bool strip = false;            ///< Take blanks (space, tab, no-break space) off both ends first.
   bool empty_is_missing = true;  ///< Count empty texts with the nulls.
+  bool streaming = false;        ///< Codes are final, by order of arrival, and taken after each chunk.
   std::int32_t n_threads = 0;    ///< 0: all available
 };
 
@@ -72,6 +73,9 @@ struct IdOptions {
 /// While all texts are integers of 32 bits, each row keeps its number in the place of its code. The first wider integer
 /// turns them into codes of a hash table of integers, the first text that is none makes that a table of texts: an
 /// integer has one spelling, so its text is known.
+///
+/// Streaming, it begins with the table, whose codes stay what they are: codes that are taken need not fit into memory.
+/// What finish() returns for codes are then the ranks of the codes 0, 1, 2, ...
 class TextEncoder {
  public:
   explicit TextEncoder(const IdOptions& options);
@@ -81,10 +85,17 @@ class TextEncoder {
   /// Nothing of the chunk is kept. Throws std::invalid_argument if offsets run out of the text or buffers are too
   /// short.
   void add(const TextChunk& chunk);
-  /// Throws std::invalid_argument if ids are missing.
+  /// The same for integers; only of an encoder that streams, and has met no text that is no integer.
+  void add(std::span<const std::int64_t> ids);
+  /// The codes of all rows since the last call, -1 for missing ids; only of an encoder that streams.
+  [[nodiscard]] Codes take_codes();
+  /// Throws std::invalid_argument if ids are missing, unless it streams.
   [[nodiscard]] EncodedIds finish();
 
   [[nodiscard]] std::int64_t n_rows() const noexcept { return codes_.size(); }
+  [[nodiscard]] std::int64_t n_ids() const noexcept { return table_.size(); }        ///< so far, if it streams
+  [[nodiscard]] bool are_integers() const noexcept { return mode_ != Mode::texts; }  ///< so far
+  [[nodiscard]] std::int64_t n_bytes() const noexcept;                               ///< of what it keeps of ids
   [[nodiscard]] std::int64_t n_missing() const noexcept { return n_missing_; }
   [[nodiscard]] std::int64_t first_missing() const noexcept { return first_missing_; }  ///< a row, -1: none
 
@@ -95,16 +106,19 @@ class TextEncoder {
   struct KeyedId;
   template <class Offset>
   struct Reader;
+  struct Integers;
 
   void begin_call();
   template <class Offset>
   void encode(const Reader<Offset>& rows, std::int64_t n_rows);
   template <class Offset>
   bool read_numbers(const Reader<Offset>& rows, std::int64_t n_rows, std::int64_t begin);
+  template <class Rows>
+  bool read_keys(const Rows& rows, std::int64_t n_rows, std::int64_t begin);
+  template <class Rows>
+  Found read_key(const Rows& rows, std::int64_t row, KeyedId& found) const;
   template <class Offset>
-  bool read_keys(const Reader<Offset>& rows, std::int64_t n_rows, std::int64_t begin);
-  template <class Offset>
-  Found read_key(const Reader<Offset>& rows, std::int64_t row, KeyedId& found) const;
+  Found read_text(const Reader<Offset>& rows, std::int64_t row, KeyedId& found) const;
   /// Calls f(begin, end, thread) for slices of 0 .. n - 1.
   template <class F>
   void run_slices(std::int64_t n, std::int64_t slice, const F& f);

@@ -27,6 +27,9 @@ class IdTable {
   explicit IdTable(std::uint64_t seed) : seed_(seed) { resize(1024); }
 
   [[nodiscard]] std::int64_t size() const noexcept { return size_; }
+  [[nodiscard]] std::int64_t n_bytes() const noexcept {
+    return slots_.size() * static_cast<std::int64_t>(sizeof(Slot));
+  }
 
   [[nodiscard]] std::uint64_t hash(IdKey key) const noexcept {
     return SplitMix64(seed_ ^ (key.bits + 0xd6e8feb86659fd93u * key.length)).next();

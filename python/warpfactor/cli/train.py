@@ -64,6 +64,20 @@ __all__ = ["train"]
 )
 @titles_file
 @checkpoint_options
+@click.option(
+    "--scratch",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Keep the ratings on a disk, in this folder, in place of memory: the model is the same. A "
+    "fraction of --validation-size is drawn at random then, and --test-size needs memory.",
+)
+@click.option(
+    "--buffer",
+    metavar="BYTES",
+    type=int,
+    help="With --scratch, how many bytes of ratings may be in memory, beside the factors. If not given, "
+    "2^30.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but the test RMSE, and warnings.")
 @training_options
 @file_layout("user", "item", "rating", "timestamp")
@@ -78,6 +92,8 @@ def train(
     checkpoint: Path | None,
     every: int,
     resume: bool | None,
+    scratch: Path | None,
+    buffer: int | None,
     quiet: bool,
     layout: dict[str, Any],
     **training: Any,
@@ -99,8 +115,14 @@ def train(
     check_choice("by", test_by, ("random", "user", "time", "last"))
     if titles is not None and report is None:
         raise ValueError("--titles is given, and titles are for the report: add --report FILE.html")
-    make_report = None if report is None else page_maker()  # what is missing shows before the work
     params = {**DEFAULTS, **estimator_params(training), "verbose": 0 if quiet else 1}
+    if scratch is not None or buffer is not None:
+        held = {"--test-size": test_size, "--report": report, "--timestamp": layout["timestamp"]}
+        _refuse_in_memory(scratch, held, test_by, validation_size)
+        params["validation_fraction"] = validation_size
+        _train_on_disk(ratings, output, params, scratch, buffer, layout, quiet=quiet)
+        return
+    make_report = None if report is None else page_maker()  # what is missing shows before the work
     started = time.perf_counter()
     # Arrow reads without Python's lock; meanwhile the modules of training are imported.
     threading.Thread(target=importlib.import_module, args=("warpfactor.training.fit",)).start()
@@ -176,3 +198,58 @@ def train(
             click.echo(f"report   {report}")
     if error is not None:
         click.echo(f"test RMSE {error:.4f}")
+
+
+def _refuse_in_memory(
+    scratch: Path | None, held: dict[str, Any], test_by: str, validation_size: Any
+) -> None:
+    """Raise ValueError if options that need the ratings in memory come with a disk."""
+    if scratch is None:
+        raise ValueError("--buffer is given, and ratings are in memory: add --scratch FOLDER")
+    for flag, value in held.items():
+        if value is not None:
+            raise ValueError(
+                f"{flag} needs the ratings in memory, and --scratch keeps them on a disk: leave one out. "
+                "warpfactor split writes a test to a file before, and warpfactor evaluate judges by it"
+            )
+    if test_by != "random" or isinstance(validation_size, int):
+        raise ValueError(
+            "--scratch is given, and of ratings on a disk validation ratings are drawn at random, a "
+            "fraction of them: leave --test-by out, and make --validation-size a fraction such as 0.1"
+        )
+
+
+def _train_on_disk(
+    ratings: Path | list[Path],
+    output: Path | None,
+    params: dict[str, Any],
+    scratch: Path | None,
+    buffer: int | None,
+    layout: dict[str, Any],
+    *,
+    quiet: bool,
+) -> None:
+    """Train a model on ratings that are read in parts, and save it."""
+    from ..checks import shell_words
+    from ..data.scan import scan_ratings
+    from ..model.summary import counted, summary
+    from ..training.fit import fit_model
+
+    layout = {name: value for name, value in layout.items() if name != "timestamp"}
+    started = time.perf_counter()
+    with shell_words(validation_fraction="validation-size"):
+        scan = scan_ratings(ratings, **layout)
+        model = fit_model(params, scan, scratch=scratch, buffer=buffer)
+    if output is not None:
+        model.save(output)
+    if not quiet:
+        n_users, n_items = len(model.user_ids_), len(model.item_ids_)
+        what = f"{counted(model.n_ratings_, 'rating')} by {counted(n_users, 'user')} of {counted(n_items, 'item')}"
+        click.echo(f"ratings  {what}, kept on the disk of {str(scratch)!r}")
+        if not sys.stderr.isatty():
+            click.echo(f"trained  {summary(model, time.perf_counter() - started)}")
+        if not len(model.seen_[1]):
+            note(
+                "what users rated is not in the model, so that recommend lists it too: a larger --buffer keeps it"
+            )
+        click.echo(f"saved    {output or 'nothing: --output FILE saves the model'}")

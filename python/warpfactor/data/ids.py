@@ -81,7 +81,7 @@ def encode_ids(values: Any, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]
         If a value is missing or no id, the kinds are mixed, a float is not an exact integer, or
         there are more than 2**31 - 1 distinct ids.
     """
-    column = _id_column(values, name)
+    column = id_column(values, name)
     if isinstance(column, np.ndarray):
         return _encode_integers(column, name)
     if pa.types.is_dictionary(column.type):
@@ -90,8 +90,8 @@ def encode_ids(values: Any, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]
         encoder = _core.TextEncoder(integers=False, empty_is_missing=False)
         encoder.reserve(len(column))
         chunks = column.iterchunks() if isinstance(column, pa.ChunkedArray) else [column]
-        _add_chunks(encoder, chunks)
-        return _finished(encoder, name)
+        add_chunks(encoder, chunks)
+        return finished(encoder, name)
     try:
         encoded = _combined(column.dictionary_encode())
     except pa.ArrowException as error:
@@ -100,7 +100,7 @@ def encode_ids(values: Any, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]
     ranks = np.empty(len(order), np.int32)
     ranks[order] = np.arange(len(order), dtype=np.int32)
     uuids = [UUID(bytes=value) for value in encoded.dictionary.take(order).to_pylist()]
-    return ranks[arrow_numbers(encoded.indices)], _objects(uuids)
+    return ranks[arrow_numbers(encoded.indices)], objects(uuids)
 
 
 class TextIds:
@@ -140,7 +140,7 @@ class TextIds:
 
     def add(self, texts: Any) -> None:
         """Take an Arrow array of texts, which is not kept. Empty and null texts are missing ids."""
-        _add_chunks(self._encoder, [texts])
+        add_chunks(self._encoder, [texts])
 
     def finish(self) -> tuple[NDArray[np.int32], NDArray[Any]]:
         """Return the codes and the vocabulary, as `encode_ids` does.
@@ -152,7 +152,7 @@ class TextIds:
         ValueError
             If there are 2**31 distinct ids or more, or a text is not UTF-8.
         """
-        codes, ids = _finished(self._encoder, self._name)
+        codes, ids = finished(self._encoder, self._name)
         return (
             (codes, ids)
             if self._kind == "auto"
@@ -367,7 +367,7 @@ def unpack_ids(arrays: dict[str, NDArray[Any]], kind: str) -> NDArray[Any]:
         uuids = [read_id(text, "uuid") for text in ids]
         if None in uuids:
             raise ValueError(f"id {ids[uuids.index(None)]!r} is no UUID, but the ids are UUIDs")
-        ids = _objects(uuids)
+        ids = objects(uuids)
     check_vocabulary(ids, "ids")
     return ids
 
@@ -496,7 +496,7 @@ def _encode_integers(values: NDArray[Any], name: str) -> tuple[NDArray[np.int32]
         raise ValueError(f"{name}: {error}") from error
 
 
-def _finished(encoder: _core.TextEncoder, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]:
+def finished(encoder: _core.TextEncoder, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]:
     """Take the codes and ids of an encoder that was given all texts of a column."""
     if encoder.n_missing:
         before = f"{name}: {encoder.n_missing:,} id(s) missing, the first in "
@@ -508,10 +508,10 @@ def _finished(encoder: _core.TextEncoder, name: str) -> tuple[NDArray[np.int32],
         raise ValueError(f"{name}: an id is not valid UTF-8 text ({error})") from error
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    return codes, _objects(ids) if isinstance(ids, list) else ids
+    return codes, objects(ids) if isinstance(ids, list) else ids
 
 
-def _add_chunks(encoder: _core.TextEncoder, chunks: Iterable[Any]) -> None:
+def add_chunks(encoder: _core.TextEncoder, chunks: Iterable[Any]) -> None:
     for chunk in chunks:
         if not (pa.types.is_string(chunk.type) or pa.types.is_large_string(chunk.type)):
             chunk = chunk.cast(pa.large_string())
@@ -520,7 +520,7 @@ def _add_chunks(encoder: _core.TextEncoder, chunks: Iterable[Any]) -> None:
         encoder.add(validity, offsets, text, chunk.offset, len(chunk), wide)
 
 
-def _id_column(values: Any, name: str) -> Any:
+def id_column(values: Any, name: str) -> Any:
     """NumPy integers, or an Arrow column of texts, of 16-byte binary, or a dictionary."""
     column = as_arrow(values, name)
     if column is None:
@@ -685,7 +685,7 @@ def _combined(column: Any) -> Any:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-def _objects(values: list[Any]) -> NDArray[Any]:
+def objects(values: list[Any]) -> NDArray[Any]:
     return np.fromiter(values, dtype=object, count=len(values))
 
 
@@ -734,7 +734,7 @@ def _unpack_texts(utf8: NDArray[Any], offsets: NDArray[Any]) -> NDArray[Any]:
         texts.validate(full=True)
     except pa.ArrowInvalid as error:
         raise ValueError(f"ids are not valid UTF-8 text: {error}") from error
-    return _objects(texts.to_pylist())
+    return objects(texts.to_pylist())
 
 
 def _describe(values: Any) -> str:

@@ -42,7 +42,7 @@ def write(
     members: Members | None = None,
 ) -> None:
     """Write a model; see `Model.save`."""
-    indptr, seen = tables.seen.lists()
+    indptr, seen = tables.seen.known_lists()
     tensors: dict[str, NDArray[Any]] = {"seen_indptr": indptr, "seen_items": seen}
     for side in _SIDES:
         tensors[f"{side}_factors"] = getattr(tables, f"{side}_factors")
@@ -208,7 +208,7 @@ def _restored(
         item_ids=ids["item"],
         user_known=tensors["user_counts"] > 0,
         item_known=tensors["item_counts"] > 0,
-        seen=_seen(tensors, len(ids["user"]), len(ids["item"])),
+        seen=_seen(tensors, len(ids["user"]), len(ids["item"]), int(training["n_ratings"])),
         global_mean=float(model["global_mean"]),
         rating_mean=float(model["rating_mean"]),
         start_bias=float(model["start_bias"]),
@@ -249,7 +249,9 @@ def _origin(told: Mapping[str, Any]) -> Origin:
     return cast("Origin", {name: kinds[name](value) for name, value in known.items()})
 
 
-def _seen(tensors: dict[str, NDArray[Any]], n_users: int, n_items: int) -> SeenItems:
+def _seen(
+    tensors: dict[str, NDArray[Any]], n_users: int, n_items: int, n_ratings: int = 0
+) -> SeenItems:
     indptr, items = tensors["seen_indptr"], tensors["seen_items"]
     fits = (
         indptr.dtype == np.int64
@@ -263,6 +265,8 @@ def _seen(tensors: dict[str, NDArray[Any]], n_users: int, n_items: int) -> SeenI
         raise ValueError("the lists of seen items do not fit the users")
     if len(items) and not 0 <= items.min() <= items.max() < n_items:
         raise ValueError("the lists of seen items do not fit the items")
+    if n_ratings and not len(items):
+        return SeenItems(n_users)  # users have rated, and it was not kept what
     return SeenItems(n_users, lists=(indptr, items))
 
 

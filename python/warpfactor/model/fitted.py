@@ -82,7 +82,7 @@ class Fitted:
     @property
     def seen_(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """What each user rated, as compressed rows."""
-        return self._tables.seen.lists()
+        return self._tables.seen.known_lists()
 
     @property
     def n_ratings_(self) -> int:

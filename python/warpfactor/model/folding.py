@@ -78,7 +78,8 @@ class FoldIn:
         counts[grown.new] = np.bincount(rows, minlength=len(ids))
         replaced = np.zeros(len(counts), bool)
         replaced[grown.new] = True
-        pairs = _pairs(tables, side)
+        nothing = np.empty(0, np.int32), np.empty(0, np.int32)
+        pairs = _pairs(tables, side) if tables.seen.are_kept else nothing
         before = grown.old[pairs[0]]
         kept = ~replaced[before]
         pairs = (
@@ -86,7 +87,7 @@ class FoldIn:
             np.concatenate([pairs[1][kept], others]),
         )
         n_users = len(counts) if side == "user" else len(tables.user_ids)
-        seen = _seen_items(pairs, side, n_users)
+        seen = _seen_items(pairs, side, n_users, tables.seen)
         return grown.parts(counts, seen)
 
     def visitor(self, ratings: Ratings, n_threads: int) -> Tables:
@@ -178,7 +179,7 @@ class FoldIn:
             for side, each in grown.items()
         }
         pairs = [np.concatenate([old[side], codes[side]]) for side in _SIDES]
-        seen = _seen_items((pairs[0], pairs[1]), "user", len(counts["user"]))
+        seen = _seen_items((pairs[0], pairs[1]), "user", len(counts["user"]), self._tables.seen)
         users, _ = grown["user"].parts(counts["user"], seen)
         items, _ = grown["item"].parts(counts["item"], seen)
         total = record.n_ratings + n_new
@@ -483,8 +484,11 @@ def _pairs(tables: Tables, side: Side) -> tuple[NDArray[np.int32], NDArray[np.in
 
 
 def _seen_items(
-    pairs: tuple[NDArray[np.int32], NDArray[np.int32]], side: Side, n_users: int
+    pairs: tuple[NDArray[np.int32], NDArray[np.int32]], side: Side, n_users: int, before: SeenItems
 ) -> SeenItems:
+    """What users rated, if that was known before."""
+    if not before.are_kept:
+        return SeenItems(n_users)
     users, items = pairs if side == "user" else pairs[::-1]
     return SeenItems(n_users, pairs=(users, items))
 

@@ -56,7 +56,8 @@ class Model(Growing, Looking, Recommending, Fitted):
     user_counts_, item_counts_ : ndarray of uint32 of the same shapes
         How many training ratings each row has.
     seen_ : (indptr, items), int64 and int32
-        User number c rated the items number ``items[indptr[c]:indptr[c + 1]]``.
+        User number c rated the items number ``items[indptr[c]:indptr[c + 1]]``. None of a model that
+        was fitted from disk with more ratings than its `buffer` holds.
     n_ratings_ : int
         How many ratings it was trained on.
     rating_mean_ : float

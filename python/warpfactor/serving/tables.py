@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from ..parameters import DEFAULTS, PARAMETERS
 
 __all__ = ["UNKNOWN", "Options", "SeenItems", "Tables", "parse_device"]
 
+_Pairs = tuple[NDArray[np.int32], NDArray[np.int32]]
 UNKNOWN = PARAMETERS["unknown"].choices
 
 
@@ -26,9 +28,9 @@ class SeenItems:
     ----------
     lists : (indptr, items) or None
         User c rated items[indptr[c]:indptr[c + 1]], sorted and without repeats.
-    pairs : (users, items) or None
+    pairs : (users, items), or a function that returns them, or None
         In place of `lists`: codes that are grouped when first needed, because sorting them can take
-        longer than training.
+        longer than training. Without either the lists were not kept, and who asks is told so.
     n_users : int
         Number of users.
     """
@@ -38,21 +40,45 @@ class SeenItems:
         n_users: int,
         *,
         lists: tuple[NDArray[np.int64], NDArray[np.int32]] | None = None,
-        pairs: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
+        pairs: _Pairs | Callable[[], _Pairs] | None = None,
     ) -> None:
         self._n_users = n_users
         self._pairs = pairs
         self._lists = None if lists is None else (read_only(lists[0]), read_only(lists[1]))
 
+    @property
+    def are_kept(self) -> bool:
+        """Whether it is known what users rated."""
+        return self._lists is not None or self._pairs is not None
+
+    def take(self) -> None:
+        """Call the function that returns the pairs, if there is one, and let go of it."""
+        pairs = self._pairs
+        if callable(pairs):
+            self._pairs = pairs()
+
     def lists(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Return (indptr, items)."""
+        """Return (indptr, items); raise ValueError if they were not kept."""
+        self.take()
         pairs = self._pairs  # read first: where another thread has just let go of them, lists stand
         if self._lists is None:
-            assert pairs is not None
+            if pairs is None:
+                raise ValueError(
+                    "the model does not know what users rated: it was fitted from disk, and that would "
+                    "have taken more memory than buffer. Pass exclude_seen=False, give the ratings of those "
+                    "users to model.with_seen_only, or fit with a buffer of 8 bytes per rating"
+                )
+            assert not callable(pairs)
             indptr, items = _core.group_by_user(*pairs, self._n_users)
             self._lists = read_only(indptr), read_only(items)
             self._pairs = None
         return self._lists
+
+    def known_lists(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Return the same, without any item where the lists were not kept."""
+        if self.are_kept:
+            return self.lists()
+        return np.zeros(self._n_users + 1, np.int64), np.empty(0, np.int32)
 
     def extended(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> SeenItems:
         """Return lists that hold more pairs of codes."""
@@ -62,7 +88,8 @@ class SeenItems:
         return SeenItems(self._n_users, lists=_core.group_by_user(*pairs, self._n_users))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"n_users": self._n_users, "lists": self.lists()}  # half the size of the pairs
+        lists = self.lists() if self.are_kept else None  # half the size of the pairs
+        return {"n_users": self._n_users, "lists": lists}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]  # arrays of a pickle can be written to

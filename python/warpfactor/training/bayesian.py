@@ -13,7 +13,6 @@ from .. import _core
 from ..checks import check_choice, check_count, option
 from ..model.file import stored_params
 from ..model.members import Members, Noise
-from ..model.model import Model
 from ..model.record import EpochRecord, origin_of
 from ..parameters import PARAMETERS
 from ..seeds import seed_from
@@ -21,6 +20,7 @@ from ..serving.tables import UNKNOWN, Options
 from .answering import FittedAnswers
 from .callbacks import Callback, CallbackLife, Fit, check_callbacks
 from .core_params import float_type
+from .from_model import FromModel
 from .given import given_ratings, made_model
 from .progress import EpochBar, check_verbose
 
@@ -32,7 +32,7 @@ _MOST_FACTORS = int(PARAMETERS["n_factors"].high or 0)
 _OPTIONS = ("unknown", "n_threads")
 
 
-class BayesianMatrixFactorization(FittedAnswers):
+class BayesianMatrixFactorization(FromModel, FittedAnswers):
     r"""Bayesian matrix factorization of ratings, by Gibbs sampling.
 
     It is the slower and the more accurate way: in place of one factorization that fits the ratings
@@ -150,6 +150,8 @@ class BayesianMatrixFactorization(FittedAnswers):
     True
     """
 
+    _TELLING = "n_burn_in"
+
     def __init__(
         self,
         n_factors: int = _DEFAULTS.n_factors,
@@ -255,33 +257,6 @@ class BayesianMatrixFactorization(FittedAnswers):
             bar.finish(model)
         self.model_ = model
         return self
-
-    @classmethod
-    def from_model(cls, model: Model) -> BayesianMatrixFactorization:
-        """Return the fitted estimator of a model, such as `warpfactor.load` returns.
-
-        Parameters
-        ----------
-        model : Model
-            The fitted model. What its file could not hold (`callbacks`, a `random_state` that is no
-            int) has its default.
-
-        Raises
-        ------
-        ValueError
-            If the model is not one that this estimator made.
-        """
-        params = model.get_params()
-        known = set(cls().get_params())
-        unknown = sorted(set(params) - known - set(Options._fields))
-        if unknown or "n_burn_in" not in params:
-            raise ValueError(
-                f"the model has parameters {unknown}, which {cls.__name__} does not have: use the "
-                "estimator that made it, or update warpfactor"
-            )
-        estimator = cls(**{name: value for name, value in params.items() if name in known})
-        estimator.model_ = model
-        return estimator
 
     def _options(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _OPTIONS}

@@ -15,13 +15,14 @@ from ..model.record import EpochRecord
 from ..parameters import DEFAULTS
 from .callbacks import Callback, check_callbacks
 from .fit import fit_model
+from .from_model import FromModel
 from .partial_fit import PartialFit
 from .sklearn_tasks import CallbackSupportMixin, SklearnTasks, with_callbacks
 
 __all__ = ["MatrixFactorization"]
 
 
-class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[misc]
+class MatrixFactorization(FromModel, CallbackSupportMixin, PartialFit):  # type: ignore[misc]
     r"""Biased matrix factorization of ratings, trained by parallel SGD.
 
     The model predicts user u's rating of item i from the score
@@ -426,6 +427,8 @@ class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[mis
         checkpoint: str | PathLike[str] | None = None,
         every: int = 1,
         resume: str | PathLike[str] | bool | None = None,
+        scratch: Any = None,
+        buffer: int | None = None,
     ) -> MatrixFactorization:
         """Factorize ratings.
 
@@ -443,6 +446,9 @@ class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[mis
             A data set of Surprise or LensKit is taken too. This and the other arrays may lie on a
             CUDA device (CuPy, DLPack or
             ``__cuda_array_interface__``): they are copied to the host once, where ids are numbered.
+            A path, or a list of paths, is read as `read_ratings` does, or with `scratch` in parts. What
+            `scan_ratings` returns, a `pyarrow.dataset.Dataset` and iterables of record batches or
+            tables are always read in parts.
         y : array-like of shape (n_ratings,), default None
             The ratings.
         sample_weight : array-like of shape (n_ratings,), default None
@@ -466,6 +472,13 @@ class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[mis
             ratings and parameters must be those of before; what comes out has the same bits as without
             the break, except with "hogwild" and on CUDA devices. False: begin anew. None: begin, but
             refuse to replace the checkpoint of a fit that has not ended.
+        scratch : str, path-like or True, default None
+            A folder on a disk that ratings are kept on during the fit, in place of memory; True: the
+            system's for large temporary files. The result has the same bits. None: where `X` is read
+            in parts, as True. See docs/larger_than_memory.md.
+        buffer : int, default None
+            With ratings on a disk, how many bytes of them may be in memory, beside the factors; None:
+            2**30. `seen_` is kept if it fits into as much.
 
         Returns
         -------
@@ -477,6 +490,10 @@ class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[mis
         ValueError
             If the ratings, weights or parameters are not valid; the text says which and how. If
             `resume` is the checkpoint of other ratings or parameters; it says which.
+        OSError
+            If files cannot be read, or the disk of `scratch` has too little room.
+        MemoryError
+            If ids of ratings on a disk, or a model of them, would not fit into memory.
         DivergedError
             If training diverges.
         CudaError
@@ -503,5 +520,7 @@ class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[mis
             checkpoint=checkpoint,
             every=every,
             resume=resume,
+            scratch=scratch,
+            buffer=buffer,
         )
         return self

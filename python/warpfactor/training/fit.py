@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _core
 from ..checks import check_flag, in_words_of, is_number, option, where_typed
 from ..data.ratings import Ratings
+from ..data.stored import StoredRatings
 from ..exceptions import CudaError, DivergedError
 from ..formulas.cuda_compile import DeviceKernels, device_kernels
 from ..formulas.losses import CustomLoss
@@ -25,8 +26,9 @@ from ..serving.tables import Options
 from .callbacks import CallbackLife, Fit
 from .checkpoints import Checkpoints, checkpoints_of, in_python_words
 from .core_params import core_params, float_type
-from .given import Given, given_ratings, joined, made_model
+from .given import Given, joined, made_model
 from .progress import EpochBar, check_verbose
+from .streams import Disk, given_from
 from .warm import First, first_rows, kept_choice
 
 __all__ = ["fit_model", "found_strengths", "search_key"]
@@ -44,6 +46,8 @@ def fit_model(
     checkpoint: Any = None,
     every: int = 1,
     resume: Any = None,
+    scratch: Any = None,
+    buffer: int | None = None,
 ) -> Model:
     """Factorize ratings; see `MatrixFactorization.fit`.
 
@@ -51,7 +55,7 @@ def fit_model(
     ----------
     params : mapping
         All parameters of `MatrixFactorization` by name.
-    X, y, sample_weight, validation, implicit
+    X, y, sample_weight, validation, implicit, scratch, buffer
         As of `MatrixFactorization.fit`.
     start : Model or None, default None
         A model to go on from; see `warm_start`.
@@ -65,18 +69,35 @@ def fit_model(
     """
     started = perf_counter()
     core = core_params(params)
-    dtype = _host_type(params["dtype"])
     checkpoints = checkpoints_of(checkpoint, every, resume)
     if params["random_state"] is None and checkpoints.seed is not None:
         core["seed"] = checkpoints.seed  # a new one would make another fit of it
-    given = given_ratings(
+    with given_from(
         X,
         y,
         sample_weight=sample_weight,
         validation=validation,
-        fraction=params["validation_fraction"],
-        seed=core["seed"],
-    )
+        params=params,
+        core=core,
+        scratch=scratch,
+        buffer=buffer,
+    ) as (given, disk):
+        return _fitted(params, core, given, disk, validation, implicit, start, started, checkpoints)
+
+
+def _fitted(
+    params: Mapping[str, Any],
+    core: _core.TrainParams,
+    given: Given,
+    disk: Disk | None,
+    validation: Any,
+    implicit: Any,
+    start: Model | None,
+    started: float,
+    checkpoints: Checkpoints,
+) -> Model:
+    """Factorize ratings that were checked, in memory or on disk."""
+    dtype = _host_type(params["dtype"])
     whole = _to_refit(params, given, validation)
     ratings = given.ratings
 
@@ -96,7 +117,6 @@ def fit_model(
     on_cuda = core["device"] == "cuda"
     if on_cuda:
         free_cached(core["device_index"])
-    train = _core.train_float32 if dtype == np.float32 else _core.train_float64
     functions = (
         loss.address(dtype) if isinstance(loss, CustomLoss) else 0,
         0 if penalty is None else penalty.address(dtype),
@@ -106,6 +126,9 @@ def fit_model(
     n_counted = len(ratings) if weights is None else int(np.count_nonzero(weights))
     n_epochs = _core.most_epochs(core, n_counted, given.held_out is not None)
     options = Options(**{name: params[name] for name in Options._fields})
+    # Of ratings on disk, what users rated is read once, for all models of this fit.
+    on_disk = isinstance(ratings, StoredRatings)
+    seen = disk.seen(given) if disk is not None and on_disk else None
 
     def made(of: Given, result: Any, chosen: _core.TrainParams) -> Model:
         return made_model(
@@ -116,6 +139,7 @@ def fit_model(
             biases=core["biases"],
             chosen=kept | _chosen(core, chosen),
             origin=origin_of("MatrixFactorization", started),
+            seen=seen,
         )
 
     fit = Fit(
@@ -146,10 +170,11 @@ def fit_model(
             of: Given, core: _core.TrainParams, kept: Checkpoints, rates: Sequence[float] = ()
         ) -> Any:
             first, clicks = start_of_all if of is given else begun(of)
-            return train(
-                of.arrays(),
-                of.ratings.n_users,
-                of.ratings.n_items,
+            return _trained(
+                of,
+                disk,
+                not (seen and seen.are_kept) and (whole is None or of is whole),
+                dtype,
                 core,
                 of.held_out,
                 first.user_factors,
@@ -179,10 +204,32 @@ def fit_model(
                 # What found the number of epochs is what there is to see.
                 result = again | {name: result[name] for name in ("history", "best_epoch")}
                 trained_on = whole
+        if seen is not None:
+            seen.take()  # while the ratings are there
         model = made(trained_on, result, chosen)
         life.finish(model)
         bar.finish(model)
     return model
+
+
+def _trained(
+    given: Given,
+    disk: Disk | None,
+    last: bool,
+    dtype: np.dtype[Any],
+    core: _core.TrainParams,
+    *others: Any,
+) -> Any:
+    """Call the core. `last`: nobody reads ratings on the disk after it."""
+    single = dtype == np.float32
+    shape = given.ratings.shape
+    if disk is None:
+        train = _core.train_float32 if single else _core.train_float64
+        return train(given.arrays(), *shape, core, *others)
+    chunks = disk.chunks(given, last=last)
+    train_chunks = _core.train_chunks_float32 if single else _core.train_chunks_float64
+    where = str(disk.folder), disk.buffer
+    return train_chunks(chunks, *shape, len(given.ratings), *where, core, *others)
 
 
 def _host_type(dtype: Any) -> np.dtype[Any]:
@@ -262,6 +309,11 @@ def _to_refit(params: Mapping[str, Any], given: Given, validation: Any) -> Given
             f"{option('refit', True)} needs validation ratings, by which early stopping finds the number "
             f"of epochs: give {where_typed('fit(validation=...) or validation_fraction', '--validation-size')}"
         )
+    if given.whole is None and isinstance(given.ratings, StoredRatings):
+        raise ValueError(
+            f"{option('refit', True)} trains on the validation ratings too, which are not among those on "
+            "disk: draw them from those by validation_fraction, or leave refit out"
+        )
     whole = given.whole or joined(given, validation)
     pair = not (_is_open_init(params["init"]))
     if pair and whole.ratings.shape != given.ratings.shape:
@@ -332,7 +384,7 @@ def _custom_kernels(params: Mapping[str, Any], core: _core.TrainParams) -> Devic
 
 
 def _initial_factors(
-    init: Any, ratings: Ratings, core: _core.TrainParams, dtype: np.dtype[Any]
+    init: Any, ratings: Ratings | StoredRatings, core: _core.TrainParams, dtype: np.dtype[Any]
 ) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
     if _is_open_init(init):
         return None, None

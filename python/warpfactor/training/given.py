@@ -13,13 +13,22 @@ from ..checks import is_number, option
 from ..data.columns import check_weights
 from ..data.matrices import check_matrix_shape, stands_for_matrix
 from ..data.ratings import Ratings, adopt_ratings, pairs_to_codes
+from ..data.stored import StoredRatings
 from ..model.members import Members
 from ..model.model import Model
 from ..model.record import Origin, TrainingRecord
 from ..serving.tables import Options, SeenItems, Tables
 from .cut_rows import refuse_cut_rows
 
-__all__ = ["Given", "given_ratings", "made_model"]
+__all__ = [
+    "Given",
+    "drawn_positions",
+    "given_ratings",
+    "joined",
+    "made_model",
+    "seen_in",
+    "validation_arrays",
+]
 
 # Of the random streams that begin with a seed, the one that draws validation ratings.
 _DRAWN = 0x5EED_0F_FA
@@ -30,8 +39,8 @@ class Given(NamedTuple):
 
     Parameters
     ----------
-    ratings : Ratings
-        Those to train on.
+    ratings : Ratings or StoredRatings
+        Those to train on, in memory or on disk.
     weights : ndarray of shape (n_ratings,), float32, or None
         Their weights.
     held_out : RatingArrays or None
@@ -40,14 +49,19 @@ class Given(NamedTuple):
         All ratings of which `ratings` and `held_out` are parts, if those were drawn.
     """
 
-    ratings: Ratings
+    ratings: Ratings | StoredRatings
     weights: NDArray[np.float32] | None
     held_out: _core.RatingArrays | None
     whole: Given | None = None
 
+    def in_memory(self) -> Ratings:
+        """Return the ratings to train on, which are not on disk."""
+        assert isinstance(self.ratings, Ratings)
+        return self.ratings
+
     def arrays(self) -> _core.RatingArrays:
         """Return the ratings to train on, as the core takes them."""
-        ratings = self.ratings
+        ratings = self.in_memory()
         return _core.RatingArrays(ratings.users, ratings.items, ratings.values, self.weights)
 
     def implicit_codes(
@@ -108,18 +122,29 @@ def given_ratings(
     if y is None and stands_for_matrix(X):
         refuse_cut_rows(X)
     weights = None if sample_weight is None else check_weights(sample_weight, len(ratings))
-    held_out = None if validation is None else _validation_arrays(validation, ratings)
+    held_out = None if validation is None else validation_arrays(validation, ratings)
     return Given(ratings, weights, held_out)
 
 
-def _drawn(given: Given, name: str, fraction: Any, seed: int) -> Given:
-    """Draw a share of the ratings for validation."""
+def drawn_positions(n: int, name: str, fraction: Any, seed: int) -> NDArray[np.bool_]:
+    """Draw a share of the ratings for validation: which of them it is.
+
+    Parameters
+    ----------
+    n : int
+        How many ratings there are.
+    name : str
+        The argument that says the share.
+    fraction : float
+        The share.
+    seed : int
+        Of the choice.
+    """
     if not is_number(fraction) or not 0 < fraction < 1:
         raise ValueError(
             f"{option(name)} is {fraction!r}; it must be above 0 and below 1: the share of the ratings "
             "that is held out for early stopping"
         )
-    n = len(given.ratings)
     size = round(fraction * n)
     if not 0 < size < n:
         raise ValueError(
@@ -127,9 +152,15 @@ def _drawn(given: Given, name: str, fraction: Any, seed: int) -> Given:
         )
     chosen = np.zeros(n, bool)
     chosen[np.random.default_rng([seed, _DRAWN]).choice(n, size, replace=False)] = True
-    test, weights = given.ratings.take(chosen), given.weights
+    return chosen
+
+
+def _drawn(given: Given, name: str, fraction: Any, seed: int) -> Given:
+    ratings = given.in_memory()
+    chosen = drawn_positions(len(ratings), name, fraction, seed)
+    test, weights = ratings.take(chosen), given.weights
     return Given(
-        given.ratings.take(~chosen),
+        ratings.take(~chosen),
         None if weights is None else weights[~chosen],
         _core.RatingArrays(
             test.users, test.items, test.values, None if weights is None else weights[chosen]
@@ -141,7 +172,7 @@ def _drawn(given: Given, name: str, fraction: Any, seed: int) -> Given:
 def joined(given: Given, validation: Any) -> Given:
     """Return the ratings to train on together with the validation ratings, which weigh 1."""
     X, y = validation if isinstance(validation, tuple) else (validation, None)
-    first, second = given.ratings, Ratings.from_any(X, y, "validation")
+    first, second = given.in_memory(), Ratings.from_any(X, y, "validation")
     values = np.concatenate((first.values, second.values))
     same = all(
         mine is theirs or np.array_equal(mine, theirs)
@@ -167,6 +198,14 @@ def _ids(ratings: Ratings) -> tuple[NDArray[Any], NDArray[Any]]:
     return ratings.user_ids, ratings.item_ids
 
 
+def seen_in(given: Given) -> SeenItems:
+    """Return what each user rated, in ratings in memory."""
+    whole = given.whole or given  # what is recommended leaves out the drawn ones too
+    ratings, weights = whole.in_memory(), whole.weights
+    counted = slice(None) if weights is None else weights > 0
+    return SeenItems(ratings.n_users, pairs=(ratings.users[counted], ratings.items[counted]))
+
+
 def made_model(
     given: Given,
     result: Mapping[str, Any],
@@ -177,6 +216,7 @@ def made_model(
     members: Members | None = None,
     chosen: Mapping[str, Any] | None = None,
     origin: Origin | None = None,
+    seen: SeenItems | None = None,
 ) -> Model:
     """Make a model of what the core returned.
 
@@ -198,12 +238,10 @@ def made_model(
         What training chose where the parameters leave it open.
     origin : Origin or None, default None
         When, how and how well it was trained.
+    seen : SeenItems or None, default None
+        What each user rated; None: it is in the ratings.
     """
-    ratings, weights = (given.whole or given)[
-        :2
-    ]  # what is recommended leaves out the drawn ones too
-    counted = slice(None) if weights is None else weights > 0
-    pairs = ratings.users[counted], ratings.items[counted]
+    ratings = given.ratings
     tables = Tables(
         user_factors=result["user_factors"],
         item_factors=result["item_factors"],
@@ -213,7 +251,7 @@ def made_model(
         item_ids=ratings.item_ids,
         user_known=result["user_counts"] > 0,
         item_known=result["item_counts"] > 0,
-        seen=SeenItems(ratings.n_users, pairs=pairs),
+        seen=seen or seen_in(given),
         global_mean=result["global_mean"],
         rating_mean=result["rating_mean"],
         start_bias=result["start_bias"],
@@ -238,7 +276,8 @@ def made_model(
     return Model(tables, record, options, members)
 
 
-def _validation_arrays(validation: Any, train: Ratings) -> _core.RatingArrays:
+def validation_arrays(validation: Any, train: Ratings | StoredRatings) -> _core.RatingArrays:
+    """Return validation ratings with the codes of the training ratings' users and items."""
     X, y = validation if isinstance(validation, tuple) else (validation, None)
     held_out = Ratings.from_any(X, y, "validation")
     if y is None and stands_for_matrix(X):

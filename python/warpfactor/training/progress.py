@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,10 +16,12 @@ from ..model.summary import epoch_errors, summary
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["EpochBar", "check_verbose", "started_bar"]
+__all__ = ["EpochBar", "ReadingBar", "check_verbose", "started_bar"]
 
 # Seconds before the first line of a log, and the least between two: short fits leave none.
 _QUIET = 5.0
+# Bytes of a disk that are told of before they are taken.
+_WORTH_A_LINE = 1e9
 # Between two lines at least this share of the time that has passed: a night has no thousands.
 _SHARE = 0.1
 
@@ -122,6 +125,83 @@ class EpochBar:
         if self._progress is not None:
             self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
         elif self.enabled:
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
+
+class ReadingBar:
+    """Shows how ratings are read onto a disk: a bar on a terminal, and lines where there is none.
+
+    As `EpochBar`, it leaves no lines of what takes less than five seconds.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the disk is.
+    rating_bytes : float
+        What a rating takes there in the end.
+    verbose : int
+        As of `MatrixFactorization`.
+    """
+
+    def __init__(self, folder: Path, rating_bytes: float, *, verbose: int) -> None:
+        self.enabled = check_verbose(verbose) > 0 and sys.stderr is not None and _is_main()
+        self._bar = self.enabled and (sys.stderr.isatty() or _is_notebook())
+        self._each = verbose > 1
+        self._folder, self._rating_bytes = folder, rating_bytes
+        self._start = self._told = time.perf_counter()
+        self._n_rows = 0
+        self._n_lines = 0
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def advance(self, n_rows: int, n_all: int | None) -> None:
+        """Show how many ratings have been read, and of how many, if that is known."""
+        if not self.enabled:
+            return
+        now = time.perf_counter()
+        rate = n_rows / max(now - self._start, 1e-9) / 1e6
+        text = f"{n_rows:,}{f' of {n_all:,}' if n_all else ''} ratings, {rate:.1f} M/s"
+        if not self._n_rows:
+            self._say_size(n_all)
+        self._n_rows = n_rows
+        if self._bar:
+            if self._progress is None:
+                self._progress = started_bar("reading")
+                self._task = self._progress.add_task("", total=n_all or n_rows)
+            assert self._task is not None
+            total = max(n_all or 0, n_rows)
+            self._progress.update(self._task, completed=n_rows, total=total, description=text)
+        elif now - self._told >= max(_QUIET, _SHARE * (now - self._start)):
+            self._told = now
+            self._tell(f"reading: {text}")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+        if kind is None and (self._n_lines or self._each):
+            seconds = time.perf_counter() - self._start
+            self._tell(f"read {self._n_rows:,} ratings in {seconds:.1f} s")
+
+    def _say_size(self, n_all: int | None) -> None:
+        """Say what it will take of the disk, where that is worth a line."""
+        size = self._rating_bytes * (n_all or 0)
+        if n_all and (self._each or size >= _WORTH_A_LINE):
+            self._tell(
+                f"scratch: {n_all:,} ratings take up to {size / 1e9:.2f} GB in {str(self._folder)!r}"
+            )
+
+    def _tell(self, line: str) -> None:
+        self._n_lines += 1
+        if self.enabled:
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
 

@@ -11,6 +11,7 @@ from .. import _core
 from ..checks import option
 from ..data.ids import lookup_ids
 from ..data.ratings import Ratings
+from ..data.stored import StoredRatings
 from ..model.model import Model
 from ..parameters import PYTHON_NAMES
 
@@ -31,7 +32,7 @@ class First(NamedTuple):
 
 
 def first_rows(
-    start: Model, ratings: Ratings, core: _core.TrainParams, dtype: np.dtype[Any]
+    start: Model, ratings: Ratings | StoredRatings, core: _core.TrainParams, dtype: np.dtype[Any]
 ) -> First:
     """Return a model's rows in the order of the ratings' ids, zero for ids that it does not have."""
     k = start.user_factors_.shape[1]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 from ...checks import option
 from ..roles import Column, resolve_columns, with_times
 from ..times import holds_times
-from .reading import Reading, Request, joined, reading_of_columns
+from .reading import Reading, Request, Sink, joined, reading_of_columns
 from .source import Source
 from .whole_rows import whole_rows
 
@@ -22,6 +23,8 @@ __all__ = ["FORMATS", "Columnar"]
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 # Bytes unpacked at a time.
 _PART = 1 << 22
+# Rows handed on at a time.
+_ROWS = 1 << 20
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
@@ -39,8 +42,12 @@ class _Columns(NamedTuple):
         return len(next(iter(self.columns.values())))
 
 
-# Opens a file; returns the names of its columns and a function that reads some of them.
-_Opened = tuple[list[str], Callable[[list[str]], Any]]
+class _Opened(NamedTuple):
+    """The names of a file's columns, and functions that read some of them, whole or in parts."""
+
+    names: list[str]
+    read: Callable[[list[str]], Any]
+    parts: Callable[[list[str]], Iterator[Any]]
 
 
 class Columnar(NamedTuple):
@@ -64,12 +71,66 @@ class Columnar(NamedTuple):
         """
         parts, keys = [], []
         for source in sources:
-            try:
+            with _within(source):
                 parts.append(self._columns(source, request))
-            except (ValueError, OSError, pa.ArrowException) as error:
-                raise ValueError(f"{source.path.name}: {error}") from error
             keys.append(source.keys)
         return self._read(parts, keys, request)
+
+    def stream(self, sources: Sequence[Source], request: Request, sink: Sink) -> tuple[int, str]:
+        """Hand the rows of several files on, part by part.
+
+        Returns
+        -------
+        n_skipped, first_skipped : int, str
+            How many rows could not be read, and what was wrong with the first.
+        """
+        n_skipped, first_skipped = 0, ""
+        chosen = []
+        for source in sources:
+            with _within(source):
+                chosen.append(self._chosen(source, request))
+        given = _values_of_keys(chosen, [source.keys for source in sources])
+        for source, names, keys in zip(sources, chosen, given, strict=True):
+            n_rows = 0
+            with _within(source):
+                labels = {role: f"{role} column {name!r}" for role, name in names.items()}
+                wanted = [name for role, name in names.items() if role not in keys]
+                for part in self.open(source).parts(wanted):
+                    table = pa.table(part) if isinstance(part, pa.RecordBatch) else part
+                    # Arrow trusts the lengths and positions in a file, and reads where they point.
+                    table.validate(full=True)
+                    columns: dict[str, Column] = {}
+                    for role, name in names.items():
+                        column = (
+                            pa.chunked_array([pa.repeat(pa.scalar(keys[role]), len(table))])
+                            if role in keys
+                            else _plain(table.column(name), role)
+                        )
+                        columns[role] = labels[role], column
+                    whole = whole_rows(columns, request, source.path.name, first=n_rows)
+                    if whole.n_skipped:
+                        first_skipped = first_skipped or whole.first_skipped
+                        n_skipped += whole.n_skipped
+                    sink.add({role: (labels[role], whole.columns[role]) for role in columns})
+                    n_rows += len(table)
+        return n_skipped, first_skipped
+
+    def _chosen(self, source: Source, request: Request) -> dict[str, str]:
+        """The columns of users, items and ratings of a file that are read in parts, by name."""
+        self._require_mark(source)
+        names = self.open(source).names
+        names += [key for key in source.keys if key not in names]
+        found = resolve_columns(names, request.wanted)
+        chosen = {role: names[at] for role, at in found.items() if role != "timestamp"}
+        _refuse_twice(names, chosen)
+        return chosen
+
+    def _require_mark(self, source: Source) -> None:
+        if not source.head.startswith(self.marks):
+            raise ValueError(
+                f"this is no file of {self.about}, which begins with {self.marks[0]!r}; it begins with "
+                f"{source.head[:8]!r}: pass {option('format', 'text')} if it is text"
+            )
 
     def _read(
         self, parts: list[_Columns], keys: Sequence[Mapping[str, str]], request: Request
@@ -112,12 +173,8 @@ class Columnar(NamedTuple):
         )
 
     def _columns(self, source: Source, request: Request) -> _Columns:
-        if not source.head.startswith(self.marks):
-            raise ValueError(
-                f"this is no file of {self.about}, which begins with {self.marks[0]!r}; it begins with "
-                f"{source.head[:8]!r}: pass {option('format', 'text')} if it is text"
-            )
-        names, read = self.open(source)
+        self._require_mark(source)
+        names, read, _ = self.open(source)
         keys = [key for key in source.keys if key not in names]
         found = resolve_columns([*names, *keys], request.wanted)
 
@@ -130,9 +187,7 @@ class Columnar(NamedTuple):
 
         found = with_times([*names, *keys], found, request.wanted, holds)
         chosen = {role: [*names, *keys][at] for role, at in found.items()}
-        twice = next((name for name in chosen.values() if names.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"the file has more than one column {twice!r}: rename all but one")
+        _refuse_twice(names, chosen)
         table = read([name for name in dict.fromkeys(chosen.values()) if name in names])
         # Arrow trusts the lengths and positions in a file, and reads where they point.
         table.validate(full=True)
@@ -147,6 +202,21 @@ class Columnar(NamedTuple):
         n_rows = len(table) - whole.n_skipped
         columns = {role: whole.columns.get(role, pa.nulls(n_rows)) for role in columns}
         return _Columns([*names, *keys], found, columns, whole.n_skipped, whole.first_skipped)
+
+
+@contextmanager
+def _within(source: Source) -> Iterator[None]:
+    """Name the file, of several, in the errors of reading."""
+    try:
+        yield
+    except (ValueError, OSError, pa.ArrowException) as error:
+        raise ValueError(f"{source.path.name}: {error}") from error
+
+
+def _refuse_twice(names: Sequence[str], chosen: Mapping[str, str]) -> None:
+    twice = next((name for name in chosen.values() if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"the file has more than one column {twice!r}: rename all but one")
 
 
 def _labelled(
@@ -174,10 +244,19 @@ def _plain(column: Any, role: str) -> Any:
 
 
 def _add_keys(parts: list[_Columns], keys: Sequence[Mapping[str, str]]) -> None:
-    """Fill in the columns that the folders' names give: integers, if all of them are."""
-    for role, name in {
-        role: part.names[at] for part in parts for role, at in part.found.items()
-    }.items():
+    """Fill in the columns that the folders' names give."""
+    chosen = [{role: part.names[at] for role, at in part.found.items()} for part in parts]
+    for part, values in zip(parts, _values_of_keys(chosen, keys), strict=True):
+        for role, value in values.items():
+            part.columns[role] = pa.chunked_array([pa.repeat(pa.scalar(value), part.n_rows)])
+
+
+def _values_of_keys(
+    chosen: Sequence[Mapping[str, str]], keys: Sequence[Mapping[str, str]]
+) -> list[dict[str, int | float | str]]:
+    """What the folders' names give in each file: integers, if all of them are."""
+    values: list[dict[str, int | float | str]] = [{} for _ in chosen]
+    for role, name in {role: name for names in chosen for role, name in names.items()}.items():
         given = [each.get(name) for each in keys]
         if not any(given):
             continue
@@ -188,10 +267,10 @@ def _add_keys(parts: list[_Columns], keys: Sequence[Mapping[str, str]]) -> None:
                 "missing"
             )
         numeric = all(_INTEGER.fullmatch(text) for text in texts if text is not None)
-        for part, text in zip(parts, texts, strict=True):
+        for each, text in zip(values, texts, strict=True):
             assert text is not None
-            value = _key(text, role, name, numeric=numeric)
-            part.columns[role] = pa.chunked_array([pa.repeat(pa.scalar(value), part.n_rows)])
+            each[role] = _key(text, role, name, numeric=numeric)
+    return values
 
 
 def _key(text: str, role: str, name: str, *, numeric: bool) -> int | float | str:
@@ -219,15 +298,25 @@ def _seekable(source: Source) -> Any:
 def _parquet(source: Source) -> _Opened:
     from pyarrow import parquet
 
-    file = parquet.ParquetFile(_seekable(source))
-    return file.schema_arrow.names, lambda names: file.read(columns=names)
+    # Buffered: it reads pages, and not a row group's whole column.
+    file = parquet.ParquetFile(_seekable(source), buffer_size=_PART)
+
+    def parts(names: list[str]) -> Iterator[Any]:
+        yield from file.iter_batches(_ROWS, columns=names)
+
+    return _Opened(file.schema_arrow.names, lambda names: file.read(columns=names), parts)
 
 
 def _orc(source: Source) -> _Opened:
     from pyarrow import orc
 
     file = orc.ORCFile(_seekable(source))
-    return file.schema.names, lambda names: file.read(columns=names)
+
+    def parts(names: list[str]) -> Iterator[Any]:
+        for at in range(file.nstripes):
+            yield file.read_stripe(at, columns=names)
+
+    return _Opened(file.schema.names, lambda names: file.read(columns=names), parts)
 
 
 def _arrow(source: Source) -> _Opened:
@@ -236,20 +325,36 @@ def _arrow(source: Source) -> _Opened:
     given = _seekable(source)
     if source.head.startswith(b"FEA1"):
         table = feather.read_table(given)
-        return table.column_names, table.select
+        return _of_table(table)
     file = pa.OSFile(given) if isinstance(given, str) else given
-    if source.head.startswith(b"ARROW1"):
-        names = pa.ipc.open_file(file).schema.names
+    if not source.head.startswith(b"ARROW1"):
+        # The stream format, which has no footer.
+        reader = pa.ipc.open_stream(file)
+        names = reader.schema.names
+        return _Opened(
+            names,
+            lambda wanted: reader.read_all().select(wanted),
+            lambda wanted: (batch.select(wanted) for batch in reader),
+        )
+    names = pa.ipc.open_file(file).schema.names
 
-        def read(wanted: list[str]) -> Any:
-            places = sorted(names.index(name) for name in wanted)
-            options = pa.ipc.IpcReadOptions(included_fields=places)
-            return pa.ipc.open_file(file, options=options).read_all()
+    def opened(wanted: list[str]) -> Any:
+        places = sorted(names.index(name) for name in wanted)
+        options = pa.ipc.IpcReadOptions(included_fields=places)
+        return pa.ipc.open_file(file, options=options)
 
-        return names, read
-    # The stream format, which has no footer.
-    table = pa.ipc.open_stream(file).read_all()
-    return table.column_names, table.select
+    def parts(wanted: list[str]) -> Iterator[Any]:
+        reader = opened(wanted)
+        for at in range(reader.num_record_batches):
+            yield reader.get_batch(at)
+
+    return _Opened(names, lambda wanted: opened(wanted).read_all(), parts)
+
+
+def _of_table(table: Any) -> _Opened:
+    return _Opened(
+        table.column_names, table.select, lambda names: iter(table.select(names).to_batches())
+    )
 
 
 FORMATS = (

@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ __all__ = [
     "Coded",
     "Reading",
     "Request",
+    "Sink",
     "checked_request",
     "in_kind",
     "joined",
@@ -38,6 +39,22 @@ Kinds = tuple[str, str]
 STRIPPED = " \t\u00a0"
 # The latest times of two files differ by less than this, if both count the same unit.
 _UNITS_APART = 100
+
+
+class Sink(Protocol):
+    """What takes rows as they are read."""
+
+    def add(self, columns: Mapping[str, Column]) -> None:
+        """Take rows of typed columns of users, items and ratings, none of which is missing."""
+
+    def add_texts(self, users: Column, items: Column, values: NDArray[np.float32]) -> bool:
+        """Take rows whose ids are texts; False if some are missing or not of their kind."""
+
+    def begin_file(self) -> None:
+        """Note where a file begins."""
+
+    def forget_file(self) -> None:
+        """Take back the rows of the file that was begun last."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +73,9 @@ class Request:
         Whether blanks around ids are left out.
     skip_bad : bool
         Whether rows that cannot be read are left out, or are an error.
+    sink : Sink or None
+        Where rows go as they are read, if they are not to be kept: a reader that can hand them on
+        returns none. Others return them.
     """
 
     wanted: Wanted
@@ -63,6 +83,7 @@ class Request:
     kinds: Kinds = ("auto", "auto")
     strip: bool = False
     skip_bad: bool = False
+    sink: Sink | None = None
 
     @property
     def needs_ratings(self) -> bool:

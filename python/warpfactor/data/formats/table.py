@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from . import (
 )
 from .columnar import FORMATS as COLUMNAR
 from .dialect import TextOptions, encoding_of
-from .reading import Reading, Request
+from .reading import Reading, Request, Sink
 from .source import Source
 
 __all__ = ["FORMATS", "Format", "find_format", "refuse_options"]
@@ -42,6 +42,8 @@ class Format(NamedTuple):
         Reads a `Source` as a `Request` asks.
     read_all : callable or None
         Reads several sources as one; None where each is read by itself.
+    stream : callable or None
+        Hands the rows of several sources on to a `Sink`; None where `read` does so, or cannot.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Format(NamedTuple):
     matches: Callable[[Source], bool]
     read: Callable[[Source, Request], Reading]
     read_all: Callable[[Iterable[Source], Request], Reading] | None = None
+    stream: Callable[[Sequence[Source], Request, Sink], tuple[int, str]] | None = None
 
 
 def _begins(*marks: bytes) -> Callable[[Source], bool]:
@@ -73,7 +76,15 @@ def _separated_by(sep: str) -> Callable[[Source, Request], Reading]:
 # In the order in which they are tried. Text comes last: anything may be text.
 _ALL = (
     *(
-        Format(each.name, each.about, each.suffixes, _begins(*each.marks), each.read, each.read_all)
+        Format(
+            each.name,
+            each.about,
+            each.suffixes,
+            _begins(*each.marks),
+            each.read,
+            each.read_all,
+            each.stream,
+        )
         for each in COLUMNAR
     ),
     Format("scipy-npz", "a sparse matrix of scipy", (), npz.matches_sparse, npz.read_sparse),

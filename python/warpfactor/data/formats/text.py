@@ -22,7 +22,7 @@ from ..times import as_timestamps, is_date
 from .dialect import NULLS, Dialect, is_blank_row, judge, parse_number
 from .lending import Loans, read_lent
 from .quotes import find_quotes
-from .reading import STRIPPED, Coded, Reading, Request
+from .reading import STRIPPED, Coded, Reading, Request, Sink
 from .rewrite import (
     arrow_separator,
     arrow_stream,
@@ -92,6 +92,8 @@ def read_dialect(
 ) -> Reading:
     """Read delimited text of a known layout."""
     try:
+        if request.sink is not None:
+            return _stream_clean(source, request, dialect, format, request.sink)
         return _read_clean(source, request, dialect, format)
     except _Unclean:
         pass
@@ -137,6 +139,39 @@ def _read_clean(source: Source, request: Request, dialect: Dialect, format: str)
             raise _Unclean
     stamps = _times(times, dialect, request) if times else None
     return _reading(format, dialect, [Coded(*texts.finish()) for texts in ids], numbers, stamps)
+
+
+def _stream_clean(
+    source: Source, request: Request, dialect: Dialect, format: str, sink: Sink
+) -> Reading:
+    """Hand on the rows of a clean file; of another, none."""
+    if dialect.thousands:
+        raise _Unclean
+    types: dict[str, Any] = {"user": _TEXT, "item": _TEXT, "rating": pa.float32()}
+    names = [f"{role} column {dialect.names[dialect.found[role]]!r}" for role in _SIDES]
+    sink.begin_file()
+    n_rows = 0
+    try:
+        for batch in _batches(source, dialect, types):
+            *texts, numbers = batch.columns
+            if numbers.null_count:
+                raise _Unclean
+            values = arrow_numbers(numbers)
+            users, items = (
+                (name, _restored(each, dialect)) for name, each in zip(names, texts, strict=True)
+            )
+            if not np.isfinite(values).all() or not sink.add_texts(users, items, values):
+                raise _Unclean
+            n_rows += len(values)
+    except BaseException:
+        sink.forget_file()
+        raise
+    if not n_rows:
+        raise NothingThere("the file holds nothing but a header")
+    nothing = Coded(np.empty(0, np.int32), np.empty(0, np.int64))
+    return Reading(
+        format, nothing, nothing, None, names=dialect.names, found=dialect.found, from_text=True
+    )
 
 
 def _concatenated(parts: list[Any], dtype: Any) -> NDArray[Any]:

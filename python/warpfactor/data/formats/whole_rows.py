@@ -41,7 +41,7 @@ class Whole(NamedTuple):
 
 
 def whole_rows(
-    columns: Mapping[str, Column], request: Request, file: str, noun: str = "row"
+    columns: Mapping[str, Column], request: Request, file: str, noun: str = "row", *, first: int = 0
 ) -> Whole:
     """Leave out the rows that lack a user, an item or a finite rating, or a timestamp asked for.
 
@@ -55,6 +55,8 @@ def whole_rows(
         The file's name.
     noun : str, default "row"
         What the file has one of for each rating.
+    first : int, default 0
+        The number of the first of these rows in the file.
 
     Raises
     ------
@@ -80,7 +82,7 @@ def whole_rows(
         return Whole(given)
     if not request.skip_bad:
         role = next(iter(lacking))
-        raise ValueError(_problem(columns[role][0], given[role], lacking[role], noun))
+        raise ValueError(_problem(columns[role][0], given[role], lacking[role], noun, first))
     bad = np.logical_or.reduce(list(lacking.values()))
     at = int(bad.argmax())
     role = next(role for role, flags in lacking.items() if flags[at])
@@ -89,7 +91,7 @@ def whole_rows(
     return Whole(
         {role: _filtered(column, ~bad) for role, column in given.items()},
         int(bad.sum()),
-        f"the first is {noun} {at:,} (from 0) of {file}, whose {columns[role][0]} holds {what}",
+        f"the first is {noun} {first + at:,} (from 0) of {file}, whose {columns[role][0]} holds {what}",
     )
 
 
@@ -107,17 +109,17 @@ def matrix_reading(
     return whole.noted(reading_of_columns(format, named, request, layout=layout))
 
 
-def _problem(name: str, column: Any, flags: NDArray[np.bool_], noun: str) -> str:
+def _problem(name: str, column: Any, flags: NDArray[np.bool_], noun: str, first: int) -> str:
     at, n_lacking = int(flags.argmax()), int(flags.sum())
     value = _value(column, at)
     skip = f"or pass {option('on_error', 'skip')} to leave them out"
     if _is_missing(value):
         return (
-            f"{name}: {n_lacking:,} missing value(s), the first in {noun} {at:,} (from 0): "
+            f"{name}: {n_lacking:,} missing value(s), the first in {noun} {first + at:,} (from 0): "
             f"drop such or fill them in, {skip}"
         )
     also = f" ({n_lacking - 1:,} more such)" if n_lacking > 1 else ""
-    return f"{name}: {not_finite(value)} in {noun} {at:,} (from 0){also}: drop such, {skip}"
+    return f"{name}: {not_finite(value)} in {noun} {first + at:,} (from 0){also}: drop such, {skip}"
 
 
 def _value(column: Any, at: int) -> Any:

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Training on more ratings than memory holds: they come in chunks and are kept in a scratch file.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <system_error>
+
+#include "warpfactor/train.hpp"
+
+namespace warpfactor {
+
+/// Ratings that come in chunks, which may have any sizes. Either all chunks have weights or none has.
+struct RatingChunks {
+  std::int32_t n_users = 0, n_items = 0;
+  std::int64_t n_ratings = 0;  ///< of all chunks together
+  /// Calls `take` with each chunk in turn, on the calling thread; a chunk need not outlive its call. What `take` throws
+  /// is passed on. train() calls it once: later passes read what it wrote to the scratch file.
+  std::function<void(const std::function<void(const RatingsView&)>& take)> for_each{};
+};
+
+/// Where the ratings are kept while training runs.
+struct Scratch {
+  /// An existing folder with room for scratch_bytes(). The files in it have no names, so that they go away with the
+  /// process, however it ends.
+  std::string folder;
+  /// What training holds in memory beside what belongs to rows: factors, biases, what the optimizer remembers, counts,
+  /// and validation ratings. At least kLeastBufferBytes; where rows or blocks are too large for it, an error says so.
+  std::int64_t buffer_bytes = std::int64_t{1} << 30;
+};
+inline constexpr std::int64_t kLeastBufferBytes = std::int64_t{16} << 20;
+
+/// The scratch file cannot be made, read or written: the text names `scratch`, its path and what to do.
+class ScratchError : public std::system_error {
+ public:
+  using std::system_error::system_error;
+};
+
+/// The most that train() takes in the folder at a time for so many ratings. `weighted`: they come with weights.
+std::int64_t scratch_bytes(std::int64_t n_ratings, bool weighted, const TrainParams& params);
+
+/// As the other train(), with the same bits as it gives for all chunks in one, for any sizes of chunks and buffers and
+/// any number of threads. Not for what takes ratings in batches, and not on a CUDA device. Throws ScratchError too.
+template <class T>
+TrainResult<T> train(const RatingChunks& chunks, const Scratch& scratch, const TrainParams& params,
+                     const TrainOptions<T>& options = {});
+
+}  // namespace warpfactor
