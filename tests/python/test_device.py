@@ -20,7 +20,7 @@ from sklearn.base import clone
 
 import warpfactor as wf
 from warpfactor import _core, exchange
-from warpfactor.serving import cuda, device
+from warpfactor.serving import cuda, device, device_lists
 
 
 def best_items_on_host(
@@ -173,12 +173,12 @@ def every_pair(data, extra=99_999):
     return np.stack(np.meshgrid(users, items), -1).reshape(-1, 2)
 
 
-def least_memory(model, call):
+def least_memory(model, call, tried=1):
     """The smallest `device_memory` that a call takes, by its own error message."""
     with pytest.raises(wf.CudaError) as error:
-        on(model, "cuda", call, device_memory=1)
+        on(model, "cuda", call, device_memory=tried)
     said = re.search(
-        r"needs at least ([\d,]+) bytes.*device_memory is 1: raise it", str(error.value)
+        r"needs at least ([\d,]+) bytes.*device_memory is [\d,]+: raise it", str(error.value)
     )
     assert said, error.value
     return int(said[1].replace(",", ""))
@@ -233,14 +233,77 @@ def test_what_lists_are_chosen_from_and_how(xp, model, data):
             for where in ("cuda", "cpu")
         ]
         assert_same_lists(*lists)
-    for how, text in (
-        ({"items": [[1]] * len(users)}, "lists of items for each user"),
-        ({"exploration": 1, "random_state": 0}, "random_state"),
-        ({"diversity": 0.5}, "diversity"),
-        ({"group": "mean"}, "group"),
+
+
+@pytest.mark.parametrize("memory", [None, "tight"])
+@pytest.mark.parametrize("confidence", [0, 1.5])
+def test_lists_of_each_user_and_of_groups(xp, model, data, confidence, memory):
+    rng = np.random.default_rng(0)
+    users = [*data.user_ids, 99_999]
+    lists = [
+        rng.choice(model.item_ids_, rng.integers(0, 30)).tolist() + [777] * (n % 2)
+        for n in range(len(users))
+    ]
+    groups = [[0, 1, 2], [99_999], [3, 99_999], [4], list(range(5, 30)), [99_999, 99_998]]
+    for whom, how in (
+        (users, {"items": lists}),
+        (users, {"exclude": lists, "exclude_seen": False}),
+        (users, {"items": lists, "exclude": lists[::-1], "min_ratings": 10}),
+        (users[:3], {"items": np.tile(np.arange(45) % 2 == 0, (3, 1))}),
+        (users, {"items": [[]] * len(users)}),
+        (groups, {"group": "mean"}),
+        (groups, {"group": "min", "n": [3, 1, 2, 9, 45, 5]}),
+        (groups, {"group": "max", "exclude_seen": False}),
+        (groups, {"group": "mean", "items": lists[: len(groups)], "exclude": [1, 2]}),
+        ([4, 7], {"group": "min"}),
     ):
-        with pytest.raises(ValueError, match=f"{text}: the CPU alone computes that"):
-            on(model, "cuda", lambda m, how=how: m.recommend(users, **how))
+
+        def call(m, whom=whom, how=how):
+            return m.recommend(whom, confidence=confidence, **how)
+
+        limit = None if memory is None else least_memory(model, call) + 1
+        assert_same_lists(on(model, "cuda", call, device_memory=limit), on(model, "cpu", call))
+
+
+@pytest.mark.parametrize("share", [0.2, 1.0])
+def test_diverse_lists(xp, model, data, share):
+    users = [*data.user_ids, 99_999]
+    for how in (
+        {},
+        {"n": 4},
+        {"n": 45},
+        {"items": data.item_ids[:7]},
+        {"items": data.item_ids[:1]},
+        {"items": [[int(user) % 45] for user in users]},
+        {"exploration": 1.0},
+    ):
+
+        def call(m, how=how):
+            return m.recommend(users, diversity=share, **how)
+
+        (ids, scores), (cpu_ids, cpu_scores) = on(model, "cuda", call), on(model, "cpu", call)
+        same = (ids == cpu_ids).all(axis=1)
+        # Two choices of nearly the same worth may change places, and with them all that follow.
+        assert same.mean() > 0.95
+        np.testing.assert_allclose(scores[same], cpu_scores[same], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_draws_are_those_of_the_cpu(xp, data, dtype):
+    model = model_of(dtype=dtype).fit(data)
+    for seed in (0, 2**32 - 1):
+
+        def call(m, seed=seed):
+            users = [*data.user_ids, 99_999]
+            return m.recommend(users, exploration=2.0, random_state=seed)
+
+        assert_same_lists(on(model, "cuda", call), on(model, "cpu", call))
+    groups = [[1, 2], [3, 99_999]]
+    lists = [
+        on(model, where, lambda m: m.recommend(groups, group="mean", exploration=1, random_state=3))
+        for where in ("cuda", "cpu")
+    ]
+    assert_same_lists(*lists)
 
 
 def test_scores_neighbours_and_reasons(xp, model, data):
@@ -306,7 +369,8 @@ def test_tiles_of_a_tiny_budget(xp, gappy, rows, monkeypatch):
         least = least_memory(model, call)
         one_row = int(re.search(r"([\d,]+) for a tile of one row", shortage(model, call))[1])
         with monkeypatch.context() as patch:
-            patch.setattr(cuda, "tiles", spy)
+            for module in (cuda, device_lists):
+                patch.setattr(module, "tiles", spy)
             sizes.clear()
             if xp is np or queries is not X:
                 same(model, queries, device_memory=least + (rows - 1) * one_row)

@@ -71,7 +71,6 @@ class Answers:
         index = prediction_device(options, output)
         if index is None:
             return self._on_cpu().recommend(users, single, request, bound, options)
-        request.refuse_on_device()
         with self._on_device(index) as device:
             return device.recommend(users, single, request, bound, options, output)
 
