@@ -107,13 +107,23 @@ void bind_fold_in_of(py::module_& m) {
 
 void bind_fold_in(py::module_& m) {
   py::class_<FoldInStrengths>(m, "FoldInStrengths", "What a side's rows were pulled with in training.")
-      .def(py::init([](double reg, double reg_bias, double reg_row, double reg_bias_row, double reg_implicit,
-                       double score_scale) {
-             return FoldInStrengths{reg, reg_bias, reg_row, reg_bias_row, reg_implicit, score_scale};
-           }),
-           py::kw_only(), py::arg("reg"), py::arg("reg_bias"), py::arg("reg_row"), py::arg("reg_bias_row"),
-           py::arg("reg_implicit"), py::arg("score_scale"))
-      .def_readonly("reg_implicit", &FoldInStrengths::reg_implicit);
+      .def_readonly("reg", &FoldInStrengths::reg)
+      .def_readonly("reg_bias", &FoldInStrengths::reg_bias)
+      .def_readonly("reg_row", &FoldInStrengths::reg_row)
+      .def_readonly("reg_bias_row", &FoldInStrengths::reg_bias_row)
+      .def_readonly("reg_implicit", &FoldInStrengths::reg_implicit)
+      .def_readonly("score_scale", &FoldInStrengths::score_scale)
+      .def_readonly_static("least", &FoldInStrengths::kLeast);
+  m.def(
+      "fold_in_strengths",
+      [](const std::string& params, const std::string& chosen, const std::string& loss, double score_scale,
+         bool has_members, bool users) {
+        const ToldTraining told{params, chosen, enum_of<Loss>("loss", loss), score_scale, has_members};
+        return fold_in_strengths(told, users ? Side::users : Side::items);
+      },
+      "What a model's rows were pulled with, by what its file tells; ValueError where a row has no closed form.",
+      py::arg("params"), py::arg("chosen"), py::arg("loss"), py::arg("score_scale"), py::arg("has_members"),
+      py::arg("users"));
   bind_fold_in_of<float>(m);
   bind_fold_in_of<double>(m);
 }

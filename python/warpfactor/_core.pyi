@@ -1,6 +1,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
-from typing import Any, TypeAlias, TypedDict, type_check_only
+from typing import Any, ClassVar, TypeAlias, TypedDict, overload, type_check_only
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,10 @@ class _Loss(TypedDict):
     nonnegative: bool
     link: str
 
+@overload
+def check_params(params: TrainParams, custom_penalty: bool) -> None: ...
+@overload
+def check_params(params: SampleParams) -> None: ...
 def parameters() -> list[_Parameter]: ...
 def losses() -> list[_Loss]: ...
 def is_plain(params: TrainParams, penalty: bool) -> bool: ...
@@ -302,19 +306,23 @@ def uncertainty(
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], float]: ...
 
 class FoldInStrengths:
-    def __init__(
-        self,
-        *,
-        reg: float,
-        reg_bias: float,
-        reg_row: float,
-        reg_bias_row: float,
-        reg_implicit: float,
-        score_scale: float,
-    ) -> None: ...
+    least: ClassVar[float]
+    @property
+    def reg(self) -> float: ...
+    @property
+    def reg_bias(self) -> float: ...
+    @property
+    def reg_row(self) -> float: ...
+    @property
+    def reg_bias_row(self) -> float: ...
     @property
     def reg_implicit(self) -> float: ...
+    @property
+    def score_scale(self) -> float: ...
 
+def fold_in_strengths(
+    params: str, chosen: str, loss: str, score_scale: float, has_members: bool, users: bool
+) -> FoldInStrengths: ...
 def prior_coefficients(
     rows: tuple[NDArray[Any], NDArray[Any]],
     n_others: int,

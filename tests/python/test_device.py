@@ -20,7 +20,7 @@ from sklearn.base import clone
 
 import warpfactor as wf
 from warpfactor import _core, exchange
-from warpfactor.serving import cuda, device
+from warpfactor.serving import cuda, device, device_lists, ridge
 
 
 def best_items_on_host(
@@ -173,12 +173,22 @@ def every_pair(data, extra=99_999):
     return np.stack(np.meshgrid(users, items), -1).reshape(-1, 2)
 
 
-def least_memory(model, call):
+def enough_memory(model, call):
+    """The smallest `device_memory` for all that a call does, one thing after the other."""
+    limit = 1
+    while True:
+        try:
+            limit = least_memory(model, call, limit)
+        except pytest.fail.Exception:  # it did not fail
+            return limit
+
+
+def least_memory(model, call, tried=1):
     """The smallest `device_memory` that a call takes, by its own error message."""
     with pytest.raises(wf.CudaError) as error:
-        on(model, "cuda", call, device_memory=1)
+        on(model, "cuda", call, device_memory=tried)
     said = re.search(
-        r"needs at least ([\d,]+) bytes.*device_memory is 1: raise it", str(error.value)
+        r"needs at least ([\d,]+) bytes.*device_memory is [\d,]+: raise it", str(error.value)
     )
     assert said, error.value
     return int(said[1].replace(",", ""))
@@ -233,14 +243,166 @@ def test_what_lists_are_chosen_from_and_how(xp, model, data):
             for where in ("cuda", "cpu")
         ]
         assert_same_lists(*lists)
-    for how, text in (
-        ({"items": [[1]] * len(users)}, "lists of items for each user"),
-        ({"exploration": 1, "random_state": 0}, "random_state"),
-        ({"diversity": 0.5}, "diversity"),
-        ({"group": "mean"}, "group"),
+
+
+@pytest.mark.parametrize("memory", [None, "tight"])
+@pytest.mark.parametrize("confidence", [0, 1.5])
+def test_lists_of_each_user_and_of_groups(xp, model, data, confidence, memory):
+    rng = np.random.default_rng(0)
+    users = [*data.user_ids, 99_999]
+    lists = [
+        rng.choice(model.item_ids_, rng.integers(0, 30)).tolist() + [777] * (n % 2)
+        for n in range(len(users))
+    ]
+    groups = [[0, 1, 2], [99_999], [3, 99_999], [4], list(range(5, 30)), [99_999, 99_998]]
+    for whom, how in (
+        (users, {"items": lists}),
+        (users, {"exclude": lists, "exclude_seen": False}),
+        (users, {"items": lists, "exclude": lists[::-1], "min_ratings": 10}),
+        (users[:3], {"items": np.tile(np.arange(45) % 2 == 0, (3, 1))}),
+        (users, {"items": [[]] * len(users)}),
+        (groups, {"group": "mean"}),
+        (groups, {"group": "min", "n": [3, 1, 2, 9, 45, 5]}),
+        (groups, {"group": "max", "exclude_seen": False}),
+        (groups, {"group": "mean", "items": lists[: len(groups)], "exclude": [1, 2]}),
+        ([4, 7], {"group": "min"}),
     ):
-        with pytest.raises(ValueError, match=f"{text}: the CPU alone computes that"):
-            on(model, "cuda", lambda m, how=how: m.recommend(users, **how))
+
+        def call(m, whom=whom, how=how):
+            return m.recommend(whom, confidence=confidence, **how)
+
+        limit = None if memory is None else least_memory(model, call) + 1
+        assert_same_lists(on(model, "cuda", call, device_memory=limit), on(model, "cpu", call))
+
+
+@pytest.mark.parametrize("share", [0.2, 1.0])
+def test_diverse_lists(xp, model, data, share):
+    users = [*data.user_ids, 99_999]
+    for how in (
+        {},
+        {"n": 4},
+        {"n": 45},
+        {"items": data.item_ids[:7]},
+        {"items": data.item_ids[:1]},
+        {"items": [[int(user) % 45] for user in users]},
+        {"exploration": 1.0},
+    ):
+
+        def call(m, how=how):
+            return m.recommend(users, diversity=share, **how)
+
+        (ids, scores), (cpu_ids, cpu_scores) = on(model, "cuda", call), on(model, "cpu", call)
+        same = (ids == cpu_ids).all(axis=1)
+        # Two choices of nearly the same worth may change places, and with them all that follow.
+        assert same.mean() > 0.95
+        np.testing.assert_allclose(scores[same], cpu_scores[same], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_draws_are_those_of_the_cpu(xp, data, dtype):
+    model = model_of(dtype=dtype).fit(data)
+    for seed in (0, 2**32 - 1):
+
+        def call(m, seed=seed):
+            users = [*data.user_ids, 99_999]
+            return m.recommend(users, exploration=2.0, random_state=seed)
+
+        assert_same_lists(on(model, "cuda", call), on(model, "cpu", call))
+    groups = [[1, 2], [3, 99_999]]
+    lists = [
+        on(model, where, lambda m: m.recommend(groups, group="mean", exploration=1, random_state=3))
+        for where in ("cuda", "cpu")
+    ]
+    assert_same_lists(*lists)
+
+
+def rows_of(model):
+    """Factors and biases of both sides, those of users first."""
+    return [
+        np.column_stack([getattr(model, f"{side}_factors_"), getattr(model, f"{side}_biases_")])
+        for side in ("user", "item")
+    ]
+
+
+def assert_same_rows(mine, theirs, dtype):
+    # The solution's error is at most the condition of a row's matrix, below 1e4 here, times that of its elements: sums
+    # of up to a hundred products.
+    tolerance = 1e4 * 100 * np.finfo(dtype).eps if dtype == "float64" else 2e-3
+    for one, other in zip(rows_of(mine), rows_of(theirs), strict=True):
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+FOLDED = [
+    # More factors than most rows have ratings, and fewer.
+    {"n_factors": 40, "dtype": "float64"},
+    {"n_factors": 3, "dtype": "float64"},
+    {"n_factors": 8, "dtype": "float32"},
+    {"n_factors": 8, "dtype": "float64", "biases": False},
+    {"n_factors": 8, "dtype": "float64", "implicit_feedback": "none", "reg": (0.01, 0.2)},
+    {"n_factors": 8, "dtype": "float64", "implicit_feedback": "items", "reg_row": 0},
+]
+
+
+@pytest.mark.parametrize("memory", [None, "tight"])
+@pytest.mark.parametrize("params", FOLDED)
+def test_rows_are_folded_in_as_on_the_cpu(xp, data, params, memory):
+    model = model_of(**params).fit(data.take(data.users >= 9).k_core()).model_
+    mine = wf.Ratings.from_arrays(
+        [
+            *data.user_ids[data.users[data.users < 20]],
+            5,
+            5,
+        ],  # new users and known ones, one pair three times
+        [*data.item_ids[data.items[data.users < 20]], 3, 3],
+        [*data.values[data.users < 20], 1.5, 4],
+    )
+    mine = mine.take(np.isin(mine.item_ids[mine.items], model.item_ids_)).k_core()
+    new = np.where(data.items < 6, data.items + 1000, data.items)
+    theirs = wf.Ratings(data.users, new, data.values, data.user_ids, np.arange(1006))
+    theirs = theirs.take((data.users >= 9) & (data.items < 6)).k_core()
+    for call in (
+        lambda m: m.fold_in_users(mine),
+        lambda m: m.fold_in_items(theirs),
+        lambda m: m.updated(mine),
+        lambda m: m.fold_in_users(mine).fold_in_items(theirs),
+    ):
+        limit = None if memory is None else enough_memory(model, call)
+        on_device = on(model, "cuda", call, device_memory=limit)
+        assert_same_rows(on_device, on(model, "cpu", call), params["dtype"])
+
+
+def test_a_visitor_is_answered_on_the_device_beside_the_models_items(xp, model, data):
+    rated = {3: 5.0, 8: 1.0, 20: 4.0}
+    fitted = model.model_
+    for how in ({}, {"confidence": 1.0}, {"items": data.item_ids[:30], "diversity": 0.3}):
+        lists = [
+            on(fitted, where, lambda m, how=how: m.recommend(ratings=rated, n=5, **how))
+            for where in ("cuda", "cpu")
+        ]
+        assert_same_lists(*lists)
+    on(fitted, "cuda", lambda m: m.recommend(data.user_ids, 3))
+    held = dict(copies_of(fitted)._held)
+    fitted.recommend(ratings=rated, n=5)
+    after = copies_of(fitted)._held
+    assert all(after[name][1] is held[name][1] for name in ("item_factors", "user_factors"))
+    ids, _ = fitted.recommend(ratings=rated, n=3, output="cupy")
+    assert isinstance(ids, xp.ndarray)
+
+
+def test_a_matrix_that_single_precision_leaves_without_a_root_is_solved_in_double(xp):
+    # One large rating many times over, and hardly any penalty: 1e8 n + 1e-3 on the diagonal.
+    Q, v = np.full((2, 30, 3), 1e4, np.float32), np.full((2, 30), 7, np.float32)
+    D = np.full((2, 3), 1e-3, np.float32)
+    found = host(ridge._beyond_means(xp, xp.asarray(Q), xp.asarray(v), xp.asarray(D)))
+    np.testing.assert_allclose(Q[0, 0] @ found[0].astype(float), 7, rtol=1e-5)
+    condition = 30 * 3 * 1e8 / 1e-3
+    np.testing.assert_allclose(found, found[0, 0], rtol=condition * np.finfo(np.float64).eps)
+
+
+def test_too_little_memory_for_a_row_is_told_and_nothing_changes(xp, model, data):
+    fitted = model.model_
+    with pytest.raises(wf.CudaError, match=r"folding rows in needs at least .*device_memory is 99"):
+        on(fitted, "cuda", lambda m: m.fold_in_users(data), device_memory=99)
 
 
 def test_scores_neighbours_and_reasons(xp, model, data):
@@ -306,7 +468,8 @@ def test_tiles_of_a_tiny_budget(xp, gappy, rows, monkeypatch):
         least = least_memory(model, call)
         one_row = int(re.search(r"([\d,]+) for a tile of one row", shortage(model, call))[1])
         with monkeypatch.context() as patch:
-            patch.setattr(cuda, "tiles", spy)
+            for module in (cuda, device_lists):
+                patch.setattr(module, "tiles", spy)
             sizes.clear()
             if xp is np or queries is not X:
                 same(model, queries, device_memory=least + (rows - 1) * one_row)

@@ -13,6 +13,7 @@ import pytest
 import warpfactor as wf
 from shell import succeed, warpfactor
 from warpfactor.model.model import Model
+from warpfactor.serving.tables import Options
 
 RATINGS = wf.datasets.make_ratings(60, 40, 1200, random_state=0).ratings
 PARAMS: dict[str, Any] = {
@@ -84,7 +85,7 @@ def test_new_rows_are_the_least_of_what_training_minimizes(side: str) -> None:
     new = new.take(known_others(new, model, side))
     folded = model.fold_in_users(new) if side == "users" else model.fold_in_items(new)
     own = "user" if side == "users" else "item"
-    y = model._fold_in._prior_coefficients(own, 1)
+    y = model._fold_in._prior_coefficients(own, Options())
     factors, biases = getattr(folded, f"{own}_factors_"), getattr(folded, f"{own}_biases_")
     rng = np.random.default_rng(0)
     for row, name in enumerate(getattr(new, f"{own}_ids")):
@@ -111,7 +112,7 @@ def test_prior_means_solve_the_ridge_regression_on_who_rated_what(side: str) -> 
     users, items = RATINGS.users, RATINGS.items
     X[(users, items) if side == "user" else (items, users)] = 1
     X /= np.sqrt(np.maximum(X.sum(axis=1, keepdims=True), 1))
-    y, y_biases = model._fold_in._prior_coefficients(side, 1)
+    y, y_biases = model._fold_in._prior_coefficients(side, Options())
     for rho, rows, found in ((2.0, factors, y), (10.0, biases[:, None], y_biases[:, None])):
         A = X.T @ X + rho * np.eye(m)
         exact = np.linalg.solve(A, X.T @ rows)
@@ -279,9 +280,9 @@ def test_what_a_visitor_cannot_be_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("params", "words"),
     [
-        ({"loss": "absolute"}, "the loss 'absolute'"),
-        ({"l1_ratio": 0.5}, "l1_ratio=0.5"),
-        ({"nonnegative": True}, "nonnegative=True"),
+        ({"loss": "absolute"}, "the loss absolute"),
+        ({"l1_ratio": 0.5}, "an L1 part"),
+        ({"nonnegative": True}, "nonnegative factors"),
     ],
 )
 def test_models_without_a_closed_form_refuse(params: dict[str, Any], words: str) -> None:

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <type_traits>
 #include <vector>
 
@@ -19,11 +20,23 @@ struct FoldInStrengths {
   double reg = 0, reg_bias = 0, reg_row = 0, reg_bias_row = 0;
   double reg_implicit = 0;  ///< 0: the side has no prior means
   double score_scale = 1;   ///< TrainingFacts::score_scale, above 0
+
+  /// Without any penalty a row with few ratings has no single least; this picks the one next to the prior mean.
+  static constexpr double kLeast = 1e-3;
+};
+
+/// What fold_in_strengths() reads of a model.
+struct ToldTraining {
+  std::string params, chosen;  ///< Model::params, Model::chosen
+  Loss loss = Loss::squared;
+  double score_scale = 1;  ///< TrainingFacts::score_scale
+  bool has_members = false;
 };
 
 /// Those of a model. Throws std::invalid_argument where the least that training looks for has no closed form: another
 /// loss than squared, an L1 part, a penalty of the user's, factors that are kept at 0 or above; for a model of several
 /// members, whose rows are not of one training; and for one whose file does not tell what it was trained with.
+FoldInStrengths fold_in_strengths(const ToldTraining& told, Side side);
 template <class T>
 FoldInStrengths fold_in_strengths(const Model<T>& model, Side side);
 

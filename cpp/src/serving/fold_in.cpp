@@ -20,9 +20,6 @@
 namespace warpfactor {
 namespace {
 
-/// Without any penalty a row with few ratings has no single least; this picks the one next to the prior mean.
-constexpr double kLeastStrength = 1e-3;
-
 /// Ratings of a task, about. Not measured.
 constexpr std::int64_t kTaskOfFoldIn = 2048;
 
@@ -226,7 +223,7 @@ class FoldIn {
 
  private:
   static double strength(double per_rating, double per_row, double n) {
-    return std::max(per_rating * n + per_row, kLeastStrength);
+    return std::max(per_rating * n + per_row, FoldInStrengths::kLeast);
   }
 
   [[nodiscard]] std::span<const std::int32_t> others_before(std::int64_t row) const {
@@ -302,15 +299,13 @@ class Told {
   }
   [[nodiscard]] double strength(const char* name, bool users) const {
     const json::Value* const value = find(name);
-    if (value == nullptr) {
-      reject(std::string("the model does not tell the ") + name +
-             " that it was trained with, as models of train() do: train one to fold rows in");
-    }
     try {
-      return value->number();
-    } catch (const json::Error&) {
-      return value->array().at(users ? 0 : 1).number();
+      if (value != nullptr && !value->is_array()) return value->number();
+      if (value != nullptr && value->array().size() == 2) return value->array()[users ? 0 : 1].number();
+    } catch (const json::Error&) {  // a word, which leaves it open
     }
+    reject(std::string("the model does not tell the ") + name +
+           " that it was trained with, as models of train() do: train one to fold rows in");
   }
 
  private:
@@ -319,27 +314,28 @@ class Told {
 
 }  // namespace
 
-template <class T>
-FoldInStrengths fold_in_strengths(const Model<T>& model, Side side) {
-  const Told told(model.params, model.chosen);
+FoldInStrengths fold_in_strengths(const ToldTraining& training, Side side) {
+  const Told told(training.params, training.chosen);
   const bool users = side == Side::users;
   const auto refuse = [](const std::string& what, const std::string& wanted) {
     reject("the model was trained with " + what + ", where the row of a user or item has no closed form: fold rows " +
-           "into a model with " + wanted);
+           "into a model with " + wanted + ", or train one on all ratings");
   };
-  if (!model.members.empty()) {
-    reject("the model is of several members, whose rows are not of one training: fold rows into one of them");
+  if (training.has_members) {
+    reject(
+        "the model is the mean of several members, whose rows are not of one training: fold rows into a model of one "
+        "training, or train one on all ratings");
   }
-  if (model.loss != Loss::squared) refuse(std::string("the loss ") + name_of(model.loss), "the squared loss");
+  if (training.loss != Loss::squared) refuse(std::string("the loss ") + name_of(training.loss), "the squared loss");
   if (const auto* const share = told.find("l1_ratio"); share != nullptr && share->number() > 0) {
     refuse("an L1 part (l1_ratio)", "l1_ratio 0");
   }
   if (const auto* const kept = told.find("nonnegative"); kept != nullptr && kept->boolean()) {
     refuse("nonnegative factors", "factors of any sign");
   }
-  if (told.find("penalty") != nullptr) refuse("a penalty of its user's", "no penalty of your own");
+  if (told.find("penalty") != nullptr) refuse("a penalty of your own", "L2 penalties");
   FoldInStrengths strengths;
-  strengths.score_scale = model.training.score_scale;
+  strengths.score_scale = training.score_scale;
   if (!std::isfinite(strengths.score_scale)) {
     reject("the model's file does not tell its score_scale, which files of before it lack: train the model again");
   }
@@ -354,6 +350,12 @@ FoldInStrengths fold_in_strengths(const Model<T>& model, Side side) {
     strengths.reg_implicit = told.strength("reg_implicit", users);
   }
   return strengths;
+}
+
+template <class T>
+FoldInStrengths fold_in_strengths(const Model<T>& model, Side side) {
+  return fold_in_strengths({model.params, model.chosen, model.loss, model.training.score_scale, !model.members.empty()},
+                           side);
 }
 
 template <class T>

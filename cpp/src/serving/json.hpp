@@ -22,6 +22,7 @@ class Value {
  public:
   [[nodiscard]] bool is_null() const noexcept { return kind_ == Kind::null; }
   [[nodiscard]] bool is_number() const noexcept { return kind_ == Kind::number; }
+  [[nodiscard]] bool is_array() const noexcept { return kind_ == Kind::array; }
   [[nodiscard]] bool boolean() const;
   [[nodiscard]] double number() const;         ///< null is NaN, which JSON lacks
   [[nodiscard]] std::int64_t integer() const;  ///< without fraction and exponent

@@ -24,7 +24,7 @@ from ..writing import whole_file
 from .members import Members, Noise
 from .record import EpochRecord, Origin, TrainingRecord
 
-__all__ = ["read", "stored_params", "version_in", "write"]
+__all__ = ["read", "stored_params", "told_params", "version_in", "write"]
 
 _FORMAT = "warpfactor.Model"
 _FORMAT_VERSION = "2"
@@ -79,7 +79,7 @@ def write(
         ),
         "history": json.dumps([_finite_or_null(epoch) for epoch in record.history]),
         "params": json.dumps(_plain_params({**record.params, **options._asdict()})),
-        "chosen": json.dumps(_plain_params(record.chosen)),
+        "chosen": told_params(record)[1],
         "origin": json.dumps(_finite_or_null(record.origin)),
     }
     with whole_file(path) as file:
@@ -117,6 +117,11 @@ def read(
             return *restored, _members(tensors, restored[0])
     except (*_OF_DAMAGE, OverflowError, RecursionError) as error:
         raise ModelFileError(f"{source} is damaged ({error}): save the model again") from error
+
+
+def told_params(record: TrainingRecord) -> tuple[str, str]:
+    """Return the parameters and what training chose as JSON objects, which the core reads."""
+    return json.dumps(_plain_params(record.params)), json.dumps(_plain_params(record.chosen))
 
 
 def version_in(path: str | os.PathLike[str]) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +14,10 @@ from .. import _core
 from ..data.ids import encode_ids, lookup_ids
 from ..data.near_ids import as_python
 from ..data.ratings import Ratings, ratings_from_columns, without_unused
-from ..formulas.losses import CustomPenalty
-from ..serving.tables import SeenItems, Tables
+from ..serving.answers import Answers
+from ..serving.ridge import Earlier, RowRatings, Rows
+from ..serving.tables import Options, SeenItems, Tables
+from .file import told_params
 from .members import Members
 from .record import TrainingRecord
 
@@ -31,37 +32,28 @@ _OTHER: dict[Side, Side] = {"user": "item", "item": "user"}
 _ROUNDS = 2
 
 
-class _Rows(NamedTuple):
-    """Factors and biases of some rows."""
-
-    factors: NDArray[Any]
-    biases: NDArray[Any]
-
-
-class _Earlier(NamedTuple):
-    """What rows were before some ratings: see `EarlierRows` of fold_in.hpp."""
-
-    rows: _Rows
-    counts: NDArray[np.uint32]
-    lists: tuple[NDArray[np.int64], NDArray[np.int32]]
-
-
 class FoldIn:
     """Solves for rows of a fitted model, given the other side's.
 
     Parameters
     ----------
-    tables, record, members
+    tables, record, members, answers
         Of the model. What is derived from them is kept here.
     """
 
-    def __init__(self, tables: Tables, record: TrainingRecord, members: Members | None) -> None:
+    def __init__(
+        self, tables: Tables, record: TrainingRecord, members: Members | None, answers: Answers
+    ) -> None:
         self._tables = tables
         self._record = record
         self._members = members
-        self._coefficients: dict[str, _Rows | None] = {}
+        self._answers = answers
+        self._coefficients: dict[str, Rows | None] = {}
+        self._known_strengths: dict[str, _core.FoldInStrengths] = {}
 
-    def folded(self, ratings: Ratings, side: Side, n_threads: int) -> tuple[Tables, TrainingRecord]:
+    def folded(
+        self, ratings: Ratings, side: Side, options: Options
+    ) -> tuple[Tables, TrainingRecord]:
         """Return the parts of a model that knows these users (items) by these ratings.
 
         Those that it knew already are replaced.
@@ -71,7 +63,7 @@ class FoldIn:
         self._warn_of_odd(ratings)
         rows, others, values = known_pairs(ratings, side, tables)
         rows, ids = without_unused(rows, _ids(ratings, side))
-        solved = self.rows(rows, others, values, len(ids), side, n_threads)
+        solved = self.rows(rows, others, values, len(ids), side, options)
         grown = _Grown(tables, self._record, side, ids)
         grown.put(grown.new, solved)
         counts = grown.counts
@@ -90,12 +82,12 @@ class FoldIn:
         seen = _seen_items(pairs, side, n_users, tables.seen)
         return grown.parts(counts, seen)
 
-    def visitor(self, ratings: Ratings, n_threads: int) -> Tables:
+    def visitor(self, ratings: Ratings, options: Options) -> Tables:
         """Return tables of one user, 0, who gave these ratings."""
         self._strengths("user")
         self._warn_of_odd(ratings)
         _, items, values = known_pairs(ratings, "user", self._tables)
-        solved = self.rows(np.zeros(len(items), np.int32), items, values, 1, "user", n_threads)
+        solved = self.rows(np.zeros(len(items), np.int32), items, values, 1, "user", options)
         seen = np.unique(items)
         return replace(
             self._tables,
@@ -106,7 +98,7 @@ class FoldIn:
             seen=SeenItems(1, lists=(np.array([0, len(seen)]), seen)),
         )
 
-    def updated(self, ratings: Ratings, n_threads: int) -> tuple[Tables, TrainingRecord]:
+    def updated(self, ratings: Ratings, options: Options) -> tuple[Tables, TrainingRecord]:
         """Return the parts of a model that has learnt from more ratings, of old and new rows.
 
         A row that is rated again is taken to be where its earlier ratings left it: their values are
@@ -129,25 +121,25 @@ class FoldIn:
         }
         touched: dict[Side, NDArray[np.int32]] = {}
         rows: dict[Side, NDArray[np.int32]] = {}
-        earlier: dict[Side, _Earlier] = {}
-        coefficients: dict[Side, _Rows | None] = {}
+        earlier: dict[Side, Earlier] = {}
+        coefficients: dict[Side, Rows | None] = {}
         for side in _SIDES:
             other = _OTHER[side]
             n_rows, n_others = len(grown[side].counts), len(grown[other].counts)
             touched[side], numbers = np.unique(codes[side], return_inverse=True)
             rows[side] = numbers.astype(np.int32)
             indptr, others = _core.group_by_user(old[side], old[other], n_rows)
-            earlier[side] = _Earlier(
+            earlier[side] = Earlier(
                 grown[side].rows(touched[side]),
                 grown[side].counts[touched[side]],
                 _selected(indptr, others, touched[side]),
             )
-            y = self._prior_coefficients(side, n_threads)
+            y = self._prior_coefficients(side, options)
             if y is not None:
                 spread = [np.zeros((n_others, *part.shape[1:]), part.dtype) for part in y]
                 for to, part in zip(spread, y, strict=True):
                     to[grown[other].old] = part
-                coefficients[side] = _Rows(*spread)
+                coefficients[side] = Rows(*spread)
             else:
                 coefficients[side] = None
         for _ in range(_ROUNDS):
@@ -160,7 +152,7 @@ class FoldIn:
                     side,
                     coefficients[side],
                     earlier[side],
-                    n_threads,
+                    options,
                 )
                 grown[side].put(touched[side], solved)
         return self._with_more(grown, codes, ratings, old)
@@ -214,43 +206,38 @@ class FoldIn:
         values: NDArray[np.float32],
         n_rows: int,
         side: Side,
-        n_threads: int,
-    ) -> _Rows:
+        options: Options,
+    ) -> Rows:
         """Return rows from ratings of the other side's rows, by their codes."""
         fixed = _rows_of(self._tables, _OTHER[side])
-        y = self._prior_coefficients(side, n_threads)
-        return self._solved(fixed, (rows, others, values), n_rows, side, y, None, n_threads)
+        y = self._prior_coefficients(side, options)
+        return self._solved(fixed, (rows, others, values), n_rows, side, y, None, options)
 
     def _solved(
         self,
-        fixed: _Rows,
+        fixed: Rows,
         ratings: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]],
         n_rows: int,
         side: Side,
-        coefficients: _Rows | None,
-        earlier: _Earlier | None,
-        n_threads: int,
-    ) -> _Rows:
-        solved = _core.fold_in(
+        coefficients: Rows | None,
+        earlier: Earlier | None,
+        options: Options,
+    ) -> Rows:
+        solved = self._answers.solved_rows(
+            _OTHER[side],
             fixed,
-            _core.RatingArrays(*ratings),
-            n_rows,
+            RowRatings(*ratings, n_rows),
             self._strengths(side),
-            self._tables.global_mean,
-            self._tables.biases,
             coefficients,
-            None if earlier is None else earlier.rows,
-            None if earlier is None else earlier.counts,
-            None if earlier is None else earlier.lists[0],
-            None if earlier is None else earlier.lists[1],
-            n_threads,
+            earlier,
+            options,
         )
         if not all(np.isfinite(part).all() for part in solved):
             raise ValueError(
                 "ratings has values so large that factors are not finite: give ratings on the scale of "
                 f"those of training, {_span(self._record)}"
             )
-        return _Rows(*solved)
+        return solved
 
     def _warn_of_odd(self, ratings: Ratings) -> None:
         """Warn of ratings far from those of training, which no clipped step keeps from doing harm here."""
@@ -265,7 +252,7 @@ class FoldIn:
                 stacklevel=4,
             )
 
-    def _prior_coefficients(self, side: Side, n_threads: int) -> _Rows | None:
+    def _prior_coefficients(self, side: Side, options: Options) -> Rows | None:
         """Return the y of which the side's prior means are made, of each row of the other side."""
         if side not in self._coefficients:
             strengths, y = self._strengths(side), None
@@ -276,14 +263,14 @@ class FoldIn:
                 if side == "item":
                     users, items = _pairs(tables, "user")
                     lists = _core.group_by_user(items, users, len(tables.item_ids))
-                y = _Rows(
+                y = Rows(
                     *_core.prior_coefficients(
                         _rows_of(tables, side),
                         n_others,
                         *lists,
                         strengths.reg_implicit,
                         tables.biases,
-                        n_threads,
+                        options.threads(),
                     )
                 )
             self._coefficients[side] = y
@@ -291,47 +278,18 @@ class FoldIn:
 
     def _strengths(self, side: Side) -> _core.FoldInStrengths:
         """Return what the side's rows were pulled with; raise ValueError if it has no meaning."""
-        told = {**self._record.params, **self._record.chosen}
-        if self._members is not None:
-            raise ValueError(
-                "this model is the mean of several members, whose rows are not of one training: fold "
-                "into a model of MatrixFactorization"
+        if side not in self._known_strengths:
+            record = self._record
+            params, chosen = told_params(record)
+            self._known_strengths[side] = _core.fold_in_strengths(
+                params,
+                chosen,
+                record.loss,
+                record.score_scale,
+                self._members is not None,
+                side == "user",
             )
-        reasons = {
-            f"the loss {self._record.loss!r}": self._record.loss != "squared",
-            f"l1_ratio={told.get('l1_ratio')}": bool(told.get("l1_ratio")),
-            "nonnegative=True": bool(told.get("nonnegative")),
-            "a penalty of your own": isinstance(told.get("penalty"), CustomPenalty),
-        }
-        for reason, applies in reasons.items():
-            if applies:
-                raise ValueError(
-                    f"this model was trained with {reason}, where the rows of new users and items have no "
-                    "closed form: fit it anew with them, or train with the squared loss and L2"
-                )
-        if not math.isfinite(self._record.score_scale):
-            raise ValueError(
-                "this model does not know the scale that it was trained on, as files of earlier versions "
-                "do not: fit it anew"
-            )
-
-        def strength(name: str) -> float:
-            value = told.get(name)
-            if value is None or isinstance(value, str):
-                raise ValueError(
-                    f"this model does not tell the {name} that it was trained with: fit it anew"
-                )
-            return float(value[side == "item"] if isinstance(value, (tuple, list)) else value)
-
-        means = told.get("implicit_feedback", "none") in ("both", f"{side}s")
-        return _core.FoldInStrengths(
-            reg=strength("reg"),
-            reg_bias=strength("reg_bias"),
-            reg_row=strength("reg_row"),
-            reg_bias_row=strength("reg_bias_row"),
-            reg_implicit=strength("reg_implicit") if means else 0.0,
-            score_scale=self._record.score_scale,
-        )
+        return self._known_strengths[side]
 
 
 def _span(record: TrainingRecord) -> str:
@@ -372,13 +330,13 @@ class _Grown:
         self.counts = np.zeros(n_rows, np.uint32)
         self.counts[self.old] = counts
 
-    def rows(self, at: NDArray[np.int32] | None = None) -> _Rows:
+    def rows(self, at: NDArray[np.int32] | None = None) -> Rows:
         """Return the rows of these numbers; None: all."""
         if at is None:
-            return _Rows(self._factors, self._biases)
-        return _Rows(self._factors[at], self._biases[at])
+            return Rows(self._factors, self._biases)
+        return Rows(self._factors[at], self._biases[at])
 
-    def put(self, at: NDArray[np.int32], rows: _Rows) -> None:
+    def put(self, at: NDArray[np.int32], rows: Rows) -> None:
         """Put rows in the place of those of these numbers."""
         self._factors[at] = rows.factors
         self._biases[at] = rows.biases
@@ -472,8 +430,8 @@ def _codes(ratings: Ratings, side: Side) -> NDArray[np.int32]:
     return ratings.users if side == "user" else ratings.items
 
 
-def _rows_of(tables: Tables, side: Side) -> _Rows:
-    return _Rows(getattr(tables, f"{side}_factors"), getattr(tables, f"{side}_biases"))
+def _rows_of(tables: Tables, side: Side) -> Rows:
+    return Rows(getattr(tables, f"{side}_factors"), getattr(tables, f"{side}_biases"))
 
 
 def _pairs(tables: Tables, side: Side) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

@@ -101,18 +101,16 @@ class Growing(Fitted):
             As `fold_in_users`.
         """
         given = Ratings.from_any(ratings, y, "ratings")
-        return self._grown(*self._fold_in.updated(given, self._options.threads()))
+        return self._grown(*self._fold_in.updated(given, self._options))
 
     def _served_to_visitor(self, ratings: Any, output: str) -> tuple[Answers, Options]:
         given = visitor_ratings(ratings)
-        visitor = self._fold_in.visitor(given, self._options.threads())
-        # Not to copy all items to a device for one user.
-        options = self._options if output == "cupy" else self._options._replace(device="cpu")
+        visitor = self._fold_in.visitor(given, self._options)
         n_known = len(visitor.seen.lists()[1])
-        return self._answers.for_visitor(visitor, n_known), options
+        return self._answers.for_visitor(visitor, n_known), self._options
 
     def _folded(self, ratings: Ratings, side: Side) -> Self:
-        return self._grown(*self._fold_in.folded(ratings, side, self._options.threads()))
+        return self._grown(*self._fold_in.folded(ratings, side, self._options))
 
     def _grown(self, tables: Tables, record: TrainingRecord) -> Self:
         return type(self)(tables, record, self._options)  # type: ignore[call-arg]

@@ -102,7 +102,7 @@ class Model(Growing, Looking, Recommending, Fitted):
     ) -> None:
         n_members = 1 if members is None else len(members.weights)
         answers = Answers(tables, record.evidence._replace(n_members=n_members))
-        fold_in = FoldIn(tables, record, members)
+        fold_in = FoldIn(tables, record, members, answers)
         self._set(tables, record, options or Options(), members, answers, fold_in)
 
     def _set(

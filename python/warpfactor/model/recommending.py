@@ -173,8 +173,7 @@ class Recommending:
             If a user has no training ratings and `unknown` is not "mean", both or neither of `users` and
             `ratings` are given, `ratings` cannot be folded in, an argument is out of its
             range or does not fit the others, or `confidence` or `exploration` are above 0 without any
-            `history_`. On a CUDA device also for what the CPU alone computes: lists of items for each
-            user, groups, diversity and draws.
+            `history_`.
         CudaError
             If `device` asks for a CUDA device that cannot be used; the text says why.
 

@@ -9,14 +9,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _core
 from .bounds import Bound, Evidence, Uncertainty, of_visitor, uncertainty
 from .cpu import CpuAnswers
 from .cuda import DeviceAnswers
 from .device import DeviceCopies, prediction_problem, require_prediction, use_device
 from .requests import ListRequest
+from .ridge import Earlier, RowRatings, Rows, solve_on_device
 from .tables import Options, Tables, parse_device
 
 __all__ = ["Answers", "prediction_device"]
+
+# Arrays that a visitor's answers have in common with those of the model.
+_OF_ITEMS = (
+    "item_factors",
+    "item_biases",
+    "item_known",
+    "item_ids",
+    "bias_variances",
+    "factor_variances",
+)
 
 
 class Answers:
@@ -71,7 +83,6 @@ class Answers:
         index = prediction_device(options, output)
         if index is None:
             return self._on_cpu().recommend(users, single, request, bound, options)
-        request.refuse_on_device()
         with self._on_device(index) as device:
             return device.recommend(users, single, request, bound, options, output)
 
@@ -93,6 +104,56 @@ class Answers:
         with self._on_device(index) as device:
             return device.similar(side, ids, n, options, output)
 
+    def solved_rows(
+        self,
+        other: str,
+        fixed: Rows,
+        ratings: RowRatings,
+        strengths: _core.FoldInStrengths,
+        coefficients: Rows | None,
+        earlier: Earlier | None,
+        options: Options,
+    ) -> Rows:
+        """Return rows from their ratings of the other side's; see `fold_in` of warpfactor/fold_in.hpp.
+
+        `other` is "user" or "item", and `fixed` are its rows.
+        """
+        index = prediction_device(options, "numpy")
+        if index is not None:
+            with use_device(index) as xp:
+                # A model that grows has other rows each time, of which no copies are kept.
+                own = fixed.factors is getattr(self.tables, f"{other}_factors")
+                return solve_on_device(
+                    xp,
+                    self._copies_on(index) if own else DeviceCopies(index),
+                    other,
+                    fixed,
+                    ratings,
+                    strengths,
+                    global_mean=self.tables.global_mean,
+                    biases=self.tables.biases,
+                    coefficients=coefficients,
+                    earlier=earlier,
+                    what="folding rows in",
+                    options=options,
+                )
+        return Rows(
+            *_core.fold_in(
+                fixed,
+                _core.RatingArrays(ratings.rows, ratings.others, ratings.values),
+                ratings.n_rows,
+                strengths,
+                self.tables.global_mean,
+                self.tables.biases,
+                coefficients,
+                None if earlier is None else earlier.rows,
+                None if earlier is None else earlier.counts,
+                None if earlier is None else earlier.lists[0],
+                None if earlier is None else earlier.lists[1],
+                options.threads(),
+            )
+        )
+
     def _on_cpu(self) -> CpuAnswers:
         if self._cpu is None:
             self._cpu = CpuAnswers(self.tables)
@@ -101,9 +162,12 @@ class Answers:
     @contextmanager
     def _on_device(self, index: int) -> Iterator[DeviceAnswers]:
         with use_device(index) as xp:
-            if self.copies is None or self.copies.index != index:
-                self.copies = DeviceCopies(index)
-            yield DeviceAnswers(xp, self.tables, self.copies)
+            yield DeviceAnswers(xp, self.tables, self._copies_on(index))
+
+    def _copies_on(self, index: int) -> DeviceCopies:
+        if self.copies is None or self.copies.index != index:
+            self.copies = DeviceCopies(index)
+        return self.copies
 
 
 def prediction_device(options: Options, output: str) -> int | None:
@@ -137,6 +201,11 @@ class _VisitorAnswers(Answers):
         super().__init__(tables, known.evidence)
         self._known = known
         self._n_ratings = n_ratings
+
+    def _copies_on(self, index: int) -> DeviceCopies:
+        if self.copies is None or self.copies.index != index:
+            self.copies = DeviceCopies(index, self._known._copies_on(index), _OF_ITEMS)
+        return self.copies
 
     def uncertainty(self) -> Uncertainty:
         known = self._known

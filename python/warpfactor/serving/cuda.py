@@ -6,18 +6,26 @@ factors and bias count as zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterable
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
 from ..data.ids import consecutive, find_integers
 from ..data.ratings import pairs_to_codes
 from ..exchange import as_device_array, is_device_array, to_host
 from .bounds import Bound
-from .device import DeviceCopies, Memory, best_items
+from .device import DeviceCopies, Memory
+from .device_lists import (
+    PAIR_BYTES,
+    Factors,
+    Moved,
+    Search,
+    groups_of_known,
+    tiles,
+    unit_rows,
+)
 from .lookup import (
     codes_to_score,
     find_ids,
@@ -29,34 +37,7 @@ from .lookup import (
 from .requests import ListRequest
 from .tables import Options, Tables
 
-__all__ = ["DeviceAnswers", "tiles"]
-
-# Temporary arrays of one pair: ids, codes, masks and scores, at most eight bytes each.
-_PAIR_BYTES = 128
-# Temporary arrays of one seen item: positions as int64.
-_SEEN_BYTES = 64
-# Seen items are taken off in steps of 1/64 of the tile's scores: about the density of ratings, so
-# that one step mostly does, for a quarter more memory at float32.
-_SEEN_SHARE = 64
-
-
-class _Factors(NamedTuple):
-    """P, Q, b_u, b_i and μ, in the order in which the core takes them."""
-
-    user_factors: Any
-    item_factors: Any
-    user_biases: Any
-    item_biases: Any
-    mean: float
-
-
-class _Moved(NamedTuple):
-    """What is added to the score of (u, i): times √(bias_variances[i] + user_lengths[u] factor_variances[i])."""
-
-    times: float
-    bias_variances: Any
-    factor_variances: Any
-    user_lengths: Any  # the last is that of unknown users, whose code is -1
+__all__ = ["DeviceAnswers"]
 
 
 class DeviceAnswers:
@@ -90,7 +71,7 @@ class DeviceAnswers:
             n_pairs = len(pairs)
             wanted |= self._vocabularies("user", "item")
         fixed = n_pairs * dtype.itemsize if output == "cupy" else 0
-        per_pair = 2 * k * dtype.itemsize + _PAIR_BYTES
+        per_pair = 2 * k * dtype.itemsize + PAIR_BYTES
         arrays, n_rows = self._copies.take(wanted, _memory("predict", fixed, per_pair, options))
         factors = self._factors(arrays)
 
@@ -137,12 +118,13 @@ class DeviceAnswers:
         wanted = self._known_arrays() | self._factor_arrays()
         if request.exclude_seen:
             wanted["seen_indptr"], wanted["seen_items"] = tables.seen.lists()
-        fixed = tables.item_biases.nbytes + 2 * tables.item_known.nbytes
+        fixed = tables.item_biases.nbytes + 2 * tables.item_known.nbytes + len(codes) * PAIR_BYTES
+        fixed += sum(16 * len(lists[1]) for lists in (request.only, request.without) if lists)
         if bound is not None:
             wanted |= bound.uncertainty.arrays
-        arrays, n_rows = self._take(
-            wanted, "recommend", len(codes), n, fixed, options, output, moved=bound is not None
-        )
+        n_lists = len(codes) if request.groups is None else len(request.groups) - 1
+        search = _search(request, bound)
+        arrays, n_rows = self._take(wanted, "recommend", n_lists, search, fixed, options, output)
         codes = known_rows(xp, codes, arrays["user_known"])
         if options.unknown != "mean" and (codes < 0).any():
             reject_unknown_ids("user", users, one, codes, tables)
@@ -151,12 +133,17 @@ class DeviceAnswers:
         if request.allowed is not None:
             open_items = open_items & xp.asarray(request.allowed)
         factors = factors._replace(item_biases=_rated_biases(xp, factors.item_biases, open_items))
-        seen = (arrays["seen_indptr"], arrays["seen_items"]) if request.exclude_seen else None
-        moved = None
-        if bound is not None:
-            held = {name: arrays[name] for name in bound.uncertainty.arrays}
-            moved = _Moved(bound.moves.times, **held)
-        parts = _best_items(xp, factors, codes, n, seen, n_rows, moved)
+        if request.exclude_seen:
+            search = search._replace(seen=(arrays["seen_indptr"], arrays["seen_items"]))
+        if search.moved is not None:
+            held = {name: arrays[name] for name in Moved._fields[2:]}
+            search = search._replace(moved=search.moved._replace(**held))
+        if request.groups is not None:
+            groups, known = groups_of_known(request.groups, to_host(codes))
+            parts = search._replace(groups=groups).lists(xp, factors, xp.asarray(known), n_rows)
+            codes = xp.asarray(known[groups[:-1]])  # the members are now all known, or one unknown
+        else:
+            parts = search.lists(xp, factors, codes, n_rows)
         out = np if output == "numpy" else xp
         found, scores = _collected(out, parts, (len(codes), n), tables.item_factors.dtype)
         if tables.start_bias:
@@ -178,7 +165,7 @@ class DeviceAnswers:
             tables, users, items, options.unknown
         )
         wanted = self._known_arrays() | self._factor_arrays()
-        fixed = len(item_codes) * (k * size + _PAIR_BYTES) + len(user_codes) * _PAIR_BYTES
+        fixed = len(item_codes) * (k * size + PAIR_BYTES) + len(user_codes) * PAIR_BYTES
         if output == "cupy":
             fixed += len(user_codes) * len(item_codes) * size
         per_row = 4 * len(item_codes) * size + 2 * k * size
@@ -212,19 +199,20 @@ class DeviceAnswers:
         names = f"{side}_factors", f"{side}_known"
         wanted = {name: getattr(tables, name) for name in names}
         rows = wanted[names[0]]
-        fixed = 2 * rows.nbytes + _PAIR_BYTES * len(rows)
+        fixed = 2 * rows.nbytes + PAIR_BYTES * len(rows)
+        search = Search(n)
         arrays, n_rows = self._take(
-            wanted, f"similar_{side}s", len(codes), n, fixed, options, output, side=side
+            wanted, f"similar_{side}s", len(codes), search, fixed, options, output, side=side
         )
         codes = known_rows(xp, codes, arrays[names[1]])
         if (codes < 0).any():
             reject_unknown_ids(side, given, single, codes, tables)
-        unit = _unit_rows(xp, arrays[names[0]])
+        unit = unit_rows(xp, arrays[names[0]])
         none = xp.zeros(len(unit), unit.dtype)
         biases = _rated_biases(xp, none, arrays[names[1]])
-        factors = _Factors(unit, unit, none, biases, 0.0)
+        factors = Factors(unit, unit, none, biases, 0.0)
         itself = xp.arange(len(unit) + 1), xp.arange(len(unit), dtype=np.int32)
-        parts = _best_items(xp, factors, codes, n, itself, n_rows)
+        parts = search._replace(seen=itself).lists(xp, factors, codes, n_rows)
         out = np if output == "numpy" else xp
         found, scores = _collected(out, parts, (len(codes), n), rows.dtype)
         ids = arrays.get(f"{side}_ids", getattr(tables, f"{side}_ids"))
@@ -232,12 +220,12 @@ class DeviceAnswers:
         return (ids[0], scores[0]) if single else (ids, scores)
 
     def _factor_arrays(self) -> dict[str, NDArray[Any]]:
-        names = (name for name in _Factors._fields if name != "mean")
+        names = (name for name in Factors._fields if name != "mean")
         return {name: getattr(self._tables, name) for name in names}
 
-    def _factors(self, arrays: dict[str, Any]) -> _Factors:
+    def _factors(self, arrays: dict[str, Any]) -> Factors:
         named = {name: arrays[name] for name in self._factor_arrays()}
-        return _Factors(**named, mean=self._tables.global_mean)
+        return Factors(**named, mean=self._tables.global_mean)
 
     def _known_arrays(self) -> dict[str, NDArray[Any]]:
         return {"user_known": self._tables.user_known, "item_known": self._tables.item_known}
@@ -255,20 +243,19 @@ class DeviceAnswers:
         wanted: dict[str, NDArray[Any]],
         what: str,
         n_queries: int,
-        n: int,
+        search: Search,
         fixed: int,
         options: Options,
         output: str,
         *,
         side: str = "item",
-        moved: bool = False,
     ) -> tuple[dict[str, Any], int]:
         """Get the arrays that a search for the n best rows needs, and the rows of its tiles."""
         tables = self._tables
         n_rows, k = getattr(tables, f"{side}_factors").shape
         ids = getattr(tables, f"{side}_ids")
         size = tables.item_factors.itemsize
-        fixed += n_queries * _PAIR_BYTES
+        fixed += n_queries * PAIR_BYTES
         if output == "cupy":
             if ids.dtype == object:
                 raise ValueError(
@@ -277,8 +264,8 @@ class DeviceAnswers:
                 )
             wanted = wanted | {f"{side}_ids": ids}
             # Codes, ids, scores, and the masks and indices on the way.
-            fixed += n_queries * n * (24 + 2 * size)
-        per_row = _row_bytes(n_rows, k, n, size) + (4 * n_rows * size if moved else 0)
+            fixed += n_queries * search.n * (24 + 2 * size)
+        per_row = search.row_bytes(n_rows, k, size)
         return self._copies.take(wanted, _memory(what, fixed, per_row, options))
 
     def _finished(self, scores: Any, users: Any, items: Any, unknown: str) -> Any:
@@ -312,12 +299,28 @@ class DeviceAnswers:
             values = as_device_array(wanted)
             if values.ndim < 2 and values.dtype.kind in "iu":
                 arrays, _ = self._copies.take(
-                    self._vocabularies(side), _memory("looking up ids", 0, _PAIR_BYTES, options)
+                    self._vocabularies(side), _memory("looking up ids", 0, PAIR_BYTES, options)
                 )
                 vocabulary = self._vocabulary(arrays, side)
                 return values.ndim == 0, find_integers(self._xp, vocabulary, values.reshape(-1))
         single, codes = find_ids(ids, wanted, f"{side}s")
         return single, self._xp.asarray(codes)
+
+
+def _search(request: ListRequest, bound: Bound | None) -> Search:
+    """Return what a request asks for, without the arrays of the device."""
+    moved = None
+    if bound is not None:
+        moved = Moved(bound.moves.times, bound.moves.seed, None, None, None)
+    return Search(
+        request.n,
+        only=request.only,
+        without=request.without,
+        moved=moved,
+        diversity=request.diversity,
+        groups=request.groups,
+        group=request.group,
+    )
 
 
 def _memory(what: str, fixed: int, per_row: int, options: Options) -> Memory:
@@ -338,21 +341,9 @@ def _collected(
     return found, scores
 
 
-def tiles(n: int, n_rows: int) -> Iterator[slice]:
-    """Split the range 0 .. n into slices of n_rows, the last perhaps shorter."""
-    return (slice(at, min(at + n_rows, n)) for at in range(0, n, n_rows))
-
-
 def _rated_biases(xp: Any, biases: Any, known: Any) -> Any:
     """Return the items' biases, and -inf, which is never selected, for those without ratings."""
     return xp.where(known, biases, biases.dtype.type(-np.inf))
-
-
-def _unit_rows(xp: Any, factors: Any) -> Any:
-    """Scale rows to length 1; rows of zeros stay zero."""
-    lengths = xp.linalg.norm(factors, axis=1, keepdims=True)
-    # The smallest normal number keeps a zero row zero instead of NaN.
-    return factors / xp.maximum(lengths, np.finfo(factors.dtype).tiny)
 
 
 def _linked(xp: Any, scores: Any, link: str) -> Any:
@@ -364,16 +355,7 @@ def _linked(xp: Any, scores: Any, link: str) -> Any:
     return probability if link == "probability" else 2 * probability - 1
 
 
-def _row_bytes(n_items: int, n_factors: int, n: int, item_size: int) -> int:
-    """Return the bytes that `_best_items` needs for each row of a tile."""
-    scores = n_items * item_size
-    if n > _core.most_selected:  # negated and sorted scores, positions, and what a sort needs
-        scores += n_items * (3 * item_size + 32)
-    seen = max(n_items // _SEEN_SHARE, 1) * _SEEN_BYTES
-    return scores + seen + 2 * n_factors * item_size + 2 * n * (item_size + 4) + _PAIR_BYTES
-
-
-def _pair_scores(xp: Any, factors: _Factors, users: Any, items: Any) -> Any:
+def _pair_scores(xp: Any, factors: Factors, users: Any, items: Any) -> Any:
     """Return μ + b_u + b_i + p_u · q_i of each pair of codes."""
     products = factors.user_factors[users]
     products *= factors.item_factors[items]
@@ -383,86 +365,3 @@ def _pair_scores(xp: Any, factors: _Factors, users: Any, items: Any) -> Any:
     for codes, biases in ((users, factors.user_biases), (items, factors.item_biases)):
         scores += xp.where(codes >= 0, biases[codes], 0)
     return scores
-
-
-def _best_items(
-    xp: Any,
-    factors: _Factors,
-    codes: Any,
-    n: int,
-    seen: tuple[Any, Any] | None,
-    n_rows: int,
-    moved: _Moved | None = None,
-) -> Iterator[tuple[slice, Any, Any]]:
-    """Find the n best items of each row of P that is asked for, n_rows of them at a time.
-
-    Parameters
-    ----------
-    factors : _Factors
-        An item whose bias is -inf is left out.
-    codes : array of shape (n_queries,), int32
-        Which rows.
-    n : int
-        How many items each gets, at most all of them.
-    seen : (indptr, items) or None
-        What to leave out: row c of P has items[indptr[c]:indptr[c + 1]].
-    n_rows : int
-        How many rows of scores are held at once.
-    moved : _Moved or None
-        What is added to the scores.
-
-    Yields
-    ------
-    part : slice
-        Which of the queries.
-    found : array of shape (n_queries of the part, n), int32
-        Their items, best first, ties by lower number; -1 in empty slots.
-    scores : array of the same shape, dtype of the factors
-        Their scores; NaN in empty slots.
-    """
-    P, Q, user_biases, item_biases, mean = factors
-    held = xp.empty((min(n_rows, len(codes)), len(Q)), Q.dtype)
-    for part in tiles(len(codes), n_rows):
-        rows = codes[part]
-        scores = held[: len(rows)]
-        p = P[rows]
-        p[rows < 0] = 0
-        xp.dot(p, Q.T, out=scores)
-        scores += item_biases
-        if moved is not None:
-            spread = moved.user_lengths[rows][:, None] * moved.factor_variances
-            spread += moved.bias_variances
-            scores += moved.times * xp.sqrt(spread)
-        if seen is not None:
-            flat = scores.reshape(-1)
-            for places in _seen_places(xp, rows, *seen, len(Q)):
-                flat[places] = -np.inf
-        found, best = _select(xp, scores, n)
-        # Equal for all items of a row, so it comes after the selection, where only n are left.
-        best += xp.where(rows >= 0, user_biases[rows], 0)[:, None]
-        best += mean
-        yield part, found, best
-
-
-def _seen_places(xp: Any, rows: Any, indptr: Any, items: Any, n_items: int) -> Iterator[Any]:
-    """Positions of the rows' seen items in their scores, laid out one row after the other."""
-    counts = xp.where(rows >= 0, indptr[rows + 1] - indptr[rows], 0)
-    ends = xp.cumsum(counts)
-    shifts = indptr[rows] - (ends - counts)
-    step = len(rows) * max(n_items // _SEEN_SHARE, 1)
-    for part in tiles(int(ends[-1]), step):
-        at = xp.arange(part.start, part.stop)
-        row = xp.searchsorted(ends, at, side="right")
-        yield row * n_items + items[at + shifts[row]]
-
-
-def _select(xp: Any, scores: Any, n: int) -> tuple[Any, Any]:
-    if n <= _core.most_selected:
-        return best_items(scores, n)
-    order = xp.argsort(-scores, axis=1, kind="stable")[:, :n]
-    best = xp.take_along_axis(scores, order, axis=1)
-    empty = ~(best > -np.inf)
-    found = order.astype(np.int32)
-    found[empty] = -1
-    best[empty] = np.nan
-    return found, best

@@ -176,10 +176,17 @@ class DeviceCopies:
     ----------
     index : int
         The device's number.
+    lender : DeviceCopies or None
+        Copies of another model that has some arrays in common, which stay there.
+    lent : tuple of str
+        Their names.
     """
 
-    def __init__(self, index: int) -> None:
+    def __init__(
+        self, index: int, lender: DeviceCopies | None = None, lent: tuple[str, ...] = ()
+    ) -> None:
         self.index = index
+        self._lender, self._lent = lender, lent
         self._held: dict[str, tuple[NDArray[Any], Any]] = {}
 
     def take(self, wanted: dict[str, NDArray[Any]], memory: Memory) -> tuple[dict[str, Any], int]:
@@ -197,6 +204,15 @@ class DeviceCopies:
         CudaError
             If there is not enough memory for tiles of one row.
         """
+        if self._lender is not None:
+            borrowed = {name: array for name, array in wanted.items() if name in self._lent}
+            arrays, _ = self._lender.take(borrowed, memory)
+            own = {name: array for name, array in wanted.items() if name not in borrowed}
+            mine, n_rows = self._take(own, memory)
+            return arrays | mine, n_rows
+        return self._take(wanted, memory)
+
+    def _take(self, wanted: dict[str, NDArray[Any]], memory: Memory) -> tuple[dict[str, Any], int]:
         held = {
             name: pair for name, pair in self._held.items() if wanted.get(name, pair[0]) is pair[0]
         }
@@ -219,7 +235,8 @@ class DeviceCopies:
         return {name: self._held[name][1] for name in wanted}, max(tile // memory.per_row, 1)
 
     def _held_bytes(self) -> int:
-        return sum(array.nbytes for array, _ in self._held.values())
+        own = sum(array.nbytes for array, _ in self._held.values())
+        return own + (0 if self._lender is None else self._lender._held_bytes())
 
     def _room(self, memory: Memory) -> int:
         free = free_bytes()

@@ -69,21 +69,6 @@ class ListRequest:
             ranks = xp.arange(scores.shape[1])
             scores[ranks[None, :] >= xp.asarray(self.lengths)[:, None]] = np.nan
 
-    def refuse_on_device(self) -> None:
-        """Raise ValueError if something is asked for that the CPU alone computes."""
-        only_there = {
-            "lists of items for each user": self.only is not None or self.without is not None,
-            option("group"): self.groups is not None,
-            option("diversity"): self.diversity > 0,
-            option("random_state"): self.moves.seed is not None,
-        }
-        wanted = [name for name, is_wanted in only_there.items() if is_wanted]
-        if wanted:
-            raise ValueError(
-                f"{' and '.join(wanted)}: the CPU alone computes that, and {option('device')} names a "
-                f"CUDA device: use {option('device', 'cpu')}"
-            )
-
 
 def list_request(
     tables: Tables,
