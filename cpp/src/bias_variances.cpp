@@ -16,6 +16,8 @@ constexpr std::int64_t kTaskRatings = 1 << 14;  // not measured
 // A variance that the ratings do not show goes to zero ever more slowly. Below this share of the ratings' it is as good
 // as zero, and the biases are as good as fixed.
 constexpr double kLeastShare = 1e-4;
+// The memory for a sample of the ratings, in numbers of ratings that are expected.
+constexpr double kSampleRoom = 1.1;
 
 /// A random share of the users, with all of their ratings.
 struct Sample {
@@ -24,6 +26,12 @@ struct Sample {
 };
 Sample sample_of(const RatingsView& ratings, double share) {
   Sample sample;
+  // A random number of ratings, most of the time within this. Growing as it goes could take twice as much.
+  const auto about = static_cast<std::size_t>(kSampleRoom * share * static_cast<double>(ratings.users.size()));
+  sample.users.reserve(about);
+  sample.items.reserve(about);
+  sample.values.reserve(about);
+  if (!ratings.weights.empty()) sample.weights.reserve(about);
   const auto limit = static_cast<std::uint64_t>(share * 0x1p64);
   for (std::size_t r = 0; r < ratings.users.size(); ++r) {
     if (!ratings.weights.empty() && ratings.weights[r] <= 0) continue;

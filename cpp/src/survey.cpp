@@ -282,6 +282,8 @@ KnownPairs::KnownPairs(const RatingsView& pairs, const RatingsView& ratings, con
   };
   check(pairs.users, "implicit.users", ratings.n_users);
   check(pairs.items, "implicit.items", ratings.n_items);
+  users.reserve(pairs.users.size());
+  items.reserve(pairs.users.size());
   for (std::size_t n = 0; n < pairs.users.size(); ++n) {
     const std::int32_t user = pairs.users[n], item = pairs.items[n];
     if (rated.user_counts[static_cast<std::size_t>(user)] == 0) continue;

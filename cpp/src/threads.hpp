@@ -40,6 +40,9 @@ class ThreadTeam {
       for (int t = 1; t < n_threads; ++t) workers_.emplace_back([this, t] { serve(t); });
     } catch (const std::system_error&) {
       // The system grants no more threads; those that it granted do the work.
+    } catch (...) {
+      end();  // out of memory: a thread that is not joined would end the process
+      throw;
     }
   }
   ~ThreadTeam() { end(); }

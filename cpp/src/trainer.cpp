@@ -484,8 +484,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
     }
   }
 
-  backend->upload(ratings, rated, z, start_of(params, z, rated, options), params, used, incidence);
-  incidence = {};
+  backend->upload(ratings, rated, z, start_of(params, z, rated, options), params, used, std::move(incidence));
   for (int step = 0; !from && goes_on && step < kMeansSteps; ++step) backend->update_means(params.n_factors);
   result.n_threads = backend->n_threads();
   result.instruction_set = backend->instruction_set();
@@ -504,13 +503,13 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
   // What training has reached. `last`: the backend's ratings go first, for the memory.
   const auto finished = [&](TrainResult<T> now, bool last) {
     Model<T>& to = now.model;
+    if (last) backend->release();
     to.user_counts = rated.user_counts;
     to.item_counts = rated.item_counts;
     to.user_factors.resize(static_cast<std::size_t>(to.n_users) * static_cast<std::size_t>(to.n_factors));
     to.item_factors.resize(static_cast<std::size_t>(to.n_items) * static_cast<std::size_t>(to.n_factors));
     to.user_biases.assign(static_cast<std::size_t>(to.n_users), static_cast<T>(z.start_bias));
     to.item_biases.assign(static_cast<std::size_t>(to.n_items), static_cast<T>(z.start_bias));
-    if (last) backend->release();
     backend->download(to);
     ThreadTeam team(
         team_size(params.n_threads,

@@ -2,6 +2,7 @@
 #include "cpu/batches.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "cpu/tuning.hpp"
@@ -14,14 +15,15 @@
 namespace warpfactor {
 namespace {
 
-/// The ratings of one batch, sorted by row; those of a row keep the batch's order.
-void sort_by_row(std::span<const std::int64_t> batch, std::span<const std::int32_t> rows, std::int32_t n_rows,
-                 std::vector<std::uint64_t>& keys, std::vector<std::int64_t>& counts, std::int64_t* sorted) {
+/// The ratings of one batch, sorted by row; those of a row keep the batch's order. N numbers ratings.
+template <class N>
+void sort_by_row(std::span<const N> batch, std::span<const std::int32_t> rows, std::int32_t n_rows,
+                 std::vector<std::uint64_t>& keys, std::vector<std::int64_t>& counts, N* sorted) {
   if (static_cast<std::int64_t>(batch.size()) >= n_rows / 8) {
     counts.assign(static_cast<std::size_t>(n_rows) + 1, 0);
-    for (const std::int64_t r : batch) ++counts[static_cast<std::size_t>(rows[static_cast<std::size_t>(r)]) + 1];
+    for (const N r : batch) ++counts[static_cast<std::size_t>(rows[static_cast<std::size_t>(r)]) + 1];
     std::partial_sum(counts.begin(), counts.end(), counts.begin());
-    for (const std::int64_t r : batch) {
+    for (const N r : batch) {
       sorted[counts[static_cast<std::size_t>(rows[static_cast<std::size_t>(r)])]++] = r;
     }
     return;
@@ -40,12 +42,13 @@ std::int32_t rows_of(std::span<const std::int32_t> rows) {
 }
 
 /// The numbers of the ratings of weight > 0, in the order in which they are cut into batches.
-std::vector<std::int64_t> batch_order(std::span<const float> weights, std::int64_t n_ratings, std::int64_t batch_size,
-                                      std::uint64_t seed) {
-  std::vector<std::int64_t> order;
+template <class N>
+std::vector<N> batch_order(std::span<const float> weights, std::int64_t n_ratings, std::int64_t batch_size,
+                           std::uint64_t seed) {
+  std::vector<N> order;
   order.reserve(static_cast<std::size_t>(n_ratings));
   for (std::int64_t r = 0; r < n_ratings; ++r) {
-    if (weights.empty() || weights[static_cast<std::size_t>(r)] > 0) order.push_back(r);
+    if (weights.empty() || weights[static_cast<std::size_t>(r)] > 0) order.push_back(static_cast<N>(r));
   }
   if (static_cast<std::int64_t>(order.size()) > batch_size) {
     SplitMix64 random(seed, kBatchOrder, 0);
@@ -62,7 +65,7 @@ std::vector<std::vector<std::int64_t>> epoch_batches(const RatingsView& ratings,
   require_in_range(params);
   std::int64_t size = batch_size(params, ratings.size());
   require(size >= 1, "batch_size", size, "at least 1, or each rating makes a step of its own");
-  const std::vector<std::int64_t> order = batch_order(ratings.weights, ratings.size(), size, params.seed);
+  const std::vector<std::int64_t> order = batch_order<std::int64_t>(ratings.weights, ratings.size(), size, params.seed);
   const auto n = static_cast<std::int64_t>(order.size());
   size = std::min(size, std::max<std::int64_t>(n, 1));  // n + size must not overflow
   for (const std::int32_t b : shuffled((n + size - 1) / size, params.seed, epoch)) {
@@ -71,11 +74,14 @@ std::vector<std::vector<std::int64_t>> epoch_batches(const RatingsView& ratings,
   return batches;
 }
 
-template <class T, class V>
-Batches<T> make_batches(const BatchInput<V>& input, std::int64_t batch_size, std::uint64_t seed, ThreadTeam& team) {
+namespace {
+
+/// N numbers the ratings given.
+template <class N, class T, class V>
+Batches<T> numbered_batches(const BatchInput<V>& input, std::int64_t batch_size, std::uint64_t seed, ThreadTeam& team) {
   Batches<T> batches;
-  const std::vector<std::int64_t> order =
-      batch_order(input.weights, static_cast<std::int64_t>(input.values.size()), batch_size, seed);
+  const std::vector<N> order =
+      batch_order<N>(input.weights, static_cast<std::int64_t>(input.values.size()), batch_size, seed);
   const auto n = static_cast<std::int64_t>(order.size());
   batch_size = std::min(batch_size, std::max<std::int64_t>(n, 1));  // n + batch_size must not overflow
   batches.n_ratings = n;
@@ -84,7 +90,8 @@ Batches<T> make_batches(const BatchInput<V>& input, std::int64_t batch_size, std
   const auto n_batches = static_cast<std::size_t>(batches.n_batches);
   struct Scratch {
     std::vector<std::uint64_t> keys;
-    std::vector<std::int64_t> counts, sorted;
+    std::vector<std::int64_t> counts;
+    std::vector<N> sorted;
   };
   std::vector<Scratch> scratches(static_cast<std::size_t>(team.size()));
   for (const bool of_users : {true, false}) {
@@ -105,8 +112,8 @@ Batches<T> make_batches(const BatchInput<V>& input, std::int64_t batch_size, std
       Scratch& scratch = scratches[static_cast<std::size_t>(thread)];
       const std::int64_t begin = b * batch_size, size = std::min(batch_size, n - begin);
       scratch.sorted.resize(static_cast<std::size_t>(size));
-      sort_by_row({order.data() + begin, static_cast<std::size_t>(size)}, own, n_rows, scratch.keys, scratch.counts,
-                  scratch.sorted.data());
+      sort_by_row<N>({order.data() + begin, static_cast<std::size_t>(size)}, own, n_rows, scratch.keys, scratch.counts,
+                     scratch.sorted.data());
       std::int64_t n_distinct = 0;
       for (std::int64_t at = 0; at < size; ++at) {
         const auto r = static_cast<std::size_t>(scratch.sorted[static_cast<std::size_t>(at)]);
@@ -149,6 +156,16 @@ Batches<T> make_batches(const BatchInput<V>& input, std::int64_t batch_size, std
     }
   }
   return batches;
+}
+
+}  // namespace
+
+template <class T, class V>
+Batches<T> make_batches(const BatchInput<V>& input, std::int64_t batch_size, std::uint64_t seed, ThreadTeam& team) {
+  // Half of the memory, where that is enough to number all ratings.
+  return input.values.size() <= std::numeric_limits<std::uint32_t>::max()
+             ? numbered_batches<std::uint32_t, T>(input, batch_size, seed, team)
+             : numbered_batches<std::int64_t, T>(input, batch_size, seed, team);
 }
 
 template <class T>

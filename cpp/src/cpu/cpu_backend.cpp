@@ -66,7 +66,7 @@ class CpuBackend final : public Backend<T> {
       : kernels_(kernel_table()), n_threads_(n_threads), interrupted_(std::move(interrupted)) {}
 
   void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Start<T>& start,
-              const TrainParams& params, const TrainOptions<T>& options, const Incidence& incidence) override {
+              const TrainParams& params, const TrainOptions<T>& options, Incidence incidence) override {
     params_ = params;
     loss_ = params.loss == Loss::custom ? options.loss : nullptr;
     penalty_ = options.penalty;
@@ -79,7 +79,7 @@ class CpuBackend final : public Backend<T> {
     } else {
       take_blocks(ratings, rated, start);
     }
-    take_means(incidence);
+    take_means(std::move(incidence));
     take_validation(options.validation);
   }
 
@@ -177,12 +177,22 @@ class CpuBackend final : public Backend<T> {
   void release() override {
     blocked_.ratings = {};  // no longer needed, and the largest things here
     blocked_.weights = {};
+    for (Rows<T>* rows : {&users_, &items_}) {
+      Rows<T> left;
+      left.factors = std::move(rows->factors);
+      left.biases = std::move(rows->biases);
+      *rows = std::move(left);
+    }
     batch_stepper_.reset();
     batches_ = {};
     kept_users_ = {};
     kept_items_ = {};
     user_means_.reset();
     item_means_.reset();
+    user_lists_ = {};
+    item_lists_ = {};
+    user_work_ = {};
+    item_work_ = {};
   }
 
   void download(Model<T>& model) override {
@@ -239,14 +249,18 @@ class CpuBackend final : public Backend<T> {
     take(items_, false, blocked_.items);
   }
 
-  void take_means(const Incidence& incidence) {
+  void take_means(Incidence incidence) {
+    if (!has_means(params_, true) && !has_means(params_, false)) return;
+    // One side after the other: the lists given go as soon as those in internal rows stand.
+    user_lists_ = InternalLists(std::move(incidence.users), blocked_.users.position, blocked_.items.position, *team_);
+    item_lists_ = InternalLists(std::move(incidence.items), blocked_.items.position, blocked_.users.position, *team_);
+    user_work_ = MeansWork<T>(user_lists_.size(), stride_);
+    item_work_ = MeansWork<T>(item_lists_.size(), stride_);
     const auto make = [&](std::optional<PriorMeans<T>>& prior, bool of_users) {
       if (!has_means(params_, of_users)) return;
-      const auto& own = of_users ? blocked_.users.position : blocked_.items.position;
-      const auto& other = of_users ? blocked_.items.position : blocked_.users.position;
-      prior.emplace(kernels_.kernels<T>(), of_users ? incidence.users : incidence.items,
-                    of_users ? incidence.items : incidence.users, own, other, stride_, *params_.reg_implicit,
-                    kBiasRho * *params_.reg_implicit, *team_);
+      prior.emplace(kernels_.kernels<T>(), of_users ? user_lists_ : item_lists_, of_users ? item_lists_ : user_lists_,
+                    of_users ? user_work_ : item_work_, of_users ? item_work_ : user_work_, stride_,
+                    *params_.reg_implicit, kBiasRho * *params_.reg_implicit, *team_);
     };
     make(user_means_, true);
     make(item_means_, false);
@@ -441,6 +455,8 @@ class CpuBackend final : public Backend<T> {
   Batches<T> batches_;                            ///< empty for steps of one rating
   std::optional<BatchStepper<T>> batch_stepper_;  ///< likewise
   Rows<T> users_, items_, kept_users_, kept_items_;
+  InternalLists user_lists_, item_lists_;                 ///< empty without implicit feedback
+  MeansWork<T> user_work_, item_work_;                    ///< likewise
   std::optional<PriorMeans<T>> user_means_, item_means_;  ///< none without implicit feedback
   std::vector<Progress> blocks_done_;                     ///< by outer turn
   /// By outer and inner turn, added up in that order: the bits of the sum do not depend on threads.

@@ -39,72 +39,90 @@ struct ColumnSums {
 
 }  // namespace
 
-template <class T>
-void PriorMeans<T>::take(Side& side, const IncidentRows& rows, const std::vector<std::int32_t>& position,
-                         const std::vector<std::int32_t>& other_position) {
+InternalLists::InternalLists(IncidentRows rows, const std::vector<std::int32_t>& position,
+                             const std::vector<std::int32_t>& other_position, ThreadTeam& team) {
+  if (position.empty() && other_position.empty()) {
+    begin = std::move(rows.begin);
+    others = std::move(rows.others);
+    ranges = ranges_of(begin, kTaskOthers);
+    return;
+  }
   const std::int64_t n = rows.rows();
   const auto internal = [](const std::vector<std::int32_t>& of, std::int64_t row) {
     return of.empty() ? row : static_cast<std::int64_t>(of[static_cast<std::size_t>(row)]);
   };
-  side.begin.assign(static_cast<std::size_t>(n) + 1, 0);
+  begin.assign(static_cast<std::size_t>(n) + 1, 0);
   for (std::int64_t row = 0; row < n; ++row) {
-    side.begin[static_cast<std::size_t>(internal(position, row)) + 1] =
+    begin[static_cast<std::size_t>(internal(position, row)) + 1] =
         rows.begin[static_cast<std::size_t>(row) + 1] - rows.begin[static_cast<std::size_t>(row)];
   }
-  for (std::size_t row = 0; row < static_cast<std::size_t>(n); ++row) side.begin[row + 1] += side.begin[row];
-  side.others = Buffer<std::int32_t>(side.begin.back());
-  for (std::int64_t row = 0; row < n; ++row) {
-    std::int64_t to = side.begin[static_cast<std::size_t>(internal(position, row))];
-    for (std::int64_t at = rows.begin[static_cast<std::size_t>(row)];
-         at < rows.begin[static_cast<std::size_t>(row) + 1]; ++at) {
-      side.others[to++] = static_cast<std::int32_t>(internal(other_position, rows.others[at]));
-    }
-  }
-  side.ranges = ranges_of(side.begin, kTaskOthers);
+  for (std::size_t row = 0; row < static_cast<std::size_t>(n); ++row) begin[row + 1] += begin[row];
+  others = Buffer<std::int32_t>(begin.back());
+  team.run_slices(
+      n,
+      [&](std::int64_t first, std::int64_t last, int) {
+        for (std::int64_t row = first; row < last; ++row) {
+          std::int64_t to = begin[static_cast<std::size_t>(internal(position, row))];
+          for (std::int64_t at = rows.begin[static_cast<std::size_t>(row)];
+               at < rows.begin[static_cast<std::size_t>(row) + 1]; ++at) {
+            others[to++] = static_cast<std::int32_t>(internal(other_position, rows.others[at]));
+          }
+        }
+      },
+      kRowSlice);
+  ranges = ranges_of(begin, kTaskOthers);
 }
 
 template <class T>
-PriorMeans<T>::PriorMeans(const Kernels<T>& kernels, const IncidentRows& own, const IncidentRows& other,
-                          const std::vector<std::int32_t>& own_position,
-                          const std::vector<std::int32_t>& other_position, std::int64_t stride, double rho,
+MeansWork<T>::MeansWork(std::int64_t n_rows, std::int64_t stride)
+    : rows(zeros<T>(n_rows * stride)), numbers(zeros<T>(n_rows)) {}
+
+template <class T>
+PriorMeans<T>::PriorMeans(const Kernels<T>& kernels, const InternalLists& own, const InternalLists& other,
+                          MeansWork<T>& own_work, MeansWork<T>& other_work, std::int64_t stride, double rho,
                           double rho_bias, ThreadTeam& team)
-    : kernels_(kernels), stride_(stride), rho_(rho), rho_bias_(rho_bias) {
-  team.run(2, [&](std::int64_t side, int) {
-    if (side == 0) take(own_, own, own_position, other_position);
-    if (side == 1) take(other_, other, other_position, own_position);
-  });
+    : kernels_(kernels),
+      own_(own, own_work),
+      other_(other, other_work),
+      stride_(stride),
+      rho_(rho),
+      rho_bias_(rho_bias) {
   const std::int64_t n = own_.size(), m = other_.size();
   other_.rows = zeros<T>(m * stride);
   other_.numbers = zeros<T>(m);
   for (Side* side : {&own_, &other_}) {
     side->step_rows = zeros<T>(side->size() * stride);
     side->step_numbers = zeros<T>(side->size());
-    side->work_rows = zeros<T>(side->size() * stride);
-    side->work_numbers = zeros<T>(side->size());
   }
   scale_.assign(static_cast<std::size_t>(n), T(0));
   for (std::size_t row = 0; row < scale_.size(); ++row) {
-    const std::int64_t count = own_.begin[row + 1] - own_.begin[row];
+    const std::int64_t count = own.begin[row + 1] - own.begin[row];
     if (count > 0) scale_[row] = static_cast<T>(1 / std::sqrt(static_cast<double>(count)));
   }
   other_.diagonal.assign(static_cast<std::size_t>(m), 0.0);
-  for (std::size_t row = 0; row < other_.diagonal.size(); ++row) {
-    for (std::int64_t at = other_.begin[row]; at < other_.begin[row + 1]; ++at) {
-      const double x = static_cast<double>(scale_[static_cast<std::size_t>(other_.others[at])]);
-      other_.diagonal[row] += x * x;
-    }
-  }
+  team.run_slices(
+      m,
+      [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t r = begin; r < end; ++r) {
+          const auto row = static_cast<std::size_t>(r);
+          for (std::int64_t at = other.begin[row]; at < other.begin[row + 1]; ++at) {
+            const double x = static_cast<double>(scale_[static_cast<std::size_t>(other.others[at])]);
+            other_.diagonal[row] += x * x;
+          }
+        }
+      },
+      kRowSlice);
 }
 
 template <class T>
 void PriorMeans<T>::sum_others(Side& of, const Side& from, std::int64_t width, ThreadTeam& team) const {
-  team.run(static_cast<std::int64_t>(of.ranges.size()) - 1, [&](std::int64_t range, int thread) {
+  team.run(static_cast<std::int64_t>(of.lists.ranges.size()) - 1, [&](std::int64_t range, int thread) {
     if (team.poll(thread)) return;
-    const std::int64_t first = of.ranges[static_cast<std::size_t>(range)],
-                       last = of.ranges[static_cast<std::size_t>(range) + 1];
-    kernels_.sum_rows({from.work_rows.data(), from.work_numbers.data(), of.others.data(), of.begin.data() + first,
-                       last - first, width, stride_, of.work_rows.data() + first * stride_,
-                       of.work_numbers.data() + first});
+    const std::int64_t first = of.lists.ranges[static_cast<std::size_t>(range)],
+                       last = of.lists.ranges[static_cast<std::size_t>(range) + 1];
+    kernels_.sum_rows({from.work.rows.data(), from.work.numbers.data(), of.lists.others.data(),
+                       of.lists.begin.data() + first, last - first, width, stride_,
+                       of.work.rows.data() + first * stride_, of.work.numbers.data() + first});
   });
 }
 
@@ -120,9 +138,9 @@ void PriorMeans<T>::step(const T* factors, const T* biases, T* means, RowPull<T>
         for (std::int64_t u = begin; u < end; ++u) {
           const T x = scale_[static_cast<std::size_t>(u)];
           for (std::int64_t f = u * stride_; f < u * stride_ + width; ++f) {
-            own_.work_rows[f] = x * (factors[f] - means[f]);
+            own_.work.rows[f] = x * (factors[f] - means[f]);
           }
-          own_.work_numbers[u] = biases == nullptr ? T(0) : x * (biases[u] - pulls[u].bias_mean);
+          own_.work.numbers[u] = biases == nullptr ? T(0) : x * (biases[u] - pulls[u].bias_mean);
         }
       },
       kRowSlice);
@@ -145,10 +163,10 @@ void PriorMeans<T>::step(const T* factors, const T* biases, T* means, RowPull<T>
           const double diagonal = other_.diagonal[static_cast<std::size_t>(j)];
           for (std::int64_t f = 0; f < width; ++f) {
             const std::int64_t at = j * stride_ + f;
-            take(static_cast<std::size_t>(f), rho_, diagonal, other_.work_rows[at], other_.rows[at],
+            take(static_cast<std::size_t>(f), rho_, diagonal, other_.work.rows[at], other_.rows[at],
                  other_.step_rows[at]);
           }
-          take(last, rho_bias_, diagonal, other_.work_numbers[j], other_.numbers[j], other_.step_numbers[j]);
+          take(last, rho_bias_, diagonal, other_.work.numbers[j], other_.numbers[j], other_.step_numbers[j]);
         }
         parts[static_cast<std::size_t>(begin / kRowSlice)] = std::move(sums);
       },
@@ -168,9 +186,9 @@ void PriorMeans<T>::step(const T* factors, const T* biases, T* means, RowPull<T>
         for (std::int64_t u = begin; u < end; ++u) {
           const T x = scale_[static_cast<std::size_t>(u)];
           for (std::int64_t f = 0; f < width; ++f) {
-            take(static_cast<std::size_t>(f), x, own_.work_rows[u * stride_ + f], own_.step_rows[u * stride_ + f]);
+            take(static_cast<std::size_t>(f), x, own_.work.rows[u * stride_ + f], own_.step_rows[u * stride_ + f]);
           }
-          take(last, x, own_.work_numbers[u], own_.step_numbers[u]);
+          take(last, x, own_.work.numbers[u], own_.step_numbers[u]);
         }
         parts[static_cast<std::size_t>(begin / kRowSlice)] = std::move(part);
       },
@@ -189,13 +207,13 @@ void PriorMeans<T>::step(const T* factors, const T* biases, T* means, RowPull<T>
     }
   }
   const auto move = [&](Side& side, std::int64_t row, T* rows) {
-    T *const d = side.step_rows.data() + row * stride_, *const z = side.work_rows.data() + row * stride_;
+    T *const d = side.step_rows.data() + row * stride_, *const z = side.work.rows.data() + row * stride_;
     T* const to = rows + row * stride_;
     for (std::int64_t f = 0; f < width; ++f) {
       d[f] = along_z[static_cast<std::size_t>(f)] * z[f] + along_d[static_cast<std::size_t>(f)] * d[f];
       to[f] += d[f];
     }
-    side.step_numbers[row] = along_z[last] * side.work_numbers[row] + along_d[last] * side.step_numbers[row];
+    side.step_numbers[row] = along_z[last] * side.work.numbers[row] + along_d[last] * side.step_numbers[row];
     return side.step_numbers[row];
   };
   team.run_slices(
@@ -226,6 +244,8 @@ void PriorMeans<T>::visit_state(const std::string& name, std::span<const std::in
   show("coefficients_step", other_, other_.step_rows, other_.step_numbers, other_position);
 }
 
+template struct MeansWork<float>;
+template struct MeansWork<double>;
 template class PriorMeans<float>;
 template class PriorMeans<double>;
 

@@ -13,6 +13,27 @@
 
 namespace warpfactor {
 
+/// Who rated what of one side, in internal rows: row r has the others others[begin[r]] .. others[begin[r + 1] - 1].
+struct InternalLists {
+  std::vector<std::int64_t> begin{0}, ranges;  ///< ranges: those of the tasks
+  Buffer<std::int32_t> others;
+
+  InternalLists() = default;
+  /// `position`, `other_position`: internal rows of the external ones; empty: the same. The lists given are freed.
+  InternalLists(IncidentRows rows, const std::vector<std::int32_t>& position,
+                const std::vector<std::int32_t>& other_position, ThreadTeam& team);
+  [[nodiscard]] std::int64_t size() const noexcept { return static_cast<std::int64_t>(begin.size()) - 1; }
+};
+
+/// What a step works on, of one side's rows. Both sides' means may share it, since they step one after the other.
+template <class T>
+struct MeansWork {
+  Buffer<T> rows, numbers;
+
+  MeansWork() = default;
+  MeansWork(std::int64_t n_rows, std::int64_t stride);
+};
+
 /// Fits m_u = n_u^(-1/2) sum of y_j over the others j of row u to the rows p_u, by ridge regression: the least of
 ///   sum_u |p_u - m_u|^2 + rho sum_j |y_j|^2,
 /// for each factor and for the bias (with a rho of its own) on its own. Each step is one of conjugate gradients with
@@ -24,11 +45,9 @@ namespace warpfactor {
 template <class T>
 class PriorMeans {
  public:
-  /// `own_position`, `other_position`: internal rows of the external ones; empty: the same. The incidence is of the own
-  /// side's rows and of the other side's.
-  PriorMeans(const Kernels<T>& kernels, const IncidentRows& own, const IncidentRows& other,
-             const std::vector<std::int32_t>& own_position, const std::vector<std::int32_t>& other_position,
-             std::int64_t stride, double rho, double rho_bias, ThreadTeam& team);
+  /// The lists and the working memory, of the own side and of the other, must outlive this.
+  PriorMeans(const Kernels<T>& kernels, const InternalLists& own, const InternalLists& other, MeansWork<T>& own_work,
+             MeansWork<T>& other_work, std::int64_t stride, double rho, double rho_bias, ThreadTeam& team);
 
   /// One step of the first `width` factors' and of the biases' means. `factors`, `biases` (nullptr: none) are the own
   /// side's rows, `means` and the bias means of `pulls` are moved.
@@ -44,16 +63,14 @@ class PriorMeans {
 
  private:
   struct Side {
-    std::vector<std::int64_t> begin, ranges;
-    Buffer<std::int32_t> others;
+    const InternalLists& lists;
+    MeansWork<T>& work;
     Buffer<T> rows, numbers;            ///< y, of the other side
     Buffer<T> step_rows, step_numbers;  ///< d, or X d
-    Buffer<T> work_rows, work_numbers;
-    std::vector<double> diagonal;  ///< of the other side: the sum of 1 / n_u over the row's others
-    [[nodiscard]] std::int64_t size() const noexcept { return static_cast<std::int64_t>(begin.size()) - 1; }
+    std::vector<double> diagonal;       ///< of the other side: the sum of 1 / n_u over the row's others
+    Side(const InternalLists& of, MeansWork<T>& with) : lists(of), work(with) {}
+    [[nodiscard]] std::int64_t size() const noexcept { return lists.size(); }
   };
-  static void take(Side& side, const IncidentRows& rows, const std::vector<std::int32_t>& position,
-                   const std::vector<std::int32_t>& other_position);
   void sum_others(Side& of, const Side& from, std::int64_t width, ThreadTeam& team) const;
 
   const Kernels<T>& kernels_;

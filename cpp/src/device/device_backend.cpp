@@ -43,7 +43,7 @@ class DeviceBackend final : public Backend<A> {
   DeviceBackend& operator=(const DeviceBackend&) = delete;
 
   void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Start<A>& start,
-              const TrainParams& params, const TrainOptions<A>& options, const Incidence& incidence) override {
+              const TrainParams& params, const TrainOptions<A>& options, Incidence incidence) override {
     params_ = params;
     z_ = z;
     loss_ = params.loss == Loss::custom ? options.loss : nullptr;
