@@ -58,8 +58,8 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
   options.interrupted = signal_poll();
   if (!on_epoch.is_none()) {
     options.on_epoch = [&on_epoch](const EpochReport& report) {
-      const py::gil_scoped_acquire gil;
-      return on_epoch(to_dict(report)).template cast<bool>();
+      const WithGil gil;
+      return call_python(on_epoch, to_dict(report)).template cast<bool>();
     };
   }
   const auto with_choice = [](TrainResult<T> result) {
@@ -70,11 +70,11 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
   };
   if (!on_snapshot.is_none()) {
     options.on_snapshot = [&](const EpochReport& report, const std::function<TrainResult<T>()>& snapshot) {
-      const py::gil_scoped_acquire gil;
-      on_snapshot(to_dict(report), py::cpp_function([&] {
+      const WithGil gil;
+      call_python(on_snapshot, to_dict(report), py::cpp_function([&] {
                     std::optional<TrainResult<T>> taken;
                     {
-                      const py::gil_scoped_release no_gil;
+                      const WithoutGil no_gil;
                       taken = snapshot();
                     }
                     return with_choice(std::move(*taken));
@@ -85,7 +85,7 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
   const RatingsView ratings = view(arrays, n_users, n_items);
   TrainResult<T> result;
   {
-    const py::gil_scoped_release no_gil;
+    const WithoutGil no_gil;
     result = train<T>(ratings, params, options);
   }
   return with_choice(std::move(result));
@@ -98,7 +98,7 @@ TrainParams found_strengths(const RatingArrays& arrays, std::int32_t n_users, st
   options.loss = reinterpret_cast<LossFunction<T>>(loss);
   options.penalty = reinterpret_cast<PenaltyFunction<T>>(penalty);
   options.interrupted = signal_poll();
-  const py::gil_scoped_release no_gil;
+  const WithoutGil no_gil;
   return with_found_strengths<T>(view(arrays, n_users, n_items), params, options, n_divisions);
 }
 

@@ -7,9 +7,11 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
+#include <locale>
 #include <map>
 #include <memory>
 #include <optional>
+#include <sstream>
 #include <system_error>
 #include <type_traits>
 
@@ -32,8 +34,10 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "arrays in a model file are little-endian");
 
-constexpr char kFormat[] = "warpfactor.Model", kFormatVersion[] = "2";
+// The checksum of version 2 is of the arrays alone, that of version 3 of all that a header says as well.
+constexpr char kFormat[] = "warpfactor.Model", kFormatVersion[] = "3", kArraysChecked[] = "2";
 constexpr char kFirstFormat[] = "warpfactor.MatrixFactorization";
+constexpr char kChecksum[] = "crc32";
 constexpr char kOfMembers[] = "members.";                // with which the names of the members' arrays begin
 constexpr std::uint64_t kMostHeaderBytes = 100'000'000;  // as safetensors itself has it
 
@@ -80,7 +84,35 @@ struct Array {
   std::size_t bytes = 0;
 };
 using Arrays = std::map<std::string, Array>;
+using Metadata = std::map<std::string, std::string>;
 
+std::string shape_text(const Array& array) {
+  std::string all;
+  for (const std::int64_t n : array.shape) all.append(all.empty() ? "" : ",").append(std::to_string(n));
+  return all;
+}
+
+/// Of what a file says, and not of its bytes: the header's blanks, its order and its escapes are free.
+std::uint32_t checksum(const Arrays& arrays, const Metadata& metadata) {
+  std::uint32_t crc = 0;
+  const auto add = [&crc](const std::string& part) {  // with the zero at its end, which tells parts apart
+    crc = crc32(crc, reinterpret_cast<const unsigned char*>(part.c_str()), part.size() + 1);
+  };
+  for (const auto& [name, value] : metadata) {
+    if (name == kChecksum) continue;
+    add(name);
+    add(value);
+  }
+  for (const auto& [name, array] : arrays) {
+    add(name);
+    add(array.type);
+    add(shape_text(array));
+    crc = crc32(crc, array.data, array.bytes);
+  }
+  return crc;
+}
+
+/// As version 2 has it.
 std::uint32_t checksum(const Arrays& arrays) {
   std::uint32_t crc = 0;
   for (const auto& [name, array] : arrays) {
@@ -88,6 +120,21 @@ std::uint32_t checksum(const Arrays& arrays) {
     crc = crc32(crc, array.data, array.bytes);
   }
   return crc;
+}
+
+/// Whether one version of warpfactor, such as "0.10.2", is later than another.
+bool is_later(const std::string& version, const std::string& than) {
+  const auto numbers = [](const std::string& text) {
+    std::vector<std::int64_t> all;
+    std::istringstream parts(text);
+    parts.imbue(std::locale::classic());
+    std::int64_t number = 0;
+    for (char point = '.'; point == '.' && parts >> number; point = static_cast<char>(parts.get())) {
+      all.push_back(number);
+    }
+    return all;
+  };
+  return numbers(version) > numbers(than);
 }
 
 // --- Writing ---------------------------------------------------------------------------------------------------------
@@ -118,9 +165,17 @@ void require_size(const V& values, std::int64_t wanted, const char* name) {
 }
 
 template <class T>
+void require_finite(const std::vector<T>& values, const char* name) {
+  const auto bad = std::find_if(values.begin(), values.end(), [](T value) { return !std::isfinite(value); });
+  if (bad != values.end()) reject(element(name, bad - values.begin()), *bad, "finite");
+}
+
+template <class T>
 void validate(const Model<T>& model) {
   const std::int64_t n_users = model.n_users, n_items = model.n_items;
   if (model.n_factors < 1) reject("n_factors is " + text(model.n_factors) + "; it must be at least 1");
+  if (name_of(model.loss) == nullptr) reject("loss", static_cast<int>(model.loss), "one of the enum");
+  if (name_of(model.link) == nullptr) reject("link", static_cast<int>(model.link), "one of the enum");
   require_size(model.user_factors, n_users * model.n_factors, "user_factors");
   require_size(model.item_factors, n_items * model.n_factors, "item_factors");
   require_size(model.user_biases, n_users, "user_biases");
@@ -129,6 +184,10 @@ void validate(const Model<T>& model) {
   require_size(model.item_counts, n_items, "item_counts");
   require_size(model.user_ids, n_users, "user_ids");
   require_size(model.item_ids, n_items, "item_ids");
+  require_finite(model.user_factors, "user_factors");
+  require_finite(model.item_factors, "item_factors");
+  require_finite(model.user_biases, "user_biases");
+  require_finite(model.item_biases, "item_biases");
 }
 
 /// Whether `load` would read this array again as one of the members.
@@ -186,8 +245,7 @@ std::string history_text(const std::vector<EpochReport>& history) {
 }
 
 /// The header, and the arrays in the order in which they follow: the widest first, so that all are aligned.
-std::pair<std::string, std::vector<const Array*>> header_of(const Arrays& arrays,
-                                                            const std::map<std::string, std::string>& metadata) {
+std::pair<std::string, std::vector<const Array*>> header_of(const Arrays& arrays, const Metadata& metadata) {
   std::vector<const Arrays::value_type*> order;
   for (const auto& each : arrays) order.push_back(&each);
   std::stable_sort(order.begin(), order.end(),
@@ -202,10 +260,8 @@ std::pair<std::string, std::vector<const Array*>> header_of(const Arrays& arrays
   std::size_t at = 0;
   for (const auto* each : order) {
     const Array& array = each->second;
-    std::string shape;
-    for (const std::int64_t n : array.shape) shape.append(shape.empty() ? "" : ",").append(std::to_string(n));
     header.append(",").append(json::quoted(each->first)).append(":{\"dtype\":\"").append(array.type);
-    header.append("\",\"shape\":[").append(shape).append("],\"data_offsets\":[").append(std::to_string(at));
+    header.append("\",\"shape\":[").append(shape_text(array)).append("],\"data_offsets\":[").append(std::to_string(at));
     at += array.bytes;
     header.append(",").append(std::to_string(at)).append("]}");
     ordered.push_back(&array);
@@ -219,9 +275,15 @@ std::pair<std::string, std::vector<const Array*>> header_of(const Arrays& arrays
 
 /// A file's header, read and checked: every array lies in the file, and they neither overlap nor leave gaps.
 struct Contents {
-  std::map<std::string, std::string> metadata;
+  Metadata metadata;
   Arrays arrays;
   std::unique_ptr<unsigned char[]> data;
+
+  [[nodiscard]] const std::string& told(const std::string& key) const {
+    const auto found = metadata.find(key);
+    require(found != metadata.end(), "it has no '" + key + "'");
+    return found->second;
+  }
 };
 
 Array array_of(const json::Value& entry, std::uint64_t data_bytes, std::uint64_t& begin) {
@@ -325,35 +387,35 @@ std::int32_t int32_of(const json::Value& value) {
   return static_cast<std::int32_t>(number);
 }
 
-template <class T>
-Model<T> model_of(const std::filesystem::path& path) {
-  const Contents contents = contents_of(path);
-  const Arrays& arrays = contents.arrays;
-  const auto told = [&](const std::string& key) -> const std::string& {
-    const auto found = contents.metadata.find(key);
-    require(found != contents.metadata.end(), "it has no '" + key + "'");
-    return found->second;
-  };
-  const std::string name = path.string();
+/// Throws ModelFileError unless this version reads the file's format, and Damaged unless its checksum holds.
+void require_format(const Contents& contents, const std::string& path) {
   const auto format = contents.metadata.find("format");
   if (format == contents.metadata.end() || (format->second != kFormat && format->second != kFirstFormat)) {
-    throw ModelFileError(name + " is a safetensors file, but no warpfactor model");
+    throw ModelFileError(path + " is a safetensors file, but no warpfactor model");
   }
   if (format->second == kFirstFormat) {
-    throw ModelFileError(name + " is of format version 1, which only Python reads: load and save it once in Python");
+    throw ModelFileError(path + " is of format version 1, which only Python reads: load and save it once in Python");
   }
-  if (told("format_version") != kFormatVersion) {
-    throw ModelFileError(name + " has format version " + told("format_version").substr(0, 20) +
-                         ", and this is warpfactor " WARPFACTOR_VERSION ", which reads version " + kFormatVersion +
-                         ": update warpfactor");
+  const std::string& version = contents.told("format_version");
+  if (version != kFormatVersion && version != kArraysChecked) {
+    throw ModelFileError(path + " has format version " + version.substr(0, 20) +
+                         ", and this is warpfactor " WARPFACTOR_VERSION ", which reads versions " + kArraysChecked +
+                         " and " + kFormatVersion + ": update warpfactor");
   }
-  require(told("crc32") == std::to_string(checksum(arrays)), "its contents do not match their checksum");
+  const std::uint32_t sum =
+      version == kFormatVersion ? checksum(contents.arrays, contents.metadata) : checksum(contents.arrays);
+  require(contents.told(kChecksum) == std::to_string(sum), "its contents do not match their checksum");
+}
 
+template <class T>
+Model<T> model_of(const Contents& contents, const std::string& path) {
+  const Arrays& arrays = contents.arrays;
+  const auto told = [&](const std::string& key) -> const std::string& { return contents.told(key); };
   const auto factors = arrays.find("user_factors");
   require(factors != arrays.end(), "it has no user_factors");
   const std::string& type = factors->second.type;
   if (type != type_name<T>() && (type == "F32" || type == "F64")) {
-    throw ModelFileError(name + " holds factors of " + (type == "F32" ? "float32" : "float64") + ": use load<" +
+    throw ModelFileError(path + " holds factors of " + (type == "F32" ? "float32" : "float64") + ": use load<" +
                          (type == "F32" ? "float" : "double") + ">");
   }
   Model<T> model;
@@ -371,6 +433,10 @@ Model<T> model_of(const std::filesystem::path& path) {
     counts = take<std::uint32_t>(arrays, which + "_counts");
     ids = take_ids(arrays, which, told(which + "_ids"));
     const auto rows_of = static_cast<std::size_t>(n);
+    const auto finite = [](const std::vector<T>& values) {
+      return std::all_of(values.begin(), values.end(), [](T value) { return std::isfinite(value); });
+    };
+    require(finite(rows) && finite(biases), which + " factors or biases are not all finite");
     require(biases.size() == rows_of && counts.size() == rows_of && ids.size() == n,
             which + " ids, factors, biases and counts differ in length");
   };
@@ -387,6 +453,8 @@ Model<T> model_of(const std::filesystem::path& path) {
   model.global_mean = formula["global_mean"].number();
   model.rating_mean = formula["rating_mean"].number();
   model.start_bias = formula["start_bias"].number();
+  require(std::isfinite(model.global_mean) && std::isfinite(model.rating_mean) && std::isfinite(model.start_bias),
+          "global_mean, rating_mean or start_bias is not finite");
   model.biases = formula["biases"].boolean();
   model.loss = named<Loss>(formula["loss"].string());
   model.link = named<Link>(formula["link"].string());
@@ -460,17 +528,18 @@ void save(const Model<T>& model, const std::filesystem::path& path) {
     }
     arrays[name] = {kept.type, kept.shape, kept.bytes.data(), kept.bytes.size()};
   }
-  const auto [header, order] = header_of(arrays, {{"format", kFormat},
-                                                  {"format_version", kFormatVersion},
-                                                  {"warpfactor_version", WARPFACTOR_VERSION},
-                                                  {"crc32", std::to_string(checksum(arrays))},
-                                                  {"user_ids", name_of(model.user_ids.kind())},
-                                                  {"item_ids", name_of(model.item_ids.kind())},
-                                                  {"model", model_text(model)},
-                                                  {"training", training_text(model.training)},
-                                                  {"history", history_text(model.history)},
-                                                  {"params", model.params},
-                                                  {"chosen", model.chosen}});
+  Metadata metadata{{"format", kFormat},
+                    {"format_version", kFormatVersion},
+                    {"warpfactor_version", WARPFACTOR_VERSION},
+                    {"user_ids", name_of(model.user_ids.kind())},
+                    {"item_ids", name_of(model.item_ids.kind())},
+                    {"model", model_text(model)},
+                    {"training", training_text(model.training)},
+                    {"history", history_text(model.history)},
+                    {"params", model.params},
+                    {"chosen", model.chosen}};
+  metadata[kChecksum] = std::to_string(checksum(arrays, metadata));
+  const auto [header, order] = header_of(arrays, metadata);
   WholeFile file(path);
   const std::uint64_t header_bytes = header.size();
   file.write(&header_bytes, sizeof header_bytes);
@@ -482,14 +551,27 @@ void save(const Model<T>& model, const std::filesystem::path& path) {
 template <class T>
 Model<T> load(const std::filesystem::path& path) {
   std::error_code none;
-  if (!std::filesystem::exists(path, none)) throw ModelFileError("there is no model file " + path.string());
-  if (std::filesystem::is_directory(path, none)) throw ModelFileError(path.string() + " is a folder, not a model file");
+  const std::filesystem::file_status status = std::filesystem::status(path, none);
+  if (!std::filesystem::exists(status)) throw ModelFileError("there is no model file " + path.string());
+  if (std::filesystem::is_directory(status)) throw ModelFileError(path.string() + " is a folder, not a model file");
+  if (!std::filesystem::is_regular_file(status)) {
+    throw ModelFileError(path.string() + " is a pipe or a device: write the model to a file first");
+  }
+  std::string writer;  // once the checksum holds
   const auto damaged = [&](const std::exception& error) {
+    // What was read as it was written is not damaged: a later version writes what this one does not know.
+    if (is_later(writer, WARPFACTOR_VERSION)) {
+      return ModelFileError(path.string() + " was written by warpfactor " + writer + ", and this is " +
+                            WARPFACTOR_VERSION + " (" + error.what() + "): update warpfactor");
+    }
     return ModelFileError(path.string() + " is damaged, or no safetensors file (" + error.what() +
                           "): save the model again");
   };
   try {
-    return model_of<T>(path);
+    const Contents contents = contents_of(path);
+    require_format(contents, path.string());
+    writer = contents.told("warpfactor_version").substr(0, 40);
+    return model_of<T>(contents, path.string());
   } catch (const Damaged& error) {
     throw damaged(error);
   } catch (const json::Error& error) {
