@@ -172,6 +172,9 @@ Standardization standardize(const RatingsView& ratings, const Survey& rated, con
 }
 
 LossTerm loss_term(Loss loss, double rating, double score, double huber_delta) {
+  if (loss == Loss::custom || name_of(loss) == nullptr) {
+    reject("loss", static_cast<int>(loss), "one of the enum, and not custom");
+  }
   LossShape<double> shape;
   shape.loss = loss;
   shape.delta = huber_delta;

@@ -192,13 +192,24 @@ bool require_shapes(const RatingsView& ratings, const RatingsView& validation) {
   return validating;
 }
 
+void add_counts(std::vector<std::uint32_t>& to, const std::vector<std::uint32_t>& more, const char* side) {
+  for (std::size_t row = 0; row < to.size(); ++row) {
+    to[row] += more[row];
+    if (to[row] < more[row]) [[unlikely]] {
+      reject(std::string("a ") + side + " (row " + text(row) + ") has more than " +
+             text(std::numeric_limits<std::uint32_t>::max()) + " ratings, which is the most that a row may have");
+    }
+  }
+}
+
 Survey survey(const RatingsView& ratings, const char* argument, ThreadTeam& team) {
   require_lengths(ratings, argument);
   const auto n_users = static_cast<std::size_t>(ratings.n_users), n_items = static_cast<std::size_t>(ratings.n_items);
   const std::int64_t slices = (ratings.size() + ThreadTeam::kSlice - 1) / ThreadTeam::kSlice;
   std::vector<Moments> moments(static_cast<std::size_t>(slices));
-  // More than a few copies of the counters cost more to add up than they save.
-  const std::int64_t parts = std::min<std::int64_t>({team.size(), 8, std::max<std::int64_t>(slices, 1)});
+  // More than a few copies of the counters cost more to add up than they save. No counter of a part may overflow.
+  const std::int64_t parts = std::max(std::min<std::int64_t>({team.size(), 8, std::max<std::int64_t>(slices, 1)}),
+                                      ratings.size() / std::numeric_limits<std::uint32_t>::max() + 1);
   std::vector<std::vector<std::uint32_t>> users(static_cast<std::size_t>(parts)),
       items(static_cast<std::size_t>(parts));
   team.run(parts, [&](std::int64_t part, int thread) {
@@ -229,8 +240,8 @@ Survey survey(const RatingsView& ratings, const char* argument, ThreadTeam& team
   result.user_counts = std::move(users[0]);
   result.item_counts = std::move(items[0]);
   for (std::size_t part = 1; part < users.size(); ++part) {
-    for (std::size_t row = 0; row < n_users; ++row) result.user_counts[row] += users[part][row];
-    for (std::size_t row = 0; row < n_items; ++row) result.item_counts[row] += items[part][row];
+    add_counts(result.user_counts, users[part], "user");
+    add_counts(result.item_counts, items[part], "item");
   }
   return result;
 }

@@ -28,6 +28,9 @@ bool require_shapes(const RatingsView& ratings, const RatingsView& validation);
 /// bits do not depend on the team's size.
 Survey survey(const RatingsView& ratings, const char* argument, ThreadTeam& team);
 
+/// Adds what parts of the ratings counted; throws std::invalid_argument where a row has more than its count can hold.
+void add_counts(std::vector<std::uint32_t>& to, const std::vector<std::uint32_t>& more, const char* side);
+
 /// Those of some ratings whose user and item have training ratings, in the order given.
 struct KnownRatings {
   std::vector<std::int32_t> users, items;

@@ -12,6 +12,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "gil.hpp"
+
 namespace warpfactor::python {
 
 namespace py = pybind11;
@@ -49,10 +51,10 @@ py::array_t<T> adopt(std::vector<T>&& values, std::vector<py::ssize_t> shape) {
 /// Python's main thread alone, so elsewhere there is nothing to poll for. Needs the GIL.
 inline std::function<bool()> signal_poll() {
   const py::module_ threading = py::module_::import("threading");
-  if (!threading.attr("current_thread")().is(threading.attr("main_thread")())) return {};
+  if (!call_python(threading.attr("current_thread")).is(call_python(threading.attr("main_thread")))) return {};
   return [] {
-    const py::gil_scoped_acquire gil;
-    return PyErr_CheckSignals() != 0;
+    const WithGil gil;
+    return until_the_end([] { return PyErr_CheckSignals(); }) != 0;
   };
 }
 

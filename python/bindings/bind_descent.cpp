@@ -20,7 +20,7 @@ void bind_descend(py::module_& m) {
         const auto n_factors = static_cast<std::int32_t>(P.shape(1));
         const std::span<T> p = mutable_view(P), q = mutable_view(Q_transposed);
         const std::function<bool()> interrupted = signal_poll();
-        const py::gil_scoped_release no_gil;
+        const WithoutGil no_gil;
         descend<T>(entries, p, q, n_factors, n_steps, alpha, beta, n_threads, interrupted);
       },
       "Full-batch gradient descent, in place.", py::arg("rows").noconvert(), py::arg("columns").noconvert(),

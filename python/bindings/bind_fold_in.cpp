@@ -59,7 +59,7 @@ void bind_fold_in_of(py::module_& m) {
         const AnswerOptions options{.n_threads = n_threads, .interrupted = signal_poll()};
         PriorCoefficients<T> y;
         {
-          const py::gil_scoped_release no_gil;
+          const WithoutGil no_gil;
           y = prior_coefficients<T>(model, Side::users, lists, reg_implicit, options);
         }
         return to_tuple(std::move(y.factors), std::move(y.biases));
@@ -91,7 +91,7 @@ void bind_fold_in_of(py::module_& m) {
         const AnswerOptions options{.n_threads = n_threads, .interrupted = signal_poll()};
         FoldedRows<T> rows;
         {
-          const py::gil_scoped_release no_gil;
+          const WithoutGil no_gil;
           rows = fold_in<T>(model, Side::users, ratings, strengths, y, before, options);
         }
         return to_tuple(std::move(rows.factors), std::move(rows.biases));

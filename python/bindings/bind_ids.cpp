@@ -68,7 +68,7 @@ void add_chunk(TextEncoder& encoder, const std::optional<py::buffer>& validity,
   const Held bits = request(validity), ends = request(offsets), held_text = request(text);
   const std::span<const char> all = bytes_of(held_text);
   const TextChunk chunk{n_rows, first, wide, bytes_of(bits), bytes_of(ends), std::string_view(all.data(), all.size())};
-  const py::gil_scoped_release no_gil;
+  const WithoutGil no_gil;
   encoder.add(chunk);
 }
 
@@ -88,7 +88,7 @@ void bind_ids(py::module_& m) {
           "add_integers",
           [](TextEncoder& encoder, const Array<std::int64_t>& values) {
             const std::span<const std::int64_t> ids = python::view(values);
-            const py::gil_scoped_release no_gil;
+            const WithoutGil no_gil;
             encoder.add(ids);
           },
           "Encode integers; only if it streams.", py::arg("values").noconvert())
@@ -100,7 +100,7 @@ void bind_ids(py::module_& m) {
           [](TextEncoder& encoder) {
             EncodedIds ids;
             {
-              const py::gil_scoped_release no_gil;
+              const WithoutGil no_gil;
               ids = encoder.finish();
             }
             return codes_and_ids(std::move(ids));
@@ -116,7 +116,7 @@ void bind_ids(py::module_& m) {
       [](const Array<std::int64_t>& values, std::int32_t n_threads) {
         EncodedIds ids;
         {
-          const py::gil_scoped_release no_gil;
+          const WithoutGil no_gil;
           ids = encode_integers(python::view(values), n_threads);
         }
         return codes_and_ids(std::move(ids));

@@ -21,7 +21,7 @@ void bind_scores(py::module_& m) {
         const auto n_items = static_cast<std::int32_t>(scores.shape(1));
         const py::ssize_t n_rows = scores.shape(0);
         {
-          const py::gil_scoped_release no_gil;
+          const WithoutGil no_gil;
           ranked_lists<T>(python::view(scores), n_rows, n_items, length, target, n_threads);
         }
         return lists;
@@ -39,7 +39,7 @@ void bind_scores(py::module_& m) {
         const auto n_items = static_cast<std::int32_t>(scores.shape(1));
         const py::ssize_t n_rows = scores.shape(0);
         {
-          const py::gil_scoped_release no_gil;
+          const WithoutGil no_gil;
           ranking_auc<T>(python::view(scores), n_rows, n_items,
                          {python::view(excluded_indptr), python::view(excluded_items)},
                          {python::view(indptr), python::view(items)}, target, n_threads);
@@ -65,7 +65,7 @@ void bind_metrics(py::module_& m) {
         const std::span<double> target = mutable_view(out);
         const RankedListsView ranked{lists.shape(0), lists.shape(1), python::view(lists)};
         {
-          const py::gil_scoped_release no_gil;
+          const WithoutGil no_gil;
           ranking_metrics(ranked, {{python::view(indptr), python::view(items)}, python::view(gains)},
                           python::view(cutoffs), target, n_threads);
         }

@@ -86,7 +86,7 @@ py::object predict_pairs(const HeldView& held, const Array<std::int32_t>& users,
         const std::span<T> target = mutable_view(out);
         const AnswerOptions how = options(n_threads);
         {
-          const py::gil_scoped_release no_gil;
+          const WithoutGil no_gil;
           predict<T>(model, python::view(users), python::view(items), target, how);
         }
         return out;
@@ -107,7 +107,7 @@ py::tuple search_rows(const HeldView& held, py::ssize_t n_rows, std::int32_t n, 
         const std::span<T> score_target = mutable_view(scores);
         const AnswerOptions how = options(n_threads);
         {
-          const py::gil_scoped_release no_gil;
+          const WithoutGil no_gil;
           search(model, item_target, score_target, how);
         }
         return py::make_tuple(items, scores);
@@ -137,7 +137,7 @@ void bind_uncertainty(py::module_& m) {
         model.item_counts = python::view(item_counts);
         Uncertainty<T> unknown;
         {
-          const py::gil_scoped_release no_gil;
+          const WithoutGil no_gil;
           unknown = uncertainty<T>(model, train_rmse, n_members);
         }
         const py::ssize_t n_items = model.n_items, n_lengths = static_cast<py::ssize_t>(model.n_users) + 1;
@@ -199,7 +199,7 @@ py::object score_rows(const HeldView& held, const Array<std::int32_t>& users, co
         const std::span<T> target = mutable_view(out);
         const AnswerOptions how = options(n_threads);
         {
-          const py::gil_scoped_release no_gil;
+          const WithoutGil no_gil;
           score_items<T>(model, python::view(users), python::view(items), target, how);
         }
         return out;
@@ -243,7 +243,7 @@ void bind_model(py::module_& m) {
       [](const Array<std::int32_t>& users, const Array<std::int32_t>& items, std::int32_t n_users) {
         RowLists lists;
         {
-          const py::gil_scoped_release no_gil;
+          const WithoutGil no_gil;
           lists = group_by_user(python::view(users), python::view(items), n_users);
         }
         const auto n_pairs = static_cast<py::ssize_t>(lists.items.size());

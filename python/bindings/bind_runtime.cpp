@@ -45,7 +45,7 @@ void bind_runtime(py::module_& m) {
           throw std::invalid_argument("n is " + std::to_string(n) + "; it must be from 1 to " +
                                       std::to_string(kMostSelected));
         }
-        const py::gil_scoped_release no_gil;
+        const WithoutGil no_gil;
         (is_double ? best_items_as<double> : best_items_as<float>)(scores, n_rows, n_columns, row_stride, n, items,
                                                                    best, stream);
       },

@@ -21,14 +21,14 @@ py::dict sample_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_
   options.interrupted = signal_poll();
   if (!on_sweep.is_none()) {
     options.on_sweep = [&on_sweep](const EpochReport& report) {
-      const py::gil_scoped_acquire gil;
-      return on_sweep(to_dict(report)).template cast<bool>();
+      const WithGil gil;
+      return call_python(on_sweep, to_dict(report)).template cast<bool>();
     };
   }
   const RatingsView ratings = view(arrays, n_users, n_items);
   SampleResult<T> result;
   {
-    const py::gil_scoped_release no_gil;
+    const WithoutGil no_gil;
     result = sample<T>(ratings, params, options);
   }
   const auto or_none = [](std::vector<T>&& values) {

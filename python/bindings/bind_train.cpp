@@ -50,7 +50,7 @@ Checkpoints checkpoints_of(const std::optional<py::dict>& given) {
   checkpoints.every = (*given)["every"].cast<std::int32_t>();
   checkpoints.context = (*given)["context"].cast<std::map<std::string, std::string>>();
   checkpoints.warn = [warn = py::object((*given)["warn"])](const std::string& text) {
-    const py::gil_scoped_acquire gil;
+    const WithGil gil;
     warn(text);
   };
   return checkpoints;
@@ -59,7 +59,7 @@ Checkpoints checkpoints_of(const std::optional<py::dict>& given) {
 py::dict facts_of(const std::filesystem::path& path) {
   CheckpointFacts facts;
   {
-    const py::gil_scoped_release no_gil;
+    const WithoutGil no_gil;
     facts = checkpoint_facts(path);
   }
   py::dict out;
@@ -85,7 +85,7 @@ void pull_chunks(const py::object& chunks, std::int32_t n_users, std::int32_t n_
     }
     return py::reinterpret_borrow<Array<E>>(given);
   };
-  const py::gil_scoped_acquire gil;
+  const WithGil gil;
   for (const py::handle chunk : py::iter(chunks())) {
     const auto parts = py::cast<py::tuple>(chunk);
     if (parts.size() != 4) throw py::value_error("chunks must give (users, items, values, weights or None)");
@@ -93,7 +93,7 @@ void pull_chunks(const py::object& chunks, std::int32_t n_users, std::int32_t n_
                         array(parts[2], "values", float{}), std::nullopt};
     if (!parts[3].is_none()) arrays.weights = array(parts[3], "weights", float{});
     const RatingsView ratings = view(arrays, n_users, n_items);
-    const py::gil_scoped_release no_gil;
+    const WithoutGil no_gil;
     take(ratings);
   }
 }
@@ -123,8 +123,8 @@ py::dict train_with(std::int32_t n_users, std::int32_t n_items, const std::optio
   options.interrupted = signal_poll();
   if (!on_epoch.is_none()) {
     options.on_epoch = [&on_epoch](const EpochReport& report) {
-      const py::gil_scoped_acquire gil;
-      return on_epoch(to_dict(report)).template cast<bool>();
+      const WithGil gil;
+      return call_python(on_epoch, to_dict(report)).template cast<bool>();
     };
   }
   const auto with_choice = [](TrainResult<T> result) {
@@ -135,11 +135,11 @@ py::dict train_with(std::int32_t n_users, std::int32_t n_items, const std::optio
   };
   if (!on_snapshot.is_none()) {
     options.on_snapshot = [&](const EpochReport& report, const std::function<TrainResult<T>()>& snapshot) {
-      const py::gil_scoped_acquire gil;
-      on_snapshot(to_dict(report), py::cpp_function([&] {
+      const WithGil gil;
+      call_python(on_snapshot, to_dict(report), py::cpp_function([&] {
                     std::optional<TrainResult<T>> taken;
                     {
-                      const py::gil_scoped_release no_gil;
+                      const WithoutGil no_gil;
                       taken = snapshot();
                     }
                     return with_choice(std::move(*taken));
@@ -149,7 +149,7 @@ py::dict train_with(std::int32_t n_users, std::int32_t n_items, const std::optio
   options.learning_rates = learning_rates;
   TrainResult<T> result;
   {
-    const py::gil_scoped_release no_gil;
+    const WithoutGil no_gil;
     result = train(options);
   }
   return with_choice(std::move(result));
@@ -195,7 +195,7 @@ TrainParams found_strengths(const RatingArrays& arrays, std::int32_t n_users, st
   options.loss = reinterpret_cast<LossFunction<T>>(loss);
   options.penalty = reinterpret_cast<PenaltyFunction<T>>(penalty);
   options.interrupted = signal_poll();
-  const py::gil_scoped_release no_gil;
+  const WithoutGil no_gil;
   return with_found_strengths<T>(view(arrays, n_users, n_items), params, options, n_divisions);
 }
 

@@ -396,9 +396,15 @@ def pack_model(tensors: dict[str, Any], metadata: dict[str, Any]) -> bytes:
     crc = 0
     header: dict[str, Any] = {"__metadata__": metadata}
     parts, at = [], 0
+    is_third = metadata.get("format_version") == "3"
+    for name, value in sorted(metadata.items()) if is_third else ():
+        if name != "crc32":
+            crc = zlib.crc32(f"{name}\0{value}\0".encode("utf-8", "surrogatepass"), crc)
     for name in sorted(tensors):
         dtype, shape, raw = tensors[name]
-        crc = zlib.crc32(raw, zlib.crc32(name.encode("utf-8", "surrogatepass"), crc))
+        lengths = ",".join(map(str, shape)) if isinstance(shape, list) else shape
+        said = f"{name}\0{dtype}\0{lengths}\0" if is_third else name
+        crc = zlib.crc32(raw, zlib.crc32(said.encode("utf-8", "surrogatepass"), crc))
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(raw)]}
         parts.append(raw)
         at += len(raw)

@@ -339,10 +339,10 @@ def _by_csv(content: bytes, sep: str) -> list[list[str]] | None:
 
 def _value(text: str) -> np.float32 | None:
     """A rating; None if it is no number, or none of float32."""
-    if not _NUMBER.fullmatch(text.strip()):
+    if not _NUMBER.fullmatch(text.strip(" \t")):
         return None
     with np.errstate(over="ignore"):
-        value = np.float32(float(text))
+        value = np.float32(float(text.strip(" \t")))
     return value if np.isfinite(value) else None
 
 

@@ -13,7 +13,6 @@ import struct
 import time
 import tracemalloc
 import zipfile
-import zlib
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +20,7 @@ import pytest
 from scipy import sparse
 
 import warpfactor as wf
+from model_files import lay_out, taken_apart
 from warpfactor.data.files import read_pairs
 from warpfactor.data.formats import rewrite
 
@@ -349,40 +349,18 @@ def model_parts(tmp_path_factory):
     wf.MatrixFactorization(n_factors=2, n_epochs=1, verbose=0, random_state=0).fit(ratings).save(
         path
     )
-    whole = path.read_bytes()
-    (n,) = struct.unpack("<Q", whole[:8])
-    header = json.loads(whole[8 : 8 + n])
-    metadata = header.pop("__metadata__")
-    tensors = {
-        name: (each["dtype"], each["shape"], whole[8 + n :][slice(*each["data_offsets"])])
-        for name, each in header.items()
-    }
-    return tensors, metadata
-
-
-def write_model(path, tensors, metadata):
-    """Write a model file whose checksum is right, whatever it holds."""
-    crc, at, header = 0, 0, {}
-    for name, (dtype, shape, raw) in sorted(tensors.items()):
-        crc = zlib.crc32(raw, zlib.crc32(name.encode(), crc))
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(raw)]}
-        at += len(raw)
-    header["__metadata__"] = metadata | {"crc32": str(crc)}
-    text = json.dumps(header).encode()
-    body = b"".join(raw for _, (_, _, raw) in sorted(tensors.items()))
-    path.write_bytes(struct.pack("<Q", len(text)) + text + body)
-    return path
+    return taken_apart(path)
 
 
 def test_the_model_of_these_tests_can_be_read_undamaged(tmp_path, model_parts):
-    loaded = wf.load(write_model(tmp_path / "m", *model_parts))
+    loaded = wf.load(lay_out(tmp_path / "m", *model_parts))
     assert len(loaded.user_ids_) == 8
 
 
 @pytest.mark.parametrize("name", ["params", "model", "training", "history"])
 def test_deeply_nested_json_is_named(tmp_path, model_parts, name):
     tensors, metadata = model_parts
-    path = write_model(tmp_path / "m", tensors, metadata | {name: "[" * 100_000})
+    path = lay_out(tmp_path / "m", tensors, metadata | {name: "[" * 100_000})
     with pytest.raises(wf.ModelFileError, match=re.escape(str(path))):
         wf.load(path)
 
@@ -393,7 +371,7 @@ def test_types_that_numpy_lacks_are_named(tmp_path, model_parts, dtype):
     size = 2 if dtype == "BF16" else 1
     raw = tensors["user_biases"][2]
     changed = tensors | {"user_biases": (dtype, [len(raw) // size], raw)}
-    path = write_model(tmp_path / "m", changed, metadata)
+    path = lay_out(tmp_path / "m", changed, metadata)
     with pytest.raises(wf.ModelFileError, match=re.escape(str(path))):
         wf.load(path)
 
@@ -402,7 +380,7 @@ def test_types_that_numpy_lacks_are_named(tmp_path, model_parts, dtype):
 def test_a_stored_type_is_checked(tmp_path, model_parts, dtype):
     tensors, metadata = model_parts
     params = json.loads(metadata["params"]) | {"dtype": dtype}
-    path = write_model(tmp_path / "m", tensors, metadata | {"params": json.dumps(params)})
+    path = lay_out(tmp_path / "m", tensors, metadata | {"params": json.dumps(params)})
     with pytest.raises(wf.ModelFileError, match=re.escape(str(path))):
         wf.load(path)
 
@@ -423,7 +401,7 @@ def test_items_of_format_1_are_checked_before_they_are_counted(tmp_path, model_p
         "format": "warpfactor.MatrixFactorization", "format_version": "1",
         "fitted": json.dumps(model | training | {"history": []}),
     }  # fmt: skip
-    path = write_model(tmp_path / "m", tensors, metadata)
+    path = lay_out(tmp_path / "m", tensors, metadata)
     with pytest.raises(wf.ModelFileError, match="seen items do not fit"):
         wf.load(path)
 

@@ -98,7 +98,7 @@ struct LossTerm {
 };
 
 /// One rating's loss as training computes it (not for Loss::custom), in the units in which it trains: `rating` is y for
-/// losses with labels, and for poisson the mean rating is 1.
+/// losses with labels, and for poisson the mean rating is 1. Throws std::invalid_argument for another loss.
 LossTerm loss_term(Loss loss, double rating, double score, double huber_delta = 1);
 
 }  // namespace warpfactor

@@ -59,17 +59,28 @@ std::vector<N> batch_order(std::span<const float> weights, std::int64_t n_rating
 
 }  // namespace
 
+std::int64_t n_batches_of(std::int64_t n_ratings, std::int64_t batch_size) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+  const std::int64_t n = n_ratings / batch_size + (n_ratings % batch_size > 0 ? 1 : 0);
+  if (n > kMost) {
+    reject("batch_size", batch_size,
+           "at least " + text((n_ratings - 1) / kMost + 1) + " with " + text(n_ratings) + " ratings");
+  }
+  return n;
+}
+
 std::vector<std::vector<std::int64_t>> epoch_batches(const RatingsView& ratings, const TrainParams& params,
                                                      std::int32_t epoch) {
   std::vector<std::vector<std::int64_t>> batches;
   require_in_range(params);
+  if (!ratings.weights.empty()) require_size(ratings.weights.size(), ratings.size(), "ratings.weights");
   std::int64_t size = batch_size(params, ratings.size());
   require(size >= 1, "batch_size", size, "at least 1, or each rating makes a step of its own");
   const std::vector<std::int64_t> order = batch_order<std::int64_t>(ratings.weights, ratings.size(), size, params.seed);
   const auto n = static_cast<std::int64_t>(order.size());
-  size = std::min(size, std::max<std::int64_t>(n, 1));  // n + size must not overflow
-  for (const std::int32_t b : shuffled((n + size - 1) / size, params.seed, epoch)) {
-    batches.emplace_back(order.begin() + b * size, order.begin() + std::min(n, (b + 1) * size));
+  for (const std::int32_t b : shuffled(n_batches_of(n, size), params.seed, epoch)) {
+    const std::int64_t from = b * size;
+    batches.emplace_back(order.begin() + from, order.begin() + from + std::min(size, n - from));
   }
   return batches;
 }
@@ -83,10 +94,10 @@ Batches<T> numbered_batches(const BatchInput<V>& input, std::int64_t batch_size,
   const std::vector<N> order =
       batch_order<N>(input.weights, static_cast<std::int64_t>(input.values.size()), batch_size, seed);
   const auto n = static_cast<std::int64_t>(order.size());
-  batch_size = std::min(batch_size, std::max<std::int64_t>(n, 1));  // n + batch_size must not overflow
+  batch_size = std::min(batch_size, std::max<std::int64_t>(n, 1));  // b * batch_size must not overflow
   batches.n_ratings = n;
   batches.batch_size = batch_size;
-  batches.n_batches = (n + batch_size - 1) / batch_size;
+  batches.n_batches = n_batches_of(n, batch_size);
   const auto n_batches = static_cast<std::size_t>(batches.n_batches);
   struct Scratch {
     std::vector<std::uint64_t> keys;

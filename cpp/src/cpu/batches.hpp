@@ -40,6 +40,9 @@ struct Batches {
   std::int64_t n_ratings = 0, batch_size = 1, n_batches = 0;
 };
 
+/// How many batches so many ratings make. Throws std::invalid_argument for more than int32 can number.
+std::int64_t n_batches_of(std::int64_t n_ratings, std::int64_t batch_size);
+
 /// Cuts the ratings, in an order drawn from the seed, into batches of `batch_size`; the last may be smaller. A single
 /// batch keeps the order given. The result does not depend on the number of threads.
 template <class T, class V>

@@ -39,6 +39,12 @@ Array array_of(const json::Value& entry, std::uint64_t data_bytes, std::uint64_t
   return array;
 }
 
+std::string shape_text(const Array& array) {
+  std::string all;
+  for (const std::int64_t n : array.shape) all.append(all.empty() ? "" : ",").append(std::to_string(n));
+  return all;
+}
+
 }  // namespace
 
 std::size_t type_bytes(const std::string& type) {
@@ -46,6 +52,25 @@ std::size_t type_bytes(const std::string& type) {
   if (type == "F32" || type == "I32" || type == "U32") return 4;
   if (type == "F64" || type == "I64" || type == "U64") return 8;
   return 0;
+}
+
+std::uint32_t checksum(const Arrays& arrays, const Metadata& metadata, const std::string& leave_out) {
+  std::uint32_t crc = 0;
+  const auto add = [&crc](const std::string& part) {  // with the zero at its end, which tells parts apart
+    crc = crc32(crc, reinterpret_cast<const unsigned char*>(part.c_str()), part.size() + 1);
+  };
+  for (const auto& [name, value] : metadata) {
+    if (name == leave_out) continue;
+    add(name);
+    add(value);
+  }
+  for (const auto& [name, array] : arrays) {
+    add(name);
+    add(array.type);
+    add(shape_text(array));
+    crc = crc32(crc, array.data, array.bytes);
+  }
+  return crc;
 }
 
 std::uint32_t checksum(const Arrays& arrays) {
@@ -66,7 +91,7 @@ Ordered in_file_order(const Arrays& arrays) {
   return order;
 }
 
-std::string header_of(const Ordered& order, const std::map<std::string, std::string>& metadata) {
+std::string header_of(const Ordered& order, const Metadata& metadata) {
   std::string header = "{\"__metadata__\":{";
   for (const auto& [name, value] : metadata) {
     if (header.back() != '{') header += ',';
@@ -75,10 +100,11 @@ std::string header_of(const Ordered& order, const std::map<std::string, std::str
   header += '}';
   std::size_t at = 0;
   for (const auto& [name, array] : order) {
-    std::string shape;
-    for (const std::int64_t n : array->shape) shape.append(shape.empty() ? "" : ",").append(std::to_string(n));
     header.append(",").append(json::quoted(name)).append(":{\"dtype\":\"").append(array->type);
-    header.append("\",\"shape\":[").append(shape).append("],\"data_offsets\":[").append(std::to_string(at));
+    header.append("\",\"shape\":[")
+        .append(shape_text(*array))
+        .append("],\"data_offsets\":[")
+        .append(std::to_string(at));
     at += array->bytes;
     header.append(",").append(std::to_string(at)).append("]}");
   }

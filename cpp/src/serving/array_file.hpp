@@ -53,7 +53,12 @@ struct Array {
 };
 using Arrays = std::map<std::string, Array>;
 
-/// Of the names and bytes, in the order of the names.
+using Metadata = std::map<std::string, std::string>;
+
+/// Of what a file says but for one of its texts, and not of its bytes: the header's blanks, its order and its escapes
+/// are free.
+std::uint32_t checksum(const Arrays& arrays, const Metadata& metadata, const std::string& leave_out);
+/// Of the names and bytes of arrays alone, in the order of the names.
 std::uint32_t checksum(const Arrays& arrays);
 
 template <class V>
@@ -67,15 +72,22 @@ using Ordered = std::vector<std::pair<std::string, const Array*>>;
 /// The arrays in the order in which they follow the header: the widest first, so that all are aligned.
 Ordered in_file_order(const Arrays& arrays);
 /// The header, with spaces up to a multiple of eight bytes.
-std::string header_of(const Ordered& order, const std::map<std::string, std::string>& metadata);
+std::string header_of(const Ordered& order, const Metadata& metadata);
 
 /// A file, read and checked: every array lies in the file, and they neither overlap nor leave gaps.
 struct Contents {
   std::string header;  ///< as it was written
-  std::map<std::string, std::string> metadata;
+  Metadata metadata;
   Arrays arrays;
   Ordered order;  ///< as they follow each other in the file
   std::unique_ptr<unsigned char[]> data;
+
+  /// The text of this name. Throws Damaged.
+  [[nodiscard]] const std::string& told(const std::string& name) const {
+    const auto found = metadata.find(name);
+    require(found != metadata.end(), "it has no '" + name + "'");
+    return found->second;
+  }
 };
 /// Throws Damaged, json::Error, ModelFileError.
 Contents contents_of(const std::filesystem::path& path);

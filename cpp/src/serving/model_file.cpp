@@ -5,8 +5,10 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <locale>
 #include <map>
 #include <optional>
+#include <sstream>
 #include <system_error>
 #include <type_traits>
 
@@ -29,9 +31,11 @@ namespace {
 
 using namespace array_file;
 
-constexpr char kFormat[] = "warpfactor.Model", kFormatVersion[] = "2";
+// The checksum of version 2 is of the arrays alone, that of version 3 of all that a header says as well.
+constexpr char kFormat[] = "warpfactor.Model", kFormatVersion[] = "3", kArraysChecked[] = "2";
 constexpr char kOfCheckpoints[] = "warpfactor.Checkpoint";
 constexpr char kFirstFormat[] = "warpfactor.MatrixFactorization";
+constexpr char kChecksum[] = "crc32";
 constexpr char kOfMembers[] = "members.";  // with which the names of the members' arrays begin
 
 /// The value of an enum that has this name.
@@ -40,6 +44,21 @@ E named(const std::string& name) {
   const std::optional<E> value = value_of<E>(name);
   require(value.has_value(), json::quoted(name.substr(0, 40)) + " is unknown");
   return *value;
+}
+
+/// Whether one version of warpfactor, such as "0.10.2", is later than another.
+bool is_later(const std::string& version, const std::string& than) {
+  const auto numbers = [](const std::string& text) {
+    std::vector<std::int64_t> all;
+    std::istringstream parts(text);
+    parts.imbue(std::locale::classic());
+    std::int64_t number = 0;
+    for (char point = '.'; point == '.' && parts >> number; point = static_cast<char>(parts.get())) {
+      all.push_back(number);
+    }
+    return all;
+  };
+  return numbers(version) > numbers(than);
 }
 
 // --- Writing ---------------------------------------------------------------------------------------------------------
@@ -63,9 +82,17 @@ void require_size(const V& values, std::int64_t wanted, const char* name) {
 }
 
 template <class T>
+void require_finite(const std::vector<T>& values, const char* name) {
+  const auto bad = std::find_if(values.begin(), values.end(), [](T value) { return !std::isfinite(value); });
+  if (bad != values.end()) reject(element(name, bad - values.begin()), *bad, "finite");
+}
+
+template <class T>
 void validate(const Model<T>& model) {
   const std::int64_t n_users = model.n_users, n_items = model.n_items;
   if (model.n_factors < 1) reject("n_factors is " + text(model.n_factors) + "; it must be at least 1");
+  if (name_of(model.loss) == nullptr) reject("loss", static_cast<int>(model.loss), "one of the enum");
+  if (name_of(model.link) == nullptr) reject("link", static_cast<int>(model.link), "one of the enum");
   require_size(model.user_factors, n_users * model.n_factors, "user_factors");
   require_size(model.item_factors, n_items * model.n_factors, "item_factors");
   require_size(model.user_biases, n_users, "user_biases");
@@ -74,6 +101,10 @@ void validate(const Model<T>& model) {
   require_size(model.item_counts, n_items, "item_counts");
   require_size(model.user_ids, n_users, "user_ids");
   require_size(model.item_ids, n_items, "item_ids");
+  require_finite(model.user_factors, "user_factors");
+  require_finite(model.item_factors, "item_factors");
+  require_finite(model.user_biases, "user_biases");
+  require_finite(model.item_biases, "item_biases");
 }
 
 /// Whether `load` would read this array again as one of the members.
@@ -151,40 +182,40 @@ std::int32_t int32_of(const json::Value& value) {
   return static_cast<std::int32_t>(number);
 }
 
-template <class T>
-Model<T> model_of(const std::filesystem::path& path) {
-  const Contents contents = contents_of(path);
-  const Arrays& arrays = contents.arrays;
-  const auto told = [&](const std::string& key) -> const std::string& {
-    const auto found = contents.metadata.find(key);
-    require(found != contents.metadata.end(), "it has no '" + key + "'");
-    return found->second;
-  };
-  const std::string name = path.string();
+/// Throws ModelFileError unless this version reads the file's format, and Damaged unless its checksum holds.
+void require_format(const Contents& contents, const std::string& path) {
   const auto format = contents.metadata.find("format");
   if (format != contents.metadata.end() && format->second == kOfCheckpoints) {
-    throw ModelFileError(name +
+    throw ModelFileError(path +
                          " is a checkpoint, the state of a training, and no model: go on with the training by "
                          "checkpoints.resume, which ends with the model");
   }
   if (format == contents.metadata.end() || (format->second != kFormat && format->second != kFirstFormat)) {
-    throw ModelFileError(name + " is a safetensors file, but no warpfactor model");
+    throw ModelFileError(path + " is a safetensors file, but no warpfactor model");
   }
   if (format->second == kFirstFormat) {
-    throw ModelFileError(name + " is of format version 1, which only Python reads: load and save it once in Python");
+    throw ModelFileError(path + " is of format version 1, which only Python reads: load and save it once in Python");
   }
-  if (told("format_version") != kFormatVersion) {
-    throw ModelFileError(name + " has format version " + told("format_version").substr(0, 20) +
-                         ", and this is warpfactor " WARPFACTOR_VERSION ", which reads version " + kFormatVersion +
-                         ": update warpfactor");
+  const std::string& version = contents.told("format_version");
+  if (version != kFormatVersion && version != kArraysChecked) {
+    throw ModelFileError(path + " has format version " + version.substr(0, 20) +
+                         ", and this is warpfactor " WARPFACTOR_VERSION ", which reads versions " + kArraysChecked +
+                         " and " + kFormatVersion + ": update warpfactor");
   }
-  require(told("crc32") == std::to_string(checksum(arrays)), "its contents do not match their checksum");
+  const std::uint32_t sum =
+      version == kFormatVersion ? checksum(contents.arrays, contents.metadata, kChecksum) : checksum(contents.arrays);
+  require(contents.told(kChecksum) == std::to_string(sum), "its contents do not match their checksum");
+}
 
+template <class T>
+Model<T> model_of(const Contents& contents, const std::string& path) {
+  const Arrays& arrays = contents.arrays;
+  const auto told = [&](const std::string& key) -> const std::string& { return contents.told(key); };
   const auto factors = arrays.find("user_factors");
   require(factors != arrays.end(), "it has no user_factors");
   const std::string& type = factors->second.type;
   if (type != type_name<T>() && (type == "F32" || type == "F64")) {
-    throw ModelFileError(name + " holds factors of " + (type == "F32" ? "float32" : "float64") + ": use load<" +
+    throw ModelFileError(path + " holds factors of " + (type == "F32" ? "float32" : "float64") + ": use load<" +
                          (type == "F32" ? "float" : "double") + ">");
   }
   Model<T> model;
@@ -202,6 +233,10 @@ Model<T> model_of(const std::filesystem::path& path) {
     counts = take<std::uint32_t>(arrays, which + "_counts");
     ids = take_ids(arrays, which, told(which + "_ids"));
     const auto rows_of = static_cast<std::size_t>(n);
+    const auto finite = [](const std::vector<T>& values) {
+      return std::all_of(values.begin(), values.end(), [](T value) { return std::isfinite(value); });
+    };
+    require(finite(rows) && finite(biases), which + " factors or biases are not all finite");
     require(biases.size() == rows_of && counts.size() == rows_of && ids.size() == n,
             which + " ids, factors, biases and counts differ in length");
   };
@@ -218,6 +253,8 @@ Model<T> model_of(const std::filesystem::path& path) {
   model.global_mean = formula["global_mean"].number();
   model.rating_mean = formula["rating_mean"].number();
   model.start_bias = formula["start_bias"].number();
+  require(std::isfinite(model.global_mean) && std::isfinite(model.rating_mean) && std::isfinite(model.start_bias),
+          "global_mean, rating_mean or start_bias is not finite");
   model.biases = formula["biases"].boolean();
   model.loss = named<Loss>(formula["loss"].string());
   model.link = named<Link>(formula["link"].string());
@@ -291,18 +328,19 @@ void save(const Model<T>& model, const std::filesystem::path& path) {
     }
     arrays[name] = {kept.type, kept.shape, kept.bytes.data(), kept.bytes.size()};
   }
+  Metadata metadata{{"format", kFormat},
+                    {"format_version", kFormatVersion},
+                    {"warpfactor_version", WARPFACTOR_VERSION},
+                    {"user_ids", name_of(model.user_ids.kind())},
+                    {"item_ids", name_of(model.item_ids.kind())},
+                    {"model", model_text(model)},
+                    {"training", training_text(model.training)},
+                    {"history", history_text(model.history)},
+                    {"params", model.params},
+                    {"chosen", model.chosen}};
+  metadata[kChecksum] = std::to_string(checksum(arrays, metadata, kChecksum));
   const Ordered order = in_file_order(arrays);
-  const std::string header = header_of(order, {{"format", kFormat},
-                                               {"format_version", kFormatVersion},
-                                               {"warpfactor_version", WARPFACTOR_VERSION},
-                                               {"crc32", std::to_string(checksum(arrays))},
-                                               {"user_ids", name_of(model.user_ids.kind())},
-                                               {"item_ids", name_of(model.item_ids.kind())},
-                                               {"model", model_text(model)},
-                                               {"training", training_text(model.training)},
-                                               {"history", history_text(model.history)},
-                                               {"params", model.params},
-                                               {"chosen", model.chosen}});
+  const std::string header = header_of(order, metadata);
   WholeFile file(path);
   const std::uint64_t header_bytes = header.size();
   file.write(&header_bytes, sizeof header_bytes);
@@ -314,14 +352,27 @@ void save(const Model<T>& model, const std::filesystem::path& path) {
 template <class T>
 Model<T> load(const std::filesystem::path& path) {
   std::error_code none;
-  if (!std::filesystem::exists(path, none)) throw ModelFileError("there is no model file " + path.string());
-  if (std::filesystem::is_directory(path, none)) throw ModelFileError(path.string() + " is a folder, not a model file");
+  const std::filesystem::file_status status = std::filesystem::status(path, none);
+  if (!std::filesystem::exists(status)) throw ModelFileError("there is no model file " + path.string());
+  if (std::filesystem::is_directory(status)) throw ModelFileError(path.string() + " is a folder, not a model file");
+  if (!std::filesystem::is_regular_file(status)) {
+    throw ModelFileError(path.string() + " is a pipe or a device: write the model to a file first");
+  }
+  std::string writer;  // once the checksum holds
   const auto damaged = [&](const std::exception& error) {
+    // What was read as it was written is not damaged: a later version writes what this one does not know.
+    if (is_later(writer, WARPFACTOR_VERSION)) {
+      return ModelFileError(path.string() + " was written by warpfactor " + writer + ", and this is " +
+                            WARPFACTOR_VERSION + " (" + error.what() + "): update warpfactor");
+    }
     return ModelFileError(path.string() + " is damaged, or no safetensors file (" + error.what() +
                           "): save the model again");
   };
   try {
-    return model_of<T>(path);
+    const Contents contents = contents_of(path);
+    require_format(contents, path.string());
+    writer = contents.told("warpfactor_version").substr(0, 40);
+    return model_of<T>(contents, path.string());
   } catch (const Damaged& error) {
     throw damaged(error);
   } catch (const json::Error& error) {

@@ -336,6 +336,10 @@ void validate_options(const ModelView<T>& model, std::span<const std::int32_t> u
   if (options.confidence > 0 && options.exploration > 0) {
     reject("options.confidence and options.exploration are both above 0; one of them must be 0");
   }
+  const GroupRule rule = options.group_rule;
+  if (rule != GroupRule::mean && rule != GroupRule::min && rule != GroupRule::max) {
+    reject("options.group_rule", static_cast<int>(rule), "mean, min or max");
+  }
   require(options.diversity >= 0 && options.diversity <= 1, "options.diversity", options.diversity, "from 0 to 1");
   if (!options.allowed.empty()) require_size(options.allowed.size(), model.n_items, "options.allowed");
   for (std::size_t at = 0; at < options.groups.size(); ++at) {

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import numbers
 import os
+import re
 import zlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from .. import _core
 from ..data.ids import id_kind, pack_ids, unpack_ids
@@ -20,18 +20,24 @@ from ..exceptions import ModelFileError
 from ..formulas.losses import CustomLoss, CustomPenalty
 from ..parameters import PARAMETERS
 from ..serving.tables import Options, SeenItems, Tables
-from ..writing import whole_file
+from . import tensors as tensor_file
 from .members import Members, Noise
 from .record import EpochRecord, Origin, TrainingRecord
 
 __all__ = ["read", "stored_params", "told_params", "version_in", "write"]
 
 _FORMAT = "warpfactor.Model"
-_FORMAT_VERSION = "2"
-# Of files that a scikit-learn estimator was saved as.
+# The checksum of versions 1 and 2 is of the arrays alone, that of 3 of all that a header says as well.
+_FORMAT_VERSION = "3"
+# Of version 1, when a scikit-learn estimator was saved.
 _FIRST_FORMAT = "warpfactor.MatrixFactorization"
+_KNOWN = ((_FIRST_FORMAT, "1"), (_FORMAT, "2"), (_FORMAT, _FORMAT_VERSION))
+_CHECKSUM = "crc32"
 _SIDES = ("user", "item")
-_OF_DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError)
+# Of JSON of another shape than ours, and of numbers beyond their types.
+_OF_DAMAGE = (
+    *(ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError),
+)
 
 
 def write(
@@ -57,7 +63,6 @@ def write(
         "format": _FORMAT,
         "format_version": _FORMAT_VERSION,
         "warpfactor_version": _core.__version__,
-        "crc32": str(_checksum(tensors)),
         "user_ids": id_kind(tables.user_ids),
         "item_ids": id_kind(tables.item_ids),
         "model": _json(
@@ -82,41 +87,61 @@ def write(
         "chosen": told_params(record)[1],
         "origin": json.dumps(_finite_or_null(record.origin)),
     }
-    with whole_file(path) as file:
-        _write_tensors(file, tensors, metadata)
+    contents = tensor_file.Contents(tensors, metadata)
+    metadata[_CHECKSUM] = str(tensor_file.checksum(contents, leave_out=_CHECKSUM))
+    tensor_file.write(path, tensors, metadata)
 
 
 def read(
     path: str | os.PathLike[str],
 ) -> tuple[Tables, TrainingRecord, Options, Members | None]:
     """Read a model; see `load`."""
-    source = Path(path)
-    tensors, metadata = _contents(source)
+    name = os.fspath(path)
+    try:
+        contents = tensor_file.read(path)
+    except tensor_file.DamageError as error:
+        raise ModelFileError(
+            f"{name} is damaged, or no safetensors file at all ({error}): save the model again"
+        ) from error
+    tensors, metadata = contents
     written_by = metadata.get("format"), metadata.get("format_version", "")
     if written_by[0] == "warpfactor.Checkpoint":
         raise ModelFileError(
-            f"{source} is a checkpoint, the state of a fit, and no model: go on with the fit by "
-            f"fit(ratings, resume={str(source)!r}), which ends with the model"
+            f"{name} is a checkpoint, the state of a fit, and no model: go on with the fit by "
+            f"fit(ratings, resume={name!r}), which ends with the model"
         )
     if written_by[0] not in (_FORMAT, _FIRST_FORMAT):
-        raise ModelFileError(f"{source} is a safetensors file, but no warpfactor model")
-    if written_by not in ((_FORMAT, _FORMAT_VERSION), (_FIRST_FORMAT, "1")):
+        raise ModelFileError(f"{name} is a safetensors file, but no warpfactor model")
+    writer = metadata.get("warpfactor_version", "")[:40]
+    if written_by not in _KNOWN:
         raise ModelFileError(
-            f"{source} has format version {written_by[1]!r}, written by warpfactor "
-            f"{metadata.get('warpfactor_version')}; this is {_core.__version__}, which reads "
-            f"versions 1 and {_FORMAT_VERSION}: update warpfactor"
+            f"{name} has format version {written_by[1][:40]!r}, written by warpfactor {writer}; this "
+            f"is {_core.__version__}, which reads versions 1 to {_FORMAT_VERSION}: update warpfactor"
         )
+    whole = False
     try:
         # NumPy warns of a signaling NaN; what is damaged is an error.
         with np.errstate(invalid="ignore"):
+            if written_by[1] == _FORMAT_VERSION:
+                found = tensor_file.checksum(contents, leave_out=_CHECKSUM)
+            else:
+                found = _checksum_of_arrays(tensors)
+            if str(found) != metadata[_CHECKSUM]:
+                raise ValueError("its contents do not match their checksum")
+            whole = True
             if written_by[0] == _FIRST_FORMAT:
                 tensors, metadata = _from_first_format(tensors, metadata)
-            elif _checksum(tensors) != int(metadata["crc32"]):
-                raise ValueError("its contents do not match their checksum")
             restored = _restored(tensors, metadata)
             return *restored, _members(tensors, restored[0])
-    except (*_OF_DAMAGE, OverflowError, RecursionError) as error:
-        raise ModelFileError(f"{source} is damaged ({error}): save the model again") from error
+    except _OF_DAMAGE as error:
+        said = f"{type(error).__name__}: {error}"[:200] if type(error) is not ValueError else error
+        # What is read as it was written is not damaged: it holds what this version does not know.
+        if whole and _numbers(writer) > _numbers(_core.__version__):
+            raise ModelFileError(
+                f"{name} was written by warpfactor {writer}, and this is {_core.__version__} "
+                f"({said}): update warpfactor"
+            ) from error
+        raise ModelFileError(f"{name} is damaged ({said}): save the model again") from error
 
 
 def told_params(record: TrainingRecord) -> tuple[str, str]:
@@ -126,53 +151,12 @@ def told_params(record: TrainingRecord) -> tuple[str, str]:
 
 def version_in(path: str | os.PathLike[str]) -> str:
     """Return which version of warpfactor wrote a model file."""
-    with safe_open(path, framework="numpy") as file:
-        return str((file.metadata() or {}).get("warpfactor_version"))
+    return str(tensor_file.read_texts(path).get("warpfactor_version"))
 
 
-# What safetensors calls the types of a model's arrays.
-_TYPES = {"f4": "F32", "f8": "F64", "i4": "I32", "i8": "I64", "u1": "U8", "u4": "U32", "u8": "U64"}
-
-
-def _write_tensors(
-    file: BinaryIO, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
-) -> None:
-    """Write a safetensors file.
-
-    Not by safetensors itself: it writes to a file of its own beside the target, which stays for ever
-    if the process is killed, and it shuffles the metadata, so that equal models differ in their bytes.
-    """
-    order = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))  # so all are aligned
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    at = 0
-    for name in order:
-        tensor = tensors[name]
-        end = at + tensor.nbytes
-        kind = _TYPES[f"{tensor.dtype.kind}{tensor.dtype.itemsize}"]
-        header[name] = {"dtype": kind, "shape": tensor.shape, "data_offsets": (at, end)}
-        at = end
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    file.write(len(text).to_bytes(8, "little"))
-    file.write(text)
-    for name in order:
-        file.write(tensors[name].reshape(-1).view(np.uint8).data)
-
-
-def _contents(source: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    if not source.exists():
-        raise FileNotFoundError(f"there is no model file {source}")
-    if source.is_dir():
-        raise ModelFileError(f"{source} is a folder, not a model file")
-    try:
-        with safe_open(source, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, file.metadata() or {}
-    except (SafetensorError, *_OF_DAMAGE) as error:
-        # Of numbers that NumPy lacks, such as bfloat16, it raises TypeError or AttributeError.
-        raise ModelFileError(
-            f"{source} is damaged, or no safetensors file at all ({error}): save the model again"
-        ) from error
+def _numbers(version: str) -> tuple[int, ...]:
+    """The numbers of a version, to compare it with another."""
+    return tuple(int(number[:9]) for number in re.findall("[0-9]+", version))
 
 
 def _restored(
@@ -197,10 +181,15 @@ def _restored(
             raise ValueError(f"{side} factors are {factors.dtype}, and biases {biases.dtype}")
         if counts.dtype != np.uint32:
             raise ValueError(f"{side} counts are {counts.dtype}")
+        if not (_all_finite(factors) and _all_finite(biases)):
+            raise ValueError(f"{side} factors or biases are not all finite")
     if tensors["user_factors"].shape[1] != tensors["item_factors"].shape[1]:
         raise ValueError("user and item factors differ in width")
     if tensors["user_factors"].dtype != tensors["item_factors"].dtype:
         raise ValueError("user and item factors differ in type")
+    formula = {name: float(model[name]) for name in ("global_mean", "rating_mean", "start_bias")}
+    if not all(map(math.isfinite, formula.values())):
+        raise ValueError(f"the means are not finite: {formula}")
     link = str(model["link"])
     if link not in ("identity", "probability", "signed_probability"):
         raise ValueError(f"the link is {link!r}")
@@ -214,9 +203,7 @@ def _restored(
         user_known=tensors["user_counts"] > 0,
         item_known=tensors["item_counts"] > 0,
         seen=_seen(tensors, len(ids["user"]), len(ids["item"]), int(training["n_ratings"])),
-        global_mean=float(model["global_mean"]),
-        rating_mean=float(model["rating_mean"]),
-        start_bias=float(model["start_bias"]),
+        **formula,
         biases=bool(model["biases"]),
         link=link,
     )
@@ -358,9 +345,7 @@ def _members(tensors: dict[str, NDArray[Any]], tables: Tables) -> Members | None
 def _from_first_format(
     tensors: dict[str, NDArray[Any]], metadata: dict[str, str]
 ) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Bring a file of format 1 into the form of format 2."""
-    if _checksum(tensors) != int(metadata["crc32"]):
-        raise ValueError("its contents do not match their checksum")
+    """Bring a file of format 1 into the form of later ones."""
     fitted = json.loads(metadata["fitted"])
     tensors = dict(tensors)
     known = {side: tensors.pop(f"{side}_known").astype(bool) for side in _SIDES}
@@ -413,6 +398,8 @@ def _plain_params(params: Mapping[str, Any]) -> dict[str, Any]:
             stored[name] = np.dtype(value).name
         elif plain is None or isinstance(plain, (bool, int, float, str)):
             stored[name] = plain
+        elif isinstance(plain, numbers.Real):  # a Fraction
+            stored[name] = float(plain)
         elif name in PARAMETERS and PARAMETERS[name].kind == "pair":
             stored[name] = [float(strength) for strength in plain]
         elif _is_formula(plain):
@@ -459,7 +446,17 @@ def _with_nan(epoch: dict[str, Any]) -> EpochRecord:
     return cast("EpochRecord", numbers | {"epoch": int(epoch["epoch"])})
 
 
-def _checksum(tensors: dict[str, NDArray[Any]]) -> int:
+# At a time, so that what is told of each element takes little memory.
+_PART = 1 << 20
+
+
+def _all_finite(array: NDArray[Any]) -> bool:
+    flat = array.reshape(-1)
+    return all(np.isfinite(flat[at : at + _PART]).all() for at in range(0, len(flat), _PART))
+
+
+def _checksum_of_arrays(tensors: dict[str, NDArray[Any]]) -> int:
+    """As formats 1 and 2 have it."""
     crc = 0
     for name in sorted(tensors):
         crc = zlib.crc32(name.encode(), crc)
