@@ -14,12 +14,12 @@
 #include <system_error>
 #include <tuple>
 
-#include "cpu/kernel_table.hpp"
 #include "require.hpp"
 #include "serving/crc32.hpp"
 #include "serving/json.hpp"
 #include "serving/stored_params.hpp"
 #include "serving/whole_file.hpp"
+#include "warpfactor/runtime.hpp"
 #include "warpfactor/version.hpp"
 
 namespace warpfactor {
@@ -190,7 +190,7 @@ Likeness likeness_of(const RatingsView& ratings, const TrainOptions<T>& options,
   likeness["initial user biases"] = likeness_of(options.user_biases, team);
   likeness["initial item biases"] = likeness_of(options.item_biases, team);
   likeness["learning rates"] = likeness_of(options.learning_rates, team);
-  likeness["type"] = sizeof(T) == sizeof(float) ? "float32" : "float64";
+  likeness["dtype"] = sizeof(T) == sizeof(float) ? "float32" : "float64";
   return likeness;
 }
 
@@ -343,12 +343,11 @@ void OpenedCheckpoint<T>::compare(const Checkpoints& checkpoints, const TrainPar
       return found == of.end() ? std::string("none") : found->second;
     };
     if (value_in(likeness) == value_in(alike)) continue;
-    const char* const is = name == "rows" || name.ends_with("s") ? " are " : " is ";
+    const char* const is = name.ends_with("s") && !name.ends_with("ss") ? " are " : " is ";
     add(differs, name + is + value_in(likeness) + " (in the checkpoint " + value_in(alike) + ")");
   }
   if (!differs.empty()) {
-    reject(path_ + " is the checkpoint of another fit: " + differs +
-           ". Give what it had, or begin anew without resume");
+    reject(path_ + " is the checkpoint of another fit: " + differs + ". Give what it had, or begin anew");
   }
   params_ = given;
   take_choice(params_, chosen);
@@ -384,7 +383,7 @@ void OpenedCheckpoint<T>::compare(const Checkpoints& checkpoints, const TrainPar
   };
   compare_text("warpfactor_version", WARPFACTOR_VERSION, "the version");
   if (given.device == Device::cpu) {
-    compare_text("instruction_set", kernel_table().instruction_set, "the instruction set");
+    compare_text("instruction_set", instruction_set(), "the instruction set");
   }
   if (!may_differ.empty()) {
     checkpoints.warn("training goes on from " + path_ +

@@ -75,12 +75,11 @@ def test_what_cannot_be_stored_falls_back_to_its_default(model, tmp_path):
 def test_a_crash_while_writing_keeps_the_old_file(model, path, monkeypatch):
     before = path.read_bytes()
 
-    def half(tensors, filename, metadata):
-        with open(filename, "wb") as file:
-            file.write(b"half")
+    def half(file, tensors, metadata):
+        file.write(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(model_file, "save_file", half)
+    monkeypatch.setattr(model_file, "_write_tensors", half)
     with pytest.raises(OSError, match="disk full"):
         model.save(path)
     assert path.read_bytes() == before
