@@ -378,6 +378,36 @@ def test_kills_leave_whole_files_and_nothing_else(tmp_path):
         assert kill(5, folder, random.Random(name))["killed"] > 0
 
 
+def test_an_ensemble_goes_on_member_by_member(ratings, tmp_path):
+    given = SMALL | GIVEN | {"n_threads": 1}
+    wanted = wf.Ensemble(wf.MatrixFactorization(**given), 3).fit(ratings).model_
+    folder, told = tmp_path / "fit", []
+
+    def fail(record):
+        told.append(record)
+        if len(told) == 9:
+            raise CutOff
+
+    ensemble = wf.Ensemble(wf.MatrixFactorization(**given, callbacks=[fail]), 3)
+    with pytest.raises(CutOff):
+        ensemble.fit(ratings, checkpoint=folder)
+    ensemble.fit(ratings, checkpoint=folder, resume=True)
+    assert len(told) < 9 + 3 * 6
+    for name in ARRAYS:
+        assert getattr(ensemble, name).tobytes() == getattr(wanted, name).tobytes()
+    assert sorted(os.listdir(folder)) == [f"member-{n}.checkpoint" for n in range(3)]
+    for how, match in (
+        ({"resume": True}, "resume is True, and goes on from checkpoint"),
+        ({"checkpoint": folder, "resume": "here"}, "resume is 'here'"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            ensemble.fit(ratings, **how)
+    with pytest.raises(ValueError, match="the random_state of model None"):
+        wf.Ensemble(n_models=2).fit(ratings, checkpoint=folder)
+    with pytest.raises(ValueError, match="whose fits have none"):
+        wf.Ensemble(wf.BayesianMatrixFactorization()).fit(ratings, checkpoint=folder)
+
+
 def test_the_command_line_goes_on(tmp_path):
     rows = wf.datasets.make_ratings(60, 40, 1_000, random_state=1).ratings.to_arrays()
     table, path = tmp_path / "ratings.csv", tmp_path / "fit.checkpoint"
