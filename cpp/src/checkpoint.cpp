@@ -14,12 +14,12 @@
 #include <system_error>
 #include <tuple>
 
-#include "cpu/kernel_table.hpp"
 #include "require.hpp"
 #include "serving/crc32.hpp"
 #include "serving/json.hpp"
 #include "serving/stored_params.hpp"
 #include "serving/whole_file.hpp"
+#include "warpfactor/runtime.hpp"
 #include "warpfactor/version.hpp"
 
 namespace warpfactor {
@@ -97,13 +97,47 @@ std::string likeness_of(std::span<const V> values, ThreadTeam& team) {
   return std::to_string(values.size()) + " (checksum " + checksum_of(values, team) + ")";
 }
 
-/// A file's contents, of this format and undamaged.
+/// Reads a part of a file at a time, so that there is no copy of it all, and calls work(bytes, how many).
+template <class Work>
+void read_parts(Contents& contents, std::uint64_t begin, std::uint64_t bytes, std::size_t at_once, const Work& work) {
+  std::vector<unsigned char> part(static_cast<std::size_t>(std::min<std::uint64_t>(bytes, at_once)));
+  contents.file.clear();
+  contents.file.seekg(static_cast<std::streamoff>(begin));
+  for (std::uint64_t done = 0; done < bytes; done += part.size()) {
+    part.resize(static_cast<std::size_t>(std::min<std::uint64_t>(part.size(), bytes - done)));
+    array_file::require(static_cast<bool>(contents.file.read(reinterpret_cast<char*>(part.data()),
+                                                             static_cast<std::streamsize>(part.size()))),
+                        "it ends early");
+    work(part.data(), part.size());
+  }
+}
+constexpr std::size_t kPartBytes = 1 << 20;
+
+/// A small array.
+template <class V>
+std::vector<V> values_in(Contents& contents, const char* name) {
+  const auto found = contents.arrays.find(name);
+  array_file::require(found != contents.arrays.end(), std::string("it has no ") + name);
+  const Array& array = found->second;
+  array_file::require(array.type == array_file::type_name<V>() && array.shape.size() == 1,
+                      std::string(name) + " has another type");
+  std::vector<V> values;
+  values.reserve(array.bytes / sizeof(V));
+  read_parts(contents, array.begin, array.bytes, kPartBytes, [&](const unsigned char* part, std::size_t bytes) {
+    const std::size_t n_before = values.size();
+    values.resize(n_before + bytes / sizeof(V));
+    std::memcpy(values.data() + n_before, part, bytes);
+  });
+  return values;
+}
+
+/// A file of this format, undamaged.
 Contents checked_contents(const fs::path& path) {
   const std::string name = path.string();
   std::error_code none;
   if (!fs::exists(path, none)) throw ModelFileError("there is no checkpoint " + name);
   if (!fs::is_regular_file(path, none)) throw ModelFileError(name + " is no file, so no checkpoint");
-  Contents contents = array_file::contents_of(path);
+  Contents contents = array_file::opened(path);
   const auto told = [&](const char* key) {
     const auto found = contents.metadata.find(key);
     return found == contents.metadata.end() ? std::string() : found->second;
@@ -119,10 +153,12 @@ Contents checked_contents(const fs::path& path) {
                          ": update warpfactor");
   }
   array_file::require(!contents.order.empty() && contents.order.back().first == kChecksum, "it has no checksum");
-  const auto stored = array_file::take<std::uint32_t>(contents.arrays, kChecksum);
+  const auto stored = values_in<std::uint32_t>(contents, kChecksum);
   array_file::require(stored.size() == 1, "it has no checksum");
-  const std::size_t before = static_cast<std::size_t>(contents.order.back().second->data - contents.data.get());
-  const std::uint32_t crc = crc32(checksum(0, contents.header), contents.data.get(), before);
+  const std::uint64_t begin = contents.order.front().second->begin, end = contents.order.back().second->begin;
+  std::uint32_t crc = checksum(0, contents.header);
+  read_parts(contents, begin, end - begin, kPartBytes,
+             [&](const unsigned char* part, std::size_t bytes) { crc = crc32(crc, part, bytes); });
   array_file::require(stored[0] == crc, "its contents do not match their checksum");
   return contents;
 }
@@ -153,13 +189,13 @@ const std::string& text_in(const Contents& contents, const char* name) {
   return found->second;
 }
 
-std::vector<double> numbers_in(const Contents& contents, const char* name, std::size_t multiple) {
-  std::vector<double> numbers = array_file::take<double>(contents.arrays, name);
+std::vector<double> numbers_in(Contents& contents, const char* name, std::size_t multiple) {
+  std::vector<double> numbers = values_in<double>(contents, name);
   array_file::require(numbers.size() % multiple == 0, std::string(name) + " has no whole rows");
   return numbers;
 }
 
-std::vector<EpochReport> history_in(const Contents& contents) {
+std::vector<EpochReport> history_in(Contents& contents) {
   constexpr std::size_t kColumns = std::size(kReported);
   const std::vector<double> numbers = numbers_in(contents, "history", kColumns);
   array_file::require(numbers.size() / kColumns < std::numeric_limits<std::int32_t>::max(), "its history is too long");
@@ -190,7 +226,7 @@ Likeness likeness_of(const RatingsView& ratings, const TrainOptions<T>& options,
   likeness["initial user biases"] = likeness_of(options.user_biases, team);
   likeness["initial item biases"] = likeness_of(options.item_biases, team);
   likeness["learning rates"] = likeness_of(options.learning_rates, team);
-  likeness["type"] = sizeof(T) == sizeof(float) ? "float32" : "float64";
+  likeness["dtype"] = sizeof(T) == sizeof(float) ? "float32" : "float64";
   return likeness;
 }
 
@@ -343,12 +379,11 @@ void OpenedCheckpoint<T>::compare(const Checkpoints& checkpoints, const TrainPar
       return found == of.end() ? std::string("none") : found->second;
     };
     if (value_in(likeness) == value_in(alike)) continue;
-    const char* const is = name == "rows" || name.ends_with("s") ? " are " : " is ";
+    const char* const is = name.ends_with("s") && !name.ends_with("ss") ? " are " : " is ";
     add(differs, name + is + value_in(likeness) + " (in the checkpoint " + value_in(alike) + ")");
   }
   if (!differs.empty()) {
-    reject(path_ + " is the checkpoint of another fit: " + differs +
-           ". Give what it had, or begin anew without resume");
+    reject(path_ + " is the checkpoint of another fit: " + differs + ". Give what it had, or begin anew");
   }
   params_ = given;
   take_choice(params_, chosen);
@@ -384,7 +419,7 @@ void OpenedCheckpoint<T>::compare(const Checkpoints& checkpoints, const TrainPar
   };
   compare_text("warpfactor_version", WARPFACTOR_VERSION, "the version");
   if (given.device == Device::cpu) {
-    compare_text("instruction_set", kernel_table().instruction_set, "the instruction set");
+    compare_text("instruction_set", instruction_set(), "the instruction set");
   }
   if (!may_differ.empty()) {
     checkpoints.warn("training goes on from " + path_ +
@@ -406,10 +441,14 @@ void OpenedCheckpoint<T>::load(Backend<T>& backend) {
           array.type == array_file::type_name<T>() && array.shape == std::vector<std::int64_t>{rows.n_rows, rows.width},
           rows.name + " has another shape");
       const std::size_t bytes = static_cast<std::size_t>(rows.width) * sizeof(T);
-      for (std::int64_t row = 0; row < rows.n_rows; ++row) {
-        const std::int64_t to = rows.position.empty() ? row : rows.position[static_cast<std::size_t>(row)];
-        std::memcpy(rows.data + to * rows.stride, array.data + static_cast<std::size_t>(row) * bytes, bytes);
-      }
+      std::int64_t row = 0;
+      read_parts(contents_, array.begin, array.bytes, std::max<std::size_t>(kPartBytes / bytes, 1) * bytes,
+                 [&](const unsigned char* part, std::size_t size) {
+                   for (const unsigned char* from = part; from < part + size; from += bytes, ++row) {
+                     const std::int64_t to = rows.position.empty() ? row : rows.position[static_cast<std::size_t>(row)];
+                     std::memcpy(rows.data + to * rows.stride, from, bytes);
+                   }
+                 });
     });
   });
   contents_ = {};
@@ -417,7 +456,7 @@ void OpenedCheckpoint<T>::load(Backend<T>& backend) {
 
 CheckpointFacts checkpoint_facts(const fs::path& path) {
   return worded(path, [&] {
-    const Contents contents = checked_contents(path);
+    Contents contents = checked_contents(path);
     CheckpointFacts facts;
     facts.history = history_in(contents);
     facts.version = text_in(contents, "warpfactor_version");

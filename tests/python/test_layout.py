@@ -167,8 +167,14 @@ FOLDERS = [
     "cpp/src/bayes",
     "cuda",
 ]
-# The trainer asks the registry for a device, and writes its parameters down for the model's file.
+# The trainer asks the registry for a device, and writes its parameters down for the model's file. A
+# checkpoint is the same kind of file as a model.
 BRIDGES = {
+    ("checkpoint.hpp", "serving/array_file.hpp"),
+    ("checkpoint.cpp", "serving/crc32.hpp"),
+    ("checkpoint.cpp", "serving/json.hpp"),
+    ("checkpoint.cpp", "serving/stored_params.hpp"),
+    ("checkpoint.cpp", "serving/whole_file.hpp"),
     ("trainer.cpp", "device/registry.hpp"),
     ("trainer.cpp", "serving/stored_params.hpp"),
 }

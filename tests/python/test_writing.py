@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -201,6 +202,55 @@ class Stop(BaseException):
     pass
 
 
+# Whether the temporary file has no name.
+NAMELESS = sys.platform == "linux"
+
+
+@posix
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of fork()
+def test_what_a_killed_write_has_left_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(writing.os, "O_TMPFILE", raising=False)  # as where files need a name
+    target = tmp_path / "target"
+    target.write_bytes(b"old")
+
+    def killed() -> None:
+        child = os.fork()
+        if child == 0:
+            with whole_file(target) as file:
+                file.write(b"half")
+                file.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(child, 0)
+
+    killed()
+    assert len(os.listdir(tmp_path)) == 2
+    with whole_file(target) as first:
+        first.write(b"first")
+        # One that is still being written is left alone.
+        with whole_file(target) as second:
+            second.write(b"second")
+            assert len(os.listdir(tmp_path)) == 3
+        assert target.read_bytes() == b"second"
+    assert target.read_bytes() == b"first"
+    assert os.listdir(tmp_path) == ["target"]
+    killed()
+    monkeypatch.undo()
+    with whole_file(target) as file:
+        file.write(b"new")
+    assert os.listdir(tmp_path) == ["target"]
+    # C++ uses the same names.
+    ratings = wf.Ratings.from_arrays([1, 2], [3, 4], [5.0, 4.0])
+    model = wf.MatrixFactorization(n_factors=1, n_epochs=1, reg=0.1, verbose=0)
+    monkeypatch.delattr(writing.os, "O_TMPFILE", raising=False)
+    target.unlink()
+    killed()
+    assert len(os.listdir(tmp_path)) == 1
+    model.fit(ratings, checkpoint=target)
+    assert os.listdir(tmp_path) == ["target"]
+
+
 @pytest.mark.parametrize("error", [ValueError("bad"), OSError("odd"), KeyboardInterrupt(), Stop()])
 @pytest.mark.parametrize("old", [b"old", None])
 def test_a_write_that_ends_early_leaves_what_was_there(
@@ -213,7 +263,8 @@ def test_a_write_that_ends_early_leaves_what_was_there(
     with pytest.raises(type(error)) as raised, whole_file(target) as file:
         file.write(b"half")
         file.flush()
-        assert len(os.listdir(tmp_path)) == 1 + (old is not None)
+        beside = len(os.listdir(tmp_path)) - len(before)
+        assert beside == (0 if NAMELESS else 1)
         raise error
     assert raised.value is error
     with pytest.raises(type(error)), whole_path(target) as temporary:

@@ -2,7 +2,6 @@
 #include "serving/array_file.hpp"
 
 #include <algorithm>
-#include <fstream>
 
 #include "serving/crc32.hpp"
 #include "serving/json.hpp"
@@ -113,7 +112,7 @@ std::string header_of(const Ordered& order, const Metadata& metadata) {
   return header;
 }
 
-Contents contents_of(const std::filesystem::path& path) {
+Contents opened(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw ModelFileError(path.string() + " cannot be opened: check that you may read it");
   const std::uint64_t size = std::filesystem::file_size(path);
@@ -145,10 +144,6 @@ Contents contents_of(const std::filesystem::path& path) {
     const auto [at, is_new] = contents.arrays.insert_or_assign(name, array_of(entry, data_bytes, begin));
     places.push_back({begin, &at->first, &at->second});
   }
-  contents.data = std::make_unique_for_overwrite<unsigned char[]>(static_cast<std::size_t>(data_bytes));
-  require(static_cast<bool>(
-              file.read(reinterpret_cast<char*>(contents.data.get()), static_cast<std::streamsize>(data_bytes))),
-          "it ends early");
   // Of those that begin at one place all but the last are empty.
   std::sort(places.begin(), places.end(), [](const Place& a, const Place& b) {
     return std::pair(a.begin, a.array->bytes) < std::pair(b.begin, b.array->bytes);
@@ -156,11 +151,27 @@ Contents contents_of(const std::filesystem::path& path) {
   std::uint64_t at = 0;
   for (const Place& place : places) {
     require(place.begin == at, "its arrays overlap or leave gaps");
-    place.array->data = contents.data.get() + place.begin;
+    place.array->begin = sizeof prefix + header_bytes + place.begin;
     at += place.array->bytes;
     contents.order.emplace_back(*place.name, place.array);
   }
   require(at == data_bytes, "something follows its arrays");
+  contents.file = std::move(file);
+  return contents;
+}
+
+Contents contents_of(const std::filesystem::path& path) {
+  Contents contents = opened(path);
+  std::uint64_t bytes = 0;
+  for (const auto& [name, array] : contents.order) bytes += array->bytes;
+  contents.data = std::make_unique_for_overwrite<unsigned char[]>(static_cast<std::size_t>(bytes));
+  unsigned char* at = contents.data.get();
+  require(static_cast<bool>(contents.file.read(reinterpret_cast<char*>(at), static_cast<std::streamsize>(bytes))),
+          "it ends early");
+  for (const auto& [name, array] : contents.order) {
+    contents.arrays[name].data = at;
+    at += array->bytes;
+  }
   return contents;
 }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <span>
@@ -50,6 +51,7 @@ struct Array {
   std::vector<std::int64_t> shape;
   const unsigned char* data = nullptr;
   std::size_t bytes = 0;
+  std::uint64_t begin = 0;  ///< in the file that it was read from
 };
 using Arrays = std::map<std::string, Array>;
 
@@ -74,8 +76,9 @@ Ordered in_file_order(const Arrays& arrays);
 /// The header, with spaces up to a multiple of eight bytes.
 std::string header_of(const Ordered& order, const Metadata& metadata);
 
-/// A file, read and checked: every array lies in the file, and they neither overlap nor leave gaps.
+/// A file whose header is read and checked: every array lies in the file, and they neither overlap nor leave gaps.
 struct Contents {
+  std::ifstream file;
   std::string header;  ///< as it was written
   Metadata metadata;
   Arrays arrays;
@@ -89,7 +92,9 @@ struct Contents {
     return found->second;
   }
 };
-/// Throws Damaged, json::Error, ModelFileError.
+/// Without the arrays' data. Throws Damaged, json::Error, ModelFileError.
+Contents opened(const std::filesystem::path& path);
+/// All of it. Throws likewise.
 Contents contents_of(const std::filesystem::path& path);
 
 template <class V>

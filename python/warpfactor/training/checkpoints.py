@@ -139,10 +139,8 @@ def checkpoints_of(checkpoint: Any, every: Any, resume: Any) -> Checkpoints:
 
 def in_python_words(text: str) -> str:
     """Call the core's parameters what Python calls them, in a text about several."""
-    names = {core: name for core, name in PYTHON_NAMES.items() if core != name} | {"half": "dtype"}
-    return re.sub(
-        rf"\b({'|'.join(map(re.escape, names))}) is ", lambda found: f"{names[found[1]]} is ", text
-    )
+    either = "|".join(map(re.escape, PYTHON_NAMES))
+    return re.sub(rf"\b({either}) is ", lambda found: f"{PYTHON_NAMES[found[1]]} is ", text)
 
 
 def _path(name: str, given: Any) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from os import PathLike
+from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -136,8 +138,14 @@ class Ensemble(FittedAnswers):
         sample_weight: ArrayLike | None = None,
         validation: Any = None,
         implicit: Any = None,
+        checkpoint: str | PathLike[str] | None = None,
+        every: int = 1,
+        resume: bool | None = None,
     ) -> Ensemble:
         """Fit the members; parameters and errors are those of `MatrixFactorization.fit`.
+
+        `checkpoint` is a folder here, made if it is not there, with a file for each member; all must be
+        of `MatrixFactorization`, with a `random_state`.
 
         Returns
         -------
@@ -153,6 +161,7 @@ class Ensemble(FittedAnswers):
             If the training of a member diverges.
         """
         templates = self._templates()
+        kept = _kept(templates, checkpoint, every, resume)
         intervals = check_flag("intervals", self.intervals)
         ratings = Ratings.from_any(X, y)
         if y is None and stands_for_matrix(X):
@@ -176,7 +185,11 @@ class Ensemble(FittedAnswers):
             # no score.
             biased = all(getattr(each.estimator, "biases", True) for each in templates)
             held_out = held_out_shares(ratings, weights, len(templates), rng, keep_rows=not biased)
-        training = _Training(templates, seeds, ratings, weights, validation, implicit, held_out)
+        training = _Training(
+            templates, seeds, ratings, weights, validation, implicit, held_out, kept
+        )
+        if kept is not None:
+            kept.folder.mkdir(exist_ok=True)
         self.model_ = training.run()
         return self
 
@@ -225,6 +238,40 @@ class _Template(NamedTuple):
     weight: float
 
 
+class _Kept(NamedTuple):
+    """Where the members are kept while they train; see `MatrixFactorization.fit`."""
+
+    folder: Path
+    every: int
+    resume: bool | None
+
+    def of(self, number: int) -> dict[str, Any]:
+        """Return the arguments of a member's fit."""
+        path = self.folder / f"member-{number}.checkpoint"
+        return {"checkpoint": path, "every": self.every, "resume": self.resume}
+
+
+def _kept(templates: Sequence[_Template], checkpoint: Any, every: Any, resume: Any) -> _Kept | None:
+    if resume is not None:
+        check_flag("resume", resume)
+    if checkpoint is None:
+        if resume:
+            raise ValueError("resume is True, and goes on from checkpoint: give the folder of that")
+        return None
+    for template in templates:
+        if not isinstance(template.estimator, MatrixFactorization):
+            raise ValueError(
+                f"checkpoint is {checkpoint!r}, and model has {template.estimator!r:.60}, whose fits have "
+                "none: leave checkpoint out, or use MatrixFactorization"
+            )
+        if template.estimator.random_state is None:
+            raise ValueError(
+                f"checkpoint is {checkpoint!r}, and the random_state of model None; it must be an int, so "
+                "that the members are the same when their fits go on"
+            )
+    return _Kept(Path(checkpoint), check_count("every", every, 1), resume)
+
+
 class _Training:
     """One fit of all members."""
 
@@ -237,7 +284,9 @@ class _Training:
         validation: Any,
         implicit: Any,
         held_out: HeldOut | None,
+        kept: _Kept | None,
     ) -> None:
+        self._kept = kept
         self._templates = templates
         self._seeds = seeds
         self._ratings = ratings
@@ -369,7 +418,11 @@ class _Training:
                 ratings = ratings.take(kept)
                 weights = None if weights is None else weights[kept]
         fitted = estimator.fit(
-            ratings, sample_weight=weights, validation=self._validation, implicit=self._implicit
+            ratings,
+            sample_weight=weights,
+            validation=self._validation,
+            implicit=self._implicit,
+            **({} if self._kept is None else self._kept.of(number)),
         )
         model: Model = fitted.model_
         return model
