@@ -93,7 +93,8 @@ class TextEncoder {
   [[nodiscard]] EncodedIds finish();
 
   [[nodiscard]] std::int64_t n_rows() const noexcept { return codes_.size(); }
-  [[nodiscard]] std::int64_t n_ids() const noexcept { return table_.size(); }        ///< so far, if it streams
+  [[nodiscard]] std::int64_t n_ids() const noexcept { return table_.size(); }  ///< so far, if it streams
+  [[nodiscard]] bool streams() const noexcept { return options_.streaming; }
   [[nodiscard]] bool are_integers() const noexcept { return mode_ != Mode::texts; }  ///< so far
   [[nodiscard]] std::int64_t n_bytes() const noexcept;                               ///< of what it keeps of ids
   [[nodiscard]] std::int64_t n_missing() const noexcept { return n_missing_; }
