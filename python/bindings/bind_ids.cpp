@@ -89,7 +89,7 @@ void bind_ids(py::module_& m) {
           [](TextEncoder& encoder, const Array<std::int64_t>& values) {
             const std::span<const std::int64_t> ids = python::view(values);
             const py::gil_scoped_release no_gil;
-            encoder.add(ids);
+            encoder.add_integers(ids);
           },
           "Encode integers; only if it streams.", py::arg("values").noconvert())
       .def(

@@ -221,12 +221,12 @@ TEST(codes_of_a_stream_stay_and_are_ranked_in_the_end) {
 TEST(integers_stream_and_are_refused_where_texts_are) {
   const std::vector<std::int64_t> given{5, -3, std::int64_t{1} << 60, 5};
   TextEncoder encoder({.streaming = true});
-  encoder.add(std::span<const std::int64_t>());
+  encoder.add_integers(std::span<const std::int64_t>());
   CHECK(encoder.take_codes().size() == 0);
-  encoder.add(given);
+  encoder.add_integers(given);
   {
     TextEncoder untaken({.streaming = true});
-    untaken.add(given);
+    untaken.add_integers(given);
     CHECK_THROWS(Bad, "codes were not taken", (void)untaken.finish());
   }
   Codes codes = encoder.take_codes();
@@ -234,9 +234,9 @@ TEST(integers_stream_and_are_refused_where_texts_are) {
   EncodedIds ids = encoder.finish();
   CHECK(ids.values == (std::vector<std::int64_t>{-3, 5, std::int64_t{1} << 60}));
   CHECK(std::vector<std::int32_t>(ids.codes.data(), ids.codes.data() + 3) == (std::vector<std::int32_t>{1, 0, 2}));
-  CHECK_THROWS(Bad, "ids that stream", TextEncoder({}).add(given));
+  CHECK_THROWS(Bad, "ids that stream", TextEncoder({}).add_integers(given));
   CHECK_THROWS(Bad, "ids that stream", (void)TextEncoder({}).take_codes());
-  CHECK_THROWS(Bad, "ids that stream", TextEncoder({.integers = false, .streaming = true}).add(given));
+  CHECK_THROWS(Bad, "ids that stream", TextEncoder({.integers = false, .streaming = true}).add_integers(given));
 }
 
 TEST(missing_ids_are_counted_and_the_first_is_named) {

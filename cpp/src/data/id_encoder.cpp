@@ -324,7 +324,7 @@ void TextEncoder::add(const TextChunk& chunk) {
   usable_ = true;
 }
 
-void TextEncoder::add(std::span<const std::int64_t> ids) {
+void TextEncoder::add_integers(std::span<const std::int64_t> ids) {
   begin_call();
   if (!options_.streaming || mode_ != Mode::integers) reject("integers are added to ids that stream and are integers");
   const std::int64_t begin = codes_.size();

@@ -86,7 +86,7 @@ class TextEncoder {
   /// short.
   void add(const TextChunk& chunk);
   /// The same for integers; only of an encoder that streams, and has met no text that is no integer.
-  void add(std::span<const std::int64_t> ids);
+  void add_integers(std::span<const std::int64_t> ids);
   /// The codes of all rows since the last call, -1 for missing ids; only of an encoder that streams.
   [[nodiscard]] Codes take_codes();
   /// Throws std::invalid_argument if ids are missing, unless it streams.
