@@ -138,8 +138,8 @@ void check_steps(std::int64_t k, bool biased, bool moved) {
   const std::vector<std::int32_t> own = moved ? shuffled(n, 1) : std::vector<std::int32_t>{},
                                   other = moved ? shuffled(m, 2) : std::vector<std::int32_t>{};
   Rows<T> rows(n, k);
-  PriorMeans<T> means(kernel_table().kernels<T>(), incidence.users, incidence.items, own, other, rows.stride, kRho,
-                      kRhoBias, team);
+  const Incidence internal = distinct_pairs(data.view(), {}, team, {own, other});
+  PriorMeans<T> means(kernel_table().kernels<T>(), internal.users, internal.items, rows.stride, kRho, kRhoBias, team);
   const auto width = static_cast<std::size_t>(k);
   Dense dense(incidence.users, static_cast<std::size_t>(m), width);
   for (int step = 0; step < 5; ++step) {
@@ -200,8 +200,8 @@ TEST(with_rows_that_stay_the_steps_end_at_the_least) {
   const Incidence incidence = distinct_pairs(data.view(), {}, team);
   Rows<double> rows(n, k);
   rows.draw(k, 3);
-  PriorMeans<double> means(kernel_table().kernels<double>(), incidence.users, incidence.items, {}, {}, rows.stride,
-                           kRho, kRhoBias, team);
+  PriorMeans<double> means(kernel_table().kernels<double>(), incidence.users, incidence.items, rows.stride, kRho,
+                           kRhoBias, team);
   // In exact numbers conjugate gradients end after as many steps as there are unknowns.
   for (int step = 0; step < 2 * m; ++step) {
     means.step(rows.factors.data(), rows.biases.data(), rows.means.data(), rows.pulls.data(), rows.stride, team);
@@ -242,8 +242,8 @@ void check_threads() {
     const Incidence incidence = distinct_pairs(data.view(), {}, team);
     Rows<T> rows(n, k);
     rows.draw(k, 3);
-    PriorMeans<T> means(kernel_table().kernels<T>(), incidence.users, incidence.items, {}, {}, rows.stride, kRho,
-                        kRhoBias, team);
+    PriorMeans<T> means(kernel_table().kernels<T>(), incidence.users, incidence.items, rows.stride, kRho, kRhoBias,
+                        team);
     for (int step = 0; step < 3; ++step) {
       means.step(rows.factors.data(), rows.biases.data(), rows.means.data(), rows.pulls.data(), rows.stride, team);
     }

@@ -40,39 +40,15 @@ struct ColumnSums {
 }  // namespace
 
 template <class T>
-void PriorMeans<T>::take(Side& side, const IncidentRows& rows, const std::vector<std::int32_t>& position,
-                         const std::vector<std::int32_t>& other_position) {
-  const std::int64_t n = rows.rows();
-  const auto internal = [](const std::vector<std::int32_t>& of, std::int64_t row) {
-    return of.empty() ? row : static_cast<std::int64_t>(of[static_cast<std::size_t>(row)]);
-  };
-  side.begin.assign(static_cast<std::size_t>(n) + 1, 0);
-  for (std::int64_t row = 0; row < n; ++row) {
-    side.begin[static_cast<std::size_t>(internal(position, row)) + 1] =
-        rows.begin[static_cast<std::size_t>(row) + 1] - rows.begin[static_cast<std::size_t>(row)];
-  }
-  for (std::size_t row = 0; row < static_cast<std::size_t>(n); ++row) side.begin[row + 1] += side.begin[row];
-  side.others = Buffer<std::int32_t>(side.begin.back());
-  for (std::int64_t row = 0; row < n; ++row) {
-    std::int64_t to = side.begin[static_cast<std::size_t>(internal(position, row))];
-    for (std::int64_t at = rows.begin[static_cast<std::size_t>(row)];
-         at < rows.begin[static_cast<std::size_t>(row) + 1]; ++at) {
-      side.others[to++] = static_cast<std::int32_t>(internal(other_position, rows.others[at]));
-    }
-  }
-  side.ranges = ranges_of(side.begin, kTaskOthers);
-}
-
-template <class T>
 PriorMeans<T>::PriorMeans(const Kernels<T>& kernels, const IncidentRows& own, const IncidentRows& other,
-                          const std::vector<std::int32_t>& own_position,
-                          const std::vector<std::int32_t>& other_position, std::int64_t stride, double rho,
-                          double rho_bias, ThreadTeam& team)
-    : kernels_(kernels), stride_(stride), rho_(rho), rho_bias_(rho_bias) {
-  team.run(2, [&](std::int64_t side, int) {
-    if (side == 0) take(own_, own, own_position, other_position);
-    if (side == 1) take(other_, other, other_position, own_position);
-  });
+                          std::int64_t stride, double rho, double rho_bias, ThreadTeam& team)
+    : kernels_(kernels),
+      own_{own, ranges_of(own.begin, kTaskOthers), {}, {}, {}, {}, {}, {}, {}},
+      other_{other, ranges_of(other.begin, kTaskOthers), {}, {}, {}, {}, {}, {}, {}},
+      lists_(static_cast<std::size_t>(team.size())),
+      stride_(stride),
+      rho_(rho),
+      rho_bias_(rho_bias) {
   const std::int64_t n = own_.size(), m = other_.size();
   other_.rows = zeros<T>(m * stride);
   other_.numbers = zeros<T>(m);
@@ -84,27 +60,49 @@ PriorMeans<T>::PriorMeans(const Kernels<T>& kernels, const IncidentRows& own, co
   }
   scale_.assign(static_cast<std::size_t>(n), T(0));
   for (std::size_t row = 0; row < scale_.size(); ++row) {
-    const std::int64_t count = own_.begin[row + 1] - own_.begin[row];
+    const std::int64_t count = own.begin[row + 1] - own.begin[row];
     if (count > 0) scale_[row] = static_cast<T>(1 / std::sqrt(static_cast<double>(count)));
   }
   other_.diagonal.assign(static_cast<std::size_t>(m), 0.0);
-  for (std::size_t row = 0; row < other_.diagonal.size(); ++row) {
-    for (std::int64_t at = other_.begin[row]; at < other_.begin[row + 1]; ++at) {
-      const double x = static_cast<double>(scale_[static_cast<std::size_t>(other_.others[at])]);
-      other_.diagonal[row] += x * x;
+  for_each_range(other_, team, [&](std::int64_t first, std::int64_t last, const IncidentLists& lists) {
+    for (std::int64_t row = first; row < last; ++row) {
+      double& diagonal = other_.diagonal[static_cast<std::size_t>(row)];
+      for (std::int64_t at = lists.begin()[row - first]; at < lists.begin()[row - first + 1]; ++at) {
+        const double x = static_cast<double>(scale_[static_cast<std::size_t>(lists.others()[at])]);
+        diagonal += x * x;
+      }
     }
-  }
+  });
 }
 
 template <class T>
-void PriorMeans<T>::sum_others(Side& of, const Side& from, std::int64_t width, ThreadTeam& team) const {
-  team.run(static_cast<std::int64_t>(of.ranges.size()) - 1, [&](std::int64_t range, int thread) {
+template <class F>
+void PriorMeans<T>::for_each_range(const Side& side, ThreadTeam& team, const F& f) {
+  const IncidentRows& incident = side.incident;
+  const auto n_ranges = static_cast<std::int64_t>(side.ranges.size()) - 1;
+  const auto begin_of = [&](std::int64_t range) {
+    return incident.begin[static_cast<std::size_t>(side.ranges[static_cast<std::size_t>(std::min(range, n_ranges))])];
+  };
+  team.run(n_ranges, [&](std::int64_t range, int thread) {
     if (team.poll(thread)) return;
-    const std::int64_t first = of.ranges[static_cast<std::size_t>(range)],
-                       last = of.ranges[static_cast<std::size_t>(range) + 1];
-    kernels_.sum_rows({from.work_rows.data(), from.work_numbers.data(), of.others.data(), of.begin.data() + first,
-                       last - first, width, stride_, of.work_rows.data() + first * stride_,
-                       of.work_numbers.data() + first});
+    const std::int64_t first = side.ranges[static_cast<std::size_t>(range)],
+                       last = side.ranges[static_cast<std::size_t>(range) + 1];
+    IncidentLists& lists = lists_[static_cast<std::size_t>(thread)];
+    lists.take(incident, first, last);
+    if (incident.file.is_open()) {  // ranges are begun in order
+      constexpr std::int64_t kBytes = sizeof(std::int32_t);
+      const std::int64_t from = begin_of(range + kRangesAhead);
+      incident.file.will_need(from * kBytes, (begin_of(range + kRangesAhead + 1) - from) * kBytes);
+    }
+    f(first, last, lists);
+  });
+}
+
+template <class T>
+void PriorMeans<T>::sum_others(Side& of, const Side& from, std::int64_t width, ThreadTeam& team) {
+  for_each_range(of, team, [&](std::int64_t first, std::int64_t last, const IncidentLists& lists) {
+    kernels_.sum_rows({from.work_rows.data(), from.work_numbers.data(), lists.others(), lists.begin(), last - first,
+                       width, stride_, of.work_rows.data() + first * stride_, of.work_numbers.data() + first});
   });
 }
 

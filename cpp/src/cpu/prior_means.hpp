@@ -23,11 +23,9 @@ namespace warpfactor {
 template <class T>
 class PriorMeans {
  public:
-  /// `own_position`, `other_position`: internal rows of the external ones; empty: the same. The incidence is of the own
-  /// side's rows and of the other side's.
-  PriorMeans(const Kernels<T>& kernels, const IncidentRows& own, const IncidentRows& other,
-             const std::vector<std::int32_t>& own_position, const std::vector<std::int32_t>& other_position,
-             std::int64_t stride, double rho, double rho_bias, ThreadTeam& team);
+  /// The incidence is of the own side's rows and of the other side's, by internal rows. It must outlive this.
+  PriorMeans(const Kernels<T>& kernels, const IncidentRows& own, const IncidentRows& other, std::int64_t stride,
+             double rho, double rho_bias, ThreadTeam& team);
 
   /// One step of the first `width` factors' and of the biases' means. `factors`, `biases` (nullptr: none) are the own
   /// side's rows, `means` and the bias means of `pulls` are moved.
@@ -39,21 +37,23 @@ class PriorMeans {
 
  private:
   struct Side {
-    std::vector<std::int64_t> begin, ranges;
-    Buffer<std::int32_t> others;
+    const IncidentRows& incident;
+    std::vector<std::int64_t> ranges;
     Buffer<T> rows, numbers;            ///< y, of the other side
     Buffer<T> step_rows, step_numbers;  ///< d, or X d
     Buffer<T> work_rows, work_numbers;
     std::vector<double> diagonal;  ///< of the other side: the sum of 1 / n_u over the row's others
-    [[nodiscard]] std::int64_t size() const noexcept { return static_cast<std::int64_t>(begin.size()) - 1; }
+    [[nodiscard]] std::int64_t size() const noexcept { return incident.rows(); }
   };
-  static void take(Side& side, const IncidentRows& rows, const std::vector<std::int32_t>& position,
-                   const std::vector<std::int32_t>& other_position);
-  void sum_others(Side& of, const Side& from, std::int64_t width, ThreadTeam& team) const;
+  /// Calls f(first, last, lists) for ranges of a side's rows.
+  template <class F>
+  void for_each_range(const Side& side, ThreadTeam& team, const F& f);
+  void sum_others(Side& of, const Side& from, std::int64_t width, ThreadTeam& team);
 
   const Kernels<T>& kernels_;
   Side own_, other_;
-  std::vector<T> scale_;  ///< n_u^(-1/2) of the own rows; 0 without others
+  std::vector<IncidentLists> lists_;  ///< by thread
+  std::vector<T> scale_;              ///< n_u^(-1/2) of the own rows; 0 without others
   std::int64_t stride_;
   double rho_, rho_bias_;
 };

@@ -383,8 +383,8 @@ PriorCoefficients<T> prior_coefficients(const ModelView<T>& model, Side side, co
   const IncidentRows of_users = rows_of(seen), of_items = rows_of(by_item);
 
   ThreadTeam team(team_size(options.n_threads, n_pairs * stride / ThreadTeam::kSlice + 1), options.interrupted);
-  PriorMeans<T> fit(kernel_table().kernels<T>(), users ? of_users : of_items, users ? of_items : of_users, {}, {},
-                    stride, reg_implicit, kBiasRho * reg_implicit, team);
+  PriorMeans<T> fit(kernel_table().kernels<T>(), users ? of_users : of_items, users ? of_items : of_users, stride,
+                    reg_implicit, kBiasRho * reg_implicit, team);
   Buffer<T> factors(own.n * stride), means(own.n * stride);
   std::fill_n(factors.data(), factors.size(), T(0));
   std::fill_n(means.data(), means.size(), T(0));
