@@ -49,9 +49,9 @@ class Backend {
   virtual ~Backend() = default;
 
   /// Takes the ratings and the start. After the return it uses neither them nor the options, except user functions.
-  /// `params` are resolved; `incidence` is empty without implicit feedback.
-  virtual void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Start<T>& start,
-                      const TrainParams& params, const TrainOptions<T>& options, Incidence incidence) = 0;
+  /// `params` are resolved; `pairs` are those without ratings that count for prior means.
+  virtual void upload(const RatingSource& ratings, const Survey& rated, const Standardization& z, const Start<T>& start,
+                      const TrainParams& params, const TrainOptions<T>& options, const RatingsView& pairs) = 0;
   /// One pass; returns its losses. `epoch` (from 0) and the seed fix the order. Trains the first `active_factors`
   /// factors, all of them or a multiple of kWarmupFactors; the others stay as they are.
   virtual MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t active_factors) = 0;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "random.hpp"
+#include "require.hpp"
 
 namespace warpfactor {
 namespace {
@@ -19,28 +20,31 @@ constexpr double kLeastShare = 1e-4;
 // The memory for a sample of the ratings, in numbers of ratings that are expected.
 constexpr double kSampleRoom = 1.1;
 
-/// A random share of the users, with all of their ratings.
+/// A random share of the users, with all of their ratings of a weight above 0. A share of 1 or more is all of them.
 struct Sample {
   std::vector<std::int32_t> users, items;
   std::vector<float> values, weights;
 };
-Sample sample_of(const RatingsView& ratings, double share) {
+Sample sample_of(const RatingSource& ratings, double share) {
   Sample sample;
   // A random number of ratings, most of the time within this. Growing as it goes could take twice as much.
-  const auto about = static_cast<std::size_t>(kSampleRoom * share * static_cast<double>(ratings.users.size()));
+  const auto about = static_cast<std::size_t>(kSampleRoom * std::min(share, 1.0) * static_cast<double>(ratings.size()));
   sample.users.reserve(about);
   sample.items.reserve(about);
   sample.values.reserve(about);
-  if (!ratings.weights.empty()) sample.weights.reserve(about);
-  const auto limit = static_cast<std::uint64_t>(share * 0x1p64);
-  for (std::size_t r = 0; r < ratings.users.size(); ++r) {
-    if (!ratings.weights.empty() && ratings.weights[r] <= 0) continue;
-    if (SplitMix64(static_cast<std::uint64_t>(ratings.users[r])).next() >= limit) continue;
-    sample.users.push_back(ratings.users[r]);
-    sample.items.push_back(ratings.items[r]);
-    sample.values.push_back(ratings.values[r]);
-    if (!ratings.weights.empty()) sample.weights.push_back(ratings.weights[r]);
-  }
+  if (ratings.weighted()) sample.weights.reserve(about);
+  const bool all = share >= 1;
+  const std::uint64_t limit = all ? 0 : static_cast<std::uint64_t>(share * 0x1p64);
+  ratings.for_each_part([&](const RatingsView& part, std::int64_t) {
+    for (std::size_t r = 0; r < part.users.size(); ++r) {
+      if (!part.weights.empty() && part.weights[r] <= 0) continue;
+      if (!all && SplitMix64(static_cast<std::uint64_t>(part.users[r])).next() >= limit) continue;
+      sample.users.push_back(part.users[r]);
+      sample.items.push_back(part.items[r]);
+      sample.values.push_back(part.values[r]);
+      if (!part.weights.empty()) sample.weights.push_back(part.weights[r]);
+    }
+  });
   return sample;
 }
 
@@ -128,12 +132,19 @@ struct Effects {
 
 }  // namespace
 
-BiasVariances bias_variances(const RatingsView& given, const RatingUnits& units, std::int64_t counted,
+BiasVariances bias_variances(const RatingSource& given, const RatingUnits& units, std::int64_t counted,
                              ThreadTeam& team) {
-  RatingsView ratings = given;
+  RatingsView ratings = given.in_memory();
+  ratings.n_users = given.n_users();
+  ratings.n_items = given.n_items();
   Sample sample;
-  if (counted > kEmRatings) {
+  if (counted > kEmRatings || given.scratch() != nullptr) {
     sample = sample_of(given, static_cast<double>(kEmRatings) / static_cast<double>(counted));
+    if (sample.users.empty() && given.scratch() != nullptr) {
+      reject(
+          "reg_bias_row is open; it must be given for so few users with so many ratings, of whom memory does not hold "
+          "a sample");
+    }
     if (!sample.users.empty()) {
       ratings.users = sample.users;
       ratings.items = sample.items;

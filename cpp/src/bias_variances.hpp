@@ -18,8 +18,8 @@ struct BiasVariances {
 /// first, then the variances that make these most likely, until the ratios change by less than a thousandth. Each round
 /// ends by moving the means of both sides' biases into mu, without which mu takes hundreds of rounds to settle. Weights
 /// count as they do in training, and of more than kEmRatings ratings a random share of the users is taken. Ratings are
-/// in `units`.
-BiasVariances bias_variances(const RatingsView& ratings, const RatingUnits& units, std::int64_t counted,
+/// in `units`. Throws std::invalid_argument if the ratings are in a scratch file and the share holds no user.
+BiasVariances bias_variances(const RatingSource& ratings, const RatingUnits& units, std::int64_t counted,
                              ThreadTeam& team);
 
 /// Ratings that the estimate is made from, about, at most: 2 % error in a ratio of variances at 10,000 users, which

@@ -68,33 +68,58 @@ std::uint32_t checksum(std::uint32_t crc, const std::string& text) {
   return crc32(crc, reinterpret_cast<const unsigned char*>(text.data()), text.size());
 }
 
-/// Of an array, slice by slice, so that it does not depend on the number of threads.
-template <class V>
-std::string checksum_of(std::span<const V> values, ThreadTeam& team) {
-  std::vector<std::uint32_t> parts(values.size() / static_cast<std::size_t>(ThreadTeam::kSlice) + 1);
-  team.run_slices(static_cast<std::int64_t>(values.size()), [&](std::int64_t begin, std::int64_t end, int) {
-    parts[static_cast<std::size_t>(begin / ThreadTeam::kSlice)] =
-        crc32(0, reinterpret_cast<const unsigned char*>(values.data() + begin),
-              static_cast<std::size_t>(end - begin) * sizeof(V));
-  });
-  char hexadecimal[9];
-  std::snprintf(hexadecimal, sizeof hexadecimal, "%08x",
-                crc32(0, reinterpret_cast<const unsigned char*>(parts.data()), parts.size() * sizeof parts[0]));
-  return hexadecimal;
-}
+/// The checksum of an array, slice by slice, so that it depends neither on the number of threads nor on the parts in
+/// which the array comes.
+class SliceSums {
+ public:
+  /// Takes values of which the first has the number `first` in the array, a multiple of ThreadTeam::kSlice.
+  template <class V>
+  void add(std::span<const V> values, std::int64_t first, ThreadTeam& team) {
+    const std::int64_t n = static_cast<std::int64_t>(values.size());
+    sums_.resize(std::max(sums_.size(), static_cast<std::size_t>((first + n) / ThreadTeam::kSlice + 1)));
+    team.run_slices(n, [&](std::int64_t begin, std::int64_t end, int) {
+      sums_[static_cast<std::size_t>((first + begin) / ThreadTeam::kSlice)] =
+          crc32(0, reinterpret_cast<const unsigned char*>(values.data() + begin),
+                static_cast<std::size_t>(end - begin) * sizeof(V));
+    });
+    size_ += n;
+  }
+  [[nodiscard]] std::int64_t size() const noexcept { return size_; }
+  [[nodiscard]] std::string text() const {
+    char hexadecimal[9];
+    std::snprintf(hexadecimal, sizeof hexadecimal, "%08x",
+                  crc32(0, reinterpret_cast<const unsigned char*>(sums_.data()), sums_.size() * sizeof sums_[0]));
+    return hexadecimal;
+  }
 
-std::string likeness_of(const RatingsView& ratings, ThreadTeam& team) {
-  if (ratings.users.empty()) return "none";
-  std::string all = std::to_string(ratings.users.size()) + " (checksums " + checksum_of(ratings.users, team) + " " +
-                    checksum_of(ratings.items, team);
-  if (!ratings.values.empty()) all += " " + checksum_of(ratings.values, team);
-  return all + ")";
-}
+ private:
+  std::vector<std::uint32_t> sums_{0};
+  std::int64_t size_ = 0;
+};
 
+std::string likeness_of(const SliceSums& sums) {
+  return sums.size() == 0 ? "none" : std::to_string(sums.size()) + " (checksum " + sums.text() + ")";
+}
 template <class V>
 std::string likeness_of(std::span<const V> values, ThreadTeam& team) {
-  if (values.empty()) return "none";
-  return std::to_string(values.size()) + " (checksum " + checksum_of(values, team) + ")";
+  SliceSums sums;
+  sums.add(values, 0, team);
+  return likeness_of(sums);
+}
+
+/// Of ratings or pairs, and of their weights.
+std::pair<std::string, std::string> likeness_of(const RatingSource& ratings, ThreadTeam& team) {
+  SliceSums users, items, values, weights;
+  ratings.for_each_part([&](const RatingsView& part, std::int64_t first) {
+    users.add(part.users, first, team);
+    items.add(part.items, first, team);
+    values.add(part.values, first, team);
+    weights.add(part.weights, first, team);
+  });
+  if (users.size() == 0) return {"none", "none"};
+  std::string all = std::to_string(users.size()) + " (checksums " + users.text() + " " + items.text();
+  if (values.size() > 0) all += " " + values.text();
+  return {all + ")", likeness_of(weights)};
 }
 
 /// Reads a part of a file at a time, so that there is no copy of it all, and calls work(bytes, how many).
@@ -213,14 +238,12 @@ std::string told(const std::string& text) { return text == "null" ? "left open" 
 }  // namespace
 
 template <class T>
-Likeness likeness_of(const RatingsView& ratings, const TrainOptions<T>& options, ThreadTeam& team) {
+Likeness likeness_of(const RatingSource& ratings, const TrainOptions<T>& options, ThreadTeam& team) {
   Likeness likeness = options.checkpoints.context;
-  likeness["rows"] = std::to_string(ratings.n_users) + " users and " + std::to_string(ratings.n_items) + " items";
-  likeness["ratings"] = likeness_of(ratings, team);
-  likeness["weights"] = likeness_of(ratings.weights, team);
-  likeness["validation"] = likeness_of(options.validation, team);
-  likeness["validation weights"] = likeness_of(options.validation.weights, team);
-  likeness["implicit"] = likeness_of(options.implicit, team);
+  likeness["rows"] = std::to_string(ratings.n_users()) + " users and " + std::to_string(ratings.n_items()) + " items";
+  std::tie(likeness["ratings"], likeness["weights"]) = likeness_of(ratings, team);
+  std::tie(likeness["validation"], likeness["validation weights"]) = likeness_of(options.validation, team);
+  likeness["implicit"] = likeness_of(options.implicit, team).first;
   likeness["initial user factors"] = likeness_of(options.user_factors, team);
   likeness["initial item factors"] = likeness_of(options.item_factors, team);
   likeness["initial user biases"] = likeness_of(options.user_biases, team);
@@ -471,8 +494,8 @@ CheckpointFacts checkpoint_facts(const fs::path& path) {
   });
 }
 
-template Likeness likeness_of<float>(const RatingsView&, const TrainOptions<float>&, ThreadTeam&);
-template Likeness likeness_of<double>(const RatingsView&, const TrainOptions<double>&, ThreadTeam&);
+template Likeness likeness_of<float>(const RatingSource&, const TrainOptions<float>&, ThreadTeam&);
+template Likeness likeness_of<double>(const RatingSource&, const TrainOptions<double>&, ThreadTeam&);
 template void write_checkpoint<float>(const fs::path&, const TrainMemory&, const TrainParams&, const TrainParams&,
                                       const Standardization&, const Likeness&, bool, Backend<float>&);
 template void write_checkpoint<double>(const fs::path&, const TrainMemory&, const TrainParams&, const TrainParams&,

@@ -10,6 +10,7 @@
 
 #include "backend.hpp"
 #include "early_stopping.hpp"
+#include "rating_source.hpp"
 #include "serving/array_file.hpp"
 #include "standardize.hpp"
 #include "warpfactor/train.hpp"
@@ -33,7 +34,7 @@ using Likeness = std::map<std::string, std::string>;
 
 /// Of the ratings and all else that the options give, by their numbers and a checksum of each.
 template <class T>
-Likeness likeness_of(const RatingsView& ratings, const TrainOptions<T>& options, ThreadTeam& team);
+Likeness likeness_of(const RatingSource& ratings, const TrainOptions<T>& options, ThreadTeam& team);
 
 /// Writes what goes on from here. `params` are `given`, resolved. With `kept` the backend's kept copy is part of it.
 template <class T>

@@ -6,16 +6,19 @@
 #include <vector>
 
 #include "buffer.hpp"
+#include "rating_source.hpp"
+#include "survey.hpp"
 #include "threads.hpp"
 #include "warpfactor/types.hpp"
 
 namespace warpfactor {
 
-/// Compressed rows in the external order: row r has the others others[begin[r]] .. others[begin[r + 1] - 1].
+/// Compressed rows: row r has the others others[begin[r]] .. others[begin[r + 1] - 1].
 struct IncidentRows {
-  std::vector<std::int64_t> begin;
-  Buffer<std::int32_t> others;
-  Buffer<float> weights;  ///< parallel to `others`; empty: all 1
+  std::vector<std::int64_t> begin{0};
+  Buffer<std::int32_t> others;  ///< empty if they are in the file
+  Buffer<float> weights;        ///< parallel to `others`; empty: all 1
+  ScratchFile file;
 
   [[nodiscard]] std::int64_t rows() const noexcept { return static_cast<std::int64_t>(begin.size()) - 1; }
 };
@@ -23,9 +26,35 @@ struct Incidence {
   IncidentRows users, items;
 };
 
+/// The lists of consecutive rows, from memory or from the file. One per thread.
+class IncidentLists {
+ public:
+  /// Those of the rows first .. last - 1. Row first + n has the others()[begin()[n]] .. others()[begin()[n + 1] - 1],
+  /// until the next call.
+  void take(const IncidentRows& rows, std::int64_t first, std::int64_t last);
+  [[nodiscard]] const std::int32_t* others() const noexcept { return others_; }
+  [[nodiscard]] const std::int64_t* begin() const noexcept { return begin_; }
+
+ private:
+  const std::int32_t* others_ = nullptr;
+  const std::int64_t* begin_ = nullptr;
+  std::vector<std::int32_t> read_;
+  std::vector<std::int64_t> begins_;
+};
+
+/// Numbers of the rows in another order than the external one, by external row; empty: the external order.
+struct RowNumbers {
+  std::span<const std::int32_t> users, items;
+};
+
 /// The pairs of the ratings of a weight above 0 and of `pairs`, which have no ratings and may be empty, each pair once,
 /// in the order of their first occurrence. Indices must be valid.
-Incidence distinct_pairs(const RatingsView& ratings, const RatingsView& pairs, ThreadTeam& team);
+Incidence distinct_pairs(const RatingsView& ratings, const RatingsView& pairs, ThreadTeam& team,
+                         const RowNumbers& numbers = {});
+
+/// The same for ratings in a scratch file, with the lists in files too. `rated`: the survey of the ratings.
+Incidence distinct_pairs_in_files(const RatingSource& ratings, const RatingsView& pairs, const Survey& rated,
+                                  ThreadTeam& team, const RowNumbers& numbers);
 
 /// All ratings of a weight above 0, with their weights, in the order given.
 Incidence incidence_of(const RatingsView& ratings, ThreadTeam& team);

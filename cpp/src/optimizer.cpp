@@ -23,13 +23,16 @@ static_assert([] {
 constexpr double kMaxWeightedRate = 0.25;
 
 /// The most that the ratings of one row weigh, weights having a mean of 1.
-double most_weight(std::span<const std::int32_t> rows, const std::vector<std::uint32_t>& counts,
-                   const RatingsView& ratings, const Survey& rated) {
-  if (ratings.weights.empty()) return *std::max_element(counts.begin(), counts.end());
+double most_weight(bool of_users, const std::vector<std::uint32_t>& counts, const RatingSource& ratings,
+                   const Survey& rated) {
+  if (!ratings.weighted()) return *std::max_element(counts.begin(), counts.end());
   std::vector<double> sums(counts.size(), 0.0);
-  for (std::size_t r = 0; r < rows.size(); ++r) {
-    sums[static_cast<std::size_t>(rows[r])] += static_cast<double>(ratings.weights[r]);
-  }
+  ratings.for_each_part([&](const RatingsView& part, std::int64_t) {
+    const auto& rows = of_users ? part.users : part.items;
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+      sums[static_cast<std::size_t>(rows[r])] += static_cast<double>(part.weights[r]);
+    }
+  });
   return *std::max_element(sums.begin(), sums.end()) * static_cast<double>(rated.counted) / rated.weight;
 }
 
@@ -58,7 +61,7 @@ std::int64_t batch_size(const TrainParams& params, std::int64_t n_ratings) {
   return traits_of(params.optimizer).all_together ? n_ratings : params.batch_size;
 }
 
-double first_learning_rate(const TrainParams& params, const RatingsView& ratings, const Survey& rated, bool pulled) {
+double first_learning_rate(const TrainParams& params, const RatingSource& ratings, const Survey& rated, bool pulled) {
   if (params.learning_rate) return *params.learning_rate;
   const std::int64_t size = batch_size(params, rated.counted);
   double rate = 0;
@@ -72,8 +75,8 @@ double first_learning_rate(const TrainParams& params, const RatingsView& ratings
   if (size == 0 || !traits_of(params.optimizer).rate_by_batch) return rate;
   // The curvature along the biases of the busiest user and item is at most what their ratings weigh in a step.
   const double share = std::min(1.0, static_cast<double>(size) / static_cast<double>(rated.counted));
-  return std::min(rate, 1 / (share * (most_weight(ratings.users, rated.user_counts, ratings, rated) +
-                                      most_weight(ratings.items, rated.item_counts, ratings, rated))));
+  return std::min(rate, 1 / (share * (most_weight(true, rated.user_counts, ratings, rated) +
+                                      most_weight(false, rated.item_counts, ratings, rated))));
 }
 
 template <class T>

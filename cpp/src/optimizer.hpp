@@ -42,7 +42,7 @@ std::int64_t batch_size(const TrainParams& params, std::int64_t n_ratings);
 
 /// The learning rate of the first epoch: that of the parameters, or what TrainParams says that none means.
 /// `pulled`: whether rows have pulls of their own.
-double first_learning_rate(const TrainParams& params, const RatingsView& ratings, const Survey& rated, bool pulled);
+double first_learning_rate(const TrainParams& params, const RatingSource& ratings, const Survey& rated, bool pulled);
 
 /// `active_factors`: as in Backend::run_epoch. `loss` and `penalty`: custom functions, nullptr where there are
 /// none.

@@ -5,15 +5,17 @@ namespace warpfactor {
 namespace {
 
 /// What the ratings of each row weigh; weights have a mean of 1.
-std::vector<double> row_weights(const RatingsView& ratings, const Survey& rated, const RatingUnits& units,
+std::vector<double> row_weights(const RatingSource& ratings, const Survey& rated, const RatingUnits& units,
                                 bool of_users) {
   const auto& counts = of_users ? rated.user_counts : rated.item_counts;
-  if (ratings.weights.empty()) return {counts.begin(), counts.end()};
+  if (!ratings.weighted()) return {counts.begin(), counts.end()};
   std::vector<double> weights(counts.size(), 0.0);
-  const auto& rows = of_users ? ratings.users : ratings.items;
-  for (std::size_t r = 0; r < rows.size(); ++r) {
-    weights[static_cast<std::size_t>(rows[r])] += static_cast<double>(units.weight(ratings.weights[r]));
-  }
+  ratings.for_each_part([&](const RatingsView& part, std::int64_t) {
+    const auto& rows = of_users ? part.users : part.items;
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+      weights[static_cast<std::size_t>(rows[r])] += static_cast<double>(units.weight(part.weights[r]));
+    }
+  });
   return weights;
 }
 
@@ -30,7 +32,7 @@ bool has_means(const TrainParams& params, bool of_users) {
 }
 
 template <class T>
-std::vector<RowPull<T>> row_pulls(const RatingsView& ratings, const Survey& rated, const TrainParams& params,
+std::vector<RowPull<T>> row_pulls(const RatingSource& ratings, const Survey& rated, const TrainParams& params,
                                   const RatingUnits& units, double start_bias, bool of_users) {
   const auto own = [&](const PerSide& sides) { return of_users ? sides.users : sides.items; };
   const double l2 = 1 - params.l1_ratio, per_rating = l2 * own(*params.reg),
@@ -47,9 +49,9 @@ std::vector<RowPull<T>> row_pulls(const RatingsView& ratings, const Survey& rate
   return pulls;
 }
 
-template std::vector<RowPull<float>> row_pulls(const RatingsView&, const Survey&, const TrainParams&,
+template std::vector<RowPull<float>> row_pulls(const RatingSource&, const Survey&, const TrainParams&,
                                                const RatingUnits&, double, bool);
-template std::vector<RowPull<double>> row_pulls(const RatingsView&, const Survey&, const TrainParams&,
+template std::vector<RowPull<double>> row_pulls(const RatingSource&, const Survey&, const TrainParams&,
                                                 const RatingUnits&, double, bool);
 
 }  // namespace warpfactor

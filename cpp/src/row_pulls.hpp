@@ -30,7 +30,7 @@ bool has_means(const TrainParams& params, bool of_users);
 /// The pulls of one side's rows, in the external order: those per rating, and each row's share per row, c / n_u, with
 /// n_u what the row's ratings weigh. `params` are resolved.
 template <class T>
-std::vector<RowPull<T>> row_pulls(const RatingsView& ratings, const Survey& rated, const TrainParams& params,
+std::vector<RowPull<T>> row_pulls(const RatingSource& ratings, const Survey& rated, const TrainParams& params,
                                   const RatingUnits& units, double start_bias, bool of_users);
 
 }  // namespace warpfactor

@@ -34,31 +34,35 @@ struct Labels {
 };
 
 /// Finds out which labels there are, and refuses anything else. `known` are those of the training ratings.
-Labels labels_of(const RatingsView& ratings, const char* argument, Loss loss, const Labels* known) {
+Labels labels_of(const RatingSource& ratings, const char* argument, Loss loss, const Labels* known) {
   Labels labels = known != nullptr ? *known : Labels{};
-  for (std::size_t r = 0; r < ratings.values.size(); ++r) {
-    const float value = ratings.values[r];
-    if (value == 1) continue;
-    const bool minus = value == -1, zero = value == 0;
-    const bool other_pair = (minus && labels.zero) || (zero && labels.minus);
-    if ((!minus && !zero) || other_pair) {
-      reject(element(std::string(argument) + ".values", static_cast<std::int64_t>(r)), value,
-             std::string("a label with the ") + traits_of(loss).name + " loss, all of them -1 or 1, or all 0 or 1" +
-                 (other_pair ? (minus ? " (there is a 0 before)" : " (there is a -1 before)") : "") +
-                 ": map the ratings to labels, or use another loss");
+  ratings.for_each_part([&](const RatingsView& part, std::int64_t first) {
+    for (std::size_t r = 0; r < part.values.size(); ++r) {
+      const float value = part.values[r];
+      if (value == 1) continue;
+      const bool minus = value == -1, zero = value == 0;
+      const bool other_pair = (minus && labels.zero) || (zero && labels.minus);
+      if ((!minus && !zero) || other_pair) {
+        reject(element(std::string(argument) + ".values", first + static_cast<std::int64_t>(r)), value,
+               std::string("a label with the ") + traits_of(loss).name + " loss, all of them -1 or 1, or all 0 or 1" +
+                   (other_pair ? (minus ? " (there is a 0 before)" : " (there is a -1 before)") : "") +
+                   ": map the ratings to labels, or use another loss");
+      }
+      labels.minus |= minus;
+      labels.zero |= zero;
     }
-    labels.minus |= minus;
-    labels.zero |= zero;
-  }
+  });
   return labels;
 }
 
-void require_counts(const RatingsView& ratings, const char* argument, Loss loss) {
-  const auto bad = std::find_if(ratings.values.begin(), ratings.values.end(), [](float value) { return value < 0; });
-  if (bad != ratings.values.end()) {
-    reject(element(std::string(argument) + ".values", bad - ratings.values.begin()), *bad,
-           std::string("at least 0 with the ") + traits_of(loss).name + " loss: drop it, or use another loss");
-  }
+void require_counts(const RatingSource& ratings, const char* argument, Loss loss) {
+  ratings.for_each_part([&](const RatingsView& part, std::int64_t first) {
+    const auto bad = std::find_if(part.values.begin(), part.values.end(), [](float value) { return value < 0; });
+    if (bad != part.values.end()) {
+      reject(element(std::string(argument) + ".values", first + (bad - part.values.begin())), *bad,
+             std::string("at least 0 with the ") + traits_of(loss).name + " loss: drop it, or use another loss");
+    }
+  });
 }
 
 }  // namespace
@@ -81,7 +85,7 @@ void Standardization::centre(double mean) {
   }
 }
 
-Standardization standardize(const RatingsView& ratings, const Survey& rated, const RatingsView& validation,
+Standardization standardize(const RatingSource& ratings, const Survey& rated, const RatingsView& validation,
                             const TrainParams& params, double learning_rate, bool given) {
   Standardization z;
   z.weight_scale = static_cast<double>(rated.counted) / rated.weight;

@@ -45,7 +45,7 @@ struct Standardization : RatingUnits {
 
 /// Throws std::invalid_argument for ratings that the loss cannot take. `given`: whether the caller gives the initial
 /// factors, so that nothing is known about the errors at the start.
-Standardization standardize(const RatingsView& ratings, const Survey& rated, const RatingsView& validation,
+Standardization standardize(const RatingSource& ratings, const Survey& rated, const RatingsView& validation,
                             const TrainParams& params, double learning_rate, bool given);
 
 }  // namespace warpfactor

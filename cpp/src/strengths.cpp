@@ -63,20 +63,30 @@ std::int32_t numbered(std::vector<std::int32_t>& rows, std::int32_t n_rows) {
   return next;
 }
 
-Sample sample_of(const RatingsView& ratings, const Survey& rated, std::int64_t searched, std::uint64_t seed) {
+/// A share of the users by `seed`: those of the smaller of two shares are in the larger. Rows keep their numbers.
+Sample share_of(const RatingSource& ratings, const Survey& rated, std::int64_t searched, std::uint64_t seed) {
   const double share = std::min(1.0, static_cast<double>(searched) / static_cast<double>(rated.counted));
   Sample sample;
-  for (std::size_t r = 0; r < ratings.values.size(); ++r) {
-    const float* const weight = ratings.weights.empty() ? nullptr : &ratings.weights[r];
-    if (weight != nullptr && *weight <= 0) continue;
-    if (share < 1) {
-      SplitMix64 random(seed, kStrengthUsers, static_cast<std::uint64_t>(ratings.users[r]));
-      if (static_cast<double>(random.next() >> 11) * 0x1p-53 >= share) continue;
+  sample.n_users = ratings.n_users();
+  sample.n_items = ratings.n_items();
+  ratings.for_each_part([&](const RatingsView& part, std::int64_t) {
+    for (std::size_t r = 0; r < part.values.size(); ++r) {
+      const float* const weight = part.weights.empty() ? nullptr : &part.weights[r];
+      if (weight != nullptr && *weight <= 0) continue;
+      if (share < 1) {
+        SplitMix64 random(seed, kStrengthUsers, static_cast<std::uint64_t>(part.users[r]));
+        if (static_cast<double>(random.next() >> 11) * 0x1p-53 >= share) continue;
+      }
+      sample.add(part.users[r], part.items[r], part.values[r], weight);
     }
-    sample.add(ratings.users[r], ratings.items[r], ratings.values[r], weight);
-  }
-  sample.n_users = numbered(sample.users, ratings.n_users);
-  sample.n_items = numbered(sample.items, ratings.n_items);
+  });
+  return sample;
+}
+
+Sample sample_of(const RatingSource& ratings, const Survey& rated, std::int64_t searched, std::uint64_t seed) {
+  Sample sample = share_of(ratings, rated, searched, seed);
+  sample.n_users = numbered(sample.users, ratings.n_users());
+  sample.n_items = numbered(sample.items, ratings.n_items());
   return sample;
 }
 
@@ -233,8 +243,12 @@ TrainParams with_strengths(TrainParams params, const Strengths& strengths, const
 }
 
 template <class T>
-Strengths choose_strengths(const RatingsView& ratings, const Survey& rated, const TrainParams& given,
+Strengths choose_strengths(const RatingSource& all, const Survey& rated, const TrainParams& given,
                            const TrainParams& params, const TrainOptions<T>& options, int n_divisions) {
+  // Ratings in a file are read once: the sample of large sets holds the other one.
+  Sample large;
+  if (all.scratch() != nullptr) large = share_of(all, rated, kSearchedOfLarge, params.seed);
+  const RatingSource ratings = all.scratch() != nullptr ? RatingSource(large.view()) : RatingSource(all.in_memory());
   const auto sample = [&](std::int64_t searched) { return sample_of(ratings, rated, searched, params.seed); };
   if (params.optimizer == Optimizer::sgd && params.batch_size == 0 && params.momentum == 0) {
     const Strengths found = Search<T>(sample(kSearched), given, params, options, n_divisions).climb();
@@ -260,9 +274,9 @@ Strengths choose_strengths(const RatingsView& ratings, const Survey& rated, cons
   return Search<T>(sample(kSearched), given, own, options, n_divisions).choose(kUsualStrengths, found);
 }
 
-template Strengths choose_strengths(const RatingsView&, const Survey&, const TrainParams&, const TrainParams&,
+template Strengths choose_strengths(const RatingSource&, const Survey&, const TrainParams&, const TrainParams&,
                                     const TrainOptions<float>&, int);
-template Strengths choose_strengths(const RatingsView&, const Survey&, const TrainParams&, const TrainParams&,
+template Strengths choose_strengths(const RatingSource&, const Survey&, const TrainParams&, const TrainParams&,
                                     const TrainOptions<double>&, int);
 
 }  // namespace warpfactor

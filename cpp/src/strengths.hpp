@@ -41,7 +41,7 @@ TrainParams with_strengths(TrainParams params, const Strengths& strengths, const
 /// then compares what it found with kUsualStrengths by the model's own steps. The choice does not depend on the number
 /// of threads or the device.
 template <class T>
-Strengths choose_strengths(const RatingsView& ratings, const Survey& rated, const TrainParams& given,
+Strengths choose_strengths(const RatingSource& ratings, const Survey& rated, const TrainParams& given,
                            const TrainParams& params, const TrainOptions<T>& options, int n_divisions);
 
 }  // namespace warpfactor

@@ -31,9 +31,10 @@ struct Moments {
   }
 };
 
-/// Throws unless rating r is valid. `lowest`: of an index.
-void require_valid(const RatingsView& ratings, const char* argument, std::size_t r, std::int32_t lowest) {
-  const auto at = static_cast<std::int64_t>(r);
+/// Throws unless rating r is valid. `lowest`: of an index; `first`: the number of the view's first rating.
+void require_valid(const RatingsView& ratings, const char* argument, std::size_t r, std::int32_t lowest,
+                   std::int64_t first = 0) {
+  const std::int64_t at = first + static_cast<std::int64_t>(r);
   const auto name = [&](const char* part) { return element(std::string(argument) + "." + part, at); };
   const auto require_index = [&](const char* part, std::int32_t index, std::int32_t n) {
     if (index < lowest || index >= n) reject(name(part), index, "from " + text(lowest) + " to " + text(n - 1));
@@ -95,8 +96,8 @@ std::uint32_t out_of_range(const std::int32_t* indices, std::int64_t n, std::int
 }
 
 /// Short loops over plain arrays, which the compiler turns into vector code.
-Moments survey_chunk(const RatingsView& ratings, const char* argument, std::int64_t begin, std::int64_t end,
-                     std::uint32_t* user_counts, std::uint32_t* item_counts) {
+Moments survey_chunk(const RatingsView& ratings, const char* argument, std::int64_t first, std::int64_t begin,
+                     std::int64_t end, std::uint32_t* user_counts, std::uint32_t* item_counts) {
   const std::int64_t n = end - begin;
   const std::int32_t* const users = ratings.users.data() + begin;
   const std::int32_t* const items = ratings.items.data() + begin;
@@ -108,7 +109,7 @@ Moments survey_chunk(const RatingsView& ratings, const char* argument, std::int6
   // Finite if all values are.
   const double sum = sum_of(n, [=](std::int64_t r) { return static_cast<double>(values[r]); });
   for (std::int64_t r = begin; (!valid || !std::isfinite(sum)) && r < end; ++r) {
-    require_valid(ratings, argument, static_cast<std::size_t>(r), 0);
+    require_valid(ratings, argument, static_cast<std::size_t>(r), 0, first);
   }
 
   Moments chunk;
@@ -153,11 +154,11 @@ Moments survey_chunk(const RatingsView& ratings, const char* argument, std::int6
   return chunk;
 }
 
-Moments survey_slice(const RatingsView& ratings, const char* argument, std::int64_t begin, std::int64_t end,
-                     std::uint32_t* user_counts, std::uint32_t* item_counts) {
+Moments survey_slice(const RatingsView& ratings, const char* argument, std::int64_t first, std::int64_t begin,
+                     std::int64_t end, std::uint32_t* user_counts, std::uint32_t* item_counts) {
   Moments slice;
   for (std::int64_t from = begin; from < end; from += kChunk) {
-    slice.add(survey_chunk(ratings, argument, from, std::min(end, from + kChunk), user_counts, item_counts));
+    slice.add(survey_chunk(ratings, argument, first, from, std::min(end, from + kChunk), user_counts, item_counts));
   }
   return slice;
 }
@@ -173,21 +174,25 @@ void require_lengths(const RatingsView& ratings, const char* argument) {
          " weights; the lengths must be equal (weights may be left out)");
 }
 
+[[noreturn]] void reject_weights(const char* argument) {
+  reject(std::string(argument) + ".weights are all 0; at least one must be above 0");
+}
+
 void require_a_weight(std::span<const float> weights, const char* argument) {
   if (weights.empty() || std::ranges::any_of(weights, [](float weight) { return weight > 0; })) return;
-  reject(std::string(argument) + ".weights are all 0; at least one must be above 0");
+  reject_weights(argument);
 }
 
 }  // namespace
 
-bool require_shapes(const RatingsView& ratings, const RatingsView& validation) {
-  require(ratings.n_users >= 1, "n_users", ratings.n_users, "at least 1");
-  require(ratings.n_items >= 1, "n_items", ratings.n_items, "at least 1");
+bool require_shapes(const RatingSource& ratings, const RatingsView& validation) {
+  require(ratings.n_users() >= 1, "n_users", ratings.n_users(), "at least 1");
+  require(ratings.n_items() >= 1, "n_items", ratings.n_items(), "at least 1");
   if (ratings.size() == 0) reject("ratings is empty; it must have at least one rating");
   const bool validating = !validation.users.empty() || !validation.items.empty() || !validation.values.empty();
-  if (validating && (validation.n_users != ratings.n_users || validation.n_items != ratings.n_items)) {
+  if (validating && (validation.n_users != ratings.n_users() || validation.n_items != ratings.n_items())) {
     reject("validation is " + text(validation.n_users) + " x " + text(validation.n_items) +
-           "; it must have the shape of the ratings, " + text(ratings.n_users) + " x " + text(ratings.n_items));
+           "; it must have the shape of the ratings, " + text(ratings.n_users()) + " x " + text(ratings.n_items()));
   }
   return validating;
 }
@@ -202,32 +207,37 @@ void add_counts(std::vector<std::uint32_t>& to, const std::vector<std::uint32_t>
   }
 }
 
-Survey survey(const RatingsView& ratings, const char* argument, ThreadTeam& team) {
-  require_lengths(ratings, argument);
-  const auto n_users = static_cast<std::size_t>(ratings.n_users), n_items = static_cast<std::size_t>(ratings.n_items);
-  const std::int64_t slices = (ratings.size() + ThreadTeam::kSlice - 1) / ThreadTeam::kSlice;
-  std::vector<Moments> moments(static_cast<std::size_t>(slices));
-  // More than a few copies of the counters cost more to add up than they save. No counter of a part may overflow.
-  const std::int64_t parts = std::max(std::min<std::int64_t>({team.size(), 8, std::max<std::int64_t>(slices, 1)}),
-                                      ratings.size() / std::numeric_limits<std::uint32_t>::max() + 1);
-  std::vector<std::vector<std::uint32_t>> users(static_cast<std::size_t>(parts)),
-      items(static_cast<std::size_t>(parts));
-  team.run(parts, [&](std::int64_t part, int thread) {
-    std::vector<std::uint32_t>& user_counts = users[static_cast<std::size_t>(part)];
-    std::vector<std::uint32_t>& item_counts = items[static_cast<std::size_t>(part)];
-    user_counts.assign(n_users, 0);
-    item_counts.assign(n_items, 0);
-    for (std::int64_t s = slices * part / parts; s < slices * (part + 1) / parts; ++s) {
-      if (team.poll(thread)) return;
-      moments[static_cast<std::size_t>(s)] =
-          survey_slice(ratings, argument, s * ThreadTeam::kSlice,
-                       std::min(ratings.size(), (s + 1) * ThreadTeam::kSlice), user_counts.data(), item_counts.data());
-    }
+Survey survey(const RatingSource& ratings, const char* argument, ThreadTeam& team) {
+  constexpr std::int64_t kSlice = ThreadTeam::kSlice;
+  const auto n_users = static_cast<std::size_t>(ratings.n_users()),
+             n_items = static_cast<std::size_t>(ratings.n_items());
+  const std::int64_t all_slices = (ratings.size() + kSlice - 1) / kSlice;
+  std::vector<Moments> moments(static_cast<std::size_t>(all_slices));
+  // More than a few copies of the counters cost more to add up than they save. No counter of a share may overflow.
+  const std::int64_t shares = std::max(std::min<std::int64_t>({team.size(), 8, std::max<std::int64_t>(all_slices, 1)}),
+                                       ratings.size() / std::numeric_limits<std::uint32_t>::max() + 1);
+  std::vector<std::vector<std::uint32_t>> users(static_cast<std::size_t>(shares)),
+      items(static_cast<std::size_t>(shares));
+  ratings.for_each_part([&](const RatingsView& part, std::int64_t first) {
+    require_lengths(part, argument);
+    const std::int64_t slices = (part.size() + kSlice - 1) / kSlice;
+    team.run(shares, [&](std::int64_t share, int thread) {
+      std::vector<std::uint32_t>& user_counts = users[static_cast<std::size_t>(share)];
+      std::vector<std::uint32_t>& item_counts = items[static_cast<std::size_t>(share)];
+      user_counts.resize(n_users, 0);  // once: this thread is the first to touch them
+      item_counts.resize(n_items, 0);
+      for (std::int64_t s = slices * share / shares; s < slices * (share + 1) / shares; ++s) {
+        if (team.poll(thread)) return;
+        moments[static_cast<std::size_t>(first / kSlice + s)] =
+            survey_slice(part, argument, first, s * kSlice, std::min(part.size(), (s + 1) * kSlice), user_counts.data(),
+                         item_counts.data());
+      }
+    });
   });
 
   Moments all;
   for (const Moments& slice : moments) all.add(slice);
-  if (all.counted == 0) require_a_weight(ratings.weights, argument);
+  if (all.counted == 0 && ratings.weighted()) reject_weights(argument);
   Survey result;
   result.counted = all.counted;
   result.weight = all.weight;
@@ -282,7 +292,7 @@ RatingsView KnownRatings::of(const RatingsView& given, const char* argument, con
   return {users, items, values, weights, given.n_users, given.n_items};
 }
 
-KnownPairs::KnownPairs(const RatingsView& pairs, const RatingsView& ratings, const Survey& rated) {
+KnownPairs::KnownPairs(const RatingsView& pairs, const RatingSource& ratings, const Survey& rated) {
   if (pairs.users.size() != pairs.items.size()) {
     reject("implicit has " + text(pairs.users.size()) + " users and " + text(pairs.items.size()) +
            " items; it must have as many of both");
@@ -291,8 +301,8 @@ KnownPairs::KnownPairs(const RatingsView& pairs, const RatingsView& ratings, con
     const auto bad = std::find_if(rows.begin(), rows.end(), [n](std::int32_t row) { return row < 0 || row >= n; });
     if (bad != rows.end()) reject(element(name, bad - rows.begin()), *bad, "from 0 to " + text(n - 1));
   };
-  check(pairs.users, "implicit.users", ratings.n_users);
-  check(pairs.items, "implicit.items", ratings.n_items);
+  check(pairs.users, "implicit.users", ratings.n_users());
+  check(pairs.items, "implicit.items", ratings.n_items());
   users.reserve(pairs.users.size());
   items.reserve(pairs.users.size());
   for (std::size_t n = 0; n < pairs.users.size(); ++n) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "rating_source.hpp"
 #include "threads.hpp"
 #include "warpfactor/types.hpp"
 
@@ -22,11 +23,11 @@ struct Survey {
 
 /// Throws std::invalid_argument unless there are ratings and each side has a row, and unless validation ratings, if
 /// there are any, have the same shape. Returns whether there are any.
-bool require_shapes(const RatingsView& ratings, const RatingsView& validation);
+bool require_shapes(const RatingSource& ratings, const RatingsView& validation);
 
 /// Throws std::invalid_argument for a bad rating, or if all weights are 0, calling the ratings `argument`. The result's
 /// bits do not depend on the team's size.
-Survey survey(const RatingsView& ratings, const char* argument, ThreadTeam& team);
+Survey survey(const RatingSource& ratings, const char* argument, ThreadTeam& team);
 
 /// Adds what parts of the ratings counted; throws std::invalid_argument where a row has more than its count can hold.
 void add_counts(std::vector<std::uint32_t>& to, const std::vector<std::uint32_t>& more, const char* side);
@@ -48,7 +49,7 @@ struct KnownPairs {
 
   /// Throws std::invalid_argument for pairs that are not of the ratings' rows, or if all are left out, calling them
   /// "implicit".
-  KnownPairs(const RatingsView& pairs, const RatingsView& ratings, const Survey& rated);
+  KnownPairs(const RatingsView& pairs, const RatingSource& ratings, const Survey& rated);
   [[nodiscard]] RatingsView view() const;
 };
 

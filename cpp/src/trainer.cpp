@@ -7,6 +7,7 @@
 #include <iterator>
 #include <limits>
 #include <numbers>
+#include <optional>
 
 #include "backend.hpp"
 #include "bias_variances.hpp"
@@ -115,7 +116,7 @@ struct Resolved {
   }
 };
 template <class T>
-Resolved resolved(const TrainParams& given, const RatingsView& ratings, const Survey& rated,
+Resolved resolved(const TrainParams& given, const RatingSource& ratings, const Survey& rated,
                   const TrainOptions<T>& options) {
   TrainParams params = given;
   const bool bounded = is_bounded_only(given, options.validation.size() > 0);
@@ -202,13 +203,13 @@ void check_initial(std::span<const T> given, const char* name, std::int64_t n_ro
 
 /// Throws for initial biases that are not of both sides, finite and with factors.
 template <class T>
-void check_initial_biases(const TrainOptions<T>& options, const TrainParams& params, const RatingsView& ratings,
+void check_initial_biases(const TrainOptions<T>& options, const TrainParams& params, const RatingSource& ratings,
                           double lowest) {
   if (options.user_biases.empty() && options.item_biases.empty()) return;
   require(params.biases, "biases", "false", "true with initial biases");
   if (options.user_factors.empty()) reject("initial biases are given without initial factors; give both, or neither");
-  check_initial(options.user_biases, "initial user_biases", ratings.n_users, 1, lowest);
-  check_initial(options.item_biases, "initial item_biases", ratings.n_items, 1, lowest);
+  check_initial(options.user_biases, "initial user_biases", ratings.n_users(), 1, lowest);
+  check_initial(options.item_biases, "initial item_biases", ratings.n_items(), 1, lowest);
   require(std::isfinite(options.global_mean), "initial global_mean", options.global_mean, "finite");
 }
 
@@ -260,51 +261,53 @@ struct StartOf {
 /// Throws where the custom loss is not finite. Ratings with an index of -1 are passed over. `start`: the prediction,
 /// without the factors that the caller gives.
 template <class T>
-StartOf start_of_custom_loss(const RatingsView& ratings, const char* argument, double start, const TrainParams& params,
+StartOf start_of_custom_loss(const RatingSource& source, const char* argument, double start, const TrainParams& params,
                              const TrainOptions<T>& options, ThreadTeam& team) {
   constexpr std::int64_t kAtOnce = 8;
-  const std::int64_t n = ratings.size(), k = params.n_factors;
+  const std::int64_t k = params.n_factors;
   struct Sums {
     double weight = 0, slopes = 0, errors = 0;
   };
-  std::vector<Sums> sums(static_cast<std::size_t>(n / ThreadTeam::kSlice + 1));
-  const auto prediction = [&](std::size_t r) {
-    double x = start;
-    const bool known = ratings.users[r] >= 0 && ratings.items[r] >= 0;
-    for (std::int64_t f = 0; f < k && known && !options.user_factors.empty(); ++f) {
-      x += static_cast<double>(options.user_factors[static_cast<std::size_t>(ratings.users[r] * k + f)]) *
-           static_cast<double>(options.item_factors[static_cast<std::size_t>(ratings.items[r] * k + f)]);
-    }
-    return static_cast<T>(x);
-  };
-  team.run_slices(n, [&](std::int64_t begin, std::int64_t end, int) {
-    Sums sum;
-    for (std::int64_t from = begin; from < end; from += kAtOnce) {
-      alignas(64) T values[kAtOnce], predictions[kAtOnce], losses[kAtOnce], slopes[kAtOnce];
-      for (std::int64_t j = 0; j < kAtOnce; ++j) {
-        const auto r = static_cast<std::size_t>(std::min(from + j, end - 1));
-        values[j] = static_cast<T>(ratings.values[r]);
-        predictions[j] = prediction(r);
+  std::vector<Sums> sums(static_cast<std::size_t>(source.size() / ThreadTeam::kSlice + 1));
+  source.for_each_part([&](const RatingsView& ratings, std::int64_t first) {
+    const auto prediction = [&](std::size_t r) {
+      double x = start;
+      const bool known = ratings.users[r] >= 0 && ratings.items[r] >= 0;
+      for (std::int64_t f = 0; f < k && known && !options.user_factors.empty(); ++f) {
+        x += static_cast<double>(options.user_factors[static_cast<std::size_t>(ratings.users[r] * k + f)]) *
+             static_cast<double>(options.item_factors[static_cast<std::size_t>(ratings.items[r] * k + f)]);
       }
-      options.loss(values, predictions, losses, slopes);
-      for (std::int64_t j = 0; j < kAtOnce && from + j < end; ++j) {
-        const auto r = static_cast<std::size_t>(from + j);
-        const double weight = ratings.weights.empty() ? 1.0 : static_cast<double>(ratings.weights[r]);
-        if (weight == 0 || ratings.users[r] < 0 || ratings.items[r] < 0) continue;
-        if (!std::isfinite(losses[j]) || !std::isfinite(slopes[j])) {
-          reject("the custom loss gives " + text(losses[j]) + " with the slope " + text(slopes[j]) + " for " +
-                 argument + ".values[" + text(r) + "], " + text(values[j]) + ", and the prediction " +
-                 text(predictions[j]) + ", with which training begins: make it finite there" +
-                 (params.biases || params.nonnegative ? "" : ", or use biases=True or nonnegative=True"));
+      return static_cast<T>(x);
+    };
+    team.run_slices(ratings.size(), [&](std::int64_t begin, std::int64_t end, int) {
+      Sums sum;
+      for (std::int64_t from = begin; from < end; from += kAtOnce) {
+        alignas(64) T values[kAtOnce], predictions[kAtOnce], losses[kAtOnce], slopes[kAtOnce];
+        for (std::int64_t j = 0; j < kAtOnce; ++j) {
+          const auto r = static_cast<std::size_t>(std::min(from + j, end - 1));
+          values[j] = static_cast<T>(ratings.values[r]);
+          predictions[j] = prediction(r);
         }
-        const double slope = static_cast<double>(slopes[j]),
-                     error = static_cast<double>(values[j]) - static_cast<double>(predictions[j]);
-        sum.weight += weight;
-        sum.slopes += weight * slope * slope;
-        sum.errors += weight * error * error;
+        options.loss(values, predictions, losses, slopes);
+        for (std::int64_t j = 0; j < kAtOnce && from + j < end; ++j) {
+          const auto r = static_cast<std::size_t>(from + j);
+          const double weight = ratings.weights.empty() ? 1.0 : static_cast<double>(ratings.weights[r]);
+          if (weight == 0 || ratings.users[r] < 0 || ratings.items[r] < 0) continue;
+          if (!std::isfinite(losses[j]) || !std::isfinite(slopes[j])) {
+            reject("the custom loss gives " + text(losses[j]) + " with the slope " + text(slopes[j]) + " for " +
+                   argument + ".values[" + text(first + from + j) + "], " + text(values[j]) + ", and the prediction " +
+                   text(predictions[j]) + ", with which training begins: make it finite there" +
+                   (params.biases || params.nonnegative ? "" : ", or use biases=True or nonnegative=True"));
+          }
+          const double slope = static_cast<double>(slopes[j]),
+                       error = static_cast<double>(values[j]) - static_cast<double>(predictions[j]);
+          sum.weight += weight;
+          sum.slopes += weight * slope * slope;
+          sum.errors += weight * error * error;
+        }
       }
-    }
-    sums[static_cast<std::size_t>(begin / ThreadTeam::kSlice)] = sum;
+      sums[static_cast<std::size_t>((first + begin) / ThreadTeam::kSlice)] = sum;
+    });
   });
   Sums all;
   for (const Sums& sum : sums) {
@@ -317,7 +320,7 @@ StartOf start_of_custom_loss(const RatingsView& ratings, const char* argument, d
 
 /// Searches for strengths. What the loss cannot take is refused before, since a search takes long.
 template <class T>
-Strengths search(const TrainParams& params, const RatingsView& ratings, const Survey& rated, const TrainParams& given,
+Strengths search(const TrainParams& params, const RatingSource& ratings, const Survey& rated, const TrainParams& given,
                  const TrainOptions<T>& options, int n_divisions, ThreadTeam& team) {
   const Standardization z = standardize(ratings, rated, options.validation, params, *params.learning_rate, false);
   if (params.loss == Loss::custom) {
@@ -357,7 +360,7 @@ void fit_to_custom_loss(Standardization& z, const StartOf& start, bool normalize
 
 /// What needs no look at the ratings. Returns whether there are validation ratings.
 template <class T>
-bool check(const RatingsView& ratings, const TrainParams& params, const TrainOptions<T>& options) {
+bool check(const RatingSource& ratings, const TrainParams& params, const TrainOptions<T>& options) {
   validate(params, options.penalty != nullptr);
   const bool validating = require_shapes(ratings, options.validation);
   if (!options.learning_rates.empty() &&
@@ -405,8 +408,10 @@ TrainParams with_found_strengths(const RatingsView& ratings, const TrainParams& 
   return with_strengths(given, search(open.params, ratings, rated, given, options, n_divisions, team), given);
 }
 
+namespace {
+
 template <class T>
-TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params, const TrainOptions<T>& options) {
+TrainResult<T> train_on(RatingSource& ratings, const TrainParams& given_params, const TrainOptions<T>& options) {
   using Clock = std::chrono::steady_clock;
   const bool validating = check(ratings, given_params, options);
   const RatingsView& validation = options.validation;
@@ -423,9 +428,10 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
   Standardization z;
   Survey rated;
   double learning_rate = 0;
-  Incidence incidence;
   Likeness likeness;
   std::optional<OpenedCheckpoint<T>> from;
+  std::optional<KnownPairs> pairs;
+  ratings.fetch([&](bool weighted) { return scratch_bytes(ratings.size(), weighted, params); });
   {
     ThreadTeam team(team_size(params.n_threads, ratings.size() / ThreadTeam::kSlice), options.interrupted);
     if (!options.checkpoints.path.empty() || !options.checkpoints.resume.empty()) {
@@ -434,7 +440,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
     }
     rated = survey(ratings, "ratings", team);
     if (validating) used.validation = known.of(validation, "validation", rated);
-    const KnownPairs pairs(options.implicit, ratings, rated);
+    pairs.emplace(options.implicit, ratings, rated);
     if (from) {
       params = from->params();
       z = from->z();
@@ -458,12 +464,11 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
       params.reg_bias_row = PerSide(curvature * found.noise / found.users, curvature * found.noise / found.items);
       if (traits_of(params.loss).units == LossUnits::scores) z.centre(z.shift + z.scale * found.mu);
     }
-    if (params.implicit_feedback != ImplicitFeedback::none) incidence = distinct_pairs(ratings, pairs.view(), team);
     // A score, which squared_hinge predicts, has no mean of the labels to fall back on.
     const LossTraits& traits = traits_of(params.loss);
     model.rating_mean = traits.labels() && traits.link == Link::identity ? 0 : rated.mean;
-    model.n_users = ratings.n_users;
-    model.n_items = ratings.n_items;
+    model.n_users = ratings.n_users();
+    model.n_items = ratings.n_items();
     model.n_factors = params.n_factors;
     model.global_mean = z.global_mean;
     model.start_bias = z.start_bias * z.model_scale;
@@ -484,7 +489,9 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
     }
   }
 
-  backend->upload(ratings, rated, z, start_of(params, z, rated, options), params, used, std::move(incidence));
+  backend->upload(ratings, rated, z, start_of(params, z, rated, options), params, used, pairs->view());
+  ratings.release();
+  pairs.reset();
   for (int step = 0; !from && goes_on && step < kMeansSteps; ++step) backend->update_means(params.n_factors);
   result.n_threads = backend->n_threads();
   result.instruction_set = backend->instruction_set();
@@ -618,25 +625,37 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
   return finished(std::move(result), true);
 }
 
-std::int64_t scratch_bytes(std::int64_t n_ratings, bool weighted, const TrainParams&) {
-  return n_ratings * (weighted ? 44 : 32);
+}  // namespace
+
+template <class T>
+TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, const TrainOptions<T>& options) {
+  RatingSource source(ratings);
+  return train_on(source, params, options);
 }
 
 template <class T>
-TrainResult<T> train(const RatingChunks& chunks, const Scratch&, const TrainParams& params,
+TrainResult<T> train(const RatingChunks& chunks, const ScratchFolder& scratch, const TrainParams& params,
                      const TrainOptions<T>& options) {
-  std::vector<std::int32_t> users, items;
-  std::vector<float> values, weights;
-  chunks.for_each([&](const RatingsView& chunk) {
-    users.insert(users.end(), chunk.users.begin(), chunk.users.end());
-    items.insert(items.end(), chunk.items.begin(), chunk.items.end());
-    values.insert(values.end(), chunk.values.begin(), chunk.values.end());
-    weights.insert(weights.end(), chunk.weights.begin(), chunk.weights.end());
-  });
-  if (static_cast<std::int64_t>(values.size()) != chunks.n_ratings) {
-    reject("the chunks have " + text(values.size()) + " ratings; n_ratings says " + text(chunks.n_ratings));
-  }
-  return train<T>({users, items, values, weights, chunks.n_users, chunks.n_items}, params, options);
+  require_in_range(params);
+  const char* const fix = " with ratings in a scratch file; or give them as a whole";
+  require(params.device == Device::cpu, "device", "cuda", (std::string("cpu") + fix).c_str());
+  require(!traits_of(params.optimizer).all_together, "optimizer", name_of(params.optimizer),
+          (std::string("another one") + fix).c_str());
+  require(params.batch_size == 0, "batch_size", params.batch_size, (std::string("0") + fix).c_str());
+  const std::int64_t most_threads = team_size(params.n_threads, std::numeric_limits<std::int64_t>::max());
+  const std::int64_t least = std::max(kLeastBufferBytes, most_threads * kLeastBufferBytesPerThread);
+  require(scratch.buffer_bytes >= least, "buffer_bytes", scratch.buffer_bytes,
+          ("at least " + text(least) + " with " + text(most_threads) + " threads").c_str());
+  RatingSource source(chunks, scratch, options.interrupted);
+  return train_on(source, params, options);
+}
+
+std::int64_t scratch_bytes(std::int64_t n_ratings, bool weighted, const TrainParams& params) {
+  // All ratings, as they came and in blocks; and beside them first these on their way to a block, then the pairs of a
+  // side on their way to lists, and the lists of both sides.
+  const std::int64_t given = weighted ? 16 : 12, blocked = weighted ? 12 : 8, filed = given, pair = 8, lists = 8;
+  const bool means = params.implicit_feedback != ImplicitFeedback::none;
+  return n_ratings * (given + blocked + std::max(filed, means ? pair + lists : 0));
 }
 
 template TrainParams with_found_strengths<float>(const RatingsView&, const TrainParams&, const TrainOptions<float>&,
@@ -645,9 +664,9 @@ template TrainParams with_found_strengths<double>(const RatingsView&, const Trai
                                                   int);
 template TrainResult<float> train<float>(const RatingsView&, const TrainParams&, const TrainOptions<float>&);
 template TrainResult<double> train<double>(const RatingsView&, const TrainParams&, const TrainOptions<double>&);
-template TrainResult<float> train<float>(const RatingChunks&, const Scratch&, const TrainParams&,
+template TrainResult<float> train<float>(const RatingChunks&, const ScratchFolder&, const TrainParams&,
                                          const TrainOptions<float>&);
-template TrainResult<double> train<double>(const RatingChunks&, const Scratch&, const TrainParams&,
+template TrainResult<double> train<double>(const RatingChunks&, const ScratchFolder&, const TrainParams&,
                                            const TrainOptions<double>&);
 
 }  // namespace warpfactor

@@ -89,7 +89,7 @@ void bind_ids(py::module_& m) {
           [](TextEncoder& encoder, const Array<std::int64_t>& values) {
             const std::span<const std::int64_t> ids = python::view(values);
             const WithoutGil no_gil;
-            encoder.add(ids);
+            encoder.add_integers(ids);
           },
           "Encode integers; only if it streams.", py::arg("values").noconvert())
       .def(
@@ -106,6 +106,7 @@ void bind_ids(py::module_& m) {
             return codes_and_ids(std::move(ids));
           },
           "(codes, ids): the sorted ids are an int64 array or a list of str. The encoder cannot be used again.")
+      .def_property_readonly("streams", &TextEncoder::streams)
       .def_property_readonly("are_integers", &TextEncoder::are_integers)
       .def_property_readonly("n_ids", &TextEncoder::n_ids)
       .def_property_readonly("n_bytes", &TextEncoder::n_bytes)

@@ -191,6 +191,54 @@ TEST(texts_are_told_apart_by_every_byte_and_by_their_length) {
   for (const int n_threads : {1, 4}) check_encoded(many, encoded(many, {.n_threads = n_threads}, 30'000), false);
 }
 
+TEST(codes_of_a_stream_stay_and_are_ranked_in_the_end) {
+  SplitMix64 random(5);
+  for (const bool wide : {false, true}) {
+    for (const int n_texts : {0, 1}) {
+      Texts texts = random_integers(random, 30'000, wide ? 1'000'000 : 900, 0);
+      if (wide) texts[7] = "4000000000000";
+      if (n_texts > 0) texts[20'000] = "a text";
+      TextEncoder encoder({.streaming = true});
+      std::vector<std::int32_t> codes;
+      for (std::size_t begin = 0; begin < texts.size(); begin += 7000) {
+        const Texts part(texts.begin() + static_cast<std::ptrdiff_t>(begin),
+                         texts.begin() + static_cast<std::ptrdiff_t>(std::min(begin + 7000, texts.size())));
+        const Buffers<std::int32_t> buffers(part, 0);
+        encoder.add(buffers.chunk);
+        Codes taken = encoder.take_codes();
+        codes.insert(codes.end(), taken.data(), taken.data() + taken.size());
+      }
+      CHECK(encoder.are_integers() == (n_texts == 0) && encoder.n_bytes() > 8 * encoder.n_ids());
+      EncodedIds ids = encoder.finish();
+      for (std::int32_t& code : codes) code = ids.codes[code];
+      EncodedIds whole = encoded(texts);
+      CHECK(vocabulary(ids) == vocabulary(whole));
+      CHECK(std::equal(codes.begin(), codes.end(), whole.codes.data()));
+    }
+  }
+}
+
+TEST(integers_stream_and_are_refused_where_texts_are) {
+  const std::vector<std::int64_t> given{5, -3, std::int64_t{1} << 60, 5};
+  TextEncoder encoder({.streaming = true});
+  encoder.add_integers(std::span<const std::int64_t>());
+  CHECK(encoder.take_codes().size() == 0);
+  encoder.add_integers(given);
+  {
+    TextEncoder untaken({.streaming = true});
+    untaken.add_integers(given);
+    CHECK_THROWS(Bad, "codes were not taken", (void)untaken.finish());
+  }
+  Codes codes = encoder.take_codes();
+  CHECK(std::vector<std::int32_t>(codes.data(), codes.data() + 4) == (std::vector<std::int32_t>{0, 1, 2, 0}));
+  EncodedIds ids = encoder.finish();
+  CHECK(ids.values == (std::vector<std::int64_t>{-3, 5, std::int64_t{1} << 60}));
+  CHECK(std::vector<std::int32_t>(ids.codes.data(), ids.codes.data() + 3) == (std::vector<std::int32_t>{1, 0, 2}));
+  CHECK_THROWS(Bad, "ids that stream", TextEncoder({}).add_integers(given));
+  CHECK_THROWS(Bad, "ids that stream", (void)TextEncoder({}).take_codes());
+  CHECK_THROWS(Bad, "ids that stream", TextEncoder({.integers = false, .streaming = true}).add_integers(given));
+}
+
 TEST(missing_ids_are_counted_and_the_first_is_named) {
   for (const Texts& texts :
        {Texts{"1", "2", {}, "", "3"}, Texts{"a", "b", {}, "", "c"}, Texts{"3000000000", "1", "", {}, "c"},

@@ -134,17 +134,16 @@ void check_steps(std::int64_t k, bool biased, bool moved) {
   Data data(n, m, 300);
   for (std::int32_t& user : data.users) user = user == 5 ? 6 : user;  // a row without ratings
   ThreadTeam team(2);
-  Incidence incidence = distinct_pairs(data.view(), {}, team);
+  const Incidence incidence = distinct_pairs(data.view(), {}, team);
   const std::vector<std::int32_t> own = moved ? shuffled(n, 1) : std::vector<std::int32_t>{},
                                   other = moved ? shuffled(m, 2) : std::vector<std::int32_t>{};
   Rows<T> rows(n, k);
+  const Incidence internal = distinct_pairs(data.view(), {}, team, {own, other});
+  MeansWork<T> user_work(n, rows.stride), item_work(m, rows.stride);
+  PriorMeans<T> means(kernel_table().kernels<T>(), internal.users, internal.items, user_work, item_work, rows.stride,
+                      kRho, kRhoBias, team);
   const auto width = static_cast<std::size_t>(k);
   Dense dense(incidence.users, static_cast<std::size_t>(m), width);
-  const InternalLists users(std::move(incidence.users), own, other, team),
-      items(std::move(incidence.items), other, own, team);
-  MeansWork<T> user_work(n, rows.stride), item_work(m, rows.stride);
-  PriorMeans<T> means(kernel_table().kernels<T>(), users, items, user_work, item_work, rows.stride, kRho, kRhoBias,
-                      team);
   for (int step = 0; step < 5; ++step) {
     rows.draw(k, static_cast<std::uint64_t>(step));  // other rows each time, as if an epoch had moved them
     std::vector<double> external(static_cast<std::size_t>(n) * (width + 1));
@@ -200,19 +199,18 @@ TEST(with_rows_that_stay_the_steps_end_at_the_least) {
   const std::int64_t k = 3;
   const Data data(n, m, 300);
   ThreadTeam team(1);
-  Incidence incidence = distinct_pairs(data.view(), {}, team);
+  const Incidence incidence = distinct_pairs(data.view(), {}, team);
   Rows<double> rows(n, k);
   rows.draw(k, 3);
-  Dense dense(incidence.users, static_cast<std::size_t>(m), static_cast<std::size_t>(k));
-  const InternalLists users(std::move(incidence.users), {}, {}, team), items(std::move(incidence.items), {}, {}, team);
   MeansWork<double> user_work(n, rows.stride), item_work(m, rows.stride);
-  PriorMeans<double> means(kernel_table().kernels<double>(), users, items, user_work, item_work, rows.stride, kRho,
-                           kRhoBias, team);
+  PriorMeans<double> means(kernel_table().kernels<double>(), incidence.users, incidence.items, user_work, item_work,
+                           rows.stride, kRho, kRhoBias, team);
   // In exact numbers conjugate gradients end after as many steps as there are unknowns.
   for (int step = 0; step < 2 * m; ++step) {
     means.step(rows.factors.data(), rows.biases.data(), rows.means.data(), rows.pulls.data(), rows.stride, team);
   }
   // At the least, X' (p - X y) = rho y, so that X X' (p - mean) = rho mean.
+  Dense dense(incidence.users, static_cast<std::size_t>(m), static_cast<std::size_t>(k));
   for (std::int64_t c = 0; c <= k; ++c) {
     const auto mean = [&](std::int64_t u) {
       return c < k ? rows.means[u * rows.stride + c] : rows.pulls[static_cast<std::size_t>(u)].bias_mean;
@@ -244,14 +242,12 @@ void check_threads() {
   for (const int threads : {1, 2, 5}) {
     check::context = std::to_string(sizeof(T) * 8) + " bits, " + std::to_string(threads) + " threads";
     ThreadTeam team(threads);
-    Incidence incidence = distinct_pairs(data.view(), {}, team);
+    const Incidence incidence = distinct_pairs(data.view(), {}, team);
     Rows<T> rows(n, k);
     rows.draw(k, 3);
-    const InternalLists users(std::move(incidence.users), {}, {}, team),
-        items(std::move(incidence.items), {}, {}, team);
     MeansWork<T> user_work(n, rows.stride), item_work(m, rows.stride);
-    PriorMeans<T> means(kernel_table().kernels<T>(), users, items, user_work, item_work, rows.stride, kRho, kRhoBias,
-                        team);
+    PriorMeans<T> means(kernel_table().kernels<T>(), incidence.users, incidence.items, user_work, item_work,
+                        rows.stride, kRho, kRhoBias, team);
     for (int step = 0; step < 3; ++step) {
       means.step(rows.factors.data(), rows.biases.data(), rows.means.data(), rows.pulls.data(), rows.stride, team);
     }

@@ -21,15 +21,17 @@ struct RatingChunks {
 };
 
 /// Where the ratings are kept while training runs.
-struct Scratch {
+struct ScratchFolder {
   /// An existing folder with room for scratch_bytes(). The files in it have no names, so that they go away with the
   /// process, however it ends.
-  std::string folder;
-  /// What training holds in memory beside what belongs to rows: factors, biases, what the optimizer remembers, counts,
-  /// and validation ratings. At least kLeastBufferBytes; where rows or blocks are too large for it, an error says so.
+  std::string path;
+  /// What training holds in memory beside what belongs to rows (factors, biases, prior means, what the optimizer
+  /// remembers, counts), to blocks (at most an eighth of a byte a rating), and to the validation ratings. At least the
+  /// constants below; where the ratings of a row, or of a few rows, do not fit into it, an error says how much would do.
   std::int64_t buffer_bytes = std::int64_t{1} << 30;
 };
-inline constexpr std::int64_t kLeastBufferBytes = std::int64_t{16} << 20;
+inline constexpr std::int64_t kLeastBufferBytes = std::int64_t{4} << 20;
+inline constexpr std::int64_t kLeastBufferBytesPerThread = std::int64_t{1} << 20;
 
 /// The scratch file cannot be made, read or written: the text names `scratch`, its path and what to do.
 class ScratchError : public std::system_error {
@@ -43,7 +45,7 @@ std::int64_t scratch_bytes(std::int64_t n_ratings, bool weighted, const TrainPar
 /// As the other train(), with the same bits as it gives for all chunks in one, for any sizes of chunks and buffers and
 /// any number of threads. Not for what takes ratings in batches, and not on a CUDA device. Throws ScratchError too.
 template <class T>
-TrainResult<T> train(const RatingChunks& chunks, const Scratch& scratch, const TrainParams& params,
+TrainResult<T> train(const RatingChunks& chunks, const ScratchFolder& scratch, const TrainParams& params,
                      const TrainOptions<T>& options = {});
 
 }  // namespace warpfactor

@@ -7,9 +7,11 @@
 #include <cstring>
 #include <numeric>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 #include "cpu/tuning.hpp"
+#include "drawers.hpp"
 #include "prefetch.hpp"
 #include "random.hpp"
 
@@ -65,51 +67,43 @@ struct Spans {
   [[nodiscard]] std::int64_t size() const { return static_cast<std::int64_t>(begin.size()) - 1; }
 };
 
+/// A rating on its way to a bucket in a file.
+struct FiledRating {
+  std::uint32_t bucket;
+  Rating rating;  ///< with the inner row numbered inside its span
+};
+struct FiledWeightedRating {
+  std::uint32_t bucket;
+  Rating rating;
+  float weight;
+};
+
 /// The first of two rounds of sorting: ratings into buckets, one for each outer stripe and span of inner stripes.
 /// Thousands of blocks written to at once would take a cache miss for each rating.
-struct Buckets {
+class Buckets {
+ public:
   Spans spans;
   std::vector<std::int64_t> begin;  ///< of bucket outer_stripe * spans.size() + span, and the end
 
+  Buckets(const BlockedRatings& blocked, std::int64_t n_ratings)
+      : spans(blocked.inner(), stripes_per_span(blocked, n_ratings)),
+        begin(static_cast<std::size_t>(blocked.outer().stripes() * spans.size()) + 1, 0),
+        users_outer_(blocked.users_outer),
+        outer_rows_(stripe_rows_of(blocked.outer().position, blocked.outer().begin)),
+        inner_rows_(stripe_rows_of(blocked.inner().position, spans.begin)) {}
+  [[nodiscard]] std::int64_t size() const noexcept { return static_cast<std::int64_t>(begin.size()) - 1; }
+
   /// Fills the blocked ratings and weights, with inner rows numbered inside their span.
-  Buckets(BlockedRatings& blocked, const RatingsView& ratings, const RatingUnits& units, ThreadTeam& team)
-      : spans(blocked.inner(), stripes_per_span(blocked, ratings.size())) {
-    const bool users_outer = blocked.users_outer;
-    const std::vector<StripeRow> outer_rows = stripe_rows_of(blocked.outer().position, blocked.outer().begin),
-                                 inner_rows = stripe_rows_of(blocked.inner().position, spans.begin);
-    const Columns columns{(users_outer ? ratings.users : ratings.items).data(),
-                          (users_outer ? ratings.items : ratings.users).data(),
-                          ratings.values.data(),
-                          ratings.weights.empty() ? nullptr : ratings.weights.data(),
-                          outer_rows.data(),
-                          inner_rows.data(),
-                          static_cast<std::size_t>(spans.size()),
-                          static_cast<std::size_t>(ratings.size() - 1)};
-    const auto n_buckets = static_cast<std::size_t>(blocked.outer().stripes() * spans.size());
+  void fill(BlockedRatings& blocked, const RatingsView& ratings, const RatingUnits& units, ThreadTeam& team) {
+    const Columns columns = columns_of(ratings);
+    const auto n_buckets = static_cast<std::size_t>(size());
     const std::int64_t n = ratings.size();
 
     // A counting sort. Each task counts the ratings of its part of the input by bucket; sums over buckets, then tasks,
     // say where each task writes. So a bucket keeps the input's order for any number of tasks.
     const std::int64_t n_tasks = std::min<std::int64_t>(team.size(), std::max<std::int64_t>(1, n / ThreadTeam::kSlice));
     std::vector<std::vector<std::int64_t>> next(static_cast<std::size_t>(n_tasks));
-    // Calls f(begin, end) for each slice of a task's input.
-    const auto each_slice_of = [&](std::int64_t task, int thread, const auto& f) {
-      const std::int64_t end = n * (task + 1) / n_tasks;
-      for (std::int64_t from = n * task / n_tasks; from < end; from += ThreadTeam::kSlice) {
-        if (team.poll(thread)) return;
-        f(static_cast<std::size_t>(from), static_cast<std::size_t>(std::min(end, from + ThreadTeam::kSlice)));
-      }
-    };
-    team.run(n_tasks, [&](std::int64_t task, int thread) {
-      std::vector<std::int64_t>& counts = next[static_cast<std::size_t>(task)];
-      counts.assign(n_buckets, 0);
-      each_slice_of(task, thread, [columns, to = counts.data()](std::size_t from, std::size_t end) {
-        for (std::size_t r = from; r < end; ++r) {
-          if (columns.counts(r)) ++to[columns.bucket(columns.outer_row(r), columns.inner_row(r))];
-        }
-      });
-    });
-    begin.resize(n_buckets + 1);
+    count(columns, n, next, team);
     std::int64_t total = 0;
     for (std::size_t bucket = 0; bucket < n_buckets; ++bucket) {
       begin[bucket] = total;
@@ -118,14 +112,48 @@ struct Buckets {
     begin.back() = total;
     const Target target{blocked.ratings.data(), blocked.weights.data(), blocked.ratings.size() - 1, units};
     const auto write = columns.weights != nullptr
-                           ? (users_outer ? write_chunk<true, true> : write_chunk<false, true>)
-                           : (users_outer ? write_chunk<true, false> : write_chunk<false, false>);
-    team.run(n_tasks, [&](std::int64_t task, int thread) {
+                           ? (users_outer_ ? write_chunk<true, true> : write_chunk<false, true>)
+                           : (users_outer_ ? write_chunk<true, false> : write_chunk<false, false>);
+    each_slice(n, n_tasks, team, [&](std::int64_t task, std::size_t from, std::size_t end) {
       std::int64_t* const to = next[static_cast<std::size_t>(task)].data();
-      each_slice_of(task, thread, [&](std::size_t from, std::size_t end) {
-        for (; from < end; from += kConvertedAtOnce)
-          write(columns, from, std::min(kConvertedAtOnce, end - from), target, to);
-      });
+      for (; from < end; from += kConvertedAtOnce)
+        write(columns, from, std::min(kConvertedAtOnce, end - from), target, to);
+    });
+  }
+
+  /// Finds where the buckets begin, of ratings in a file.
+  void find_begins(const RatingSource& ratings, ThreadTeam& team) {
+    std::vector<std::vector<std::int64_t>> counts(static_cast<std::size_t>(team.size()));
+    ratings.for_each_part(
+        [&](const RatingsView& part, std::int64_t) { count(columns_of(part), part.size(), counts, team); });
+    for (std::size_t bucket = 0; bucket + 1 < begin.size(); ++bucket) {
+      begin[bucket + 1] = begin[bucket];
+      for (const auto& of_task : counts) begin[bucket + 1] += of_task[bucket];
+    }
+  }
+
+  /// Files the ratings in drawers of whole buckets, in the order of the buckets: drawer_of[b] is that of bucket b.
+  template <class Filed>
+  void file(Drawers<Filed>& drawers, const std::vector<std::int32_t>& drawer_of, const RatingSource& ratings,
+            const RatingUnits& units, ThreadTeam& team) const {
+    ratings.for_each_part([&](const RatingsView& part, std::int64_t) {
+      const Columns columns = columns_of(part);
+      drawers.add(
+          part.size(),
+          [&](std::size_t r) {
+            return columns.counts(r) ? drawer_of[columns.bucket(columns.outer_row(r), columns.inner_row(r))]
+                                     : std::int32_t{-1};
+          },
+          [&](std::size_t r) {
+            const StripeRow outer = columns.outer_row(r), inner = columns.inner_row(r);
+            const auto value = static_cast<float>(units.standardized(static_cast<double>(columns.values[r])));
+            Filed filed;
+            filed.bucket = static_cast<std::uint32_t>(columns.bucket(outer, inner));
+            filed.rating = users_outer_ ? Rating{outer.row, inner.row, value} : Rating{inner.row, outer.row, value};
+            if constexpr (std::is_same_v<Filed, FiledWeightedRating>) filed.weight = units.weight(columns.weights[r]);
+            return filed;
+          },
+          team);
     });
   }
 
@@ -183,11 +211,50 @@ struct Buckets {
     }
   }
 
+  [[nodiscard]] Columns columns_of(const RatingsView& ratings) const {
+    return {(users_outer_ ? ratings.users : ratings.items).data(),
+            (users_outer_ ? ratings.items : ratings.users).data(),
+            ratings.values.data(),
+            ratings.weights.empty() ? nullptr : ratings.weights.data(),
+            outer_rows_.data(),
+            inner_rows_.data(),
+            static_cast<std::size_t>(spans.size()),
+            static_cast<std::size_t>(ratings.size() - 1)};
+  }
+
+  /// Calls f(task, begin, end) for each slice of a task's share of 0 .. n - 1.
+  template <class F>
+  static void each_slice(std::int64_t n, std::int64_t n_tasks, ThreadTeam& team, const F& f) {
+    team.run(n_tasks, [&](std::int64_t task, int thread) {
+      const std::int64_t end = n * (task + 1) / n_tasks;
+      for (std::int64_t from = n * task / n_tasks; from < end; from += ThreadTeam::kSlice) {
+        if (team.poll(thread)) return;
+        f(task, static_cast<std::size_t>(from), static_cast<std::size_t>(std::min(end, from + ThreadTeam::kSlice)));
+      }
+    });
+  }
+
+  /// Adds to each task's counts, by bucket, those of its share.
+  void count(const Columns columns, std::int64_t n, std::vector<std::vector<std::int64_t>>& counts,
+             ThreadTeam& team) const {
+    for (auto& of_task : counts) of_task.resize(static_cast<std::size_t>(size()), 0);
+    each_slice(n, static_cast<std::int64_t>(counts.size()), team,
+               [&](std::int64_t task, std::size_t from, std::size_t end) {
+                 std::int64_t* const to = counts[static_cast<std::size_t>(task)].data();
+                 for (std::size_t r = from; r < end; ++r) {
+                   if (columns.counts(r)) ++to[columns.bucket(columns.outer_row(r), columns.inner_row(r))];
+                 }
+               });
+  }
+
   static std::int64_t stripes_per_span(const BlockedRatings& blocked, std::int64_t n_ratings) {
     const std::int64_t n_blocks = std::int64_t{blocked.outer().stripes()} * blocked.inner().stripes();
     const std::int64_t per_bucket = std::max(kRatingsPerBucket, n_ratings / kMaxBuckets);
     return std::max<std::int64_t>(1, per_bucket / std::max<std::int64_t>(1, n_ratings / n_blocks));
   }
+
+  bool users_outer_;
+  std::vector<StripeRow> outer_rows_, inner_rows_;  ///< by external row
 };
 
 /// The bands of the inner side. A stripe's bands are numbered so that those whose ratings are updated one by one come
@@ -347,6 +414,141 @@ class Arranger {
   std::vector<std::int64_t> ends_;
 };
 
+/// The second round: each bucket by the bands of its blocks.
+class SecondRound {
+ public:
+  SecondRound(BlockedRatings& blocked, const Buckets& buckets, const Survey& rated, const Grid& grid,
+              std::uint64_t seed)
+      : blocked_(blocked),
+        buckets_(buckets),
+        seed_(seed),
+        bands_(blocked.inner(), grid.users_outer ? rated.item_counts : rated.user_counts, buckets.spans,
+               grid.band_rows) {
+    const std::vector<std::uint32_t> outer_counts =
+        Bands::in_order(blocked.outer(), grid.users_outer ? rated.user_counts : rated.item_counts);
+    for (std::size_t b = 0; b + 1 < blocked.outer().begin.size(); ++b) {
+      one_by_one_.push_back(
+          Bands::one_row_dominates(outer_counts, blocked.outer().begin[b], blocked.outer().begin[b + 1]));
+    }
+    const auto n_blocks = static_cast<std::size_t>(blocked.outer().stripes() * blocked.inner().stripes());
+    blocked.offsets.assign(n_blocks + 1, rated.counted);
+    blocked.grouped.assign(n_blocks, 0);
+  }
+
+  /// Arranges a bucket's ratings and weights (nullptr: none), and notes its blocks.
+  void arrange(std::int64_t bucket, Rating* ratings, float* weights, Arranger& arranger) {
+    const std::int64_t n_inner = blocked_.inner().stripes(), n_spans = buckets_.spans.size(), outer = bucket / n_spans;
+    const auto span = static_cast<std::size_t>(bucket % n_spans);
+    const std::int64_t begin = buckets_.begin[static_cast<std::size_t>(bucket)];
+    const std::int64_t size = buckets_.begin[static_cast<std::size_t>(bucket) + 1] - begin;
+    const Spans& spans = buckets_.spans;
+    const std::span<const std::int64_t> ends =
+        arranger.arrange(ratings, weights, size, bands_.rows.data() + spans.begin[span], bands_.in_span(spans, span),
+                         blocked_.users_outer, SplitMix64(seed_, kBlockShuffle, static_cast<std::uint64_t>(bucket)));
+    std::int64_t block_begin = 0;
+    std::int32_t band = 0;
+    for (std::int32_t stripe = spans.first_stripe[span]; stripe < spans.first_stripe[span + 1]; ++stripe) {
+      const auto c = static_cast<std::size_t>(outer * n_inner + stripe);
+      const std::int32_t n_grouped =
+          one_by_one_[static_cast<std::size_t>(outer)] ? 0 : bands_.n_grouped[static_cast<std::size_t>(stripe)];
+      if (n_grouped > 0) {
+        const std::int64_t grouped = ends[static_cast<std::size_t>(band + n_grouped) - 1] - block_begin;
+        blocked_.grouped[c] = grouped / kGroup * kGroup;
+      }
+      blocked_.offsets[c] = begin + block_begin;
+      band += bands_.in_stripe(stripe);
+      block_begin = ends[static_cast<std::size_t>(band) - 1];
+    }
+  }
+
+ private:
+  BlockedRatings& blocked_;
+  const Buckets& buckets_;
+  std::uint64_t seed_;
+  Bands bands_;
+  std::vector<bool> one_by_one_;  ///< by outer stripe: whether its ratings are updated one by one
+};
+
+constexpr std::int64_t kRatingBytes = sizeof(Rating), kWeightBytes = sizeof(float);
+
+/// A drawer's ratings while they are arranged. One per thread.
+template <class Filed>
+class DrawerOfRatings {
+ public:
+  /// What it holds for a rating: that as it was filed, in its bucket, and its copy in the Arranger.
+  static constexpr bool kWeighted = std::is_same_v<Filed, FiledWeightedRating>;
+  static constexpr std::int64_t kBytes = sizeof(Filed) + 2 * (kRatingBytes + (kWeighted ? kWeightBytes : 0));
+
+  /// Arranges the buckets first .. last - 1 of a drawer, and writes them to the file of the blocked ratings.
+  void arrange(const Drawers<Filed>& drawers, std::int64_t drawer, const Buckets& buckets, std::int64_t first,
+               std::int64_t last, SecondRound& round, const BlockedRatings& blocked, std::int64_t n_ratings) {
+    const std::int64_t n = drawers.records(drawer), begin = drawers.begin(drawer);
+    if (filed_.size() < n) {
+      filed_ = Buffer<Filed>(n);
+      ratings_ = Buffer<Rating>(n);
+      if (kWeighted) weights_ = Buffer<float>(n);
+    }
+    drawers.take(drawer, filed_.data());
+    next_.assign(buckets.begin.begin() + first, buckets.begin.begin() + last);
+    for (std::int64_t r = 0; r < n; ++r) {
+      const Filed& filed = filed_[r];
+      const std::int64_t to = next_[static_cast<std::size_t>(filed.bucket - first)]++ - begin;
+      ratings_[to] = filed.rating;
+      if constexpr (kWeighted) weights_[to] = filed.weight;
+    }
+    for (std::int64_t bucket = first; bucket < last; ++bucket) {
+      const std::int64_t at = buckets.begin[static_cast<std::size_t>(bucket)] - begin;
+      round.arrange(bucket, ratings_.data() + at, kWeighted ? weights_.data() + at : nullptr, arranger_);
+    }
+    blocked.file.write(begin * kRatingBytes, ratings_.data(), n * kRatingBytes);
+    if (kWeighted) {
+      blocked.file.write(n_ratings * kRatingBytes + begin * kWeightBytes, weights_.data(), n * kWeightBytes);
+    }
+  }
+
+ private:
+  Buffer<Filed> filed_;
+  Buffer<Rating> ratings_;
+  Buffer<float> weights_;
+  std::vector<std::int64_t> next_;
+  Arranger arranger_;
+};
+
+/// Both rounds, from a file to a file.
+template <class Filed>
+void block_in_file(BlockedRatings& blocked, Buckets& buckets, const RatingSource& ratings, const Survey& rated,
+                   const Grid& grid, const RatingUnits& units, std::uint64_t seed, ThreadTeam& team) {
+  const ScratchFolder& scratch = *ratings.scratch();
+  buckets.find_begins(ratings, team);
+  const std::int64_t most = scratch.buffer_bytes / DrawerOfRatings<Filed>::kBytes / team.size();
+  const std::vector<std::int64_t> of_drawer = runs_of(buckets.begin, most);
+  std::vector<std::int64_t> drawer_begin;
+  for (const std::int64_t bucket : of_drawer) {
+    drawer_begin.push_back(buckets.begin[static_cast<std::size_t>(bucket)]);
+  }
+  Drawers<Filed> drawers(scratch.path, std::move(drawer_begin));
+  const std::int64_t at_once = drawers.at_once(team, DrawerOfRatings<Filed>::kBytes, scratch);
+  {
+    std::vector<std::int32_t> drawer_of(static_cast<std::size_t>(buckets.size()));
+    for (std::size_t drawer = 0; drawer + 1 < of_drawer.size(); ++drawer) {
+      std::fill(drawer_of.begin() + of_drawer[drawer], drawer_of.begin() + of_drawer[drawer + 1],
+                static_cast<std::int32_t>(drawer));
+    }
+    buckets.file(drawers, drawer_of, ratings, units, team);
+  }
+  drawers.close();
+  blocked.file = ScratchFile(scratch.path);
+  SecondRound round(blocked, buckets, rated, grid, seed);
+  std::vector<DrawerOfRatings<Filed>> each(static_cast<std::size_t>(at_once));
+  for (std::int64_t drawer = 0; drawer < drawers.size(); drawer += at_once) {
+    team.run(std::min(at_once, drawers.size() - drawer), [&](std::int64_t at, int) {
+      const auto d = static_cast<std::size_t>(drawer + at);
+      each[static_cast<std::size_t>(at)].arrange(drawers, drawer + at, buckets, of_drawer[d], of_drawer[d + 1], round,
+                                                 blocked, rated.counted);
+    });
+  }
+}
+
 }  // namespace
 
 bool users_are_outer(const Survey& rated) {
@@ -426,57 +628,69 @@ RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32
   return result;
 }
 
-BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid grid, const RatingUnits& units,
+void BlockWindow::read(const BlockedRatings& blocked, std::int64_t begin, std::int64_t end) {
+  if (read_ratings_.size() < end - begin) {
+    read_ratings_ = Buffer<Rating>(room_);
+    if (blocked.has_weights) read_weights_ = Buffer<float>(room_);
+  }
+  begin_ = begin;
+  end_ = end;
+  blocked.file.read(begin * kRatingBytes, read_ratings_.data(), (end - begin) * kRatingBytes);
+  if (blocked.has_weights) {
+    blocked.file.read(blocked.offsets.back() * kRatingBytes + begin * kWeightBytes, read_weights_.data(),
+                      (end - begin) * kWeightBytes);
+  }
+}
+
+void BlockWindow::take_stripe(const BlockedRatings& blocked, std::int32_t outer_stripe) {
+  if (!blocked.file.is_open()) return;
+  const std::int64_t begin = blocked.offsets[blocked.block(outer_stripe, 0)],
+                     end = blocked.offsets[blocked.block(outer_stripe + 1, 0)];
+  if (end - begin <= room_) read(blocked, begin, end);
+}
+
+void BlockWindow::show(const BlockedRatings& blocked, std::int64_t begin, std::int64_t n) {
+  if (!blocked.file.is_open()) {
+    ratings_ = blocked.ratings.data() + begin;
+    weights_ = blocked.has_weights ? blocked.weights.data() + begin : nullptr;
+    return;
+  }
+  if (begin < begin_ || begin + n > end_) read(blocked, begin, begin + n);
+  ratings_ = read_ratings_.data() + (begin - begin_);
+  weights_ = blocked.has_weights ? read_weights_.data() + (begin - begin_) : nullptr;
+}
+
+void will_need_stripe(const BlockedRatings& blocked, std::int32_t outer_stripe, std::int64_t most) {
+  const std::int64_t begin = blocked.offsets[blocked.block(outer_stripe, 0)],
+                     n = std::min(most, blocked.offsets[blocked.block(outer_stripe + 1, 0)] - begin);
+  blocked.file.will_need(begin * kRatingBytes, n * kRatingBytes);
+  if (!blocked.has_weights) return;
+  blocked.file.will_need(blocked.offsets.back() * kRatingBytes + begin * kWeightBytes, n * kWeightBytes);
+}
+
+BlockedRatings make_blocks(const RatingSource& ratings, const Survey& rated, Grid grid, const RatingUnits& units,
                            std::uint64_t seed, ThreadTeam& team) {
   BlockedRatings blocked;
   blocked.users_outer = grid.users_outer;
+  blocked.has_weights = ratings.weighted();
   blocked.users = partition_rows(rated.user_counts, grid.user_stripes, seed, kUserOrder, team);
   blocked.items = partition_rows(rated.item_counts, grid.item_stripes, seed, kItemOrder, team);
-  blocked.ratings = Buffer<Rating>(rated.counted);
-  blocked.weights = Buffer<float>(ratings.weights.empty() ? 0 : rated.counted);
-  const Buckets buckets(blocked, ratings, units, team);
-
-  // The second round: each bucket by the bands of its blocks.
-  const std::vector<std::uint32_t>& inner_counts = grid.users_outer ? rated.item_counts : rated.user_counts;
-  const std::vector<std::uint32_t> outer_counts =
-      Bands::in_order(blocked.outer(), grid.users_outer ? rated.user_counts : rated.item_counts);
-  std::vector<bool> one_by_one;  // by outer stripe: whether its ratings are updated one by one
-  for (std::size_t b = 0; b + 1 < blocked.outer().begin.size(); ++b) {
-    one_by_one.push_back(
-        Bands::one_row_dominates(outer_counts, blocked.outer().begin[b], blocked.outer().begin[b + 1]));
+  Buckets buckets(blocked, ratings.size());
+  if (ratings.scratch() != nullptr) {
+    const auto block = ratings.weighted() ? block_in_file<FiledWeightedRating> : block_in_file<FiledRating>;
+    block(blocked, buckets, ratings, rated, grid, units, seed, team);
+    return blocked;
   }
-  const Bands bands(blocked.inner(), inner_counts, buckets.spans, grid.band_rows);
-  const std::int64_t n_inner = blocked.inner().stripes(), n_spans = buckets.spans.size();
-  const auto n_blocks = static_cast<std::size_t>(blocked.outer().stripes() * n_inner);
-  blocked.offsets.assign(n_blocks + 1, rated.counted);
-  blocked.grouped.assign(n_blocks, 0);
+  blocked.ratings = Buffer<Rating>(rated.counted);
+  blocked.weights = Buffer<float>(ratings.weighted() ? rated.counted : 0);
+  buckets.fill(blocked, ratings.in_memory(), units, team);
+  SecondRound round(blocked, buckets, rated, grid, seed);
   std::vector<Arranger> arrangers(static_cast<std::size_t>(team.size()));
-  team.run(blocked.outer().stripes() * n_spans, [&](std::int64_t bucket, int thread) {
-    const std::int64_t outer = bucket / n_spans;
-    const auto span = static_cast<std::size_t>(bucket % n_spans);
+  team.run(buckets.size(), [&](std::int64_t bucket, int thread) {
     const std::int64_t begin = buckets.begin[static_cast<std::size_t>(bucket)];
-    const std::int64_t size = buckets.begin[static_cast<std::size_t>(bucket) + 1] - begin;
-    Rating* const target = blocked.ratings.data() + begin;
-    float* const weights = blocked.weights.size() > 0 ? blocked.weights.data() + begin : nullptr;
-    Arranger& arranger = arrangers[static_cast<std::size_t>(thread)];
-    const std::span<const std::int64_t> ends = arranger.arrange(
-        target, weights, size, bands.rows.data() + buckets.spans.begin[span], bands.in_span(buckets.spans, span),
-        grid.users_outer, SplitMix64(seed, kBlockShuffle, static_cast<std::uint64_t>(bucket)));
-    std::int64_t block_begin = 0;
-    std::int32_t band = 0;
-    for (std::int32_t stripe = buckets.spans.first_stripe[span]; stripe < buckets.spans.first_stripe[span + 1];
-         ++stripe) {
-      const auto c = static_cast<std::size_t>(outer * n_inner + stripe);
-      const std::int32_t n_grouped =
-          one_by_one[static_cast<std::size_t>(outer)] ? 0 : bands.n_grouped[static_cast<std::size_t>(stripe)];
-      if (n_grouped > 0) {
-        const std::int64_t grouped = ends[static_cast<std::size_t>(band + n_grouped) - 1] - block_begin;
-        blocked.grouped[c] = grouped / kGroup * kGroup;
-      }
-      blocked.offsets[c] = begin + block_begin;
-      band += bands.in_stripe(stripe);
-      block_begin = ends[static_cast<std::size_t>(band) - 1];
-    }
+    round.arrange(bucket, blocked.ratings.data() + begin,
+                  blocked.has_weights ? blocked.weights.data() + begin : nullptr,
+                  arrangers[static_cast<std::size_t>(thread)]);
   });
   return blocked;
 }

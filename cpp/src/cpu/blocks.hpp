@@ -7,6 +7,7 @@
 
 #include "buffer.hpp"
 #include "cpu/kernel_table.hpp"
+#include "rating_source.hpp"
 #include "standardize.hpp"
 #include "survey.hpp"
 #include "threads.hpp"
@@ -47,9 +48,11 @@ RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32
 struct BlockedRatings {
   RowPartition users, items;
   bool users_outer = true;
-  /// By block, in a block by band, in a band shuffled.
+  /// By block, in a block by band, in a band shuffled. Empty if they are in the file.
   Buffer<Rating> ratings;
-  Buffer<float> weights;              ///< parallel to `ratings`; empty: all 1
+  Buffer<float> weights;  ///< parallel to `ratings`; empty: all 1
+  ScratchFile file;       ///< the ratings and then, if it `has_weights`, the weights
+  bool has_weights = false;
   std::vector<std::int64_t> offsets;  ///< block b has the ratings offsets[b] .. offsets[b + 1]
   /// The first grouped[b] ratings of block b, a multiple of kGroup, are updated in groups. The rest is less than a
   /// group, or belongs to a band or outer stripe in which one row has more than kGroupedShare of the ratings.
@@ -63,9 +66,36 @@ struct BlockedRatings {
   }
 };
 
+/// A thread's look at blocked ratings: where they are in memory, or at a part that is read from the file.
+class BlockWindow {
+ public:
+  /// For blocked ratings in a file: at most so many of them at a time.
+  explicit BlockWindow(std::int64_t room = 0) : room_(room) {}
+
+  /// Reads all blocks of an outer stripe at once, if there is room for them.
+  void take_stripe(const BlockedRatings& blocked, std::int32_t outer_stripe);
+  /// Makes the `n` ratings from `begin` on the ones that are seen; there must be room for them.
+  void show(const BlockedRatings& blocked, std::int64_t begin, std::int64_t n);
+  [[nodiscard]] const Rating* ratings() const noexcept { return ratings_; }
+  [[nodiscard]] const float* weights() const noexcept { return weights_; }  ///< nullptr: all 1
+
+ private:
+  void read(const BlockedRatings& blocked, std::int64_t begin, std::int64_t end);
+
+  std::int64_t room_, begin_ = 0, end_ = 0;
+  Buffer<Rating> read_ratings_;
+  Buffer<float> read_weights_;
+  const Rating* ratings_ = nullptr;
+  const float* weights_ = nullptr;
+};
+
+/// Has the system begin to read an outer stripe of blocked ratings in a file, but at most so many ratings.
+void will_need_stripe(const BlockedRatings& blocked, std::int32_t outer_stripe, std::int64_t most);
+
 /// Stores values and weights in `units` and leaves out ratings of weight 0. `rated`: the survey of the ratings, which
-/// has checked their indices. The result depends on the input, the grid and the seed, not on the team's size.
-BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid grid, const RatingUnits& units,
+/// has checked their indices. The result depends on the input, the grid and the seed, not on the team's size or on
+/// where the ratings are: those in a file are blocked in a file.
+BlockedRatings make_blocks(const RatingSource& ratings, const Survey& rated, Grid grid, const RatingUnits& units,
                            std::uint64_t seed, ThreadTeam& team);
 
 }  // namespace warpfactor

@@ -65,8 +65,8 @@ class CpuBackend final : public Backend<T> {
   CpuBackend(std::int32_t n_threads, std::function<bool()> interrupted)
       : kernels_(kernel_table()), n_threads_(n_threads), interrupted_(std::move(interrupted)) {}
 
-  void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Start<T>& start,
-              const TrainParams& params, const TrainOptions<T>& options, Incidence incidence) override {
+  void upload(const RatingSource& ratings, const Survey& rated, const Standardization& z, const Start<T>& start,
+              const TrainParams& params, const TrainOptions<T>& options, const RatingsView& pairs) override {
     params_ = params;
     loss_ = params.loss == Loss::custom ? options.loss : nullptr;
     penalty_ = options.penalty;
@@ -79,7 +79,7 @@ class CpuBackend final : public Backend<T> {
     } else {
       take_blocks(ratings, rated, start);
     }
-    take_means(std::move(incidence));
+    take_means(ratings, rated, pairs);
     take_validation(options.validation);
   }
 
@@ -183,14 +183,15 @@ class CpuBackend final : public Backend<T> {
       left.biases = std::move(rows->biases);
       *rows = std::move(left);
     }
+    blocked_.file = {};
+    windows_ = std::vector<BlockWindow>();
     batch_stepper_.reset();
     batches_ = {};
     kept_users_ = {};
     kept_items_ = {};
     user_means_.reset();
     item_means_.reset();
-    user_lists_ = {};
-    item_lists_ = {};
+    incidence_ = {};
     user_work_ = {};
     item_work_ = {};
   }
@@ -205,9 +206,9 @@ class CpuBackend final : public Backend<T> {
 
  private:
   /// For steps of one rating.
-  void take_blocks(const RatingsView& ratings, const Survey& rated, const Start<T>& start) {
+  void take_blocks(const RatingSource& ratings, const Survey& rated, const Start<T>& start) {
     const std::int64_t arrays = has_means(params_, true) || has_means(params_, false) ? 2 : 1;
-    const Grid grid = choose_grid(ratings.n_users, ratings.n_items, rated.counted,
+    const Grid grid = choose_grid(ratings.n_users(), ratings.n_items(), rated.counted,
                                   arrays * stride_ * static_cast<std::int64_t>(sizeof(T)), users_are_outer(rated));
     // No more threads than can work at once: under blocked on blocks that share no row, under hogwild on any blocks.
     const std::int64_t at_once = params_.parallel == Parallel::hogwild
@@ -215,26 +216,45 @@ class CpuBackend final : public Backend<T> {
                                      : std::min(grid.user_stripes, grid.item_stripes);
     team_.emplace(team_size(n_threads_, at_once), interrupted_);
     blocked_ = make_blocks(ratings, rated, grid, z_, params_.seed, *team_);
-    load(users_, ratings.n_users, blocked_.users.position, start.user);
-    load(items_, ratings.n_items, blocked_.items.position, start.item);
+    load(users_, ratings.n_users(), blocked_.users.position, start.user);
+    load(items_, ratings.n_items(), blocked_.items.position, start.item);
     take_pulls(ratings, rated);
+    open_windows(ratings.scratch());
     blocks_done_ = std::vector<Progress>(static_cast<std::size_t>(blocked_.outer().stripes()));
     block_sums_.assign(blocked_.grouped.size(), PassSums{});
   }
 
   /// For steps of many ratings.
-  void make_batch_stepper(const RatingsView& ratings, const Survey& rated, const Start<T>& start) {
+  void make_batch_stepper(const RatingSource& source, const Survey& rated, const Start<T>& start) {
+    const RatingsView& ratings = source.in_memory();
     team_.emplace(team_size(n_threads_, rated.counted * stride_ / kWorkPerThread), interrupted_);
     const BatchInput<float> input{ratings.users, ratings.items, ratings.values, ratings.weights, z_};
     batches_ = make_batches<T>(input, batch_size(params_, rated.counted), params_.seed, *team_);
     load(users_, ratings.n_users, {}, start.user);
     load(items_, ratings.n_items, {}, start.item);
-    take_pulls(ratings, rated);
+    take_pulls(source, rated);
     const BatchModel<T> rows{users_.from(0, stride_), items_.from(0, stride_), n_factors_, stride_, false};
     batch_stepper_.emplace(kernels_.kernels<T>(), batches_, rows, *team_);
   }
 
-  void take_pulls(const RatingsView& ratings, const Survey& rated) {
+  /// The threads' windows on the blocked ratings share the buffer, if these are in a file.
+  void open_windows(const ScratchFolder* scratch) {
+    std::int64_t largest = 0;
+    for (std::int32_t stripe = 0; stripe < blocked_.outer().stripes(); ++stripe) {
+      largest = std::max(largest,
+                         blocked_.offsets[blocked_.block(stripe + 1, 0)] - blocked_.offsets[blocked_.block(stripe, 0)]);
+    }
+    if (scratch != nullptr) {
+      const auto bytes = static_cast<std::int64_t>(sizeof(Rating) + (blocked_.has_weights ? sizeof(float) : 0));
+      window_room_ = std::min(
+          {largest, kMostInWindow, std::max(ThreadTeam::kSlice, scratch->buffer_bytes / team_->size() / bytes)});
+      const std::int64_t mean = std::max<std::int64_t>(1, blocked_.offsets.back() / blocked_.outer().stripes());
+      turns_ahead_ = std::max<std::int64_t>(team_->size(), kReadAhead / mean);
+    }
+    for (int thread = 0; thread < team_->size(); ++thread) windows_.emplace_back(window_room_);
+  }
+
+  void take_pulls(const RatingSource& ratings, const Survey& rated) {
     if (!has_row_pulls(params_)) return;
     const bool means = has_means(params_, true) || has_means(params_, false);
     const auto take = [&](Rows<T>& rows, bool of_users, const RowPartition& partition) {
@@ -249,18 +269,19 @@ class CpuBackend final : public Backend<T> {
     take(items_, false, blocked_.items);
   }
 
-  void take_means(Incidence incidence) {
+  void take_means(const RatingSource& ratings, const Survey& rated, const RatingsView& pairs) {
     if (!has_means(params_, true) && !has_means(params_, false)) return;
-    // One side after the other: the lists given go as soon as those in internal rows stand.
-    user_lists_ = InternalLists(std::move(incidence.users), blocked_.users.position, blocked_.items.position, *team_);
-    item_lists_ = InternalLists(std::move(incidence.items), blocked_.items.position, blocked_.users.position, *team_);
-    user_work_ = MeansWork<T>(user_lists_.size(), stride_);
-    item_work_ = MeansWork<T>(item_lists_.size(), stride_);
+    const RowNumbers numbers{blocked_.users.position, blocked_.items.position};
+    incidence_ = ratings.scratch() != nullptr ? distinct_pairs_in_files(ratings, pairs, rated, *team_, numbers)
+                                              : distinct_pairs(ratings.in_memory(), pairs, *team_, numbers);
+    user_work_ = MeansWork<T>(incidence_.users.rows(), stride_);
+    item_work_ = MeansWork<T>(incidence_.items.rows(), stride_);
     const auto make = [&](std::optional<PriorMeans<T>>& prior, bool of_users) {
       if (!has_means(params_, of_users)) return;
-      prior.emplace(kernels_.kernels<T>(), of_users ? user_lists_ : item_lists_, of_users ? item_lists_ : user_lists_,
-                    of_users ? user_work_ : item_work_, of_users ? item_work_ : user_work_, stride_,
-                    *params_.reg_implicit, kBiasRho * *params_.reg_implicit, *team_);
+      prior.emplace(kernels_.kernels<T>(), of_users ? incidence_.users : incidence_.items,
+                    of_users ? incidence_.items : incidence_.users, of_users ? user_work_ : item_work_,
+                    of_users ? item_work_ : user_work_, stride_, *params_.reg_implicit,
+                    kBiasRho * *params_.reg_implicit, *team_);
     };
     make(user_means_, true);
     make(item_means_, false);
@@ -292,6 +313,8 @@ class CpuBackend final : public Backend<T> {
       // Under hogwild two threads may update a row at once and lose part of an update. This is the one data race here;
       // the algorithm tolerates it by design. Threads begin at different inner turns, so that it is rare.
       const std::int64_t first = wait ? 0 : n_turns * thread / team_->size();
+      if (blocked_.file.is_open()) read_ahead(order, outer_turn);
+      windows_[static_cast<std::size_t>(thread)].take_stripe(blocked_, order.outer_stripe(outer_turn));
       for (std::int64_t n = 0; n < n_turns; ++n) {
         const std::int64_t inner_turn = first + n < n_turns ? first + n : first + n - n_turns;
         if (wait && outer_turn > 0) {
@@ -310,6 +333,14 @@ class CpuBackend final : public Backend<T> {
       }
     });
     return total(block_sums_);
+  }
+
+  /// The disk works on the turns to come while the threads do on those before; the first turn begins with all of them.
+  void read_ahead(const EpochOrder& order, std::int64_t outer_turn) const {
+    const std::int64_t last = std::min(order.outer_turns() - 1, outer_turn + turns_ahead_);
+    for (std::int64_t turn = outer_turn == 0 ? 0 : outer_turn + turns_ahead_; turn <= last; ++turn) {
+      will_need_stripe(blocked_, order.outer_stripe(turn), window_room_);
+    }
   }
 
   PassSums run_batches(std::int32_t epoch, const StepSizes<T>& sizes, std::int64_t active_factors) {
@@ -370,6 +401,7 @@ class CpuBackend final : public Backend<T> {
     args.stride = stride_;
     args.sizes = sizes;
     sums = {};
+    BlockWindow& window = windows_[static_cast<std::size_t>(thread)];
     // A block can be long (one item, or a user with most of the ratings). It is run in slices, so that Ctrl-C need not
     // wait for its end.
     static_assert(ThreadTeam::kSlice % kGroup == 0);
@@ -377,9 +409,10 @@ class CpuBackend final : public Backend<T> {
     for (std::int64_t begin = blocked_.offsets[block]; begin < blocked_.offsets[block + 1];
          begin += ThreadTeam::kSlice) {
       if (team_->poll(thread)) return false;
-      args.ratings = blocked_.ratings.data() + begin;
-      args.weights = blocked_.weights.size() > 0 ? blocked_.weights.data() + begin : nullptr;
       args.n_ratings = std::min(ThreadTeam::kSlice, blocked_.offsets[block + 1] - begin);
+      window.show(blocked_, begin, args.n_ratings);
+      args.ratings = window.ratings();
+      args.weights = window.weights();
       args.n_grouped = std::clamp<std::int64_t>(grouped_end - begin, 0, args.n_ratings);
       const PassSums of_slice = kernels_.kernels<T>().sgd(args);
       sums.loss += of_slice.loss;
@@ -451,12 +484,14 @@ class CpuBackend final : public Backend<T> {
   std::optional<ThreadTeam> team_;
   LossFunction<T> loss_ = nullptr;
   PenaltyFunction<T> penalty_ = nullptr;
-  BlockedRatings blocked_;                        ///< empty for steps of many ratings
+  BlockedRatings blocked_;            ///< empty for steps of many ratings
+  std::vector<BlockWindow> windows_;  ///< on them, by thread
+  std::int64_t window_room_ = 0, turns_ahead_ = 0;
   Batches<T> batches_;                            ///< empty for steps of one rating
   std::optional<BatchStepper<T>> batch_stepper_;  ///< likewise
   Rows<T> users_, items_, kept_users_, kept_items_;
-  InternalLists user_lists_, item_lists_;                 ///< empty without implicit feedback
-  MeansWork<T> user_work_, item_work_;                    ///< likewise
+  Incidence incidence_;                                   ///< by internal rows; empty without implicit feedback
+  MeansWork<T> user_work_, item_work_;                    ///< empty without implicit feedback
   std::optional<PriorMeans<T>> user_means_, item_means_;  ///< none without implicit feedback
   std::vector<Progress> blocks_done_;                     ///< by outer turn
   /// By outer and inner turn, added up in that order: the bits of the sum do not depend on threads.

@@ -39,51 +39,22 @@ struct ColumnSums {
 
 }  // namespace
 
-InternalLists::InternalLists(IncidentRows rows, const std::vector<std::int32_t>& position,
-                             const std::vector<std::int32_t>& other_position, ThreadTeam& team) {
-  if (position.empty() && other_position.empty()) {
-    begin = std::move(rows.begin);
-    others = std::move(rows.others);
-    ranges = ranges_of(begin, kTaskOthers);
-    return;
-  }
-  const std::int64_t n = rows.rows();
-  const auto internal = [](const std::vector<std::int32_t>& of, std::int64_t row) {
-    return of.empty() ? row : static_cast<std::int64_t>(of[static_cast<std::size_t>(row)]);
-  };
-  begin.assign(static_cast<std::size_t>(n) + 1, 0);
-  for (std::int64_t row = 0; row < n; ++row) {
-    begin[static_cast<std::size_t>(internal(position, row)) + 1] =
-        rows.begin[static_cast<std::size_t>(row) + 1] - rows.begin[static_cast<std::size_t>(row)];
-  }
-  for (std::size_t row = 0; row < static_cast<std::size_t>(n); ++row) begin[row + 1] += begin[row];
-  others = Buffer<std::int32_t>(begin.back());
-  team.run_slices(
-      n,
-      [&](std::int64_t first, std::int64_t last, int) {
-        for (std::int64_t row = first; row < last; ++row) {
-          std::int64_t to = begin[static_cast<std::size_t>(internal(position, row))];
-          for (std::int64_t at = rows.begin[static_cast<std::size_t>(row)];
-               at < rows.begin[static_cast<std::size_t>(row) + 1]; ++at) {
-            others[to++] = static_cast<std::int32_t>(internal(other_position, rows.others[at]));
-          }
-        }
-      },
-      kRowSlice);
-  ranges = ranges_of(begin, kTaskOthers);
-}
-
 template <class T>
 MeansWork<T>::MeansWork(std::int64_t n_rows, std::int64_t stride)
     : rows(zeros<T>(n_rows * stride)), numbers(zeros<T>(n_rows)) {}
 
 template <class T>
-PriorMeans<T>::PriorMeans(const Kernels<T>& kernels, const InternalLists& own, const InternalLists& other,
+PriorMeans<T>::Side::Side(const IncidentRows& of, MeansWork<T>& with)
+    : incident(of), work(with), ranges(ranges_of(of.begin, kTaskOthers)) {}
+
+template <class T>
+PriorMeans<T>::PriorMeans(const Kernels<T>& kernels, const IncidentRows& own, const IncidentRows& other,
                           MeansWork<T>& own_work, MeansWork<T>& other_work, std::int64_t stride, double rho,
                           double rho_bias, ThreadTeam& team)
     : kernels_(kernels),
       own_(own, own_work),
       other_(other, other_work),
+      lists_(static_cast<std::size_t>(team.size())),
       stride_(stride),
       rho_(rho),
       rho_bias_(rho_bias) {
@@ -100,29 +71,45 @@ PriorMeans<T>::PriorMeans(const Kernels<T>& kernels, const InternalLists& own, c
     if (count > 0) scale_[row] = static_cast<T>(1 / std::sqrt(static_cast<double>(count)));
   }
   other_.diagonal.assign(static_cast<std::size_t>(m), 0.0);
-  team.run_slices(
-      m,
-      [&](std::int64_t begin, std::int64_t end, int) {
-        for (std::int64_t r = begin; r < end; ++r) {
-          const auto row = static_cast<std::size_t>(r);
-          for (std::int64_t at = other.begin[row]; at < other.begin[row + 1]; ++at) {
-            const double x = static_cast<double>(scale_[static_cast<std::size_t>(other.others[at])]);
-            other_.diagonal[row] += x * x;
-          }
-        }
-      },
-      kRowSlice);
+  for_each_range(other_, team, [&](std::int64_t first, std::int64_t last, const IncidentLists& lists) {
+    for (std::int64_t row = first; row < last; ++row) {
+      double& diagonal = other_.diagonal[static_cast<std::size_t>(row)];
+      for (std::int64_t at = lists.begin()[row - first]; at < lists.begin()[row - first + 1]; ++at) {
+        const double x = static_cast<double>(scale_[static_cast<std::size_t>(lists.others()[at])]);
+        diagonal += x * x;
+      }
+    }
+  });
 }
 
 template <class T>
-void PriorMeans<T>::sum_others(Side& of, const Side& from, std::int64_t width, ThreadTeam& team) const {
-  team.run(static_cast<std::int64_t>(of.lists.ranges.size()) - 1, [&](std::int64_t range, int thread) {
+template <class F>
+void PriorMeans<T>::for_each_range(const Side& side, ThreadTeam& team, const F& f) {
+  const IncidentRows& incident = side.incident;
+  const auto n_ranges = static_cast<std::int64_t>(side.ranges.size()) - 1;
+  const auto begin_of = [&](std::int64_t range) {
+    return incident.begin[static_cast<std::size_t>(side.ranges[static_cast<std::size_t>(std::min(range, n_ranges))])];
+  };
+  team.run(n_ranges, [&](std::int64_t range, int thread) {
     if (team.poll(thread)) return;
-    const std::int64_t first = of.lists.ranges[static_cast<std::size_t>(range)],
-                       last = of.lists.ranges[static_cast<std::size_t>(range) + 1];
-    kernels_.sum_rows({from.work.rows.data(), from.work.numbers.data(), of.lists.others.data(),
-                       of.lists.begin.data() + first, last - first, width, stride_,
-                       of.work.rows.data() + first * stride_, of.work.numbers.data() + first});
+    const std::int64_t first = side.ranges[static_cast<std::size_t>(range)],
+                       last = side.ranges[static_cast<std::size_t>(range) + 1];
+    IncidentLists& lists = lists_[static_cast<std::size_t>(thread)];
+    lists.take(incident, first, last);
+    if (incident.file.is_open()) {  // ranges are begun in order
+      constexpr std::int64_t kBytes = sizeof(std::int32_t);
+      const std::int64_t from = begin_of(range + kRangesAhead);
+      incident.file.will_need(from * kBytes, (begin_of(range + kRangesAhead + 1) - from) * kBytes);
+    }
+    f(first, last, lists);
+  });
+}
+
+template <class T>
+void PriorMeans<T>::sum_others(Side& of, const Side& from, std::int64_t width, ThreadTeam& team) {
+  for_each_range(of, team, [&](std::int64_t first, std::int64_t last, const IncidentLists& lists) {
+    kernels_.sum_rows({from.work.rows.data(), from.work.numbers.data(), lists.others(), lists.begin(), last - first,
+                       width, stride_, of.work.rows.data() + first * stride_, of.work.numbers.data() + first});
   });
 }
 

@@ -13,18 +13,6 @@
 
 namespace warpfactor {
 
-/// Who rated what of one side, in internal rows: row r has the others others[begin[r]] .. others[begin[r + 1] - 1].
-struct InternalLists {
-  std::vector<std::int64_t> begin{0}, ranges;  ///< ranges: those of the tasks
-  Buffer<std::int32_t> others;
-
-  InternalLists() = default;
-  /// `position`, `other_position`: internal rows of the external ones; empty: the same. The lists given are freed.
-  InternalLists(IncidentRows rows, const std::vector<std::int32_t>& position,
-                const std::vector<std::int32_t>& other_position, ThreadTeam& team);
-  [[nodiscard]] std::int64_t size() const noexcept { return static_cast<std::int64_t>(begin.size()) - 1; }
-};
-
 /// What a step works on, of one side's rows. Both sides' means may share it, since they step one after the other.
 template <class T>
 struct MeansWork {
@@ -45,8 +33,9 @@ struct MeansWork {
 template <class T>
 class PriorMeans {
  public:
-  /// The lists and the working memory, of the own side and of the other, must outlive this.
-  PriorMeans(const Kernels<T>& kernels, const InternalLists& own, const InternalLists& other, MeansWork<T>& own_work,
+  /// The incidence and the working memory are of the own side's rows and of the other side's, by internal rows. They
+  /// must outlive this.
+  PriorMeans(const Kernels<T>& kernels, const IncidentRows& own, const IncidentRows& other, MeansWork<T>& own_work,
              MeansWork<T>& other_work, std::int64_t stride, double rho, double rho_bias, ThreadTeam& team);
 
   /// One step of the first `width` factors' and of the biases' means. `factors`, `biases` (nullptr: none) are the own
@@ -63,19 +52,24 @@ class PriorMeans {
 
  private:
   struct Side {
-    const InternalLists& lists;
+    const IncidentRows& incident;
     MeansWork<T>& work;
+    std::vector<std::int64_t> ranges;
     Buffer<T> rows, numbers;            ///< y, of the other side
     Buffer<T> step_rows, step_numbers;  ///< d, or X d
     std::vector<double> diagonal;       ///< of the other side: the sum of 1 / n_u over the row's others
-    Side(const InternalLists& of, MeansWork<T>& with) : lists(of), work(with) {}
-    [[nodiscard]] std::int64_t size() const noexcept { return lists.size(); }
+    Side(const IncidentRows& of, MeansWork<T>& with);
+    [[nodiscard]] std::int64_t size() const noexcept { return incident.rows(); }
   };
-  void sum_others(Side& of, const Side& from, std::int64_t width, ThreadTeam& team) const;
+  /// Calls f(first, last, lists) for ranges of a side's rows.
+  template <class F>
+  void for_each_range(const Side& side, ThreadTeam& team, const F& f);
+  void sum_others(Side& of, const Side& from, std::int64_t width, ThreadTeam& team);
 
   const Kernels<T>& kernels_;
   Side own_, other_;
-  std::vector<T> scale_;  ///< n_u^(-1/2) of the own rows; 0 without others
+  std::vector<IncidentLists> lists_;  ///< by thread
+  std::vector<T> scale_;              ///< n_u^(-1/2) of the own rows; 0 without others
   std::int64_t stride_;
   double rho_, rho_bias_;
 };

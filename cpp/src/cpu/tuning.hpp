@@ -58,6 +58,10 @@ inline constexpr std::size_t kSections = 256;
 /// updates/s at k = 32, 12 instead of 20 at k = 128 (notes, 2026-11-21). The distance is not measured.
 inline constexpr std::int64_t kFetchAhead = 6;
 
+/// Ratings that a thread's window on a scratch file holds at most, and how many ratings ahead an epoch is read from it.
+/// Not measured.
+inline constexpr std::int64_t kMostInWindow = 1 << 23, kReadAhead = 1 << 22;
+
 /// Rows that a task copies or fills. Not measured.
 inline constexpr std::int64_t kRowSlice = 4096;
 
@@ -65,6 +69,8 @@ inline constexpr std::int64_t kRowSlice = 4096;
 inline constexpr std::int64_t kRowsAhead = 8;
 /// Others of the rows that a task sums. Not measured.
 inline constexpr std::int64_t kTaskOthers = 1 << 14;
+/// How many of these tasks ahead the lists are read from a scratch file: 2 MB. Not measured.
+inline constexpr std::int64_t kRangesAhead = 32;
 
 // Steps of many ratings.
 

@@ -324,13 +324,13 @@ void TextEncoder::add(const TextChunk& chunk) {
   usable_ = true;
 }
 
-void TextEncoder::add(std::span<const std::int64_t> ids) {
+void TextEncoder::add_integers(std::span<const std::int64_t> ids) {
   begin_call();
-  if (!options_.streaming || mode_ != Mode::integers) reject("integers are added to ids that stream, and are integers");
+  if (!options_.streaming || mode_ != Mode::integers) reject("integers are added to ids that stream and are integers");
   const std::int64_t begin = codes_.size();
   const auto n_rows = static_cast<std::int64_t>(ids.size());
   codes_.resize(begin + n_rows);
-  read_keys(Integers{ids.data()}, n_rows, begin);
+  if (n_rows > 0) read_keys(Integers{ids.data()}, n_rows, begin);
   usable_ = true;
 }
 

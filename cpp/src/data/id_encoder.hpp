@@ -86,14 +86,15 @@ class TextEncoder {
   /// short.
   void add(const TextChunk& chunk);
   /// The same for integers; only of an encoder that streams, and has met no text that is no integer.
-  void add(std::span<const std::int64_t> ids);
+  void add_integers(std::span<const std::int64_t> ids);
   /// The codes of all rows since the last call, -1 for missing ids; only of an encoder that streams.
   [[nodiscard]] Codes take_codes();
   /// Throws std::invalid_argument if ids are missing, unless it streams.
   [[nodiscard]] EncodedIds finish();
 
   [[nodiscard]] std::int64_t n_rows() const noexcept { return codes_.size(); }
-  [[nodiscard]] std::int64_t n_ids() const noexcept { return table_.size(); }        ///< so far, if it streams
+  [[nodiscard]] std::int64_t n_ids() const noexcept { return table_.size(); }  ///< so far, if it streams
+  [[nodiscard]] bool streams() const noexcept { return options_.streaming; }
   [[nodiscard]] bool are_integers() const noexcept { return mode_ != Mode::texts; }  ///< so far
   [[nodiscard]] std::int64_t n_bytes() const noexcept;                               ///< of what it keeps of ids
   [[nodiscard]] std::int64_t n_missing() const noexcept { return n_missing_; }

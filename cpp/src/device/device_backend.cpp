@@ -42,8 +42,9 @@ class DeviceBackend final : public Backend<A> {
   DeviceBackend(const DeviceBackend&) = delete;
   DeviceBackend& operator=(const DeviceBackend&) = delete;
 
-  void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Start<A>& start,
-              const TrainParams& params, const TrainOptions<A>& options, Incidence incidence) override {
+  void upload(const RatingSource& source, const Survey& rated, const Standardization& z, const Start<A>& start,
+              const TrainParams& params, const TrainOptions<A>& options, const RatingsView& pairs) override {
+    const RatingsView& ratings = source.in_memory();
     params_ = params;
     z_ = z;
     loss_ = params.loss == Loss::custom ? options.loss : nullptr;
@@ -55,6 +56,9 @@ class DeviceBackend final : public Backend<A> {
     total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
     memory_.emplace(*device_, params.device_memory);
     team_.emplace(team_size(n_threads_, ratings.size() / ThreadTeam::kSlice), interrupted_);
+
+    Incidence incidence;
+    if (has_means(params, true) || has_means(params, false)) incidence = distinct_pairs(ratings, pairs, *team_);
 
     load(users_, ratings.n_users, start.user);
     load(items_, ratings.n_items, start.item);

@@ -382,8 +382,9 @@ PriorCoefficients<T> prior_coefficients(const ModelView<T>& model, Side side, co
     std::copy(lists.items.begin(), lists.items.end(), rows.others.data());
     return rows;
   };
+  const IncidentRows of_users = rows_of(seen), of_items = rows_of(by_item);
+
   ThreadTeam team(team_size(options.n_threads, n_pairs * stride / ThreadTeam::kSlice + 1), options.interrupted);
-  const InternalLists of_users(rows_of(seen), {}, {}, team), of_items(rows_of(by_item), {}, {}, team);
   MeansWork<T> user_work(model.n_users, stride), item_work(model.n_items, stride);
   PriorMeans<T> fit(kernel_table().kernels<T>(), users ? of_users : of_items, users ? of_items : of_users,
                     users ? user_work : item_work, users ? item_work : user_work, stride, reg_implicit,

@@ -497,8 +497,11 @@ def _encode_integers(values: NDArray[Any], name: str) -> tuple[NDArray[np.int32]
 
 
 def finished(encoder: _core.TextEncoder, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]:
-    """Take the codes and ids of an encoder that was given all texts of a column."""
-    if encoder.n_missing:
+    """Take the codes and ids of an encoder that was given all of a column.
+
+    Of one that streams, those who took the codes have seen to missing ids.
+    """
+    if encoder.n_missing and not encoder.streams:
         before = f"{name}: {encoder.n_missing:,} id(s) missing, the first in "
         after = ": fill in or drop those rows"
         raise IdError(before, encoder.first_missing, after, encoder.n_missing)

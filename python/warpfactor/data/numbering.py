@@ -112,7 +112,6 @@ class Vocabulary:
                 encoder = self._begun("str", name)
                 add_chunks(encoder, chunks)
                 return encoder.take_codes()
-            column = given
         coded = in_kind(Coded(*encode_ids(column, name)), name, self._asked, strip=self._strip)
         return self.add_coded(coded, name)
 
