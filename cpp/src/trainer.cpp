@@ -428,7 +428,9 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
   {
     ThreadTeam team(team_size(params.n_threads, ratings.size() / ThreadTeam::kSlice), options.interrupted);
     if (!options.checkpoints.path.empty() || !options.checkpoints.resume.empty()) {
-      likeness = likeness_of(ratings, options, team);
+      RatingChecksums checksums;
+      checksums.add(ratings, team);
+      likeness = likeness_of(checksums, ratings.n_users, ratings.n_items, options, team);
       if (!options.checkpoints.resume.empty()) from.emplace(options.checkpoints, given_params, likeness);
     }
     rated = survey(ratings, "ratings", team);
