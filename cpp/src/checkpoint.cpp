@@ -12,7 +12,6 @@
 #include <set>
 #include <string_view>
 #include <system_error>
-#include <tuple>
 
 #include "require.hpp"
 #include "serving/crc32.hpp"
@@ -68,58 +67,31 @@ std::uint32_t checksum(std::uint32_t crc, const std::string& text) {
   return crc32(crc, reinterpret_cast<const unsigned char*>(text.data()), text.size());
 }
 
-/// The checksum of an array, slice by slice, so that it depends neither on the number of threads nor on the parts in
-/// which the array comes.
-class SliceSums {
- public:
-  /// Takes values of which the first has the number `first` in the array, a multiple of ThreadTeam::kSlice.
-  template <class V>
-  void add(std::span<const V> values, std::int64_t first, ThreadTeam& team) {
-    const std::int64_t n = static_cast<std::int64_t>(values.size());
-    sums_.resize(std::max(sums_.size(), static_cast<std::size_t>((first + n) / ThreadTeam::kSlice + 1)));
-    team.run_slices(n, [&](std::int64_t begin, std::int64_t end, int) {
-      sums_[static_cast<std::size_t>((first + begin) / ThreadTeam::kSlice)] =
-          crc32(0, reinterpret_cast<const unsigned char*>(values.data() + begin),
-                static_cast<std::size_t>(end - begin) * sizeof(V));
-    });
-    size_ += n;
-  }
-  [[nodiscard]] std::int64_t size() const noexcept { return size_; }
-  [[nodiscard]] std::string text() const {
-    char hexadecimal[9];
-    std::snprintf(hexadecimal, sizeof hexadecimal, "%08x",
-                  crc32(0, reinterpret_cast<const unsigned char*>(sums_.data()), sums_.size() * sizeof sums_[0]));
-    return hexadecimal;
-  }
-
- private:
-  std::vector<std::uint32_t> sums_{0};
-  std::int64_t size_ = 0;
-};
-
-std::string likeness_of(const SliceSums& sums) {
-  return sums.size() == 0 ? "none" : std::to_string(sums.size()) + " (checksum " + sums.text() + ")";
-}
 template <class V>
-std::string likeness_of(std::span<const V> values, ThreadTeam& team) {
-  SliceSums sums;
-  sums.add(values, 0, team);
-  return likeness_of(sums);
+std::uint32_t checksum(std::uint32_t crc, std::span<const V> values) {
+  return crc32(crc, reinterpret_cast<const unsigned char*>(values.data()), values.size_bytes());
 }
 
-/// Of ratings or pairs, and of their weights.
-std::pair<std::string, std::string> likeness_of(const RatingSource& ratings, ThreadTeam& team) {
-  SliceSums users, items, values, weights;
-  ratings.for_each_part([&](const RatingsView& part, std::int64_t first) {
-    users.add(part.users, first, team);
-    items.add(part.items, first, team);
-    values.add(part.values, first, team);
-    weights.add(part.weights, first, team);
-  });
-  if (users.size() == 0) return {"none", "none"};
-  std::string all = std::to_string(users.size()) + " (checksums " + users.text() + " " + items.text();
-  if (values.size() > 0) all += " " + values.text();
-  return {all + ")", likeness_of(weights)};
+std::string hexadecimal(std::uint32_t crc) {
+  char digits[9];
+  std::snprintf(digits, sizeof digits, "%08x", crc);
+  return digits;
+}
+
+std::string pairs_text(const RatingChecksums& sums, bool rated) {
+  if (sums.n_ratings == 0) return "none";
+  return std::to_string(sums.n_ratings) + " (checksums " + hexadecimal(sums.users) + " " + hexadecimal(sums.items) +
+         (rated ? " " + hexadecimal(sums.values) : "") + ")";
+}
+std::string weights_text(const RatingChecksums& sums) {
+  if (!sums.weighted) return "none";
+  return std::to_string(sums.n_ratings) + " (checksum " + hexadecimal(sums.weights) + ")";
+}
+
+template <class V>
+std::string array_text(std::span<const V> values) {
+  if (values.empty()) return "none";
+  return std::to_string(values.size()) + " (checksum " + hexadecimal(checksum(0, values)) + ")";
 }
 
 /// Reads a part of a file at a time, so that there is no copy of it all, and calls work(bytes, how many).
@@ -237,18 +209,35 @@ std::string told(const std::string& text) { return text == "null" ? "left open" 
 
 }  // namespace
 
+void RatingChecksums::add(const RatingsView& part, ThreadTeam& team) {
+  n_ratings += static_cast<std::int64_t>(part.users.size());
+  weighted |= !part.weights.empty();
+  team.run(4, [&](std::int64_t array, int) {
+    if (array == 0) users = checksum(users, part.users);
+    if (array == 1) items = checksum(items, part.items);
+    if (array == 2) values = checksum(values, part.values);
+    if (array == 3) weights = checksum(weights, part.weights);
+  });
+}
+
 template <class T>
-Likeness likeness_of(const RatingSource& ratings, const TrainOptions<T>& options, ThreadTeam& team) {
+Likeness likeness_of(const RatingChecksums& ratings, std::int64_t n_users, std::int64_t n_items,
+                     const TrainOptions<T>& options, ThreadTeam& team) {
+  RatingChecksums validation, implicit;
+  validation.add(options.validation, team);
+  implicit.add(options.implicit, team);
   Likeness likeness = options.checkpoints.context;
-  likeness["rows"] = std::to_string(ratings.n_users()) + " users and " + std::to_string(ratings.n_items()) + " items";
-  std::tie(likeness["ratings"], likeness["weights"]) = likeness_of(ratings, team);
-  std::tie(likeness["validation"], likeness["validation weights"]) = likeness_of(options.validation, team);
-  likeness["implicit"] = likeness_of(options.implicit, team).first;
-  likeness["initial user factors"] = likeness_of(options.user_factors, team);
-  likeness["initial item factors"] = likeness_of(options.item_factors, team);
-  likeness["initial user biases"] = likeness_of(options.user_biases, team);
-  likeness["initial item biases"] = likeness_of(options.item_biases, team);
-  likeness["learning rates"] = likeness_of(options.learning_rates, team);
+  likeness["rows"] = std::to_string(n_users) + " users and " + std::to_string(n_items) + " items";
+  likeness["ratings"] = pairs_text(ratings, true);
+  likeness["weights"] = weights_text(ratings);
+  likeness["validation"] = pairs_text(validation, true);
+  likeness["validation weights"] = weights_text(validation);
+  likeness["implicit"] = pairs_text(implicit, false);
+  likeness["initial user factors"] = array_text(options.user_factors);
+  likeness["initial item factors"] = array_text(options.item_factors);
+  likeness["initial user biases"] = array_text(options.user_biases);
+  likeness["initial item biases"] = array_text(options.item_biases);
+  likeness["learning rates"] = array_text(options.learning_rates);
   likeness["dtype"] = sizeof(T) == sizeof(float) ? "float32" : "float64";
   return likeness;
 }
@@ -494,8 +483,10 @@ CheckpointFacts checkpoint_facts(const fs::path& path) {
   });
 }
 
-template Likeness likeness_of<float>(const RatingSource&, const TrainOptions<float>&, ThreadTeam&);
-template Likeness likeness_of<double>(const RatingSource&, const TrainOptions<double>&, ThreadTeam&);
+template Likeness likeness_of<float>(const RatingChecksums&, std::int64_t, std::int64_t, const TrainOptions<float>&,
+                                     ThreadTeam&);
+template Likeness likeness_of<double>(const RatingChecksums&, std::int64_t, std::int64_t, const TrainOptions<double>&,
+                                      ThreadTeam&);
 template void write_checkpoint<float>(const fs::path&, const TrainMemory&, const TrainParams&, const TrainParams&,
                                       const Standardization&, const Likeness&, bool, Backend<float>&);
 template void write_checkpoint<double>(const fs::path&, const TrainMemory&, const TrainParams&, const TrainParams&,

@@ -10,7 +10,6 @@
 
 #include "backend.hpp"
 #include "early_stopping.hpp"
-#include "rating_source.hpp"
 #include "serving/array_file.hpp"
 #include "standardize.hpp"
 #include "warpfactor/train.hpp"
@@ -32,9 +31,19 @@ struct TrainMemory {
 /// What must be the same where a training goes on, by what it is called, beside the parameters.
 using Likeness = std::map<std::string, std::string>;
 
+/// Checksums of ratings that come in one or more parts: the same for any parts.
+struct RatingChecksums {
+  std::int64_t n_ratings = 0;
+  std::uint32_t users = 0, items = 0, values = 0, weights = 0;
+  bool weighted = false;
+
+  void add(const RatingsView& part, ThreadTeam& team);
+};
+
 /// Of the ratings and all else that the options give, by their numbers and a checksum of each.
 template <class T>
-Likeness likeness_of(const RatingSource& ratings, const TrainOptions<T>& options, ThreadTeam& team);
+Likeness likeness_of(const RatingChecksums& ratings, std::int64_t n_users, std::int64_t n_items,
+                     const TrainOptions<T>& options, ThreadTeam& team);
 
 /// Writes what goes on from here. `params` are `given`, resolved. With `kept` the backend's kept copy is part of it.
 template <class T>

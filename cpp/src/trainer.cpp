@@ -435,7 +435,9 @@ TrainResult<T> train_on(RatingSource& ratings, const TrainParams& given_params, 
   {
     ThreadTeam team(team_size(params.n_threads, ratings.size() / ThreadTeam::kSlice), options.interrupted);
     if (!options.checkpoints.path.empty() || !options.checkpoints.resume.empty()) {
-      likeness = likeness_of(ratings, options, team);
+      RatingChecksums checksums;
+      ratings.for_each_part([&](const RatingsView& part, std::int64_t) { checksums.add(part, team); });
+      likeness = likeness_of(checksums, ratings.n_users(), ratings.n_items(), options, team);
       if (!options.checkpoints.resume.empty()) from.emplace(options.checkpoints, given_params, likeness);
     }
     rated = survey(ratings, "ratings", team);

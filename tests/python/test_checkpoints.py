@@ -253,6 +253,34 @@ def test_what_differs_is_named(ratings, tmp_path):
     assert path.read_bytes() == before
 
 
+FILES = Path(__file__).parents[1] / "files"
+
+
+def written_down():
+    """The fit of which a checkpoint of each format is kept, after its third epoch, and its ratings."""
+    n = np.arange(60)
+    users = [f"user {7 * each % 12}" for each in n]
+    ratings = wf.Ratings.from_arrays(users, 100 + 5 * n % 9, 1.0 + n * n % 5)
+    how = {"n_factors": 2, "n_epochs": 6, "momentum": 0.5, "schedule": "constant"}
+    return wf.MatrixFactorization(**GIVEN, **how, random_state=7, verbose=0), ratings
+
+
+@pytest.mark.skipif(not FILES.exists(), reason="a copy of the tests without their files")
+@pytest.mark.parametrize("version", [1])
+@pytest.mark.filterwarnings("ignore:training goes on:UserWarning")  # on another processor
+def test_a_fit_goes_on_from_a_file_of_each_format(version, tmp_path):
+    model, ratings = written_down()
+    expected = model.fit(ratings).predict(ratings)
+    model.fit(ratings, resume=FILES / f"checkpoint_{version}.safetensors")
+    assert [record["epoch"] for record in model.history_] == [1, 2, 3, 4, 5, 6]
+    # Another instruction set rounds otherwise: 6e-8 a step, in some dozens of steps of a row.
+    np.testing.assert_allclose(model.predict(ratings), expected, rtol=1e-4)
+    model.fit(ratings, checkpoint=tmp_path / "now")
+    header = (tmp_path / "now").read_bytes()[:2_000].decode("latin-1")
+    newest = max(path.stem for path in FILES.glob("checkpoint_*")).removeprefix("checkpoint_")
+    assert f'"format_version":"{newest}"' in header, "keep a file of the new format too"
+
+
 def test_another_instruction_set_goes_on_with_a_warning(ratings, tmp_path):
     path = tmp_path / "fit.checkpoint"
     code = f"""

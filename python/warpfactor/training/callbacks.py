@@ -333,8 +333,8 @@ class SaveModel(Callback):
     """Saves the best model so far to a file while the fit runs, and the fitted model at its end.
 
     It is for those who want the model while it is still trained. To go on with a fit that was cut off
-    takes more than a model: see `checkpoint` of `MatrixFactorization.fit`. The file is replaced whole, as by `Model.save`: it always holds a model that `warpfactor.load`
-    reads. The best is the one with the lowest validation loss; without validation ratings, the last.
+    takes more than a model: see `checkpoint` of `MatrixFactorization.fit`. The file is replaced whole,
+    as by `Model.save`: it always holds a model that `warpfactor.load` reads. The best is the one with the lowest validation loss; without validation ratings, the last.
     A `BayesianMatrixFactorization` has no model before its end. Members of an `Ensemble` would all
     write the same file.
 
