@@ -116,13 +116,10 @@ def _write_rows(
     import numpy as np
     import pyarrow as pa
 
-    # Of text, what stands in the columns says whether they need quotes.
-    texts = [id_column(queries), id_column(table.ids)]
-    types = [texts[0].type, pa.int32(), texts[1].type]
+    types = [id_column(queries[:1]).type, pa.int32(), id_column(table.ids[:1]).type]
     names = [table.query, "rank", table.found, table.score]
     if table.titles is not None:
         names.append("title")
-        texts.append(pa.array(table.titles, pa.string()))
 
     def batches() -> Iterator[Any]:
         for part, found, scores in parts:
@@ -149,7 +146,7 @@ def _write_rows(
                 yield first
             yield from whole
 
-    write_table(output, format, all_batches(), schema, ids=texts)
+    write_table(output, format, all_batches(), schema)
 
 
 def _print_tables(output: Path | None, table: ListTable, parts: _Parts) -> None:
