@@ -14,6 +14,7 @@ from ..model.model import Model
 from ..model.record import EpochRecord
 from ..parameters import DEFAULTS
 from .callbacks import Callback, check_callbacks
+from .core_params import core_params
 from .fit import fit_model
 from .partial_fit import PartialFit
 from .sklearn_tasks import CallbackSupportMixin, SklearnTasks, with_callbacks
@@ -488,6 +489,10 @@ class MatrixFactorization(CallbackSupportMixin, PartialFit):  # type: ignore[mis
             start=self.model_ if goes_on else None,
         )
         return self
+
+    def check_params(self) -> None:
+        """Raise ValueError if a parameter is invalid, or two do not go together, whatever the ratings."""
+        core_params(self.get_params(deep=False))
 
     @classmethod
     def from_model(cls, model: Model) -> MatrixFactorization:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from ..data.ratings import Ratings
 from .answering import FittedAnswers
 
-__all__ = ["PartialFit"]
+__all__ = ["NoPartialFit", "PartialFit"]
 
 
 class PartialFit(FittedAnswers):
@@ -43,3 +43,15 @@ class PartialFit(FittedAnswers):
             return self.fit(X, y)  # type: ignore[no-any-return]
         self.model_ = self._answering().updated(Ratings.from_any(X, y))
         return self
+
+
+class NoPartialFit(FittedAnswers):
+    """An estimator whose model is the mean of several, which have no row in common to solve for."""
+
+    @property
+    def partial_fit(self) -> Any:
+        """Not there: `hasattr` says so, and who calls it is told what to do."""
+        raise AttributeError(
+            f"{type(self).__name__} has no partial_fit, as its model is the mean of several, whose rows are not of "
+            "one training: fit it again on all ratings, or keep a MatrixFactorization up to date by its partial_fit"
+        )
