@@ -544,6 +544,26 @@ def test_similar_lists_neighbours_of_items_and_users(trained: Trained, tmp_path:
     )
 
 
+def test_a_file_of_titles_is_read_as_told(trained: Trained, tmp_path: Path) -> None:
+    titles = tmp_path / "t.txt"
+    rows = [f"x|{id}|T\xe9{id}\n" for id in wf.load(trained.model).item_ids_]
+    titles.write_bytes("".join(rows).encode("latin-1"))
+    how = ("--titles", titles, "--titles-sep", "|", "--titles-encoding", "latin-1", "--titles-no-header",
+           "--titles-id", 1, "--titles-title", 2)  # fmt: skip
+    for command in (("recommend", "--user", "u3"), ("similar", "--item", "003")):
+        columns = columns_of(succeed(command[0], trained.model, *command[1:], "-n", 3, *how))
+        listed = columns["item" if command[0] == "recommend" else "similar_item"]
+        assert columns["title"] == [f"T\xe9{id}" for id in listed]
+    wrong = warpfactor(
+        "recommend", trained.model, "--user", "u3", *how[:-1], "name", "--titles-quote", "qq"
+    )
+    assert wrong.code == 1 and "--titles-quote" in wrong.err
+    wrong = warpfactor("recommend", trained.model, "--user", "u3", *how[:-1], 9)
+    assert wrong.code == 1 and "--titles-title 9: there are columns 0 to 2" in wrong.err
+    alone = warpfactor("recommend", trained.model, "--user", "u3", "--titles-sep", "|")
+    assert alone.code == 2 and "--titles-sep is given without --titles FILE" in alone.err
+
+
 @pytest.mark.parametrize(
     ("args", "text"),
     [

@@ -15,13 +15,14 @@ from ..parameters import DEFAULTS
 from .app import command, note
 from .ids import scored_pairs
 from .options import (
+    TitlesFile,
     estimator_params,
     file_layout,
     output_file,
     page_file,
     ratings_files,
     sizing,
-    titles_file,
+    titles_options,
     training_options,
 )
 from .progress import busy
@@ -61,7 +62,7 @@ __all__ = ["train"]
     help="A page about the model to write, which needs no network: FILE.html. With --test-size it shows "
     "errors and lists beside baselines.",
 )
-@titles_file
+@titles_options
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but the test RMSE, and warnings.")
 @training_options
 @file_layout("user", "item", "rating", "timestamp")
@@ -72,7 +73,7 @@ def train(
     test_by: str,
     validation_size: Any,
     report: Path | None,
-    titles: Path | None,
+    titles: TitlesFile | None,
     quiet: bool,
     layout: dict[str, Any],
     **training: Any,
@@ -95,6 +96,7 @@ def train(
     if titles is not None and report is None:
         raise ValueError("--titles is given, and titles are for the report: add --report FILE.html")
     make_report = None if report is None else page_maker()  # what is missing shows before the work
+    named = None if titles is None else titles.read()
     params = {**DEFAULTS, **estimator_params(training), "verbose": 0 if quiet else 1}
     started = time.perf_counter()
     # Arrow reads without Python's lock; meanwhile the modules of training are imported.
@@ -157,7 +159,7 @@ def train(
         # Of the model that does not take the test's items for seen.
         heading = f"Report on {output.name}" if output is not None else "Model report"
         with busy("writing", report, enabled=not quiet):
-            made = make_report(fitted, test, titles=titles, train=rest, heading=heading)
+            made = make_report(fitted, test, titles=named, train=rest, heading=heading)
             made.save(report)
         if not quiet:
             click.echo(f"report   {report}")
