@@ -20,8 +20,6 @@ __all__ = ["FORMATS", "Columnar"]
 
 # How Hive and Spark name the folder of a missing value.
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
-# Bytes unpacked at a time.
-_PART = 1 << 22
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
@@ -205,35 +203,24 @@ def _key(text: str, role: str, name: str, *, numeric: bool) -> int | float | str
         raise ValueError(f"the rating {text!r} of the folder {name}={text} is no number") from error
 
 
-def _seekable(source: Source) -> Any:
-    """The path, or the unpacked bytes in memory of Arrow's: its threads take Python's lock for no other (see lending)."""
-    if not source.packing:
-        return str(source.path)
-    unpacked = pa.BufferOutputStream()
-    with source.open() as file:
-        while part := file.read(_PART):
-            unpacked.write(part)
-    return pa.BufferReader(unpacked.getvalue())
-
-
 def _parquet(source: Source) -> _Opened:
     from pyarrow import parquet
 
-    file = parquet.ParquetFile(_seekable(source))
+    file = parquet.ParquetFile(source.seekable())
     return file.schema_arrow.names, lambda names: file.read(columns=names)
 
 
 def _orc(source: Source) -> _Opened:
     from pyarrow import orc
 
-    file = orc.ORCFile(_seekable(source))
+    file = orc.ORCFile(source.seekable())
     return file.schema.names, lambda names: file.read(columns=names)
 
 
 def _arrow(source: Source) -> _Opened:
     from pyarrow import feather
 
-    given = _seekable(source)
+    given = source.seekable()
     if source.head.startswith(b"FEA1"):
         table = feather.read_table(given)
         return table.column_names, table.select
