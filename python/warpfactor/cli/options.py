@@ -407,7 +407,7 @@ def file_layout(
 prediction_device = click.option(
     "--device",
     metavar="NAME",
-    help="Where to predict: cpu, cuda, cuda:1, auto. If not given, where the model was trained, or "
+    help="Where to answer: cpu, cuda, cuda:1, auto. If not given, where the model was trained, or "
     "the CPU where this machine has no CUDA.",
 )
 
