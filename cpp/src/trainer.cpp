@@ -34,52 +34,6 @@ constexpr double kDivergedFirsts = 10;
 // Epochs, where none are given: the first for so many ratings and more, for fewer up to so many times as many.
 constexpr double kUsualEpochs = 20, kManyRatings = 4e5, kMostTimes = 2;
 
-/// What single ranges do not tell.
-void validate(const TrainParams& p, bool custom_penalty) {
-  require_in_range(p);
-  const LossTraits& loss = traits_of(p.loss);
-  const OptimizerTraits& optimizer = traits_of(p.optimizer);
-  const std::string with_optimizer = std::string("0 with ") + name_of(p.optimizer);
-  if (p.warmup_epochs > 0 && !optimizer.late_factors) {
-    reject("warmup_epochs", p.warmup_epochs,
-           with_optimizer + ", which corrects its averages for a row as a whole: use another optimizer, or no warm-up");
-  }
-  if (p.nonnegative && loss.labels()) {
-    reject("nonnegative", "true",
-           std::string("false with the ") + loss.name + " loss, whose lower label needs negative scores");
-  }
-  if (p.momentum > 0 && !optimizer.momentum) {
-    reject("momentum", p.momentum, with_optimizer + "; only sgd and gd have one");
-  }
-  if (p.batch_size > 0 && optimizer.all_together) {
-    reject("batch_size", p.batch_size, with_optimizer + ", which takes all ratings together: leave it out, or use sgd");
-  }
-  const auto pulls = [](const std::optional<PerSide>& sides) {
-    return sides && (sides->users > 0 || sides->items > 0);
-  };
-  const bool implicit =
-      p.implicit_feedback != ImplicitFeedback::automatic && p.implicit_feedback != ImplicitFeedback::none;
-  const char* const name = name_of(p.implicit_feedback);
-  if (implicit && p.l1_ratio > 0) {
-    reject("l1_ratio", p.l1_ratio,
-           std::string("0 with implicit_feedback ") + name + ", whose prior means are no zeros");
-  }
-  if (implicit && is_nonnegative(p)) {
-    reject("implicit_feedback", name,
-           "none with nonnegative and with the poisson loss, since prior means have any sign");
-  }
-  if (custom_penalty && (implicit || pulls(p.reg_row) || pulls(p.reg_bias_row))) {
-    reject(implicit           ? "implicit_feedback"
-           : pulls(p.reg_row) ? "reg_row"
-                              : "reg_bias_row",
-           implicit ? name : "above 0",
-           std::string(implicit ? "none" : "0") + " with a penalty of your own, which takes the place of all others");
-  }
-  if (p.half && p.device != Device::cuda) {
-    reject("half", "true", "false on the CPU; only CUDA devices store factors in half precision");
-  }
-}
-
 /// Whether the learning rate falls to zero within the epochs.
 bool falls(Schedule schedule) { return schedule == Schedule::linear || schedule == Schedule::cosine; }
 
@@ -115,6 +69,12 @@ struct Resolved {
     return found;
   }
 };
+void require_short_warmup(const TrainParams& p, std::int32_t n_epochs) {
+  if (p.warmup_epochs > 0 && p.warmup_epochs >= n_epochs) {
+    reject("warmup_epochs", p.warmup_epochs, "below n_epochs, which is " + text(n_epochs));
+  }
+}
+
 template <class T>
 Resolved resolved(const TrainParams& given, const RatingSource& ratings, const Survey& rated,
                   const TrainOptions<T>& options) {
@@ -122,10 +82,7 @@ Resolved resolved(const TrainParams& given, const RatingSource& ratings, const S
   const bool bounded = is_bounded_only(given, options.validation.size() > 0);
   const std::int32_t usual = usual_epochs(rated.counted);
   params.n_epochs = bounded ? std::min(given.n_epochs.value_or(usual), usual) : given.n_epochs.value_or(usual);
-  const std::int32_t most = bounded && given.n_epochs ? *given.n_epochs : *params.n_epochs;
-  if (params.warmup_epochs > 0 && params.warmup_epochs >= most) {
-    reject("warmup_epochs", params.warmup_epochs, "below n_epochs, which is " + text(most));
-  }
+  require_short_warmup(params, given.n_epochs.value_or(*params.n_epochs));
   const bool per_row = params.biases && params.l1_ratio == 0 && options.penalty == nullptr && !is_nonnegative(params);
   if (params.implicit_feedback == ImplicitFeedback::automatic) {
     params.implicit_feedback = per_row ? ImplicitFeedback::both : ImplicitFeedback::none;
@@ -361,7 +318,7 @@ void fit_to_custom_loss(Standardization& z, const StartOf& start, bool normalize
 /// What needs no look at the ratings. Returns whether there are validation ratings.
 template <class T>
 bool check(const RatingSource& ratings, const TrainParams& params, const TrainOptions<T>& options) {
-  validate(params, options.penalty != nullptr);
+  check_params(params, options.penalty != nullptr);
   const bool validating = require_shapes(ratings, options.validation);
   if (!options.learning_rates.empty() &&
       (!params.n_epochs || params.patience > 0 ||
@@ -383,6 +340,52 @@ bool check(const RatingSource& ratings, const TrainParams& params, const TrainOp
 }
 
 }  // namespace
+
+void check_params(const TrainParams& p, bool custom_penalty) {
+  require_in_range(p);
+  const LossTraits& loss = traits_of(p.loss);
+  const OptimizerTraits& optimizer = traits_of(p.optimizer);
+  const std::string with_optimizer = std::string("0 with ") + name_of(p.optimizer);
+  if (p.warmup_epochs > 0 && !optimizer.late_factors) {
+    reject("warmup_epochs", p.warmup_epochs,
+           with_optimizer + ", which corrects its averages for a row as a whole: use another optimizer, or no warm-up");
+  }
+  if (p.nonnegative && loss.labels()) {
+    reject("nonnegative", "true",
+           std::string("false with the ") + loss.name + " loss, whose lower label needs negative scores");
+  }
+  if (p.momentum > 0 && !optimizer.momentum) {
+    reject("momentum", p.momentum, with_optimizer + "; only sgd and gd have one");
+  }
+  if (p.batch_size > 0 && optimizer.all_together) {
+    reject("batch_size", p.batch_size, with_optimizer + ", which takes all ratings together: leave it out, or use sgd");
+  }
+  if (p.n_epochs) require_short_warmup(p, *p.n_epochs);
+  const auto pulls = [](const std::optional<PerSide>& sides) {
+    return sides && (sides->users > 0 || sides->items > 0);
+  };
+  const bool implicit =
+      p.implicit_feedback != ImplicitFeedback::automatic && p.implicit_feedback != ImplicitFeedback::none;
+  const char* const name = name_of(p.implicit_feedback);
+  if (implicit && p.l1_ratio > 0) {
+    reject("l1_ratio", p.l1_ratio,
+           std::string("0 with implicit_feedback ") + name + ", whose prior means are no zeros");
+  }
+  if (implicit && is_nonnegative(p)) {
+    reject("implicit_feedback", name,
+           "none with nonnegative and with the poisson loss, since prior means have any sign");
+  }
+  if (custom_penalty && (implicit || pulls(p.reg_row) || pulls(p.reg_bias_row))) {
+    reject(implicit           ? "implicit_feedback"
+           : pulls(p.reg_row) ? "reg_row"
+                              : "reg_bias_row",
+           implicit ? name : "above 0",
+           std::string(implicit ? "none" : "0") + " with a penalty of your own, which takes the place of all others");
+  }
+  if (p.half && p.device != Device::cuda) {
+    reject("half", "true", "false on the CPU; only CUDA devices store factors in half precision");
+  }
+}
 
 std::int32_t usual_epochs(std::int64_t n_ratings) {
   const double few = std::sqrt(kManyRatings / static_cast<double>(std::max<std::int64_t>(n_ratings, 1)));

@@ -358,6 +358,8 @@ void bind_train(py::module_& m) {
       .def(py::init<>())
       .def("__getitem__", &get_param, py::arg("name"))
       .def("__setitem__", &set_param, py::arg("name"), py::arg("value"));
+  m.def("check_params", py::overload_cast<const TrainParams&, bool>(&check_params),
+        "Raise ValueError where training would, whatever the ratings.", py::arg("params"), py::arg("custom_penalty"));
   m.def("parameters", [] { return describe_all(kParams); }, "A dict for each parameter of training, in order.");
   m.def("losses", [] { return describe_all(kLosses); }, "A dict for each loss.");
   m.def("usual_epochs", &usual_epochs, "The epochs of a training where n_epochs is left open.", py::arg("n_ratings"));

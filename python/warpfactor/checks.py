@@ -20,6 +20,7 @@ __all__ = [
     "is_number",
     "option",
     "options",
+    "renamed_words",
     "shell_words",
     "where_typed",
 ]
@@ -37,6 +38,7 @@ _FLAGS = {
 }
 # None: errors are for Python.
 _flags: ContextVar[dict[str, str] | None] = ContextVar("flags", default=None)
+_renamed: ContextVar[dict[str, str]] = ContextVar("renamed", default={})  # noqa: B039 - replaced, never changed
 
 
 @contextmanager
@@ -56,6 +58,22 @@ def shell_words(**flags: str) -> Iterator[None]:
         _flags.reset(token)
 
 
+@contextmanager
+def renamed_words(**names: str) -> Iterator[None]:
+    """Make errors name the arguments of a function whose names differ from what it calls.
+
+    Parameters
+    ----------
+    **names : str
+        The arguments by the names that they have in what is called, such as ``user="id"``.
+    """
+    token = _renamed.set(_renamed.get() | names)
+    try:
+        yield
+    finally:
+        _renamed.reset(token)
+
+
 def option(name: str, value: Any = None) -> str:
     """Return an argument in the words of where it was typed, with a value to pass or without.
 
@@ -63,6 +81,7 @@ def option(name: str, value: Any = None) -> str:
     """
     flags = _flags.get()
     if flags is None:
+        name = _renamed.get().get(name, name)
         return name if value is None else f"{name}={value!r}"
     flag = f"--{flags.get(name, name).replace('_', '-')}"
     if isinstance(value, bool):

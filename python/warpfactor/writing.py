@@ -31,7 +31,8 @@ __all__ = ["TABLES", "check_target", "is_stream", "whole_file", "whole_path"]
 TABLES = {
     "csv": (".csv",),
     "tsv": (".tsv", ".txt"),
-    "json": (".jsonl", ".ndjson"),
+    "json": (".json",),
+    "jsonl": (".jsonl", ".ndjson"),
     "parquet": (".parquet", ".pq"),
     "arrow": (".feather", ".arrow", ".ipc"),
 }

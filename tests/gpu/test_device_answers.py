@@ -304,3 +304,46 @@ def test_an_ensemble_answers_there_as_it_does_here(cuda, data):
         predicted, std = fitted.predict(data, return_std=True, output=output)
         assert type(predicted) is type(std)
         np.testing.assert_allclose(host(std), here.predict(data, return_std=True)[1], **CLOSE)
+
+
+def test_lists_of_each_user_and_of_groups_are_those_of_the_cpu(on_device, data):
+    there, here = on_device.model_, on_device.model_.with_options(device="cpu")
+    rng = np.random.default_rng(0)
+    lists = [rng.choice(data.item_ids, 30).tolist() for _ in data.user_ids]
+    groups = [[0, 1, 2], [3], list(range(5, 40))]
+    for whom, how in (
+        (data.user_ids, {"items": lists}),
+        (data.user_ids, {"exclude": lists}),
+        (data.user_ids, {"exploration": 1.0, "random_state": 3}),
+        (groups, {"group": "mean"}),
+        (groups, {"group": "min", "exclude": [1, 2]}),
+        (groups, {"group": "max", "items": lists[:3]}),
+        (data.user_ids, {"diversity": 0.3}),
+    ):
+        (ids, scores), (cpu_ids, cpu_scores) = (m.recommend(whom, 8, **how) for m in (there, here))
+        same = (ids == cpu_ids).all(axis=1)
+        assert same.mean() > 0.9, how  # rounding may swap neighbours
+        np.testing.assert_allclose(scores[same], cpu_scores[same], **CLOSE)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("k", [4, 64])
+def test_rows_are_folded_in_as_on_the_cpu(cuda, data, k, dtype):
+    old = data.take(data.users >= 15).k_core()
+    new = data.take(data.users < 30).k_core()
+    new = new.take(np.isin(new.item_ids[new.items], old.item_ids)).k_core()
+    params = {"n_factors": k, "n_epochs": 3, "init": 0.3, "dtype": dtype}
+    there = model_of(**params, device=cuda, implicit_feedback="both", reg_row=2.0).fit(old).model_
+    here = there.with_options(device="cpu")
+    # The condition of a row's matrix, below 1e4, times the rounding of sums of some dozens of products.
+    close = 2e-3 if dtype == "float32" else 1e-10
+    for call in ("fold_in_users", "updated"):
+        mine, theirs = getattr(there, call)(new), getattr(here, call)(new)
+        for name in ("user_factors_", "item_factors_", "user_biases_", "item_biases_"):
+            one, other = getattr(mine, name), getattr(theirs, name)
+            np.testing.assert_allclose(one, other, rtol=close, atol=close, err_msg=name)
+    rated = {item: 3.0 for item in old.item_ids[:9].tolist()}
+    scores = there.recommend(ratings=rated, n=6)[1]
+    np.testing.assert_allclose(
+        scores, here.recommend(ratings=rated, n=6)[1], rtol=close, atol=close
+    )

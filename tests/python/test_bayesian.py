@@ -464,3 +464,19 @@ def test_sampling_in_a_thread_leaves_other_threads_running():
     done.set()
     thread.join()
     assert len(ticks) > 10
+
+
+@pytest.mark.parametrize("value", [3.0, 0.0, -2.5, 4e6])
+def test_ratings_that_are_all_the_same_are_predicted(value):
+    rng = np.random.default_rng(0)
+    ratings = wf.Ratings.from_arrays(
+        rng.integers(0, 40, 600), rng.integers(0, 30, 600), np.full(600, value)
+    )
+    model = wf.BayesianMatrixFactorization(
+        4, n_burn_in=5, n_samples=10, random_state=0, verbose=0
+    ).fit(ratings)
+    predicted, std = model.predict([(0, 0), (7, 7), (999, 3)], return_std=True)
+    # To a few roundings of a number of this size, which is the scale of what is drawn.
+    least = np.finfo(np.float32).eps * max(abs(value), 1)
+    assert np.abs(predicted - value).max() < 4 * least
+    assert (std < 4 * least).all()

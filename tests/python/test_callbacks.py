@@ -47,6 +47,19 @@ class Diary(wf.callbacks.Callback):
         self.tell("end", None if model is None else model.n_epochs_)
 
 
+def test_progress_is_a_callback_too(parts, capsys):
+    model_of(callbacks=[wf.callbacks.Progress(2)]).fit(parts[0], validation=parts[1])
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith("epoch 1/") and "validation RMSE" in told[0]
+    assert len(told) > 5 and "epochs" in told[-1]
+    with pytest.raises(ValueError, match="verbose is -1"):
+        wf.callbacks.Progress(-1)
+    failing = model_of(callbacks=[wf.callbacks.Progress(2), Diary(raises="epoch")])
+    with pytest.raises(RuntimeError, match="in epoch"):
+        failing.fit(parts[0])
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_a_callback_is_told_of_the_whole_life_of_a_fit(parts):
     train, test = parts
     diary, epochs = Diary(), []

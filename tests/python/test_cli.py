@@ -301,7 +301,7 @@ def test_split_writes_what_python_splits(tmp_path: Path, by: str) -> None:
         (("compare", "r.csv", "--folds", "1"), "--folds is 1; it must be at least 2"),
         (("compare", "r.csv", "--folds", "99999"), "--folds is 99999; it must not be above the number"),
         (("compare", "r.csv", "--by", "time"), "--by time needs timestamps, and the ratings have none: pass --timestamp-column"),
-        (("compare", "r.csv", "-o", "c.json"), "'c.json'; it must end in .csv"),
+        (("compare", "r.csv", "-o", "c.xml"), "'c.xml'; it must end in .csv"),
         (("evaluate", "MODEL", "r.csv", "--k", "3,x"), "--k is '3,x'; it must be integers"),
         (("evaluate", "MODEL", "r.csv", "--metrics", "auk"), "--metrics is 'auk'; it must be 'rmse'"),
         (("evaluate", "MODEL", "r.csv", "--relevant-from", "9", "--metrics", "map"), "--relevant-from is 9 and"),
@@ -544,6 +544,26 @@ def test_similar_lists_neighbours_of_items_and_users(trained: Trained, tmp_path:
     )
 
 
+def test_a_file_of_titles_is_read_as_told(trained: Trained, tmp_path: Path) -> None:
+    titles = tmp_path / "t.txt"
+    rows = [f"x|{id}|T\xe9{id}\n" for id in wf.load(trained.model).item_ids_]
+    titles.write_bytes("".join(rows).encode("latin-1"))
+    how = ("--titles", titles, "--titles-sep", "|", "--titles-encoding", "latin-1", "--titles-no-header",
+           "--titles-id", 1, "--titles-title", 2)  # fmt: skip
+    for command in (("recommend", "--user", "u3"), ("similar", "--item", "003")):
+        columns = columns_of(succeed(command[0], trained.model, *command[1:], "-n", 3, *how))
+        listed = columns["item" if command[0] == "recommend" else "similar_item"]
+        assert columns["title"] == [f"T\xe9{id}" for id in listed]
+    wrong = warpfactor(
+        "recommend", trained.model, "--user", "u3", *how[:-1], "name", "--titles-quote", "qq"
+    )
+    assert wrong.code == 1 and "--titles-quote" in wrong.err
+    wrong = warpfactor("recommend", trained.model, "--user", "u3", *how[:-1], 9)
+    assert wrong.code == 1 and "--titles-title 9: there are columns 0 to 2" in wrong.err
+    alone = warpfactor("recommend", trained.model, "--user", "u3", "--titles-sep", "|")
+    assert alone.code == 2 and "--titles-sep is given without --titles FILE" in alone.err
+
+
 @pytest.mark.parametrize(
     ("args", "text"),
     [
@@ -606,12 +626,15 @@ def read_table(path: Path) -> list[dict[str, object]]:
     with (gzip.open if path.suffix == ".gz" else open)(path, "rt", newline="") as file:
         if suffix in (".jsonl", ".ndjson"):
             return [json.loads(line) for line in file]
+        if suffix == ".json":
+            rows: list[dict[str, object]] = json.load(file)
+            return rows
         return list(csv.DictReader(file, delimiter="," if suffix == ".csv" else "\t"))
 
 
 SUFFIXES = [
-    ".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet", ".pq", ".feather", ".arrow", ".ipc",
-    ".csv.gz", ".tsv.gz", ".txt.gz", ".jsonl.gz", ".ndjson.gz", ".CSV", ".Parquet",
+    ".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".pq", ".feather", ".arrow", ".ipc",
+    ".csv.gz", ".tsv.gz", ".txt.gz", ".json.gz", ".jsonl.gz", ".ndjson.gz", ".CSV", ".Parquet",
 ]  # fmt: skip
 
 
@@ -685,12 +708,18 @@ def test_ids_that_need_quotes_have_them(tmp_path: Path) -> None:
     names = ['Weird "Al"', "a,b", "a\tb", "two\nlines", "naïve"]
     ratings = wf.Ratings.from_arrays(names * 2, names + names[::-1], np.ones(10))
     wf.MatrixFactorization(2, n_epochs=1, verbose=0).fit(ratings).save(tmp_path / "m")
-    for suffix in (".csv", ".tsv", ".jsonl", ".parquet"):
+    for suffix in (".csv", ".tsv", ".json", ".jsonl", ".parquet"):
         path = tmp_path / f"r{suffix}"
         succeed("recommend", tmp_path / "m", "--all-users", "--include-seen", "-o", path)
         rows = read_table(path)
         assert [row["user"] for row in rows] == [name for name in sorted(names) for _ in range(5)]
         assert {str(row["item"]) for row in rows} == set(names)
+    # Only those have quotes that need them there.
+    for suffix, quoted in ((".csv", (0, 1, 3)), (".tsv", (0, 2, 3))):
+        text = (tmp_path / f"r{suffix}").read_text()
+        for at, name in enumerate(names):
+            assert ('"' + name.replace('"', '""') + '"' in text) == (at in quoted), name
+    assert len(json.loads((tmp_path / "r.json").read_text())) == 25
 
 
 def test_format_goes_before_the_suffix(trained: Trained, tmp_path: Path) -> None:
@@ -703,12 +732,12 @@ def test_format_goes_before_the_suffix(trained: Trained, tmp_path: Path) -> None
     assert (tmp_path / "r.txt").read_text() == succeed(*args, "--format", "table").out
     one = ("predict", trained.model, "--user", "u3", "--item", "007")
     number = float(succeed(*one).out)
-    assert json.loads(succeed(*one, "--format", "json").out) == {
-        "user": "u3", "item": "007", "prediction": number,
-    }  # fmt: skip
+    record = {"user": "u3", "item": "007", "prediction": number}
+    assert json.loads(succeed(*one, "--format", "json").out) == [record]
+    assert json.loads(succeed(*one, "--format", "jsonl").out) == record
 
 
-@pytest.mark.parametrize("name", ["r.xlsx", "r", "r.gz", "r.parquet.gz", "r.csv.bz2", "r.json"])
+@pytest.mark.parametrize("name", ["r.xlsx", "r", "r.gz", "r.parquet.gz", "r.csv.bz2", "r.xml"])
 @pytest.mark.parametrize("command", ["recommend", "predict"])
 def test_an_unknown_suffix_is_an_error_before_any_work(
     tmp_path: Path, command: str, name: str
@@ -719,8 +748,8 @@ def test_an_unknown_suffix_is_an_error_before_any_work(
     others = "table, " if command == "recommend" else ""
     assert result.err == (
         f"warpfactor: error: --output is {str(tmp_path / name)!r}; it must end in .csv, .tsv, .txt, "
-        ".jsonl, .ndjson, .parquet, .pq, .feather, .arrow or .ipc (or .gz after one of a text), or "
-        f"--format must say what to write: {others}csv, tsv, json, parquet or arrow\n"
+        ".json, .jsonl, .ndjson, .parquet, .pq, .feather, .arrow or .ipc (or .gz after one of a text), "
+        f"or --format must say what to write: {others}csv, tsv, json, jsonl, parquet or arrow\n"
     )
     assert os.listdir(tmp_path) == []
 

@@ -134,7 +134,7 @@ def test_the_format_is_as_told(model: Path, tmp_path: Path) -> None:
         assert "--format is 'xml'" in warpfactor(*command, "--format", "xml").err
     # --format of predict is that of its answer.
     told = succeed("predict", model, file, "--input-format", "tsv", "--format", "json").out
-    assert told.startswith('{"user": ')
+    assert told.startswith('[\n{"user": ')
     assert (
         "--input-format is 'xml'" in warpfactor("predict", model, file, "--input-format", "xml").err
     )

@@ -79,6 +79,14 @@ def test_the_table_has_means_spread_and_stars(found):
     assert (row["mean"], row["std"]) == (rmse.mean(), rmse.std(ddof=1))
 
 
+def test_the_table_in_a_notebook_has_what_the_printed_one_has(ratings):
+    found = wf.compare({"<b>": estimator()}, ratings, 2, metrics="rmse", random_state=0)
+    page = found._repr_html_()
+    assert "&lt;b&gt;" in page and "<b>" not in page
+    assert f"{found.values('mean')['rmse'].mean():.4f} ±" in page
+    assert "<p>mean ± standard deviation over 2 folds" in page
+
+
 def test_a_single_fold_has_no_spread_and_no_test(ratings):
     half = np.arange(len(ratings)) % 2 == 0
     timed = wf.Ratings.from_arrays(*ratings.to_arrays(), timestamps=np.arange(len(ratings)))

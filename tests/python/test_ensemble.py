@@ -37,6 +37,15 @@ def tolerance(model, n_factors):
     return (n_factors + 8) * np.finfo(np.float32).eps * 8
 
 
+def test_means_of_several_models_say_what_to_do_in_place_of_partial_fit():
+    for estimator in (wf.Ensemble(), wf.BayesianMatrixFactorization()):
+        assert not hasattr(estimator, "partial_fit")
+        with pytest.raises(
+            AttributeError, match=r"has no partial_fit.*fit it again on all ratings"
+        ):
+            estimator.partial_fit([(1, 2)], [3])
+
+
 def test_an_ensemble_is_the_mean_of_fits_with_seeds_of_their_own():
     model = wf.Ensemble(mf(**GIVEN), 3, intervals=False).fit(RATINGS)
     members = [mf(random_state=seed_of(0, n), **GIVEN).fit(RATINGS) for n in range(3)]

@@ -310,6 +310,20 @@ def test_grid_search_cross_validation_and_pipeline_work(pairs):
     np.testing.assert_array_equal(pipeline.predict(X), model_of().fit(X, y).predict(X))
 
 
+def test_what_joblib_hands_to_a_worker_is_read_where_it_lies(pairs, tmp_path):
+    # Arrays above a megabyte reach the processes of a search as read-only memory maps of one file.
+    X, y = pairs
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", y)
+    mapped = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "Xy"]
+    search = GridSearchCV(model_of(), {"n_factors": [1, 3]}, cv=3)
+    np.testing.assert_array_equal(
+        search.fit(*mapped).cv_results_["mean_test_score"],
+        search.fit(X, y).cv_results_["mean_test_score"],
+    )
+    assert all(isinstance(each, np.memmap) and not each.flags.writeable for each in mapped)
+
+
 def test_string_ids_work_in_cross_validation(pairs):
     X, y = pairs
     named = np.char.add("id", X.astype(str))

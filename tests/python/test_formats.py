@@ -155,7 +155,7 @@ def test_what_is_written_is_read_back(tmp_path, name, ratings):
         assert back.timestamps.dtype == ratings.timestamps.dtype
 
 
-@pytest.mark.parametrize("name", ["csv", "json", "npz", "parquet"])
+@pytest.mark.parametrize("name", ["csv", "json", "jsonl", "npz", "parquet"])
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
 )
@@ -181,12 +181,12 @@ def test_any_text_and_number_comes_back(tmp_path, name, ids, values):
 
 
 @pytest.mark.parametrize("packing", ["gz", "bz2", "xz", "zst", "lz4"])
-@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "inter", "mtx"])
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "json", "jsonl", "inter", "mtx"])
 def test_texts_are_compressed_by_the_names_last_suffix(tmp_path, packing, suffix):
     path = tmp_path / f"r.{suffix}.{packing}"
     ratings = Ratings.from_arrays([5, 1], [7, 7], [1, 2])
     write_ratings(ratings, path)
-    assert not path.read_bytes().startswith((b"user", b"{", b"%%"))
+    assert not path.read_bytes().startswith((b"user", b"{", b"[", b"%%"))
     assert rows_of(read_ratings(path)) == rows_of(ratings)
 
 
@@ -204,7 +204,7 @@ def test_many_rows_are_written_in_parts(tmp_path, monkeypatch):
         rng.integers(1, 99, 1050),
         rng.normal(size=1050),
     )
-    for name in ("csv", "json", "parquet", "arrow", "orc"):
+    for name in ("csv", "json", "jsonl", "parquet", "arrow", "orc"):
         write_ratings(given, tmp_path / "r", name)
         assert rows_of(read_ratings(tmp_path / "r")) == rows_of(given), name
 
@@ -766,7 +766,7 @@ def test_the_folder_of_a_public_set_gives_its_ratings(tmp_path, name):
     [
         ({"a.csv": "user,item,rating\n1,2,3\n", "b.csv": "user,item,stars\n1,2,3\n"}, r"b\.csv has the columns"),
         ({"a.csv": "1,2,3\n", "b.csv": "1,2,3,4\n"}, r"b\.csv has the columns \['0', '1', '2', '3'\]"),
-        ({"a.csv": "1,2,3\n", "b.json": '{"user":1,"item":2,"rating":3}\n'}, "of the formats json, text"),
+        ({"a.csv": "1,2,3\n", "b.json": '{"user":1,"item":2,"rating":3}\n'}, "of the formats jsonl, text"),
         ({"a.csv": "1,2,3\n", "b.csv": "1,2\n"}, r"b\.csv: .*All files of .* were taken for ratings"),
         ({"ratings.csv": "1,2,3\n", "ratings.csv.gz": gzip.compress(b"1,2,3\n")}, "more than once"),
         ({"ratings.csv": "1,2,3\n", "ratings_old.csv": "user,item,rating\n1,2,3\n"}, "has the columns"),
@@ -1003,7 +1003,7 @@ JSON_WRITERS = {
 @pytest.mark.parametrize("name", JSON_WRITERS)
 def test_json_of_all_writers_is_read(tmp_path, name):
     JSON_WRITERS[name](str(tmp_path / name))
-    assert read_as(tmp_path / name) == (ROWS, "json")
+    assert read_as(tmp_path / name) == (ROWS, "json" if ".json" in Path(name).suffixes else "jsonl")
 
 
 def lines(*records) -> str:

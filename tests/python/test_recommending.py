@@ -544,3 +544,38 @@ def test_equal_members_explain_as_one_of_them_does(model, n_members):
     assert np.abs(one.shares).max() > 0
     np.testing.assert_array_equal(several.items, one.items)
     np.testing.assert_allclose(several.shares, one.shares, rtol=1e-4)
+
+
+WRONG = [
+    # What is called, and the argument that is at fault, in the words in which it was typed.
+    (
+        lambda m, d: m.recommend([0], exclude_seen=None),
+        "exclude_seen is None; it must be True or False",
+    ),
+    (lambda m, d: m.recommend([0], exclude_seen=1), "exclude_seen is 1; it must be True or False"),
+    (lambda m, d: m.recommend(["x"]), "users holds the string 'x'"),
+    (lambda m, d: m.recommend([0], items=[None]), r"items: the id at position 0 is missing"),
+    (lambda m, d: m.recommend([0], exclude=[1.5]), r"exclude: 1.5 at position 0 is no exact"),
+    (lambda m, d: m.recommend(ratings={"x": 1.0}), r"ratings \(items\) holds the string 'x'"),
+    (lambda m, d: m.recommend(ratings={0: "x"}), r"ratings \(values\) holds 'x'"),
+    (lambda m, d: m.predict([(0, None)]), r"X \(items\): the id at position 0 is missing"),
+    (lambda m, d: m.predict([("x", 0)]), r"X \(users\) holds the string 'x'"),
+    (lambda m, d: m.explain(0, 0, ratings=5), "ratings is int; it must be Ratings"),
+    (lambda m, d: m.fold_in_users([(0, None)], [1.0]), r"ratings \(items\): the id at position 0"),
+    (lambda m, d: m.fold_in_items([("x", 0)], [1.0]), r"ratings \(users\) holds the string 'x'"),
+    (lambda m, d: m.updated([(0, 0)], [1.0, 2.0]), r"ratings \(users\) has 1"),
+    (lambda m, d: wf.evaluate(m, 5), "test is int 5"),
+    (lambda m, d: wf.read_titles(d, id="no"), "id='no' is no column"),
+    (lambda m, d: wf.read_titles(d, title=9), "title=9: there are columns 0 to 1"),
+    (lambda m, d: wf.read_titles(d, id=0, title=0), "two columns are the same, id=0, title=0"),
+]
+
+
+@pytest.mark.parametrize(("call", "text"), WRONG)
+def test_errors_name_what_was_typed(call, text, tmp_path):
+    path = tmp_path / "titles.csv"
+    path.write_text("movieId;title\n1;A\n2;B\n")
+    ratings = wf.datasets.make_ratings(20, 15, 100, random_state=0).ratings
+    model = wf.MatrixFactorization(2, n_epochs=1, random_state=0, verbose=0).fit(ratings).model_
+    with pytest.raises(ValueError, match=text):
+        call(model, path)

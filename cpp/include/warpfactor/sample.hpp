@@ -41,6 +41,8 @@ struct SampleParams {
 };
 
 constexpr auto names(Noise) { return std::array{Named{Noise::even, "even"}, Named{Noise::rows, "rows"}}; }
+/// Throws std::invalid_argument where sample() would, whatever the ratings.
+void check_params(const SampleParams& params);
 /// The samples that SampleParams::n_kept stands for.
 std::int32_t kept_samples(const SampleParams& params);
 

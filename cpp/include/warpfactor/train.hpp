@@ -95,6 +95,10 @@ struct TrainResult {
 std::vector<std::vector<std::int64_t>> epoch_batches(const RatingsView& ratings, const TrainParams& params,
                                                      std::int32_t epoch);
 
+/// Throws std::invalid_argument where train() would, whatever the ratings. `custom_penalty`: with
+/// TrainOptions::penalty.
+void check_params(const TrainParams& params, bool custom_penalty = false);
+
 /// The epochs of a training on so many ratings where n_epochs is left open.
 std::int32_t usual_epochs(std::int64_t n_ratings);
 /// The most epochs that a training on so many ratings runs, for progress bars. `validating`: with validation ratings.

@@ -31,22 +31,10 @@ constexpr std::int32_t kPlainSweeps = 10;
 // 32: RMSE 0.8200 of all 160, 0.8210 of 32.
 constexpr std::int32_t kUsuallyKept = 64, kUsualRank = 2048;
 
-void validate(const SampleParams& p) {
-  require(p.n_factors >= 1 && p.n_factors <= kMostFactors, "n_factors", p.n_factors, "from 1 to 1024");
-  require(p.n_burn_in >= 0, "n_burn_in", p.n_burn_in, "at least 0");
-  require(p.n_samples >= 1, "n_samples", p.n_samples, "at least 1");
-  require(p.n_samples <= INT32_MAX - p.n_burn_in, "n_samples", p.n_samples, "below 2^31 together with n_burn_in");
-  require(p.n_kept >= 0, "n_kept", p.n_kept, "at least 0 (0: 64, or fewer of many factors)");
-  if (p.n_kept > p.n_samples) reject("n_kept", p.n_kept, "at most n_samples, which is " + text(p.n_samples));
-  if (std::int64_t{p.n_kept} * p.n_factors > kMostKeptFactors) {
-    reject("n_kept", p.n_kept,
-           "at most " + text(kMostKeptFactors / p.n_factors) + " with n_factors " + text(p.n_factors) +
-               ", since a model of samples has at most " + text(kMostKeptFactors) + " factors in all");
-  }
-  require(p.n_threads >= 0, "n_threads", p.n_threads, "at least 0 (0: all available)");
-  require(name_of(p.noise) != nullptr, "noise", static_cast<int>(p.noise), "one of the enum");
-  require(name_of(p.implicit_feedback) != nullptr, "implicit_feedback", static_cast<int>(p.implicit_feedback),
-          "one of the enum");
+/// The scale of ratings that are all the same. What the sampler draws of the priors is in these units, and it is to
+/// leave predictions at the one value.
+double unit_of_equal(double value) {
+  return std::numeric_limits<float>::epsilon() * (value == 0 ? 1 : std::abs(value));
 }
 
 /// The parameters as a model file holds them: a JSON object of the Python estimator's, by its names.
@@ -391,6 +379,24 @@ class Sampler {
 
 }  // namespace
 
+void check_params(const SampleParams& p) {
+  require(p.n_factors >= 1 && p.n_factors <= kMostFactors, "n_factors", p.n_factors, "from 1 to 1024");
+  require(p.n_burn_in >= 0, "n_burn_in", p.n_burn_in, "at least 0");
+  require(p.n_samples >= 1, "n_samples", p.n_samples, "at least 1");
+  require(p.n_samples <= INT32_MAX - p.n_burn_in, "n_samples", p.n_samples, "below 2^31 together with n_burn_in");
+  require(p.n_kept >= 0, "n_kept", p.n_kept, "at least 0 (0: 64, or fewer of many factors)");
+  if (p.n_kept > p.n_samples) reject("n_kept", p.n_kept, "at most n_samples, which is " + text(p.n_samples));
+  if (std::int64_t{p.n_kept} * p.n_factors > kMostKeptFactors) {
+    reject("n_kept", p.n_kept,
+           "at most " + text(kMostKeptFactors / p.n_factors) + " with n_factors " + text(p.n_factors) +
+               ", since a model of samples has at most " + text(kMostKeptFactors) + " factors in all");
+  }
+  require(p.n_threads >= 0, "n_threads", p.n_threads, "at least 0 (0: all available)");
+  require(name_of(p.noise) != nullptr, "noise", static_cast<int>(p.noise), "one of the enum");
+  require(name_of(p.implicit_feedback) != nullptr, "implicit_feedback", static_cast<int>(p.implicit_feedback),
+          "one of the enum");
+}
+
 std::int32_t kept_samples(const SampleParams& params) {
   if (params.n_kept > 0) return params.n_kept;
   return std::min({kUsuallyKept, params.n_samples, kUsualRank / params.n_factors});
@@ -399,7 +405,7 @@ std::int32_t kept_samples(const SampleParams& params) {
 template <class T>
 SampleResult<T> sample(const RatingsView& ratings, const SampleParams& params, const SampleOptions& options) {
   using Clock = std::chrono::steady_clock;
-  validate(params);
+  check_params(params);
   const bool validating = require_shapes(ratings, options.validation);
   ThreadTeam team(team_size(params.n_threads, ratings.size() * params.n_factors / kWorkPerThread), options.interrupted);
   Survey rated = survey(ratings, "ratings", team);
@@ -409,7 +415,7 @@ SampleResult<T> sample(const RatingsView& ratings, const SampleParams& params, c
   const KnownPairs pairs(options.implicit, ratings, rated);
   RatingUnits z;
   z.shift = rated.mean;
-  z.scale = rated.deviation > 0 ? rated.deviation : 1;
+  z.scale = rated.deviation > 0 ? rated.deviation : unit_of_equal(rated.mean);
   z.weight_scale = static_cast<double>(rated.counted) / rated.weight;
 
   SampleResult<T> result;

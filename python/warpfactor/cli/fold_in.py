@@ -10,7 +10,7 @@ import click
 
 from .app import command
 from .ids import id_kinds
-from .options import file_layout, model_file, output_file, ratings_files
+from .options import file_layout, model_file, output_file, prediction_device, ratings_files
 from .progress import busy
 
 __all__ = ["fold_in"]
@@ -30,12 +30,14 @@ _NEW = ("users", "items", "ratings")
     "any users and items, old and new (ratings).",
 )
 @file_layout("user", "item", "rating", without=("ids",))
+@prediction_device
 def fold_in(
     model_file: Path,
     ratings: Path | list[Path],
     output: Path | None,
     new: str,
     layout: dict[str, Any],
+    device: str | None,
 ) -> None:
     """Add users, items or ratings to a MODEL without training it anew.
 
@@ -51,7 +53,7 @@ def fold_in(
     check_choice("new", new, _NEW)
     if output is None:
         raise click.UsageError("give --output FILE, where to save the model that knows more")
-    model = load(model_file)
+    model = load(model_file, device)
     with busy("reading", ratings):
         data = read_ratings(ratings, **layout, ids=id_kinds(model))
     started = time.perf_counter()

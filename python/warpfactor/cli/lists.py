@@ -6,13 +6,13 @@ import contextlib
 import io
 import itertools
 import math
-import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ..writing import whole_file
+from .options import TitlesFile
 from .progress import progress
 from .tables import id_column, number_column, write_table
 
@@ -49,22 +49,9 @@ _Answer = Callable[[Any], tuple[Any, Any]]
 _Parts = Iterator[tuple[Any, Any, Any]]
 
 
-def titles_of(file: Path | None, ids: NDArray[Any]) -> NDArray[Any] | None:
+def titles_of(file: TitlesFile | None, ids: NDArray[Any]) -> NDArray[Any] | None:
     """Return the titles of a vocabulary, of the file that ``--titles`` names."""
-    if file is None:
-        return None
-    from ..data.titles import read_titles
-
-    try:
-        titles = read_titles(file)
-    except ValueError as error:
-        # What the error advises to pass are options that this command has for other things.
-        problem = re.sub(r"[:;,]? (pass|use) .*", "", str(error), flags=re.DOTALL)
-        raise ValueError(
-            f"--titles: {problem}; it must be a table with a column of ids and one of titles, such as "
-            "movies.csv"
-        ) from error
-    return titles.by_code(ids)
+    return None if file is None else file.read().by_code(ids)
 
 
 def write_lists(
@@ -116,13 +103,10 @@ def _write_rows(
     import numpy as np
     import pyarrow as pa
 
-    # Of text, what stands in the columns says whether they need quotes.
-    texts = [id_column(queries), id_column(table.ids)]
-    types = [texts[0].type, pa.int32(), texts[1].type]
+    types = [id_column(queries[:1]).type, pa.int32(), id_column(table.ids[:1]).type]
     names = [table.query, "rank", table.found, table.score]
     if table.titles is not None:
         names.append("title")
-        texts.append(pa.array(table.titles, pa.string()))
 
     def batches() -> Iterator[Any]:
         for part, found, scores in parts:
@@ -149,7 +133,7 @@ def _write_rows(
                 yield first
             yield from whole
 
-    write_table(output, format, all_batches(), schema, ids=texts)
+    write_table(output, format, all_batches(), schema)
 
 
 def _print_tables(output: Path | None, table: ListTable, parts: _Parts) -> None:

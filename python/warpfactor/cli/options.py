@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +14,11 @@ from ..writing import TABLES, check_target, is_stream
 from .app import PANEL
 from .tables import has_table_suffix
 
+if TYPE_CHECKING:
+    from ..data.titles import Titles
+
 __all__ = [
+    "TitlesFile",
     "check_renamed",
     "checkpoint_options",
     "estimator_params",
@@ -28,7 +32,7 @@ __all__ = [
     "sizing",
     "table_file",
     "table_output",
-    "titles_file",
+    "titles_options",
     "training_option",
     "training_options",
 ]
@@ -152,12 +156,73 @@ def checkpoint_options(command: Any) -> Any:
     )(command)
 
 
-titles_file = click.option(
-    "--titles",
-    metavar="FILE",
-    type=_PATH,
-    help="The items' titles, such as MovieLens' movies.csv: a file with a column of ids and one of titles.",
-)
+class TitlesFile:
+    """The file that ``--titles`` names, and how it is laid out.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    layout : dict
+        Keyword arguments of `read_titles`.
+    """
+
+    def __init__(self, path: Path, layout: dict[str, Any]) -> None:
+        self._path = path
+        self._layout = layout
+
+    def read(self) -> Titles:
+        """Return the titles; raise ValueError in the words of these options."""
+        from ..checks import shell_words
+        from ..data.titles import read_titles
+
+        flags = {name: f"titles-{name}" for name in self._layout}
+        with shell_words(**flags, user="titles-id", item="titles-title"):
+            try:
+                return read_titles(self._path, **self._layout)
+            except ValueError as error:
+                raise ValueError(f"--titles: {error}") from error
+
+
+def titles_options(command: Any) -> Any:
+    """Give a command the option of a file of titles and of how it is read.
+
+    They reach it as one keyword argument `titles`, a `TitlesFile` or None.
+    """
+
+    @functools.wraps(command)
+    def read_so(**given: Any) -> None:
+        path = given.pop("titles")
+        layout = {name: given.pop(f"titles_{name}") for name in (*_TITLES_COLUMNS, *_TITLES_LAYOUT)}
+        typed = [name for name, value in layout.items() if value is not None]
+        if path is None and typed:
+            raise click.UsageError(f"--titles-{typed[0]} is given without --titles FILE")
+        command(**given, titles=None if path is None else TitlesFile(path, layout))
+
+    with_options: Any = read_so
+    panel = "File of titles (found out, where not given)"
+    for name in reversed(_TITLES_LAYOUT):
+        flag, metavar, help = _LAYOUT[name]
+        flag = flag.replace("--", "--titles-", 1).replace("/--no-", "/--titles-no-")
+        how: dict[str, Any] = {"metavar": metavar, "type": str} if metavar else {"default": None}
+        with_options = click.option(
+            flag, f"titles_{name}", cls=_PanelOption, panel=panel, help=help, **how
+        )(with_options)
+    for name, what in reversed(_TITLES_COLUMNS.items()):
+        with_options = click.option(
+            f"--titles-{name}",
+            cls=_PanelOption,
+            panel=panel,
+            metavar="COLUMN",
+            type=_name_or_position,
+            help=f"Column of the {what}: its name, or its position from 0.",
+        )(with_options)
+    return click.option(
+        "--titles",
+        metavar="FILE",
+        type=_PATH,
+        help="File of the items' titles, such as movies.csv or u.item: a column of ids and one of titles.",
+    )(with_options)
 
 
 def table_output(default: str, other: str = "", help: str = "") -> _Decorator:
@@ -291,6 +356,9 @@ _LAYOUT: dict[str, tuple[str, str, str]] = {
     ),
     "member": ("--member", "NAME", "Which file of a zip archive."),
 }
+# Those of a file of titles.
+_TITLES_LAYOUT = ("format", "sep", "header", "quote", "encoding", "member")
+_TITLES_COLUMNS = {"id": "items' ids", "title": "titles"}
 _DEFAULTS: dict[str, Any] = {"ids": "auto", "strip": False, "on_error": "raise"}
 # A layout's options reach click under names of their own, as commands have a --format too.
 _PREFIX = "layout_"
@@ -363,7 +431,7 @@ def file_layout(
 prediction_device = click.option(
     "--device",
     metavar="NAME",
-    help="Where to predict: cpu, cuda, cuda:1, auto. If not given, where the model was trained, or "
+    help="Where to answer: cpu, cuda, cuda:1, auto. If not given, where the model was trained, or "
     "the CPU where this machine has no CUDA.",
 )
 

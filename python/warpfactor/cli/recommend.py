@@ -13,7 +13,7 @@ from ..parameters import N_LISTED
 from .app import command, note
 from .ids import ids_of_file, typed_ids
 from .lists import ListTable, titles_of, write_lists
-from .options import model_file, prediction_device, table_output
+from .options import TitlesFile, model_file, prediction_device, table_output, titles_options
 from .tables import table_format
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ __all__ = ["recommend", "similar"]
 
 _Decorator = Callable[[Any], Any]
 _FILE = click.Path(path_type=Path)
-_TITLES = "File of titles to list beside ids, such as movies.csv or u.item."
 
 
 def _several(*flags: str, help: str) -> _Decorator:
@@ -67,7 +66,7 @@ def _file_of(flag: str, help: str) -> _Decorator:
     metavar="RULE",
     help="One list for all these users together, by the mean, min or max of their scores.",
 )
-@_file_of("--titles", _TITLES)
+@titles_options
 @table_output("tsv", "table", "A terminal gets a table.")
 @prediction_device
 def recommend(
@@ -85,7 +84,7 @@ def recommend(
     seed: int | None,
     diversity: float,
     group: str | None,
-    titles: Path | None,
+    titles: TitlesFile | None,
     output: Path | None,
     format: str | None,
     device: str | None,
@@ -150,7 +149,7 @@ def recommend(
 )
 @_file_of("--users", "File with the id of a user on each line.")
 @click.option("-n", "--n-items", "n", type=int, default=N_LISTED, help="How many each gets.")
-@_file_of("--titles", _TITLES)
+@titles_options
 @table_output("tsv", "table", "A terminal gets a table.")
 @prediction_device
 def similar(
@@ -161,7 +160,7 @@ def similar(
     user: tuple[str, ...],
     users: Path | None,
     n: int,
-    titles: Path | None,
+    titles: TitlesFile | None,
     output: Path | None,
     format: str | None,
     device: str | None,

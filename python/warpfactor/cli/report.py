@@ -11,7 +11,14 @@ import click
 from ..parameters import N_LISTED
 from .app import command
 from .ids import id_kinds, typed_ids
-from .options import file_layout, model_file, page_file, prediction_device, titles_file
+from .options import (
+    TitlesFile,
+    file_layout,
+    model_file,
+    page_file,
+    prediction_device,
+    titles_options,
+)
 from .progress import busy
 
 __all__ = ["page_maker", "report"]
@@ -39,7 +46,7 @@ def page_maker() -> Callable[..., Any]:
     help="What the model was trained on: adds the baselines that have to be trained, and what users "
     "liked.",
 )
-@titles_file
+@titles_options
 @click.option("--user", "users", metavar="ID", multiple=True, help="Show what this user gets.")
 @click.option(
     "--n-items", "-n", metavar="N", type=int, default=N_LISTED, help="Length of the lists."
@@ -51,7 +58,7 @@ def report(
     test: tuple[Path, ...],
     output: Path,
     train: Path | None,
-    titles: Path | None,
+    titles: TitlesFile | None,
     users: tuple[str, ...],
     n_items: int,
     layout: dict[str, Any],
@@ -73,12 +80,13 @@ def report(
     for given in (list(test), train):
         with busy("reading", given, enabled=bool(given)):
             read.append(read_ratings(given, **layout, ids=id_kinds(model)) if given else None)
+    named = None if titles is None else titles.read()
     chosen = typed_ids(list(users), model.user_ids_, "user") if users else None
     with busy("writing", output):
         made = make_report(
             model,
             read[0],
-            titles=titles,
+            titles=named,
             train=read[1],
             n=n_items,
             users=chosen,

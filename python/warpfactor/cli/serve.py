@@ -116,7 +116,7 @@ def _write_predictions(
             ]
             yield pa.record_batch(columns, schema=schema)
 
-    write_table(output, format, rows(), schema, ids=(users, items))
+    write_table(output, format, rows(), schema)
 
 
 @command

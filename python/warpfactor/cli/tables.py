@@ -1,10 +1,11 @@
-"""The tables that commands write: csv, tsv, JSON lines, Parquet or Arrow, a part at a time."""
+"""The tables that commands write: csv, tsv, JSON, JSON lines, Parquet or Arrow, a part at a time."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -23,7 +24,7 @@ __all__ = [
     "write_table",
 ]
 
-_TEXTS = ("csv", "tsv", "json")
+_TEXTS = ("csv", "tsv", "json", "jsonl")
 _GZIP = ".gz"
 _SUFFIXES = {suffix: name for name, suffixes in TABLES.items() for suffix in suffixes} | {
     suffix + _GZIP: name for name in _TEXTS for suffix in TABLES[name]
@@ -116,14 +117,11 @@ def number_column(values: NDArray[Any]) -> Any:
 
 
 def write_frame(output: Path, format: str, table: Any) -> None:
-    """Write a small Arrow table whose texts are not the user's ids, whole or not at all."""
-    texts = [table[name].combine_chunks() for name in table.schema.names]
-    write_table(output, format, (part for part in table.to_batches()), table.schema, ids=texts)
+    """Write a small Arrow table, whole or not at all."""
+    write_table(output, format, (part for part in table.to_batches()), table.schema)
 
 
-def write_table(
-    output: Path | None, format: str, parts: Iterator[Any], schema: Any, *, ids: Iterable[Any]
-) -> None:
+def write_table(output: Path | None, format: str, parts: Iterator[Any], schema: Any) -> None:
     """Write a table, whole or not at all.
 
     Parameters
@@ -136,8 +134,6 @@ def write_table(
         The rows, a part at a time.
     schema : pyarrow.Schema
         The columns.
-    ids : iterable of pyarrow.Array
-        What the columns of ids are made of, which says whether a text needs quotes.
     """
     with contextlib.ExitStack() as stack:
         if output is None:
@@ -154,17 +150,21 @@ def write_table(
                     stack.enter_context(gzip.GzipFile("", "wb", 6, sink, mtime=0)),
                 )
         stack.enter_context(contextlib.closing(cast("Any", parts)))
-        write = stack.enter_context(_writer(sink, format, schema, ids))
+        write = stack.enter_context(_writer(sink, format, schema))
         for part in parts:
             write(part)
 
 
 @contextlib.contextmanager
-def _writer(
-    sink: BinaryIO, format: str, schema: Any, ids: Iterable[Any]
-) -> Iterator[Callable[[Any], None]]:
-    if format == "json":
-        yield lambda part: _write_json_lines(sink, part)
+def _writer(sink: BinaryIO, format: str, schema: Any) -> Iterator[Callable[[Any], None]]:
+    if format == "jsonl":
+        yield lambda part: _write_lines(sink, (f"{record}\n" for record in _json_records(part)))
+    elif format == "json":
+        before = chain(["[\n"], repeat(",\n"))
+        yield lambda part: _write_lines(
+            sink, (next(before) + record for record in _json_records(part))
+        )
+        _write_lines(sink, ["[]\n" if next(before) == "[\n" else "\n]\n"])
     elif format == "parquet":
         from pyarrow import parquet
 
@@ -176,28 +176,42 @@ def _writer(
         with ipc.new_file(sink, schema) as writer:
             yield writer.write_batch
     else:
-        from pyarrow import csv
-
         separator = "," if format == "csv" else "\t"
-        # Arrow's "needed" quotes every string, so it is for texts that have one that needs it.
-        quoting = "needed" if any(_needs_quotes(each) for each in ids) else "none"
         sink.write((separator.join(schema.names) + "\n").encode())
-        options = csv.WriteOptions(include_header=False, delimiter=separator, quoting_style=quoting)
-        with csv.CSVWriter(sink, schema, write_options=options) as writer:
-            yield writer.write_batch
+        yield lambda part: _write_delimited(sink, part, separator)
 
 
-def _needs_quotes(ids: Any) -> bool:
+def _write_delimited(sink: BinaryIO, part: Any, separator: str) -> None:
+    """Write rows as text. Arrow's own writer puts quotes around all texts of a column, or around none."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not pa.types.is_string(ids.type):
-        return False
-    # Of an empty text quotes say that it is not missing.
-    return bool(pc.any(pc.match_substring_regex(ids, '[,\t"\r\n]|^$')).as_py())
+    text = pa.large_string()
+    nothing, quote = pa.scalar("", text), pa.scalar('"', text)
+    fields = []
+    for column in part.columns:
+        field = column.cast(text)
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            # Of an empty text quotes say that it is not missing.
+            needed = pc.match_substring_regex(field, f'[{separator}"\r\n]|^$')
+            if pc.any(needed).as_py():
+                doubled = pc.replace_substring(field, '"', '""')
+                quoted = pc.binary_join_element_wise(quote, doubled, quote, nothing)
+                field = pc.if_else(needed, quoted, field)
+        fields.append(pc.fill_null(field, nothing))
+    lines = pc.binary_join_element_wise(*fields, pa.scalar(separator, text))
+    lines = pc.binary_join_element_wise(lines, nothing, pa.scalar("\n", text))
+    if len(lines):  # they lie one after the other
+        _, offsets, data = lines.buffers()
+        ends = memoryview(offsets).cast("q")
+        sink.write(memoryview(data)[ends[lines.offset] : ends[lines.offset + len(lines)]])
 
 
-def _write_json_lines(sink: BinaryIO, part: Any) -> None:
+def _write_lines(sink: BinaryIO, lines: Iterable[str]) -> None:
+    sink.write("".join(lines).encode())
+
+
+def _json_records(part: Any) -> Iterator[str]:
     import json
 
     import pyarrow as pa
@@ -211,8 +225,7 @@ def _write_json_lines(sink: BinaryIO, part: Any) -> None:
             column = pc.cast(pc.cast(finite, pa.string()), pa.float64())
         columns.append(column.to_pylist())
     names = part.schema.names
-    lines = (
+    return (
         json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False)
         for row in zip(*columns, strict=True)
     )
-    sink.write("".join(f"{line}\n" for line in lines).encode())

@@ -15,6 +15,7 @@ from ..parameters import DEFAULTS
 from .app import command, note
 from .ids import scored_pairs
 from .options import (
+    TitlesFile,
     checkpoint_options,
     estimator_params,
     file_layout,
@@ -22,7 +23,7 @@ from .options import (
     page_file,
     ratings_files,
     sizing,
-    titles_file,
+    titles_options,
     training_options,
 )
 from .progress import busy
@@ -62,7 +63,7 @@ __all__ = ["train"]
     help="A page about the model to write, which needs no network: FILE.html. With --test-size it shows "
     "errors and lists beside baselines.",
 )
-@titles_file
+@titles_options
 @checkpoint_options
 @click.option(
     "--scratch",
@@ -88,7 +89,7 @@ def train(
     test_by: str,
     validation_size: Any,
     report: Path | None,
-    titles: Path | None,
+    titles: TitlesFile | None,
     checkpoint: Path | None,
     every: int,
     resume: bool | None,
@@ -123,6 +124,7 @@ def train(
         _train_on_disk(ratings, output, params, scratch, buffer, layout, quiet=quiet)
         return
     make_report = None if report is None else page_maker()  # what is missing shows before the work
+    named = None if titles is None else titles.read()
     started = time.perf_counter()
     # Arrow reads without Python's lock; meanwhile the modules of training are imported.
     threading.Thread(target=importlib.import_module, args=("warpfactor.training.fit",)).start()
@@ -192,7 +194,7 @@ def train(
         # Of the model that does not take the test's items for seen.
         heading = f"Report on {output.name}" if output is not None else "Model report"
         with busy("writing", report, enabled=not quiet):
-            made = make_report(fitted, test, titles=titles, train=rest, heading=heading)
+            made = make_report(fitted, test, titles=named, train=rest, heading=heading)
             made.save(report)
         if not quiet:
             click.echo(f"report   {report}")

@@ -64,9 +64,9 @@ def read_ratings(
         names and no more than four columns, the first three and a fourth that holds times. Timestamps
         that were found by name, of which some cannot be read, are left out with a warning.
     format : str, default None
-        "parquet", "arrow" (Feather, too), "orc", "scipy-npz", "npz", "matrix-market", "json" (one object
-        a line, or a list of them), "netflix", "recbole", "book-crossing", "amazon", "libmf" (three columns
-        with blanks between), "csv", "tsv" or "text" (of any kind). None finds it, by content first.
+        "parquet", "arrow" (Feather, too), "orc", "scipy-npz", "npz", "matrix-market", "json" (a list of
+        objects), "jsonl" (one object a line), "netflix", "recbole", "book-crossing", "amazon", "libmf"
+        (three columns with blanks between), "csv", "tsv" or "text" (of any kind). None finds it, by content first.
     sep : str, default None
         What separates the fields of a text: any characters, or ``r"\\s+"`` for runs of blanks.
         None finds it over a sample of the file.

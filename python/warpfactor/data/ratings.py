@@ -155,10 +155,7 @@ class Ratings:
         ValueError
             As `from_arrays`, and if `X` has not two columns.
         """
-        users, items = pair_columns(X, "X")
-        return ratings_from_columns(
-            {"user": ("X (users)", users), "item": ("X (items)", items), "rating": ("y", y)}
-        )
+        return _from_pairs(X, y, "X")
 
     @classmethod
     def from_masked(cls, D: np.ma.MaskedArray[Any, Any]) -> Ratings:
@@ -281,7 +278,7 @@ class Ratings:
                 f"{name} ({describe_kind(X)}) holds the ratings itself: pass no y with it"
             )
         if y is not None:
-            return cls.from_pairs(X, y)
+            return _from_pairs(X, y, name)
         if isinstance(X, Ratings):
             return X
         if whole:
@@ -562,9 +559,9 @@ def pairs_to_codes(
     if isinstance(X, Ratings):
         users, items = X.users, X.items
         if X.user_ids is not user_ids:
-            users = lookup_ids(user_ids, X.user_ids, "user ids")[users]
+            users = lookup_ids(user_ids, X.user_ids, f"{name} (users)")[users]
         if X.item_ids is not item_ids:
-            items = lookup_ids(item_ids, X.item_ids, "item ids")[items]
+            items = lookup_ids(item_ids, X.item_ids, f"{name} (items)")[items]
         return users, items
     X = to_host(X)
     if is_matrix(X):
@@ -577,12 +574,12 @@ def pairs_to_codes(
             )
         check_matrix_shape(shape, user_ids, item_ids, name)
         return (
-            lookup_ids(user_ids, np.arange(shape[0]), "user ids")[rows],
-            lookup_ids(item_ids, np.arange(shape[1]), "item ids")[columns],
+            lookup_ids(user_ids, np.arange(shape[0]), f"{name} (users)")[rows],
+            lookup_ids(item_ids, np.arange(shape[1]), f"{name} (items)")[columns],
         )
     user_column, item_column = pair_columns(X, name)
-    users = lookup_ids(user_ids, user_column, "user ids")
-    items = lookup_ids(item_ids, item_column, "item ids")
+    users = lookup_ids(user_ids, user_column, f"{name} (users)")
+    items = lookup_ids(item_ids, item_column, f"{name} (items)")
     require_equal_lengths({f"{name} (users)": len(users), f"{name} (items)": len(items)})
     return users, items
 
@@ -626,6 +623,13 @@ def ratings_from_columns(columns: Mapping[str, Column]) -> Ratings:
     if not len(numbers):
         raise ValueError(f"{value_name} is empty: at least one rating is needed")
     return adopt_ratings(user_codes, item_codes, numbers, user_ids, item_ids, times)
+
+
+def _from_pairs(X: Any, y: ArrayLike, name: str) -> Ratings:
+    users, items = pair_columns(X, name)
+    return ratings_from_columns(
+        {"user": (f"{name} (users)", users), "item": (f"{name} (items)", items), "rating": ("y", y)}
+    )
 
 
 def _from_table(table: Frame, wanted: Mapping[str, str | int | None]) -> Ratings:

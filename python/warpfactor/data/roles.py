@@ -142,7 +142,8 @@ def resolve_columns(
             if at is not None and at not in found.values():
                 found[role] = at
     if len(set(found.values())) < len(found):
-        raise ValueError(f"the columns are {found}; each role needs a column of its own")
+        told = options(found)
+        raise ValueError(f"two columns are the same, {told}: each needs one of its own")
     missing = [role for role in wanted if role != "timestamp" and role not in found]
     if not missing:
         return found

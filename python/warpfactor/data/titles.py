@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import option, where_typed
+from ..checks import option, renamed_words, where_typed
 from .files import read
 from .folders import Paths
 from .formats.dialect import TextOptions
@@ -139,34 +139,40 @@ def read_titles(
     if format is None and str(path).endswith(".item"):
         format = "text"  # RecBole's titles are texts here, not lists of words
 
-    def reading(id: Any, title: Any, header: bool | None = header) -> Reading:
-        columns = {"user": id, "item": title}
+    with renamed_words(user="id", item="title"):
 
-        def read_as(encoding: str | None, on_error: str) -> Reading:
-            text = TextOptions(sep, quote, None, None, None, None, header, encoding)
-            request = checked_request(columns, text, "str", False, on_error)
-            return read(path, request, format, member)
+        def reading(id: Any, title: Any, header: bool | None = header) -> Reading:
+            columns = {"user": id, "item": title}
 
-        try:
-            return read_as(encoding, "raise")
-        except ValueError as error:
-            not_utf8 = encoding is None and "utf" in str(error).lower()
-            return read_as("cp1252" if not_utf8 else encoding, "skip")
+            def read_as(encoding: str | None, on_error: str) -> Reading:
+                text = TextOptions(sep, quote, None, None, None, None, header, encoding)
+                request = checked_request(columns, text, "str", False, on_error)
+                return read(path, request, format, member)
 
-    found = reading(0 if id is None else id, 1 if title is None else title)
-    names = list(found.names)
-    first = [str(side.ids[side.codes[0]]) for side in (found.users, found.items)]
-    if header is None and _named(first, _IDS) is not None and _named(first, _TITLES) is not None:
-        header = True  # by names that those of ratings have not
-        names = first
-    at = [
-        given if given is not None else _named(names, common)
-        for given, common in ((id, _IDS), (title, _TITLES))
-    ]
-    at = [position if each is None else each for position, each in enumerate(at)]
-    if header or (at != [0, 1] and at != [id, title]):
-        found = reading(at[0], at[1], header)
-    return Titles(*(side.ids[side.codes] for side in (found.users, found.items)))
+            try:
+                return read_as(encoding, "raise")
+            except ValueError as error:
+                not_utf8 = encoding is None and "utf" in str(error).lower()
+                return read_as("cp1252" if not_utf8 else encoding, "skip")
+
+        found = reading(0 if id is None else id, 1 if title is None else title)
+        names = list(found.names)
+        first = [str(side.ids[side.codes[0]]) for side in (found.users, found.items)]
+        if (
+            header is None
+            and _named(first, _IDS) is not None
+            and _named(first, _TITLES) is not None
+        ):
+            header = True  # by names that those of ratings have not
+            names = first
+        at = [
+            given if given is not None else _named(names, common)
+            for given, common in ((id, _IDS), (title, _TITLES))
+        ]
+        at = [position if each is None else each for position, each in enumerate(at)]
+        if header or (at != [0, 1] and at != [id, title]):
+            found = reading(at[0], at[1], header)
+        return Titles(*(side.ids[side.codes] for side in (found.users, found.items)))
 
 
 def _named(names: list[Any], common: tuple[str, ...]) -> int | None:

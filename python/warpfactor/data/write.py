@@ -70,10 +70,10 @@ def write_ratings(
         The file, which is written whole or not at all. Texts are compressed where the name ends in
         .gz, .bz2, .xz, .zst or .lz4 too.
     format : str, default None
-        "csv", "tsv", "json" (an object a line), "parquet", "arrow" (Feather), "orc", "npz",
-        "scipy-npz", "matrix-market", "libmf" or "recbole". None goes by how the name ends: .csv, .tsv,
-        .txt (as tsv), .jsonl, .ndjson, .parquet, .pq, .feather, .arrow, .ipc, .orc, .npz, .mtx or
-        .inter.
+        "csv", "tsv", "json" (a list of objects), "jsonl" (an object a line), "parquet", "arrow"
+        (Feather), "orc", "npz", "scipy-npz", "matrix-market", "libmf" or "recbole". None goes by how
+        the name ends: .csv, .tsv, .txt (as tsv), .json, .jsonl, .ndjson, .parquet, .pq, .feather,
+        .arrow, .ipc, .orc, .npz, .mtx or .inter.
 
     Raises
     ------
@@ -185,9 +185,35 @@ def _delimited(sep: str, names: Sequence[str]) -> Callable[[Ratings, Any, Any, A
     return write
 
 
+_FIELDS = ('{"user": ', ', "item": ', ', "rating": ', ', "timestamp": ')
+
+
+def _write_json_lines(ratings: Ratings, users: Any, items: Any, sink: Any) -> None:
+    _write_rows(ratings, users, items, sink, (*_FIELDS, "}\n"))
+
+
+class _List:
+    """Takes objects with a comma and a line end before each, and writes a list of them."""
+
+    def __init__(self, sink: Any) -> None:
+        self._sink = sink
+        self._begun = False
+
+    def write(self, objects: memoryview) -> None:
+        """Write some more objects."""
+        self._sink.write(objects if self._begun else b"[" + bytes(objects[1:]))
+        self._begun = True
+
+    def end(self) -> None:
+        """Write the end of the list."""
+        self._sink.write(b"\n]\n" if self._begun else b"[]\n")
+
+
 def _write_json(ratings: Ratings, users: Any, items: Any, sink: Any) -> None:
-    literals = ('{"user": ', ', "item": ', ', "rating": ', ', "timestamp": ', "}\n")
-    _write_rows(ratings, users, items, sink, literals)
+    written = _List(sink)
+    first, *others = _FIELDS
+    _write_rows(ratings, users, items, written, (f",\n{first}", *others, "}"))
+    written.end()
 
 
 def _write_libmf(ratings: Ratings, users: Any, items: Any, sink: Any) -> None:
@@ -370,6 +396,7 @@ WRITTEN = {
     "csv": Writer(TABLES["csv"], _quoted, _delimited(",", ROLES), is_text=True),
     "tsv": Writer(TABLES["tsv"], _bare, _delimited("\t", ROLES), is_text=True),
     "json": Writer(TABLES["json"], _as_json, _write_json, is_text=True),
+    "jsonl": Writer(TABLES["jsonl"], _as_json, _write_json_lines, is_text=True),
     "recbole": Writer((".inter",), _bare, _delimited("\t", _TYPED), is_text=True),
     "libmf": Writer((), _integer_texts(0), _write_libmf, is_text=True, has_times=False),
     "matrix-market": Writer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import time
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from ..checks import check_count, is_number, option
+from ..data.describe import html_table
 from ..data.ratings import Ratings
 from ..seeds import RandomState
 from .baselines import BiasOnly, Mean, Popularity, RecentPopularity
@@ -83,6 +85,16 @@ class Comparison:
         return frame_of(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)), kind)
 
     def __str__(self) -> str:
+        return "\n".join([text_table(self._cells()), *self._notes()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        names, *rows = self._cells()
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self._notes())
+        return html_table(names, rows) + notes
+
+    def _cells(self) -> list[list[str]]:
         columns = list(self.values(self.reference))
         rows = [["", *columns, "fit, s"]]
         for model in self.evaluations:
@@ -91,6 +103,9 @@ class Comparison:
                 for name, values in self.values(model).items()
             ]
             rows.append([model, *cells, f"{self.fit_seconds[model].mean():.2f}"])
+        return rows
+
+    def _notes(self) -> list[str]:
         n = len(self.n_test)
         folds = f"{n} folds" if n > 1 else "1 fold"
         notes = [
@@ -102,9 +117,7 @@ class Comparison:
                 f"*: differs from {self.reference} with p < {_SIGNIFICANT:g}, by a paired t-test over "
                 "the folds, corrected for the training ratings that they share (Nadeau, Bengio 2003)"
             )
-        return "\n".join([text_table(rows), *notes])
-
-    __repr__ = __str__
+        return notes
 
 
 def compare(

@@ -284,7 +284,8 @@ def tune(
 
 # What belongs to the search and not to the model.
 _NOT_TUNED = ("callbacks", "n_threads", "random_state", "refit", "validation_fraction", "verbose")
-# As many ratings tell whether a value is taken at all.
+# What some ratings do not go with, and how many tell that.
+_OF_RATINGS = ("loss",)
 _TINY = 50
 
 
@@ -301,7 +302,7 @@ def _check_names(space: Any, known: Mapping[str, Any], model: str) -> None:
 
 
 def _check_values(model: Any, space: Mapping[str, Any], data: Ratings) -> None:
-    """Try the ends of ranges and all choices on few ratings: a study must not end at one in its middle."""
+    """Check the ends of ranges and all choices: a study must not end at one in its middle."""
     few = data.take(np.arange(min(len(data), _TINY)))
     for name, of in space.items():
         if hasattr(of, "choices"):
@@ -311,11 +312,11 @@ def _check_values(model: Any, space: Mapping[str, Any], data: Ratings) -> None:
         else:
             values = list(of) if isinstance(of, (list, tuple)) else []
         for value in values:
-            tried = min(value, 10) if name == "n_epochs" and is_number(value) else value
-            given = clone(model).set_params(**{name: tried})
-            given.set_params(verbose=0, callbacks=())
+            given = clone(model).set_params(**{name: value})
             try:
-                given.fit(few)
+                given.check_params()
+                if name in _OF_RATINGS:
+                    given.set_params(n_epochs=1, verbose=0, callbacks=()).fit(few)
             except DivergedError:
                 pass
             except (ValueError, TypeError) as error:

@@ -308,7 +308,7 @@ class _Grown:
         self._tables, self._record, self._side = tables, record, side
         own = getattr(tables, f"{side}_ids")
         n = len(own)
-        there = lookup_ids(own, ids, f"{side} ids")
+        there = lookup_ids(own, ids, f"ratings ({side}s)")
         fresh = ids[there < 0]
         if len(fresh):
             both = [own, fresh]
@@ -361,7 +361,7 @@ def known_pairs(
     """Return the ratings of others that a model knows: rows as in `ratings`, others by its codes."""
     other = _OTHER[side]
     known, ids = getattr(tables, f"{other}_known"), getattr(tables, f"{other}_ids")
-    found = lookup_ids(ids, _ids(ratings, other), f"{other} ids")
+    found = lookup_ids(ids, _ids(ratings, other), f"ratings ({other}s)")
     found = np.where((found >= 0) & known[found], found, -1).astype(np.int32)
     given = _codes(ratings, other)
     others = found[given]

@@ -361,6 +361,10 @@ class Recommending:
         of it: then p_u = A⁻¹ (Σ_j q_j (q_j · p_u) + λ p_u) whatever trained it, so that shares and
         ``rest`` = λ q_iᵀ A⁻¹ p_u sum to p_u · q_i exactly. On labels the score is the logit.
         """
+        if ratings is not None and not isinstance(ratings, Ratings):
+            raise ValueError(
+                f"ratings is {type(ratings).__name__}; it must be Ratings: make it with Ratings.from_any"
+            )
         answers, options = self._served()
         tables = answers.tables
         (at_user, at_item) = (

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..checks import check_choice, check_count, check_number, option
+from ..checks import check_choice, check_count, check_flag, check_number, option
 from ..data.ids import as_arrow, lookup_ids
 from ..exchange import is_device_array, to_host
 from .bounds import NO_MOVES, Evidence, Moves
@@ -96,8 +96,7 @@ def list_request(
     request : ListRequest
         The rest.
     """
-    if isinstance(exclude_seen, str):
-        raise ValueError(f"exclude_seen is {exclude_seen!r}; it must be True or False")
+    check_flag("exclude_seen", exclude_seen)
     groups = None
     if group is not None:
         check_choice("group", group, GROUP_RULES)

@@ -17,11 +17,11 @@ from ..model.record import EpochRecord, origin_of
 from ..parameters import PARAMETERS
 from ..seeds import seed_from
 from ..serving.tables import UNKNOWN, Options
-from .answering import FittedAnswers
 from .callbacks import Callback, CallbackLife, Fit, check_callbacks
 from .core_params import float_type
 from .from_model import FromModel
 from .given import given_ratings, made_model
+from .partial_fit import NoPartialFit
 from .progress import EpochBar, check_verbose
 
 __all__ = ["BayesianMatrixFactorization"]
@@ -32,7 +32,7 @@ _MOST_FACTORS = int(PARAMETERS["n_factors"].high or 0)
 _OPTIONS = ("unknown", "n_threads")
 
 
-class BayesianMatrixFactorization(FromModel, FittedAnswers):
+class BayesianMatrixFactorization(FromModel, NoPartialFit):
     r"""Bayesian matrix factorization of ratings, by Gibbs sampling.
 
     It is the slower and the more accurate way: in place of one factorization that fits the ratings
@@ -258,6 +258,10 @@ class BayesianMatrixFactorization(FromModel, FittedAnswers):
         self.model_ = model
         return self
 
+    def check_params(self) -> None:
+        """Raise ValueError if a parameter is invalid, or two do not go together, whatever the ratings."""
+        self._checked()
+
     def _options(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _OPTIONS}
 
@@ -283,6 +287,7 @@ class BayesianMatrixFactorization(FromModel, FittedAnswers):
             )
         check_callbacks(self.callbacks)
         core.seed = seed_from(self.random_state)
+        _core.check_params(core)
         return core, dtype, check_verbose(self.verbose)
 
 

@@ -18,6 +18,7 @@ from ..model.model import Model
 from ..model.record import EpochRecord
 from ..model.summary import epoch_errors, kept_errors
 from ..writing import check_target, whole_path
+from .progress import EpochBar, check_verbose
 
 __all__ = [
     "CSVLog",
@@ -26,6 +27,7 @@ __all__ = [
     "Fit",
     "Log",
     "Plot",
+    "Progress",
     "SaveModel",
     "TimeLimit",
     "check_callbacks",
@@ -199,6 +201,39 @@ def check_callbacks(callbacks: Any) -> None:
             name = getattr(callback, "__name__", "")
             fix = f"an object, such as {name}()" if is_class else "callable, or have on_epoch_end"
             raise ValueError(f"callbacks holds {callback!r}; each must be {fix}")
+
+
+class Progress(Callback):
+    """Shows the epochs as `verbose` of the estimators does: for fits that run with ``verbose=0``.
+
+    On standard error: a bar in terminals and notebooks, lines elsewhere.
+
+    Parameters
+    ----------
+    verbose : int, default 1
+        As of `MatrixFactorization`: 2 says more.
+    """
+
+    def __init__(self, verbose: int = 1) -> None:
+        self.verbose = check_verbose(verbose)
+        self._bar: EpochBar | None = None
+
+    def on_train_begin(self, fit: Fit) -> None:
+        """Begin to show."""
+        self._bar = EpochBar(fit.n_epochs, fit.loss, verbose=self.verbose).__enter__()
+
+    def on_epoch_end(self, record: EpochRecord) -> None:
+        """Show an epoch."""
+        if self._bar is not None:
+            self._bar.advance(record)
+
+    def on_train_end(self, model: Model | None) -> None:
+        """Say what the fit took and reached."""
+        if self._bar is not None:
+            if model is not None:
+                self._bar.finish(model)
+            self._bar.__exit__(None, None, None)
+            self._bar = None
 
 
 class CSVLog(Callback):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +12,10 @@ from ..checks import check_count, option, where_typed
 from ..exceptions import ModelFileError
 from ..formulas.losses import CustomLoss
 from ..model.record import EpochRecord
-from ..parameters import PYTHON_NAMES
 from ..writing import check_target, is_stream
+from .core_params import in_python_words
 
-__all__ = ["Checkpoints", "checkpoints_of", "in_python_words"]
+__all__ = ["Checkpoints", "checkpoints_of"]
 
 
 class Checkpoints(NamedTuple):
@@ -135,12 +134,6 @@ def checkpoints_of(checkpoint: Any, every: Any, resume: Any) -> Checkpoints:
             )
         facts = _facts(source)
     return Checkpoints(path, every, source, facts["seed"], tuple(facts["history"]))
-
-
-def in_python_words(text: str) -> str:
-    """Call the core's parameters what Python calls them, in a text about several."""
-    either = "|".join(map(re.escape, PYTHON_NAMES))
-    return re.sub(rf"\b({either}) is ", lambda found: f"{PYTHON_NAMES[found[1]]} is ", text)
 
 
 def _path(name: str, given: Any) -> Path:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,17 +17,19 @@ from ..checks import (
     check_flag,
     check_number,
     check_sides,
+    in_words_of,
     is_number,
     option,
     where_typed,
 )
+from ..exceptions import CudaError, DivergedError
 from ..formulas.losses import CustomLoss, CustomPenalty
-from ..parameters import PARAMETERS, Parameter
+from ..parameters import PARAMETERS, PYTHON_NAMES, Parameter
 from ..seeds import seed_from
 from ..serving.tables import UNKNOWN, parse_device
 from .callbacks import check_callbacks
 
-__all__ = ["core_params", "float_type"]
+__all__ = ["core_params", "in_python_words", "float_type", "typed_words"]
 
 # What a check of one value by its row does not do.
 _SPECIAL = ("loss", "init", "random_state", "early_stopping", "device")
@@ -42,8 +46,8 @@ def core_params(params: Mapping[str, Any]) -> _core.TrainParams:
     Raises
     ------
     ValueError
-        If one is invalid; the text names it, its value and what it must be. What only the core
-        knows (ranges of real numbers, what goes with what) is checked there.
+        If one is invalid; the text names it, its value and what it must be. The core checks the ranges
+        of real numbers, and what goes with what.
     """
     core = _core.TrainParams()
     for row in PARAMETERS.values():
@@ -89,6 +93,8 @@ def core_params(params: Mapping[str, Any]) -> _core.TrainParams:
         core["patience"] = 0
     check_callbacks(params["callbacks"])
     core["seed"] = seed_from(params["random_state"])
+    with typed_words():
+        _core.check_params(core, params["penalty"] is not None)
     return core
 
 
@@ -135,3 +141,21 @@ def _loss(loss: Any) -> str:
     names = [name for name in PARAMETERS["loss"].choices if name != "custom"]
     custom = where_typed(", or one that warpfactor.losses.custom made", "")
     return check_choice("loss", loss, names, also=custom)
+
+
+@contextmanager
+def typed_words() -> Iterator[None]:
+    """Word the core's errors as the parameters were typed: in Python or on the command line."""
+    names = {row.core or row.name for row in PARAMETERS.values()}
+    try:
+        yield
+    except DivergedError as error:
+        raise DivergedError(in_words_of(names, str(error)), error.epoch) from None
+    except (ValueError, CudaError) as error:
+        raise type(error)(in_words_of(names, in_python_words(str(error)))) from None
+
+
+def in_python_words(text: str) -> str:
+    """Call the core's parameters what Python calls them, in a text about several."""
+    either = "|".join(map(re.escape, PYTHON_NAMES))
+    return re.sub(rf"\b({either}) is ", lambda found: f"{PYTHON_NAMES[found[1]]} is ", text)

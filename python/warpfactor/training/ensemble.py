@@ -31,6 +31,7 @@ from .cut_rows import refuse_cut_rows
 from .estimator import MatrixFactorization
 from .fit import found_strengths, search_key
 from .given import Given
+from .partial_fit import NoPartialFit
 from .progress import EpochBar, check_verbose
 
 __all__ = ["Ensemble"]
@@ -45,7 +46,7 @@ _DIVISIONS = 3
 _PATIENCE = 0.2
 
 
-class Ensemble(FittedAnswers):
+class Ensemble(NoPartialFit):
     """The mean of several fits as one model, with a standard deviation for each prediction.
 
     Fits from different random starts err in different ways, and their mean errs less: on MovieLens

@@ -14,6 +14,7 @@ from ..formulas.losses import CustomLoss, CustomPenalty
 from ..model.record import EpochRecord
 from ..parameters import DEFAULTS
 from .callbacks import Callback, check_callbacks
+from .core_params import core_params
 from .fit import fit_model
 from .from_model import FromModel
 from .partial_fit import PartialFit
@@ -524,3 +525,7 @@ class MatrixFactorization(FromModel, CallbackSupportMixin, PartialFit):  # type:
             buffer=buffer,
         )
         return self
+
+    def check_params(self) -> None:
+        """Raise ValueError if a parameter is invalid, or two do not go together, whatever the ratings."""
+        core_params(self.get_params(deep=False))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any, cast
 
@@ -14,7 +13,7 @@ from .. import _core
 from ..checks import check_flag, in_words_of, is_number, option, where_typed
 from ..data.ratings import Ratings
 from ..data.stored import StoredRatings
-from ..exceptions import CudaError, DivergedError
+from ..exceptions import CudaError
 from ..formulas.cuda_compile import DeviceKernels, device_kernels
 from ..formulas.losses import CustomLoss
 from ..model.file import stored_params
@@ -24,8 +23,8 @@ from ..parameters import PARAMETERS, PYTHON_NAMES
 from ..serving.device import free_cached
 from ..serving.tables import Options
 from .callbacks import CallbackLife, Fit
-from .checkpoints import Checkpoints, checkpoints_of, in_python_words
-from .core_params import core_params, float_type
+from .checkpoints import Checkpoints, checkpoints_of
+from .core_params import core_params, float_type, typed_words
 from .given import Given, joined, made_model
 from .progress import EpochBar, check_verbose
 from .streams import Disk, given_from
@@ -190,7 +189,7 @@ def _fitted(
                 kept.core(params),
             )
 
-        with _typed_words():
+        with typed_words():
             checkpoints.begin()
             result = run(given, core, checkpoints)
             chosen, trained_on = result["chosen"], given
@@ -287,7 +286,7 @@ def found_strengths(
     loss, penalty, floats = params["loss"], params["penalty"], _host_type(params["dtype"])
     double = floats == np.float64
     search = _core.found_strengths_float64 if double else _core.found_strengths_float32
-    with _typed_words():
+    with typed_words():
         found = search(
             _core.RatingArrays(ratings.users, ratings.items, ratings.values, weights),
             ratings.n_users,
@@ -337,18 +336,6 @@ def _for_refit(chosen: _core.TrainParams, result: Mapping[str, Any]) -> _core.Tr
 
 def _is_open_init(init: Any) -> bool:
     return init is None or isinstance(init, str) or is_number(init)
-
-
-@contextmanager
-def _typed_words() -> Iterator[None]:
-    """Word the core's errors as the parameters were typed: in Python or on the command line."""
-    names = {row.core or row.name for row in PARAMETERS.values()}
-    try:
-        yield
-    except DivergedError as error:
-        raise DivergedError(in_words_of(names, str(error)), error.epoch) from None
-    except (ValueError, CudaError) as error:
-        raise type(error)(in_words_of(names, in_python_words(str(error)))) from None
 
 
 def _chosen(given: _core.TrainParams, resolved: _core.TrainParams) -> dict[str, Any]:

@@ -7,11 +7,9 @@ from typing import Any, Self
 from numpy.typing import ArrayLike
 
 from ..data.ratings import Ratings
-from ..model.model import Model
-from ..parameters import DEFAULTS
 from .answering import FittedAnswers
 
-__all__ = ["PartialFit"]
+__all__ = ["NoPartialFit", "PartialFit"]
 
 
 class PartialFit(FittedAnswers):
@@ -46,28 +44,14 @@ class PartialFit(FittedAnswers):
         self.model_ = self._answering().updated(Ratings.from_any(X, y))
         return self
 
-    @classmethod
-    def from_model(cls, model: Model) -> Self:
-        """Return the fitted estimator of a model, such as `warpfactor.load` returns.
 
-        Parameters
-        ----------
-        model : Model
-            The fitted model. What its file could not hold (`callbacks`, a `random_state` that is no
-            int, initial factors) has its default.
+class NoPartialFit(FittedAnswers):
+    """An estimator whose model is the mean of several, which have no row in common to solve for."""
 
-        Raises
-        ------
-        ValueError
-            If the model has parameters that this estimator does not have.
-        """
-        params = model.get_params()
-        unknown = sorted(set(params) - set(DEFAULTS))
-        if unknown:
-            raise ValueError(
-                f"the model has parameters {unknown}, which {cls.__name__} does not have: use the "
-                "estimator that made it, or update warpfactor"
-            )
-        estimator = cls(**params)
-        estimator.model_ = model
-        return estimator
+    @property
+    def partial_fit(self) -> Any:
+        """Not there: `hasattr` says so, and who calls it is told what to do."""
+        raise AttributeError(
+            f"{type(self).__name__} has no partial_fit, as its model is the mean of several, whose rows are not of "
+            "one training: fit it again on all ratings, or keep a MatrixFactorization up to date by its partial_fit"
+        )

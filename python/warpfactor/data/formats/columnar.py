@@ -284,22 +284,11 @@ def _key(text: str, role: str, name: str, *, numeric: bool) -> int | float | str
         raise ValueError(f"the rating {text!r} of the folder {name}={text} is no number") from error
 
 
-def _seekable(source: Source) -> Any:
-    """The path, or the unpacked bytes in memory of Arrow's: its threads take Python's lock for no other (see lending)."""
-    if not source.packing:
-        return str(source.path)
-    unpacked = pa.BufferOutputStream()
-    with source.open() as file:
-        while part := file.read(_PART):
-            unpacked.write(part)
-    return pa.BufferReader(unpacked.getvalue())
-
-
 def _parquet(source: Source) -> _Opened:
     from pyarrow import parquet
 
     # Buffered: it reads pages, and not a row group's whole column.
-    file = parquet.ParquetFile(_seekable(source), buffer_size=_PART)
+    file = parquet.ParquetFile(source.seekable(), buffer_size=_PART)
 
     def parts(names: list[str]) -> Iterator[Any]:
         yield from file.iter_batches(_ROWS, columns=names)
@@ -310,7 +299,7 @@ def _parquet(source: Source) -> _Opened:
 def _orc(source: Source) -> _Opened:
     from pyarrow import orc
 
-    file = orc.ORCFile(_seekable(source))
+    file = orc.ORCFile(source.seekable())
 
     def parts(names: list[str]) -> Iterator[Any]:
         for at in range(file.nstripes):
@@ -322,7 +311,7 @@ def _orc(source: Source) -> _Opened:
 def _arrow(source: Source) -> _Opened:
     from pyarrow import feather
 
-    given = _seekable(source)
+    given = source.seekable()
     if source.head.startswith(b"FEA1"):
         table = feather.read_table(given)
         return _of_table(table)

@@ -22,9 +22,10 @@ from .reading import Reading, Request, reading_of_columns
 from .rewrite import ByteStream, blocks
 from .source import NothingThere, Source
 
-__all__ = ["matches", "read"]
+__all__ = ["is_list", "is_object", "read"]
 
-_BEGIN = re.compile(rb'(?:\[\s*)?\{\s*["}]')
+_OBJECT = re.compile(rb'\{\s*["}]')
+_LIST = re.compile(rb'\[\s*\{\s*["}]')
 _SAMPLED = 2000
 # An object must fit into a block.
 _BLOCK = 1 << 23
@@ -33,9 +34,14 @@ _SIDES = ("user", "item")
 _Entry = tuple[str, str, "dict[str, Any] | str"]
 
 
-def matches(source: Source) -> bool:
-    """Whether a file begins with an object, or a list of objects."""
-    return _BEGIN.match(_head(source)) is not None
+def is_object(source: Source) -> bool:
+    """Whether a file begins with an object."""
+    return _OBJECT.match(_head(source)) is not None
+
+
+def is_list(source: Source) -> bool:
+    """Whether a file begins with a list of objects."""
+    return _LIST.match(_head(source)) is not None
 
 
 def _head(source: Source) -> bytes:
@@ -55,8 +61,8 @@ def read(source: Source, request: Request) -> Reading:
     Lines of which a sample has fields of one type each are parsed by Arrow, to which these types are
     told: it takes texts like 2020-01-01 for dates otherwise. All else is read by Python's json.
     """
-    is_list = _head(source).startswith(b"[")
-    entries = _listed(source, request) if is_list else None
+    listed = _head(source).startswith(b"[")
+    entries = _listed(source, request) if listed else None
     sample = _sample(entries if entries is not None else _lines(source, request), request)
     names, found = _resolved(sample, request)
     paths = {role: _path(names[at], sample) for role, at in found.items()}
@@ -66,12 +72,12 @@ def read(source: Source, request: Request) -> Reading:
     if types.get("timestamp") is _MIXED and request.wanted["timestamp"] is None:
         problem = _time_problem([_at(record, paths["timestamp"]) for record in sample])
         del paths["timestamp"], types["timestamp"]
-    layout = {"records": "a list of objects" if is_list else "one object a line"}
+    name = "json" if listed else "jsonl"
     if entries is None and _MIXED not in types.values():
         try:
             columns = _by_arrow(source, request, paths, types)
             named = {role: (labels[role], column) for role, column in columns.items()}
-            reading = _reading(named, request, names, found, layout)
+            reading = _reading(name, named, request, names, found)
             reading.times_problem = reading.times_problem or problem
             return reading
         except (pa.ArrowInvalid, ValueError):
@@ -80,20 +86,21 @@ def read(source: Source, request: Request) -> Reading:
     given = entries if entries is not None else _lines(source, request)
     columns, n_skipped, first = _by_json(given, request, paths)
     named = {role: (labels[role], column) for role, column in columns.items()}
-    reading = _reading(named, request, names, found, layout)
+    reading = _reading(name, named, request, names, found)
     reading.n_skipped, reading.first_skipped = n_skipped, first
     reading.times_problem = reading.times_problem or problem
     return reading
 
 
 def _reading(
+    format: str,
     columns: dict[str, Column],
     request: Request,
     names: list[str],
     found: dict[str, int],
-    layout: dict[str, str],
 ) -> Reading:
-    return reading_of_columns("json", columns, request, names=names, found=found, layout=layout)
+    layout = {"records": "a list of objects" if format == "json" else "one object a line"}
+    return reading_of_columns(format, columns, request, names=names, found=found, layout=layout)
 
 
 def _lines(source: Source, request: Request) -> Iterator[_Entry]:

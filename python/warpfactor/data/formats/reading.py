@@ -161,7 +161,7 @@ class Reading:
         if not self.times_problem:
             return f"{text}: pass {insist} to see which row is at fault"
         advice = f"pass {insist} to make that an error"
-        if self.from_text or self.format == "json":
+        if self.from_text or self.format in ("json", "jsonl"):
             advice += f", and {option('on_error', 'skip')} with it to leave such rows out"
         return f"{text} ({self.times_problem}): {advice}"
 

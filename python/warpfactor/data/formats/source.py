@@ -31,6 +31,8 @@ DAMAGE = (
 
 _HEAD = 1 << 18
 _ARROW_CODECS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
+# Bytes unpacked at a time.
+_PART = 1 << 22
 _OPENERS = {"": io.open, "gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
 # What zipfile says of a damaged archive, and of versions and encryptions that it does not know.
 _DAMAGES = (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, IndexError, struct.error)
@@ -102,11 +104,17 @@ class Source:
         return _OPENERS[self.packing](self.path, "rb")  # type: ignore[operator, no-any-return]
 
     def seekable(self) -> Any:
-        """The path, or the unpacked bytes, for libraries that need to jump about in a file."""
+        """The path, or the unpacked bytes, for libraries that need to jump about in a file.
+
+        In memory of Arrow's: its threads take Python's lock for no other (see lending).
+        """
         if not self.packing:
             return str(self.path)
+        unpacked = pa.BufferOutputStream()
         with self.open() as file:
-            return io.BytesIO(file.read())
+            while part := file.read(_PART):
+                unpacked.write(part)
+        return pa.BufferReader(unpacked.getvalue())
 
     @cached_property
     def head(self) -> bytes:

@@ -96,11 +96,12 @@ _ALL = (
         matrix_market.matches,
         matrix_market.read,
     ),
+    Format("json", "a list of JSON objects", (".json",), json_records.is_list, json_records.read),
     Format(
-        "json",
-        "JSON lines, or a list of objects",
-        (".jsonl", ".ndjson", ".json"),
-        json_records.matches,
+        "jsonl",
+        "JSON lines: an object a line",
+        (".jsonl", ".ndjson"),
+        json_records.is_object,
         json_records.read,
     ),
     Format(
@@ -213,7 +214,7 @@ def _as_printed(comment: str) -> str:
 def refuse_options(format: Format, given: TextOptions) -> None:
     """Raise ValueError if options of text were given for a format that has none of them."""
     for name, value in vars(given).items():
-        fits = format.name in _TEXTS or (format.name == "json" and name == "encoding")
+        fits = format.name in _TEXTS or (format.name in ("json", "jsonl") and name == "encoding")
         if value is not None and not fits:
             raise ValueError(
                 f"{option(name, value)} says how a text is laid out, but the file is of the format "
