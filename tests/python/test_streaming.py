@@ -688,6 +688,35 @@ def test_available_memory_is_what_the_system_and_the_container_leave(tmp_path, m
     assert numbering.available_memory() is None
 
 
+# Numbering by itself.
+
+
+@pytest.mark.parametrize("far_from", [None, 0, 3, 5])
+@pytest.mark.parametrize("low", [0, -70_000, 2**31 - 90_000, 10**12])
+@pytest.mark.parametrize("kept", [6, 4, 2])
+def test_integers_are_numbered_as_a_whole_however_far_apart_they_are(far_from, low, kept):
+    rng = np.random.default_rng(3)
+    parts = [low + rng.integers(0, 1000 * 9**n % 80_000, 500) for n in range(6)]
+    if far_from is not None:
+        parts[far_from][17] = -(2**40)
+    ids = numbering.Vocabulary()
+    codes = []
+    for part in parts:
+        codes.append(ids.add(part, "user"))
+    rows = None
+    if kept < 6:
+        ids.forget(500 * kept)
+        parts, codes = parts[:kept], codes[:kept]
+        rows = lambda: ((500 * n, part) for n, part in enumerate(codes))
+    done = ids.finish(rows)
+    got = np.concatenate([done.positions(part, 500 * n) for n, part in enumerate(codes)])
+    expected, positions = np.unique(np.concatenate(parts), return_inverse=True)
+    assert np.array_equal(done.ids, expected) and done.ids.dtype == np.int64
+    assert np.array_equal(got, positions) and got.dtype == np.int32
+    # The same in one part.
+    assert np.array_equal(done.positions(np.concatenate(codes), 0), got)
+
+
 # The spool by itself.
 
 

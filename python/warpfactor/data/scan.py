@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -251,8 +251,7 @@ def store(
     try:
         reader = _Reader(scan, spool, sides, row_bytes, BYTES_PER_RATING + rating_bytes, tell)
         skipped = reader.read()
-        used = reader.used()
-        numbered = [side.finish(mask) for side, mask in zip(sides, used, strict=True)]
+        numbered = [side.finish(reader.rows(number)) for number, side in enumerate(sides)]
         users, items = (each._replace(ids=read_only(each.ids)) for each in numbered)
         _warn(scan, spool.n_rows, skipped, (users.ids, items.ids))
         return StoredRatings(spool, users, items)
@@ -293,15 +292,12 @@ class _Reader:
             raise ValueError(f"{self._shown()} gives no ratings: at least one is needed")
         return 0, ""
 
-    def used(self) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
-        """Which ids are those of ratings, if rows were taken back; None: all are."""
+    def rows(self, side: int) -> Callable[[], Iterator[tuple[int, NDArray[np.int32]]]] | None:
+        """What reads the codes of a side again, if rows were taken back."""
         if not self._has_cut:
-            return None, None
-        marks = [np.zeros(side.n_ids, bool) for side in self._sides]
-        for begin, end in self._spool.chunks():
-            for mark, codes in zip(marks, self._spool.read(begin, end)[:2], strict=True):
-                mark[codes] = True
-        return marks[0], marks[1]
+            return None
+        spool = self._spool
+        return lambda: ((begin, spool.read(begin, end)[:2][side]) for begin, end in spool.chunks())
 
     # As a Sink.
 
@@ -336,6 +332,8 @@ class _Reader:
     def forget_file(self) -> None:
         """Take back the rows of the file that was begun last."""
         self._spool.cut(self._begun)
+        for side in self._sides:
+            side.forget(self._begun)
         self._has_cut = True
 
     def _append(self, codes: Sequence[NDArray[np.int32]], values: NDArray[np.float32]) -> None:

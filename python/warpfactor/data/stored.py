@@ -216,10 +216,39 @@ class Spool:
 
 
 class Numbered(NamedTuple):
-    """The ids of a side, and the final code of each code that the spool holds; None: the same."""
+    """The ids of a side, and what the codes of a spool stand for.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (n_ids,)
+        The ids, sorted.
+    codes : ndarray of int32, or None
+        The position in `ids` of each code; None: codes are positions.
+    n_early : int, default 0
+        So many ratings, the first ones, hold integer ids in place of codes.
+    early : ndarray of int32, or None
+        The position of each integer from `low` on; None: integers are positions.
+    low : int, default 0
+        The lowest of those integers.
+    """
 
     ids: NDArray[Any]
     codes: NDArray[np.int32] | None
+    n_early: int = 0
+    early: NDArray[np.int32] | None = None
+    low: int = 0
+
+    def positions(self, codes: NDArray[np.int32], begin: int) -> NDArray[np.int32]:
+        """Return the positions of ratings of a spool, of which the first is number `begin`."""
+        n_early = min(max(self.n_early - begin, 0), len(codes))
+        parts = []
+        if n_early:
+            given = codes[:n_early]
+            parts.append(given if self.early is None else self.early[given - np.int32(self.low)])
+        if n_early < len(codes):
+            given = codes[n_early:]
+            parts.append(given if self.codes is None else self.codes[given])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 class StoredRatings:
@@ -292,15 +321,14 @@ class StoredRatings:
         """
         at = 0
         for begin, end in self._spool.chunks():
-            users, items, values = self._spool.read(begin, end)
+            *codes, values = self._spool.read(begin, end)
+            users, items = (
+                side.positions(each, begin) for side, each in zip(self._sides, codes, strict=True)
+            )
             if self._left_out is not None:
                 bits = self._left_out[begin // 8 : -(-end // 8)]
                 kept = np.unpackbits(bits, count=end - begin, bitorder="little") == 0
                 users, items, values = users[kept], items[kept], values[kept]
-            users, items = (
-                codes if side.codes is None else side.codes[codes]
-                for codes, side in zip((users, items), self._sides, strict=True)
-            )
             yield users, items, values, None if weights is None else weights[at : at + len(values)]
             at += len(values)
             if last:
