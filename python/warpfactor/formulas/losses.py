@@ -17,6 +17,8 @@ import ast
 import importlib
 import inspect
 import linecache
+import logging  # noqa: F401 - before the hook below is registered
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -28,6 +30,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import formula
 from .formula import Condition, Node, Symbolic, TraceError
+from .time_limit import TimeIsOver, ended_after
 
 __all__ = [
     "CustomLoss",
@@ -357,11 +360,17 @@ class _Custom:
             _require("sympy", self._MAKER)
             derive = importlib.import_module(".derive", __package__)
             try:
-                expression = derive.to_sympy(self._tree, self._SYMBOLS)
-                slope = derive.differentiate(expression, self._SYMBOLS[-1])
-                derive.check_real(expression)
-                derive.check_real(slope)
-                evaluate = derive.numeric([expression, slope], self._SYMBOLS)
+                with ended_after(_MOST_SECONDS):
+                    expression = derive.to_sympy(self._tree, self._SYMBOLS)
+                    slope = derive.differentiate(expression, self._SYMBOLS[-1])
+                    derive.check_real(expression)
+                    derive.check_real(slope)
+                    evaluate = derive.numeric([expression, slope], self._SYMBOLS)
+            except TimeIsOver:
+                raise ValueError(
+                    f"{self._call}: it cannot be differentiated within {_MOST_SECONDS:g} seconds: write "
+                    "it shorter, or with fewer functions in each other"
+                ) from None
             except Exception as error:
                 raise ValueError(f"{self._call}: it cannot be differentiated: {error}") from error
             derived = _Derived(expression, slope, evaluate)
@@ -602,9 +611,21 @@ _SANE_PREDICTIONS = np.array([0.5, 1.0, 1.7, 2.0, 3.5, 4.9, 5.0])
 _SANE_ELEMENTS = np.array([0.0, 0.01, -0.01, 0.1, -0.1, 1.0, -1.0, 2.0, -2.0])
 _FAR = np.array([1e2, 1e3, 1e4, 1e5])
 
+# SymPy asks of some expressions what takes twice as long with each level. What people write takes a second.
+_MOST_SECONDS = 20.0
+
 # Compiled functions by type, formula and dtype. They stay: the core may hold an address.
 _COMPILED: dict[tuple[type, str, str], Any] = {}
-_COMPILE_LOCK = threading.Lock()
+# Held while a process is forked, too: Numba has a lock of its own, which a child would find locked for ever if
+# another thread was compiling. By a thread that forks while it compiles it is taken twice. Hooks of later modules come
+# first: logging has one as well, whose lock the compiling thread takes.
+_COMPILE_LOCK = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_COMPILE_LOCK.acquire,
+        after_in_parent=_COMPILE_LOCK.release,
+        after_in_child=_COMPILE_LOCK.release,
+    )
 
 
 def _number_type(dtype: DTypeLike) -> np.dtype[Any]:

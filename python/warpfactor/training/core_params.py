@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import _core
 from ..checks import (
+    as_float,
     check_choice,
     check_count,
     check_flag,
@@ -61,10 +62,10 @@ def core_params(params: Mapping[str, Any]) -> _core.TrainParams:
     if _is_open(params["init"]):
         pass
     elif is_number(params["init"]):
-        scale = float(params["init"])
+        scale = as_float("init", params["init"])
         if not 0 <= scale < math.inf:
             raise ValueError(
-                f"{option('init')} is {params['init']!r}; a scale must be finite and at least 0"
+                f"{option('init')} is {params['init']!r:.80}; a scale must be finite and at least 0"
             )
         core["init_scale"] = scale
     elif not (isinstance(params["init"], (tuple, list)) and len(params["init"]) == 2):
@@ -101,7 +102,7 @@ def float_type(dtype: Any) -> np.dtype[Any]:
         checked = np.dtype(object)
     if checked not in (np.float16, np.float32, np.float64):
         raise ValueError(
-            f"{option('dtype')} is {dtype!r}; it must be 'float32' or 'float64', or on a CUDA device 'float16'"
+            f"{option('dtype')} is {dtype!r:.80}; it must be 'float32' or 'float64', or on a CUDA device 'float16'"
         )
     return checked
 

@@ -116,14 +116,14 @@ def _drawn(given: Given, name: str, fraction: Any, seed: int) -> Given:
     """Draw a share of the ratings for validation."""
     if not is_number(fraction) or not 0 < fraction < 1:
         raise ValueError(
-            f"{option(name)} is {fraction!r}; it must be above 0 and below 1: the share of the ratings "
+            f"{option(name)} is {fraction!r:.80}; it must be above 0 and below 1: the share of the ratings "
             "that is held out for early stopping"
         )
     n = len(given.ratings)
     size = round(fraction * n)
     if not 0 < size < n:
         raise ValueError(
-            f"{option(name)} is {fraction!r}, which is {size} of {n} ratings; both parts need at least one"
+            f"{option(name)} is {fraction!r:.80}, which is {size} of {n} ratings; both parts need at least one"
         )
     chosen = np.zeros(n, bool)
     chosen[np.random.default_rng([seed, _DRAWN]).choice(n, size, replace=False)] = True
