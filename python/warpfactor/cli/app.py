@@ -136,9 +136,9 @@ def _fill_streams() -> None:
     for _ in missing:
         os.open(os.devnull, os.O_RDWR)
     if sys.stdout is None:
-        sys.stdout = _NoOutput()  # type: ignore[unreachable]
+        sys.stdout = _NoOutput()
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # type: ignore[unreachable]  # noqa: SIM115
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
 def _drop_output() -> None:

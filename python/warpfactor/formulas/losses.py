@@ -326,10 +326,10 @@ class _Custom:
         return self._source(self._derived_within(number), number)
 
     def _compile(self, dtype: np.dtype[Any]) -> Any:
-        derived = self._derived_within(dtype)
-        _require("numba", self._MAKER)
         key = (type(self), self._text, dtype.name)
-        with _COMPILE_LOCK:
+        with _LOCK:
+            derived = self._derived_within(dtype)
+            _require("numba", self._MAKER)
             if key not in _COMPILED:
                 _COMPILED[key] = self._native(derived, dtype)
             return _COMPILED[key]
@@ -356,6 +356,10 @@ class _Custom:
         return derived
 
     def _derive(self) -> _Derived:
+        with _LOCK:
+            return self._derive_alone()
+
+    def _derive_alone(self) -> _Derived:
         if self._derived is None:
             _require("sympy", self._MAKER)
             derive = importlib.import_module(".derive", __package__)
@@ -616,15 +620,15 @@ _MOST_SECONDS = 20.0
 
 # Compiled functions by type, formula and dtype. They stay: the core may hold an address.
 _COMPILED: dict[tuple[type, str, str], Any] = {}
-# Held while a process is forked, too: Numba has a lock of its own, which a child would find locked for ever if
-# another thread was compiling. By a thread that forks while it compiles it is taken twice. Hooks of later modules come
-# first: logging has one as well, whose lock the compiling thread takes.
-_COMPILE_LOCK = threading.RLock()
+# Of what SymPy and Numba do, their import included. It is held while a process is forked, too: a child would find
+# Numba's own lock, and those of modules that were being imported, locked for ever. A thread that forks while it
+# compiles takes it twice. Hooks of later modules come first: logging has one, whose lock the compiling thread takes.
+_LOCK = threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_COMPILE_LOCK.acquire,
-        after_in_parent=_COMPILE_LOCK.release,
-        after_in_child=_COMPILE_LOCK.release,
+        before=_LOCK.acquire,
+        after_in_parent=_LOCK.release,
+        after_in_child=_LOCK.release,
     )
 
 
@@ -637,7 +641,8 @@ def _number_type(dtype: DTypeLike) -> np.dtype[Any]:
 
 def _require(module: str, maker: str) -> None:
     try:
-        importlib.import_module(module)
+        with _LOCK:
+            importlib.import_module(module)
     except ImportError as error:
         raise ImportError(
             f'{maker} needs {module} ({error}): pip install "warpfactor[autodiff]"'
