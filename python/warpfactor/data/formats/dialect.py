@@ -496,7 +496,7 @@ def _read_as(
     if len(first) < len(needed):
         line = sep.join(rows[0])
         raise ValueError(
-            f"the first line {line!r:.80} has {len(first)} field(s) separated by {sep!r}, but "
+            f"the first line {line!r:.80} has {len(first)} field(s) separated by {sep!r:.80}, but "
             f"columns for {', '.join(needed)} are needed: check the file or pass "
             f"{option('sep', ',' if sep != ',' else ';')}"
         )
@@ -711,7 +711,7 @@ def _no_reading(text: str, needed: list[str], problems: list[_Problem]) -> Value
         )
     if widths[sep] > 1:
         return ValueError(
-            f"the first line {line!r:.80} has {widths[sep]} field(s) separated by {sep!r}, but "
+            f"the first line {line!r:.80} has {widths[sep]} field(s) separated by {sep!r:.80}, but "
             f"columns for {', '.join(needed)} are needed: check the file or pass {option('sep')}"
         )
     return ValueError(
