@@ -196,7 +196,11 @@ def _fuzz(arguments: argparse.Namespace) -> None:
     # The model file's inputs are small, and take no more memory with their number.
     most = arguments.runs if is_model else min(arguments.runs or MOST_INPUTS, MOST_INPUTS)
     flags = [
-        *(f"-max_len={arguments.max_len}", f"-timeout={TIMEOUT_S}", f"-rss_limit_mb={RSS_MB}"),
+        *(
+            f"-max_len={arguments.max_len}",
+            f"-timeout={TIMEOUT_S * (6 if arguments.target == 'formulas' else 1)}",
+            f"-rss_limit_mb={RSS_MB}",
+        ),
         *(f"-max_total_time={int(arguments.seconds)}", f"-seed={arguments.seed}"),
         *(f"-artifact_prefix={arguments.out}/{arguments.target}-", "-print_final_stats=1"),
         *((f"-runs={most}",) if most else ()),

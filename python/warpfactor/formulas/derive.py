@@ -260,6 +260,28 @@ _SYMPY: dict[str, Callable[..., Any]] = {
 }
 
 
+# Elements of an expression as it is written out. SymPy keeps what occurs twice once, and takes as long as
+# for all of it when it prints, counts or factors: a derivative of nested bounds may have billions.
+_MOST_ELEMENTS = 30_000
+
+
+def _check_size(expression: Any) -> None:
+    sizes: dict[Any, int] = {}
+    stack = [expression]
+    while stack:
+        node = stack[-1]
+        missing = [part for part in node.args if part not in sizes]
+        if missing:
+            stack += missing
+            continue
+        sizes[stack.pop()] = 1 + sum(sizes[part] for part in node.args)
+    if sizes[expression] > _MOST_ELEMENTS:
+        raise ValueError(
+            f"its slope would have {sizes[expression]:.3g} terms, and may have {_MOST_ELEMENTS:,}: write "
+            "it with fewer functions in each other"
+        )
+
+
 def to_sympy(tree: Symbolic, symbols: Sequence[str]) -> Any:
     """Return the SymPy expression of a formula, in plain symbols of the same names."""
     names = {name: sympy.Symbol(name) for name in symbols}
@@ -278,7 +300,7 @@ def _with_real_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
             except (TypeError, ValueError, OverflowError):  # complex, or undefined
                 finite = False
             if not finite:
-                raise ValueError(f"{value} is not a finite real number")
+                raise ValueError(f"{str(value)[:200]} is not a finite real number")
         return value
 
     return checked
@@ -289,7 +311,7 @@ def check_real(expression: Any) -> None:
     if expression.has(sympy.zoo, sympy.oo, -sympy.oo, sympy.nan):
         raise ValueError("it divides by 0")
     if expression.has(sympy.I):
-        raise ValueError(f"{expression} is complex")
+        raise ValueError(f"{str(expression)[:200]} is complex")
     for number in expression.atoms(sympy.Number):
         try:
             finite = np.isfinite(float(number))
@@ -305,6 +327,7 @@ def differentiate(expression: Any, symbol: str) -> Any:
 
 
 def _factored(expression: Any) -> Any:
+    _check_size(expression)
     # For the eye, and for x - r as one exact difference instead of two products. It takes seconds
     # for formulas that nobody reads.
     return sympy.factor_terms(expression) if expression.count_ops() < 500 else expression

@@ -410,11 +410,11 @@ def parse(text: str, symbols: Sequence[str]) -> Symbolic:
         tree = ast.parse(text.strip(), mode="eval")
         node = _from_ast(tree.body, symbols)
     except (SyntaxError, MemoryError, RecursionError) as error:
-        raise ValueError(f"{_shortened(text)!r} is no formula ({error})") from error
+        raise ValueError(f"{shortened(text)!r} is no formula ({error})") from error
     except TypeError as error:  # of the tree's limits, or of conditions where numbers must be
-        raise ValueError(f"{_shortened(text)!r}: {error}") from error
+        raise ValueError(f"{shortened(text)!r}: {error}") from error
     if not isinstance(node, Symbolic):
-        raise ValueError(f"{_shortened(text)!r} is a condition; it must be a number")
+        raise ValueError(f"{shortened(text)!r} is a condition; it must be a number")
     return node
 
 
@@ -468,7 +468,7 @@ def renamed(node: Any, names: Mapping[str, str]) -> Any:
     return type(node)(node.op, *(renamed(a, names) for a in node.args))
 
 
-def _shortened(text: str, width: int = 80) -> str:
+def shortened(text: str, width: int = 80) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
 
 

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import formula
-from .formula import Condition, Node, Symbolic, TraceError
+from .formula import Condition, Node, Symbolic, TraceError, shortened
 from .time_limit import TimeIsOver, ended_after
 
 __all__ = [
@@ -187,7 +187,7 @@ class _Custom:
     def _of(cls, tree: Symbolic, names: Sequence[str], call: str | None = None) -> Self:
         made = object.__new__(cls)
         made._tree, made._text, made._names = tree, str(tree), names
-        made._call = call or f"{cls._MAKER}({tree})"
+        made._call = call or f"{cls._MAKER}({shortened(made._text, 400)})"
         made._derived, made._compiled = None, {}
         return made
 
@@ -415,7 +415,7 @@ class _Custom:
         """Return an expression in the user's names of the symbols."""
         symbol = importlib.import_module("sympy").Symbol
         names = {symbol(a): symbol(b) for a, b in zip(self._SYMBOLS, self._names, strict=True)}
-        return str(expression.subs(names, simultaneous=True))
+        return shortened(str(expression.subs(names, simultaneous=True)), 400)
 
     def __repr__(self) -> str:
         return f"{self._MAKER}({self._text})"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 __all__ = ["TimeIsOver", "ended_after"]
@@ -24,25 +25,37 @@ def ended_after(seconds: float) -> Iterator[None]:
     Parameters
     ----------
     seconds : float
-        How long the body may take.
+        How much of a processor's time the body may take, where the system tells a thread's; else how
+        long it may take.
     """
     thread = ctypes.c_ulong(threading.get_ident())
     raise_in_thread = ctypes.pythonapi.PyThreadState_SetAsyncExc
     lock = threading.Lock()
-    is_done = False
+    done = threading.Event()
 
-    def end() -> None:
-        with lock:
-            if not is_done:
-                raise_in_thread(thread, ctypes.py_object(TimeIsOver))
+    used = _clock_of_this_thread()
+    end = used() + seconds
 
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
+    def watch() -> None:
+        wait = seconds
+        while not done.wait(wait):
+            with lock:
+                left = 0.0 if done.is_set() else end - used()
+                if left <= 0 and not done.is_set():
+                    raise_in_thread(thread, ctypes.py_object(TimeIsOver))
+            wait = max(left, 0.05)  # once more, as there is code that catches whatever comes
+
+    threading.Thread(target=watch, daemon=True).start()
     try:
         yield
     finally:
         with lock:
-            is_done = True
+            done.set()
             raise_in_thread(thread, None)  # what was sent and has not come yet
-        timer.cancel()
+
+
+def _clock_of_this_thread() -> Callable[[], float]:
+    if not hasattr(time, "pthread_getcpuclockid"):
+        return time.monotonic
+    clock = time.pthread_getcpuclockid(threading.get_ident())
+    return lambda: time.clock_gettime(clock)
