@@ -10,10 +10,6 @@
 namespace py = pybind11;
 
 PYBIND11_MODULE(_core, m) {
-  // Python itself refuses from 3.12 on.
-  if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
-    throw py::import_error("warpfactor cannot be imported in a sub-interpreter: use a process of its own");
-  }
   m.doc() = "The compiled core of warpfactor. Not a public interface: use the package's.";
   m.attr("__version__") = WARPFACTOR_VERSION;
   // std::invalid_argument -> ValueError and std::bad_alloc -> MemoryError are pybind11's own. The classes of the others

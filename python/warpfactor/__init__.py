@@ -103,6 +103,25 @@ _HOME = {
     "Tuning": "evaluation.tuning",
     "write_ratings": "data.write",
 }
+
+
+def _refuse_sub_interpreters() -> None:
+    """Raise ImportError in a sub-interpreter of Python's, where NumPy and Arrow may hang."""
+    for name in ("_interpreters", "_xxsubinterpreters"):  # from Python 3.13 on, and before
+        try:
+            interpreters = importlib.import_module(name)
+        except ImportError:
+            continue
+        if interpreters.get_current() != interpreters.get_main():
+            raise ImportError(
+                "warpfactor cannot be imported in a sub-interpreter of Python: use a process of its own "
+                "(with mod_wsgi: WSGIApplicationGroup %{GLOBAL})"
+            )
+        return
+
+
+_refuse_sub_interpreters()
+
 _MODULES = ("baselines", "callbacks", "datasets", "losses", "metrics", "plot", "splits")
 
 

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import Any
 
 __all__ = [
+    "as_float",
     "check_choice",
     "check_count",
     "check_flag",
@@ -82,13 +83,13 @@ def option(name: str, value: Any = None) -> str:
     flags = _flags.get()
     if flags is None:
         name = _renamed.get().get(name, name)
-        return name if value is None else f"{name}={value!r}"
+        return name if value is None else f"{name}={value!r:.200}"
     flag = f"--{flags.get(name, name).replace('_', '-')}"
     if isinstance(value, bool):
         return flag if value else flag.replace("--", "--no-", 1)
     if value is None:
         return flag
-    text = str(value).replace("\t", "\\t")
+    text = str(value)[:200].replace("\t", "\\t")
     return f"{flag} {shlex.quote(text)}"
 
 
@@ -141,7 +142,7 @@ def is_number(value: Any) -> bool:
 def check_count(name: str, value: Any, low: int, high: int = _INT32_MAX) -> int:
     """Return an integer; raise ValueError unless it is one from `low` to `high`."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
-        raise ValueError(f"{option(name)} is {value!r}; it must be an integer")
+        raise ValueError(f"{option(name)} is {value!r:.80}; it must be an integer")
     count = int(value)
     if not low <= count <= high:
         limited = high < _INT32_MAX or count > high
@@ -150,11 +151,21 @@ def check_count(name: str, value: Any, low: int, high: int = _INT32_MAX) -> int:
     return count
 
 
+def as_float(name: str, value: Any) -> float:
+    """Return a real number as a float; raise ValueError for one beyond its range."""
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(
+            f"{option(name)} is {value!r:.40}; it must be within the range of a float, about 1.8e308"
+        ) from None
+
+
 def check_number(name: str, value: Any) -> float:
     """Return a number as a float; raise ValueError unless it is one."""
     if not is_number(value):
-        raise ValueError(f"{option(name)} is {value!r}; it must be a number")
-    return float(value)
+        raise ValueError(f"{option(name)} is {value!r:.80}; it must be a number")
+    return as_float(name, value)
 
 
 def check_sides(name: str, value: Any) -> tuple[float, float]:
@@ -162,9 +173,9 @@ def check_sides(name: str, value: Any) -> tuple[float, float]:
     sides = value if isinstance(value, (tuple, list)) else (value, value)
     if len(sides) != 2 or not all(is_number(side) for side in sides):
         raise ValueError(
-            f"{option(name)} is {value!r}; it must be a number, or a pair of them (users, items)"
+            f"{option(name)} is {value!r:.80}; it must be a number, or a pair of them (users, items)"
         )
-    return float(sides[0]), float(sides[1])
+    return as_float(name, sides[0]), as_float(name, sides[1])
 
 
 def check_flag(name: str, value: Any) -> bool:
@@ -173,7 +184,7 @@ def check_flag(name: str, value: Any) -> bool:
     import numpy as np
 
     if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{option(name)} is {value!r}; it must be True or False")
+        raise ValueError(f"{option(name)} is {value!r:.80}; it must be True or False")
     return bool(value)
 
 

@@ -38,7 +38,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
         build or processor lacks.
     """
     if mode not in ("stdout", "dicts"):
-        raise ValueError(f"mode is {mode!r}; it must be 'stdout' or 'dicts'")
+        raise ValueError(f"mode is {mode!r:.80}; it must be 'stdout' or 'dicts'")
     built, usable, reason = _core.cuda_status()
     cupy_version, cupy_problem = cupy_status()
     config = {

@@ -24,7 +24,7 @@ def check_random_state(random_state: Any) -> None:
     if not whole or not 0 <= random_state < 2**64:
         others = where_typed(", a RandomState, a Generator or None", "")
         raise ValueError(
-            f"{option('random_state')} is {random_state!r}; it must be an integer from 0 to 2**64 - 1"
+            f"{option('random_state')} is {random_state!r:.80}; it must be an integer from 0 to 2**64 - 1"
             f"{others}"
         )
 

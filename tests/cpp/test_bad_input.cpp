@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "check.hpp"
+#include "survey.hpp"
 #include "synthetic.hpp"
 #include "warpfactor/runtime.hpp"
 
@@ -256,6 +257,34 @@ TEST(every_number_out_of_a_parameter_s_range_is_refused_as_the_table_says) {
         param.member);
   }
   check::context.clear();
+}
+
+TEST(values_that_an_enum_does_not_have_are_refused) {
+  for (const Param& param : kParams) {
+    std::visit(
+        [&]<class V>(V TrainParams::* member) {
+          if constexpr (std::is_enum_v<V>) {
+            for (const int value : {-1, 99}) {
+              TrainParams params;
+              params.*member = static_cast<V>(value);
+              CHECK_THROWS(std::invalid_argument, std::string(param.name) + " is " + std::to_string(value),
+                           require_in_range(params));
+            }
+          }
+        },
+        param.member);
+  }
+  CHECK_THROWS(std::invalid_argument, "loss is 99", loss_term(static_cast<Loss>(99), 1, 1));
+  CHECK_THROWS(std::invalid_argument, "and not custom", loss_term(Loss::custom, 1, 1));
+}
+
+TEST(more_ratings_of_a_row_than_its_count_can_hold_are_refused) {
+  constexpr std::uint32_t kMost = std::numeric_limits<std::uint32_t>::max();
+  std::vector<std::uint32_t> counts{0, kMost - 1};
+  add_counts(counts, {7, 1}, "user");
+  CHECK(counts[0] == 7 && counts[1] == kMost);
+  CHECK_THROWS(std::invalid_argument, "a user (row 1) has more than 4294967295 ratings",
+               add_counts(counts, {0, 1}, "user"));
 }
 
 TEST(a_bad_rating_among_many_is_found_by_every_team) {

@@ -130,6 +130,23 @@ TEST(every_rating_of_weight_above_zero_is_in_one_batch_on_each_side) {
   }
 }
 
+TEST(batches_of_weights_that_are_too_few_are_refused) {
+  const std::vector<std::int32_t> users{0, 1, 2}, items{0, 1, 0};
+  const std::vector<float> values{1, 2, 3}, weights{1, 1};
+  TrainParams params;
+  params.batch_size = 2;
+  CHECK_THROWS(std::invalid_argument, "ratings.weights has 2 elements; it must have 3",
+               epoch_batches({users, items, values, weights, 3, 2}, params, 0));
+}
+
+TEST(more_batches_than_int32_numbers_are_refused) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+  CHECK(n_batches_of(kMost, 1) == kMost && n_batches_of(3 * kMost, 3) == kMost && n_batches_of(7, 3) == 3);
+  CHECK(n_batches_of(7, std::numeric_limits<std::int64_t>::max()) == 1 && n_batches_of(0, 5) == 0);
+  CHECK_THROWS(std::invalid_argument, "batch_size is 1; it must be at least 2 with 2147483648 ratings",
+               n_batches_of(kMost + 1, 1));
+}
+
 TEST(long_batches_are_cut_into_parts) {
   const Input data(300, 20, 30000, false);
   check_dealing(data, 13000);

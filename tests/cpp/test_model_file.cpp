@@ -510,6 +510,52 @@ TEST(a_file_with_a_flipped_bit_is_refused_or_loads_as_it_was) {
   CHECK(refused > 15000);
 }
 
+// Several changes at once, most with the checksum set right again: what is made to harm is refused, or can be used.
+TEST(mutated_files_are_refused_or_can_be_used) {
+  const Folder folder;
+  const fs::path path = folder / "m";
+  save(example<float>(), path);
+  const Parts good(bytes_of(path));
+  std::mt19937 random(7);
+  const auto below = [&random](std::size_t n) { return static_cast<std::size_t>(random() % n); };
+  const std::vector<std::string> words{"0", "-1", "9",           "1e9", "null", "\"",  "{",
+                                       "]", ",",  "99999999999", "U64", "F64",  "str", ""};
+  int refused = 0;
+  for (int n = 0; n < 3000; ++n) {
+    Parts parts = good;
+    for (std::size_t times = 1 + below(3); times > 0; --times) {
+      std::string& part = below(2) == 0 ? parts.header : parts.data;
+      const std::size_t at = below(part.size());
+      if (below(3) == 0) {
+        part[at] = static_cast<char>(random());
+      } else if (&part == &parts.data) {
+        part.replace(at, 1, 1, static_cast<char>(below(2) == 0 ? 0xff : 0));
+      } else {
+        const std::size_t digit = part.find_first_of("0123456789", at);
+        const std::string& word = words[below(words.size())];
+        part.replace(digit == std::string::npos ? at : digit, 1, word);
+      }
+    }
+    try {
+      if (below(4) > 0) parts = sealed(parts);
+    } catch (const std::exception&) {  // of a header that nobody can seal
+    }
+    put(path, parts.bytes());
+    try {
+      const Model<float> model = load<float>(path);
+      std::vector<std::int32_t> items(2);
+      std::vector<float> predictions(2);
+      if (model.n_users > 0)
+        recommend<float>(model.view(), std::vector<std::int32_t>{0}, 2, model.seen, items, predictions);
+      save(model, path);
+    } catch (const ModelFileError&) {
+      ++refused;
+    } catch (const std::invalid_argument&) {  // of a user that has no ratings any more
+    }
+  }
+  CHECK(refused > 1500);
+}
+
 TEST(a_file_of_a_later_version_says_update) {
   const Folder folder;
   const fs::path path = folder / "m";

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fuzz the readers of files and the model file, guided by coverage: python tests/fuzz/fuzz.py
+"""Fuzz the readers of files, the model file and formulas, guided by coverage: python tests/fuzz/fuzz.py
 
 It needs atheris (``pip install atheris``). Each round is a process of libFuzzer; the parent counts
 inputs, starts the next round, and puts what went wrong into ``--out``: an input, and beside it what
@@ -48,7 +48,12 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--seconds", type=float, default=60, help="how long (default: 60)")
     parser.add_argument("--runs", type=int, help="end after so many inputs, even if time is left")
-    parser.add_argument("--target", choices=("readers", "model", "both"), default="both")
+    parser.add_argument(
+        "--target",
+        choices=("readers", "model", "formulas", "both"),
+        default="both",
+        help="both: readers and model",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the random changes (0: by time)")
     parser.add_argument("--work", type=Path, help="folder of the grown corpus (default: temporary)")
     parser.add_argument("--out", type=Path, default=Path("fuzz-findings"))
@@ -165,15 +170,15 @@ def _fuzz(arguments: argparse.Namespace) -> None:
     # One thread does as well for small files, and is quicker.
     pyarrow.set_cpu_count(1)
     is_model = arguments.target == "model"
-    run, change = (
-        (targets.load_model, mutate.mutate_model)
-        if is_model
-        else (targets.read_file, mutate.mutate_file)
-    )
+    run, change, given = {
+        "readers": (targets.read_file, mutate.mutate_file, seed_corpus.seeds),
+        "model": (targets.load_model, mutate.mutate_model, seed_corpus.model_seeds),
+        "formulas": (targets.train_formula, mutate.mutate_formula, seed_corpus.formula_seeds),
+    }[arguments.target]
     corpus, seeds = (arguments.work / f"{kind}-{arguments.target}" for kind in ("corpus", "seeds"))
     for folder in (corpus, seeds):
         folder.mkdir(parents=True, exist_ok=True)
-    for at, seed in enumerate(seed_corpus.model_seeds() if is_model else seed_corpus.seeds()):
+    for at, seed in enumerate(given()):
         (seeds / f"{at:03}").write_bytes(seed)
     record = _Record(arguments)
 
@@ -191,7 +196,11 @@ def _fuzz(arguments: argparse.Namespace) -> None:
     # The model file's inputs are small, and take no more memory with their number.
     most = arguments.runs if is_model else min(arguments.runs or MOST_INPUTS, MOST_INPUTS)
     flags = [
-        *(f"-max_len={arguments.max_len}", f"-timeout={TIMEOUT_S}", f"-rss_limit_mb={RSS_MB}"),
+        *(
+            f"-max_len={arguments.max_len}",
+            f"-timeout={TIMEOUT_S * (6 if arguments.target == 'formulas' else 1)}",
+            f"-rss_limit_mb={RSS_MB}",
+        ),
         *(f"-max_total_time={int(arguments.seconds)}", f"-seed={arguments.seed}"),
         *(f"-artifact_prefix={arguments.out}/{arguments.target}-", "-print_final_stats=1"),
         *((f"-runs={most}",) if most else ()),
@@ -279,7 +288,8 @@ def _replay(paths: list[Path]) -> None:
     import targets
 
     for path in paths:
-        run = targets.load_model if path.name.startswith("model-") else targets.read_file
+        kinds = {"model": targets.load_model, "formulas": targets.train_formula}
+        run = kinds.get(path.name.partition("-")[0], targets.read_file)
         data = path.read_bytes()
         if run is targets.read_file:
             options, content = targets.decode(data)

@@ -388,6 +388,32 @@ def _column(rng: random.Random, n: int) -> Any:
         return pa.array(some, pa.int64())
 
 
+# --- formulas ----------------------------------------------------------------------------------
+
+_ATOMS = ("x", "r", "x", "r", "(x - r)", "2", "0.5", "100", "1e-3", "3", "1e30", "(r - r + 7)")
+_AROUND = (
+    "(@)**2", "(@)**(@)", "exp(@)", "log(@)", "abs(@)", "-(@)", "tanh(@)", "sinh(@)", "cosh(@)", "sin(@)",
+    "sqrt(1 + (@)**2)", "1/(1 + @)", "(@)*(@)", "clip(@, r, x)", "where(@ > r, @, x)", "maximum(@, r)",
+    "where((@ < 1) | (r == 2), @, -(@))", "sigmoid(@)", "softplus(@)", "arctan(@)", "log1p(@)", "(@) - r",
+)  # fmt: skip
+
+
+def mutate_formula(data: bytes, size: int, rng: random.Random, blind: Blind) -> bytes:
+    """Change the text of a formula: a part of it, or what stands around it."""
+    text = data.decode("latin-1")
+    if rng.random() < 0.1:
+        return blind(data, size)
+    for _ in range(rng.choice((1, 1, 2, 3, 6))):
+        parts = list(re.finditer(r"[xr]|[0-9.]+", text))
+        if rng.random() < 0.5 or not parts:
+            text = rng.choice(_AROUND).replace("@", text)
+        else:
+            part = rng.choice(parts)
+            new = rng.choice(_ATOMS if rng.random() < 0.5 else _AROUND).replace("@", part[0])
+            text = text[: part.start()] + new + text[part.end() :]
+    return text.encode("latin-1")[:size] if len(text) <= size else data
+
+
 # --- model files -------------------------------------------------------------------------------
 
 

@@ -25,7 +25,7 @@ import warpfactor as wf
 from mutate import pack_model
 from targets import CHOICES, FORMATS, SUFFIXES, encode
 
-__all__ = ["model_seeds", "seeds"]
+__all__ = ["formula_seeds", "model_seeds", "seeds"]
 
 _ROWS = [
     (41, 17, 3, 881111111),
@@ -291,6 +291,16 @@ def model_seeds() -> Iterator[bytes]:
         yield pack_model(tensors, metadata)
         model.fit(ratings)
         yield _first_format(model.model_)
+
+
+def formula_seeds() -> Iterator[bytes]:
+    """Inputs of `targets.train_formula`."""
+    yield from (
+        b"(r - x)**2", b"where(x > r, 2, 1)*(r - x)**2", b"log(1 + exp(-r*x))", b"sqrt((x - r)**2 + 1)",
+        b"abs(x - clip(r, x/2, 4.5))", b"maximum(0, 1 - r*x)**2", b"log(cosh(x - r))", b"tanh(tanh(x - r))**2",
+        b"x - r*log(softplus(x))", b"where((x > r) & ~(x == 2), sigmoid(x), -expm1(-x)*arctan(r))",
+        b"(x + r)**(1.5 + sin(r)*minimum(x, 3))", b"sinh(x)*sign(x - r) + log1p(x**2)*cos(x) + 1e-3",
+    )  # fmt: skip
 
 
 def _body(whole: bytes) -> bytes:

@@ -30,8 +30,18 @@ import warpfactor as wf
 from warpfactor.data import files
 from warpfactor.data.formats import rewrite, source
 from warpfactor.data.formats.table import FORMATS
+from warpfactor.formulas import losses
 
-__all__ = ["CHOICES", "HEADER", "SUFFIXES", "Finding", "encode", "load_model", "read_file"]
+__all__ = [
+    "CHOICES",
+    "HEADER",
+    "SUFFIXES",
+    "Finding",
+    "encode",
+    "load_model",
+    "read_file",
+    "train_formula",
+]
 
 SUFFIXES = tuple(
     dict.fromkeys(
@@ -176,6 +186,24 @@ def load_model(data: bytes) -> None:
                 raise Finding(f"an error that does not name the file: {error}") from error
             return
         _use(model, path)
+
+
+def train_formula(data: bytes) -> None:
+    """Derive a fuzzed formula, and raise whatever must not come of it."""
+    # Below the fuzzer's own limit, and above what a formula of SymPy's may take.
+    with _replaced(losses, "_MOST_SECONDS", 3.0), _watched():
+        try:
+            loss = losses.CustomLoss.from_text(data.decode("latin-1"))
+            again = losses.CustomLoss.from_text(loss.to_text())
+            if again != loss:
+                raise Finding(f"is read back as another formula: {again}")
+            found, slopes = loss.evaluate([1.0, 2.0, 5.0], [0.5, 2.0, 3.7])
+        except ValueError as error:
+            _accept(error, None)
+            return
+        # What is taken is finite from 0.5 to 5.
+        if not (np.isfinite(found[:1]).all() and np.isfinite(slopes[:1]).all()):
+            raise Finding(f"gives {found} and {slopes}")
 
 
 def _use(model: Any, path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from .app import app
+from .app import app, run
 from .compare import compare
 from .convert import convert
 from .demo import demo
@@ -42,4 +42,4 @@ def main() -> None:
     """Run the command line on ``sys.argv``."""
     # NumPy's import starts threads and buffers of a BLAS that no command calls.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    app(prog_name="warpfactor")
+    run()

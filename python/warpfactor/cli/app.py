@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn, Self, TextIO
 
 import click
 
@@ -17,7 +19,7 @@ from .. import _core
 from ..checks import shell_words
 from ..exceptions import CudaError, DivergedError
 
-__all__ = ["PANEL", "Command", "app", "command", "note", "refuse_same_file"]
+__all__ = ["PANEL", "Command", "app", "command", "note", "refuse_same_file", "run"]
 
 # Where the options of a command's help are grouped; see `Command`.
 PANEL = "panel"
@@ -92,24 +94,73 @@ class _OneLineErrors(click.Group):
             sys.stdout.flush()
             return result
         except BrokenPipeError:
-            # The reader (head, less) has all it wanted. What is still buffered must go somewhere.
-            with contextlib.suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # The reader (head, less) has all it wanted.
+            _drop_output()
             raise click.exceptions.Exit(128 + getattr(signal, "SIGPIPE", 13)) from None
         except KeyboardInterrupt:
             _fail("interrupted", code=128 + signal.SIGINT)
         except OSError as error:
-            named = error.strerror and error.filename is not None
-            _fail(f"{os.fsdecode(error.filename)}: {error.strerror}" if named else str(error))
+            _fail_of_system(error)
         except MemoryError as error:
             _fail(f"out of memory {error}")
         except (ValueError, DivergedError, CudaError) as error:
             _fail(str(error))
 
 
+def run() -> None:
+    """Run the command line on ``sys.argv``, with whatever the standard streams are."""
+    _fill_streams()
+    try:
+        app(prog_name="warpfactor")
+    except OSError as error:  # of writing the help
+        try:
+            _fail_of_system(error)
+        except click.exceptions.Exit as end:
+            sys.exit(end.exit_code)
+
+
+class _NoOutput(io.TextIOBase):
+    """What takes the place of a standard output that was closed: nothing is lost in silence."""
+
+    @property
+    def buffer(self) -> Self:
+        return self
+
+    def write(self, text: Any) -> int:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+def _fill_streams() -> None:
+    """Keep files that will be opened from the numbers of standard streams that are closed."""
+    missing = [stream for stream in (sys.stdin, sys.stdout, sys.stderr) if stream is None]
+    for _ in missing:
+        os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = _NoOutput()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
+def _drop_output() -> None:
+    """Send what is still buffered nowhere: Python would write it when it ends."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail_of_system(error: OSError) -> NoReturn:
+    if error.strerror and error.filename is not None:
+        _fail(f"{os.fsdecode(error.filename)}: {error.strerror}")
+    # What is written to a path is named by it.
+    if error.errno in (errno.ENOSPC, errno.EBADF):
+        _drop_output()
+        _fail(f"standard output cannot be written: {error.strerror}")
+    _fail(str(error))
+
+
 def note(message: str) -> None:
     """Print a line on standard error that is worth knowing and no error."""
-    click.echo(f"warpfactor: note: {_one_line(message)}", err=True)
+    with contextlib.suppress(OSError):  # a full disk behind it ends no fit
+        click.echo(f"warpfactor: note: {_one_line(message)}", err=True)
 
 
 @contextlib.contextmanager
@@ -144,7 +195,8 @@ def _one_line(message: str) -> str:
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:
-    click.echo(f"warpfactor: error: {_one_line(message)}", err=True)
+    with contextlib.suppress(OSError):
+        click.echo(f"warpfactor: error: {_one_line(message)}", err=True)
     raise click.exceptions.Exit(code) from None
 
 

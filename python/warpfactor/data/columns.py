@@ -97,7 +97,7 @@ def as_numbers(values: Any, name: str, wanted: str = "real numbers") -> NDArray[
     if array.dtype == object:
         return _object_numbers(array, name, wanted)
     if array.dtype.kind not in "fiub":
-        first = f" (the first is {array[0]!r})" if len(array) else ""
+        first = f" (the first is {array[0]!r:.80})" if len(array) else ""
         fix = _FIXES.get(array.dtype.kind, "convert them with astype(float)")
         raise ValueError(f"{name} holds dtype {array.dtype}{first}; it must be {wanted}: {fix}")
     return array

@@ -93,11 +93,16 @@ def suggestion(
     return f"none is like it; {plural} that exist are {', '.join(map(show, ids[:3].tolist()))}"
 
 
+# Of what errors repeat; nobody reads more.
+_LONGEST = 200
+
+
 def as_python(value: Any) -> str:
     """Write an id as Python's code does."""
     if isinstance(value, UUID):
         return f"uuid.UUID('{value}')"
-    return repr(value.item() if isinstance(value, np.generic) else value)
+    written = repr(value.item() if isinstance(value, np.generic) else value)
+    return written if len(written) <= _LONGEST else f"{written[:_LONGEST]}..."
 
 
 def _alike(ids: NDArray[Any], value: Any, n: int) -> list[Any]:

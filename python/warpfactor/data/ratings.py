@@ -427,7 +427,7 @@ class Ratings:
             If `keep` is something else.
         """
         if keep not in ("last", "first", "mean"):
-            raise ValueError(f'keep is {keep!r}; it must be "last", "first" or "mean"')
+            raise ValueError(f'keep is {keep!r:.80}; it must be "last", "first" or "mean"')
         pairs = self.users.astype(np.int64) * self.n_items + self.items
         if keep == "first":
             return self.take(np.sort(np.unique(pairs, return_index=True)[1]))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_count, check_number
 from ..seeds import RandomState, generator_from
 from .ratings import Ratings, adopt_ratings
 
@@ -93,14 +94,14 @@ def make_ratings(
         "n_factors": n_factors,
     }
     for name, value in counts.items():
-        if not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{name} is {value!r}; it must be an integer of at least 1")
+        check_count(name, value, 1)
     most = n_users * _most_per_user(n_items)
     if n_ratings > most:
         raise ValueError(
             f"n_ratings is {n_ratings}; it must be at most {most}, half of a matrix of {n_users} "
             f"users and {n_items} items: raise n_users or n_items"
         )
+    noise = check_number("noise", noise)
     if not (np.isfinite(noise) and noise > 0):
         raise ValueError(f"noise is {noise}; it must be above 0 and finite")
     n_levels = count_levels(scale)

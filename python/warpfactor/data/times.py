@@ -236,7 +236,7 @@ def _object_ticks(dates: Sequence[Any], name: str) -> _Ticks:
     if any(zoned) and not all(zoned):
         at, other = zoned.index(True), zoned.index(False)
         raise ValueError(
-            f"{name} holds {dates[at]!r} at position {at} and {dates[other]!r} at position {other}; "
+            f"{name} holds {dates[at]!r:.80} at position {at} and {dates[other]!r} at position {other}; "
             "all or none must have a time zone"
         )
     counts = [_nanoseconds(date, name) for date in dates]

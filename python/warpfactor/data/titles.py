@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..checks import option, renamed_words, where_typed
@@ -13,7 +14,7 @@ from .files import read
 from .folders import Paths
 from .formats.dialect import TextOptions
 from .formats.reading import Reading, checked_request
-from .ids import id_kind, lookup_ids, read_id
+from .ids import id_kind, lookup_ids, read_id, require_valid
 from .roles import open_frame
 
 __all__ = ["Titles", "as_titles", "read_titles"]
@@ -211,6 +212,8 @@ def as_titles(given: Any) -> Titles:
 
 
 def _values(column: Any) -> list[Any]:
+    if isinstance(column, (pa.Array, pa.ChunkedArray)):
+        require_valid(column, option("titles"))
     for name in ("to_pylist", "to_list", "tolist"):
         if hasattr(column, name):
             return list(getattr(column, name)())

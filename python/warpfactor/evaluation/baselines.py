@@ -130,6 +130,6 @@ class RecentPopularity(_Baseline):
         """
         share = check_number("share", self.share)
         if not 0 < share <= 1:
-            raise ValueError(f"share is {self.share!r}; it must be above 0 and at most 1")
+            raise ValueError(f"share is {self.share!r:.80}; it must be above 0 and at most 1")
         self.model_ = recent_model(Ratings.from_any(X, y), share)
         return self

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from ..checks import check_count, is_number, option
+from ..checks import as_float, check_count, is_number, option
 from ..data.describe import html_table
 from ..data.ratings import Ratings
 from ..seeds import RandomState
@@ -210,8 +210,10 @@ def compare(
     threshold = (
         usual_threshold(data.values, low, high, loss) if relevant_from is None else relevant_from
     )
-    if not is_number(threshold) or not math.isfinite(threshold):
-        raise ValueError(f"{option('relevant_from')} is {threshold!r}; it must be a finite number")
+    if not is_number(threshold) or not math.isfinite(as_float("relevant_from", threshold)):
+        raise ValueError(
+            f"{option('relevant_from')} is {threshold!r:.80}; it must be a finite number"
+        )
     evaluations: dict[str, list[Evaluation]] = {name: [] for name in wanted}
     seconds: dict[str, list[float]] = {name: [] for name in wanted}
     sizes: list[tuple[int, int]] = []

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import check_choice, check_count, is_number, option, where_typed
+from ..checks import as_float, check_choice, check_count, is_number, option, where_typed
 from ..data.describe import html_table
 from ..data.matrices import check_matrix_shape, stands_for_matrix
 from ..data.ratings import Ratings
@@ -284,8 +284,10 @@ def evaluate(
         if relevant_from is None
         else relevant_from
     )
-    if not is_number(threshold) or not math.isfinite(threshold):
-        raise ValueError(f"{option('relevant_from')} is {threshold!r}; it must be a finite number")
+    if not is_number(threshold) or not math.isfinite(as_float("relevant_from", threshold)):
+        raise ValueError(
+            f"{option('relevant_from')} is {threshold!r:.80}; it must be a finite number"
+        )
     bench = HeldOut(held, trained, float(threshold), low)
     if fitted.unknown != "mean":
         bench.keep_users(np.bincount(held.users[known_users], minlength=held.n_users) > 0)

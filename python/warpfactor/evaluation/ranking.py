@@ -397,7 +397,7 @@ def popularity_share(lists: Any, counts: Any, k: int = 10, *, head: float = _HEA
     """
     share = check_number("head", head)
     if not 0 < share <= 1:
-        raise ValueError(f"head is {head!r}; it must be above 0 and at most 1")
+        raise ValueError(f"head is {head!r:.80}; it must be above 0 and at most 1")
     values = _values_of(counts)
     at = _positions_of(_places(lists, k), counts)
     return float(short_head(values, share)[at].mean()) if len(at) else float("nan")

@@ -137,7 +137,7 @@ def check_size(name: str, size: Any) -> None:
     is_count = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
     if not (is_count and size >= 1) and not (_is_fraction(size) and 0 < size < 1):
         raise ValueError(
-            f"{option(name)} is {size!r}; it must be a fraction between 0 and 1 or a count of at "
+            f"{option(name)} is {size!r:.80}; it must be a fraction between 0 and 1 or a count of at "
             "least 1"
         )
 

@@ -258,11 +258,11 @@ def tune(
     check_count("n_jobs", n_jobs, 1)
     if timeout is not None and not (is_number(timeout) and timeout > 0):
         raise ValueError(
-            f"{option('timeout')} is {timeout!r}; it must be a number of seconds above 0"
+            f"{option('timeout')} is {timeout!r:.80}; it must be a number of seconds above 0"
         )
     if cv is not None and validation is not None:
         raise ValueError(
-            f"{option('cv')} is {cv!r} and {option('validation')} is given too; give one of them"
+            f"{option('cv')} is {cv!r:.80} and {option('validation')} is given too; give one of them"
         )
     level = check_verbose(verbose)
     seed = seed_from(random_state)
@@ -271,7 +271,7 @@ def tune(
     if foreign := sorted(set(fixed) - set(known)):
         raise ValueError(f"fixed has {foreign}; it must have parameters of {type(model).__name__}")
     if not isinstance(study_name, str):
-        raise ValueError(f"study_name is {study_name!r}; it must be a string")
+        raise ValueError(f"study_name is {study_name!r:.80}; it must be a string")
     data = Ratings.from_any(ratings, name="ratings")
     _check_values(model, space or {}, data)
     search = _Search(optuna, model, data, seed, cv, validation, space, n_jobs, fixed)
@@ -352,7 +352,7 @@ def _study(optuna: Any, storage: Any, name: str, seed: int, fingerprint: str) ->
         # Of SQLAlchemy and of Optuna, which have no base of their own in common.
         reason = str(error).partition("\n")[0]
         raise ValueError(
-            f"{option('storage')} is {storage!r}, which cannot be read as a store of studies: {reason}"
+            f"{option('storage')} is {storage!r:.80}, which cannot be read as a store of studies: {reason}"
         ) from error
     before = study.user_attrs.get("ratings", fingerprint)
     if before != fingerprint:

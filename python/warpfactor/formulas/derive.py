@@ -86,6 +86,43 @@ class softplus(_Real):
         return (sigmoid(self.args[0]),)
 
 
+# Of SymPy's own hyperbolic functions it asks whether they are real, zero or finite, at each level twice as
+# often as at the last: ten of tanh in each other take minutes.
+
+
+class sinh(_Real):
+    nargs = 1
+
+    @staticmethod
+    def of_numbers(u: Any) -> Any:
+        return sympy.sinh(u)
+
+    def slopes(self) -> tuple[Any, ...]:
+        return (cosh(self.args[0]),)
+
+
+class cosh(_Real):
+    nargs = 1
+
+    @staticmethod
+    def of_numbers(u: Any) -> Any:
+        return sympy.cosh(u)
+
+    def slopes(self) -> tuple[Any, ...]:
+        return (sinh(self.args[0]),)
+
+
+class tanh(_Real):
+    nargs = 1
+
+    @staticmethod
+    def of_numbers(u: Any) -> Any:
+        return sympy.tanh(u)
+
+    def slopes(self) -> tuple[Any, ...]:
+        return (1 - tanh(self.args[0]) ** 2,)
+
+
 class logcosh(_Real):
     nargs = 1
 
@@ -94,7 +131,7 @@ class logcosh(_Real):
         return sympy.log(sympy.cosh(u))
 
     def slopes(self) -> tuple[Any, ...]:
-        return (sympy.tanh(self.args[0]),)
+        return (tanh(self.args[0]),)
 
 
 class where(_Real):
@@ -148,7 +185,8 @@ class clip(_Real):
         slope, slope_low, slope_high = _inner(self, symbol)
         if slope_low == slope_high == 0:
             return where((u > low) & (u < high), slope, 0)
-        return where(u >= high, slope_high, where(u <= low, slope_low, slope))
+        # Where the bounds cross, the upper one holds.
+        return where((u >= high) | (low >= high), slope_high, where(u <= low, slope_low, slope))
 
 
 def _number(value: float) -> Any:
@@ -172,10 +210,13 @@ def _log(u: Any) -> Any:
     a = _exp_of_one_more(u)
     if a is not None:
         return softplus(a)
-    return logcosh(u.args[0]) if isinstance(u, sympy.cosh) else sympy.log(u)
+    return logcosh(u.args[0]) if isinstance(u, cosh) else sympy.log(u)
 
 
 def _power(base: Any, exponent: Any) -> Any:
+    # Before SymPy computes it, and again: what the formula has as an exponent may turn out to be a number.
+    if exponent.is_number and not -formula.MAX_POWER <= exponent <= formula.MAX_POWER:
+        raise ValueError(formula.power_message(float(exponent)))
     a = _exp_of_one_more(base)
     return sigmoid(-a) if a is not None and exponent == -1 else sympy.Pow(base, exponent)
 
@@ -201,7 +242,7 @@ _SYMPY: dict[str, Callable[..., Any]] = {
     "arctan": sympy.atan,
     "clip": clip,
     "cos": sympy.cos,
-    "cosh": sympy.cosh,
+    "cosh": cosh,
     "exp": sympy.exp,
     "expm1": expm1,
     "log": _log,
@@ -211,12 +252,34 @@ _SYMPY: dict[str, Callable[..., Any]] = {
     "sigmoid": sigmoid,
     "sign": sign,
     "sin": sympy.sin,
-    "sinh": sympy.sinh,
+    "sinh": sinh,
     "softplus": softplus,
     "sqrt": sympy.sqrt,
-    "tanh": sympy.tanh,
+    "tanh": tanh,
     "where": where,
 }
+
+
+# Elements of an expression as it is written out. SymPy keeps what occurs twice once, and takes as long as
+# for all of it when it prints, counts or factors: a derivative of nested bounds may have billions.
+_MOST_ELEMENTS = 30_000
+
+
+def _check_size(expression: Any) -> None:
+    sizes: dict[Any, int] = {}
+    stack = [expression]
+    while stack:
+        node = stack[-1]
+        missing = [part for part in node.args if part not in sizes]
+        if missing:
+            stack += missing
+            continue
+        sizes[stack.pop()] = 1 + sum(sizes[part] for part in node.args)
+    if sizes[expression] > _MOST_ELEMENTS:
+        raise ValueError(
+            f"its slope would have {sizes[expression]:.3g} terms, and may have {_MOST_ELEMENTS:,}: write "
+            "it with fewer functions in each other"
+        )
 
 
 def to_sympy(tree: Symbolic, symbols: Sequence[str]) -> Any:
@@ -237,7 +300,7 @@ def _with_real_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
             except (TypeError, ValueError, OverflowError):  # complex, or undefined
                 finite = False
             if not finite:
-                raise ValueError(f"{value} is not a finite real number")
+                raise ValueError(f"{str(value)[:200]} is not a finite real number")
         return value
 
     return checked
@@ -248,7 +311,7 @@ def check_real(expression: Any) -> None:
     if expression.has(sympy.zoo, sympy.oo, -sympy.oo, sympy.nan):
         raise ValueError("it divides by 0")
     if expression.has(sympy.I):
-        raise ValueError(f"{expression} is complex")
+        raise ValueError(f"{str(expression)[:200]} is complex")
     for number in expression.atoms(sympy.Number):
         try:
             finite = np.isfinite(float(number))
@@ -264,6 +327,7 @@ def differentiate(expression: Any, symbol: str) -> Any:
 
 
 def _factored(expression: Any) -> Any:
+    _check_size(expression)
     # For the eye, and for x - r as one exact difference instead of two products. It takes seconds
     # for formulas that nobody reads.
     return sympy.factor_terms(expression) if expression.count_ops() < 500 else expression
@@ -271,6 +335,7 @@ def _factored(expression: Any) -> Any:
 
 _NUMPY = {
     "abs": np.abs,
+    "cosh": np.cosh,
     "clip": lambda u, low, high: np.minimum(np.maximum(u, low), high),
     "expm1": np.expm1,
     "log1p": np.log1p,
@@ -279,7 +344,9 @@ _NUMPY = {
     "minimum": np.minimum,
     "sigmoid": lambda u: 1 / (1 + np.exp(-u)),
     "sign": np.sign,
+    "sinh": np.sinh,
     "softplus": lambda u: np.logaddexp(0, u),
+    "tanh": np.tanh,
     "where": np.where,
 }
 

@@ -26,12 +26,12 @@ _CALLS = {
     log1p: "log1p",
     sympy.atan: "atan",
     sympy.cos: "cos",
-    sympy.cosh: "cosh",
+    derive.cosh: "cosh",
     sympy.exp: "exp",
     sympy.log: "log",
     sympy.sin: "sin",
-    sympy.sinh: "sinh",
-    sympy.tanh: "tanh",
+    derive.sinh: "sinh",
+    derive.tanh: "tanh",
 }
 _COMPARISONS = {
     sympy.StrictLessThan: "<",

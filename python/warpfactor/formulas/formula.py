@@ -88,10 +88,7 @@ class Node:
                 f"the formula is nested more than {MAX_DEPTH} operations deep: write it flatter"
             )
         if self.power > MAX_POWER:
-            raise TraceError(
-                f"the formula has a power of {self.power:g}: those above {MAX_POWER} leave the "
-                "range of numbers at once"
-            )
+            raise TraceError(power_message(self.power))
 
     def __str__(self) -> str:
         return to_text(self)
@@ -333,6 +330,14 @@ def _step_message(what: str) -> str:
     return f"{what} cannot be trained through: the slope of a step is zero wherever there is one"
 
 
+def power_message(power: float) -> str:
+    """Say that a power is too high."""
+    return (
+        f"the formula has a power of {power:g}: those above {MAX_POWER} leave the range of numbers at "
+        "once"
+    )
+
+
 def unknown_message(name: str) -> str:
     """Return what to say of a function that is not among ours."""
     if name in _STEPS:
@@ -395,21 +400,21 @@ def parse(text: str, symbols: Sequence[str]) -> Symbolic:
         If the text is anything else; the text of the error says where.
     """
     if not isinstance(text, str):
-        raise ValueError(f"the formula is {text!r}; it must be a string")
+        raise ValueError(f"the formula is {text!r:.80}; it must be a string")
     if len(text) > MAX_TEXT:
         raise ValueError(f"the formula has {len(text)} characters; {MAX_TEXT} are allowed")
     if not _CHARACTERS.fullmatch(text):
         bad = next(c for c in text if not _CHARACTERS.fullmatch(c))
-        raise ValueError(f"the formula holds {bad!r}, which is in no formula")
+        raise ValueError(f"the formula holds {bad!r:.80}, which is in no formula")
     try:
         tree = ast.parse(text.strip(), mode="eval")
         node = _from_ast(tree.body, symbols)
     except (SyntaxError, MemoryError, RecursionError) as error:
-        raise ValueError(f"{_shortened(text)!r} is no formula ({error})") from error
+        raise ValueError(f"{shortened(text)!r} is no formula ({error})") from error
     except TypeError as error:  # of the tree's limits, or of conditions where numbers must be
-        raise ValueError(f"{_shortened(text)!r}: {error}") from error
+        raise ValueError(f"{shortened(text)!r}: {error}") from error
     if not isinstance(node, Symbolic):
-        raise ValueError(f"{_shortened(text)!r} is a condition; it must be a number")
+        raise ValueError(f"{shortened(text)!r} is a condition; it must be a number")
     return node
 
 
@@ -463,7 +468,7 @@ def renamed(node: Any, names: Mapping[str, str]) -> Any:
     return type(node)(node.op, *(renamed(a, names) for a in node.args))
 
 
-def _shortened(text: str, width: int = 80) -> str:
+def shortened(text: str, width: int = 80) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
 
 

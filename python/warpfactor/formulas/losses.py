@@ -17,6 +17,8 @@ import ast
 import importlib
 import inspect
 import linecache
+import logging  # noqa: F401 - before the hook below is registered
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +29,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import formula
-from .formula import Condition, Node, Symbolic, TraceError
+from .formula import Condition, Node, Symbolic, TraceError, shortened
+from .time_limit import TimeIsOver, ended_after
 
 __all__ = [
     "CustomLoss",
@@ -184,7 +187,7 @@ class _Custom:
     def _of(cls, tree: Symbolic, names: Sequence[str], call: str | None = None) -> Self:
         made = object.__new__(cls)
         made._tree, made._text, made._names = tree, str(tree), names
-        made._call = call or f"{cls._MAKER}({tree})"
+        made._call = call or f"{cls._MAKER}({shortened(made._text, 400)})"
         made._derived, made._compiled = None, {}
         return made
 
@@ -323,10 +326,10 @@ class _Custom:
         return self._source(self._derived_within(number), number)
 
     def _compile(self, dtype: np.dtype[Any]) -> Any:
-        derived = self._derived_within(dtype)
-        _require("numba", self._MAKER)
         key = (type(self), self._text, dtype.name)
-        with _COMPILE_LOCK:
+        with _LOCK:
+            derived = self._derived_within(dtype)
+            _require("numba", self._MAKER)
             if key not in _COMPILED:
                 _COMPILED[key] = self._native(derived, dtype)
             return _COMPILED[key]
@@ -353,15 +356,25 @@ class _Custom:
         return derived
 
     def _derive(self) -> _Derived:
+        with _LOCK:
+            return self._derive_alone()
+
+    def _derive_alone(self) -> _Derived:
         if self._derived is None:
             _require("sympy", self._MAKER)
             derive = importlib.import_module(".derive", __package__)
             try:
-                expression = derive.to_sympy(self._tree, self._SYMBOLS)
-                slope = derive.differentiate(expression, self._SYMBOLS[-1])
-                derive.check_real(expression)
-                derive.check_real(slope)
-                evaluate = derive.numeric([expression, slope], self._SYMBOLS)
+                with ended_after(_MOST_SECONDS):
+                    expression = derive.to_sympy(self._tree, self._SYMBOLS)
+                    slope = derive.differentiate(expression, self._SYMBOLS[-1])
+                    derive.check_real(expression)
+                    derive.check_real(slope)
+                    evaluate = derive.numeric([expression, slope], self._SYMBOLS)
+            except TimeIsOver:
+                raise ValueError(
+                    f"{self._call}: it cannot be differentiated within {_MOST_SECONDS:g} seconds: write "
+                    "it shorter, or with fewer functions in each other"
+                ) from None
             except Exception as error:
                 raise ValueError(f"{self._call}: it cannot be differentiated: {error}") from error
             derived = _Derived(expression, slope, evaluate)
@@ -402,7 +415,7 @@ class _Custom:
         """Return an expression in the user's names of the symbols."""
         symbol = importlib.import_module("sympy").Symbol
         names = {symbol(a): symbol(b) for a, b in zip(self._SYMBOLS, self._names, strict=True)}
-        return str(expression.subs(names, simultaneous=True))
+        return shortened(str(expression.subs(names, simultaneous=True)), 400)
 
     def __repr__(self) -> str:
         return f"{self._MAKER}({self._text})"
@@ -602,9 +615,21 @@ _SANE_PREDICTIONS = np.array([0.5, 1.0, 1.7, 2.0, 3.5, 4.9, 5.0])
 _SANE_ELEMENTS = np.array([0.0, 0.01, -0.01, 0.1, -0.1, 1.0, -1.0, 2.0, -2.0])
 _FAR = np.array([1e2, 1e3, 1e4, 1e5])
 
+# SymPy asks of some expressions what takes twice as long with each level. What people write takes a second.
+_MOST_SECONDS = 20.0
+
 # Compiled functions by type, formula and dtype. They stay: the core may hold an address.
 _COMPILED: dict[tuple[type, str, str], Any] = {}
-_COMPILE_LOCK = threading.Lock()
+# Of what SymPy and Numba do, their import included. It is held while a process is forked, too: a child would find
+# Numba's own lock, and those of modules that were being imported, locked for ever. A thread that forks while it
+# compiles takes it twice. Hooks of later modules come first: logging has one, whose lock the compiling thread takes.
+_LOCK = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_LOCK.acquire,
+        after_in_parent=_LOCK.release,
+        after_in_child=_LOCK.release,
+    )
 
 
 def _number_type(dtype: DTypeLike) -> np.dtype[Any]:
@@ -616,7 +641,8 @@ def _number_type(dtype: DTypeLike) -> np.dtype[Any]:
 
 def _require(module: str, maker: str) -> None:
     try:
-        importlib.import_module(module)
+        with _LOCK:
+            importlib.import_module(module)
     except ImportError as error:
         raise ImportError(
             f'{maker} needs {module} ({error}): pip install "warpfactor[autodiff]"'

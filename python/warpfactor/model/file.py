@@ -192,7 +192,7 @@ def _restored(
         raise ValueError(f"the means are not finite: {formula}")
     link = str(model["link"])
     if link not in ("identity", "probability", "signed_probability"):
-        raise ValueError(f"the link is {link!r}")
+        raise ValueError(f"the link is {link!r:.80}")
     tables = Tables(
         user_factors=tensors["user_factors"],
         item_factors=tensors["item_factors"],
@@ -413,7 +413,7 @@ def _is_formula(value: Any) -> bool:
 
 def _restored_param(name: str, value: Any) -> Any:
     if name == "dtype" and value not in ("float16", "float32", "float64"):
-        raise ValueError(f"the type of the factors is {value!r}")
+        raise ValueError(f"the type of the factors is {value!r:.80}")
     if isinstance(value, list):  # JSON has no tuples, and only pairs of strengths are lists
         return tuple(float(strength) for strength in value)
     if isinstance(value, dict):

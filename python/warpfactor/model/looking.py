@@ -101,7 +101,7 @@ class Looking(Fitted):
         """
         error = check_number("rmse", rmse)
         if not 0 <= error < float("inf"):
-            raise ValueError(f"rmse is {rmse!r}; it must be finite and at least 0")
+            raise ValueError(f"rmse is {rmse!r:.80}; it must be finite and at least 0")
         told = self.origin_
         told["test_rmse"], told["n_test"] = error, check_count("n_test", n_test, 1)
         make: Callable[..., Self] = type(self)

@@ -311,7 +311,7 @@ class Model(Growing, Looking, Recommending, Fitted):
         """
         share = check_number("coverage", coverage)
         if not 0 < share < 1:
-            raise ValueError(f"coverage is {coverage!r}; it must be above 0 and below 1")
+            raise ValueError(f"coverage is {coverage!r:.80}; it must be above 0 and below 1")
         noise = self._require_noise("predict_interval")
         predicted, std = self.predict(X, return_std=True)
         width = std * std.dtype.type(noise.half_width(share))

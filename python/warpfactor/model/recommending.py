@@ -196,7 +196,7 @@ class Recommending:
             )
         if ratings is not None and group is not None:
             raise ValueError(
-                f"group is {group!r}, and the ratings of a visitor make no group: leave group out, or give "
+                f"group is {group!r:.80}, and the ratings of a visitor make no group: leave group out, or give "
                 "users, lists of ids"
             )
         if ratings is None:
@@ -414,7 +414,7 @@ class Recommending:
         tables = self._served()[0].tables
         single, codes = find_ids(getattr(tables, f"{side}_ids"), given, side)
         if not single:
-            raise ValueError(f"{side} is {given!r}; it must be one id")
+            raise ValueError(f"{side} is {given!r:.80}; it must be one id")
         codes = known_rows(np, codes, getattr(tables, f"{side}_known"))
         if codes[0] < 0:
             reject_unknown_ids(side, given, True, codes, tables)

@@ -218,7 +218,9 @@ def _place(name: str, entry: Any) -> _Place:
     shown = f"{name[:40]!r}"
     if not isinstance(entry, dict):
         raise DamageError(f"{shown} is no array")
-    dtype, shape, offsets = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
+    dtype: Any = entry.get("dtype")
+    shape: Any = entry.get("shape")
+    offsets: Any = entry.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in _TYPES:
         raise DamageError(f"{shown} is of the type {str(dtype)[:40]!r}")
     if not _are_lengths(shape) or not _are_lengths(offsets) or len(offsets) != 2:

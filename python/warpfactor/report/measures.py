@@ -114,7 +114,7 @@ def scored(model: Any, test: Any, *, with_std: bool = True) -> Scored:
     there = np.isfinite(predicted)
     if not there.any():
         raise ValueError(
-            f"test has no pair of a user and an item that the model knows, and unknown is {fitted.unknown!r}: "
+            f"test has no pair of a user and an item that the model knows, and unknown is {fitted.unknown!r:.80}: "
             'use model.set_params(unknown="mean")'
         )
     if not there.all():

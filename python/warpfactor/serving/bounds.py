@@ -91,19 +91,19 @@ def check_moves(confidence: Any, exploration: Any, random_state: RandomState) ->
     for name, value in values.items():
         if not 0 <= value <= _MOST_DEVIATIONS:
             raise ValueError(
-                f"{option(name)} is {given[name]!r}; it must be from 0 to {_MOST_DEVIATIONS}: how "
+                f"{option(name)} is {given[name]!r:.80}; it must be from 0 to {_MOST_DEVIATIONS}: how "
                 f"many standard deviations scores are {'lowered' if name == 'confidence' else 'raised'} by"
             )
     if all(values.values()):
         raise ValueError(
-            f"{option('confidence')} is {confidence!r} and {option('exploration')} {exploration!r}; one "
+            f"{option('confidence')} is {confidence!r:.80} and {option('exploration')} {exploration!r:.80}; one "
             "must be 0: the one lowers scores and the other raises them, by the same deviations"
         )
     if random_state is None:
         return Moves(values["confidence"], values["exploration"])
     if not values["exploration"]:
         raise ValueError(
-            f"{option('random_state')} is {random_state!r} and {option('exploration')} 0; give an "
+            f"{option('random_state')} is {random_state!r:.80} and {option('exploration')} 0; give an "
             "exploration above 0: how many deviations the draws have"
         )
     return Moves(0.0, values["exploration"], seed_from(random_state))

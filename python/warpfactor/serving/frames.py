@@ -22,13 +22,13 @@ def check_frame(kind: Any, titles: Any, output: str) -> str:
         kind = "pandas"
     if kind is not False and kind not in _KINDS:
         raise ValueError(
-            f"as_frame is {kind!r}; it must be False, True (pandas), 'pandas', 'polars' or 'arrow'"
+            f"as_frame is {kind!r:.80}; it must be False, True (pandas), 'pandas', 'polars' or 'arrow'"
         )
     if kind is False and titles is not None:
         raise ValueError("titles need a table to stand in: use as_frame='pandas' (polars, arrow)")
     if kind and output != "numpy":
         raise ValueError(
-            f"{option('output')} is {output!r}, and a table lies on the host: leave it out"
+            f"{option('output')} is {output!r:.80}, and a table lies on the host: leave it out"
         )
     return kind or ""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import numpy as np
+import pyarrow as pa
 
 from ..checks import option, where_typed
 from ..data.ids import lookup_ids
@@ -27,7 +28,9 @@ __all__ = [
 def find_ids(ids: Any, wanted: Any, name: str) -> tuple[bool, Any]:
     """Return whether a single id is wanted, and the codes."""
     wanted = to_host(wanted)
-    single = isinstance(wanted, (str, bytes)) or np.ndim(wanted) == 0
+    # NumPy would read an Arrow column before anything has checked it.
+    is_column = isinstance(wanted, (pa.Array, pa.ChunkedArray))
+    single = isinstance(wanted, (str, bytes)) or (not is_column and np.ndim(wanted) == 0)
     values = [wanted.item() if isinstance(wanted, np.ndarray) else wanted] if single else wanted
     if not single and len(values) == 0:
         return False, np.empty(0, np.int32)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..checks import check_choice, check_count, check_flag, check_number, option
-from ..data.ids import as_arrow, lookup_ids
+from ..data.ids import as_arrow, lookup_ids, require_valid
 from ..exchange import is_device_array, to_host
 from .bounds import NO_MOVES, Evidence, Moves
 from .lookup import reject_unknown_ids
@@ -118,7 +118,7 @@ def list_request(
     length, lengths = _lengths(n, n_queries, n_items)
     share = check_number("diversity", diversity)
     if not 0 <= share <= 1:
-        raise ValueError(f"{option('diversity')} is {diversity!r}; it must be from 0 to 1")
+        raise ValueError(f"{option('diversity')} is {diversity!r:.80}; it must be from 0 to 1")
     least = check_count("min_ratings", min_ratings, 0)
     masks = [] if least == 0 else [evidence.item_counts >= least]
     only, shared = _items_of("items", items, tables, n_queries, single, unknown == "raise")
@@ -154,6 +154,10 @@ def _shape_of(values: Any) -> tuple[int, ...]:
     if is_device_array(values) and not hasattr(values, "shape"):
         described = getattr(values, "__cuda_array_interface__", None)
         return tuple(to_host(values).shape if described is None else described["shape"])
+    if isinstance(
+        values, (pa.Array, pa.ChunkedArray)
+    ):  # which NumPy would read before it is checked
+        return (len(values),)
     return tuple(values.shape) if hasattr(values, "shape") else np.shape(values)
 
 
@@ -181,7 +185,7 @@ def _grouped(users: Any) -> tuple[bool, list[Any], NDArray[np.int64]]:
     if nested is None:
         if _shape_of(users) == ():
             raise ValueError(
-                f"users is {users!r}; with a group it must be a list of ids, or a list of such lists"
+                f"users is {users!r:.80}; with a group it must be a list of ids, or a list of such lists"
             )
         nested = [list(to_host(users))]
     at = next((at for at, members in enumerate(nested) if not len(members)), None)
@@ -201,6 +205,7 @@ def _nested(values: Any) -> list[Any] | None:
     if isinstance(values, (pa.Array, pa.ChunkedArray)):
         if not (pa.types.is_list(values.type) or pa.types.is_large_list(values.type)):
             return None
+        require_valid(values, "a column of lists")
         values = values.to_pylist()
     if isinstance(values, np.ndarray) and values.ndim == 2:
         return list(values)
@@ -217,7 +222,7 @@ def _nested(values: Any) -> list[Any] | None:
     at = next((at for at, each in enumerate(nested) if not isinstance(each, _NESTS)), None)
     if at is not None:
         raise ValueError(
-            f"some of what was given are lists, and the one at position {at} is {nested[at]!r}: give a "
+            f"some of what was given are lists, and the one at position {at} is {nested[at]!r:.80}: give a "
             "list of ids, or a list for each user"
         )
     return nested

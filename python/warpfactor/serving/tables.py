@@ -203,8 +203,10 @@ def parse_device(device: Any) -> tuple[bool, int]:
     kind, _, index = device.partition(":") if isinstance(device, str) else ("", "", "")
     if kind == "cuda" and (device == "cuda" or (index.isascii() and index.isdigit())):
         if int(index or 0) >= 2**31:
-            raise ValueError(f"{option('device')} is {device!r}; the number must be below 2**31")
+            raise ValueError(
+                f"{option('device')} is {device!r:.80}; the number must be below 2**31"
+            )
         return True, int(index or 0)
     raise ValueError(
-        f"{option('device')} is {device!r}; it must be 'cpu', 'cuda', 'cuda:<n>' or 'auto'"
+        f"{option('device')} is {device!r:.80}; it must be 'cpu', 'cuda', 'cuda:<n>' or 'auto'"
     )

@@ -283,7 +283,7 @@ class BayesianMatrixFactorization(FromModel, NoPartialFit):
         dtype = float_type(self.dtype)
         if dtype == np.float16:
             raise ValueError(
-                f"{option('dtype')} is {self.dtype!r}; it must be 'float32' or 'float64'"
+                f"{option('dtype')} is {self.dtype!r:.80}; it must be 'float32' or 'float64'"
             )
         check_callbacks(self.callbacks)
         core.seed = seed_from(self.random_state)

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from ..checks import check_count, is_number
+from ..checks import as_float, check_count, is_number
 from ..model.model import Model
 from ..model.record import EpochRecord
 from ..model.summary import epoch_errors, kept_errors
@@ -194,13 +194,15 @@ class CallbackLife:
 def check_callbacks(callbacks: Any) -> None:
     """Raise ValueError unless callbacks are a list or tuple of callbacks and callables."""
     if not isinstance(callbacks, (list, tuple)):
-        raise ValueError(f"callbacks is {callbacks!r}; it must be a list of callables or callbacks")
+        raise ValueError(
+            f"callbacks is {callbacks!r:.80}; it must be a list of callables or callbacks"
+        )
     for callback in callbacks:
         is_class = isinstance(callback, type) and hasattr(callback, "on_epoch_end")
         if is_class or not (callable(callback) or hasattr(callback, "on_epoch_end")):
             name = getattr(callback, "__name__", "")
             fix = f"an object, such as {name}()" if is_class else "callable, or have on_epoch_end"
-            raise ValueError(f"callbacks holds {callback!r}; each must be {fix}")
+            raise ValueError(f"callbacks holds {callback!r:.80}; each must be {fix}")
 
 
 class Progress(Callback):
@@ -456,6 +458,8 @@ class Log(Callback):
 
 
 def _check_seconds(name: str, value: Any, low: float) -> float:
-    if not is_number(value) or not low <= value < float("inf"):
-        raise ValueError(f"{name} is {value!r}; it must be a number of seconds of at least {low}")
+    if not is_number(value) or not low <= as_float(name, value) < float("inf"):
+        raise ValueError(
+            f"{name} is {value!r:.80}; it must be a number of seconds of at least {low}"
+        )
     return float(value)

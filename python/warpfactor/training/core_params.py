@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _core
 from ..checks import (
+    as_float,
     check_choice,
     check_count,
     check_flag,
@@ -29,7 +30,7 @@ from ..seeds import seed_from
 from ..serving.tables import UNKNOWN, parse_device
 from .callbacks import check_callbacks
 
-__all__ = ["core_params", "in_python_words", "float_type", "typed_words"]
+__all__ = ["core_params", "float_type", "in_python_words", "typed_words"]
 
 # What a check of one value by its row does not do.
 _SPECIAL = ("loss", "init", "random_state", "early_stopping", "device")
@@ -65,10 +66,10 @@ def core_params(params: Mapping[str, Any]) -> _core.TrainParams:
     if _is_open(params["init"]):
         pass
     elif is_number(params["init"]):
-        scale = float(params["init"])
+        scale = as_float("init", params["init"])
         if not 0 <= scale < math.inf:
             raise ValueError(
-                f"{option('init')} is {params['init']!r}; a scale must be finite and at least 0"
+                f"{option('init')} is {params['init']!r:.80}; a scale must be finite and at least 0"
             )
         core["init_scale"] = scale
     elif not (isinstance(params["init"], (tuple, list)) and len(params["init"]) == 2):
@@ -107,7 +108,7 @@ def float_type(dtype: Any) -> np.dtype[Any]:
         checked = np.dtype(object)
     if checked not in (np.float16, np.float32, np.float64):
         raise ValueError(
-            f"{option('dtype')} is {dtype!r}; it must be 'float32' or 'float64', or on a CUDA device 'float16'"
+            f"{option('dtype')} is {dtype!r:.80}; it must be 'float32' or 'float64', or on a CUDA device 'float16'"
         )
     return checked
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
+from ..checks import as_float
 from ..data.matrices import matrix_entries
 
 __all__ = ["matrix_factorization_bgd"]
@@ -98,11 +99,11 @@ def matrix_factorization_bgd(
             f"({shape[0]}, k) and (k, {shape[1]})"
         )
     if not isinstance(steps, numbers.Integral) or isinstance(steps, bool) or steps < 0:
-        raise ValueError(f"steps is {steps!r}; it must be an integer of at least 0")
+        raise ValueError(f"steps is {steps!r:.80}; it must be an integer of at least 0")
     if n_threads is not None and (
         not isinstance(n_threads, numbers.Integral) or isinstance(n_threads, bool) or n_threads < 1
     ):
-        raise ValueError(f"n_threads is {n_threads!r}; it must be None or an integer above 0")
+        raise ValueError(f"n_threads is {n_threads!r:.80}; it must be None or an integer above 0")
     new_P = np.array(P, dtype, order="C")
     new_Q = np.array(Q.T, dtype, order="C")
     with np.errstate(over="ignore"):
@@ -139,5 +140,5 @@ def _factors(name: str, given: ArrayLike) -> NDArray[Any]:
 
 def _real(name: str, value: Any) -> float:
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise ValueError(f"{name} is {value!r}; it must be a number")
-    return float(value)  # its range is checked in the core
+        raise ValueError(f"{name} is {value!r:.80}; it must be a number")
+    return as_float(name, value)  # its range is checked in the core

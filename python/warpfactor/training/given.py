@@ -142,13 +142,13 @@ def drawn_positions(n: int, name: str, fraction: Any, seed: int) -> NDArray[np.b
     """
     if not is_number(fraction) or not 0 < fraction < 1:
         raise ValueError(
-            f"{option(name)} is {fraction!r}; it must be above 0 and below 1: the share of the ratings "
+            f"{option(name)} is {fraction!r:.80}; it must be above 0 and below 1: the share of the ratings "
             "that is held out for early stopping"
         )
     size = round(fraction * n)
     if not 0 < size < n:
         raise ValueError(
-            f"{option(name)} is {fraction!r}, which is {size} of {n} ratings; both parts need at least one"
+            f"{option(name)} is {fraction!r:.80}, which is {size} of {n} ratings; both parts need at least one"
         )
     chosen = np.zeros(n, bool)
     chosen[np.random.default_rng([seed, _DRAWN]).choice(n, size, replace=False)] = True

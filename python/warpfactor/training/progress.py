@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -125,8 +126,9 @@ class EpochBar:
         if self._progress is not None:
             self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
         elif self.enabled:
-            sys.stderr.write(f"{line}\n")
-            sys.stderr.flush()
+            with contextlib.suppress(OSError):  # a full disk behind it ends no fit
+                sys.stderr.write(f"{line}\n")
+                sys.stderr.flush()
 
 
 class ReadingBar:

@@ -241,37 +241,41 @@ def check_options(given: TextOptions) -> None:
     sep = given.sep
     if sep is not None and (not sep or any(c in '"\r\n\0' for c in sep)):
         raise ValueError(
-            f"{option('sep')} is {sep!r}; it must be the text between two fields, without quotes "
+            f"{option('sep')} is {sep!r:.80}; it must be the text between two fields, without quotes "
             f"and line ends, or {BLANKS!r} for any run of blanks"
         )
     for name in ("quote", "escape", "decimal", "thousands"):
         value = getattr(given, name)
         if value is not None and (len(value) > 1 or value in ("\r", "\n", "\0")):
             raise ValueError(
-                f"{option(name)} is {value!r}; it must be one character, or empty for none"
+                f"{option(name)} is {value!r:.80}; it must be one character, or empty for none"
             )
         if value and not value.isascii() and name in ("quote", "escape"):
-            raise ValueError(f"{option(name)} is {value!r}; it must be an ASCII character")
+            raise ValueError(f"{option(name)} is {value!r:.80}; it must be an ASCII character")
     if given.comment and any(end in given.comment for end in "\r\n"):
         raise ValueError(
-            f"{option('comment')} is {given.comment!r}; it must be how a line begins that is left out"
+            f"{option('comment')} is {given.comment!r:.80}; it must be how a line begins that is left out"
         )
     if given.decimal == "" or (given.decimal or "").isalnum():
-        raise ValueError(f"{option('decimal')} is {given.decimal!r}; it must be a mark, as in '.'")
+        raise ValueError(
+            f"{option('decimal')} is {given.decimal!r:.80}; it must be a mark, as in '.'"
+        )
     if given.thousands and given.thousands == (given.decimal or "."):
         raise ValueError(
-            f"{option('thousands')} is {given.thousands!r}, which is the decimal mark too: pass "
+            f"{option('thousands')} is {given.thousands!r:.80}, which is the decimal mark too: pass "
             f"{option('decimal', ',' if given.thousands == '.' else '.')}"
         )
     if given.quote and given.sep and given.quote in given.sep:
-        raise ValueError(f"{option('quote')} is {given.quote!r}, which is in {option('sep')} too")
+        raise ValueError(
+            f"{option('quote')} is {given.quote!r:.80}, which is in {option('sep')} too"
+        )
     if given.encoding is not None:
         try:
             "".encode(given.encoding)
             io.TextIOWrapper(io.BytesIO(), given.encoding)
         except (LookupError, ValueError) as error:
             raise ValueError(
-                f"{option('encoding')} is {given.encoding!r}, which Python does not know as an encoding "
+                f"{option('encoding')} is {given.encoding!r:.80}, which Python does not know as an encoding "
                 "of text"
             ) from error
 
@@ -492,7 +496,7 @@ def _read_as(
     if len(first) < len(needed):
         line = sep.join(rows[0])
         raise ValueError(
-            f"the first line {line!r:.80} has {len(first)} field(s) separated by {sep!r}, but "
+            f"the first line {line!r:.80} has {len(first)} field(s) separated by {sep!r:.80}, but "
             f"columns for {', '.join(needed)} are needed: check the file or pass "
             f"{option('sep', ',' if sep != ',' else ';')}"
         )
@@ -707,7 +711,7 @@ def _no_reading(text: str, needed: list[str], problems: list[_Problem]) -> Value
         )
     if widths[sep] > 1:
         return ValueError(
-            f"the first line {line!r:.80} has {widths[sep]} field(s) separated by {sep!r}, but "
+            f"the first line {line!r:.80} has {widths[sep]} field(s) separated by {sep!r:.80}, but "
             f"columns for {', '.join(needed)} are needed: check the file or pass {option('sep')}"
         )
     return ValueError(

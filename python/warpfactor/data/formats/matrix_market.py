@@ -96,7 +96,7 @@ def _header(head: bytes) -> _Header:
         )
     if symmetry not in ("general", *_MIRRORED):
         raise ValueError(
-            f"the symmetry is {symmetry!r}; it must be general, symmetric or skew-symmetric"
+            f"the symmetry is {symmetry!r:.80}; it must be general, symmetric or skew-symmetric"
         )
     numbers = 3 if layout == "coordinate" else 2
     for at, line in enumerate(lines[1:], 2):

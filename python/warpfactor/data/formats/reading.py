@@ -337,17 +337,29 @@ def checked_kinds(ids: Any) -> Kinds:
     pair = tuple(ids) if isinstance(ids, (tuple, list)) else (ids, ids)
     if len(pair) != 2:
         raise ValueError(
-            f"{option('ids')} is {ids!r}; it must be one kind, or two (of users, of items)"
+            f"{option('ids')} is {ids!r:.80}; it must be one kind, or two (of users, of items)"
         )
     for kind in pair:
         check_choice("ids", kind, ("auto", "str", "int", "uuid"))
     return pair[0], pair[1]
 
 
+# More than any table has.
+_MOST_COLUMNS = 10**9
+
+
 def checked_request(
     wanted: Wanted, text: TextOptions, ids: Any, strip: Any, on_error: Any
 ) -> Request:
     """Check what the user asked for."""
+    for name, value in vars(text).items():
+        if name != "header" and not isinstance(value, str | None):
+            raise ValueError(f"{option(name)} is {value!r:.80}; it must be a string")
+    for role, column in wanted.items():
+        if isinstance(column, int) and abs(column) > _MOST_COLUMNS:
+            raise ValueError(
+                f"{option(role)} is {column!r:.80}; a position must be below {_MOST_COLUMNS:,}"
+            )
     if text.sep is not None and re.fullmatch(r"\\t", text.sep):
         # A shell passes "\t" as two characters.
         text = TextOptions(**{**vars(text), "sep": "\t"})

@@ -89,7 +89,7 @@ class Source:
         self.is_arrays = magic.startswith(b"PK\x03\x04") and _holds_arrays(self.path)
         self.packing = "" if self.is_arrays else _packing(magic)
         if member is not None and self.packing != "zip":
-            raise ValueError(f"{option('member')} is {member!r}, but this is no zip archive")
+            raise ValueError(f"{option('member')} is {member!r:.80}, but this is no zip archive")
         self.member = self._found_member(member) if self.packing == "zip" else None
 
     def open(self) -> IO[bytes]:
