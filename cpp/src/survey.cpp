@@ -153,6 +153,11 @@ Moments survey_chunk(const RatingsView& ratings, const char* argument, std::int6
   return chunk;
 }
 
+/// More than a few copies of the counters cost more to add up than they save.
+std::int64_t parts_of(int n_threads, std::int64_t slices) {
+  return std::min<std::int64_t>({n_threads, 8, std::max<std::int64_t>(slices, 1)});
+}
+
 Moments survey_slice(const RatingsView& ratings, const char* argument, std::int64_t begin, std::int64_t end,
                      std::uint32_t* user_counts, std::uint32_t* item_counts) {
   Moments slice;
@@ -180,6 +185,15 @@ void require_a_weight(std::span<const float> weights, const char* argument) {
 
 }  // namespace
 
+void plan_survey(MemoryPlan& plan, const RatingCounts& counts, int n_threads) {
+  const std::int64_t parts = parts_of(n_threads, (counts.n_ratings + ThreadTeam::kSlice - 1) / ThreadTeam::kSlice),
+                     copy = counts.all_rows() * static_cast<std::int64_t>(sizeof(std::uint32_t));
+  plan.take("counts of the rows", parts * copy);
+  plan.free("counts of the rows", (parts - 1) * copy);
+  plan.take("validation ratings", counts.n_validation * (counts.validation_weighted ? 16 : 12));
+  plan.take("pairs without a rating", counts.n_implicit * 8);
+}
+
 bool require_shapes(const RatingsView& ratings, const RatingsView& validation) {
   require(ratings.n_users >= 1, "n_users", ratings.n_users, "at least 1");
   require(ratings.n_items >= 1, "n_items", ratings.n_items, "at least 1");
@@ -197,8 +211,7 @@ Survey survey(const RatingsView& ratings, const char* argument, ThreadTeam& team
   const auto n_users = static_cast<std::size_t>(ratings.n_users), n_items = static_cast<std::size_t>(ratings.n_items);
   const std::int64_t slices = (ratings.size() + ThreadTeam::kSlice - 1) / ThreadTeam::kSlice;
   std::vector<Moments> moments(static_cast<std::size_t>(slices));
-  // More than a few copies of the counters cost more to add up than they save.
-  const std::int64_t parts = std::min<std::int64_t>({team.size(), 8, std::max<std::int64_t>(slices, 1)});
+  const std::int64_t parts = parts_of(team.size(), slices);
   std::vector<std::vector<std::uint32_t>> users(static_cast<std::size_t>(parts)),
       items(static_cast<std::size_t>(parts));
   team.run(parts, [&](std::int64_t part, int thread) {

@@ -123,7 +123,7 @@ Resolved resolved(const TrainParams& given, const RatingsView& ratings, const Su
   if (params.warmup_epochs > 0 && params.warmup_epochs >= most) {
     reject("warmup_epochs", params.warmup_epochs, "below n_epochs, which is " + text(most));
   }
-  const bool per_row = params.biases && params.l1_ratio == 0 && options.penalty == nullptr && !is_nonnegative(params);
+  const bool per_row = has_usual_pulls(params, options.penalty != nullptr);
   if (params.implicit_feedback == ImplicitFeedback::automatic) {
     params.implicit_feedback = per_row ? ImplicitFeedback::both : ImplicitFeedback::none;
   }

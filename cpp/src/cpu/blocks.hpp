@@ -7,6 +7,7 @@
 
 #include "buffer.hpp"
 #include "cpu/kernel_table.hpp"
+#include "memory_plan.hpp"
 #include "standardize.hpp"
 #include "survey.hpp"
 #include "threads.hpp"
@@ -67,5 +68,10 @@ struct BlockedRatings {
 /// has checked their indices. The result depends on the input, the grid and the seed, not on the team's size.
 BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid grid, const RatingUnits& units,
                            std::uint64_t seed, ThreadTeam& team);
+
+/// Tells what make_blocks() takes, and what of it stays.
+void plan_blocks(MemoryPlan& plan, const RatingCounts& counts, const Grid& grid, int n_threads);
+/// The same of partition_rows() for a side.
+void plan_partition(MemoryPlan& plan, std::int64_t n_rows);
 
 }  // namespace warpfactor
