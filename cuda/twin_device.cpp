@@ -92,11 +92,16 @@ void* TwinDevice::allocate(std::int64_t bytes) {
     throw CudaError("out of memory on the device: " + std::to_string(bytes) + " bytes asked, " + std::to_string(free_) +
                     " free");
   }
-  void* memory = ::operator new(static_cast<std::size_t>(bytes), kAlignment);
+  struct Free {
+    void operator()(void* memory) const noexcept { ::operator delete(memory, kAlignment); }
+  };
+  std::unique_ptr<void, Free> held(::operator new(static_cast<std::size_t>(bytes), kAlignment));
+  void* const memory = held.get();
+  sizes_[memory] = bytes;
+  held.release();
   std::memset(memory, 0xff, static_cast<std::size_t>(bytes));  // so that a read of memory never written shows
   free_ -= bytes;
   twin_most_taken = std::max(twin_most_taken, bytes_ - free_);
-  sizes_[memory] = bytes;
   return memory;
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "incidence.hpp"
+#include "memory_plan.hpp"
 #include "standardize.hpp"
 #include "survey.hpp"
 #include "warpfactor/train.hpp"
@@ -78,5 +79,13 @@ class Backend {
 
 template <class T>
 std::unique_ptr<Backend<T>> make_cpu_backend(std::int32_t n_threads, std::function<bool()> interrupted);
+
+/// Tells what the CPU's backend takes in upload() and in the epochs. `params` are resolved.
+template <class T>
+void plan_cpu_upload(MemoryPlan& plan, const RatingCounts& counts, const TrainParams& params);
+template <class T>
+void plan_cpu_epochs(MemoryPlan& plan, const RatingCounts& counts, const TrainParams& params);
+/// Tells what release() gives back, and that download() takes nothing.
+void plan_cpu_release(MemoryPlan& plan);
 
 }  // namespace warpfactor

@@ -208,4 +208,17 @@ BiasVariances bias_variances(const RatingSource& given, const RatingUnits& units
   return found;
 }
 
+void plan_bias_variances(MemoryPlan& plan, const RatingCounts& counts) {
+  const char* const part = "variances of the biases";
+  const std::int64_t before = plan.total();
+  RatingCounts sample = counts;
+  if (counts.n_ratings > kEmRatings) {
+    sample.n_ratings = kEmRatings;
+    plan.take(part, static_cast<std::int64_t>(kSampleRoom * kEmRatings) * (counts.weighted ? 16 : 12));
+  }
+  plan_incidence_of(plan, part, sample);
+  plan.take(part, counts.all_rows() * 3 * static_cast<std::int64_t>(sizeof(double)));  // sums, counts, means
+  plan.free(part, plan.total() - before);
+}
+
 }  // namespace warpfactor

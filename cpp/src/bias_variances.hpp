@@ -2,6 +2,7 @@
 #pragma once
 
 #include "incidence.hpp"
+#include "memory_plan.hpp"
 #include "standardize.hpp"
 
 namespace warpfactor {
@@ -25,5 +26,8 @@ BiasVariances bias_variances(const RatingSource& ratings, const RatingUnits& uni
 /// Ratings that the estimate is made from, about, at most: 2 % error in a ratio of variances at 10,000 users, which
 /// changes no RMSE in its fourth digit; all of 100 M would cost as much as ten epochs. Not measured.
 inline constexpr std::int64_t kEmRatings = 1 << 20;
+
+/// Tells what bias_variances() takes; nothing of it stays.
+void plan_bias_variances(MemoryPlan& plan, const RatingCounts& counts);
 
 }  // namespace warpfactor

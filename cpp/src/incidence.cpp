@@ -280,4 +280,25 @@ std::vector<std::int64_t> ranges_of(const std::vector<std::int64_t>& begin, std:
   return cuts;
 }
 
+std::int64_t lists_bytes(std::int64_t n_rows, std::int64_t n_others) {
+  return (n_rows + 1) * static_cast<std::int64_t>(sizeof(std::int64_t)) +
+         n_others * static_cast<std::int64_t>(sizeof(std::int32_t));
+}
+
+void plan_distinct_pairs(MemoryPlan& plan, const RatingCounts& counts) {
+  const std::int64_t n = counts.n_ratings + counts.n_implicit,
+                     weights = counts.weighted ? 2 * n * static_cast<std::int64_t>(sizeof(float)) : 0;
+  plan.take(kUserListsPart, lists_bytes(counts.n_users, n));
+  plan.take(kItemListsPart, lists_bytes(counts.n_items, n));
+  // Beside them where to write next, and then the row of each other's last: 8 bytes a row, both sides at once.
+  plan.touch("sorting", weights + counts.all_rows() * static_cast<std::int64_t>(sizeof(std::int64_t)));
+}
+
+void plan_incidence_of(MemoryPlan& plan, const char* part, const RatingCounts& counts) {
+  const std::int64_t n = counts.n_ratings, rows = counts.all_rows() * static_cast<std::int64_t>(sizeof(std::int64_t)),
+                     weights = counts.weighted ? 2 * n * static_cast<std::int64_t>(sizeof(float)) : 0;
+  plan.take(part, lists_bytes(counts.n_users, n) + lists_bytes(counts.n_items, n) + weights);
+  plan.touch(part, rows);
+}
+
 }  // namespace warpfactor

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "buffer.hpp"
+#include "memory_plan.hpp"
 #include "rating_source.hpp"
 #include "survey.hpp"
 #include "threads.hpp"
@@ -61,5 +62,13 @@ Incidence incidence_of(const RatingsView& ratings, ThreadTeam& team);
 
 /// Ranges of rows with about `n_others` others each: range n has the rows cuts[n] .. cuts[n + 1]. `begin`: as above.
 std::vector<std::int64_t> ranges_of(const std::vector<std::int64_t>& begin, std::int64_t n_others);
+
+/// Tells what distinct_pairs() takes, and what of it stays; the users' and the items' lists are a part each.
+void plan_distinct_pairs(MemoryPlan& plan, const RatingCounts& counts);
+inline constexpr const char *kUserListsPart = "who rated what, users", *kItemListsPart = "who rated what, items";
+/// The same of incidence_of(), all in one part.
+void plan_incidence_of(MemoryPlan& plan, const char* part, const RatingCounts& counts);
+/// Bytes of a side's lists of so many others, without weights.
+std::int64_t lists_bytes(std::int64_t n_rows, std::int64_t n_others);
 
 }  // namespace warpfactor

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "row_pulls.hpp"
 
+#include "optimizer.hpp"
+
 namespace warpfactor {
 namespace {
 
@@ -53,5 +55,9 @@ template std::vector<RowPull<float>> row_pulls(const RatingSource&, const Survey
                                                const RatingUnits&, double, bool);
 template std::vector<RowPull<double>> row_pulls(const RatingSource&, const Survey&, const TrainParams&,
                                                 const RatingUnits&, double, bool);
+
+bool has_usual_pulls(const TrainParams& params, bool custom_penalty) {
+  return params.biases && params.l1_ratio == 0 && !custom_penalty && !is_nonnegative(params);
+}
 
 }  // namespace warpfactor

@@ -6,6 +6,7 @@
 #include <functional>
 #include <vector>
 
+#include "memory_plan.hpp"
 #include "standardize.hpp"
 #include "step_sizes.hpp"
 #include "survey.hpp"
@@ -32,5 +33,13 @@ bool has_means(const TrainParams& params, bool of_users);
 template <class T>
 std::vector<RowPull<T>> row_pulls(const RatingSource& ratings, const Survey& rated, const TrainParams& params,
                                   const RatingUnits& units, double start_bias, bool of_users);
+
+/// Tells what row_pulls() of one side takes; nothing of it stays.
+template <class T>
+void plan_row_pulls(MemoryPlan& plan, std::int64_t n_rows) {
+  plan.touch("pulls of the rows", n_rows * static_cast<std::int64_t>(sizeof(double) + sizeof(RowPull<T>)));
+}
+/// Whether rows have pulls of their own by default: where a pull of whole rows makes sense.
+bool has_usual_pulls(const TrainParams& params, bool custom_penalty);
 
 }  // namespace warpfactor

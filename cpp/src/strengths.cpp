@@ -21,6 +21,8 @@ constexpr std::int32_t kFactorsOfLarge = 16;
 /// Below so many ratings the noise of a held-out tenth is larger than what strengths differ by.
 constexpr std::int64_t kFew = 20'000;
 constexpr int kTimesFew = 3;
+/// The memory for a random share of ratings, in numbers of ratings that are expected.
+constexpr double kSampleRoom = 1.1;
 constexpr std::uint64_t kHeldOut = 10;  ///< one rating of so many
 /// Of a fit; who asks for thousands does not want to wait for that many fits before.
 constexpr std::int32_t kMostEpochs = 40;
@@ -43,6 +45,14 @@ struct Sample {
   std::vector<float> values, weights;
   std::int32_t n_users = 0, n_items = 0;
 
+  /// Growing as it goes, it could take twice as much.
+  void reserve(double n, bool weighted) {
+    const auto size = static_cast<std::size_t>(n);
+    users.reserve(size);
+    items.reserve(size);
+    values.reserve(size);
+    if (weighted) weights.reserve(size);
+  }
   void add(std::int32_t user, std::int32_t item, float value, const float* weight) {
     users.push_back(user);
     items.push_back(item);
@@ -67,6 +77,7 @@ std::int32_t numbered(std::vector<std::int32_t>& rows, std::int32_t n_rows) {
 Sample share_of(const RatingSource& ratings, const Survey& rated, std::int64_t searched, std::uint64_t seed) {
   const double share = std::min(1.0, static_cast<double>(searched) / static_cast<double>(rated.counted));
   Sample sample;
+  sample.reserve((share < 1 ? kSampleRoom : 1) * share * static_cast<double>(rated.counted), ratings.weighted());
   sample.n_users = ratings.n_users();
   sample.n_items = ratings.n_items();
   ratings.for_each_part([&](const RatingsView& part, std::int64_t) {
@@ -97,6 +108,9 @@ struct Division {
 Division divide(const Sample& sample, std::uint64_t seed, std::uint64_t number) {
   Division division;
   SplitMix64 random(seed, kStrengthTest, number);
+  const auto n = static_cast<double>(sample.values.size());
+  division.train.reserve((1 - 1.0 / kHeldOut) * kSampleRoom * n, !sample.weights.empty());
+  division.test.reserve(kSampleRoom * n / kHeldOut, !sample.weights.empty());
   for (std::size_t r = 0; r < sample.values.size(); ++r) {
     Sample& part = random.below(kHeldOut) == 0 ? division.test : division.train;
     part.add(sample.users[r], sample.items[r], sample.values[r], sample.weights.empty() ? nullptr : &sample.weights[r]);
@@ -278,5 +292,32 @@ template Strengths choose_strengths(const RatingSource&, const Survey&, const Tr
                                     const TrainOptions<float>&, int);
 template Strengths choose_strengths(const RatingSource&, const Survey&, const TrainParams&, const TrainParams&,
                                     const TrainOptions<double>&, int);
+
+template <class T>
+void plan_search(MemoryPlan& plan, const RatingCounts& counts, const TrainParams& given) {
+  const auto search = [&](std::int64_t searched, std::int32_t n_factors) {
+    const std::int64_t n = std::min(counts.n_ratings, searched), rating = counts.weighted ? 16 : 12;
+    RatingCounts sample;
+    sample.n_ratings = n;
+    sample.n_users = static_cast<std::int32_t>(
+        std::ceil(static_cast<double>(n) / static_cast<double>(counts.n_ratings) * counts.n_users));
+    sample.n_items = static_cast<std::int32_t>(rows_among(counts, false, n));
+    sample.weighted = sample.validation_weighted = counts.weighted;
+    sample.n_validation = n / static_cast<std::int64_t>(kHeldOut);
+    sample.initial = true;  // no search inside of the search
+    TrainParams params = given;
+    params.n_factors = n_factors;
+    params.device = Device::cpu;
+    params.half = false;
+    params.patience = 0;
+    const double samples = kSampleRoom * (1 + (n < kFew ? kTimesFew : 1)) * static_cast<double>(n * rating);
+    plan.touch("search for strengths", fit_memory<T>(sample, params).peak() + static_cast<std::int64_t>(samples) +
+                                           4 * std::int64_t{std::max(counts.n_users, counts.n_items)});
+  };
+  search(kSearched, given.n_factors);
+  if (counts.n_ratings > kLarge) search(kSearchedOfLarge, std::min(given.n_factors, kFactorsOfLarge));
+}
+template void plan_search<float>(MemoryPlan&, const RatingCounts&, const TrainParams&);
+template void plan_search<double>(MemoryPlan&, const RatingCounts&, const TrainParams&);
 
 }  // namespace warpfactor

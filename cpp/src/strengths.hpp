@@ -3,6 +3,7 @@
 
 #include <functional>
 
+#include "memory_plan.hpp"
 #include "survey.hpp"
 #include "warpfactor/train.hpp"
 
@@ -43,5 +44,9 @@ TrainParams with_strengths(TrainParams params, const Strengths& strengths, const
 template <class T>
 Strengths choose_strengths(const RatingSource& ratings, const Survey& rated, const TrainParams& given,
                            const TrainParams& params, const TrainOptions<T>& options, int n_divisions);
+
+/// Tells what choose_strengths() takes; nothing of it stays.
+template <class T>
+void plan_search(MemoryPlan& plan, const RatingCounts& counts, const TrainParams& given);
 
 }  // namespace warpfactor

@@ -154,6 +154,14 @@ Moments survey_chunk(const RatingsView& ratings, const char* argument, std::int6
   return chunk;
 }
 
+/// In how many shares ratings are counted. More than a few copies of the counters cost more to add up than they save.
+/// No counter of a share may overflow.
+std::int64_t shares_of(int n_threads, std::int64_t n_ratings) {
+  const std::int64_t slices = (n_ratings + ThreadTeam::kSlice - 1) / ThreadTeam::kSlice;
+  return std::max(std::min<std::int64_t>({n_threads, 8, std::max<std::int64_t>(slices, 1)}),
+                  n_ratings / std::numeric_limits<std::uint32_t>::max() + 1);
+}
+
 Moments survey_slice(const RatingsView& ratings, const char* argument, std::int64_t first, std::int64_t begin,
                      std::int64_t end, std::uint32_t* user_counts, std::uint32_t* item_counts) {
   Moments slice;
@@ -185,6 +193,15 @@ void require_a_weight(std::span<const float> weights, const char* argument) {
 
 }  // namespace
 
+void plan_survey(MemoryPlan& plan, const RatingCounts& counts, int n_threads) {
+  const std::int64_t parts = shares_of(n_threads, counts.n_ratings),
+                     copy = counts.all_rows() * static_cast<std::int64_t>(sizeof(std::uint32_t));
+  plan.take("counts of the rows", parts * copy);
+  plan.free("counts of the rows", (parts - 1) * copy);
+  plan.take("validation ratings", counts.n_validation * (counts.validation_weighted ? 16 : 12));
+  plan.take("pairs without a rating", counts.n_implicit * 8);
+}
+
 bool require_shapes(const RatingSource& ratings, const RatingsView& validation) {
   require(ratings.n_users() >= 1, "n_users", ratings.n_users(), "at least 1");
   require(ratings.n_items() >= 1, "n_items", ratings.n_items(), "at least 1");
@@ -213,9 +230,7 @@ Survey survey(const RatingSource& ratings, const char* argument, ThreadTeam& tea
              n_items = static_cast<std::size_t>(ratings.n_items());
   const std::int64_t all_slices = (ratings.size() + kSlice - 1) / kSlice;
   std::vector<Moments> moments(static_cast<std::size_t>(all_slices));
-  // More than a few copies of the counters cost more to add up than they save. No counter of a share may overflow.
-  const std::int64_t shares = std::max(std::min<std::int64_t>({team.size(), 8, std::max<std::int64_t>(all_slices, 1)}),
-                                       ratings.size() / std::numeric_limits<std::uint32_t>::max() + 1);
+  const std::int64_t shares = shares_of(team.size(), ratings.size());
   std::vector<std::vector<std::uint32_t>> users(static_cast<std::size_t>(shares)),
       items(static_cast<std::size_t>(shares));
   ratings.for_each_part([&](const RatingsView& part, std::int64_t first) {

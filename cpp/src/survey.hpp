@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "memory_plan.hpp"
 #include "rating_source.hpp"
 #include "threads.hpp"
 #include "warpfactor/types.hpp"
@@ -52,5 +53,8 @@ struct KnownPairs {
   KnownPairs(const RatingsView& pairs, const RatingSource& ratings, const Survey& rated);
   [[nodiscard]] RatingsView view() const;
 };
+
+/// Tells what survey(), KnownRatings and KnownPairs take, and what of it stays.
+void plan_survey(MemoryPlan& plan, const RatingCounts& counts, int n_threads);
 
 }  // namespace warpfactor

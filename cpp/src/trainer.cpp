@@ -83,7 +83,7 @@ Resolved resolved(const TrainParams& given, const RatingSource& ratings, const S
   const std::int32_t usual = usual_epochs(rated.counted);
   params.n_epochs = bounded ? std::min(given.n_epochs.value_or(usual), usual) : given.n_epochs.value_or(usual);
   require_short_warmup(params, given.n_epochs.value_or(*params.n_epochs));
-  const bool per_row = params.biases && params.l1_ratio == 0 && options.penalty == nullptr && !is_nonnegative(params);
+  const bool per_row = has_usual_pulls(params, options.penalty != nullptr);
   if (params.implicit_feedback == ImplicitFeedback::automatic) {
     params.implicit_feedback = per_row ? ImplicitFeedback::both : ImplicitFeedback::none;
   }

@@ -310,4 +310,36 @@ template Batches<double> make_batches<double, double>(const BatchInput<double>&,
 template class BatchStepper<float>;
 template class BatchStepper<double>;
 
+BatchRowCounts batch_rows(const RatingCounts& counts, std::int64_t batch_size) {
+  const std::int64_t n = std::max<std::int64_t>(counts.n_ratings, 1), size = std::clamp<std::int64_t>(batch_size, 1, n);
+  const double n_batches = static_cast<double>(n) / static_cast<double>(size);
+  return {rows_among(counts, true, size, n_batches), rows_among(counts, false, size, n_batches),
+          rows_among(counts, true, size) + rows_among(counts, false, size)};
+}
+
+template <class T>
+void plan_batches(MemoryPlan& plan, const RatingCounts& counts, std::int64_t batch_size, int n_threads) {
+  const char* const part = "ratings in batches";
+  const std::int64_t n = std::max<std::int64_t>(counts.n_ratings, 1), size = std::min(batch_size, n),
+                     n_batches = (n + size - 1) / size, place = std::int64_t{sizeof(std::int64_t)};
+  const std::int64_t number = n <= std::numeric_limits<std::uint32_t>::max() ? 4 : 8, weight = counts.weighted ? 4 : 0,
+                     at_once = std::min<std::int64_t>(n_threads, n_batches);
+  const BatchRowCounts rows = batch_rows(counts, size);
+  std::int64_t scratch = 0;
+  plan.take("sorting", n * number);  // their order
+  for (const bool users : {true, false}) {
+    const bool counted = size >= counts.rows(users) / 8;
+    const std::int64_t keys = at_once * (counted ? (counts.rows(users) + 1) * place : size * place),
+                       more = std::max<std::int64_t>(keys + at_once * size * number - scratch, 0);
+    plan.take(part, n * (4 + std::int64_t{sizeof(T)} + weight));
+    plan.take("sorting", n * 4 + more);
+    scratch += more;
+    plan.take(part, (users ? rows.users : rows.items) * (4 + place) + 4 * n_batches * place);
+    plan.free("sorting", n * 4);
+  }
+  plan.free("sorting");
+}
+template void plan_batches<float>(MemoryPlan&, const RatingCounts&, std::int64_t, int);
+template void plan_batches<double>(MemoryPlan&, const RatingCounts&, std::int64_t, int);
+
 }  // namespace warpfactor

@@ -8,6 +8,7 @@
 
 #include "buffer.hpp"
 #include "cpu/kernel_table.hpp"
+#include "memory_plan.hpp"
 #include "standardize.hpp"
 #include "threads.hpp"
 
@@ -87,5 +88,14 @@ class BatchStepper {
   std::vector<Scratch> scratch_;
   std::vector<PassSums> task_sums_;  ///< by task of the users' side, added up in that order
 };
+
+/// Tells what make_batches<T>() takes, and what of it stays.
+template <class T>
+void plan_batches(MemoryPlan& plan, const RatingCounts& counts, std::int64_t batch_size, int n_threads);
+/// The rows of both sides in all batches, and of the largest, about.
+struct BatchRowCounts {
+  std::int64_t users = 0, items = 0, most = 0;
+};
+BatchRowCounts batch_rows(const RatingCounts& counts, std::int64_t batch_size);
 
 }  // namespace warpfactor

@@ -695,4 +695,29 @@ BlockedRatings make_blocks(const RatingSource& ratings, const Survey& rated, Gri
   return blocked;
 }
 
+void plan_partition(MemoryPlan& plan, std::int64_t n_rows) {
+  plan.take("order of the rows", n_rows * static_cast<std::int64_t>(sizeof(std::int32_t)));
+  plan.touch("sorting", n_rows * static_cast<std::int64_t>(sizeof(std::int32_t) + sizeof(std::uint64_t)));
+}
+
+void plan_blocks(MemoryPlan& plan, const RatingCounts& counts, const Grid& grid, int n_threads) {
+  const char* const part = "ratings in blocks";
+  const std::int64_t n = counts.n_ratings, inner = counts.rows(!grid.users_outer),
+                     n_blocks = std::int64_t{grid.user_stripes} * grid.item_stripes,
+                     rating = static_cast<std::int64_t>(sizeof(Rating)) + (counts.weighted ? 4 : 0);
+  plan_partition(plan, counts.n_users);
+  plan_partition(plan, counts.n_items);
+  plan.take(part, n * rating);
+  // First each row's stripe, of all and of the larger side once more; where each task writes into which bucket.
+  const std::int64_t per_bucket = std::max(kRatingsPerBucket, n / kMaxBuckets),
+                     n_buckets = std::max<std::int64_t>(n / per_bucket,
+                                                        grid.users_outer ? grid.user_stripes : grid.item_stripes);
+  const auto stripe_row = static_cast<std::int64_t>(sizeof(StripeRow)), place = std::int64_t{sizeof(std::int64_t)};
+  plan.touch("sorting", (counts.all_rows() + std::max(counts.n_users, counts.n_items)) * stripe_row);
+  plan.touch("sorting", counts.all_rows() * stripe_row + (n_threads + 1) * n_buckets * place);
+  // Then the bands, and a copy of a bucket for each thread.
+  plan.take(part, n_blocks * 2 * place);
+  plan.touch("sorting", (counts.all_rows() + inner) * stripe_row + n_threads * std::min(per_bucket, n) * rating);
+}
+
 }  // namespace warpfactor

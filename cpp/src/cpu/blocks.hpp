@@ -7,6 +7,7 @@
 
 #include "buffer.hpp"
 #include "cpu/kernel_table.hpp"
+#include "memory_plan.hpp"
 #include "rating_source.hpp"
 #include "standardize.hpp"
 #include "survey.hpp"
@@ -97,5 +98,10 @@ void will_need_stripe(const BlockedRatings& blocked, std::int32_t outer_stripe, 
 /// where the ratings are: those in a file are blocked in a file.
 BlockedRatings make_blocks(const RatingSource& ratings, const Survey& rated, Grid grid, const RatingUnits& units,
                            std::uint64_t seed, ThreadTeam& team);
+
+/// Tells what make_blocks() takes, and what of it stays.
+void plan_blocks(MemoryPlan& plan, const RatingCounts& counts, const Grid& grid, int n_threads);
+/// The same of partition_rows() for a side.
+void plan_partition(MemoryPlan& plan, std::int64_t n_rows);
 
 }  // namespace warpfactor

@@ -513,4 +513,82 @@ std::unique_ptr<Backend<T>> make_cpu_backend(std::int32_t n_threads, std::functi
 template std::unique_ptr<Backend<float>> make_cpu_backend<float>(std::int32_t, std::function<bool()>);
 template std::unique_ptr<Backend<double>> make_cpu_backend<double>(std::int32_t, std::function<bool()>);
 
+namespace {
+
+/// The grid of ratings of which only counts are known: its size hardly depends on which side is the outer one.
+template <class T>
+Grid planned_grid(const RatingCounts& counts, const TrainParams& params) {
+  const std::int64_t arrays = has_means(params, true) || has_means(params, false) ? 2 : 1;
+  return choose_grid(counts.n_users, counts.n_items, counts.n_ratings,
+                     arrays * padded_stride<T>(params.n_factors) * static_cast<std::int64_t>(sizeof(T)),
+                     counts.n_users >= counts.n_items);
+}
+
+template <class T>
+int batch_threads(const RatingCounts& counts, const TrainParams& params) {
+  return team_size(params.n_threads, counts.n_ratings * padded_stride<T>(params.n_factors) / kWorkPerThread);
+}
+
+}  // namespace
+
+template <class T>
+void plan_cpu_upload(MemoryPlan& plan, const RatingCounts& counts, const TrainParams& params) {
+  constexpr auto number = static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t stride = padded_stride<T>(params.n_factors), rows = counts.all_rows();
+  const std::int64_t size = batch_size(params, counts.n_ratings);
+  if (size > 0) {
+    plan_batches<T>(plan, counts, size, batch_threads<T>(counts, params));
+  } else {
+    const Grid grid = planned_grid<T>(counts, params);
+    plan_blocks(plan, counts, grid, team_size(params.n_threads, std::min(grid.user_stripes, grid.item_stripes)));
+  }
+  plan.take("factors and biases", rows * (stride + (params.biases ? 1 : 0)) * number);
+  const Remembered remembered = remembered_by(step_rule(params));
+  const std::int64_t states = (remembered.first ? 1 : 0) + (remembered.second ? 1 : 0);
+  plan.take("optimizer state", rows * (states * (stride + 1) + (remembered.row_numbers ? kRowNumbers : 0)) * number);
+  const bool of_users = has_means(params, true), of_items = has_means(params, false);
+  if (has_row_pulls(params)) {
+    for (const bool users : {true, false}) {
+      plan_row_pulls<T>(plan, counts.rows(users));
+      const std::int64_t pulls = counts.rows(users) * static_cast<std::int64_t>(sizeof(RowPull<T>));
+      plan.take("pulls of the rows", pulls);
+      plan.touch("pulls of the rows", pulls);  // in the external order
+      if (of_users || of_items) plan.take("prior means", counts.rows(users) * stride * number);
+    }
+  }
+  if (of_users || of_items) plan_prior_means<T>(plan, counts, stride, of_users, of_items);
+  plan.take("validation ratings", counts.n_validation * (counts.validation_weighted ? 16 : 12));
+}
+
+template <class T>
+void plan_cpu_epochs(MemoryPlan& plan, const RatingCounts& counts, const TrainParams& params) {
+  constexpr auto number = static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t stride = padded_stride<T>(params.n_factors), n = counts.n_ratings;
+  const std::int64_t size = batch_size(params, n);
+  if (size > 0) {
+    const std::int64_t n_batches = (n + size - 1) / size, n_threads = batch_threads<T>(counts, params);
+    const std::int64_t at_once = params.parallel == Parallel::hogwild && n_batches >= n_threads ? n_threads : 1;
+    plan.take("gradients of a batch", at_once * batch_rows(counts, size).most * (stride + 2) * number);
+  } else {
+    const Grid grid = planned_grid<T>(counts, params);
+    plan.take("ratings in blocks",
+              std::int64_t{grid.user_stripes} * grid.item_stripes * static_cast<std::int64_t>(sizeof(PassSums)));
+  }
+  if (counts.n_validation > 0 && params.patience > 0) {
+    plan.take("copy of the best epoch", counts.all_rows() * (stride + (params.biases ? 1 : 0)) * number);
+  }
+}
+
+void plan_cpu_release(MemoryPlan& plan) {
+  for (const char* part : {"ratings in blocks", "ratings in batches", "gradients of a batch", "optimizer state",
+                           "pulls of the rows", "prior means", "who rated what", "copy of the best epoch"}) {
+    plan.free(part);
+  }
+}
+
+template void plan_cpu_upload<float>(MemoryPlan&, const RatingCounts&, const TrainParams&);
+template void plan_cpu_upload<double>(MemoryPlan&, const RatingCounts&, const TrainParams&);
+template void plan_cpu_epochs<float>(MemoryPlan&, const RatingCounts&, const TrainParams&);
+template void plan_cpu_epochs<double>(MemoryPlan&, const RatingCounts&, const TrainParams&);
+
 }  // namespace warpfactor

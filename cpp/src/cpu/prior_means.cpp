@@ -236,4 +236,25 @@ template struct MeansWork<double>;
 template class PriorMeans<float>;
 template class PriorMeans<double>;
 
+template <class T>
+void plan_prior_means(MemoryPlan& plan, const RatingCounts& counts, std::int64_t stride, bool of_users, bool of_items) {
+  const char* const part = "prior means";
+  const std::int64_t n = counts.n_ratings + counts.n_implicit, users = counts.n_users, items = counts.n_items;
+  for (const bool own : {true, false}) {
+    const std::int64_t bytes = lists_bytes(counts.rows(own), n);
+    plan.take("who rated what", bytes);
+    plan.free(own ? kUserListsPart : kItemListsPart);
+  }
+  const auto number = static_cast<std::int64_t>(sizeof(T));
+  plan.take(part, (users + items) * (stride + 1) * number);  // the work
+  const auto take = [&](std::int64_t own, std::int64_t other) {
+    plan.take(part, (own + 2 * other) * (stride + 1) * number + own * number +
+                        other * static_cast<std::int64_t>(sizeof(double)));
+  };
+  if (of_users) take(users, items);
+  if (of_items) take(items, users);
+}
+template void plan_prior_means<float>(MemoryPlan&, const RatingCounts&, std::int64_t, bool, bool);
+template void plan_prior_means<double>(MemoryPlan&, const RatingCounts&, std::int64_t, bool, bool);
+
 }  // namespace warpfactor

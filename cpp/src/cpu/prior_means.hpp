@@ -9,6 +9,7 @@
 #include "buffer.hpp"
 #include "cpu/kernel_table.hpp"
 #include "incidence.hpp"
+#include "memory_plan.hpp"
 #include "threads.hpp"
 
 namespace warpfactor {
@@ -73,5 +74,9 @@ class PriorMeans {
   std::int64_t stride_;
   double rho_, rho_bias_;
 };
+
+/// Tells what the lists of both sides, MeansWork and PriorMeans take. What is freed are the lists given.
+template <class T>
+void plan_prior_means(MemoryPlan& plan, const RatingCounts& counts, std::int64_t stride, bool of_users, bool of_items);
 
 }  // namespace warpfactor

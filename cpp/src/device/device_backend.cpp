@@ -30,6 +30,17 @@ namespace {
 static_assert(kTileRowNumbers == kRowNumbers);
 static_assert(sizeof(RowPull<float>) == 4 * sizeof(float) && sizeof(RowPull<double>) == 4 * sizeof(double));
 
+/// How far apart the numbers of two rows lie, in numbers: `per_row` of them, or more that spread to up to `most` bytes.
+/// It is a power of two, so that no row's numbers lie in two cache lines.
+template <class A>
+std::int64_t number_spacing(std::int64_t per_row, std::int64_t n_rows, std::int64_t most) {
+  constexpr auto bytes = static_cast<std::int64_t>(sizeof(A));
+  if (per_row == 0) return 0;
+  auto spacing = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(per_row)));
+  while (2 * spacing * bytes <= kBiasSpacing && n_rows * 2 * spacing * bytes <= most) spacing *= 2;
+  return spacing;
+}
+
 template <class S, class A>
 class DeviceBackend final : public Backend<A> {
  public:
@@ -284,15 +295,8 @@ class DeviceBackend final : public Backend<A> {
                    kBiasRho * *params_.reg_implicit, *team_);
   }
 
-  /// How far apart the numbers of two rows lie, in numbers. It is a power of two, so that no row's numbers lie in two
-  /// cache lines.
   [[nodiscard]] std::int64_t spacing_of(std::int64_t per_row, std::int64_t n_rows) const {
-    constexpr auto bytes = static_cast<std::int64_t>(sizeof(A));
-    if (per_row == 0) return 0;
-    const std::int64_t most = std::min(kSpreadBiases, memory_->left() / kSpreadBiasesPart);
-    auto spacing = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(per_row)));
-    while (2 * spacing * bytes <= kBiasSpacing && n_rows * 2 * spacing * bytes <= most) spacing *= 2;
-    return spacing;
+    return number_spacing<A>(per_row, n_rows, std::min(kSpreadBiases, memory_->left() / kSpreadBiasesPart));
   }
 
   void store(const Rows& rows, std::vector<A>& factors, std::vector<A>& row_biases) {
@@ -447,6 +451,7 @@ class DeviceBackend final : public Backend<A> {
     if (size == 0) return;
     // Some systems refuse to pin much memory. Then copies block the thread that starts them, and are right all the
     // same.
+    pinned_.reserve(pinned_.size() + 1);  // memory that is pinned and not in the list would stay so
     if (device_->pin(memory, size * static_cast<std::int64_t>(sizeof(T)))) pinned_.push_back(memory);
   }
   void unpin() {
@@ -773,5 +778,94 @@ template std::unique_ptr<Backend<float>> make_device_backend(std::unique_ptr<Acc
                                                              std::function<bool()>);
 template std::unique_ptr<Backend<double>> make_device_backend(std::unique_ptr<Accelerator>, const TrainParams&,
                                                               std::function<bool()>);
+
+namespace {
+
+/// See plan_device_upload(), with the type that the factors are stored as.
+template <class S, class A>
+void plan_upload_as(MemoryPlan& plan, const RatingCounts& counts, const TrainParams& params, FitMemory& memory) {
+  constexpr auto stored = static_cast<std::int64_t>(sizeof(S)), number = static_cast<std::int64_t>(sizeof(A));
+  const std::int64_t stride = device_stride<S>(params.n_factors), n = counts.n_ratings,
+                     weight = counts.weighted ? 4 : 0, n_lists = n + counts.n_implicit;
+  const int n_threads = team_size(params.n_threads, n / ThreadTeam::kSlice);
+  std::vector<MemoryPart>& device = memory.device;
+  const Remembered remembered = remembered_by(step_rule(params));
+  const std::int64_t states = (remembered.first ? 1 : 0) + (remembered.second ? 1 : 0),
+                     per_row = (params.biases ? 1 + states : 0) + (remembered.row_numbers ? kTileRowNumbers : 0);
+  const std::int64_t most =
+      params.device_memory > 0 ? std::min(kSpreadBiases, params.device_memory / kSpreadBiasesPart) : kSpreadBiases;
+  std::int64_t factors = 0, numbers = 0;
+  for (const bool users : {true, false}) {
+    const std::int64_t rows = counts.rows(users), spread = rows * number_spacing<A>(per_row, rows, most) * number;
+    factors += rows * stride * stored;
+    numbers += spread;
+    plan.touch("factors for the device", rows * (stride * stored + number) + spread);
+  }
+  device.push_back({"factors and biases", factors + numbers});
+  device.push_back({"optimizer state", counts.all_rows() * states * stride * number});
+  const bool of_users = has_means(params, true), of_items = has_means(params, false);
+  if (has_row_pulls(params)) {
+    plan_row_pulls<A>(plan, std::max(counts.n_users, counts.n_items));
+    device.push_back({"pulls of the rows", counts.all_rows() * static_cast<std::int64_t>(sizeof(RowPull<A>))});
+  }
+  if (of_users || of_items) {
+    device.push_back({"prior means", counts.all_rows() * stride * number +
+                                         DeviceMeans<S, A>::planned_bytes(counts, stride, of_users, of_items)});
+  }
+  if (counts.n_validation > 0) {
+    plan.touch("validation ratings", counts.n_validation * 4);
+    device.push_back({"validation ratings", counts.n_validation * (counts.validation_weighted ? 16 : 12)});
+    if (params.patience > 0) device.push_back({"copy of the best epoch", factors + numbers});
+  }
+  std::int64_t ratings = 0;
+  const std::int64_t size = batch_size(params, n);
+  if (size > 0) {
+    plan_batches<A>(plan, counts, size, n_threads);
+    const BatchRowCounts rows = batch_rows(counts, size);
+    device.push_back({"rows of the batches", (rows.users + rows.items) * 4});
+    device.push_back({"gradients of a batch", rows.most * ((stride + 2) * number + 2 * 8)});
+    ratings = (rows.users + rows.items) * 8 + 2 * n * (4 + number + weight);
+  } else {
+    const Parallel parallel = params.parallel == Parallel::blocked ? Parallel::blocked : Parallel::hogwild;
+    plan_pass_plan(plan, counts, parallel, n_threads);
+    const PassPlanSizes sizes = pass_plan_sizes(counts, parallel);
+    device.push_back({"losses of the tasks", sizes.n_tasks * 2 * 8});
+    ratings = n * (static_cast<std::int64_t>(sizeof(Entry)) + weight) + (2 * sizes.n_segments + sizes.n_tasks) * 4;
+  }
+  device.push_back({"ratings", ratings});
+  memory.device_streamed = ratings;
+  if (of_users || of_items) {
+    device.push_back({"who rated what", 2 * n_lists * 4});
+    memory.device_streamed += 2 * n_lists * 4;
+  }
+  std::erase_if(device, [](const MemoryPart& part) { return part.bytes == 0; });
+  plan.free(kUserListsPart);
+  plan.free(kItemListsPart);
+  // On the device from now on, if it has room.
+  plan.free("ratings for the device");
+  plan.free("ratings in batches");
+}
+
+}  // namespace
+
+template <class T>
+void plan_device_upload(MemoryPlan& plan, const RatingCounts& counts, const TrainParams& params, FitMemory& memory) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (params.half) return plan_upload_as<Half, float>(plan, counts, params, memory);
+  }
+  plan_upload_as<T, T>(plan, counts, params, memory);
+}
+
+template <class T>
+void plan_device_download(MemoryPlan& plan, const RatingCounts& counts, const TrainParams& params) {
+  const std::int64_t most = std::max(counts.n_users, counts.n_items),
+                     stored = params.half ? 2 : static_cast<std::int64_t>(sizeof(T));
+  plan.touch("factors from the device", most * (params.n_factors + 16) * stored);
+}
+
+template void plan_device_upload<float>(MemoryPlan&, const RatingCounts&, const TrainParams&, FitMemory&);
+template void plan_device_upload<double>(MemoryPlan&, const RatingCounts&, const TrainParams&, FitMemory&);
+template void plan_device_download<float>(MemoryPlan&, const RatingCounts&, const TrainParams&);
+template void plan_device_download<double>(MemoryPlan&, const RatingCounts&, const TrainParams&);
 
 }  // namespace warpfactor

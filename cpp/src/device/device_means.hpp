@@ -14,6 +14,7 @@
 #include "device/sum_plan.hpp"
 #include "device/tuning.hpp"
 #include "incidence.hpp"
+#include "memory_plan.hpp"
 #include "threads.hpp"
 
 namespace warpfactor {
@@ -44,8 +45,7 @@ class DeviceMeans {
       side.long_begin = memory.uploaded(plan.long_begin.data(), plan.n_long() + 1);
       side.long_rows = memory.uploaded(plan.long_rows.data(), plan.n_long());
       side.work = memory.allocate<A>(side.n_rows * row_size());
-      side.slices = std::clamp<std::int64_t>((side.n_rows + kSumSliceRows - 1) / kSumSliceRows, 1,
-                                             std::max<std::int64_t>(kMostSliceQuads / quads(stride), 1));
+      side.slices = n_slices(side.n_rows, stride);
       side.sums = memory.allocate<double>(kMeansSums * 4 * quads(stride) * side.slices);
       n_partial = std::max(n_partial, plan.n_long_parts());
     }
@@ -53,6 +53,24 @@ class DeviceMeans {
     along_ = memory.allocate<A>(2 * 4 * quads(stride));
     if (of_users) fit(users_, items_, memory, incidence.users, incidence.items, team);
     if (of_items) fit(items_, users_, memory, incidence.items, incidence.users, team);
+  }
+
+  /// What it takes of the device beside the lists; nothing is said of pairs that occur twice.
+  static std::int64_t planned_bytes(const RatingCounts& counts, std::int64_t stride, bool of_users, bool of_items) {
+    constexpr auto number = static_cast<std::int64_t>(sizeof(A)),
+                   place = static_cast<std::int64_t>(sizeof(std::int64_t));
+    const std::int64_t n = counts.n_ratings + counts.n_implicit, row = (stride + 4) * number;
+    std::int64_t bytes = 2 * 4 * quads(stride) * number, most_long = 0;
+    for (const bool users : {true, false}) {
+      const std::int64_t rows = counts.rows(users), n_long = n / kPartOthers, n_parts = rows + n_long;
+      bytes += n_parts * (place + 4) + n_long * (place + 4) + rows * row;
+      bytes += kMeansSums * 4 * quads(stride) * n_slices(rows, stride) * static_cast<std::int64_t>(sizeof(double));
+      most_long = std::max(most_long, n_long);
+      if (users ? of_users : of_items) {
+        bytes += rows * (row + number) + counts.rows(!users) * (2 * row + static_cast<std::int64_t>(sizeof(double)));
+      }
+    }
+    return bytes + most_long * row;
   }
 
   /// The memory that there should be for the lists where the ratings are resident, in slots or for all.
@@ -159,6 +177,10 @@ class DeviceMeans {
 
   [[nodiscard]] std::int64_t row_size() const { return stride_ + 4; }
   static std::int64_t quads(std::int64_t width) { return width / 4 + 1; }
+  static std::int64_t n_slices(std::int64_t n_rows, std::int64_t stride) {
+    return std::clamp<std::int64_t>((n_rows + kSumSliceRows - 1) / kSumSliceRows, 1,
+                                    std::max<std::int64_t>(kMostSliceQuads / quads(stride), 1));
+  }
   static std::int64_t bytes_of(const Side& side) { return side.plan.begin.back() * kOtherBytes; }
 
   void fit(Side& side, const Side& other, DeviceMemory& memory, const IncidentRows& own_rows,

@@ -22,6 +22,11 @@ constexpr std::int64_t kAlignment = 256;
                   " bytes of device_memory more, or use fewer factors, or device='cpu'");
 }
 
+std::int32_t stripes_of_blocked(std::int64_t n_ratings) {
+  return std::clamp(static_cast<std::int32_t>(std::sqrt(static_cast<double>(n_ratings) / kMinRatingsPerBlock)), 1,
+                    kMaxStripes);
+}
+
 /// The stripe of each row.
 std::vector<std::int32_t> stripes_of(const RowPartition& partition) {
   std::vector<std::int32_t> at(partition.position.size()), stripes(partition.position.size());
@@ -159,9 +164,7 @@ PassPlan make_pass_plan(const RatingsView& ratings, const Survey& rated, const S
   const std::vector<std::uint32_t>&own_counts = plan.users_own ? rated.user_counts : rated.item_counts,
         &other_counts = plan.users_own ? rated.item_counts : rated.user_counts;
   const auto n_ratings = static_cast<double>(rated.counted);
-  const auto n_stripes =
-      blocked ? std::clamp(static_cast<std::int32_t>(std::sqrt(n_ratings / kMinRatingsPerBlock)), 1, kMaxStripes)
-              : kWaves;
+  const auto n_stripes = blocked ? stripes_of_blocked(rated.counted) : kWaves;
   const RowPartition own = partition_rows(own_counts, n_stripes, seed, plan.users_own ? kUserOrder : kItemOrder, team),
                      other =
                          partition_rows(other_counts, n_stripes, seed, plan.users_own ? kItemOrder : kUserOrder, team);
@@ -337,5 +340,40 @@ std::vector<std::vector<BatchChunk>> make_batch_chunks(const Batches<T>& batches
 
 template std::vector<std::vector<BatchChunk>> make_batch_chunks(const Batches<float>&, std::int64_t);
 template std::vector<std::vector<BatchChunk>> make_batch_chunks(const Batches<double>&, std::int64_t);
+
+PassPlanSizes pass_plan_sizes(const RatingCounts& counts, Parallel parallel) {
+  PassPlanSizes sizes;
+  const bool blocked = parallel == Parallel::blocked;
+  sizes.n_waves = blocked ? stripes_of_blocked(counts.n_ratings) : kWaves;
+  // A row is a segment of each wave that it has ratings in. Which side is the own one only the ratings tell.
+  const std::int64_t of_wave = (counts.n_ratings + sizes.n_waves - 1) / sizes.n_waves;
+  for (const bool users : {true, false}) {
+    sizes.n_segments =
+        std::max(sizes.n_segments, rows_among(counts, users, of_wave, static_cast<double>(sizes.n_waves)));
+  }
+  sizes.n_segments += sizes.n_waves;
+  sizes.n_tasks =
+      sizes.n_waves * (blocked ? sizes.n_waves : 1) +
+      (blocked ? 0
+               : (counts.n_ratings + std::int64_t{kSegmentCost} * sizes.n_segments) / std::int64_t{kTileTaskRatings}) +
+      sizes.n_waves;
+  return sizes;
+}
+
+void plan_pass_plan(MemoryPlan& plan, const RatingCounts& counts, Parallel parallel, int n_threads) {
+  const PassPlanSizes sizes = pass_plan_sizes(counts, parallel);
+  const std::int64_t n = counts.n_ratings, weight = counts.weighted ? 4 : 0,
+                     most = std::max(counts.n_users, counts.n_items), segment = 2 * 4;
+  plan_partition(plan, counts.n_users);
+  plan_partition(plan, counts.n_items);
+  plan.take("sorting", counts.all_rows() * 4 + 2 * most * 4);                          // stripes, turns
+  plan.take("sorting", n * (static_cast<std::int64_t>(sizeof(WaveRating)) + weight));  // by wave
+  plan.take("ratings for the device", n * (static_cast<std::int64_t>(sizeof(Entry)) + weight));
+  // Each thread sorts a wave; the lists of the waves grow as they go, and are then put together.
+  plan.touch("sorting", n_threads * (n / sizes.n_waves + most) * 4 + 2 * sizes.n_segments * segment);
+  plan.take("ratings for the device", sizes.n_segments * segment + sizes.n_tasks * 4);
+  plan.free("sorting");
+  plan.free("order of the rows");
+}
 
 }  // namespace warpfactor

@@ -9,6 +9,7 @@
 #include "buffer.hpp"
 #include "cpu/batches.hpp"
 #include "device/kernel_args.hpp"
+#include "memory_plan.hpp"
 #include "standardize.hpp"
 #include "survey.hpp"
 #include "threads.hpp"
@@ -81,5 +82,13 @@ struct BatchChunk {
 /// By batch: the users' side, then the items', in chunks of at most `max_bytes`. Throws as make_chunks().
 template <class T>
 std::vector<std::vector<BatchChunk>> make_batch_chunks(const Batches<T>& batches, std::int64_t max_bytes);
+
+/// The sizes of a plan, about, and at least of its largest chunk where it has as many as can be.
+struct PassPlanSizes {
+  std::int64_t n_waves = 1, n_segments = 0, n_tasks = 0;
+};
+PassPlanSizes pass_plan_sizes(const RatingCounts& counts, Parallel parallel);
+/// Tells what make_pass_plan() takes of the host, in the part "sorting", and of it what stays.
+void plan_pass_plan(MemoryPlan& plan, const RatingCounts& counts, Parallel parallel, int n_threads);
 
 }  // namespace warpfactor

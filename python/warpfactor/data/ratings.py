@@ -26,6 +26,7 @@ from .matrices import (
 )
 from .objects import open_table
 from .pairs import pair_columns
+from .repeats import kept_of_repeats, pair_keys
 from .roles import ROLES, Column, Frame, find_common, with_times
 from .times import as_timestamps, holds_times
 
@@ -419,7 +420,7 @@ class Ratings:
         Returns
         -------
         Ratings
-            The same ids, in the original order.
+            The same ids, in the original order. These ratings themselves, if no pair occurs twice.
 
         Raises
         ------
@@ -428,19 +429,17 @@ class Ratings:
         """
         if keep not in ("last", "first", "mean"):
             raise ValueError(f'keep is {keep!r:.80}; it must be "last", "first" or "mean"')
-        pairs = self.users.astype(np.int64) * self.n_items + self.items
-        if keep == "first":
-            return self.take(np.sort(np.unique(pairs, return_index=True)[1]))
-        _, at, group = np.unique(pairs[::-1], return_index=True, return_inverse=True)
-        at = len(self) - 1 - at
-        order = np.argsort(at)
-        kept = self.take(at[order])
-        if keep == "last":
-            return kept
-        means = np.bincount(group, weights=self.values[::-1]) / np.bincount(group)
-        values = means[order].astype(np.float32)
-        columns = kept.users, kept.items, values, self.user_ids, self.item_ids
-        return adopt_ratings(*columns, kept.timestamps)
+        keys = pair_keys(self.users, self.items, self.n_items)
+        found = kept_of_repeats(keys, self.values, keep)
+        if found is None:
+            return self
+        kept, at, means = found
+        if keep != "mean":
+            return self.take(kept)
+        values = self.values.copy()
+        values[at] = means
+        columns = self.users, self.items, values, self.user_ids, self.item_ids
+        return adopt_ratings(*columns, self.timestamps).take(kept)
 
     def describe(self) -> Summary:
         """Count and measure: a dict that prints as a table.

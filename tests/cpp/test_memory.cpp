@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// What fit_memory() says is what train() takes.
+#include "warpfactor/memory.hpp"
+
+#include <cmath>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "check.hpp"
+#include "counted_new.hpp"
+#include "survey.hpp"
+#include "synthetic.hpp"
+#include "twin_device.hpp"
+#include "warpfactor/train.hpp"
+
+namespace {
+
+using namespace warpfactor;
+using synthetic::Data;
+
+// No array of 4 MiB: Buffer aligns those to huge pages, and asks for memory to do so that it never touches.
+constexpr std::int32_t kUsers = 9'000, kItems = 3'000, kRatings = 250'000;
+
+/// Ratings with a long tail: a row's share falls as the root of its number.
+Data long_tailed(std::int32_t n_users, std::int32_t n_items, std::int32_t n, std::uint64_t seed = 0) {
+  Data data(n_users, n_items, n, 0.3, seed);
+  SplitMix64 random(seed, 2, 2);
+  const auto row = [&](std::int32_t rows) {
+    const double u = static_cast<double>(random.next() >> 11) * 0x1p-53;
+    return static_cast<std::int32_t>(u * u * rows);
+  };
+  for (std::size_t r = 0; r < data.values.size(); ++r) {
+    data.users[r] = row(n_users);
+    data.items[r] = row(n_items);
+  }
+  return data;
+}
+
+struct Case {
+  const char* name;
+  std::function<void(TrainParams&)> set;
+  bool weighted = false;
+  std::int32_t n_validation = 0, n_implicit = 0;
+  double most = 1.15;
+};
+
+/// All strengths given: a search would take most of the time.
+TrainParams params_of(const Case& of) {
+  TrainParams params;
+  params.n_factors = 40;  // 48 in memory
+  params.n_epochs = 3;
+  params.reg = params.reg_row = PerSide(0.04);
+  params.n_threads = 3;
+  of.set(params);
+  if (params.device == Device::cuda) params.n_epochs = 0;  // the twin is slow, and epochs take nothing more
+  return params;
+}
+
+void check_ratio(const char* where, const std::vector<MemoryPhase>& phases, std::int64_t told, std::int64_t taken,
+                 double most) {
+  const double ratio = static_cast<double>(told) / static_cast<double>(taken);
+  if (ratio >= 0.95 && ratio <= most) return;
+  std::string parts;
+  for (const MemoryPhase& phase : phases) {
+    parts += "\n" + phase.name + " " + std::to_string(phase.bytes());
+    for (const MemoryPart& part : phase.parts) parts += "\n    " + part.name + " " + std::to_string(part.bytes);
+  }
+  check::fail(__FILE__, __LINE__,
+              check::in_context(std::string(where) + ": told " + std::to_string(told) + " bytes, taken " +
+                                std::to_string(taken) + ", ratio " + std::to_string(ratio) + parts));
+}
+
+template <class T>
+void check_case(const Case& of) {
+  check::context = std::string(of.name) + ", " + std::to_string(8 * sizeof(T)) + " bits";
+  Data data = long_tailed(kUsers, kItems, kRatings);
+  const Data held_out = long_tailed(kUsers, kItems, std::max(of.n_validation, 1), 1),
+             clicks = long_tailed(kUsers, kItems, std::max(of.n_implicit, 1), 2);
+  if (of.weighted) data.weights.assign(data.values.size(), 0.5F);
+  const TrainParams params = params_of(of);
+  TrainOptions<T> options;
+  if (of.n_validation > 0) options.validation = held_out.view();
+  if (of.n_implicit > 0) options.implicit = clicks.view();
+  RatingCounts counts;
+  counts.n_ratings = kRatings;
+  counts.n_users = kUsers;
+  counts.n_items = kItems;
+  counts.weighted = of.weighted;
+  counts.n_validation = of.n_validation;
+  counts.n_implicit = of.n_implicit;
+  std::vector<std::uint32_t> users(kUsers), items(kItems);
+  for (std::size_t r = 0; r < data.values.size(); ++r) {
+    ++users[static_cast<std::size_t>(data.users[r])];
+    ++items[static_cast<std::size_t>(data.items[r])];
+  }
+  counts.user_counts = users;
+  counts.item_counts = items;
+  std::int64_t taken = 0;
+  {
+    const std::int64_t before = counted_new::bytes;
+    counted_new::reset_most();
+    twin_most_taken = 0;
+    const TrainResult<T> result = train<T>(data.view(), params, options);
+    taken = counted_new::most - before;
+  }
+  const FitMemory told = fit_memory<T>(counts, params);
+  if (params.device == Device::cpu) {
+    check_ratio("host", told.phases, told.peak(), taken, of.most);
+  } else {
+    // The twin's memory is the host's. That both have their peaks at once is the most that can be.
+    check_ratio("host and twin", told.phases, told.peak() + told.device_bytes(), taken, 1.5);
+    check_ratio("device", {{"device", told.device}}, told.device_bytes(), twin_most_taken, of.most);
+    CHECK(told.device_least() < told.device_bytes());
+  }
+  // Of counts alone it may only be more.
+  counts.user_counts = counts.item_counts = {};
+  CHECK(fit_memory<T>(counts, params).peak() >= told.peak());
+}
+
+const std::vector<Case> kCases{
+    {"usual", [](TrainParams&) {}},
+    {"usual, weighted", [](TrainParams&) {}, true},
+    {"validation", [](TrainParams&) {}, false, 25'000},
+    {"validation without a copy", [](TrainParams& p) { p.patience = 0; }, true, 25'000},
+    {"clicks", [](TrainParams&) {}, false, 0, 60'000},
+    {"means of users", [](TrainParams& p) { p.implicit_feedback = ImplicitFeedback::users; }},
+    {"no means", [](TrainParams& p) { p.implicit_feedback = ImplicitFeedback::none; }},
+    {"hogwild", [](TrainParams& p) { p.parallel = Parallel::hogwild; }},
+    {"no biases",
+     [](TrainParams& p) {
+       p.biases = false;
+       p.reg_row.reset();
+     }},
+    {"nonnegative",
+     [](TrainParams& p) {
+       p.nonnegative = true;
+       p.reg_row.reset();
+     }},
+    {"momentum", [](TrainParams& p) { p.momentum = 0.5; }},
+    {"adam", [](TrainParams& p) { p.optimizer = Optimizer::adam; }, false, 25'000},
+    {"adagrad by row", [](TrainParams& p) { p.optimizer = Optimizer::adagrad; }},
+    {"adagrad by element",
+     [](TrainParams& p) { p.optimizer = Optimizer::adagrad, p.adagrad_per = AdagradPer::element; }},
+    {"small batches", [](TrainParams& p) { p.batch_size = 500; }},
+    {"small batches without means",
+     [](TrainParams& p) { p.batch_size = 500, p.implicit_feedback = ImplicitFeedback::none, p.n_factors = 4; }},
+    {"large batches, weighted", [](TrainParams& p) { p.batch_size = 50'000; }, true},
+    {"batches of hogwild", [](TrainParams& p) { p.batch_size = 5000, p.parallel = Parallel::hogwild; }},
+    {"full batch", [](TrainParams& p) { p.optimizer = Optimizer::gd, p.implicit_feedback = ImplicitFeedback::none; }},
+    {"few factors", [](TrainParams& p) { p.n_factors = 2; }},
+    {"few factors without means",
+     [](TrainParams& p) { p.n_factors = 2, p.implicit_feedback = ImplicitFeedback::none; }},
+    // Whether the last pair of strengths is compared on more ratings, the ratings decide.
+    {"searched", [](TrainParams& p) { p.reg.reset(), p.reg_row.reset(), p.n_factors = 8; }, false, 0, 0, 2.5},
+    {"device", [](TrainParams& p) { p.device = Device::cuda; }, false, 25'000},
+    {"device, blocked", [](TrainParams& p) { p.device = Device::cuda, p.parallel = Parallel::blocked; }, true},
+    {"device, adam, no means",
+     [](TrainParams& p) {
+       p.device = Device::cuda, p.optimizer = Optimizer::adam, p.implicit_feedback = ImplicitFeedback::none;
+     }},
+    {"device, batches", [](TrainParams& p) { p.device = Device::cuda, p.batch_size = 5000; }},
+};
+
+TEST(a_fit_takes_what_was_told) {
+  for (const Case& each : kCases) {
+    check_case<float>(each);
+    if (std::string(each.name).find("searched") == std::string::npos) check_case<double>(each);
+  }
+}
+
+TEST(parameters_out_of_range_are_refused) {
+  RatingCounts counts;
+  counts.n_ratings = 10;
+  counts.n_users = counts.n_items = 3;
+  TrainParams params;
+  params.n_factors = 0;
+  CHECK_THROWS(std::invalid_argument, "n_factors", fit_memory<float>(counts, params));
+}
+
+}  // namespace
