@@ -22,12 +22,11 @@ struct Sample {
   std::vector<std::int32_t> users, items;
   std::vector<float> values, weights;
 };
-Sample sample_of(const RatingsView& ratings, double share) {
+Sample sample_of(const RatingsView& ratings, std::int64_t counted) {
   Sample sample;
-  const auto limit = static_cast<std::uint64_t>(share * 0x1p64);
   for (std::size_t r = 0; r < ratings.users.size(); ++r) {
     if (!ratings.weights.empty() && ratings.weights[r] <= 0) continue;
-    if (SplitMix64(static_cast<std::uint64_t>(ratings.users[r])).next() >= limit) continue;
+    if (!is_estimated_from(ratings.users[r], counted)) continue;
     sample.users.push_back(ratings.users[r]);
     sample.items.push_back(ratings.items[r]);
     sample.values.push_back(ratings.values[r]);
@@ -120,12 +119,19 @@ struct Effects {
 
 }  // namespace
 
+bool is_estimated_from(std::int32_t user, std::int64_t counted) {
+  if (counted <= kEmRatings) return true;
+  const auto limit =
+      static_cast<std::uint64_t>(static_cast<double>(kEmRatings) / static_cast<double>(counted) * 0x1p64);
+  return SplitMix64(static_cast<std::uint64_t>(user)).next() < limit;
+}
+
 BiasVariances bias_variances(const RatingsView& given, const RatingUnits& units, std::int64_t counted,
                              ThreadTeam& team) {
   RatingsView ratings = given;
   Sample sample;
   if (counted > kEmRatings) {
-    sample = sample_of(given, static_cast<double>(kEmRatings) / static_cast<double>(counted));
+    sample = sample_of(given, counted);
     if (!sample.users.empty()) {
       ratings.users = sample.users;
       ratings.items = sample.items;

@@ -63,6 +63,12 @@ std::int32_t numbered(std::vector<std::int32_t>& rows, std::int32_t n_rows) {
   return next;
 }
 
+/// Whether the user is in a random share of the users.
+bool in_share(std::int32_t user, double share, std::uint64_t seed) {
+  SplitMix64 random(seed, kStrengthUsers, static_cast<std::uint64_t>(user));
+  return static_cast<double>(random.next() >> 11) * 0x1p-53 < share;
+}
+
 Sample sample_of(const RatingsView& ratings, const Survey& rated, std::int64_t searched, std::uint64_t seed) {
   const double share = std::min(1.0, static_cast<double>(searched) / static_cast<double>(rated.counted));
   Sample sample;
@@ -70,8 +76,7 @@ Sample sample_of(const RatingsView& ratings, const Survey& rated, std::int64_t s
     const float* const weight = ratings.weights.empty() ? nullptr : &ratings.weights[r];
     if (weight != nullptr && *weight <= 0) continue;
     if (share < 1) {
-      SplitMix64 random(seed, kStrengthUsers, static_cast<std::uint64_t>(ratings.users[r]));
-      if (static_cast<double>(random.next() >> 11) * 0x1p-53 >= share) continue;
+      if (!in_share(ratings.users[r], share, seed)) continue;
     }
     sample.add(ratings.users[r], ratings.items[r], ratings.values[r], weight);
   }
@@ -210,6 +215,10 @@ class Search {
 };
 
 }  // namespace
+
+bool is_searched(std::int32_t user, std::int64_t counted, std::uint64_t seed) {
+  return in_share(user, static_cast<double>(kSearchedOfLarge) / static_cast<double>(counted), seed);
+}
 
 bool leave_strengths_open(const TrainParams& params) {
   return !params.reg && !params.reg_row && !params.reg_implicit && !params.init_scale;

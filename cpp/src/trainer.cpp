@@ -12,6 +12,7 @@
 #include "bias_variances.hpp"
 #include "device/registry.hpp"
 #include "early_stopping.hpp"
+#include "elsewhere.hpp"
 #include "optimizer.hpp"
 #include "random.hpp"
 #include "require.hpp"
@@ -402,15 +403,20 @@ TrainParams with_found_strengths(const RatingsView& ratings, const TrainParams& 
   return with_strengths(given, search(open.params, ratings, rated, given, options, n_divisions, team), given);
 }
 
+namespace {
+
+/// `elsewhere`: who holds the ratings, of which `ratings` are a sample; nullptr: they are all here.
 template <class T>
-TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params, const TrainOptions<T>& options) {
+TrainResult<T> trained(const RatingsView& ratings, const TrainParams& given_params, const TrainOptions<T>& options,
+                       Elsewhere<T>* elsewhere) {
   using Clock = std::chrono::steady_clock;
   const bool validating = check(ratings, given_params, options);
   const RatingsView& validation = options.validation;
   KnownRatings known;
   TrainOptions<T> used = options;  // with those validation ratings that have training ratings of both rows
   TrainParams params = given_params;
-  std::unique_ptr<Backend<T>> backend = params.device == Device::cuda
+  std::unique_ptr<Backend<T>> backend = elsewhere != nullptr ? std::move(elsewhere->backend)
+                                        : params.device == Device::cuda
                                             ? make_cuda_backend<T>(params, options.interrupted)
                                             : make_cpu_backend<T>(params.n_threads, options.interrupted);
   TrainResult<T> result;
@@ -423,7 +429,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
   Incidence incidence;
   {
     ThreadTeam team(team_size(params.n_threads, ratings.size() / ThreadTeam::kSlice), options.interrupted);
-    rated = survey(ratings, "ratings", team);
+    rated = elsewhere != nullptr ? std::move(elsewhere->rated) : survey(ratings, "ratings", team);
     if (validating) used.validation = known.of(validation, "validation", rated);
     const KnownPairs pairs(options.implicit, ratings, rated);
     const Resolved open = resolved(given_params, ratings, rated, options);
@@ -444,7 +450,9 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
       params.reg_bias_row = PerSide(curvature * found.noise / found.users, curvature * found.noise / found.items);
       if (traits_of(params.loss).units == LossUnits::scores) z.centre(z.shift + z.scale * found.mu);
     }
-    if (params.implicit_feedback != ImplicitFeedback::none) incidence = distinct_pairs(ratings, pairs.view(), team);
+    if (params.implicit_feedback != ImplicitFeedback::none && elsewhere == nullptr) {
+      incidence = distinct_pairs(ratings, pairs.view(), team);
+    }
     // A score, which squared_hinge predicts, has no mean of the labels to fall back on.
     const LossTraits& traits = traits_of(params.loss);
     model.rating_mean = traits.labels() && traits.link == Link::identity ? 0 : rated.mean;
@@ -573,11 +581,28 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
   return finished(std::move(result), true);
 }
 
+}  // namespace
+
+template <class T>
+TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, const TrainOptions<T>& options) {
+  return trained<T>(ratings, params, options, nullptr);
+}
+
+template <class T>
+TrainResult<T> train_elsewhere(const RatingsView& sample, const TrainParams& params, const TrainOptions<T>& options,
+                               Elsewhere<T> elsewhere) {
+  return trained<T>(sample, params, options, &elsewhere);
+}
+
 template TrainParams with_found_strengths<float>(const RatingsView&, const TrainParams&, const TrainOptions<float>&,
                                                  int);
 template TrainParams with_found_strengths<double>(const RatingsView&, const TrainParams&, const TrainOptions<double>&,
                                                   int);
 template TrainResult<float> train<float>(const RatingsView&, const TrainParams&, const TrainOptions<float>&);
 template TrainResult<double> train<double>(const RatingsView&, const TrainParams&, const TrainOptions<double>&);
+template TrainResult<float> train_elsewhere<float>(const RatingsView&, const TrainParams&, const TrainOptions<float>&,
+                                                   Elsewhere<float>);
+template TrainResult<double> train_elsewhere<double>(const RatingsView&, const TrainParams&,
+                                                     const TrainOptions<double>&, Elsewhere<double>);
 
 }  // namespace warpfactor

@@ -428,10 +428,16 @@ RowPartition partition_rows(const std::vector<std::uint32_t>& counts, std::int32
 
 BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid grid, const RatingUnits& units,
                            std::uint64_t seed, ThreadTeam& team) {
+  return make_blocks(ratings, rated, grid, partition_rows(rated.user_counts, grid.user_stripes, seed, kUserOrder, team),
+                     partition_rows(rated.item_counts, grid.item_stripes, seed, kItemOrder, team), units, seed, team);
+}
+
+BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid grid, RowPartition users,
+                           RowPartition items, const RatingUnits& units, std::uint64_t seed, ThreadTeam& team) {
   BlockedRatings blocked;
   blocked.users_outer = grid.users_outer;
-  blocked.users = partition_rows(rated.user_counts, grid.user_stripes, seed, kUserOrder, team);
-  blocked.items = partition_rows(rated.item_counts, grid.item_stripes, seed, kItemOrder, team);
+  blocked.users = std::move(users);
+  blocked.items = std::move(items);
   blocked.ratings = Buffer<Rating>(rated.counted);
   blocked.weights = Buffer<float>(ratings.weights.empty() ? 0 : rated.counted);
   const Buckets buckets(blocked, ratings, units, team);

@@ -67,5 +67,8 @@ struct BlockedRatings {
 /// has checked their indices. The result depends on the input, the grid and the seed, not on the team's size.
 BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid grid, const RatingUnits& units,
                            std::uint64_t seed, ThreadTeam& team);
+/// The same with the rows cut already, of which `grid` then only says which side is the outer one, and the bands.
+BlockedRatings make_blocks(const RatingsView& ratings, const Survey& rated, Grid grid, RowPartition users,
+                           RowPartition items, const RatingUnits& units, std::uint64_t seed, ThreadTeam& team);
 
 }  // namespace warpfactor

@@ -28,7 +28,7 @@ from .given import Given, given_ratings, joined, made_model
 from .progress import EpochBar, check_verbose
 from .warm import First, first_rows, kept_choice
 
-__all__ = ["fit_model", "found_strengths", "search_key"]
+__all__ = ["chosen_of", "fit_model", "found_strengths", "host_type", "search_key", "typed_words"]
 
 
 def fit_model(
@@ -59,7 +59,7 @@ def fit_model(
     """
     started = perf_counter()
     core = core_params(params)
-    dtype = _host_type(params["dtype"])
+    dtype = host_type(params["dtype"])
     given = given_ratings(
         X,
         y,
@@ -105,7 +105,7 @@ def fit_model(
             stored_params(params),
             options,
             biases=core["biases"],
-            chosen=kept | _chosen(core, chosen),
+            chosen=kept | chosen_of(core, chosen),
             origin=origin_of("MatrixFactorization", started),
         )
 
@@ -146,7 +146,7 @@ def fit_model(
                 rates,
             )
 
-        with _typed_words():
+        with typed_words():
             result = run(given, core)
             chosen, trained_on = result["chosen"], given
             if whole is not None and result["learning_rates"]:
@@ -160,7 +160,7 @@ def fit_model(
     return model
 
 
-def _host_type(dtype: Any) -> np.dtype[Any]:
+def host_type(dtype: Any) -> np.dtype[Any]:
     """Half precision is for the device's memory: what comes in and out is float32."""
     return np.dtype(np.float64 if float_type(dtype) == np.float64 else np.float32)
 
@@ -212,10 +212,10 @@ def found_strengths(
     core["seed"], core["n_threads"] = seed, n_threads
     if params["init"] is not None and not isinstance(params["init"], str):
         return {}  # the initial factors or their scale are given
-    loss, penalty, floats = params["loss"], params["penalty"], _host_type(params["dtype"])
+    loss, penalty, floats = params["loss"], params["penalty"], host_type(params["dtype"])
     double = floats == np.float64
     search = _core.found_strengths_float64 if double else _core.found_strengths_float32
-    with _typed_words():
+    with typed_words():
         found = search(
             _core.RatingArrays(ratings.users, ratings.items, ratings.values, weights),
             ratings.n_users,
@@ -225,7 +225,7 @@ def found_strengths(
             loss.address(floats) if isinstance(loss, CustomLoss) else 0,
             0 if penalty is None else penalty.address(floats),
         )
-    return _chosen(core, found)
+    return chosen_of(core, found)
 
 
 def _to_refit(params: Mapping[str, Any], given: Given, validation: Any) -> Given | None:
@@ -263,7 +263,7 @@ def _is_open_init(init: Any) -> bool:
 
 
 @contextmanager
-def _typed_words() -> Iterator[None]:
+def typed_words() -> Iterator[None]:
     """Word the core's errors as the parameters were typed: in Python or on the command line."""
     names = {row.core or row.name for row in PARAMETERS.values()}
     try:
@@ -274,7 +274,7 @@ def _typed_words() -> Iterator[None]:
         raise type(error)(in_words_of(names, str(error))) from None
 
 
-def _chosen(given: _core.TrainParams, resolved: _core.TrainParams) -> dict[str, Any]:
+def chosen_of(given: _core.TrainParams, resolved: _core.TrainParams) -> dict[str, Any]:
     """Return what training chose where the parameters leave it open."""
     chosen: dict[str, Any] = {}
     for name in (row.core for row in PARAMETERS.values() if row.core):

@@ -19,7 +19,7 @@ from ..model.record import Origin, TrainingRecord
 from ..serving.tables import Options, SeenItems, Tables
 from .cut_rows import refuse_cut_rows
 
-__all__ = ["Given", "given_ratings", "made_model"]
+__all__ = ["Given", "given_ratings", "made_model", "validation_arrays"]
 
 # Of the random streams that begin with a seed, the one that draws validation ratings.
 _DRAWN = 0x5EED_0F_FA
@@ -108,7 +108,7 @@ def given_ratings(
     if y is None and stands_for_matrix(X):
         refuse_cut_rows(X)
     weights = None if sample_weight is None else check_weights(sample_weight, len(ratings))
-    held_out = None if validation is None else _validation_arrays(validation, ratings)
+    held_out = None if validation is None else validation_arrays(validation, ratings)
     return Given(ratings, weights, held_out)
 
 
@@ -238,7 +238,8 @@ def made_model(
     return Model(tables, record, options, members)
 
 
-def _validation_arrays(validation: Any, train: Ratings) -> _core.RatingArrays:
+def validation_arrays(validation: Any, train: Ratings) -> _core.RatingArrays:
+    """Return validation ratings with the codes of the training ratings' users and items."""
     X, y = validation if isinstance(validation, tuple) else (validation, None)
     held_out = Ratings.from_any(X, y, "validation")
     if y is None and stands_for_matrix(X):
