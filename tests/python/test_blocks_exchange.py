@@ -22,7 +22,9 @@ def data():
     return wf.train_test_split(made.ratings, test_size=0.2, random_state=0)
 
 
-def fitted(data: Any, n_workers: int = 1, crew: Any = None, n_blocks: int = 4, **params: Any) -> Any:
+def fitted(
+    data: Any, n_workers: int = 1, crew: Any = None, n_blocks: int = 4, **params: Any
+) -> Any:
     train, test = data
     estimator = wf.MatrixFactorization(**SHORT | params)
     crew = crew or LocalCrew(n_workers, n_threads=params.get("n_threads", 1))

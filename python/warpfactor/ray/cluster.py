@@ -53,6 +53,7 @@ class RayCrew:
             max_restarts=0, max_task_retries=0, **resources
         )
         self.actors = [self._class.remote(n_threads) for _ in range(n_workers)]
+        self._tasks: list[Any] = []  # references to what is not known to have ended
 
     def put(self, value: Any) -> Any:
         return self._ray.put(value)
@@ -69,7 +70,16 @@ class RayCrew:
         return of_actor.options(num_returns=n_returns).remote(*arguments)
 
     def task(self, function: Callable[..., Any], *arguments: Any, n_returns: int = 1) -> Any:
-        return self._ray.remote(function).options(num_returns=n_returns).remote(*arguments)
+        # The actors may have all CPUs, and do nothing while tasks run: so those ask for none, and are
+        # only as many at a time as there are CPUs.
+        while len(self._tasks) >= max(1, int(self._ray.cluster_resources().get("CPU", 1))):
+            _, self._tasks = self._ray.wait(self._tasks, num_returns=1)
+        task = self._ray.remote(function).options(
+            num_cpus=0, num_returns=n_returns, scheduling_strategy="SPREAD"
+        )
+        references = task.remote(*arguments)
+        self._tasks.append(references if n_returns == 1 else references[0])
+        return references
 
     def replace_lost(self) -> list[int]:
         lost = [at for at, actor in enumerate(self.actors) if not self._lives(actor)]

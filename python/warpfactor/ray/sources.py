@@ -21,7 +21,7 @@ from .cluster import import_ray
 from .crew import Crew
 from .exchange import SideBlocks, divided
 
-__all__ = ["Counted", "Part", "columns_of", "count_parts", "divide_part", "parts_of"]
+__all__ = ["Counted", "Part", "Parts", "columns_of", "count_parts", "divide_part", "parts_of"]
 
 # How many parts' ids are joined in one go.
 _FAN_IN = 8
@@ -47,6 +47,10 @@ class Part(NamedTuple):
     columns: tuple[str | None, str | None, str | None]
 
 
+class Parts(list[tuple[Part, Any]]):
+    """All parts, in the order of the ratings, each with a reference to its rows; None for a file's."""
+
+
 class Counted(NamedTuple):
     """The ids of both sides, sorted, and how many ratings each has.
 
@@ -64,8 +68,10 @@ class Counted(NamedTuple):
     item_counts: NDArray[np.int64]
 
 
-def parts_of(data: Any, columns: tuple[Any, Any, Any]) -> list[tuple[Part, Any]] | None:
-    """Return the parts of a data set, each with a reference to its rows (None for a file's).
+def parts_of(data: Any, columns: tuple[Any, Any, Any]) -> Any:
+    """Return the `Parts` of a data set, or what is here already as it is.
+
+    A Ray data set is read for that, which takes CPUs.
 
     Parameters
     ----------
@@ -77,29 +83,30 @@ def parts_of(data: Any, columns: tuple[Any, Any, Any]) -> list[tuple[Part, Any]]
 
     Returns
     -------
-    list or None
-        None if it is none of these, and so is here already.
+    Parts or object
     """
+    if isinstance(data, Ratings):
+        return data
     listed = isinstance(data, (list, tuple)) and len(data) > 0
     of_paths = (str, os.PathLike)
     if isinstance(data, of_paths) or (listed and all(isinstance(each, of_paths) for each in data)):
-        return [(part, None) for part in _parquet_parts(data if listed else [data], columns)]
+        return Parts((part, None) for part in _parquet_parts(data if listed else [data], columns))
     ray = import_ray()
     part = Part("", (), columns)
     if isinstance(data, ray.ObjectRef):
-        return [(part, data)]
+        return Parts([(part, data)])
     if listed and all(isinstance(each, ray.ObjectRef) for each in data):
-        return [(part, each) for each in data]
+        return Parts((part, each) for each in data)
     if type(data).__module__.startswith("ray.data"):
         # Blocks come in the order of the data only if that is asked for.
         context = ray.data.DataContext.get_current()
         before = context.execution_options.preserve_order
         context.execution_options.preserve_order = True
         try:
-            return [(part, each) for each in data.to_arrow_refs()]
+            return Parts((part, each) for each in data.to_arrow_refs())
         finally:
             context.execution_options.preserve_order = before
-    return None
+    return data
 
 
 def _parquet_parts(paths: Sequence[Any], columns: tuple[Any, Any, Any]) -> Iterator[Part]:
@@ -148,7 +155,7 @@ def columns_of(part: Part, rows: Any) -> Ratings:
     return Ratings.from_frame(rows, user=user, item=item, rating=rating)
 
 
-def count_parts(crew: Crew, parts: Sequence[tuple[Part, Any]]) -> Counted:
+def count_parts(crew: Crew, parts: Parts) -> Counted:
     """Number the ids of all parts, as those of one table are numbered."""
     counted = [crew.task(_count_part, part, rows) for part, rows in parts]
     while len(counted) > 1:

@@ -25,7 +25,7 @@ from ..training.progress import EpochBar, check_verbose
 from .cluster import RayCrew, import_ray
 from .crew import Crew
 from .exchange import BlockExchange, Holding, SideBlocks, divided
-from .sources import columns_of, count_parts, divide_part, parts_of
+from .sources import Parts, columns_of, count_parts, divide_part, parts_of
 
 __all__ = ["RayTrainer", "fit_by"]
 
@@ -137,6 +137,10 @@ class RayTrainer:
         resources = {"num_cpus": self.threads_per_worker, **self.resources_per_worker}
         # What cannot work is refused before actors are started.
         _core_of(self.model.get_params(deep=False))
+        # Data sets are read by tasks, which need the CPUs that the actors will have.
+        columns = user, item, rating
+        data = parts_of(data, columns)
+        validation = None if validation is None else parts_of(validation, columns)
         crew = RayCrew(self.num_workers, self.threads_per_worker, resources)
         try:
             return fit_by(
@@ -144,7 +148,6 @@ class RayTrainer:
                 self.model,
                 data,
                 validation,
-                columns=(user, item, rating),
                 n_blocks=self.num_blocks,
                 checkpoint_every=self.checkpoint_every,
             )
@@ -158,16 +161,18 @@ def fit_by(
     data: Any,
     validation: Any,
     *,
-    columns: tuple[str | None, str | None, str | None] = (None, None, None),
     n_blocks: int,
     checkpoint_every: int = 1,
 ) -> MatrixFactorization:
-    """Fit an estimator by a crew; see `RayTrainer`, whose arguments these are."""
+    """Fit an estimator by a crew; see `RayTrainer`, whose arguments these are.
+
+    `data` and `validation` are `Parts`, or what `MatrixFactorization.fit` takes.
+    """
     started = perf_counter()
     params = estimator.get_params(deep=False)
     core = _core_of(params)
     dtype = host_type(params["dtype"])
-    given, holding = _held(crew, data, validation, columns, params, core, n_blocks, dtype)
+    given, holding = _held(crew, data, validation, params, core, n_blocks, dtype)
     told = crew.get([holding.load(crew, block) for block in range(len(holding.users))])
     moments = _core.joined_moments([each for each, _ in told])
     counted = moments[0]
@@ -253,16 +258,14 @@ def _held(
     crew: Crew,
     data: Any,
     validation: Any,
-    columns: tuple[str | None, str | None, str | None],
     params: Mapping[str, Any],
     core: _core.TrainParams,
     n_blocks: int,
     dtype: np.dtype[Any],
 ) -> tuple[Given, Holding]:
     """Return the ratings as a model needs them, and what the workers are to hold."""
-    parts = None if isinstance(data, Ratings) else parts_of(data, columns)
-    if validation is not None:
-        validation = _gathered(crew, validation, columns)
+    if isinstance(validation, Parts):
+        validation = _gathered(crew, validation)
 
     def holding(user_counts: Any, item_counts: Any, pieces: Any) -> Holding:
         counts = user_counts.astype(np.uint32), item_counts.astype(np.uint32)
@@ -278,7 +281,7 @@ def _held(
         users, items = SideBlocks(cut["users"]), SideBlocks(cut["items"])
         return Holding(users, items, cut, *counts, pieces(users, items))
 
-    if parts is None:
+    if not isinstance(data, Parts):
         given = given_ratings(
             data,
             None,
@@ -302,12 +305,12 @@ def _held(
             f"{'validation_fraction' if validation is None else 'validation'} is {drawn}; of ratings that "
             "are not here none are drawn: give fit(validation=...) the ratings to validate with"
         )
-    found = count_parts(crew, parts)
+    found = count_parts(crew, data)
 
     def pieces(users: SideBlocks, items: SideBlocks) -> list[list[Any]]:
         known = [crew.put(each) for each in (found.user_ids, found.item_ids, users, items)]
         of_parts = [
-            crew.task(divide_part, part, rows, *known, n_returns=len(users)) for part, rows in parts
+            crew.task(divide_part, part, rows, *known, n_returns=len(users)) for part, rows in data
         ]
         if len(users) == 1:
             return [list(of_parts)]
@@ -322,16 +325,11 @@ def _held(
     return Given(ratings, None, held_out), held
 
 
-def _gathered(crew: Crew, data: Any, columns: tuple[Any, Any, Any]) -> Any:
+def _gathered(crew: Crew, parts: Parts) -> Ratings:
     """Return validation ratings here."""
-    parts = None if isinstance(data, Ratings) or is_number(data) else parts_of(data, columns)
-    if parts is None:
-        return data
     read = crew.get([crew.task(columns_of, part, rows) for part, rows in parts])
-    together = [
-        np.concatenate(column) for column in zip(*(each.to_arrays() for each in read), strict=True)
-    ]
-    return Ratings.from_arrays(*together)
+    columns = zip(*(each.to_arrays() for each in read), strict=True)
+    return Ratings.from_arrays(*map(np.concatenate, columns))
 
 
 def _seen(crew: Crew, holding: Holding) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
