@@ -99,7 +99,7 @@ def parts_of(data: Any, columns: tuple[Any, Any, Any]) -> Any:
         return Parts((part, each) for each in data)
     if type(data).__module__.startswith("ray.data"):
         # Blocks come in the order of the data only if that is asked for.
-        context = ray.data.DataContext.get_current()
+        context = data.context
         before = context.execution_options.preserve_order
         context.execution_options.preserve_order = True
         try:
