@@ -295,15 +295,15 @@ void bind_block(py::module_& m, const std::string& type) {
           py::arg("means"))
       .def(
           "add_to_items",
-          [span](Block& block, std::int32_t item_block, const Array<T>& item_means, std::int32_t active_factors) {
-            Buffer<T> sums = buffer_of(span(item_means));
+          [span](Block& block, std::int32_t item_block, const Array<T>& item_work, std::int32_t active_factors) {
+            Buffer<T> sums = buffer_of(span(item_work));
             {
               const py::gil_scoped_release no_gil;
               block.means()->add_to_items(item_block, sums.data(), padded_stride<T>(active_factors));
             }
             return adopt_buffer(std::move(sums));
           },
-          py::arg("item_block"), py::arg("item_means"), py::arg("active_factors"))
+          py::arg("item_block"), py::arg("item_work"), py::arg("active_factors"))
       .def(
           "sum_items",
           [](Block& block, const std::vector<Array<T>>& items, std::int32_t active_factors) {
@@ -312,7 +312,7 @@ void bind_block(py::module_& m, const std::string& type) {
             const py::gil_scoped_release no_gil;
             block.means()->sum_items(all, padded_stride<T>(active_factors));
           },
-          py::arg("item_means"), py::arg("active_factors"))
+          py::arg("item_work"), py::arg("active_factors"))
       .def(
           "step_means",
           [span](Block& block, const std::string& part, std::int32_t active_factors, const Array<T>& along) {
@@ -365,16 +365,14 @@ void bind_block(py::module_& m, const std::string& type) {
         },
         "What a block of items keeps for the prior means, at the start.", py::arg("plan"), py::arg("scales"),
         py::arg("diagonal"));
-  m.def(("clear_work_" + type).c_str(),
-        [span](const BlockPlan& plan, std::int64_t n_rows, const Array<T>& means) {
-          const PackedMeans<T> layout(plan.params.n_factors, n_rows);
-          Buffer<T> cleared = buffer_of(span(means));
-          std::fill_n(layout.at(cleared.data(), PackedMeans<T>::work), n_rows * layout.stride(), T(0));
-          std::fill_n(layout.at(cleared.data(), PackedMeans<T>::work_number), n_rows, T(0));
-          return adopt_buffer(std::move(cleared));
+  m.def(("empty_work_" + type).c_str(),
+        [](const BlockPlan& plan, std::int64_t n_rows) {
+          Buffer<T> work(PackedMeans<T>(plan.params.n_factors, n_rows).work_size());
+          std::fill_n(work.data(), work.size(), T(0));
+          return adopt_buffer(std::move(work));
         },
-        "The means of a block of items, before users add to its work.", py::arg("plan"), py::arg("n_rows"),
-        py::arg("means"));
+        "The work of a block of items, the first part of its means, before users add to it.", py::arg("plan"),
+        py::arg("n_rows"));
   m.def(("unpacked_rows_" + type).c_str(),
         [span](const BlockPlan& plan, const Array<T>& rows, std::int64_t n_rows) {
           std::vector<T> factors(static_cast<std::size_t>(n_rows * plan.params.n_factors)),

@@ -245,7 +245,7 @@ void BlockMeans<T>::sum_rows(const T* rows, const T* numbers, const IncidentRows
 }
 
 template <class T>
-void BlockMeans<T>::add_to_items(std::int32_t item_block, T* item_means, std::int64_t width) {
+void BlockMeans<T>::add_to_items(std::int32_t item_block, T* item_work, std::int64_t width) {
   using P = PackedMeans<T>;
   const auto block = static_cast<std::size_t>(item_block);
   const std::int64_t first = first_items_[block], n = n_items(item_block), stride = layout_.stride();
@@ -254,7 +254,7 @@ void BlockMeans<T>::add_to_items(std::int32_t item_block, T* item_means, std::in
   fill_zero(sums.data(), sums.size());
   sum_rows(layout_.at(packed_.data(), P::work), layout_.at(packed_.data(), P::work_number), incidence_.items, first,
            first + n, width, sums.data(), numbers.data());
-  T *const work = items.at(item_means, P::work), *const work_number = items.at(item_means, P::work_number);
+  T *const work = items.at(item_work, P::work), *const work_number = items.at(item_work, P::work_number);
   for (std::int64_t at = 0; at < n * stride; ++at) work[at] += sums[at];
   for (std::int64_t row = 0; row < n; ++row) work_number[row] += numbers[row];
 }

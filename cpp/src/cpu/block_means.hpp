@@ -19,14 +19,14 @@ template <class T>
 class PackedMeans {
  public:
   enum Section {
+    work,  ///< first, with its number: they alone travel
+    work_number,
     own_step,  ///< of the rows' own prior means: X d
     y,         ///< the coefficients, of the other side's prior means
     y_step,    ///< d
-    work,
     own_step_number,
     y_number,
     y_step_number,
-    work_number,
     scale,     ///< n^(-1/2), of the row's others; 0 without
     diagonal,  ///< the sum of 1 / n over the row's others
     kSections
@@ -34,12 +34,15 @@ class PackedMeans {
 
   PackedMeans(std::int32_t n_factors, std::int64_t n_rows) : stride_(padded_stride<T>(n_factors)), n_rows_(n_rows) {
     for (int section = 0; section < kSections; ++section) {
-      begin_[section + 1] = begin_[section] + padded_stride<T>(section < own_step_number ? n_rows * stride_ : n_rows);
+      const bool rows = section == work || section == own_step || section == y || section == y_step;
+      begin_[section + 1] = begin_[section] + padded_stride<T>(rows ? n_rows * stride_ : n_rows);
     }
   }
   [[nodiscard]] std::int64_t stride() const noexcept { return stride_; }
   [[nodiscard]] std::int64_t n_rows() const noexcept { return n_rows_; }
   [[nodiscard]] std::int64_t size() const noexcept { return begin_[kSections]; }
+  /// Of the part that travels.
+  [[nodiscard]] std::int64_t work_size() const noexcept { return begin_[own_step]; }
   template <class P>
   [[nodiscard]] P* at(P* data, Section section) const noexcept {
     return data + begin_[section];
@@ -106,9 +109,9 @@ class BlockMeans {
   void begin(std::span<const double> item_scales);
   [[nodiscard]] std::span<T> packed() noexcept { return {packed_.data(), static_cast<std::size_t>(packed_.size())}; }
 
-  /// Adds the work of the block's users to that of the items who they rated.
-  void add_to_items(std::int32_t item_block, T* item_means, std::int64_t width);
-  /// Sets the work of the users to the sum of that of their items; `items`: the packed means of all blocks of items.
+  /// Adds the work of the block's users to that of the items that they rated.
+  void add_to_items(std::int32_t item_block, T* item_work, std::int64_t width);
+  /// Sets the work of the users to the sum of that of their items; `items`: the work of all blocks of items.
   void sum_items(std::span<const T* const> items, std::int64_t width);
 
   [[nodiscard]] std::int64_t n_items(std::int32_t block) const {

@@ -151,6 +151,7 @@ class BlockExchange:
         # References to the rows of each block of items, and to what their prior means keep.
         self._items: list[Any] = []
         self._item_means: list[Any] = []
+        self._work: list[Any] = []  # of a step of the prior means: what items send and are sent
         self._broken = False
         self.n_lost = 0  # workers, so far
 
@@ -259,6 +260,7 @@ class BlockExchange:
             self._step_items("coefficients", active, along)
             self._step_users("means", active, along)
         if self._plan.item_means:
+            self._clear_work()
             self._step_items("leave", active)
             of_users = self._gather_at_users("precondition", active)
             self._gather_at_items(active)
@@ -269,20 +271,21 @@ class BlockExchange:
 
     def _gather_at_items(self, active: int) -> None:
         """Sum what the users of each item send; each sum goes round the blocks of users."""
-        for block in self._blocks:
-            size = self._holding.items.size(block)
-            self._item_means[block] = self._call(block, "clear_work", size, self._item_means[block])
+        self._clear_work()
         for turn in range(len(self._blocks)):
             for block in self._blocks:
                 at = (block + turn) % len(self._blocks)
-                self._item_means[at] = self._call(
-                    block, "add_to_items", block, at, self._item_means[at], active
-                )
+                work = self._work[at]
+                self._work[at] = self._call(block, "add_to_items", block, at, work, active)
+
+    def _clear_work(self) -> None:
+        sizes = map(self._holding.items.size, self._blocks)
+        self._work = [self._call(block, "empty_work", size) for block, size in enumerate(sizes)]
 
     def _gather_at_users(self, part: str, active: int) -> list[Any]:
         """Sum what the items of each user send, which all workers read."""
         return [
-            self._call(block, "sum_items", block, part, active, *self._item_means)
+            self._call(block, "sum_items", block, part, active, *self._work)
             for block in self._blocks
         ]
 
@@ -293,7 +296,7 @@ class BlockExchange:
     def _step_items(self, part: str, active: int, along: Any = None) -> list[Any]:
         sums = []
         for block in self._blocks:
-            self._items[block], self._item_means[block], of_block = self._call(
+            told = self._call(
                 block,
                 "step_item_means",
                 part,
@@ -301,9 +304,11 @@ class BlockExchange:
                 active,
                 self._items[block],
                 self._item_means[block],
+                self._work[block],
                 self._none if along is None else along,
-                n_returns=3,
+                n_returns=4,
             )
+            self._items[block], self._item_means[block], self._work[block], of_block = told
             sums.append(of_block)
         return sums
 

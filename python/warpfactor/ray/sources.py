@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..data.ids import Id, encode_ids, id_kind, lookup_ids
+from ..data.ids import encode_ids, id_kind, lookup_ids
 from ..data.ratings import Ratings
 from .cluster import import_ray
 from .crew import Crew
@@ -201,8 +201,8 @@ def _joined_ids(
 def divide_part(
     part: Part,
     rows: Any,
-    user_ids: NDArray[Id],
-    item_ids: NDArray[Id],
+    user_ids: NDArray[Any],
+    item_ids: NDArray[Any],
     users: SideBlocks,
     items: SideBlocks,
 ) -> Any:

@@ -141,31 +141,36 @@ class BlockWorker:
         """Take a part of a step of the prior means, of a block of users; return its sums."""
         return self._blocks[number].step_means(part, active, along)
 
-    def sum_items(self, number: int, part: str, active: int, *item_means: Any) -> Any:
+    def sum_items(self, number: int, part: str, active: int, *item_work: Any) -> Any:
         """Add up what the items of each user send, then take a part of a step; return its sums."""
         block = self._blocks[number]
-        block.sum_items(list(item_means), active)
+        block.sum_items(list(item_work), active)
         return block.step_means(part, active, np.empty(0, self._type))
 
-    def add_to_items(self, number: int, item_block: int, item_means: Any, active: int) -> Any:
-        """Add what the users send to the items whom they rated; return the items' new means."""
-        return self._blocks[number].add_to_items(item_block, item_means, active)
+    def add_to_items(self, number: int, item_block: int, work: Any, active: int) -> Any:
+        """Add what the users send to the items that they rated; return the items' new work."""
+        return self._blocks[number].add_to_items(item_block, work, active)
 
     def step_item_means(
-        self, part: str, n_items: int, active: int, rows: Any, means: Any, along: Any
+        self, part: str, n_items: int, active: int, rows: Any, means: Any, work: Any, along: Any
     ) -> Any:
         """Take a part of a step of the prior means, of a block of items.
 
         Returns
         -------
-        (rows, means, sums)
+        (rows, means, work, sums)
+            `work` is the first part of the means.
         """
+        means = np.concatenate((work, means[len(work) :]))
         step = rows_of_block("step_item_means", self._type)
-        return step(part, self._plan, n_items, active, rows, means, along, self._n_threads)
+        rows, means, sums = step(
+            part, self._plan, n_items, active, rows, means, along, self._n_threads
+        )
+        return rows, means, means[: len(work)].copy(), sums
 
-    def clear_work(self, n_items: int, means: Any) -> Any:
-        """Return the means of a block of items before users add to them."""
-        return rows_of_block("clear_work", self._type)(self._plan, n_items, means)
+    def empty_work(self, n_items: int) -> Any:
+        """Return the work of a block of items before users add to it."""
+        return rows_of_block("empty_work", self._type)(self._plan, n_items)
 
     def about(self) -> tuple[str, str, int]:
         """Return the version and the kernels of this process, and with how many threads it works."""
