@@ -85,7 +85,9 @@ def simulated(
     """Return the seconds of an epoch, of `n_nodes` nodes with as many blocks of users each."""
     n_blocks = n_nodes * blocks_per_node
     rng = np.random.default_rng(0)
-    cells = cell_seconds * np.clip(1 + spread * rng.standard_normal((n_blocks, n_blocks)), 0.2, None)
+    cells = cell_seconds * np.clip(
+        1 + spread * rng.standard_normal((n_blocks, n_blocks)), 0.2, None
+    )
     free, link = np.zeros(n_nodes), np.zeros(n_nodes)
     arrived, told = np.zeros(n_blocks), 0.0
     for epoch in range(epochs):
@@ -106,7 +108,15 @@ def simulation(console: Console, per_second: float, call_seconds: float, spread:
     """Print what a billion ratings would take."""
     n_ratings, n_items, threads = 1e9, 1e6, 8
     table = Table(title="a billion ratings, a million items, simulated: nodes of 8 threads")
-    for name in ("factors", "Gbit/s", "nodes", "s an epoch", "of it ideal", "efficiency", "Gbit an epoch, each node"):
+    for name in (
+        "factors",
+        "Gbit/s",
+        "nodes",
+        "s an epoch",
+        "of it ideal",
+        "efficiency",
+        "Gbit an epoch, each node",
+    ):
         table.add_column(name, justify="right")
     for factors, slower in ((32, 1.0), (128, 3.2)):
         row_bytes = 4 * (2 * factors + 1 + 4)  # factors, prior means, bias, pulls
@@ -150,7 +160,9 @@ def main() -> None:
     made = wf.datasets.make_ratings(*shape, n, n_factors=8, random_state=0).ratings
     train, test = wf.train_test_split(made, test_size=0.05, random_state=0)
     del made
-    console.print(f"{len(train):,} ratings of {shape[0]:,} users and {shape[1]:,} items, Ray {ray.__version__}")
+    console.print(
+        f"{len(train):,} ratings of {shape[0]:,} users and {shape[1]:,} items, Ray {ray.__version__}"
+    )
     ray.init(
         num_cpus=max([*given.workers, 4]),
         include_dashboard=False,
@@ -159,10 +171,20 @@ def main() -> None:
     )
 
     def estimator(**options: Any) -> wf.MatrixFactorization:
-        strengths = dict(reg=0.04, reg_row=8, reg_implicit=2)  # given, so that no search blurs the times
+        strengths = dict(
+            reg=0.04, reg_row=8, reg_implicit=2
+        )  # given, so that no search blurs the times
         return wf.MatrixFactorization(
-            **dict(n_factors=given.factors, n_epochs=given.epochs, n_threads=1, random_state=0, verbose=0)
-            | dict(implicit_feedback=given.implicit) | strengths | options
+            **dict(
+                n_factors=given.factors,
+                n_epochs=given.epochs,
+                n_threads=1,
+                random_state=0,
+                verbose=0,
+            )
+            | dict(implicit_feedback=given.implicit)
+            | strengths
+            | options
         )
 
     def median_epoch(model: Any) -> float:
@@ -173,9 +195,25 @@ def main() -> None:
     whole = time.perf_counter() - started
     error = wf.metrics.rmse(test.values, alone.predict(test))
     table = Table(title="fits")
-    for name in ("workers", "s an epoch", "times one worker", "s in all", "test RMSE", "less one machine's", "bits"):
+    for name in (
+        "workers",
+        "s an epoch",
+        "times one worker",
+        "s in all",
+        "test RMSE",
+        "less one machine's",
+        "bits",
+    ):
         table.add_column(name, justify="right")
-    table.add_row("one machine, 1 thread", f"{median_epoch(alone):.2f}", "", f"{whole:.1f}", f"{error:.5f}", "", "")
+    table.add_row(
+        "one machine, 1 thread",
+        f"{median_epoch(alone):.2f}",
+        "",
+        f"{whole:.1f}",
+        f"{error:.5f}",
+        "",
+        "",
+    )
     crews: list[Any] = []
 
     class Known(ray_trainer.RayCrew):
@@ -207,11 +245,15 @@ def main() -> None:
         model = RayTrainer(estimator(callbacks=[killer]), num_workers=2).fit(train)
         n_killed += killer.killed
         n_same += same_bits(model, fits[given.workers[0]])
-    console.print(f"{n_killed} of {given.kills} fits lost a worker, {n_same} ended with the same bits")
+    console.print(
+        f"{n_killed} of {given.kills} fits lost a worker, {n_same} ended with the same bits"
+    )
 
     # What a call costs: epochs of next to no ratings.
     tiny = wf.datasets.make_ratings(64, 64, 512, random_state=0).ratings
-    small = RayTrainer(estimator(implicit_feedback="none", n_epochs=12), num_workers=2, num_blocks=16).fit(tiny)
+    small = RayTrainer(
+        estimator(implicit_feedback="none", n_epochs=12), num_workers=2, num_blocks=16
+    ).fit(tiny)
     call_seconds = median_epoch(small) / 16**2
     per_second = len(train) / median_epoch(alone)
     cells = np.random.default_rng(0).multinomial(len(train), np.full(64, 1 / 64))

@@ -13,7 +13,7 @@ itself is the core's: it calls `BlockExchange` as it calls the CPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -232,22 +232,67 @@ class BlockExchange:
     # How it is done.
 
     def _run_epoch(self, epoch: int, rate: float, active: int) -> tuple[float, float]:
-        sums = []
-        for turn in _core.rotation(len(self._blocks), self._plan.seed, epoch):
-            for block, item_block in enumerate(turn):
-                self._items[item_block], of_cell = self._call(
-                    block,
-                    "run",
-                    block,
-                    item_block,
-                    self._items[item_block],
-                    epoch,
-                    rate,
-                    active,
-                    n_returns=2,
-                )
-                sums.append(of_cell)
-        return _total(self._crew.get(sums))
+        turns = _core.rotation(len(self._blocks), self._plan.seed, epoch)
+        told = self._crew.get(self._passed("train", turns, self._items, epoch, rate, active))
+        # The sum is taken in an order that does not depend on who did what.
+        losses = dict(
+            zip(self._cells(turns), (each for call in told for each in call), strict=True)
+        )
+        return _total([losses[cell] for cell in sorted(losses)])
+
+    def _calls(self, turns: list[list[int]]) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
+        """Yield the turn, the worker and the cells of each call, in the order in which they are told.
+
+        The first block of users of a worker has a call of its own: its block of items goes on to
+        another worker, which needs it for its last, and is under way while both do the rest.
+        """
+        held: dict[int, list[int]] = {}
+        for block in self._blocks:
+            worker = self._holding.worker_of(block, self._crew.n_workers)
+            held.setdefault(worker, []).append(block)
+        for number, turn in enumerate(turns):
+            for worker, blocks in held.items():
+                cells = [(block, turn[block]) for block in blocks]
+                for part in (cells[:1], cells[1:]):
+                    if part:
+                        yield number, worker, part
+
+    def _cells(self, turns: list[list[int]]) -> Iterator[tuple[int, int, int]]:
+        """Yield (turn, block of users, block of items) in the order in which calls tell of them."""
+        for number, _, cells in self._calls(turns):
+            for block, at in cells:
+                yield number, block, at
+
+    def _passed(
+        self, method: str, turns: list[list[int]], arrays: list[Any], *arguments: Any
+    ) -> list[Any]:
+        """Pass blocks of items round the blocks of users; `arrays` become what they have become.
+
+        Returns references to what each call tells of its cells.
+        """
+        told = []
+        where: dict[int, int] = {}  # the workers that have kept a block of items
+        for number, worker, cells in self._calls(turns):
+            taken = [at for _, at in cells if where.pop(at, None) != worker]
+            given = []
+            for block, at in cells:
+                # Turn by turn a block of items goes to the block of users before.
+                on = self._holding.worker_of((block - 1) % len(self._blocks), self._crew.n_workers)
+                if number + 1 < len(turns) and on == worker:
+                    where[at] = worker
+                else:
+                    given.append(at)
+            rows = [arrays[at] for at in taken]
+            n_returns = 1 + len(given)
+            result = self._crew.call(
+                worker, method, cells, taken, given, *arguments, *rows, n_returns=n_returns
+            )
+            if given:
+                result, *moved = result
+                for at, each in zip(given, moved, strict=True):
+                    arrays[at] = each
+            told.append(result)
+        return told
 
     def _update_means(self, active: int) -> None:
         if self._plan.user_means:
@@ -272,11 +317,10 @@ class BlockExchange:
     def _gather_at_items(self, active: int) -> None:
         """Sum what the users of each item send; each sum goes round the blocks of users."""
         self._clear_work()
-        for turn in range(len(self._blocks)):
-            for block in self._blocks:
-                at = (block + turn) % len(self._blocks)
-                work = self._work[at]
-                self._work[at] = self._call(block, "add_to_items", block, at, work, active)
+        ring = [
+            [(block + turn) % len(self._blocks) for block in self._blocks] for turn in self._blocks
+        ]
+        self._passed("add", ring, self._work, active)
 
     def _clear_work(self) -> None:
         sizes = map(self._holding.items.size, self._blocks)
