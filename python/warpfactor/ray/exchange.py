@@ -3,9 +3,9 @@
 Users and items are cut into as many blocks. A block of users stays with one worker, which holds its
 rows and all of its ratings. The rows of a block of items, with what the optimizer keeps of them,
 travel: in each of as many turns every block of users is trained against another block of items, so
-that no two touch the same rows (the strata of DSGD, Gemulla et al. 2011). A block of items goes to
-the block of users before, mostly on the same worker, and is under way while the worker trains on
-its other blocks.
+that no two touch the same rows (the strata of DSGD, Gemulla et al. 2011). A block of items goes from
+a block of users to the one before, through all those of a worker, and then to the next worker, which
+trains with others until it has come.
 
 What is done depends on the blocks alone, not on who holds them, and neither do the bits. The trainer
 itself is the core's: it calls `BlockExchange` as it calls the CPU.
@@ -233,66 +233,35 @@ class BlockExchange:
 
     def _run_epoch(self, epoch: int, rate: float, active: int) -> tuple[float, float]:
         turns = _core.rotation(len(self._blocks), self._plan.seed, epoch)
-        told = self._crew.get(self._passed("train", turns, self._items, epoch, rate, active))
+        told, cells = [], []
+        for worker, blocks, at, first in self._passes(turns):
+            self._items[at], losses = self._crew.call(
+                worker, "train", blocks, at, self._items[at], epoch, rate, active, n_returns=2
+            )
+            told.append(losses)
+            cells += [(first + n, block) for n, block in enumerate(blocks)]
+        losses = [each for call in self._crew.get(told) for each in call]
         # The sum is taken in an order that does not depend on who did what.
-        losses = dict(
-            zip(self._cells(turns), (each for call in told for each in call), strict=True)
-        )
-        return _total([losses[cell] for cell in sorted(losses)])
+        return _total([each for _, each in sorted(zip(cells, losses, strict=True))])
 
-    def _calls(self, turns: list[list[int]]) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
-        """Yield the turn, the worker and the cells of each call, in the order in which they are told.
+    def _passes(self, turns: list[list[int]]) -> Iterator[tuple[int, list[int], int, int]]:
+        """Yield (worker, blocks of users, block of items, first turn) of each call, in their order.
 
-        The first block of users of a worker has a call of its own: its block of items goes on to
-        another worker, which needs it for its last, and is under way while both do the rest.
+        A block of items passes all blocks of users of a worker, in as many turns, and goes on. In step
+        s of a worker its first block is in turn s, its second in turn s - 1, and so on: so what leaves
+        it has that many steps until the next worker needs it.
         """
         held: dict[int, list[int]] = {}
         for block in self._blocks:
             worker = self._holding.worker_of(block, self._crew.n_workers)
             held.setdefault(worker, []).append(block)
-        for number, turn in enumerate(turns):
+        for step in range(len(turns) + max(map(len, held.values())) - 1):
             for worker, blocks in held.items():
-                cells = [(block, turn[block]) for block in blocks]
-                for part in (cells[:1], cells[1:]):
-                    if part:
-                        yield number, worker, part
-
-    def _cells(self, turns: list[list[int]]) -> Iterator[tuple[int, int, int]]:
-        """Yield (turn, block of users, block of items) in the order in which calls tell of them."""
-        for number, _, cells in self._calls(turns):
-            for block, at in cells:
-                yield number, block, at
-
-    def _passed(
-        self, method: str, turns: list[list[int]], arrays: list[Any], *arguments: Any
-    ) -> list[Any]:
-        """Pass blocks of items round the blocks of users; `arrays` become what they have become.
-
-        Returns references to what each call tells of its cells.
-        """
-        told = []
-        where: dict[int, int] = {}  # the workers that have kept a block of items
-        for number, worker, cells in self._calls(turns):
-            taken = [at for _, at in cells if where.pop(at, None) != worker]
-            given = []
-            for block, at in cells:
-                # Turn by turn a block of items goes to the block of users before.
-                on = self._holding.worker_of((block - 1) % len(self._blocks), self._crew.n_workers)
-                if number + 1 < len(turns) and on == worker:
-                    where[at] = worker
-                else:
-                    given.append(at)
-            rows = [arrays[at] for at in taken]
-            n_returns = 1 + len(given)
-            result = self._crew.call(
-                worker, method, cells, taken, given, *arguments, *rows, n_returns=n_returns
-            )
-            if given:
-                result, *moved = result
-                for at, each in zip(given, moved, strict=True):
-                    arrays[at] = each
-            told.append(result)
-        return told
+                there = [n for n in range(len(blocks)) if 0 <= step - n < len(turns)]
+                if there:
+                    first = step - there[-1]
+                    at = turns[first][blocks[there[-1]]]
+                    yield worker, [blocks[n] for n in reversed(there)], at, first
 
     def _update_means(self, active: int) -> None:
         if self._plan.user_means:
@@ -320,7 +289,8 @@ class BlockExchange:
         ring = [
             [(block + turn) % len(self._blocks) for block in self._blocks] for turn in self._blocks
         ]
-        self._passed("add", ring, self._work, active)
+        for worker, blocks, at, _ in self._passes(ring):
+            self._work[at] = self._crew.call(worker, "add", blocks, at, self._work[at], active)
 
     def _clear_work(self) -> None:
         sizes = map(self._holding.items.size, self._blocks)

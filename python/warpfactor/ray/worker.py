@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,8 +66,6 @@ class BlockWorker:
         self._blocks: dict[int, Any] = {}
         self._type = np.dtype(np.float32)
         self._plan: Any = None
-        # Rows, or work, of blocks of items between the blocks of users of this worker.
-        self._passing: dict[int, Any] = {}
 
     def load(self, number: int, n_users: int, n_items: int, *pieces: Any) -> Any:
         """Take the ratings of a block; return their moments, and how many each item has."""
@@ -129,71 +127,31 @@ class BlockWorker:
 
     def train(
         self,
-        cells: list[tuple[int, int]],
-        taken: list[int],
-        given: list[int],
+        numbers: list[int],
+        item_block: int,
+        items: Any,
         epoch: int,
         rate: float,
         active: int,
-        *arrays: Any,
-    ) -> Any:
-        """Train blocks of users, each against a block of items, one after the other.
-
-        Parameters
-        ----------
-        cells : list of (int, int)
-            The block of users and the block of items of each.
-        taken, arrays
-            The numbers of the blocks of items that come with the call, and their rows. The others
-            were left here by the calls before.
-        given : list of int
-            The blocks of items that go on from here.
-        epoch, rate, active
-            As of the trainer.
+    ) -> tuple[Any, list[Sums]]:
+        """Train a block of items against blocks of users, one after the other.
 
         Returns
         -------
-        list of losses, or a tuple of it and of the rows of the blocks that go on
+        (items, losses)
+            The items' new rows, and the losses over the ratings of each block of users.
         """
+        losses = []
+        for number in numbers:
+            items, of_block = self._blocks[number].run(item_block, items, epoch, rate, active)
+            losses.append(of_block)
+        return items, losses
 
-        def trained(block: Any, at: int, rows: Any) -> tuple[Any, Sums]:
-            moved: tuple[Any, Sums] = block.run(at, rows, epoch, rate, active)
-            return moved
-
-        return self._pass(trained, cells, taken, given, arrays)
-
-    def add(
-        self,
-        cells: list[tuple[int, int]],
-        taken: list[int],
-        given: list[int],
-        active: int,
-        *arrays: Any,
-    ) -> Any:
-        """Add what blocks of users send to the items that they rated, to those items' work.
-
-        Parameters and returns are those of `train`, without losses.
-        """
-
-        def added(block: Any, at: int, work: Any) -> tuple[Any, None]:
-            return block.add_to_items(at, work, active), None
-
-        return self._pass(added, cells, taken, given, arrays)
-
-    def _pass(
-        self,
-        function: Callable[[Any, int, Any], tuple[Any, Any]],
-        cells: list[tuple[int, int]],
-        taken: list[int],
-        given: list[int],
-        arrays: tuple[Any, ...],
-    ) -> Any:
-        self._passing.update(zip(taken, arrays, strict=True))
-        told = []
-        for number, at in cells:
-            self._passing[at], of_cell = function(self._blocks[number], at, self._passing[at])
-            told.append(of_cell)
-        return (told, *(self._passing.pop(at) for at in given)) if given else told
+    def add(self, numbers: list[int], item_block: int, work: Any, active: int) -> Any:
+        """Add what blocks of users send to the items that they rated, to those items' work."""
+        for number in numbers:
+            work = self._blocks[number].add_to_items(item_block, work, active)
+        return work
 
     def evaluate(self, number: int, *items: Any) -> list[Sums]:
         """Return the losses over the validation ratings of a block, by block of items."""
