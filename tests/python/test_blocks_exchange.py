@@ -12,8 +12,14 @@ from warpfactor.ray.crew import LocalCrew, WorkerLostError
 from warpfactor.ray.trainer import fit_by
 from warpfactor.ray.worker import BlockWorker
 
-PLAIN = dict(implicit_feedback="none", reg=0.04, reg_bias=0.05, reg_row=0, reg_bias_row=0)
-SHORT = dict(n_factors=8, n_epochs=6, random_state=3, verbose=0)
+PLAIN = {
+    "implicit_feedback": "none",
+    "reg": 0.04,
+    "reg_bias": 0.05,
+    "reg_row": 0,
+    "reg_bias_row": 0,
+}
+SHORT = {"n_factors": 8, "n_epochs": 6, "random_state": 3, "verbose": 0}
 
 
 @pytest.fixture(scope="module")
@@ -57,23 +63,23 @@ def test_the_number_of_workers_and_threads_does_not_change_a_bit(data, params):
     [
         PLAIN,
         {},
-        dict(implicit_feedback="users", reg=0.02, reg_row=4, reg_implicit=4),
-        dict(implicit_feedback="items", reg=0.02, reg_row=4, reg_implicit=4),
-        PLAIN | dict(optimizer="adam"),
-        PLAIN | dict(optimizer="adagrad", loss="huber"),
-        PLAIN | dict(momentum=0.5, warmup_epochs=2, n_factors=20),
-        PLAIN | dict(dtype="float64", biases=False),
+        {"implicit_feedback": "users", "reg": 0.02, "reg_row": 4, "reg_implicit": 4},
+        {"implicit_feedback": "items", "reg": 0.02, "reg_row": 4, "reg_implicit": 4},
+        PLAIN | {"optimizer": "adam"},
+        PLAIN | {"optimizer": "adagrad", "loss": "huber"},
+        PLAIN | {"momentum": 0.5, "warmup_epochs": 2, "n_factors": 20},
+        PLAIN | {"dtype": "float64", "biases": False},
     ],
     ids=["plain", "default", "users", "items", "adam", "adagrad", "momentum", "float64"],
 )
 def test_quality_is_that_of_one_machine(data, params):
     train, test = data
-    params = dict(n_epochs=15, early_stopping=False) | params
+    params = {"n_epochs": 15, "early_stopping": False} | params
     alone = wf.MatrixFactorization(**SHORT | params).fit(train, validation=test)
     blocks = fitted(data, 2, **params)
     errors = [model.history_[-1]["valid_rmse"] for model in (alone, blocks)]
     # Another order of the ratings is another sample of SGD's noise: seeds differ by as much.
-    other = wf.MatrixFactorization(**SHORT | params | dict(random_state=4)).fit(
+    other = wf.MatrixFactorization(**SHORT | params | {"random_state": 4}).fit(
         train, validation=test
     )
     noise = abs(other.history_[-1]["valid_rmse"] - errors[0])
@@ -112,7 +118,7 @@ class Failing(LocalCrew):
 
 
 def test_a_lost_worker_changes_no_bit(data):
-    params = dict(n_epochs=4, reg=0.02, reg_row=4, reg_implicit=4)
+    params = {"n_epochs": 4, "reg": 0.02, "reg_row": 4, "reg_implicit": 4}
     crew = Failing(set())
     whole = bits(fitted(data, crew=crew, **params))
     calls = crew.calls
@@ -140,7 +146,7 @@ def test_early_stopping_and_callbacks_are_those_of_one_machine(data):
             model = self.fit.model()
             seen.append((record, model.predict(data[1])))
 
-    params = PLAIN | dict(n_epochs=60, learning_rate=0.2, reg=0.0, n_factors=16)
+    params = PLAIN | {"n_epochs": 60, "learning_rate": 0.2, "reg": 0.0, "n_factors": 16}
     blocks = fitted(data, 2, callbacks=[Watcher()], **params)
     alone = wf.MatrixFactorization(**SHORT | params).fit(data[0], validation=data[1])
     assert 1 < blocks.n_epochs_ < len(blocks.history_) < 60
@@ -158,12 +164,12 @@ def test_early_stopping_and_callbacks_are_those_of_one_machine(data):
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        (dict(batch_size=64), "batch_size is 64; it must be 0"),
-        (dict(optimizer="gd"), "optimizer is 'gd'; it must be another"),
-        (dict(parallel="hogwild"), "parallel is 'hogwild'"),
-        (dict(warm_start=True), "warm_start is True; it must be False"),
-        (dict(refit=True), "refit is True; it must be False"),
-        (dict(init=(np.zeros((600, 8)), np.zeros((400, 8)))), "it must be 'auto' or a number"),
+        ({"batch_size": 64}, "batch_size is 64; it must be 0"),
+        ({"optimizer": "gd"}, "optimizer is 'gd'; it must be another"),
+        ({"parallel": "hogwild"}, "parallel is 'hogwild'"),
+        ({"warm_start": True}, "warm_start is True; it must be False"),
+        ({"refit": True}, "refit is True; it must be False"),
+        ({"init": (np.zeros((600, 8)), np.zeros((400, 8)))}, "it must be 'auto' or a number"),
     ],
 )
 def test_what_a_cluster_cannot_do_is_refused_by_name(data, params, said):

@@ -17,7 +17,7 @@ import warpfactor as wf
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'warpfactor[ray]'")
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray warns of its own affairs
 
-SHORT = dict(n_factors=4, n_epochs=3, random_state=3, verbose=0)
+SHORT = {"n_factors": 4, "n_epochs": 3, "random_state": 3, "verbose": 0}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -129,7 +129,7 @@ def test_texts_are_numbered_as_on_one_machine(data):
     fitted = trainer(validation_fraction=None).fit(parts)
     assert np.array_equal(fitted.user_ids_, np.unique(texts))
     mixed = [ray.put((texts[:9], items[:9], values[:9])), ray.put((users, items, values))]
-    with pytest.raises(ValueError, match="kind 'int'.*'str'"):
+    with pytest.raises(ValueError, match=r"kind 'int'.*'str'"):
         trainer().fit(mixed)
 
 
@@ -154,11 +154,11 @@ def test_mistakes_are_named(data, tmp_path):
         RayTrainer(wf.MatrixFactorization(), num_workers=9)
     with pytest.raises(ValueError, match="model is Ensemble"):
         RayTrainer(wf.Ensemble())
-    with pytest.raises(ValueError, match="device is 'cuda'|CUDA"):
+    with pytest.raises(ValueError, match=r"device is 'cuda'|CUDA"):
         trainer(device="cuda").fit(*data)
     with pytest.raises(FileNotFoundError, match="there is no file or folder"):
         trainer().fit(tmp_path / "none")
-    with pytest.raises(ValueError, match="validation is 0.1; of ratings that are not here"):
+    with pytest.raises(ValueError, match=r"validation is 0\.1; of ratings that are not here"):
         trainer().fit(ray.put(data[0].to_arrays()), 0.1)
     bad = data[0].to_arrays()[2]
     bad[5] = np.nan
