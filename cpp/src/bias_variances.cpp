@@ -25,20 +25,19 @@ struct Sample {
   std::vector<std::int32_t> users, items;
   std::vector<float> values, weights;
 };
-Sample sample_of(const RatingSource& ratings, double share) {
+Sample sample_of(const RatingSource& ratings, std::int64_t counted) {
   Sample sample;
   // A random number of ratings, most of the time within this. Growing as it goes could take twice as much.
-  const auto about = static_cast<std::size_t>(kSampleRoom * std::min(share, 1.0) * static_cast<double>(ratings.size()));
+  const double share = std::min(1.0, static_cast<double>(kEmRatings) / static_cast<double>(counted));
+  const auto about = static_cast<std::size_t>(kSampleRoom * share * static_cast<double>(ratings.size()));
   sample.users.reserve(about);
   sample.items.reserve(about);
   sample.values.reserve(about);
   if (ratings.weighted()) sample.weights.reserve(about);
-  const bool all = share >= 1;
-  const std::uint64_t limit = all ? 0 : static_cast<std::uint64_t>(share * 0x1p64);
   ratings.for_each_part([&](const RatingsView& part, std::int64_t) {
     for (std::size_t r = 0; r < part.users.size(); ++r) {
       if (!part.weights.empty() && part.weights[r] <= 0) continue;
-      if (!all && SplitMix64(static_cast<std::uint64_t>(part.users[r])).next() >= limit) continue;
+      if (!is_estimated_from(part.users[r], counted)) continue;
       sample.users.push_back(part.users[r]);
       sample.items.push_back(part.items[r]);
       sample.values.push_back(part.values[r]);
@@ -132,6 +131,13 @@ struct Effects {
 
 }  // namespace
 
+bool is_estimated_from(std::int32_t user, std::int64_t counted) {
+  if (counted <= kEmRatings) return true;
+  const auto limit =
+      static_cast<std::uint64_t>(static_cast<double>(kEmRatings) / static_cast<double>(counted) * 0x1p64);
+  return SplitMix64(static_cast<std::uint64_t>(user)).next() < limit;
+}
+
 BiasVariances bias_variances(const RatingSource& given, const RatingUnits& units, std::int64_t counted,
                              ThreadTeam& team) {
   RatingsView ratings = given.in_memory();
@@ -139,7 +145,7 @@ BiasVariances bias_variances(const RatingSource& given, const RatingUnits& units
   ratings.n_items = given.n_items();
   Sample sample;
   if (counted > kEmRatings || given.scratch() != nullptr) {
-    sample = sample_of(given, static_cast<double>(kEmRatings) / static_cast<double>(counted));
+    sample = sample_of(given, counted);
     if (sample.users.empty() && given.scratch() != nullptr) {
       reject(
           "reg_bias_row is open; it must be given for so few users with so many ratings, of whom memory does not hold "

@@ -23,6 +23,9 @@ struct BiasVariances {
 BiasVariances bias_variances(const RatingSource& ratings, const RatingUnits& units, std::int64_t counted,
                              ThreadTeam& team);
 
+/// Whether the estimate from `counted` ratings looks at those of this user.
+bool is_estimated_from(std::int32_t user, std::int64_t counted);
+
 /// Ratings that the estimate is made from, about, at most: 2 % error in a ratio of variances at 10,000 users, which
 /// changes no RMSE in its fourth digit; all of 100 M would cost as much as ten epochs. Not measured.
 inline constexpr std::int64_t kEmRatings = 1 << 20;

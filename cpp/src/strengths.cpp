@@ -73,6 +73,12 @@ std::int32_t numbered(std::vector<std::int32_t>& rows, std::int32_t n_rows) {
   return next;
 }
 
+/// Whether the user is in a random share of the users.
+bool in_share(std::int32_t user, double share, std::uint64_t seed) {
+  SplitMix64 random(seed, kStrengthUsers, static_cast<std::uint64_t>(user));
+  return static_cast<double>(random.next() >> 11) * 0x1p-53 < share;
+}
+
 /// A share of the users by `seed`: those of the smaller of two shares are in the larger. Rows keep their numbers.
 Sample share_of(const RatingSource& ratings, const Survey& rated, std::int64_t searched, std::uint64_t seed) {
   const double share = std::min(1.0, static_cast<double>(searched) / static_cast<double>(rated.counted));
@@ -84,10 +90,7 @@ Sample share_of(const RatingSource& ratings, const Survey& rated, std::int64_t s
     for (std::size_t r = 0; r < part.values.size(); ++r) {
       const float* const weight = part.weights.empty() ? nullptr : &part.weights[r];
       if (weight != nullptr && *weight <= 0) continue;
-      if (share < 1) {
-        SplitMix64 random(seed, kStrengthUsers, static_cast<std::uint64_t>(part.users[r]));
-        if (static_cast<double>(random.next() >> 11) * 0x1p-53 >= share) continue;
-      }
+      if (share < 1 && !in_share(part.users[r], share, seed)) continue;
       sample.add(part.users[r], part.items[r], part.values[r], weight);
     }
   });
@@ -234,6 +237,10 @@ class Search {
 };
 
 }  // namespace
+
+bool is_searched(std::int32_t user, std::int64_t counted, std::uint64_t seed) {
+  return in_share(user, static_cast<double>(kSearchedOfLarge) / static_cast<double>(counted), seed);
+}
 
 bool leave_strengths_open(const TrainParams& params) {
   return !params.reg && !params.reg_row && !params.reg_implicit && !params.init_scale;

@@ -26,6 +26,9 @@ inline constexpr double kBiasesPerRating = 0.05;
 /// Whether the parameters leave all of the strengths open.
 bool leave_strengths_open(const TrainParams& params);
 
+/// Whether a search among `counted` ratings may look at those of this user.
+bool is_searched(std::int32_t user, std::int64_t counted, std::uint64_t seed);
+
 /// The parameters with what `strengths` say, where `given` leaves it open.
 TrainParams with_strengths(TrainParams params, const Strengths& strengths, const TrainParams& given);
 

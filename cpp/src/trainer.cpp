@@ -14,6 +14,7 @@
 #include "checkpoint.hpp"
 #include "device/registry.hpp"
 #include "early_stopping.hpp"
+#include "elsewhere.hpp"
 #include "optimizer.hpp"
 #include "random.hpp"
 #include "require.hpp"
@@ -413,15 +414,18 @@ TrainParams with_found_strengths(const RatingsView& ratings, const TrainParams& 
 
 namespace {
 
+/// `elsewhere`: who holds the ratings, of which `ratings` are a sample; nullptr: they are all here.
 template <class T>
-TrainResult<T> train_on(RatingSource& ratings, const TrainParams& given_params, const TrainOptions<T>& options) {
+TrainResult<T> train_on(RatingSource& ratings, const TrainParams& given_params, const TrainOptions<T>& options,
+                        Elsewhere<T>* elsewhere = nullptr) {
   using Clock = std::chrono::steady_clock;
   const bool validating = check(ratings, given_params, options);
   const RatingsView& validation = options.validation;
   KnownRatings known;
   TrainOptions<T> used = options;  // with those validation ratings that have training ratings of both rows
   TrainParams params = given_params;
-  std::unique_ptr<Backend<T>> backend = params.device == Device::cuda
+  std::unique_ptr<Backend<T>> backend = elsewhere != nullptr ? std::move(elsewhere->backend)
+                                        : params.device == Device::cuda
                                             ? make_cuda_backend<T>(params, options.interrupted)
                                             : make_cpu_backend<T>(params.n_threads, options.interrupted);
   TrainResult<T> result;
@@ -443,7 +447,7 @@ TrainResult<T> train_on(RatingSource& ratings, const TrainParams& given_params, 
       likeness = likeness_of(checksums, ratings.n_users(), ratings.n_items(), options, team);
       if (!options.checkpoints.resume.empty()) from.emplace(options.checkpoints, given_params, likeness);
     }
-    rated = survey(ratings, "ratings", team);
+    rated = elsewhere != nullptr ? std::move(elsewhere->rated) : survey(ratings, "ratings", team);
     if (validating) used.validation = known.of(validation, "validation", rated);
     pairs.emplace(options.implicit, ratings, rated);
     if (from) {
@@ -663,6 +667,13 @@ std::int64_t scratch_bytes(std::int64_t n_ratings, bool weighted, const TrainPar
   return n_ratings * (given + blocked + std::max(filed, means ? pair + lists : 0));
 }
 
+template <class T>
+TrainResult<T> train_elsewhere(const RatingsView& sample, const TrainParams& params, const TrainOptions<T>& options,
+                               Elsewhere<T> elsewhere) {
+  RatingSource source(sample);
+  return train_on(source, params, options, &elsewhere);
+}
+
 template TrainParams with_found_strengths<float>(const RatingsView&, const TrainParams&, const TrainOptions<float>&,
                                                  int);
 template TrainParams with_found_strengths<double>(const RatingsView&, const TrainParams&, const TrainOptions<double>&,
@@ -673,5 +684,9 @@ template TrainResult<float> train<float>(const RatingChunks&, const ScratchFolde
                                          const TrainOptions<float>&);
 template TrainResult<double> train<double>(const RatingChunks&, const ScratchFolder&, const TrainParams&,
                                            const TrainOptions<double>&);
+template TrainResult<float> train_elsewhere<float>(const RatingsView&, const TrainParams&, const TrainOptions<float>&,
+                                                   Elsewhere<float>);
+template TrainResult<double> train_elsewhere<double>(const RatingsView&, const TrainParams&,
+                                                     const TrainOptions<double>&, Elsewhere<double>);
 
 }  // namespace warpfactor

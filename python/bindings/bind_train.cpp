@@ -121,31 +121,7 @@ py::dict train_with(std::int32_t n_users, std::int32_t n_items, const std::optio
   options.item_biases = python::view(item_biases);
   options.global_mean = global_mean;
   options.interrupted = signal_poll();
-  if (!on_epoch.is_none()) {
-    options.on_epoch = [&on_epoch](const EpochReport& report) {
-      const WithGil gil;
-      return call_python(on_epoch, to_dict(report)).template cast<bool>();
-    };
-  }
-  const auto with_choice = [](TrainResult<T> result) {
-    py::dict out = to_dict(std::move(result.model));
-    out["chosen"] = result.chosen;
-    out["learning_rates"] = result.learning_rates;
-    return out;
-  };
-  if (!on_snapshot.is_none()) {
-    options.on_snapshot = [&](const EpochReport& report, const std::function<TrainResult<T>()>& snapshot) {
-      const WithGil gil;
-      call_python(on_snapshot, to_dict(report), py::cpp_function([&] {
-                    std::optional<TrainResult<T>> taken;
-                    {
-                      const WithoutGil no_gil;
-                      taken = snapshot();
-                    }
-                    return with_choice(std::move(*taken));
-                  }));
-    };
-  }
+  take_watchers(options, on_epoch, on_snapshot);
   options.learning_rates = learning_rates;
   TrainResult<T> result;
   {

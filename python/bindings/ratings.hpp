@@ -10,6 +10,7 @@
 #include "arrays.hpp"
 #include "warpfactor/model.hpp"
 #include "warpfactor/params.hpp"
+#include "warpfactor/train.hpp"
 
 namespace warpfactor::python {
 
@@ -84,6 +85,38 @@ py::dict to_dict(Model<T>&& model) {
   out["n_threads"] = model.training.n_threads;
   out["instruction_set"] = model.training.instruction_set;
   return out;
+}
+
+/// What train() returns; its arrays are taken from it. Needs pybind11/stl.h.
+template <class T>
+py::dict with_choice(TrainResult<T> result) {
+  py::dict out = to_dict(std::move(result.model));
+  out["chosen"] = result.chosen;
+  out["learning_rates"] = result.learning_rates;
+  return out;
+}
+
+/// Has training tell Python of each epoch; None is not told. Both objects are borrowed.
+template <class T>
+void take_watchers(TrainOptions<T>& options, const py::object& on_epoch, const py::object& on_snapshot) {
+  if (!on_epoch.is_none()) {
+    options.on_epoch = [&on_epoch](const EpochReport& report) {
+      const WithGil gil;
+      return call_python(on_epoch, to_dict(report)).template cast<bool>();
+    };
+  }
+  if (on_snapshot.is_none()) return;
+  options.on_snapshot = [&on_snapshot](const EpochReport& report, const std::function<TrainResult<T>()>& snapshot) {
+    const WithGil gil;
+    call_python(on_snapshot, to_dict(report), py::cpp_function([&] {
+                  std::optional<TrainResult<T>> taken;
+                  {
+                    const WithoutGil no_gil;
+                    taken = snapshot();
+                  }
+                  return with_choice(std::move(*taken));
+                }));
+  };
 }
 
 /// The value of this name; throws std::invalid_argument, calling it `argument`.

@@ -237,6 +237,183 @@ def sample_float64(
     on_sweep: Callable[[EpochRecord], bool] | None = None,
     implicit: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
 ) -> _SampleResult: ...
+
+class BlockPlan:
+    """What the trainer has decided, for those who train. It can be pickled."""
+
+    @property
+    def n_factors(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def user_means(self) -> bool: ...
+    @property
+    def item_means(self) -> bool: ...
+    def __getstate__(self) -> bytes: ...
+    def __setstate__(self, state: bytes) -> None: ...
+
+_Moments: TypeAlias = tuple[int, float, float, float, float, float]
+
+def moments_of(
+    ratings: RatingArrays, n_users: int, n_items: int
+) -> tuple[_Moments, NDArray[np.uint32], NDArray[np.uint32]]: ...
+def joined_moments(parts: Sequence[_Moments]) -> _Moments: ...
+def cut_sides(
+    user_counts: NDArray[np.uint32],
+    item_counts: NDArray[np.uint32],
+    n_ratings: int,
+    params: TrainParams,
+    n_blocks: int,
+    number_bytes: int,
+) -> dict[str, Any]: ...
+def rotation(n_blocks: int, seed: int, epoch: int) -> list[list[int]]: ...
+def sampled_users(users: NDArray[np.int32], counted: int, seed: int) -> NDArray[np.bool_]: ...
+
+class UserBlock_float32:
+    def __init__(
+        self,
+        ratings: RatingArrays,
+        n_users: int,
+        n_items: int,
+        plan: BlockPlan,
+        number: int,
+        cut: dict[str, Any],
+        n_threads: int,
+    ) -> None: ...
+    def rows(self) -> NDArray[np.float32]: ...
+    def set_rows(self, rows: NDArray[np.float32]) -> None: ...
+    def run(
+        self,
+        item_block: int,
+        items: NDArray[np.float32],
+        epoch: int,
+        learning_rate: float,
+        active_factors: int,
+    ) -> tuple[NDArray[np.float32], tuple[float, float]]: ...
+    def take_validation(self, validation: RatingArrays) -> None: ...
+    def evaluate(self, item_block: int, items: NDArray[np.float32]) -> tuple[float, float]: ...
+    def item_counts(self) -> NDArray[np.int64]: ...
+    def item_diagonal(self) -> NDArray[np.float64]: ...
+    def begin_means(self, item_scales: NDArray[np.float64]) -> None: ...
+    def means(self) -> NDArray[np.float32]: ...
+    def set_means(self, means: NDArray[np.float32]) -> None: ...
+    def add_to_items(
+        self, item_block: int, item_work: NDArray[np.float32], active_factors: int
+    ) -> NDArray[np.float32]: ...
+    def sum_items(self, item_work: Sequence[NDArray[np.float32]], active_factors: int) -> None: ...
+    def step_means(
+        self, part: str, active_factors: int, along: NDArray[np.float32]
+    ) -> list[float]: ...
+
+def step_item_means_float32(
+    part: str,
+    plan: BlockPlan,
+    n_rows: int,
+    active_factors: int,
+    rows: NDArray[np.float32],
+    means: NDArray[np.float32],
+    along: NDArray[np.float32],
+    n_threads: int,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], list[float]]: ...
+def least_along_float32(sums: Sequence[float]) -> NDArray[np.float32]: ...
+def packed_rows_float32(
+    plan: BlockPlan,
+    of_users: bool,
+    factors: NDArray[np.float32],
+    biases: NDArray[np.float32],
+    counts: NDArray[np.uint32],
+) -> NDArray[np.float32]: ...
+def packed_means_float32(
+    plan: BlockPlan, scales: NDArray[np.float64], diagonal: NDArray[np.float64]
+) -> NDArray[np.float32]: ...
+def empty_work_float32(plan: BlockPlan, n_rows: int) -> NDArray[np.float32]: ...
+def unpacked_rows_float32(
+    plan: BlockPlan, rows: NDArray[np.float32], n_rows: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
+def train_elsewhere_float32(
+    sample: RatingArrays,
+    user_counts: NDArray[np.uint32],
+    item_counts: NDArray[np.uint32],
+    moments: _Moments,
+    params: TrainParams,
+    backend: object,
+    validation: RatingArrays | None = None,
+    on_epoch: Callable[[EpochRecord], bool] | None = None,
+    on_snapshot: Callable[[EpochRecord, Callable[[], _FitResult]], object] | None = None,
+) -> _FitResult: ...
+
+class UserBlock_float64:
+    def __init__(
+        self,
+        ratings: RatingArrays,
+        n_users: int,
+        n_items: int,
+        plan: BlockPlan,
+        number: int,
+        cut: dict[str, Any],
+        n_threads: int,
+    ) -> None: ...
+    def rows(self) -> NDArray[np.float64]: ...
+    def set_rows(self, rows: NDArray[np.float64]) -> None: ...
+    def run(
+        self,
+        item_block: int,
+        items: NDArray[np.float64],
+        epoch: int,
+        learning_rate: float,
+        active_factors: int,
+    ) -> tuple[NDArray[np.float64], tuple[float, float]]: ...
+    def take_validation(self, validation: RatingArrays) -> None: ...
+    def evaluate(self, item_block: int, items: NDArray[np.float64]) -> tuple[float, float]: ...
+    def item_counts(self) -> NDArray[np.int64]: ...
+    def item_diagonal(self) -> NDArray[np.float64]: ...
+    def begin_means(self, item_scales: NDArray[np.float64]) -> None: ...
+    def means(self) -> NDArray[np.float64]: ...
+    def set_means(self, means: NDArray[np.float64]) -> None: ...
+    def add_to_items(
+        self, item_block: int, item_work: NDArray[np.float64], active_factors: int
+    ) -> NDArray[np.float64]: ...
+    def sum_items(self, item_work: Sequence[NDArray[np.float64]], active_factors: int) -> None: ...
+    def step_means(
+        self, part: str, active_factors: int, along: NDArray[np.float64]
+    ) -> list[float]: ...
+
+def step_item_means_float64(
+    part: str,
+    plan: BlockPlan,
+    n_rows: int,
+    active_factors: int,
+    rows: NDArray[np.float64],
+    means: NDArray[np.float64],
+    along: NDArray[np.float64],
+    n_threads: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], list[float]]: ...
+def least_along_float64(sums: Sequence[float]) -> NDArray[np.float64]: ...
+def packed_rows_float64(
+    plan: BlockPlan,
+    of_users: bool,
+    factors: NDArray[np.float64],
+    biases: NDArray[np.float64],
+    counts: NDArray[np.uint32],
+) -> NDArray[np.float64]: ...
+def packed_means_float64(
+    plan: BlockPlan, scales: NDArray[np.float64], diagonal: NDArray[np.float64]
+) -> NDArray[np.float64]: ...
+def empty_work_float64(plan: BlockPlan, n_rows: int) -> NDArray[np.float64]: ...
+def unpacked_rows_float64(
+    plan: BlockPlan, rows: NDArray[np.float64], n_rows: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+def train_elsewhere_float64(
+    sample: RatingArrays,
+    user_counts: NDArray[np.uint32],
+    item_counts: NDArray[np.uint32],
+    moments: _Moments,
+    params: TrainParams,
+    backend: object,
+    validation: RatingArrays | None = None,
+    on_epoch: Callable[[EpochRecord], bool] | None = None,
+    on_snapshot: Callable[[EpochRecord, Callable[[], _FitResult]], object] | None = None,
+) -> _FitResult: ...
 def epoch_batches(ratings: RatingArrays, params: TrainParams, epoch: int) -> list[list[int]]: ...
 def loss_terms(
     loss: str,

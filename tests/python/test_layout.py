@@ -25,7 +25,7 @@ LAYERS = [
     ["training"],
     ["evaluation"],
     ["report"],
-    ["config", "baselines", "callbacks", "losses", "metrics", "datasets", "plot", "splits"],
+    ["config", "baselines", "callbacks", "losses", "metrics", "datasets", "plot", "splits", "ray"],
     ["cli", "__init__", "__main__"],
 ]
 LARGEST_CLASS = 500

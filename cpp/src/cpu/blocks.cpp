@@ -670,11 +670,17 @@ void will_need_stripe(const BlockedRatings& blocked, std::int32_t outer_stripe, 
 
 BlockedRatings make_blocks(const RatingSource& ratings, const Survey& rated, Grid grid, const RatingUnits& units,
                            std::uint64_t seed, ThreadTeam& team) {
+  return make_blocks(ratings, rated, grid, partition_rows(rated.user_counts, grid.user_stripes, seed, kUserOrder, team),
+                     partition_rows(rated.item_counts, grid.item_stripes, seed, kItemOrder, team), units, seed, team);
+}
+
+BlockedRatings make_blocks(const RatingSource& ratings, const Survey& rated, Grid grid, RowPartition users,
+                           RowPartition items, const RatingUnits& units, std::uint64_t seed, ThreadTeam& team) {
   BlockedRatings blocked;
   blocked.users_outer = grid.users_outer;
   blocked.has_weights = ratings.weighted();
-  blocked.users = partition_rows(rated.user_counts, grid.user_stripes, seed, kUserOrder, team);
-  blocked.items = partition_rows(rated.item_counts, grid.item_stripes, seed, kItemOrder, team);
+  blocked.users = std::move(users);
+  blocked.items = std::move(items);
   Buckets buckets(blocked, ratings.size());
   if (ratings.scratch() != nullptr) {
     const auto block = ratings.weighted() ? block_in_file<FiledWeightedRating> : block_in_file<FiledRating>;

@@ -98,6 +98,9 @@ void will_need_stripe(const BlockedRatings& blocked, std::int32_t outer_stripe, 
 /// where the ratings are: those in a file are blocked in a file.
 BlockedRatings make_blocks(const RatingSource& ratings, const Survey& rated, Grid grid, const RatingUnits& units,
                            std::uint64_t seed, ThreadTeam& team);
+/// The same with the rows cut already, of which `grid` then only says which side is the outer one, and the bands.
+BlockedRatings make_blocks(const RatingSource& ratings, const Survey& rated, Grid grid, RowPartition users,
+                           RowPartition items, const RatingUnits& units, std::uint64_t seed, ThreadTeam& team);
 
 /// Tells what make_blocks() takes, and what of it stays.
 void plan_blocks(MemoryPlan& plan, const RatingCounts& counts, const Grid& grid, int n_threads);

@@ -30,7 +30,7 @@ from .progress import EpochBar, check_verbose
 from .streams import Disk, given_from
 from .warm import First, first_rows, kept_choice
 
-__all__ = ["fit_model", "found_strengths", "search_key"]
+__all__ = ["chosen_of", "fit_model", "found_strengths", "host_type", "search_key"]
 
 
 def fit_model(
@@ -96,7 +96,7 @@ def _fitted(
     checkpoints: Checkpoints,
 ) -> Model:
     """Factorize ratings that were checked, in memory or on disk."""
-    dtype = _host_type(params["dtype"])
+    dtype = host_type(params["dtype"])
     whole = _to_refit(params, given, validation)
     ratings = given.ratings
 
@@ -136,7 +136,7 @@ def _fitted(
             stored_params(params),
             options,
             biases=core["biases"],
-            chosen=kept | _chosen(core, chosen),
+            chosen=kept | chosen_of(core, chosen),
             origin=origin_of("MatrixFactorization", started),
             seen=seen,
         )
@@ -231,7 +231,7 @@ def _trained(
     return train_chunks(chunks, *shape, len(given.ratings), *where, core, *others)
 
 
-def _host_type(dtype: Any) -> np.dtype[Any]:
+def host_type(dtype: Any) -> np.dtype[Any]:
     """Half precision is for the device's memory: what comes in and out is float32."""
     return np.dtype(np.float64 if float_type(dtype) == np.float64 else np.float32)
 
@@ -283,7 +283,7 @@ def found_strengths(
     core["seed"], core["n_threads"] = seed, n_threads
     if params["init"] is not None and not isinstance(params["init"], str):
         return {}  # the initial factors or their scale are given
-    loss, penalty, floats = params["loss"], params["penalty"], _host_type(params["dtype"])
+    loss, penalty, floats = params["loss"], params["penalty"], host_type(params["dtype"])
     double = floats == np.float64
     search = _core.found_strengths_float64 if double else _core.found_strengths_float32
     with typed_words():
@@ -296,7 +296,7 @@ def found_strengths(
             loss.address(floats) if isinstance(loss, CustomLoss) else 0,
             0 if penalty is None else penalty.address(floats),
         )
-    return _chosen(core, found)
+    return chosen_of(core, found)
 
 
 def _to_refit(params: Mapping[str, Any], given: Given, validation: Any) -> Given | None:
@@ -338,7 +338,7 @@ def _is_open_init(init: Any) -> bool:
     return init is None or isinstance(init, str) or is_number(init)
 
 
-def _chosen(given: _core.TrainParams, resolved: _core.TrainParams) -> dict[str, Any]:
+def chosen_of(given: _core.TrainParams, resolved: _core.TrainParams) -> dict[str, Any]:
     """Return what training chose where the parameters leave it open."""
     chosen: dict[str, Any] = {}
     for name in (row.core for row in PARAMETERS.values() if row.core):

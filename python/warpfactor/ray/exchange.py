@@ -1,0 +1,491 @@
+"""The exchange of blocks: how an epoch over ratings that several workers hold is done.
+
+Users and items are cut into as many blocks. A block of users stays with one worker, which holds its
+rows and all of its ratings. The rows of a block of items, with what the optimizer keeps of them,
+travel: in each of as many turns every block of users is trained against another block of items, so
+that no two touch the same rows (the strata of DSGD, Gemulla et al. 2011). A block of items goes from
+a block of users to the one before, through all those of a worker, and then to the next worker, which
+trains with others until it has come.
+
+What is done depends on the blocks alone, not on who holds them, and neither do the bits. The trainer
+itself is the core's: it calls `BlockExchange` as it calls the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from .crew import Crew, WorkerLostError
+from .worker import Piece, rows_of_block
+
+__all__ = ["BlockExchange", "Holding", "SideBlocks", "divided"]
+
+_Result = TypeVar("_Result")
+# A worker that ends again and again at the same place would do so for ever.
+_MOST_LOSSES = 5
+
+
+class SideBlocks:
+    """How one side's rows are cut into blocks.
+
+    Parameters
+    ----------
+    cut : mapping
+        The side's part of what `_core.cut_sides` returns.
+
+    Attributes
+    ----------
+    position : ndarray of shape (n_rows,), int32
+        The internal row of each code.
+    codes : ndarray of shape (n_rows,), int32
+        The code of each internal row.
+    first : ndarray of shape (n_blocks + 1,), int32
+        The first internal row of each block, and the number of rows.
+    """
+
+    def __init__(self, cut: dict[str, Any]) -> None:
+        self.position: NDArray[np.int32] = cut["position"]
+        self.stripes = np.asarray(cut["begin"], np.int32)
+        self.first_stripe = np.asarray(cut["first_stripe"], np.int32)
+        self.first: NDArray[np.int32] = self.stripes[self.first_stripe]
+        self.codes = np.empty_like(self.position)
+        self.codes[self.position] = np.arange(len(self.position), dtype=np.int32)
+
+    def __len__(self) -> int:
+        return len(self.first) - 1
+
+    def block(self, number: int) -> slice:
+        """Return the internal rows of a block."""
+        return slice(int(self.first[number]), int(self.first[number + 1]))
+
+    def size(self, number: int) -> int:
+        """Return how many rows a block has."""
+        return int(self.first[number + 1] - self.first[number])
+
+    def blocks_of(self, positions: NDArray[np.int32]) -> NDArray[np.intp]:
+        """Return the blocks of internal rows."""
+        return np.searchsorted(self.first, positions, side="right") - 1
+
+    def stripes_of(self, number: int) -> list[int]:
+        """Return where the stripes of a block begin and end, counted from its first row."""
+        of = self.stripes[self.first_stripe[number] : self.first_stripe[number + 1] + 1]
+        return [int(row) for row in of - of[0]]
+
+
+class Holding(NamedTuple):
+    """What the workers are to hold.
+
+    Parameters
+    ----------
+    users, items : SideBlocks
+        How the sides are cut.
+    cut : dict
+        What `_core.cut_sides` returns.
+    user_counts, item_counts : ndarray of uint32
+        Ratings of each code.
+    pieces : list of list
+        Of each block of users: references to its ratings, as `Piece`.
+    """
+
+    users: SideBlocks
+    items: SideBlocks
+    cut: dict[str, Any]
+    user_counts: NDArray[np.uint32]
+    item_counts: NDArray[np.uint32]
+    pieces: list[list[Any]]
+
+    def worker_of(self, block: int, n_workers: int) -> int:
+        """Return which worker holds a block of users: neighbours are together."""
+        return block * n_workers // len(self.users)
+
+    def load(self, crew: Crew, block: int) -> Any:
+        """Have a worker take the ratings of a block; return a reference to what it tells of them."""
+        return crew.call(
+            self.worker_of(block, crew.n_workers),
+            "load",
+            block,
+            self.users.size(block),
+            len(self.items.codes),
+            *self.pieces[block],
+        )
+
+
+class BlockExchange:
+    """The trainer's backend whose work is done by a crew; the core calls its methods.
+
+    A worker that is lost is replaced: the new one loads its blocks again, all go back to the last
+    checkpoint, and do what has been done since.
+
+    Parameters
+    ----------
+    crew : Crew
+        Whose workers have loaded the blocks.
+    holding : Holding
+        What they hold.
+    dtype : dtype
+        Of the factors.
+    checkpoint_every : int
+        After how many epochs the rows of all blocks are copied to this machine.
+    """
+
+    def __init__(
+        self, crew: Crew, holding: Holding, dtype: np.dtype[Any], checkpoint_every: int
+    ) -> None:
+        self._crew, self._holding, self._type = crew, holding, dtype
+        self._blocks = range(len(holding.users))
+        self._every = checkpoint_every
+        self._none = np.empty(0, dtype)
+        self._scales: Any = None
+        self._validation: list[Any] = []
+        # What is to be restored when a worker is lost, and what has been done since.
+        self._saved: tuple[list[Any], ...] = ()
+        self._held: list[Any] = []
+        self._since: list[Callable[[], object]] = []
+        self._kept: tuple[list[Any], ...] = ()
+        self._held_kept: list[Any] = []
+        # References to the rows of each block of items, and to what their prior means keep.
+        self._items: list[Any] = []
+        self._item_means: list[Any] = []
+        self._work: list[Any] = []  # of a step of the prior means: what items send and are sent
+        self._broken = False
+        self.n_lost = 0  # workers, so far
+
+    # What the trainer calls.
+
+    def upload(self, plan: Any, users: Any, items: Any, validation: Any) -> None:
+        """Take what was decided, the first factors and biases, and the validation ratings."""
+        self._plan = plan
+        self._has_means = plan.user_means or plan.item_means
+        self._plan_reference = self._crew.put(plan)
+        self._items = self._packed(items, of_users=False)
+        self._validation = [] if validation is None else self._divided(validation)
+        first_rows = self._packed(users, of_users=True)
+        for attempt in range(_MOST_LOSSES):
+            try:
+                self._begin(list(self._blocks), first_rows)
+                self._checkpoint()
+                return
+            except WorkerLostError:
+                if attempt == _MOST_LOSSES - 1:
+                    raise
+                # Without a checkpoint all begin anew.
+                self.n_lost += len(self._crew.replace_lost())
+                self._crew.get([self._holding.load(self._crew, block) for block in self._blocks])
+
+    def run_epoch(self, epoch: int, rate: float, active: int) -> tuple[float, float]:
+        """Train one epoch; return the sums of the losses."""
+        sums = self._done(lambda: self._run_epoch(epoch, rate, active))
+        if (epoch + 1) % self._every == 0:
+            self._retrying(self._checkpoint)
+        return sums
+
+    def update_means(self, active: int) -> None:
+        """Move the prior means."""
+        self._done(lambda: self._update_means(active))
+
+    def evaluate(self) -> tuple[float, float]:
+        """Return the sums of the losses over the validation ratings."""
+
+        def evaluated() -> tuple[float, float]:
+            told = [self._call(block, "evaluate", block, *self._items) for block in self._blocks]
+            return _total([each for sums in self._crew.get(told) for each in sums])
+
+        return self._retrying(evaluated)
+
+    def keep(self) -> None:
+        """Keep a copy of all rows."""
+        self._kept, self._held_kept = self._retrying(self._state)
+
+    def restore(self) -> None:
+        """Go back to that copy; prior means stay what they have become."""
+
+        def back() -> None:
+            rows, _, items, _ = self._kept
+            self._items = list(items)
+            for block in self._blocks:
+                self._call(block, "set_state", block, rows[block], None)
+
+        self._done(back)
+
+    def release(self) -> None:
+        """Do nothing: the workers end with the fit."""
+
+    def download(self) -> tuple[NDArray[Any], ...]:
+        """Return the factors and biases of the users and of the items, in the order of the codes."""
+        rows, _, items, _ = self._retrying(self._state)[0]
+        users = self._unpacked(self._crew.get(rows), self._holding.users)
+        return *users, *self._unpacked(self._crew.get(items), self._holding.items)
+
+    def n_threads(self) -> int:
+        """Return how many threads all workers have."""
+        return sum(threads for _, _, threads in self._about())
+
+    def instruction_set(self) -> str:
+        """Return which kernels train."""
+        return ", ".join(sorted({kernels for _, kernels, _ in self._about()}))
+
+    # How it is done.
+
+    def _run_epoch(self, epoch: int, rate: float, active: int) -> tuple[float, float]:
+        turns = _core.rotation(len(self._blocks), self._plan.seed, epoch)
+        told, cells = [], []
+        for worker, blocks, at, first in self._passes(turns):
+            self._items[at], losses = self._crew.call(
+                worker, "train", blocks, at, self._items[at], epoch, rate, active, n_returns=2
+            )
+            told.append(losses)
+            cells += [(first + n, block) for n, block in enumerate(blocks)]
+        losses = [each for call in self._crew.get(told) for each in call]
+        # The sum is taken in an order that does not depend on who did what.
+        return _total([each for _, each in sorted(zip(cells, losses, strict=True))])
+
+    def _passes(self, turns: list[list[int]]) -> Iterator[tuple[int, list[int], int, int]]:
+        """Yield (worker, blocks of users, block of items, first turn) of each call, in their order.
+
+        A block of items passes all blocks of users of a worker, in as many turns, and goes on. In step
+        s of a worker its first block is in turn s, its second in turn s - 1, and so on: so what leaves
+        it has that many steps until the next worker needs it.
+        """
+        held: dict[int, list[int]] = {}
+        for block in self._blocks:
+            worker = self._holding.worker_of(block, self._crew.n_workers)
+            held.setdefault(worker, []).append(block)
+        for step in range(len(turns) + max(map(len, held.values())) - 1):
+            for worker, blocks in held.items():
+                there = [n for n in range(len(blocks)) if 0 <= step - n < len(turns)]
+                if there:
+                    first = step - there[-1]
+                    at = turns[first][blocks[there[-1]]]
+                    yield worker, [blocks[n] for n in reversed(there)], at, first
+
+    def _update_means(self, active: int) -> None:
+        if self._plan.user_means:
+            for block in self._blocks:
+                self._call(block, "step_means", block, "leave", active, self._none)
+            self._gather_at_items(active)
+            of_items = self._step_items("precondition", active)
+            of_users = self._gather_at_users("scale", active)
+            along = self._along([*of_items, *of_users])
+            self._step_items("coefficients", active, along)
+            self._step_users("means", active, along)
+        if self._plan.item_means:
+            self._clear_work()
+            self._step_items("leave", active)
+            of_users = self._gather_at_users("precondition", active)
+            self._gather_at_items(active)
+            of_items = self._step_items("scale", active)
+            along = self._along([*of_users, *of_items])
+            self._step_users("coefficients", active, along)
+            self._step_items("means", active, along)
+
+    def _gather_at_items(self, active: int) -> None:
+        """Sum what the users of each item send; each sum goes round the blocks of users."""
+        self._clear_work()
+        ring = [
+            [(block + turn) % len(self._blocks) for block in self._blocks] for turn in self._blocks
+        ]
+        for worker, blocks, at, _ in self._passes(ring):
+            self._work[at] = self._crew.call(worker, "add", blocks, at, self._work[at], active)
+
+    def _clear_work(self) -> None:
+        sizes = map(self._holding.items.size, self._blocks)
+        self._work = [self._call(block, "empty_work", size) for block, size in enumerate(sizes)]
+
+    def _gather_at_users(self, part: str, active: int) -> list[Any]:
+        """Sum what the items of each user send, which all workers read."""
+        return [
+            self._call(block, "sum_items", block, part, active, *self._work)
+            for block in self._blocks
+        ]
+
+    def _step_users(self, part: str, active: int, along: Any) -> None:
+        for block in self._blocks:
+            self._call(block, "step_means", block, part, active, along)
+
+    def _step_items(self, part: str, active: int, along: Any = None) -> list[Any]:
+        sums = []
+        for block in self._blocks:
+            told = self._call(
+                block,
+                "step_item_means",
+                part,
+                self._holding.items.size(block),
+                active,
+                self._items[block],
+                self._item_means[block],
+                self._work[block],
+                self._none if along is None else along,
+                n_returns=4,
+            )
+            self._items[block], self._item_means[block], self._work[block], of_block = told
+            sums.append(of_block)
+        return sums
+
+    def _along(self, sums: list[Any]) -> Any:
+        total = np.zeros(1)
+        for each in self._crew.get(sums):
+            if len(each):
+                total = total + np.asarray(each)
+        return rows_of_block("least_along", self._type)(total.tolist())
+
+    def _call(self, block: int, method: str, *arguments: Any, n_returns: int = 1) -> Any:
+        worker = self._holding.worker_of(block, self._crew.n_workers)
+        return self._crew.call(worker, method, *arguments, n_returns=n_returns)
+
+    # Beginning, keeping, and beginning again.
+
+    def _begin(self, blocks: list[int], first_rows: list[Any]) -> None:
+        """Have the workers of these blocks sort their ratings and take their first rows."""
+        users, items = self._holding.users, self._holding.items
+        told = []
+        for block in blocks:
+            cut = {
+                "users": users.stripes_of(block),
+                "items": items.stripes.tolist(),
+                "first_stripe": items.first_stripe.tolist(),
+                "users_outer": self._holding.cut["users_outer"],
+                "band_rows": self._holding.cut["band_rows"],
+            }
+            shape = users.size(block), len(items.codes)
+            held_out = self._validation[block] if self._validation else ()
+            arguments = (block, self._plan_reference, cut, *shape, first_rows[block], *held_out)
+            told.append(self._call(block, "begin", *arguments))
+        counted = self._crew.get(told)
+        if not self._has_means:
+            self._item_means = [None] * len(self._blocks)
+            return
+        if self._scales is None:
+            counts, diagonals = (sum(column) for column in zip(*counted, strict=True))
+            scales = np.zeros(len(counts))
+            np.divide(1, np.sqrt(counts), out=scales, where=counts > 0)
+            packed = rows_of_block("packed_means", self._type)
+            self._item_means = [
+                self._crew.put(packed(self._plan, scales[at], diagonals[at]))
+                for at in map(items.block, self._blocks)
+            ]
+            self._scales = self._crew.put(scales)
+        for block in blocks:
+            self._call(block, "begin_means", block, self._scales)
+
+    def _state(self) -> tuple[tuple[list[Any], ...], list[Any]]:
+        """Return references to copies of all rows, and the copies, so that they stay here."""
+        states = [self._call(block, "state", block, n_returns=2) for block in self._blocks]
+        rows, means = map(list, zip(*states, strict=True))
+        state = rows, means, list(self._items), list(self._item_means)
+        return state, [
+            self._crew.get([each for each in part if each is not None]) for part in state
+        ]
+
+    def _checkpoint(self) -> None:
+        self._saved, self._held = self._state()
+        self._since = []
+
+    def _done(self, operation: Callable[[], _Result]) -> _Result:
+        """Do what changes rows, and remember it until the next checkpoint."""
+        result = self._retrying(operation)
+        self._since.append(operation)
+        return result
+
+    def _retrying(self, operation: Callable[[], _Result]) -> _Result:
+        """Do something, again where a worker is lost in the middle of it."""
+        for attempt in range(_MOST_LOSSES):
+            try:
+                if self._broken:
+                    self._recover()
+                return operation()
+            except WorkerLostError:
+                self._broken = True
+                if attempt == _MOST_LOSSES - 1:
+                    raise
+        raise AssertionError
+
+    def _recover(self) -> None:
+        """Put new workers in the place of the lost, and bring all to where the last operation ended."""
+        lost = self._crew.replace_lost()
+        self.n_lost += len(lost)
+        n_workers = self._crew.n_workers
+        rows, means, items, item_means = self._saved
+        blocks = [at for at in self._blocks if self._holding.worker_of(at, n_workers) in lost]
+        self._crew.get([self._holding.load(self._crew, block) for block in blocks])
+        self._begin(blocks, rows)
+        for block in self._blocks:
+            self._call(block, "set_state", block, rows[block], means[block])
+        self._items, self._item_means = list(items), list(item_means)
+        for operation in self._since:
+            operation()
+        self._broken = False
+
+    def _packed(self, rows: tuple[NDArray[Any], NDArray[Any]], *, of_users: bool) -> list[Any]:
+        """Return references to the rows of each block of a side, as they are sent."""
+        side = self._holding.users if of_users else self._holding.items
+        counts = self._holding.user_counts if of_users else self._holding.item_counts
+        packed = rows_of_block("packed_rows", self._type)
+        factors, biases = rows
+        return [
+            self._crew.put(packed(self._plan, of_users, factors[at], biases[at], counts[at]))
+            for at in (side.codes[side.block(block)] for block in self._blocks)
+        ]
+
+    def _unpacked(self, blocks: list[Any], side: SideBlocks) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the factors and biases of a side, from the rows of its blocks."""
+        unpacked = rows_of_block("unpacked_rows", self._type)
+        factors = np.empty((len(side.codes), self._plan.n_factors), self._type)
+        biases = np.empty(len(side.codes), self._type)
+        for block, rows in enumerate(blocks):
+            at = side.codes[side.block(block)]
+            factors[at], biases[at] = unpacked(self._plan, rows, len(at))
+        return factors, biases
+
+    def _divided(self, ratings: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]) -> list[Any]:
+        """Return references to the columns of ratings, by block of users."""
+        users, items, values = ratings
+        pieces = divided(self._holding.users, self._holding.items, users, items, values)
+        return [[self._crew.put(column) for column in piece] for piece in pieces]
+
+    def _about(self) -> list[tuple[str, str, int]]:
+        def told() -> list[tuple[str, str, int]]:
+            return self._crew.get(
+                [self._crew.call(worker, "about") for worker in range(self._crew.n_workers)]
+            )
+
+        about = self._retrying(told)
+        versions = {version for version, _, _ in about}
+        if versions != {_core.__version__}:
+            raise RuntimeError(
+                f"the workers have warpfactor {', '.join(sorted(versions))}, and this is "
+                f"{_core.__version__}: install the same version on all machines"
+            )
+        return about
+
+
+def divided(
+    users: SideBlocks,
+    items: SideBlocks,
+    user_codes: NDArray[np.int32],
+    item_codes: NDArray[np.int32],
+    values: NDArray[np.float32],
+) -> list[Piece]:
+    """Divide ratings into those of each block of users, in the order given."""
+    rows, columns = users.position[user_codes], items.position[item_codes]
+    blocks = users.blocks_of(rows)
+    order = np.argsort(blocks.astype(np.uint16), kind="stable")  # of 16 bits it is a radix sort
+    begin = np.searchsorted(blocks[order], np.arange(len(users) + 1))
+    rows = rows - users.first[blocks]
+    return [
+        Piece(rows[at], columns[at], values[at])
+        for at in (order[begin[n] : begin[n + 1]] for n in range(len(users)))
+    ]
+
+
+def _total(sums: list[tuple[float, float]]) -> tuple[float, float]:
+    """Add up losses in their order."""
+    losses, squares = 0.0, 0.0
+    for loss, square in sums:
+        losses += loss
+        squares += square
+    return losses, squares

@@ -1,0 +1,219 @@
+"""Where a cluster's ratings come from: parts that workers read, numbered together.
+
+The ids are read first, to be numbered as on one machine, and then the ratings, which go to the block
+of their user. All parts are taken in a fixed order, so that the order of a block's ratings, and with
+it the bits of a fit, do not depend on who reads what.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ..data.ids import encode_ids, id_kind, lookup_ids
+from ..data.ratings import Ratings
+from .cluster import import_ray
+from .crew import Crew
+from .exchange import SideBlocks, divided
+
+__all__ = ["Counted", "Part", "Parts", "columns_of", "count_parts", "divide_part", "parts_of"]
+
+# How many parts' ids are joined in one go.
+_FAN_IN = 8
+# Bytes of a Parquet file's row groups that are read together, about.
+_PART_BYTES = 64 << 20
+
+
+class Part(NamedTuple):
+    """Some of the ratings: row groups of a Parquet file, or a reference to what holds them.
+
+    Parameters
+    ----------
+    path : str
+        The file; "" for a reference.
+    row_groups : tuple of int
+        Of the file.
+    columns : tuple of (str or None)
+        Names of the columns user, item and rating; None: found as by `Ratings.from_frame`.
+    """
+
+    path: str
+    row_groups: tuple[int, ...]
+    columns: tuple[str | None, str | None, str | None]
+
+
+class Parts(list[tuple[Part, Any]]):
+    """All parts, in the order of the ratings, each with a reference to its rows; None for a file's."""
+
+
+class Counted(NamedTuple):
+    """The ids of both sides, sorted, and how many ratings each has.
+
+    Parameters
+    ----------
+    user_ids, item_ids : ndarray
+        Vocabularies.
+    user_counts, item_counts : ndarray of int64
+        By code.
+    """
+
+    user_ids: NDArray[Any]
+    user_counts: NDArray[np.int64]
+    item_ids: NDArray[Any]
+    item_counts: NDArray[np.int64]
+
+
+def parts_of(data: Any, columns: tuple[Any, Any, Any]) -> Any:
+    """Return the `Parts` of a data set, or what is here already as it is.
+
+    A Ray data set is read for that, which takes CPUs.
+
+    Parameters
+    ----------
+    data : object
+        A Ray data set; paths of Parquet files or folders; a reference or a list of references to
+        (users, items, values) or to tables.
+    columns : tuple of (str or None)
+        Names of the columns.
+
+    Returns
+    -------
+    Parts or object
+    """
+    if isinstance(data, Ratings):
+        return data
+    listed = isinstance(data, (list, tuple)) and len(data) > 0
+    of_paths = (str, os.PathLike)
+    if isinstance(data, of_paths) or (listed and all(isinstance(each, of_paths) for each in data)):
+        return Parts((part, None) for part in _parquet_parts(data if listed else [data], columns))
+    ray = import_ray()
+    part = Part("", (), columns)
+    if isinstance(data, ray.ObjectRef):
+        return Parts([(part, data)])
+    if listed and all(isinstance(each, ray.ObjectRef) for each in data):
+        return Parts((part, each) for each in data)
+    if type(data).__module__.startswith("ray.data"):
+        # Blocks come in the order of the data only if that is asked for.
+        context = data.context
+        before = context.execution_options.preserve_order
+        context.execution_options.preserve_order = True
+        try:
+            return Parts((part, each) for each in data.to_arrow_refs())
+        finally:
+            context.execution_options.preserve_order = before
+    return data
+
+
+def _parquet_parts(paths: Sequence[Any], columns: tuple[Any, Any, Any]) -> Iterator[Part]:
+    import pyarrow.dataset
+    import pyarrow.parquet
+
+    for path in map(os.fspath, paths):
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"data: there is no file or folder {path!r}")
+        files = pyarrow.dataset.dataset(path, format="parquet").files
+        if not files:
+            raise ValueError(f"data: the folder {path!r} holds no Parquet files")
+        for file in sorted(files):
+            try:
+                metadata = pyarrow.parquet.read_metadata(file)
+            except pa.ArrowException as error:
+                raise ValueError(
+                    f"data: {file!r} is no Parquet file ({error}): read other files by "
+                    "warpfactor.read_ratings, or by ray.data"
+                ) from error
+            groups: list[int] = []
+            size = 0
+            for group in range(metadata.num_row_groups):
+                groups.append(group)
+                size += metadata.row_group(group).total_byte_size
+                if size >= _PART_BYTES:
+                    yield Part(file, tuple(groups), columns)
+                    groups, size = [], 0
+            if groups:
+                yield Part(file, tuple(groups), columns)
+
+
+def columns_of(part: Part, rows: Any) -> Ratings:
+    """Read a part; `rows` are what its reference stands for."""
+    if part.path:
+        import pyarrow.parquet
+
+        names = None if None in part.columns else list(part.columns)
+        with pyarrow.parquet.ParquetFile(part.path) as file:
+            rows = file.read_row_groups(list(part.row_groups), columns=names)
+    if isinstance(rows, (tuple, list)) and len(rows) == 3:
+        return Ratings.from_arrays(*rows)
+    if isinstance(rows, Ratings):
+        return rows
+    user, item, rating = part.columns
+    return Ratings.from_frame(rows, user=user, item=item, rating=rating)
+
+
+def count_parts(crew: Crew, parts: Parts) -> Counted:
+    """Number the ids of all parts, as those of one table are numbered."""
+    counted = [crew.task(_count_part, part, rows) for part, rows in parts]
+    while len(counted) > 1:
+        counted = [
+            crew.task(_join, *counted[at : at + _FAN_IN]) for at in range(0, len(counted), _FAN_IN)
+        ]
+    found: Counted = crew.get(counted)[0]
+    return found
+
+
+def _count_part(part: Part, rows: Any) -> Counted:
+    ratings = columns_of(part, rows)
+    return Counted(
+        ratings.user_ids,
+        np.bincount(ratings.users, minlength=ratings.n_users),
+        ratings.item_ids,
+        np.bincount(ratings.items, minlength=ratings.n_items),
+    )
+
+
+def _join(*parts: Counted) -> Counted:
+    users = _joined_ids([(each.user_ids, each.user_counts) for each in parts], "users")
+    return Counted(
+        *users, *_joined_ids([(each.item_ids, each.item_counts) for each in parts], "items")
+    )
+
+
+def _joined_ids(
+    parts: list[tuple[NDArray[Any], NDArray[np.int64]]], side: str
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    kinds = sorted({id_kind(ids) for ids, _ in parts})
+    if len(kinds) > 1:
+        raise ValueError(
+            f"{side}: the ids of some parts are of the kind {kinds[0]!r}, and those of others of "
+            f"{kinds[1]!r}: cast the column to one type in all files"
+        )
+    codes, ids = encode_ids(np.concatenate([ids for ids, _ in parts]), side)
+    counts = np.zeros(len(ids), np.int64)
+    np.add.at(counts, codes, np.concatenate([counts for _, counts in parts]))
+    return ids, counts
+
+
+def divide_part(
+    part: Part,
+    rows: Any,
+    user_ids: NDArray[Any],
+    item_ids: NDArray[Any],
+    users: SideBlocks,
+    items: SideBlocks,
+) -> Any:
+    """Return the ratings of a part, those of each block of users apart."""
+    ratings = columns_of(part, rows)
+    pieces = divided(
+        users,
+        items,
+        lookup_ids(user_ids, ratings.user_ids, "users")[ratings.users],
+        lookup_ids(item_ids, ratings.item_ids, "items")[ratings.items],
+        ratings.values,
+    )
+    # Ray takes one value for one return, and a tuple for several.
+    return tuple(pieces) if len(pieces) > 1 else pieces[0]

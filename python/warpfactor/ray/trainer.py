@@ -1,0 +1,354 @@
+"""One fit on a cluster: `RayTrainer`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from ..checks import check_count, is_number
+from ..data.ratings import Ratings, adopt_ratings
+from ..formulas.losses import CustomLoss
+from ..model.file import stored_params
+from ..model.record import EpochRecord, origin_of
+from ..serving.tables import Options
+from ..training.callbacks import CallbackLife, Fit
+from ..training.core_params import core_params, typed_words
+from ..training.estimator import MatrixFactorization
+from ..training.fit import chosen_of, host_type
+from ..training.given import Given, given_ratings, made_model, validation_arrays
+from ..training.progress import EpochBar, check_verbose
+from .cluster import RayCrew, import_ray
+from .crew import Crew
+from .exchange import BlockExchange, Holding, SideBlocks, divided
+from .sources import Parts, columns_of, count_parts, divide_part, parts_of
+
+__all__ = ["RayTrainer", "fit_by"]
+
+
+class RayTrainer:
+    """Fits a `MatrixFactorization` on a cluster of Ray.
+
+    Each worker, an actor, holds blocks of users with all of their ratings; blocks of items go round
+    by way of the object store. The learning curve, early stopping, callbacks and what training
+    chooses are those of a fit on one machine, up to the order of the ratings. For the same
+    `num_blocks` and `random_state` the bits do not depend on how many workers there are, on processors
+    of one kind. See docs/cluster.md.
+
+    Parameters
+    ----------
+    model : MatrixFactorization
+        The estimator with its parameters. It trains on CPUs, each rating in a step of its own
+        (``batch_size=0``, and an optimizer other than "gd"), without `warm_start`, `refit`, initial
+        factors, and losses and penalties of your own.
+    num_workers : int, default 1
+        Actors, at most `num_blocks`. Two or more blocks for each let one travel while another is
+        worked on.
+    threads_per_worker : int, default 1
+        Threads that train in each actor, and the CPUs that it asks of Ray.
+    num_blocks : int, default 8
+        Into how many blocks users and items are cut. The bits depend on it. A number that
+        `num_workers` divides gives all workers the same to do.
+    resources_per_worker : mapping, default None
+        What else each actor takes, as ``ray.remote`` names it, such as ``{"memory": 8e9}`` or
+        ``{"resources": {"big": 1}}``.
+    checkpoint_every : int, default 1
+        After how many epochs the rows of all blocks are copied to the machine that calls `fit`. When
+        an actor is lost, the fit goes back to that copy and on to the same bits; what was done since
+        is done again.
+
+    Examples
+    --------
+    >>> import warpfactor as wf
+    >>> from warpfactor.ray import RayTrainer
+    >>> trainer = RayTrainer(wf.MatrixFactorization(random_state=0), num_workers=4)
+    >>> model = trainer.fit("s3fs/ratings/")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: MatrixFactorization,
+        *,
+        num_workers: int = 1,
+        threads_per_worker: int = 1,
+        num_blocks: int = 8,
+        resources_per_worker: Mapping[str, Any] | None = None,
+        checkpoint_every: int = 1,
+    ) -> None:
+        if not isinstance(model, MatrixFactorization):
+            raise ValueError(
+                f"model is {type(model).__name__}; it must be a MatrixFactorization: the members of "
+                "an Ensemble can be fitted one after the other"
+            )
+        self.model = model
+        self.num_blocks = check_count("num_blocks", num_blocks, 1, 2**15)
+        self.num_workers = check_count("num_workers", num_workers, 1)
+        if self.num_workers > self.num_blocks:
+            raise ValueError(
+                f"num_workers is {num_workers}; it must be at most num_blocks, which is {num_blocks}: "
+                f"give num_blocks={2 * self.num_workers}"
+            )
+        self.threads_per_worker = check_count("threads_per_worker", threads_per_worker, 1)
+        self.checkpoint_every = check_count("checkpoint_every", checkpoint_every, 1)
+        self.resources_per_worker = dict(resources_per_worker or {})
+
+    def fit(
+        self,
+        data: Any,
+        validation: Any = None,
+        *,
+        user: str | None = None,
+        item: str | None = None,
+        rating: str | None = None,
+    ) -> MatrixFactorization:
+        """Factorize ratings.
+
+        Parameters
+        ----------
+        data : Ray data set, path, reference, or anything that `MatrixFactorization.fit` takes as X
+            A ``ray.data.Dataset``; paths of Parquet files or folders, which all machines see; an
+            object reference, or a list of them, each to a tuple of arrays (users, items, values), an
+            Arrow, pandas or polars table, or `Ratings`. Other ratings are sent to the workers from here.
+        validation : the same, default None
+            Ratings to evaluate after every epoch, which are gathered here first.
+        user, item, rating : str, default None
+            Names of the columns. None takes common names; see `Ratings.from_frame`.
+
+        Returns
+        -------
+        MatrixFactorization
+            The estimator, fitted. Its model holds all factors and what each user has rated, on this
+            machine: four bytes for each rating.
+
+        Raises
+        ------
+        ValueError
+            If ratings or parameters are not valid, or a parameter asks for what a cluster cannot do.
+        DivergedError
+            If training diverges.
+        ImportError
+            If Ray is not installed.
+        """
+        import_ray()
+        resources = {"num_cpus": self.threads_per_worker, **self.resources_per_worker}
+        # What cannot work is refused before actors are started.
+        _core_of(self.model.get_params(deep=False))
+        # Data sets are read by tasks, which need the CPUs that the actors will have.
+        columns = user, item, rating
+        data = parts_of(data, columns)
+        validation = None if validation is None else parts_of(validation, columns)
+        crew = RayCrew(self.num_workers, self.threads_per_worker, resources)
+        try:
+            return fit_by(
+                crew,
+                self.model,
+                data,
+                validation,
+                n_blocks=self.num_blocks,
+                checkpoint_every=self.checkpoint_every,
+            )
+        finally:
+            crew.close()
+
+
+def fit_by(
+    crew: Crew,
+    estimator: MatrixFactorization,
+    data: Any,
+    validation: Any,
+    *,
+    n_blocks: int,
+    checkpoint_every: int = 1,
+) -> MatrixFactorization:
+    """Fit an estimator by a crew; see `RayTrainer`, whose arguments these are.
+
+    `data` and `validation` are `Parts`, or what `MatrixFactorization.fit` takes.
+    """
+    started = perf_counter()
+    params = estimator.get_params(deep=False)
+    core = _core_of(params)
+    dtype = host_type(params["dtype"])
+    given, holding = _held(crew, data, validation, params, core, n_blocks, dtype)
+    told = crew.get([holding.load(crew, block) for block in range(len(holding.users))])
+    moments = _core.joined_moments([each for each, _ in told])
+    counted = moments[0]
+    sample = _sample(crew, holding, counted, core["seed"])
+    exchange = BlockExchange(crew, holding, dtype, checkpoint_every)
+    validating = given.held_out is not None
+    n_epochs = _core.most_epochs(core, counted, validating)
+    options = Options(**{name: params[name] for name in Options._fields})
+
+    def made(result: Any) -> Any:
+        return made_model(
+            given,
+            result,
+            stored_params(params),
+            options,
+            biases=core["biases"],
+            chosen=chosen_of(core, result["chosen"]),
+            origin=origin_of("MatrixFactorization", started),
+        )
+
+    fit = Fit(n_epochs, counted, core["loss"], validating=validating)
+    train = getattr(_core, f"train_elsewhere_{dtype.name}")
+    with (
+        EpochBar(n_epochs, core["loss"], verbose=check_verbose(params["verbose"])) as bar,
+        CallbackLife(params["callbacks"], fit) as life,
+    ):
+
+        def on_epoch(record: EpochRecord) -> bool:
+            bar.advance(record)
+            return life.epoch_end(record)
+
+        def on_snapshot(_: EpochRecord, snapshot: Any) -> None:
+            fit.offer(lambda: made(snapshot()))
+
+        with typed_words():
+            result = train(
+                sample,
+                holding.user_counts,
+                holding.item_counts,
+                moments,
+                core,
+                exchange,
+                given.held_out,
+                on_epoch,
+                on_snapshot if life.takes_models else None,
+            )
+        model = made(result)
+        life.finish(model)
+        bar.finish(model)
+    estimator.model_ = model
+    return estimator
+
+
+def _core_of(params: Mapping[str, Any]) -> _core.TrainParams:
+    """Check the parameters, and refuse what a cluster cannot do."""
+    core = core_params(params)
+    if params["device"] == "auto":
+        core["device"] = "cpu"
+    refused = {
+        "device": (core["device"] != "cpu", "'cpu': the workers train on CPUs"),
+        "batch_size": (
+            core["batch_size"] > 0,
+            "0: on a cluster each rating makes a step of its own",
+        ),
+        "optimizer": (
+            core["optimizer"] == "gd",
+            "another than 'gd', which takes all ratings at once",
+        ),
+        "parallel": (core["parallel"] == "hogwild", "'auto' or 'blocked' on a cluster"),
+        "loss": (isinstance(params["loss"], CustomLoss), "one of the library's on a cluster"),
+        "penalty": (params["penalty"] is not None, "None on a cluster"),
+        "init": (isinstance(params["init"], (tuple, list)), "'auto' or a number on a cluster"),
+        "warm_start": (bool(params["warm_start"]), "False on a cluster"),
+        "refit": (bool(params["refit"]), "False on a cluster: fit again on all ratings"),
+    }
+    for name, (is_refused, fix) in refused.items():
+        if is_refused:
+            raise ValueError(f"{name} is {params[name]!r:.80}; it must be {fix}")
+    return core
+
+
+def _held(
+    crew: Crew,
+    data: Any,
+    validation: Any,
+    params: Mapping[str, Any],
+    core: _core.TrainParams,
+    n_blocks: int,
+    dtype: np.dtype[Any],
+) -> tuple[Given, Holding]:
+    """Return the ratings as a model needs them, and what the workers are to hold."""
+    if isinstance(validation, Parts):
+        validation = _gathered(crew, validation)
+
+    def holding(user_counts: Any, item_counts: Any, pieces: Any) -> Holding:
+        counts = user_counts.astype(np.uint32), item_counts.astype(np.uint32)
+        # As many blocks for any number of workers; each has a row.
+        blocks = min(n_blocks, *map(len, counts))
+        if blocks < crew.n_workers:
+            raise ValueError(
+                f"num_workers is {crew.n_workers}, and there are {blocks} rows of the smaller side "
+                "to divide: use fewer workers"
+            )
+        size = dtype.itemsize
+        cut = _core.cut_sides(*counts, int(user_counts.sum()), core, blocks, size)
+        users, items = SideBlocks(cut["users"]), SideBlocks(cut["items"])
+        return Holding(users, items, cut, *counts, pieces(users, items))
+
+    if not isinstance(data, Parts):
+        given = given_ratings(
+            data,
+            None,
+            sample_weight=None,
+            validation=validation,
+            fraction=params["validation_fraction"],
+            seed=core["seed"],
+        )
+        ratings = given.ratings
+        return given, holding(
+            np.bincount(ratings.users, minlength=ratings.n_users),
+            np.bincount(ratings.items, minlength=ratings.n_items),
+            lambda users, items: [
+                [crew.put(piece)]
+                for piece in divided(users, items, ratings.users, ratings.items, ratings.values)
+            ],
+        )
+    drawn = params["validation_fraction"] if validation is None else validation
+    if is_number(drawn):
+        raise ValueError(
+            f"{'validation_fraction' if validation is None else 'validation'} is {drawn}; of ratings that "
+            "are not here none are drawn: give fit(validation=...) the ratings to validate with"
+        )
+    found = count_parts(crew, data)
+
+    def pieces(users: SideBlocks, items: SideBlocks) -> list[list[Any]]:
+        known = [crew.put(each) for each in (found.user_ids, found.item_ids, users, items)]
+        of_parts = [
+            crew.task(divide_part, part, rows, *known, n_returns=len(users)) for part, rows in data
+        ]
+        if len(users) == 1:
+            return [list(of_parts)]
+        return [list(column) for column in zip(*of_parts, strict=True)]
+
+    held = holding(found.user_counts, found.item_counts, pieces)
+    # What each user has rated, for recommendations; a model keeps no values.
+    users, items = _seen(crew, held)
+    values = np.broadcast_to(np.float32(0), len(users))
+    ratings = adopt_ratings(users, items, values, found.user_ids, found.item_ids)
+    held_out = None if validation is None else validation_arrays(validation, ratings)
+    return Given(ratings, None, held_out), held
+
+
+def _gathered(crew: Crew, parts: Parts) -> Ratings:
+    """Return validation ratings here."""
+    read = crew.get([crew.task(columns_of, part, rows) for part, rows in parts])
+    columns = zip(*(each.to_arrays() for each in read), strict=True)
+    return Ratings.from_arrays(*map(np.concatenate, columns))
+
+
+def _seen(crew: Crew, holding: Holding) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the codes of all pairs."""
+    users, items = [], []
+    for block, references in enumerate(holding.pieces):
+        codes = holding.users.codes[holding.users.block(block)]
+        for rows, columns, _ in crew.get(references):
+            users.append(codes[rows])
+            items.append(holding.items.codes[columns])
+    return np.concatenate(users), np.concatenate(items)
+
+
+def _sample(crew: Crew, holding: Holding, counted: int, seed: int) -> _core.RatingArrays:
+    """Return the ratings that the trainer looks at itself."""
+    told = []
+    for block in range(len(holding.users)):
+        codes = holding.users.codes[holding.users.block(block)]
+        worker = holding.worker_of(block, crew.n_workers)
+        told.append(crew.call(worker, "sample", block, codes, counted, seed))
+    users, items, values = (np.concatenate(column) for column in zip(*crew.get(told), strict=True))
+    return _core.RatingArrays(users, holding.items.codes[items], values)

@@ -1,0 +1,201 @@
+"""The block exchange of warpfactor.ray, by a crew in this process: without Ray."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import warpfactor as wf
+from warpfactor.ray.crew import LocalCrew, WorkerLostError
+from warpfactor.ray.trainer import fit_by
+from warpfactor.ray.worker import BlockWorker
+
+PLAIN = {
+    "implicit_feedback": "none",
+    "reg": 0.04,
+    "reg_bias": 0.05,
+    "reg_row": 0,
+    "reg_bias_row": 0,
+}
+SHORT = {"n_factors": 8, "n_epochs": 6, "random_state": 3, "verbose": 0}
+
+
+@pytest.fixture(scope="module")
+def data():
+    made = wf.datasets.make_ratings(600, 400, 24_000, n_factors=4, random_state=1)
+    return wf.train_test_split(made.ratings, test_size=0.2, random_state=0)
+
+
+def fitted(
+    data: Any, n_workers: int = 1, crew: Any = None, n_blocks: int = 4, **params: Any
+) -> Any:
+    train, test = data
+    estimator = wf.MatrixFactorization(**SHORT | params)
+    crew = crew or LocalCrew(n_workers, n_threads=params.get("n_threads", 1))
+    return fit_by(crew, estimator, train, test, n_blocks=n_blocks)
+
+
+def bits(estimator: Any) -> bytes:
+    model = estimator.model_
+    arrays = (
+        model.user_factors_,
+        model.item_factors_,
+        model.user_biases_,
+        model.item_biases_,
+        np.array([[record["train_loss"], record["valid_loss"]] for record in model.history_]),
+    )
+    return b"".join(array.tobytes() for array in arrays)
+
+
+@pytest.mark.parametrize("params", [PLAIN, {}], ids=["plain", "prior means"])
+def test_the_number_of_workers_and_threads_does_not_change_a_bit(data, params):
+    one = bits(fitted(data, 1, **params))
+    assert bits(fitted(data, 2, **params)) == one
+    assert bits(fitted(data, 4, **params)) == one
+    assert bits(fitted(data, 3, crew=LocalCrew(3, n_threads=2), **params)) == one
+    assert bits(fitted(data, 1, n_blocks=5, **params)) != one
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        PLAIN,
+        {},
+        {"implicit_feedback": "users", "reg": 0.02, "reg_row": 4, "reg_implicit": 4},
+        {"implicit_feedback": "items", "reg": 0.02, "reg_row": 4, "reg_implicit": 4},
+        PLAIN | {"optimizer": "adam"},
+        PLAIN | {"optimizer": "adagrad", "loss": "huber"},
+        PLAIN | {"momentum": 0.5, "warmup_epochs": 2, "n_factors": 20},
+        PLAIN | {"dtype": "float64", "biases": False},
+    ],
+    ids=["plain", "default", "users", "items", "adam", "adagrad", "momentum", "float64"],
+)
+def test_quality_is_that_of_one_machine(data, params):
+    train, test = data
+    params = {"n_epochs": 15, "early_stopping": False} | params
+    alone = wf.MatrixFactorization(**SHORT | params).fit(train, validation=test)
+    blocks = fitted(data, 2, **params)
+    errors = [model.history_[-1]["valid_rmse"] for model in (alone, blocks)]
+    # Another order of the ratings is another sample of SGD's noise: seeds differ by as much.
+    other = wf.MatrixFactorization(**SHORT | params | {"random_state": 4}).fit(
+        train, validation=test
+    )
+    noise = abs(other.history_[-1]["valid_rmse"] - errors[0])
+    assert abs(errors[1] - errors[0]) < max(0.004, 3 * noise)
+    assert blocks.chosen_.keys() == alone.chosen_.keys()
+    assert wf.metrics.rmse(test.values, blocks.predict(test)) == pytest.approx(errors[1], abs=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["logistic", "squared_hinge", "poisson", "absolute"])
+def test_other_losses_are_trained_as_on_one_machine(loss):
+    made = wf.datasets.make_ratings(300, 200, 9_000, n_factors=3, random_state=2).ratings
+    users, items, values = made.to_arrays()
+    labels = loss in ("logistic", "squared_hinge")
+    values = np.where(values > np.median(values), 1.0, 0.0) if labels else np.abs(values)
+    data = wf.train_test_split(wf.Ratings.from_arrays(users, items, values), random_state=0)
+    alone = wf.MatrixFactorization(**SHORT, loss=loss).fit(data[0], validation=data[1])
+    blocks = fitted(data, 2, loss=loss)
+    assert bits(blocks) == bits(fitted(data, 4, loss=loss))
+    last = [model.history_[-1]["valid_loss"] for model in (alone, blocks)]
+    assert last[1] == pytest.approx(last[0], rel=0.05)
+
+
+class Failing(LocalCrew):
+    """Loses a worker at some call."""
+
+    def __init__(self, at: set[int]) -> None:
+        super().__init__(2)
+        self.at, self.calls, self.n_lost = at, 0, 0
+
+    def call(self, worker: int, method: str, *arguments: Any, n_returns: int = 1) -> Any:
+        self.calls += 1
+        if self.calls in self.at:
+            self.lose(worker)
+            self.n_lost += 1
+        return super().call(worker, method, *arguments, n_returns=n_returns)
+
+
+def test_a_lost_worker_changes_no_bit(data):
+    params = {"n_epochs": 4, "reg": 0.02, "reg_row": 4, "reg_implicit": 4}
+    crew = Failing(set())
+    whole = bits(fitted(data, crew=crew, **params))
+    calls = crew.calls
+    moments = np.random.default_rng(0).integers(20, calls, 10)
+    for moment in map(int, moments):
+        crew = Failing({moment, moment + 40})
+        assert bits(fitted(data, crew=crew, **params)) == whole, moment
+        assert crew.n_lost
+
+
+def test_a_worker_that_is_always_lost_ends_the_fit(data):
+    crew = Failing(set(range(100, 100_000)))
+    with pytest.raises(WorkerLostError):
+        fitted(data, crew=crew, **PLAIN)
+
+
+def test_early_stopping_and_callbacks_are_those_of_one_machine(data):
+    seen: list[Any] = []
+
+    class Watcher(wf.callbacks.Callback):
+        def on_train_begin(self, fit):
+            self.fit = fit
+
+        def on_epoch_end(self, record):
+            model = self.fit.model()
+            seen.append((record, model.predict(data[1])))
+
+    params = PLAIN | {"n_epochs": 60, "learning_rate": 0.2, "reg": 0.0, "n_factors": 16}
+    blocks = fitted(data, 2, callbacks=[Watcher()], **params)
+    alone = wf.MatrixFactorization(**SHORT | params).fit(data[0], validation=data[1])
+    assert 1 < blocks.n_epochs_ < len(blocks.history_) < 60
+    assert 1 < alone.n_epochs_ < len(alone.history_) < 60
+    assert [record["epoch"] for record, _ in seen] == [r["epoch"] for r in blocks.history_]
+    best = blocks.n_epochs_ - 1
+    for at in (0, best):
+        error = wf.metrics.rmse(data[1].values, seen[at][1])
+        assert error == pytest.approx(blocks.history_[at]["valid_rmse"], abs=1e-5)
+    assert np.array_equal(blocks.predict(data[1]), seen[best][1])
+    ids, _ = blocks.recommend(data[0].user_ids[:5], n=3)
+    assert not set(ids[0]) & set(data[0].item_ids[data[0].items[data[0].users == 0]])
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"batch_size": 64}, "batch_size is 64; it must be 0"),
+        ({"optimizer": "gd"}, "optimizer is 'gd'; it must be another"),
+        ({"parallel": "hogwild"}, "parallel is 'hogwild'"),
+        ({"warm_start": True}, "warm_start is True; it must be False"),
+        ({"refit": True}, "refit is True; it must be False"),
+        ({"init": (np.zeros((600, 8)), np.zeros((400, 8)))}, "it must be 'auto' or a number"),
+    ],
+)
+def test_what_a_cluster_cannot_do_is_refused_by_name(data, params, said):
+    with pytest.raises(ValueError, match=said):
+        fitted(data, **params)
+
+
+def test_few_rows_make_few_blocks():
+    ratings = wf.Ratings.from_arrays([0, 0, 1, 1, 2], [0, 1, 0, 2, 1], [1.0, 2, 3, 4, 5])
+    model = wf.MatrixFactorization(n_factors=2, n_epochs=2, random_state=0, verbose=0)
+    fit_by(LocalCrew(2), model, ratings, None, n_blocks=8)
+    assert np.isfinite(model.predict(ratings)).all()
+    with pytest.raises(ValueError, match="num_workers is 4, and there are 3 rows"):
+        fit_by(LocalCrew(4), model, ratings, None, n_blocks=8)
+
+
+def test_wrong_labels_are_found_in_any_block():
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 2, 500).astype(float)
+    values[77] = 0.5
+    ratings = wf.Ratings.from_arrays(rng.integers(0, 40, 500), rng.integers(0, 30, 500), values)
+    with pytest.raises(ValueError, match="label"):
+        model = wf.MatrixFactorization(loss="logistic", random_state=0, verbose=0)
+        fit_by(LocalCrew(2), model, ratings, None, n_blocks=4)
+
+
+def test_a_worker_says_what_it_is():
+    version, kernels, threads = BlockWorker(2).about()
+    assert (version, threads) == (wf.__version__, 2) and kernels

@@ -1,0 +1,166 @@
+"""warpfactor.ray on a local cluster of Ray."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+import warpfactor as wf
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'warpfactor[ray]'")
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray warns of its own affairs
+
+SHORT = {"n_factors": 4, "n_epochs": 3, "random_state": 3, "verbose": 0}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    ray.init(
+        num_cpus=4,
+        include_dashboard=False,
+        object_store_memory=200_000_000,
+        log_to_driver=False,
+        configure_logging=False,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def data():
+    made = wf.datasets.make_ratings(300, 200, 9_000, n_factors=3, random_state=1)
+    return wf.train_test_split(made.ratings, test_size=0.2, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def local(data):
+    """What a crew in this process fits, to which the actors' bits are compared."""
+    from warpfactor.ray.crew import LocalCrew
+    from warpfactor.ray.trainer import fit_by
+
+    return fit_by(LocalCrew(2), wf.MatrixFactorization(**SHORT), *data, n_blocks=4)
+
+
+def same(one: Any, other: Any) -> bool:
+    names = ("user_factors_", "item_factors_", "user_biases_", "item_biases_")
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
+
+
+def trainer(n_workers: int = 2, **options: Any) -> Any:
+    from warpfactor.ray import RayTrainer
+
+    model = wf.MatrixFactorization(**SHORT | options)
+    return RayTrainer(model, num_workers=n_workers, num_blocks=4)
+
+
+def table(ratings: wf.Ratings) -> pa.Table:
+    users, items, values = ratings.to_arrays()
+    return pa.table({"user": users, "item": items, "rating": values})
+
+
+@pytest.mark.parametrize("n_workers", [1, 4])
+def test_the_number_of_actors_does_not_change_a_bit(data, local, n_workers):
+    model = trainer(n_workers).fit(*data)
+    assert isinstance(model, wf.MatrixFactorization)
+    assert same(model, local)
+    assert [r["valid_rmse"] for r in model.history_] == [r["valid_rmse"] for r in local.history_]
+    assert model.n_threads_ == n_workers
+
+
+def test_a_killed_worker_changes_no_bit(data, local, monkeypatch):
+    from warpfactor.ray import trainer as module
+
+    crews: list[Any] = []
+
+    class Known(module.RayCrew):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            crews.append(self)
+
+    class Killer(wf.callbacks.Callback):
+        """Kills the process of a worker while the second epoch runs."""
+
+        def on_train_begin(self, fit):
+            pid = crews[0].actors[1].__ray_call__.remote(lambda worker: os.getpid())
+            self.pid = ray.get(pid)
+
+        def on_epoch_end(self, record):
+            if record["epoch"] == 1:
+                threading.Timer(0.002, os.kill, (self.pid, signal.SIGKILL)).start()
+
+    monkeypatch.setattr(module, "RayCrew", Known)
+    killer = Killer()
+    assert same(trainer(callbacks=[killer]).fit(*data), local)
+    with pytest.raises(ProcessLookupError):
+        os.kill(killer.pid, 0)
+
+
+def test_files_references_and_data_sets_are_read_by_the_workers(data, local, tmp_path):
+    train, test = data
+    whole = table(train)
+    for number, at in enumerate(range(0, len(train), 3000)):
+        pa.parquet.write_table(whole.slice(at, 3000), tmp_path / f"{number}.parquet")
+    files = trainer().fit(tmp_path, test)
+    # The order of a block's ratings is that of the input, which is the same.
+    assert same(files, local)
+    parts = [ray.put(whole.slice(0, 4000)), ray.put(whole.slice(4000))]
+    assert same(trainer(4).fit(parts, test), local)
+    arrays = ray.put(train.to_arrays())
+    assert same(trainer(1).fit(arrays, ray.put(table(test))), local)
+    from ray import data as ray_data
+
+    stored = ray_data.read_parquet(str(tmp_path))
+    assert same(trainer().fit(stored, test), local)
+    assert np.array_equal(files.model_.seen_[1], local.model_.seen_[1])
+
+
+def test_texts_are_numbered_as_on_one_machine(data):
+    users, items, values = data[0].to_arrays()
+    texts = np.array([f"u{user}" for user in users], object)
+    halves = [slice(0, 4000), slice(4000, None)]
+    parts = [ray.put((texts[at], items[at], values[at])) for at in halves]
+    fitted = trainer(validation_fraction=None).fit(parts)
+    assert np.array_equal(fitted.user_ids_, np.unique(texts))
+    mixed = [ray.put((texts[:9], items[:9], values[:9])), ray.put((users, items, values))]
+    with pytest.raises(ValueError, match=r"kind 'int'.*'str'"):
+        trainer().fit(mixed)
+
+
+def test_everybody_gets_the_lists_that_the_model_gives(local):
+    from warpfactor.ray import recommend
+
+    lists = recommend(local, n=3, batch_size=64).to_pandas()
+    ids, scores = local.recommend(local.user_ids_, n=3)
+    lists = lists.sort_values(["user", "rank"])
+    assert np.array_equal(lists["item"].to_numpy().reshape(-1, 3), ids)
+    assert np.array_equal(lists["score"].to_numpy().reshape(-1, 3), scores)
+    some = recommend(local.model_, local.user_ids_[:7], n=2, exclude_seen=False)
+    assert some.count() == 14
+    with pytest.raises(ValueError, match="group is given"):
+        recommend(local, group="mean")
+
+
+def test_mistakes_are_named(data, tmp_path):
+    from warpfactor.ray import RayTrainer
+
+    with pytest.raises(ValueError, match="num_workers is 9; it must be at most num_blocks"):
+        RayTrainer(wf.MatrixFactorization(), num_workers=9)
+    with pytest.raises(ValueError, match="model is Ensemble"):
+        RayTrainer(wf.Ensemble())
+    with pytest.raises(ValueError, match=r"device is 'cuda'|CUDA"):
+        trainer(device="cuda").fit(*data)
+    with pytest.raises(FileNotFoundError, match="there is no file or folder"):
+        trainer().fit(tmp_path / "none")
+    with pytest.raises(ValueError, match=r"validation is 0\.1; of ratings that are not here"):
+        trainer().fit(ray.put(data[0].to_arrays()), 0.1)
+    bad = data[0].to_arrays()[2]
+    bad[5] = np.nan
+    with pytest.raises(ValueError, match="nan is not finite"):
+        trainer().fit(ray.put((*data[0].to_arrays()[:2], bad)))
