@@ -223,6 +223,7 @@ def main() -> None:
         table.add_column(name, justify="right")
     table.add_row(
         "one machine, 1 thread",
+        f"{mean_epoch(alone):.2f}",
         f"{median_epoch(alone):.2f}",
         "",
         f"{whole:.1f}",
