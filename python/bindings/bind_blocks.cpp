@@ -448,8 +448,14 @@ void bind_blocks(py::module_& m) {
       },
       "Both sides in the order in which they are trained, cut into stripes and blocks.", py::arg("user_counts"),
       py::arg("item_counts"), py::arg("n_ratings"), py::arg("params"), py::arg("n_blocks"), py::arg("number_bytes"));
-  m.def("rotation", &rotation, "Which block of items each block of users takes: [turn][block of users].",
-        py::arg("n_blocks"), py::arg("seed"), py::arg("epoch"));
+  m.def(
+      "block_order",
+      [](std::int32_t n_blocks, std::uint64_t seed, std::int32_t epoch) {
+        const BlockOrder order = block_order(n_blocks, seed, epoch);
+        return py::make_tuple(order.users, order.items);
+      },
+      "The orders in which an epoch takes the blocks of users and of items.", py::arg("n_blocks"), py::arg("seed"),
+      py::arg("epoch"));
   m.def(
       "sampled_users",
       [](const Array<std::int32_t>& users, std::int64_t counted, std::uint64_t seed) {

@@ -150,8 +150,8 @@ def test_everybody_gets_the_lists_that_the_model_gives(local):
 def test_mistakes_are_named(data, tmp_path):
     from warpfactor.ray import RayTrainer
 
-    with pytest.raises(ValueError, match="num_workers is 9; it must be at most num_blocks"):
-        RayTrainer(wf.MatrixFactorization(), num_workers=9)
+    with pytest.raises(ValueError, match="num_workers is 17; it must be at most num_blocks"):
+        RayTrainer(wf.MatrixFactorization(), num_workers=17)
     with pytest.raises(ValueError, match="model is Ensemble"):
         RayTrainer(wf.Ensemble())
     with pytest.raises(ValueError, match=r"device is 'cuda'|CUDA"):

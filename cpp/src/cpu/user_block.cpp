@@ -86,15 +86,15 @@ Cut cut_sides(const Survey& rated, const TrainParams& params, std::int32_t n_blo
   return cut;
 }
 
-std::vector<std::vector<std::int32_t>> rotation(std::int32_t n_blocks, std::uint64_t seed, std::int32_t epoch) {
-  const std::vector<std::int32_t> ring = shuffled(n_blocks, seed, epoch);
-  std::vector<std::vector<std::int32_t>> turns(ring.size(), std::vector<std::int32_t>(ring.size()));
-  for (std::size_t turn = 0; turn < ring.size(); ++turn) {
-    for (std::size_t block = 0; block < ring.size(); ++block) {
-      turns[turn][block] = ring[(block + turn) % ring.size()];
-    }
+BlockOrder block_order(std::int32_t n_blocks, std::uint64_t seed, std::int32_t epoch) {
+  BlockOrder order{{}, shuffled(n_blocks, seed, epoch)};
+  SplitMix64 random(seed, kUserOrder, static_cast<std::uint64_t>(epoch) + 1);
+  const auto first = static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(n_blocks)));
+  const std::int32_t step = random.below(2) == 0 ? 1 : n_blocks - 1;
+  for (std::int64_t n = 0; n < n_blocks; ++n) {
+    order.users.push_back(static_cast<std::int32_t>((first + n * step) % n_blocks));
   }
-  return turns;
+  return order;
 }
 
 template <class T>

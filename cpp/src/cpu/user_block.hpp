@@ -36,9 +36,15 @@ struct Cut {
 Cut cut_sides(const Survey& rated, const TrainParams& params, std::int32_t n_blocks, std::int64_t number_bytes,
               ThreadTeam& team);
 
-/// Which block of items each block of users takes in each turn of an epoch: DSGD's strata. A block of items goes from a
-/// block of users to the one before, so that it rarely leaves a process that holds several. [turn][users' block]
-std::vector<std::vector<std::int32_t>> rotation(std::int32_t n_blocks, std::uint64_t seed, std::int32_t epoch);
+/// The order of an epoch: each block of items passes all blocks of users in their order, and each block of users all
+/// blocks of items in theirs. The users' order is round a ring from a random start in a random direction, so that a
+/// block of items rarely leaves a process that holds neighbours. In DSGD's order, where each block of users begins with
+/// another block of items, 2 M ratings had an RMSE 0.0025 higher after 6 epochs; with the same start and direction
+/// in each epoch 0.0013, in this order 0.0000 (scratch, 2026-11-28).
+struct BlockOrder {
+  std::vector<std::int32_t> users, items;
+};
+BlockOrder block_order(std::int32_t n_blocks, std::uint64_t seed, std::int32_t epoch);
 
 /// What the trainer has decided, for those who train.
 struct BlockPlan {

@@ -2,10 +2,9 @@
 
 Users and items are cut into as many blocks. A block of users stays with one worker, which holds its
 rows and all of its ratings. The rows of a block of items, with what the optimizer keeps of them,
-travel: in each of as many turns every block of users is trained against another block of items, so
-that no two touch the same rows (the strata of DSGD, Gemulla et al. 2011). A block of items goes from
-a block of users to the one before, through all those of a worker, and then to the next worker, which
-trains with others until it has come.
+travel: in an epoch each passes all blocks of users, from worker to worker, and they follow each other
+as on a belt. So no two workers touch the same rows at a time, and the order is that of one machine,
+whose stripes follow each other through the threads.
 
 What is done depends on the blocks alone, not on who holds them, and neither do the bits. The trainer
 itself is the core's: it calls `BlockExchange` as it calls the CPU.
@@ -13,7 +12,7 @@ itself is the core's: it calls `BlockExchange` as it calls the CPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -232,36 +231,36 @@ class BlockExchange:
     # How it is done.
 
     def _run_epoch(self, epoch: int, rate: float, active: int) -> tuple[float, float]:
-        turns = _core.rotation(len(self._blocks), self._plan.seed, epoch)
+        users, items = _core.block_order(len(self._blocks), self._plan.seed, epoch)
         told, cells = [], []
-        for worker, blocks, at, first in self._passes(turns):
+        for worker, blocks, turn in self._passes(users):
+            at = items[turn]
             self._items[at], losses = self._crew.call(
                 worker, "train", blocks, at, self._items[at], epoch, rate, active, n_returns=2
             )
             told.append(losses)
-            cells += [(first + n, block) for n, block in enumerate(blocks)]
+            cells += [(turn, block) for block in blocks]
         losses = [each for call in self._crew.get(told) for each in call]
         # The sum is taken in an order that does not depend on who did what.
         return _total([each for _, each in sorted(zip(cells, losses, strict=True))])
 
-    def _passes(self, turns: list[list[int]]) -> Iterator[tuple[int, list[int], int, int]]:
-        """Yield (worker, blocks of users, block of items, first turn) of each call, in their order.
+    def _passes(self, users: Sequence[int]) -> Iterator[tuple[int, list[int], int]]:
+        """Yield (worker, blocks of users, turn of a block of items) of each call, in their order.
 
-        A block of items passes all blocks of users of a worker, in as many turns, and goes on. In step
-        s of a worker its first block is in turn s, its second in turn s - 1, and so on: so what leaves
-        it has that many steps until the next worker needs it.
+        Each block of items passes all blocks of users in the order given: in one call those that
+        follow each other on one worker, which are a stage. In each step every stage has another
+        block of items, which goes on to the next stage while this one takes the next.
         """
-        held: dict[int, list[int]] = {}
-        for block in self._blocks:
+        stages: list[tuple[int, list[int]]] = []
+        for block in users:
             worker = self._holding.worker_of(block, self._crew.n_workers)
-            held.setdefault(worker, []).append(block)
-        for step in range(len(turns) + max(map(len, held.values())) - 1):
-            for worker, blocks in held.items():
-                there = [n for n in range(len(blocks)) if 0 <= step - n < len(turns)]
-                if there:
-                    first = step - there[-1]
-                    at = turns[first][blocks[there[-1]]]
-                    yield worker, [blocks[n] for n in reversed(there)], at, first
+            if not stages or stages[-1][0] != worker:
+                stages.append((worker, []))
+            stages[-1][1].append(block)
+        for step in range(len(self._blocks) + len(stages) - 1):
+            for number, (worker, blocks) in enumerate(stages):
+                if 0 <= step - number < len(self._blocks):
+                    yield worker, blocks, step - number
 
     def _update_means(self, active: int) -> None:
         if self._plan.user_means:
@@ -286,10 +285,7 @@ class BlockExchange:
     def _gather_at_items(self, active: int) -> None:
         """Sum what the users of each item send; each sum goes round the blocks of users."""
         self._clear_work()
-        ring = [
-            [(block + turn) % len(self._blocks) for block in self._blocks] for turn in self._blocks
-        ]
-        for worker, blocks, at, _ in self._passes(ring):
+        for worker, blocks, at in self._passes(self._blocks):
             self._work[at] = self._crew.call(worker, "add", blocks, at, self._work[at], active)
 
     def _clear_work(self) -> None:

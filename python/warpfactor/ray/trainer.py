@@ -46,11 +46,11 @@ class RayTrainer:
         (``batch_size=0``, and an optimizer other than "gd"), without `warm_start`, `refit`, initial
         factors, and losses and penalties of your own.
     num_workers : int, default 1
-        Actors, at most `num_blocks`. Two or more blocks for each let one travel while another is
-        worked on.
+        Actors, at most `num_blocks`. Of w workers each is busy in b of b + w - 1 steps with b blocks:
+        four blocks or more for each are good.
     threads_per_worker : int, default 1
         Threads that train in each actor, and the CPUs that it asks of Ray.
-    num_blocks : int, default 8
+    num_blocks : int, default 16
         Into how many blocks users and items are cut. The bits depend on it. A number that
         `num_workers` divides gives all workers the same to do.
     resources_per_worker : mapping, default None
@@ -75,7 +75,7 @@ class RayTrainer:
         *,
         num_workers: int = 1,
         threads_per_worker: int = 1,
-        num_blocks: int = 8,
+        num_blocks: int = 16,
         resources_per_worker: Mapping[str, Any] | None = None,
         checkpoint_every: int = 1,
     ) -> None:
