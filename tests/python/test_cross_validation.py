@@ -384,3 +384,11 @@ def test_rows_of_a_matrix_are_the_models_ids():
     named = model().fit([("a", 2), ("b", 1)], [1, 2])
     with pytest.raises(ValueError, match="strings"):
         named.predict(sp.csr_array(np.ones((2, 3))))
+
+
+def test_folds_are_a_table_in_a_notebook():
+    ratings = wf.datasets.make_ratings(30, 20, 300, random_state=0).ratings
+    found = wf.cross_validate(model(), ratings, cv=2, random_state=0)
+    page, printed = found._repr_html_(), repr(found)
+    assert page.count("<tr>") == len(printed.splitlines()) == 5
+    assert all(f"<td>{cell}</td>" in page for cell in printed.splitlines()[1].split()[2:])

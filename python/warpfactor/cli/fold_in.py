@@ -65,6 +65,6 @@ def fold_in(
         ("users", model.user_ids_, grown.user_ids_),
         ("items", model.item_ids_, grown.item_ids_),
     ):
-        click.echo(f"{name}    {len(after):,}, of which {len(after) - len(before):,} are new")
+        click.echo(f"{name}    {len(after):,}, {len(after) - len(before):,} of them new")
     click.echo(f"ratings  {len(data):,} learnt in {seconds:.2f} s")
     click.echo(f"saved    {output}")

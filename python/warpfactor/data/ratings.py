@@ -558,9 +558,9 @@ def pairs_to_codes(
     if isinstance(X, Ratings):
         users, items = X.users, X.items
         if X.user_ids is not user_ids:
-            users = lookup_ids(user_ids, X.user_ids, f"{name} (users)")[users]
+            users = lookup_ids(user_ids, X.user_ids, "user ids")[users]
         if X.item_ids is not item_ids:
-            items = lookup_ids(item_ids, X.item_ids, f"{name} (items)")[items]
+            items = lookup_ids(item_ids, X.item_ids, "item ids")[items]
         return users, items
     X = to_host(X)
     if is_matrix(X):

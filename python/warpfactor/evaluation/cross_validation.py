@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from ..checks import check_choice, check_count, option
+from ..data.describe import html_table
 from ..data.ratings import Ratings
 from ..seeds import RandomState
 from . import metrics as errors
@@ -43,6 +44,19 @@ class CrossValidation(dict[str, Any]):
     """
 
     def __repr__(self) -> str:
+        table = self._cells()
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        return "\n".join(
+            "  ".join([first.ljust(widths[0]), *map(str.rjust, cells, widths[1:])])
+            for first, *cells in table
+        )
+
+    def _repr_html_(self) -> str:
+        names, *rows = self._cells()
+        return html_table(names, rows)
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        """A row for each fold, the mean and the deviation."""
         columns = [(name, values) for name, values in self.items() if name != "models"]
         n_folds = len(columns[0][1]) if columns else 0
         table = [["", *(f"fold {fold}" for fold in range(n_folds)), "mean", "std"]]
@@ -52,11 +66,7 @@ class CrossValidation(dict[str, Any]):
             if name.startswith("test_") and not 0.01 <= np.max(np.abs(values)) < 1e6:
                 spec = ".4g"
             table.append([name.removeprefix("test_"), *(format(cell, spec) for cell in cells)])
-        widths = [max(map(len, column)) for column in table]
-        return "\n".join(
-            "  ".join([first.ljust(widths[0]), *map(str.rjust, cells, widths[1:])])
-            for first, *cells in zip(*table, strict=True)
-        )
+        return list(zip(*table, strict=True))
 
 
 def cross_validate(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
+from ..checks import option
 from ..data.ids import encode_ids, lookup_ids
 from ..data.near_ids import as_python
 from ..data.ratings import Ratings, ratings_from_columns, without_unused
@@ -292,6 +293,10 @@ class FoldIn:
         return self._known_strengths[side]
 
 
+def _named(side: Side) -> str:
+    return f"{option('ratings')} ({side}s)"
+
+
 def _span(record: TrainingRecord) -> str:
     return "{:g} to {:g}".format(*record.rating_range)
 
@@ -308,7 +313,7 @@ class _Grown:
         self._tables, self._record, self._side = tables, record, side
         own = getattr(tables, f"{side}_ids")
         n = len(own)
-        there = lookup_ids(own, ids, f"ratings ({side}s)")
+        there = lookup_ids(own, ids, _named(side))
         fresh = ids[there < 0]
         if len(fresh):
             both = [own, fresh]
@@ -361,7 +366,7 @@ def known_pairs(
     """Return the ratings of others that a model knows: rows as in `ratings`, others by its codes."""
     other = _OTHER[side]
     known, ids = getattr(tables, f"{other}_known"), getattr(tables, f"{other}_ids")
-    found = lookup_ids(ids, _ids(ratings, other), f"ratings ({other}s)")
+    found = lookup_ids(ids, _ids(ratings, other), _named(other))
     found = np.where((found >= 0) & known[found], found, -1).astype(np.int32)
     given = _codes(ratings, other)
     others = found[given]

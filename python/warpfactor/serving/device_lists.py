@@ -154,7 +154,7 @@ class Search(NamedTuple):
                 listed = xp.zeros(flat.shape, bool)
                 for places in _places(xp, numbers, queries, *only, n_items):
                     listed[places] = True
-                xp.copyto(flat, flat.dtype.type(-np.inf), where=~listed)
+                flat[~listed] = -np.inf
             found, best = _select(xp, scores, self.pool(n_items))
             if self.diversity > 0:
                 found, best = _diverse(

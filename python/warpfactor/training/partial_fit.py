@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from numpy.typing import ArrayLike
 
+from ..checks import renamed_words
 from ..data.ratings import Ratings
 from .answering import FittedAnswers
 
@@ -41,7 +42,9 @@ class PartialFit(FittedAnswers):
         """
         if not self.__sklearn_is_fitted__():
             return self.fit(X, y)  # type: ignore[no-any-return]
-        self.model_ = self._answering().updated(Ratings.from_any(X, y))
+        given = Ratings.from_any(X, y)
+        with renamed_words(ratings="X"):
+            self.model_ = self._answering().updated(given)
         return self
 
 
