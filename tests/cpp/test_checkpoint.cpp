@@ -160,6 +160,7 @@ TEST(facts_tell_how_far_it_is) {
   options.checkpoints.path = options.checkpoints.resume = file.path;
   train<float>(data.view(), params, options);
   CHECK(checkpoint_facts(file.path).finished);
+  CHECK_THROWS(ModelFileError, "is a checkpoint, the state of a training, and no model", load<float>(file.path));
 }
 
 TEST(a_checkpoint_that_is_none_is_refused) {

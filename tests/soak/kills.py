@@ -76,21 +76,28 @@ def kill_fits(n: int, folder: Path, rng: random.Random) -> dict[str, int]:
     path = folder / "fit.checkpoint"
     started = time.perf_counter()
     fit(path)
-    whole = time.perf_counter() - started
-    told = {"killed": 0, "before the first checkpoint": 0, "twice": 0, "left over": 0}
-    for _ in range(n):
+    seconds = time.perf_counter() - started
+    told = {
+        "killed": 0,
+        "of them while going on": 0,
+        "before the first checkpoint": 0,
+        "left over": 0,
+    }
+    while told["killed"] < n:
         path.unlink(missing_ok=True)
         for attempt in range(2):
             how = {"resume": True} if attempt else {}
-            told["killed"] += killed(lambda how=how: fit(path, **how), rng.uniform(0, 1.1 * whole))
+            hit = killed(lambda how=how: fit(path, **how), rng.uniform(0, seconds))
+            seconds *= 1.05 if hit else 0.9  # how long a fit takes depends on what else runs
+            told["killed"] += hit
+            told["of them while going on"] += hit and attempt
             told["left over"] += len(beside(path))
             if path.exists():
                 wf._core.checkpoint_facts(path)  # raises unless it is whole
             else:
-                told["before the first checkpoint"] += 1
+                told["before the first checkpoint"] += hit
             if rng.random() < 0.5:
                 break
-            told["twice"] += 1  # a fit that goes on is killed too
         assert bits(fit(path, resume=True)) == wanted, "other bits than without a break"
         assert beside(path) == [], beside(path)
     return told

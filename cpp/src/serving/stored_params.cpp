@@ -93,15 +93,18 @@ std::map<std::string, std::string> param_texts(const TrainParams& params) {
 void take_choice(TrainParams& params, const std::map<std::string, std::string>& texts) {
   const auto take = [](auto& to, const json::Value& value) {
     using V = std::decay_t<decltype(to)>;
-    if constexpr (std::is_same_v<V, std::optional<double>>) {
-      to = value.number();
-    } else if constexpr (std::is_same_v<V, std::optional<std::int32_t>>) {
-      to = static_cast<std::int32_t>(std::clamp<std::int64_t>(value.integer(), -1, kInt32Max));
+    if constexpr (std::is_same_v<V, std::optional<std::int32_t>>) {  // n_epochs, which early stopping may lower
+      to = static_cast<std::int32_t>(std::clamp<std::int64_t>(value.integer(), -1, to.value_or(kInt32Max)));
+    } else if constexpr (std::is_same_v<V, std::optional<double>>) {
+      if (!to) to = value.number();
     } else if constexpr (std::is_same_v<V, std::optional<PerSide>>) {
       // Both sides' strengths are one number where they are alike.
-      to = value.is_number() ? PerSide(value.number())
-                             : PerSide(value.array().at(0).number(), value.array().at(1).number());
+      if (!to) {
+        to = value.is_number() ? PerSide(value.number())
+                               : PerSide(value.array().at(0).number(), value.array().at(1).number());
+      }
     } else if constexpr (std::is_same_v<V, ImplicitFeedback>) {
+      if (to != ImplicitFeedback::automatic) return;
       const std::optional<ImplicitFeedback> named = value_of<ImplicitFeedback>(value.string());
       if (!named) throw json::Error("implicit_feedback is unknown");
       to = *named;

@@ -18,7 +18,7 @@ std::string stored_choice(const TrainParams& given, const TrainParams& chosen);
 
 /// Each parameter by its name in the core, as JSON: "null" where it is left open.
 std::map<std::string, std::string> param_texts(const TrainParams& params);
-/// Sets the parameters that may be left open, and `implicit_feedback`, to what the texts say. Throws json::Error.
+/// Sets what the parameters leave open, and n_epochs, to what the texts say. Throws json::Error.
 void take_choice(TrainParams& params, const std::map<std::string, std::string>& texts);
 
 }  // namespace warpfactor
