@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scratch.hpp"
 
-#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 
@@ -21,7 +20,7 @@ namespace {
   throw ScratchError(error, std::generic_category(), "scratch is " + folder + what);
 }
 
-/// Bytes of a request to read ahead: more the system may cut off.
+/// Bytes of a request to read ahead: of more Linux may drop the rest (its read_ahead_kb is 128).
 constexpr std::int64_t kReadAhead = 128 * 1024;
 
 }  // namespace
@@ -87,9 +86,9 @@ void ScratchFile::read(std::int64_t offset, void* to, std::int64_t bytes) const 
 
 void ScratchFile::will_need(std::int64_t offset, std::int64_t bytes) const noexcept {
 #ifdef POSIX_FADV_WILLNEED
-  for (const std::int64_t end = offset + bytes; offset < end; offset += kReadAhead) {
-    (void)::posix_fadvise(file_, static_cast<off_t>(offset), static_cast<off_t>(std::min(kReadAhead, end - offset)),
-                          POSIX_FADV_WILLNEED);
+  // In whole requests: of one that begins inside a page the system would cut off the last page.
+  for (std::int64_t from = offset / kReadAhead * kReadAhead; from < offset + bytes; from += kReadAhead) {
+    (void)::posix_fadvise(file_, static_cast<off_t>(from), static_cast<off_t>(kReadAhead), POSIX_FADV_WILLNEED);
   }
 #else
   (void)offset;

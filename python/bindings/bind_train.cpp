@@ -79,9 +79,8 @@ void pull_chunks(const py::object& chunks, std::int32_t n_users, std::int32_t n_
   const auto array = [](const py::handle& given, const char* name, auto element) {
     using E = decltype(element);
     if (!py::isinstance<Array<E>>(given)) {
-      throw py::type_error(std::string("chunks: ") + name + " must be a contiguous " +
-                           std::string(py::str(py::dtype::of<E>())) + " array, not " +
-                           std::string(py::str(py::type::of(given))));
+      throw py::type_error(std::string("chunks: ") + name + " must be contiguous arrays of " +
+                           std::string(py::str(py::dtype::of<E>())));
     }
     return py::reinterpret_borrow<Array<E>>(given);
   };
