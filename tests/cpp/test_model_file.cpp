@@ -367,6 +367,7 @@ Parts sealed(Parts parts) {
     if (name == "__metadata__") continue;
     const auto from = static_cast<std::size_t>(entry["data_offsets"].array()[0].integer()),
                to = static_cast<std::size_t>(entry["data_offsets"].array()[1].integer());
+    if (from > to || to > parts.data.size()) throw std::logic_error(name + " lies outside of the data");
     add(name);
     add(entry["dtype"].string());
     std::string shape;

@@ -174,11 +174,15 @@ def test_no_option_of_reading_takes_a_foreign_error_or_a_long_message(tmp_path, 
 
 
 def test_a_long_id_makes_no_long_message(fitted):
-    for call in (fitted.recommend, fitted.similar_items):
+    strict = fitted.model_.with_options(unknown="raise")
+    long = "x" * 1_000_000
+    for call in (
+        lambda: fitted.similar_items(long),
+        lambda: strict.recommend(long),
+        lambda: strict.predict(np.array([[long, "b"]], dtype=object)),
+    ):
         with pytest.raises(ValueError) as caught:
-            call("x" * 1_000_000) if call == fitted.similar_items else call(
-                ["x" * 1_000_000], items=["y" * 10**6]
-            )
+            call()
         assert len(str(caught.value)) < 1000
 
 

@@ -25,7 +25,7 @@ from ..writing import whole_file
 __all__ = ["Contents", "DamageError", "checksum", "read", "read_texts", "write"]
 
 # As the format names the types; a file of ours has no others.
-_TYPES = {
+_TYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I32": np.dtype("<i4"), "I64": np.dtype("<i8"),
     "U32": np.dtype("<u4"), "U64": np.dtype("<u8"), "U8": np.dtype("u1"), "I8": np.dtype("i1"),
     "BOOL": np.dtype("?"),
