@@ -22,7 +22,7 @@ from .formats.table import FORMATS, Format, find_format, refuse_options
 from .ratings import Ratings, adopt_ratings
 from .roles import find_common
 
-__all__ = ["read", "read_pairs", "read_ratings"]
+__all__ = ["named", "ratings_of", "read", "read_pairs", "read_ratings", "refuse_keys"]
 
 
 def read_ratings(
@@ -173,7 +173,7 @@ def read(path: Paths, request: Request, format: str | None, member: str | None) 
         source = Source(file.path, member, file.keys)
         found = find_format(source, format, request.text.encoding)
         refuse_options(found, request.text)
-        _refuse_keys(found, source, request)
+        refuse_keys(found, source, request)
         reading = found.read(source, request)
     reading.request = request
     if isinstance(path, (str, os.PathLike)) and Path(path) != file.path:
@@ -191,7 +191,7 @@ def _read_set(
         with named(file.path), suppress(NothingThere):
             source = Source(file.path, member, file.keys)
             formats[file] = find_format(source, format, request.text.encoding)
-            _refuse_keys(formats[file], source, request)
+            refuse_keys(formats[file], source, request)
     names = {found.name for found in formats.values()}
     if len(names) > 1 and is_folder:
         raise unclear(path, formats, f"they are of the formats {', '.join(sorted(names))}")
@@ -228,7 +228,7 @@ def _read_set(
     return reading
 
 
-def _refuse_keys(format: Format, source: Source, request: Request) -> None:
+def refuse_keys(format: Format, source: Source, request: Request) -> None:
     """Raise ValueError if a folder's name gives a column of text, which is not read."""
     if format.name in {each.name for each in COLUMNAR}:
         return

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..checks import check_choice, check_count, option
 from .columns import as_float32, read_only, require_equal_lengths
-from .files import named
+from .files import named, refuse_keys
 from .folders import File, Paths, chosen_hint, files_of, shown_path, unclear
 from .formats.dialect import TextOptions
 from .formats.reading import Coded, Reading, Request, checked_request
@@ -359,15 +359,11 @@ class _Reader:
                 f"{free / 1e9:,.1f} GB are free: take fewer factors, or a machine with more memory"
             )
 
-    def _require_disk(self, n_rows: int | None) -> None:
+    def _require_disk(self, n_rows: int, *, about: bool = False) -> None:
         """Refuse ratings that would not fit onto the disk before they take it."""
-        self._n_rows = n_rows
-        if n_rows is not None:
-            require_room(
-                self._spool.folder,
-                n_rows * self._rating_bytes,
-                f"{self._shown()} holds {n_rows:,} ratings, which",
-            )
+        self._n_rows = None if about else n_rows
+        what = f"{self._shown()} holds {'about ' if about else ''}{n_rows:,} ratings, which"
+        require_room(self._spool.folder, n_rows * self._rating_bytes, what)
 
     def _shown(self) -> str:
         source = self._scan.source
@@ -436,6 +432,7 @@ class _Reader:
             with named(file.path), suppress(NothingThere):
                 source = self._source(file)
                 formats[file] = find_format(source, self._scan.format, request.text.encoding)
+                refuse_keys(formats[file], source, request)
         if not formats:
             with named(path):
                 raise NothingThere("all of the files are empty")
@@ -445,7 +442,9 @@ class _Reader:
         for found in formats.values():
             with named(path):
                 refuse_options(found, request.text)
-        self._require_disk(_rows_of(formats))
+        n_rows, about = _rows_of(formats)
+        if n_rows:
+            self._require_disk(n_rows, about=about)
         first = next(iter(formats.values()))
         with named(path):
             if len(names) == 1 and first.stream is not None:
@@ -523,9 +522,9 @@ def _is_counted(dataset: Any) -> bool:
     return kind == "parquet" or type(dataset).__name__ == "InMemoryDataset"
 
 
-def _rows_of(formats: Mapping[File, Format]) -> int | None:
-    """How many rows Parquet files hold, and how many texts do about; None where nothing tells."""
-    total = 0
+def _rows_of(formats: Mapping[File, Format]) -> tuple[int, bool]:
+    """How many rows Parquet files hold, and texts about, by their lines; 0 where nothing tells."""
+    total, about = 0, False
     for file, found in formats.items():
         source = Source(file.path)
         if found.name == "parquet" and not source.packing:
@@ -534,13 +533,14 @@ def _rows_of(formats: Mapping[File, Format]) -> int | None:
             try:
                 total += parquet.read_metadata(file.path).num_rows
             except (OSError, pa.ArrowException):
-                return None  # reading it says what is wrong
+                return 0, True  # reading it says what is wrong
         elif found.name in ("csv", "tsv", "text") and not source.packing:
             n_lines = source.head.count(b"\n")
             total += int(file.path.stat().st_size / len(source.head) * n_lines)
+            about = True
         else:
-            return None
-    return total
+            return 0, True
+    return total, about
 
 
 def _warn(
