@@ -35,6 +35,8 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
+  /// Throws CudaError if a device has certainly too little memory for such a fit.
+  virtual void require_room(const FitMemory& /*least*/, const TrainParams& /*params*/) {}
   /// Takes the ratings and the start. After the return it uses neither them nor the options, except user functions.
   /// `params` are resolved; `incidence` is empty without implicit feedback.
   virtual void upload(const RatingsView& ratings, const Survey& rated, const Standardization& z, const Start<T>& start,

@@ -376,6 +376,25 @@ bool check(const RatingsView& ratings, const TrainParams& params, const TrainOpt
   return validating;
 }
 
+/// Refuses a fit that certainly does not fit into the host's memory or the device's.
+template <class T>
+void require_room(const RatingsView& ratings, const Survey& rated, const TrainParams& params,
+                  const TrainOptions<T>& options, Backend<T>& backend) {
+  RatingCounts counts;
+  counts.n_ratings = rated.counted;
+  counts.n_users = ratings.n_users;
+  counts.n_items = ratings.n_items;
+  counts.weighted = !ratings.weights.empty();
+  counts.n_validation = options.validation.size();
+  counts.validation_weighted = !options.validation.weights.empty();
+  counts.initial = !options.user_factors.empty();
+  counts.custom_penalty = options.penalty != nullptr;
+  counts.user_counts = rated.user_counts;
+  counts.item_counts = rated.item_counts;
+  require_memory<T>(counts, params);
+  if (params.device == Device::cuda) backend.require_room(fit_memory<T>(counts, params, MemoryBound::least), params);
+}
+
 }  // namespace
 
 std::int32_t usual_epochs(std::int64_t n_ratings) {
@@ -424,6 +443,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& given_params
   {
     ThreadTeam team(team_size(params.n_threads, ratings.size() / ThreadTeam::kSlice), options.interrupted);
     rated = survey(ratings, "ratings", team);
+    require_room(ratings, rated, given_params, options, *backend);
     if (validating) used.validation = known.of(validation, "validation", rated);
     const KnownPairs pairs(options.implicit, ratings, rated);
     const Resolved open = resolved(given_params, ratings, rated, options);
