@@ -3,6 +3,10 @@
 #include "warpfactor/memory.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <iterator>
 #include <numeric>
 #include <utility>
 
@@ -21,38 +25,46 @@
 namespace warpfactor {
 namespace {
 
+/// Of the least that a fit takes by its sizes, what it certainly takes: allocators share and reuse.
+constexpr double kCertain = 0.95;
+/// Asking the system takes as long as a small fit, of which there may be thousands. Not measured.
+constexpr std::int64_t kAlwaysTried = std::int64_t{64} << 20;
+
 std::int64_t sum_of(const std::vector<MemoryPart>& parts) {
   return std::accumulate(parts.begin(), parts.end(), std::int64_t{0},
                          [](std::int64_t sum, const MemoryPart& part) { return sum + part.bytes; });
 }
 
-/// The parameters with what they leave open, where that takes memory. What only the ratings decide is taken to be what
-/// takes more.
-TrainParams resolved(const RatingCounts& counts, const TrainParams& given) {
+bool is_searched(const RatingCounts& counts, const TrainParams& given) {
+  return has_usual_pulls(given, counts.custom_penalty) && !counts.initial && leave_strengths_open(given) &&
+         !traits_of(given.optimizer).all_together && given.n_epochs != 0;
+}
+
+/// The parameters with what they leave open, where that takes memory.
+TrainParams resolved(const RatingCounts& counts, const TrainParams& given, MemoryBound bound) {
   TrainParams params = given;
   const bool per_row = has_usual_pulls(params, counts.custom_penalty);
   if (params.implicit_feedback == ImplicitFeedback::automatic) {
-    params.implicit_feedback = per_row ? ImplicitFeedback::both : ImplicitFeedback::none;
+    const bool means = per_row && (bound == MemoryBound::most || !is_searched(counts, given));
+    params.implicit_feedback = means ? ImplicitFeedback::both : ImplicitFeedback::none;
   }
   if (per_row && !params.reg_row) params.reg_row = kUsualStrengths.reg_row;
   return params;
 }
 
 template <class T>
-void plan_train(MemoryPlan& plan, const RatingCounts& counts, const TrainParams& given, FitMemory* device) {
-  const TrainParams params = resolved(counts, given);
+void plan_train(MemoryPlan& plan, const RatingCounts& counts, const TrainParams& given, const TrainParams& params,
+                MemoryBound bound, FitMemory& memory) {
   const int n_threads = team_size(params.n_threads, counts.n_ratings / ThreadTeam::kSlice);
   plan_survey(plan, counts, n_threads);
+  if (bound == MemoryBound::least) plan.free("validation ratings");  // if all are of known rows, none are copied
   const bool per_row = has_usual_pulls(params, counts.custom_penalty);
-  if (per_row && !counts.initial && leave_strengths_open(given) && !traits_of(params.optimizer).all_together &&
-      params.n_epochs != 0) {
-    plan_search<T>(plan, counts, given);
-  }
+  if (bound == MemoryBound::most && is_searched(counts, given)) plan_search<T>(plan, counts, given);
   if (per_row && !given.reg_bias_row) plan_bias_variances(plan, counts);
   if (has_means(params, true) || has_means(params, false)) plan_distinct_pairs(plan, counts);
   plan.free("pairs without a rating");
   if (params.device == Device::cuda) {
-    plan_device_upload<T>(plan, counts, params, *device);
+    plan_device_upload<T>(plan, counts, params, memory);
   } else {
     plan_cpu_upload<T>(plan, counts, params);
   }
@@ -70,14 +82,17 @@ std::int64_t FitMemory::device_bytes() const noexcept { return sum_of(device); }
 std::int64_t FitMemory::device_least() const noexcept { return device_bytes() - device_streamed; }
 
 template <class T>
-FitMemory fit_memory(const RatingCounts& counts, const TrainParams& given) {
+FitMemory fit_memory(const RatingCounts& given_counts, const TrainParams& given, MemoryBound bound) {
   require_in_range(given);
+  RatingCounts counts = given_counts;
+  if (bound == MemoryBound::least) counts.n_distinct = 0;
+  const TrainParams params = resolved(counts, given, bound);
   FitMemory memory;
   MemoryPlan plan;
   plan.begin("preparing");
-  plan_train<T>(plan, counts, given, &memory);
+  plan_train<T>(plan, counts, given, params, bound, memory);
   plan.begin("epochs");
-  if (given.device == Device::cpu) plan_cpu_epochs<T>(plan, counts, resolved(counts, given));
+  if (given.device == Device::cpu) plan_cpu_epochs<T>(plan, counts, params);
   if (given.device == Device::cpu) plan_cpu_release(plan);
   plan.begin("finishing");
   // The model: factors, biases, counts and the numbers of the rows.
@@ -88,7 +103,91 @@ FitMemory fit_memory(const RatingCounts& counts, const TrainParams& given) {
   return memory;
 }
 
-template FitMemory fit_memory<float>(const RatingCounts&, const TrainParams&);
-template FitMemory fit_memory<double>(const RatingCounts&, const TrainParams&);
+template <class T>
+std::vector<MemoryPart> smaller_fits(const RatingCounts& counts, const TrainParams& params, std::int64_t bytes,
+                                     MemoryBound bound) {
+  std::vector<MemoryPart> found;
+  /// Whether it fits.
+  const auto offer = [&](const std::string& change, std::int64_t peak) {
+    if (peak <= bytes) found.push_back({change, peak});
+    return peak <= bytes;
+  };
+  const auto peak_with = [&](const auto& set) {
+    TrainParams changed = params;
+    set(changed);
+    return fit_memory<T>(counts, changed, bound).peak();
+  };
+  for (std::int32_t k = params.n_factors / 2; k >= 8; k /= 2) {
+    if (offer("n_factors=" + std::to_string(k), peak_with([k](TrainParams& p) { p.n_factors = k; }))) break;
+  }
+  if (sizeof(T) == sizeof(double)) offer("dtype='float32'", fit_memory<float>(counts, params, bound).peak());
+  if (params.implicit_feedback != ImplicitFeedback::none) {
+    offer("implicit_feedback='none'", peak_with([](TrainParams& p) { p.implicit_feedback = ImplicitFeedback::none; }));
+  }
+  if (params.optimizer != Optimizer::sgd || params.momentum > 0) {
+    offer("optimizer='sgd'", peak_with([](TrainParams& p) {
+            p.optimizer = Optimizer::sgd;
+            p.momentum = 0;
+          }));
+  }
+  if (params.batch_size > 0) {
+    offer("batch_size=None", peak_with([](TrainParams& p) { p.batch_size = 0; }));
+  }
+  if (counts.n_validation > 0 && params.patience > 0) {
+    offer("early_stopping=False", peak_with([](TrainParams& p) { p.patience = 0; }));
+  }
+  return found;
+}
+
+template <class T>
+void require_memory(const RatingCounts& counts, const TrainParams& params) {
+  const char* const checked = std::getenv("WARPFACTOR_CHECK_MEMORY");
+  if (checked != nullptr && std::string(checked) == "0") return;
+  const FitMemory least = fit_memory<T>(counts, params, MemoryBound::least);
+  if (least.peak() < kAlwaysTried) return;
+  const AvailableMemory available = available_memory();
+  if (available.bytes < 0) return;
+  if (kCertain * static_cast<double>(least.peak()) <= static_cast<double>(available.bytes)) return;
+  const auto most = std::max_element(least.phases.begin(), least.phases.end(),
+                                     [](const MemoryPhase& a, const MemoryPhase& b) { return a.bytes() < b.bytes(); });
+  std::vector<MemoryPart> parts = most->parts;
+  std::sort(parts.begin(), parts.end(), [](const MemoryPart& a, const MemoryPart& b) { return a.bytes > b.bytes; });
+  std::string listed;
+  for (std::size_t n = 0; n < std::min<std::size_t>(parts.size(), 3); ++n) {
+    listed += (n == 0 ? "" : ", ") + parts[n].name + " " + bytes_text(parts[n].bytes);
+  }
+  std::string fixes;
+  for (const MemoryPart& each : smaller_fits<T>(counts, params, available.bytes, MemoryBound::least)) {
+    fixes += (fixes.empty() ? "" : ", ") + each.name + " (" + bytes_text(each.bytes) + ")";
+  }
+  throw NotEnoughMemory(
+      "the fit takes at least " + bytes_text(most->bytes()) + " of memory (" + listed + "), and " +
+      bytes_text(available.bytes) + " are available (" + available.limit + "): use " +
+      (fixes.empty() ? "several of fewer factors, float32 and fewer ratings, or a larger machine" : fixes) +
+      "; WARPFACTOR_CHECK_MEMORY=0 in the environment tries all the same");
+}
+
+NotEnoughMemory::NotEnoughMemory(const std::string& message) : message_(message) {}
+const char* NotEnoughMemory::what() const noexcept { return message_.c_str(); }
+
+std::string bytes_text(std::int64_t bytes) {
+  static constexpr const char* kUnits[] = {"bytes", "kB", "MB", "GB", "TB", "PB", "EB"};
+  auto number = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  for (; number >= 999.5 && unit + 1 < std::size(kUnits); ++unit) number /= 1000;
+  std::array<char, 32> text{};
+  const int decimals = unit == 0 || number >= 99.95 ? 0 : number >= 9.995 ? 1 : 2;
+  std::snprintf(text.data(), text.size(), "%.*f %s", decimals, number, kUnits[unit]);
+  return text.data();
+}
+
+template FitMemory fit_memory<float>(const RatingCounts&, const TrainParams&, MemoryBound);
+template FitMemory fit_memory<double>(const RatingCounts&, const TrainParams&, MemoryBound);
+template std::vector<MemoryPart> smaller_fits<float>(const RatingCounts&, const TrainParams&, std::int64_t,
+                                                     MemoryBound);
+template std::vector<MemoryPart> smaller_fits<double>(const RatingCounts&, const TrainParams&, std::int64_t,
+                                                      MemoryBound);
+template void require_memory<float>(const RatingCounts&, const TrainParams&);
+template void require_memory<double>(const RatingCounts&, const TrainParams&);
 
 }  // namespace warpfactor

@@ -78,4 +78,8 @@ inline std::int64_t rows_among(const RatingCounts& of, bool users, std::int64_t 
   return static_cast<std::int64_t>(std::ceil(times * rows));
 }
 
+/// Throws NotEnoughMemory if train<T>() certainly takes more memory than is available.
+template <class T>
+void require_memory(const RatingCounts& counts, const TrainParams& params);
+
 }  // namespace warpfactor

@@ -9,9 +9,12 @@
 #include <thread>
 
 #include "threads.hpp"
+#include "warpfactor/memory.hpp"
 
 #if defined(__linux__)
 #include <sched.h>
+#include <sys/resource.h>
+#include <unistd.h>
 #endif
 
 namespace warpfactor {
@@ -90,5 +93,84 @@ int team_size(std::int32_t n_threads, std::int64_t n_tasks) {
   const std::int64_t wanted = n_threads > 0 ? n_threads : available_threads();
   return static_cast<int>(std::min(wanted, n_tasks));
 }
+
+#if defined(__linux__)
+namespace {
+
+/// A number of bytes in a file that holds it alone; -1: none, or no limit.
+std::int64_t bytes_in(const std::string& path) {
+  std::ifstream file(path);
+  std::string text;
+  if (!(file >> text) || text.empty() || text.size() > 18 ||
+      text.find_first_not_of("0123456789") != std::string::npos) {
+    return -1;
+  }
+  return std::stoll(text);
+}
+
+/// The number after a name in a file of names and numbers; 0: it is not there.
+std::int64_t bytes_after(const std::string& path, const std::string& name) {
+  std::ifstream file(path);
+  std::string word;
+  std::int64_t number = 0;
+  while (file >> word) {
+    if (word == name && file >> number) return number;
+  }
+  return 0;
+}
+
+/// What a control group leaves: its limit, less what it uses and could not give back.
+std::int64_t left_in(const std::string& folder, bool v2) {
+  const std::int64_t limit = bytes_in(folder + (v2 ? "/memory.max" : "/memory.limit_in_bytes")),
+                     used = bytes_in(folder + (v2 ? "/memory.current" : "/memory.usage_in_bytes"));
+  if (limit < 0 || used < 0) return -1;
+  const std::string stat = folder + "/memory.stat", prefix = v2 ? "" : "total_";
+  const std::int64_t cache = bytes_after(stat, prefix + "inactive_file") + bytes_after(stat, prefix + "active_file");
+  const std::int64_t swap = v2 ? bytes_in(folder + "/memory.swap.max") - bytes_in(folder + "/memory.swap.current") : 0;
+  return std::max<std::int64_t>(limit - used + cache + std::max<std::int64_t>(swap, 0), 0);
+}
+
+}  // namespace
+
+AvailableMemory available_memory() {
+  constexpr std::int64_t kKilobyte = 1024;
+  AvailableMemory least;
+  const auto take = [&least](std::int64_t bytes, const std::string& limit) {
+    if (bytes >= 0 && (least.bytes < 0 || bytes < least.bytes)) least = {bytes, limit};
+  };
+  const std::int64_t machine = bytes_after("/proc/meminfo", "MemAvailable:");
+  if (machine > 0) {
+    const std::int64_t all = bytes_after("/proc/meminfo", "MemTotal:"),
+                       swap = bytes_after("/proc/meminfo", "SwapFree:");
+    take((machine + swap) * kKilobyte, "of the machine's " + bytes_text(all * kKilobyte));
+  }
+  std::ifstream groups("/proc/self/cgroup");
+  for (std::string line; std::getline(groups, line);) {
+    const std::size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (first == std::string::npos || second == std::string::npos) continue;
+    const std::string controllers = line.substr(first + 1, second - first - 1);
+    const bool v2 = controllers.empty();
+    if (!v2 && ("," + controllers + ",").find(",memory,") == std::string::npos) continue;
+    const std::string root = v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
+    std::string path = line.substr(second + 1);
+    for (;;) {
+      while (!path.empty() && path.back() == '/') path.pop_back();
+      take(left_in(root + path, v2), "of the container's limit");
+      if (path.empty()) break;
+      path.erase(path.rfind('/'));
+    }
+  }
+  rlimit limit{};
+  if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+    const auto pages = bytes_in("/proc/self/statm");
+    const auto used = std::max<std::int64_t>(pages, 0) * sysconf(_SC_PAGESIZE);
+    take(std::max<std::int64_t>(static_cast<std::int64_t>(limit.rlim_cur) - used, 0),
+         "of the limit on address space, RLIMIT_AS");
+  }
+  return least;
+}
+#else
+AvailableMemory available_memory() { return {}; }
+#endif
 
 }  // namespace warpfactor

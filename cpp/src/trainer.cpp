@@ -340,6 +340,25 @@ bool check(const RatingSource& ratings, const TrainParams& params, const TrainOp
   return validating;
 }
 
+/// Refuses a fit that certainly does not fit into the host's memory or the device's.
+template <class T>
+void require_room(const RatingsView& ratings, const Survey& rated, const TrainParams& params,
+                  const TrainOptions<T>& options, Backend<T>& backend) {
+  RatingCounts counts;
+  counts.n_ratings = rated.counted;
+  counts.n_users = ratings.n_users;
+  counts.n_items = ratings.n_items;
+  counts.weighted = !ratings.weights.empty();
+  counts.n_validation = options.validation.size();
+  counts.validation_weighted = !options.validation.weights.empty();
+  counts.initial = !options.user_factors.empty();
+  counts.custom_penalty = options.penalty != nullptr;
+  counts.user_counts = rated.user_counts;
+  counts.item_counts = rated.item_counts;
+  require_memory<T>(counts, params);
+  if (params.device == Device::cuda) backend.require_room(fit_memory<T>(counts, params, MemoryBound::least), params);
+}
+
 }  // namespace
 
 void check_params(const TrainParams& p, bool custom_penalty) {
@@ -448,6 +467,10 @@ TrainResult<T> train_on(RatingSource& ratings, const TrainParams& given_params, 
       if (!options.checkpoints.resume.empty()) from.emplace(options.checkpoints, given_params, likeness);
     }
     rated = elsewhere != nullptr ? std::move(elsewhere->rated) : survey(ratings, "ratings", team);
+    // Those on a disk take what the buffer says, and those of other processes none here.
+    if (elsewhere == nullptr && ratings.scratch() == nullptr) {
+      require_room(ratings.in_memory(), rated, given_params, options, *backend);
+    }
     if (validating) used.validation = known.of(validation, "validation", rated);
     pairs.emplace(options.implicit, ratings, rated);
     if (from) {

@@ -62,6 +62,7 @@ void bind_blocks(py::module_& m);
 void bind_descent(py::module_& m);
 void bind_fold_in(py::module_& m);
 void bind_ids(py::module_& m);
+void bind_memory(py::module_& m);
 void bind_metrics(py::module_& m);
 void bind_runtime(py::module_& m);
 void bind_model(py::module_& m);

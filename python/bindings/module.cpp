@@ -45,5 +45,6 @@ PYBIND11_MODULE(_core, m) {
   warpfactor::python::bind_descent(m);
   warpfactor::python::bind_fold_in(m);
   warpfactor::python::bind_ids(m);
+  warpfactor::python::bind_memory(m);
   warpfactor::python::bind_metrics(m);
 }

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .training.descent import matrix_factorization_bgd
     from .training.ensemble import Ensemble
     from .training.estimator import MatrixFactorization
+    from .training.memory import MemoryEstimate, estimate_memory
 
 __all__ = [
     "BayesianMatrixFactorization",
@@ -43,6 +44,7 @@ __all__ = [
     "Ensemble",
     "Evaluation",
     "MatrixFactorization",
+    "MemoryEstimate",
     "Model",
     "ModelFileError",
     "Peek",
@@ -54,6 +56,7 @@ __all__ = [
     "compare",
     "cross_validate",
     "datasets",
+    "estimate_memory",
     "evaluate",
     "load",
     "losses",
@@ -82,12 +85,14 @@ _HOME = {
     "Ensemble": "training.ensemble",
     "Evaluation": "evaluation.evaluate",
     "MatrixFactorization": "training.estimator",
+    "MemoryEstimate": "training.memory",
     "ModelFileError": "exceptions",
     "Peek": "data.peek",
     "Ratings": "data.ratings",
     "__version__": "_core",
     "compare": "evaluation.compare",
     "cross_validate": "evaluation.cross_validation",
+    "estimate_memory": "training.memory",
     "evaluate": "evaluation.evaluate",
     "Model": "model.model",
     "load": "model.model",

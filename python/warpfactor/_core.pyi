@@ -593,6 +593,30 @@ def ranking_auc(
     items: NDArray[np.int32],
     n_threads: int = 0,
 ) -> NDArray[np.float64]: ...
+
+class RatingCounts:
+    def __init__(
+        self,
+        n_ratings: int,
+        n_users: int,
+        n_items: int,
+        weighted: bool = False,
+        n_validation: int = 0,
+        n_implicit: int = 0,
+        initial: bool = False,
+        custom_penalty: bool = False,
+        user_counts: NDArray[np.uint32] | None = None,
+        item_counts: NDArray[np.uint32] | None = None,
+    ) -> None: ...
+
+def fit_memory(
+    counts: RatingCounts, params: TrainParams, is_double: bool
+) -> tuple[list[tuple[str, list[tuple[str, int]]]], list[tuple[str, int]], int]: ...
+def smaller_fits(
+    counts: RatingCounts, params: TrainParams, is_double: bool, bytes: int
+) -> list[tuple[str, int]]: ...
+def available_memory() -> tuple[int, str]: ...
+def bytes_text(bytes: int) -> str: ...
 def available_threads() -> int: ...
 def instruction_set() -> str: ...
 def built_instruction_sets() -> list[str]: ...

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <new>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,14 +19,16 @@ struct RatingCounts {
   bool weighted = false;
   std::int64_t n_validation = 0;
   bool validation_weighted = false;
-  std::int64_t n_implicit = 0;  ///< pairs without a rating: TrainOptions::implicit
-  bool initial = false;         ///< with initial factors: training then searches for no strengths
+  std::int64_t n_implicit = 0;   ///< pairs without a rating: TrainOptions::implicit
+  std::int64_t n_distinct = -1;  ///< pairs of both, each counted once; -1: all are different
+  bool initial = false;          ///< with initial factors: training then searches for no strengths
   bool custom_penalty = false;
   /// The ratings of each row. Empty: not known; where the memory depends on them it is told for rows of equal counts,
   /// which take the most.
   std::span<const std::uint32_t> user_counts{}, item_counts{};
 
   [[nodiscard]] std::int32_t rows(bool users) const noexcept { return users ? n_users : n_items; }
+  [[nodiscard]] std::int64_t distinct() const noexcept { return n_distinct < 0 ? n_ratings + n_implicit : n_distinct; }
   [[nodiscard]] std::int64_t all_rows() const noexcept { return std::int64_t{n_users} + n_items; }
   [[nodiscard]] std::span<const std::uint32_t> counts(bool users) const noexcept {
     return users ? user_counts : item_counts;
@@ -58,9 +61,40 @@ struct FitMemory {
   [[nodiscard]] std::int64_t device_least() const noexcept;  ///< with what may be streamed left out
 };
 
-/// What train<T>() takes at most. What the ratings decide, such as whether prior means are of use, is taken to be what
-/// takes more. Throws std::invalid_argument for parameters out of range.
+/// Of what the ratings decide, such as whether prior means are of use or pairs occur twice: what takes more, or less.
+enum class MemoryBound { most, least };
+
+/// What train<T>() takes. Throws std::invalid_argument for parameters out of range.
 template <class T>
-FitMemory fit_memory(const RatingCounts& counts, const TrainParams& params);
+FitMemory fit_memory(const RatingCounts& counts, const TrainParams& params, MemoryBound bound = MemoryBound::most);
+
+/// Changes of one parameter, in Python's words, with which a fit would take no more than so many bytes, and what it
+/// then takes at its peak.
+template <class T>
+std::vector<MemoryPart> smaller_fits(const RatingCounts& counts, const TrainParams& params, std::int64_t bytes,
+                                     MemoryBound bound = MemoryBound::most);
+
+/// What this process may still take of the machine's memory.
+struct AvailableMemory {
+  std::int64_t bytes = -1;  ///< -1: not known here
+  std::string limit;        ///< what limits it, for people
+};
+/// The least of: memory that the machine has available, with its swap; what the control groups of this process leave;
+/// what RLIMIT_AS leaves.
+AvailableMemory available_memory();
+
+/// A fit that certainly does not fit into memory, refused before it starts: std::bad_alloc with a text that says how
+/// much is missing and what would do. WARPFACTOR_CHECK_MEMORY=0 in the environment lets such fits try.
+class NotEnoughMemory : public std::bad_alloc {
+ public:
+  explicit NotEnoughMemory(const std::string& message);
+  [[nodiscard]] const char* what() const noexcept override;
+
+ private:
+  std::string message_;
+};
+
+/// Bytes for people, such as "1.50 GB".
+std::string bytes_text(std::int64_t bytes);
 
 }  // namespace warpfactor

@@ -239,7 +239,7 @@ template class PriorMeans<double>;
 template <class T>
 void plan_prior_means(MemoryPlan& plan, const RatingCounts& counts, std::int64_t stride, bool of_users, bool of_items) {
   const char* const part = "prior means";
-  const std::int64_t n = counts.n_ratings + counts.n_implicit, users = counts.n_users, items = counts.n_items;
+  const std::int64_t n = counts.distinct(), users = counts.n_users, items = counts.n_items;
   for (const bool own : {true, false}) {
     const std::int64_t bytes = lists_bytes(counts.rows(own), n);
     plan.take("who rated what", bytes);

@@ -53,6 +53,10 @@ class DeviceBackend final : public Backend<A> {
   DeviceBackend(const DeviceBackend&) = delete;
   DeviceBackend& operator=(const DeviceBackend&) = delete;
 
+  void require_room(const FitMemory& least, const TrainParams& params) override {
+    DeviceMemory(*device_, params.device_memory).require(least);
+  }
+
   void upload(const RatingSource& source, const Survey& rated, const Standardization& z, const Start<A>& start,
               const TrainParams& params, const TrainOptions<A>& options, const RatingsView& pairs) override {
     const RatingsView& ratings = source.in_memory();

@@ -8,6 +8,7 @@
 
 #include "device/accelerator.hpp"
 #include "device/tuning.hpp"
+#include "warpfactor/memory.hpp"
 #include "warpfactor/types.hpp"
 
 namespace warpfactor {
@@ -23,15 +24,27 @@ class DeviceMemory {
   }
   [[nodiscard]] std::int64_t left() const noexcept { return left_; }
 
+  /// Throws CudaError if this is certainly less than a fit takes.
+  void require(const FitMemory& least) const {
+    if (kCertainShare * static_cast<double>(least.device_least()) <= static_cast<double>(left_)) return;
+    std::string parts;
+    for (const MemoryPart& part : least.device) {
+      if (part.name != "ratings" && part.name != "who rated what") {
+        parts += (parts.empty() ? "" : ", ") + part.name + " " + bytes_text(part.bytes);
+      }
+    }
+    throw CudaError("out of memory on the device: the fit takes at least " + bytes_text(least.device_least()) +
+                    " beside the ratings (" + parts + "), and " + bytes_text(std::max<std::int64_t>(left_, 0)) +
+                    " are free (" + room() + "): allow or free more, use fewer factors, or device='cpu'");
+  }
+
   /// Throws CudaError with the bytes asked and left.
   template <class T>
   DeviceBuffer<T> allocate(std::int64_t size) {
     const std::int64_t bytes = size * static_cast<std::int64_t>(sizeof(T));
     if (bytes > left_) {
-      const std::string room =
-          limited_ ? "device_memory is " + std::to_string(device_memory_) + " bytes" : "all that is free";
       throw CudaError("out of memory on the device: " + std::to_string(bytes) + " bytes asked, " +
-                      std::to_string(std::max<std::int64_t>(left_, 0)) + " free (" + room +
+                      std::to_string(std::max<std::int64_t>(left_, 0)) + " free (" + room() +
                       "): allow or free more, use fewer factors, or device='cpu'");
     }
     left_ -= bytes;
@@ -51,6 +64,13 @@ class DeviceMemory {
   }
 
  private:
+  /// Of the least that a fit takes by its sizes, what it certainly takes. Not measured.
+  static constexpr double kCertainShare = 0.95;
+
+  [[nodiscard]] std::string room() const {
+    return limited_ ? "device_memory is " + std::to_string(device_memory_) + " bytes" : "all that is free";
+  }
+
   Accelerator& device_;
   std::int64_t device_memory_, left_ = 0;
   bool limited_ = false;

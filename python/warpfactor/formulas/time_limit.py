@@ -45,13 +45,20 @@ def ended_after(seconds: float) -> Iterator[None]:
                     raise_in_thread(thread, ctypes.py_object(TimeIsOver))
             wait = max(left, 0.05)  # once more, as there is code that catches whatever comes
 
-    threading.Thread(target=watch, daemon=True).start()
     try:
+        # In here, since the time may be over before the thread has told that it is started.
+        threading.Thread(target=watch, daemon=True).start()
         yield
     finally:
-        with lock:
-            done.set()
-            raise_in_thread(thread, None)  # what was sent and has not come yet
+        ended = False
+        while not ended:
+            try:
+                with lock:
+                    done.set()
+                    raise_in_thread(thread, None)  # what was sent and has not come yet
+                    ended = True
+            except TimeIsOver:  # it came while this waited
+                continue
 
 
 def _clock_of_this_thread() -> Callable[[], float]:

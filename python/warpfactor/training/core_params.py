@@ -154,6 +154,10 @@ def typed_words() -> Iterator[None]:
         raise DivergedError(in_words_of(names, str(error)), error.epoch) from None
     except (ValueError, CudaError) as error:
         raise type(error)(in_words_of(names, in_python_words(str(error)))) from None
+    except MemoryError as error:
+        # Of an allocation that failed there is no text worth showing.
+        told = in_words_of(names, str(error)) if str(error).startswith("the fit takes") else ""
+        raise MemoryError(told or "out of memory in the fit") from None
 
 
 def in_python_words(text: str) -> str:
