@@ -137,6 +137,7 @@ def train_chunks_float32(
     n_ratings: int,
     scratch: str,
     buffer_bytes: int,
+    freed_bytes: int,
     params: TrainParams,
     validation: RatingArrays | None = None,
     user_factors: NDArray[np.float32] | None = None,
@@ -159,6 +160,7 @@ def train_chunks_float64(
     n_ratings: int,
     scratch: str,
     buffer_bytes: int,
+    freed_bytes: int,
     params: TrainParams,
     validation: RatingArrays | None = None,
     user_factors: NDArray[np.float64] | None = None,
@@ -174,6 +176,7 @@ def train_chunks_float64(
     on_snapshot: Callable[[EpochRecord, Callable[[], _FitResult]], object] | None = None,
     learning_rates: Sequence[float] = (),
 ) -> _FitResult: ...
+def check_scratch(buffer_bytes: int, params: TrainParams) -> None: ...
 def scratch_bytes(n_ratings: int, weighted: bool, params: TrainParams) -> int: ...
 
 class SampleParams:
