@@ -64,7 +64,7 @@ void RatingSource::fetch(const std::function<std::int64_t(bool weighted)>& room)
     if (n == 0) return;
     if (!part) {
       weighted_ = !chunk.weights.empty();
-      require_room(scratch_->path, room(weighted_), size_);
+      require_room(scratch_->path, room(weighted_) - chunks_->freed_bytes, size_);
       file_ = ScratchFile(scratch_->path);
       part.emplace(std::min(part_, size_), weighted_);
     }

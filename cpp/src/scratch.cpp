@@ -115,7 +115,7 @@ void require_room(const std::string& folder, std::int64_t bytes, std::int64_t n_
   std::error_code error;
   const std::filesystem::space_info space = std::filesystem::space(folder, error);
   // The quota of a user is not known here; beyond it writing fails.
-  if (!error && space.available < static_cast<std::uintmax_t>(bytes)) {
+  if (!error && bytes > 0 && space.available < static_cast<std::uintmax_t>(bytes)) {
     fail(ENOSPC, folder,
          ", where " + text(space.available) + " bytes are free; it must have " + text(bytes) + " for " +
              text(n_ratings) + " ratings: name another folder");

@@ -665,9 +665,7 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
   return train_on(source, params, options);
 }
 
-template <class T>
-TrainResult<T> train(const RatingChunks& chunks, const ScratchFolder& scratch, const TrainParams& params,
-                     const TrainOptions<T>& options) {
+void validate(const ScratchFolder& scratch, const TrainParams& params) {
   require_in_range(params);
   const char* const fix = " with ratings in a scratch file; or give them as a whole";
   require(params.device == Device::cpu, "device", "cuda", (std::string("cpu") + fix).c_str());
@@ -678,6 +676,12 @@ TrainResult<T> train(const RatingChunks& chunks, const ScratchFolder& scratch, c
   const std::int64_t least = std::max(kLeastBufferBytes, most_threads * kLeastBufferBytesPerThread);
   require(scratch.buffer_bytes >= least, "buffer_bytes", scratch.buffer_bytes,
           ("at least " + text(least) + " with " + text(most_threads) + " threads").c_str());
+}
+
+template <class T>
+TrainResult<T> train(const RatingChunks& chunks, const ScratchFolder& scratch, const TrainParams& params,
+                     const TrainOptions<T>& options) {
+  validate(scratch, params);
   RatingSource source(chunks, scratch, options.interrupted);
   return train_on(source, params, options);
 }

@@ -146,19 +146,20 @@ py::dict train_as(const RatingArrays& arrays, std::int32_t n_users, std::int32_t
 
 template <class T>
 py::dict train_chunks_as(const py::object& chunks, std::int32_t n_users, std::int32_t n_items, std::int64_t n_ratings,
-                         const std::string& scratch, std::int64_t buffer_bytes, const TrainParams& params,
-                         const std::optional<RatingArrays>& validation, const std::optional<Array<T>>& user_factors,
-                         const std::optional<Array<T>>& item_factors, const py::object& on_epoch, std::uintptr_t loss,
-                         std::uintptr_t penalty, const std::map<std::string, std::uintptr_t>& device_kernels,
+                         const std::string& scratch, std::int64_t buffer_bytes, std::int64_t freed_bytes,
+                         const TrainParams& params, const std::optional<RatingArrays>& validation,
+                         const std::optional<Array<T>>& user_factors, const std::optional<Array<T>>& item_factors,
+                         const py::object& on_epoch, std::uintptr_t loss, std::uintptr_t penalty,
+                         const std::map<std::string, std::uintptr_t>& device_kernels,
                          const std::optional<PairArrays>& implicit, const std::optional<Array<T>>& user_biases,
                          const std::optional<Array<T>>& item_biases, double global_mean, const py::object& on_snapshot,
                          const std::vector<double>& learning_rates, const std::optional<py::dict>& checkpoints) {
   return train_with<T>(n_users, n_items, validation, user_factors, item_factors, on_epoch, loss, penalty,
                        device_kernels, implicit, user_biases, item_biases, global_mean, on_snapshot, learning_rates,
                        checkpoints, [&](const TrainOptions<T>& options) {
-                         const RatingChunks source{n_users, n_items, n_ratings, [&](const auto& take) {
-                                                     pull_chunks(chunks, n_users, n_items, take);
-                                                   }};
+                         const RatingChunks source{
+                             n_users, n_items, n_ratings,
+                             [&](const auto& take) { pull_chunks(chunks, n_users, n_items, take); }, freed_bytes};
                          return train<T>(source, {scratch, buffer_bytes}, params, options);
                        });
 }
@@ -374,7 +375,7 @@ void bind_train(py::module_& m) {
   const char* doc = "Factorize; returns a dict of arrays. Initial factors of both sides or of none.";
   const char* chunks_doc =
       "Factorize ratings kept in the folder `scratch`. `chunks()` returns an iterator over (users, items, values, "
-      "weights or None).";
+      "weights or None), which gives back `freed_bytes` of the same disk.";
   const auto define = [&]<class T>(T, const char* name, const char* chunks_name) {
     const auto with_options = [&](const char* as, auto function, const char* told, const auto&... of_ratings) {
       m.def(as, function, told, of_ratings..., py::arg("params"), py::arg("validation") = py::none(),
@@ -387,10 +388,15 @@ void bind_train(py::module_& m) {
     };
     with_options(name, &train_as<T>, doc, py::arg("ratings"), py::arg("n_users"), py::arg("n_items"));
     with_options(chunks_name, &train_chunks_as<T>, chunks_doc, py::arg("chunks"), py::arg("n_users"),
-                 py::arg("n_items"), py::arg("n_ratings"), py::arg("scratch"), py::arg("buffer_bytes"));
+                 py::arg("n_items"), py::arg("n_ratings"), py::arg("scratch"), py::arg("buffer_bytes"),
+                 py::arg("freed_bytes"));
   };
   define(float{}, "train_float32", "train_chunks_float32");
   define(double{}, "train_float64", "train_chunks_float64");
+  m.def(
+      "check_scratch",
+      [](std::int64_t buffer_bytes, const TrainParams& params) { validate({"", buffer_bytes}, params); },
+      "Raise ValueError if train_chunks cannot take these.", py::arg("buffer_bytes"), py::arg("params"));
   m.def("scratch_bytes", &scratch_bytes, "The most that train_chunks takes in its folder at a time.",
         py::arg("n_ratings"), py::arg("weighted"), py::arg("params"));
 }

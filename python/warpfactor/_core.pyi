@@ -145,6 +145,7 @@ def train_chunks_float32(
     n_ratings: int,
     scratch: str,
     buffer_bytes: int,
+    freed_bytes: int,
     params: TrainParams,
     validation: RatingArrays | None = None,
     user_factors: NDArray[np.float32] | None = None,
@@ -168,6 +169,7 @@ def train_chunks_float64(
     n_ratings: int,
     scratch: str,
     buffer_bytes: int,
+    freed_bytes: int,
     params: TrainParams,
     validation: RatingArrays | None = None,
     user_factors: NDArray[np.float64] | None = None,
@@ -184,6 +186,7 @@ def train_chunks_float64(
     learning_rates: Sequence[float] = (),
     checkpoints: Mapping[str, Any] | None = None,
 ) -> _FitResult: ...
+def check_scratch(buffer_bytes: int, params: TrainParams) -> None: ...
 def scratch_bytes(n_ratings: int, weighted: bool, params: TrainParams) -> int: ...
 
 class SampleParams:

@@ -18,6 +18,8 @@ struct RatingChunks {
   /// Calls `take` with each chunk in turn, on the calling thread; a chunk need not outlive its call. What `take` throws
   /// is passed on. train() calls it once: later passes read what it wrote to the scratch file.
   std::function<void(const std::function<void(const RatingsView&)>& take)> for_each{};
+  /// What for_each() itself gives back of the same disk on the way, which counts as free.
+  std::int64_t freed_bytes = 0;
 };
 
 /// Where the ratings are kept while training runs.
@@ -27,7 +29,8 @@ struct ScratchFolder {
   std::string path;
   /// What training holds in memory beside what belongs to rows (factors, biases, prior means, what the optimizer
   /// remembers, counts), to blocks (at most an eighth of a byte a rating), and to the validation ratings. At least the
-  /// constants below; where the ratings of a row, or of a few rows, do not fit into it, an error says how much would do.
+  /// constants below; where the ratings of a row, or of a few rows, do not fit into it, an error says how much would
+  /// do.
   std::int64_t buffer_bytes = std::int64_t{1} << 30;
 };
 inline constexpr std::int64_t kLeastBufferBytes = std::int64_t{4} << 20;
@@ -41,6 +44,10 @@ class ScratchError : public std::system_error {
 
 /// The most that train() takes in the folder at a time for so many ratings. `weighted`: they come with weights.
 std::int64_t scratch_bytes(std::int64_t n_ratings, bool weighted, const TrainParams& params);
+
+/// Throws std::invalid_argument if these parameters cannot train from a scratch file, or the buffer is too small, which
+/// train() does too, when the ratings are there.
+void validate(const ScratchFolder& scratch, const TrainParams& params);
 
 /// As the other train(), with the same bits as it gives for all chunks in one, for any sizes of chunks and buffers and
 /// any number of threads. Not for what takes ratings in batches, and not on a CUDA device. Throws ScratchError too.

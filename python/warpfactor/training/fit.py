@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _core
 from ..checks import check_flag, in_words_of, is_number, option, where_typed
 from ..data.ratings import Ratings
-from ..data.stored import StoredRatings
+from ..data.stored import BYTES_PER_RATING, StoredRatings
 from ..exceptions import CudaError
 from ..formulas.cuda_compile import DeviceKernels, device_kernels
 from ..formulas.losses import CustomLoss
@@ -227,8 +227,10 @@ def _trained(
         return train(given.arrays(), *shape, core, *others)
     chunks = disk.chunks(given, last=last)
     train_chunks = _core.train_chunks_float32 if single else _core.train_chunks_float64
-    where = str(disk.folder), disk.buffer
-    return train_chunks(chunks, *shape, len(given.ratings), *where, core, *others)
+    freed = BYTES_PER_RATING * len(given.ratings) if last else 0
+    return train_chunks(
+        chunks, *shape, len(given.ratings), str(disk.folder), disk.buffer, freed, core, *others
+    )
 
 
 def host_type(dtype: Any) -> np.dtype[Any]:

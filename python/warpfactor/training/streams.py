@@ -12,12 +12,13 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from ..checks import check_count, is_number, option
+from ..checks import check_count, in_words_of, is_number, option
 from ..data.columns import check_weights
 from ..data.files import read_ratings
 from ..data.numbering import available_memory
 from ..data.scan import RatingsScan, is_paths, is_stream, scan_ratings, store
 from ..data.stored import BYTES_PER_RATING, Chunk, StoredRatings, require_room, scratch_folder
+from ..parameters import PARAMETERS
 from ..serving.tables import SeenItems
 from .given import Given, drawn_positions, given_ratings, validation_arrays
 from .progress import ReadingBar
@@ -26,7 +27,6 @@ __all__ = ["BUFFER", "Disk", "given_from"]
 
 # Bytes of ratings in memory beside the factors, where fit is not told.
 BUFFER = 1 << 30
-_LEAST_BUFFER = 1 << 24
 # A pair of codes.
 _BYTES_PER_PAIR = 8
 # What drawing validation ratings takes: NumPy numbers them all.
@@ -94,7 +94,7 @@ def given_from(
         if y is not None:
             raise ValueError(f"X ({type(X).__name__}) holds the ratings itself: pass no y with it")
         if disk is not None:
-            _refuse_device(params, core)
+            _require_fit(disk, params, core)
             scan = X if isinstance(X, RatingsScan) else scan_ratings(X)
             with _stored(scan, disk, params, core, weighted=sample_weight is not None) as stored:
                 yield _given(stored, sample_weight, validation, fraction, seed), disk
@@ -102,7 +102,7 @@ def given_from(
         if is_paths(X):
             X = read_ratings(X)
     elif disk is not None:
-        _refuse_device(params, core)
+        _require_fit(disk, params, core)
     given = given_ratings(
         X, y, sample_weight=sample_weight, validation=validation, fraction=fraction, seed=seed
     )
@@ -130,20 +130,24 @@ def _disk(X: Any, scratch: Any, buffer: Any) -> Disk | None:
                 f"it out"
             )
         return None
-    size = BUFFER if buffer is None else check_count("buffer", buffer, _LEAST_BUFFER, 2**63 - 1)
+    size = BUFFER if buffer is None else check_count("buffer", buffer, 1, 2**63 - 1)
     return Disk(scratch_folder(scratch), size)
 
 
-def _refuse_device(params: Mapping[str, Any], core: _core.TrainParams) -> None:
-    """Train on the CPU where the device is open, and refuse another one."""
-    if core["device"] == "cpu":
-        return
-    if params["device"] != "auto":
+def _require_fit(disk: Disk, params: Mapping[str, Any], core: _core.TrainParams) -> None:
+    """Refuse what cannot train from a disk before anything is read; an open device is the CPU."""
+    if core["device"] != "cpu" and params["device"] != "auto":
         raise ValueError(
             f"{option('device')} is {params['device']!r}, and ratings on disk are trained on by the CPU: use "
             f"{option('device', 'cpu')}, or ratings in memory"
         )
     core["device"], core["device_index"] = "cpu", 0
+    names = {row.core or row.name for row in PARAMETERS.values()}
+    try:
+        _core.check_scratch(disk.buffer, core)
+    except ValueError as error:
+        text = str(error).replace("buffer_bytes", option("buffer"))
+        raise ValueError(in_words_of(names, text)) from None
 
 
 @contextmanager
