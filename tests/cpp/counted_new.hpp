@@ -10,6 +10,13 @@
 #include <cstdlib>
 #include <new>
 
+// Inlined into a new-expression, the header would lie outside of what the compiler knows to be its memory.
+#if defined(__GNUC__)
+#define COUNTED_NEW_APART [[gnu::noinline]]
+#else
+#define COUNTED_NEW_APART
+#endif
+
 namespace counted_new {
 
 inline std::atomic<std::int64_t> bytes{0}, most{0}, calls{0};
@@ -28,7 +35,7 @@ struct Header {
   void* whole;
 };
 
-inline void* allocate(std::size_t size, std::size_t alignment) {
+COUNTED_NEW_APART inline void* allocate(std::size_t size, std::size_t alignment) {
   const std::int64_t call = ++calls, failing = fails_at;
   if (failing > 0 && call >= failing) throw std::bad_alloc();
   alignment = std::max(alignment, alignof(std::max_align_t));
@@ -45,7 +52,7 @@ inline void* allocate(std::size_t size, std::size_t alignment) {
   return reinterpret_cast<void*>(at);
 }
 
-inline void release(void* memory) noexcept {
+COUNTED_NEW_APART inline void release(void* memory) noexcept {
   if (memory == nullptr) return;
   const auto* const header = reinterpret_cast<const Header*>(static_cast<const char*>(memory) - sizeof(Header));
   bytes -= static_cast<std::int64_t>(header->size);

@@ -120,7 +120,6 @@ def test_bad_parameters(params, says):
         ((np.ones((2, 2), object), None), "no ratings: pass y"),
         ((np.ones(3), None), "shape|2-D|dimension"),
         ((None, None), "None"),
-        (("ratings.csv", None), "read_ratings|ratings"),
     ],
 )
 def test_bad_ratings(data, says):

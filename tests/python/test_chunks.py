@@ -35,7 +35,7 @@ def test_chunks_give_the_bits_of_all_ratings_at_once(ratings, tmp_path):
         (_core.train_chunks_float32, _core.train_float32),
         (_core.train_chunks_float64, _core.train_float64),
     ]:
-        found = train(chunks, N_USERS, N_ITEMS, N, str(tmp_path), BUFFER, params())
+        found = train(chunks, N_USERS, N_ITEMS, N, str(tmp_path), BUFFER, 0, params())
         expected = whole(_core.RatingArrays(users, items, values), N_USERS, N_ITEMS, params())
         for name in ("user_factors", "item_factors", "user_biases", "item_biases", "user_counts"):
             assert found[name].tobytes() == expected[name].tobytes()
@@ -49,7 +49,7 @@ def test_what_the_source_raises_comes_out_and_leaves_no_file(ratings, tmp_path, 
         raise error("the source broke")
 
     with pytest.raises(error, match="the source broke"):
-        _core.train_chunks_float32(chunks, N_USERS, N_ITEMS, N, str(tmp_path), BUFFER, params())
+        _core.train_chunks_float32(chunks, N_USERS, N_ITEMS, N, str(tmp_path), BUFFER, 0, params())
     assert not list(tmp_path.iterdir())
 
 
@@ -78,12 +78,19 @@ def test_what_the_source_raises_comes_out_and_leaves_no_file(ratings, tmp_path, 
 def test_chunks_of_other_kinds_are_refused(ratings, tmp_path, made, error, told):
     with pytest.raises(error, match=told):
         _core.train_chunks_float32(
-            lambda: iter([made(*ratings)]), N_USERS, N_ITEMS, N, str(tmp_path), BUFFER, params()
+            lambda: iter([made(*ratings)]), N_USERS, N_ITEMS, N, str(tmp_path), BUFFER, 0, params()
         )
 
 
 def test_a_folder_that_is_not_there_is_a_file_not_found(ratings):
     with pytest.raises(FileNotFoundError, match="scratch is /nonexistent"):
         _core.train_chunks_float32(
-            lambda: iter([(*ratings, None)]), N_USERS, N_ITEMS, N, "/nonexistent", BUFFER, params()
+            lambda: iter([(*ratings, None)]),
+            N_USERS,
+            N_ITEMS,
+            N,
+            "/nonexistent",
+            BUFFER,
+            0,
+            params(),
         )

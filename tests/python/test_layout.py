@@ -168,13 +168,14 @@ FOLDERS = [
     "cuda",
 ]
 # The trainer asks the registry for a device, and writes its parameters down for the model's file. A
-# checkpoint is the same kind of file as a model.
+# checkpoint is the same kind of file as a model. What a fit takes is told of the device's part too.
 BRIDGES = {
     ("checkpoint.hpp", "serving/array_file.hpp"),
     ("checkpoint.cpp", "serving/crc32.hpp"),
     ("checkpoint.cpp", "serving/json.hpp"),
     ("checkpoint.cpp", "serving/stored_params.hpp"),
     ("checkpoint.cpp", "serving/whole_file.hpp"),
+    ("memory.cpp", "device/device_backend.hpp"),
     ("trainer.cpp", "device/registry.hpp"),
     ("trainer.cpp", "serving/stored_params.hpp"),
 }

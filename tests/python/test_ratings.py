@@ -279,7 +279,10 @@ def frame(**columns) -> pa.Table:
         ),
         (lambda: Ratings.from_frame(frame(), user=3), "user=3: there are columns 0 to 2"),
         (lambda: Ratings.from_frame(frame(), user=-1), "user=-1"),
-        (lambda: Ratings.from_frame(frame(), user="item", item="item"), "a column of its own"),
+        (
+            lambda: Ratings.from_frame(frame(), user="item", item="item"),
+            "each needs one of its own",
+        ),
         (
             lambda: Ratings.from_frame(frame().select([0, 1])),
             "cannot tell which column holds the rating",

@@ -352,7 +352,7 @@ def _study(optuna: Any, storage: Any, name: str, seed: int, fingerprint: str) ->
         # Of SQLAlchemy and of Optuna, which have no base of their own in common.
         reason = str(error).partition("\n")[0]
         raise ValueError(
-            f"{option('storage')} is {storage!r:.80}, which cannot be read as a store of studies: {reason}"
+            f"{option('storage')} is {storage!r:.300}, which cannot be read as a store of studies: {reason}"
         ) from error
     before = study.user_attrs.get("ratings", fingerprint)
     if before != fingerprint:

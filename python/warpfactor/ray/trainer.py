@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -290,7 +290,7 @@ def _held(
             fraction=params["validation_fraction"],
             seed=core["seed"],
         )
-        ratings = given.ratings
+        ratings = cast("Ratings", given.ratings)  # of a source that is not read in parts
         return given, holding(
             np.bincount(ratings.users, minlength=ratings.n_users),
             np.bincount(ratings.items, minlength=ratings.n_items),

@@ -444,17 +444,15 @@ class MatrixFactorization(FromModel, CallbackSupportMixin, PartialFit):  # type:
             A float array of three or four columns that could be user, item, rating is refused: write
             ``Ratings.from_arrays`` or ``Ratings.from_dense``. So is a matrix whose rows, the users,
             scikit-learn's cross-validation has cut: `warpfactor.cross_validate` divides the ratings.
-            A data set of Surprise or LensKit is taken too. This and the other arrays may lie on a
-            CUDA device (CuPy, DLPack or
-            ``__cuda_array_interface__``): they are copied to the host once, where ids are numbered.
+            A data set of Surprise or LensKit is taken too. Arrays may lie on a CUDA device (CuPy, DLPack
+            or ``__cuda_array_interface__``): they are copied to the host once, where ids are numbered.
             A path, or a list of paths, is read as `read_ratings` does, or with `scratch` in parts. What
             `scan_ratings` returns, a `pyarrow.dataset.Dataset` and iterables of record batches or
             tables are always read in parts.
         y : array-like of shape (n_ratings,), default None
             The ratings.
         sample_weight : array-like of shape (n_ratings,), default None
-            Weights >= 0 in the order of the ratings; a weight of 2 acts as the rating given twice,
-            0 as if it were absent.
+            Weights >= 0 of the ratings: 2 acts as the rating given twice, 0 as if it were absent.
         validation : Ratings, (X, y), anything `X` can be, or a float; default None
             Ratings to evaluate after every epoch, for `history_` and early stopping. Pairs whose
             user or item has no training rating are left out: training cannot improve them. A number
@@ -469,17 +467,14 @@ class MatrixFactorization(FromModel, CallbackSupportMixin, PartialFit):  # type:
         every : int, default 1
             After how many epochs `checkpoint` is written.
         resume : bool, str, path-like or None, default None
-            True: go on from `checkpoint` if it is there, else begin. A path: go on from that file. The
-            ratings and parameters must be those of before; what comes out has the same bits as without
-            the break, except with "hogwild" and on CUDA devices. False: begin anew. None: begin, but
-            refuse to replace the checkpoint of a fit that has not ended.
+            True: go on from `checkpoint` if it is there, else begin. A path: go on from that file, with the
+            ratings and parameters of before, to the bits of a fit without a break (not with "hogwild" or on
+            CUDA). False: begin anew. None: begin, but replace no checkpoint of a fit that has not ended.
         scratch : str, path-like or True, default None
-            A folder on a disk that ratings are kept on during the fit, in place of memory; True: the
-            system's for large temporary files. The result has the same bits. None: where `X` is read
-            in parts, as True. See docs/larger_than_memory.md.
+            A folder on a disk that keeps the ratings during the fit, in place of memory; True: the
+            system's. The same bits. None: as True where `X` is read in parts. See docs/larger_than_memory.md.
         buffer : int, default None
-            With ratings on a disk, how many bytes of them may be in memory, beside the factors; None:
-            2**30. `seen_` is kept if it fits into as much.
+            With `scratch`, how many bytes of ratings may be in memory; None: 2**30. So much `seen_` is kept.
 
         Returns
         -------
@@ -489,20 +484,18 @@ class MatrixFactorization(FromModel, CallbackSupportMixin, PartialFit):  # type:
         Raises
         ------
         ValueError
-            If the ratings, weights or parameters are not valid; the text says which and how. If
-            `resume` is the checkpoint of other ratings or parameters; it says which.
+            If the ratings, weights or parameters are not valid, or `resume` is of others; it says which.
         OSError
             If files cannot be read, or the disk of `scratch` has too little room.
         MemoryError
-            If ids of ratings on a disk, or a model of them, would not fit into memory.
+            If the fit, ids of ratings on a disk, or their model would not fit into memory.
         DivergedError
             If training diverges.
         CudaError
             If `device` asks for CUDA and it cannot be used (not built, no driver, driver too old,
             no device, out of memory), or arrays are on a device and CuPy is missing.
         """
-        fitted = self.__sklearn_is_fitted__()
-        if fitted and self.device != "cpu":
+        if (fitted := self.__sklearn_is_fitted__()) and self.device != "cpu":
             self.model_.free_device()  # the new factors may need the memory
         goes_on = check_flag("warm_start", self.warm_start) and fitted
         params = self.get_params(deep=False)
