@@ -721,9 +721,9 @@ void plan_blocks(MemoryPlan& plan, const RatingCounts& counts, const Grid& grid,
   const auto stripe_row = static_cast<std::int64_t>(sizeof(StripeRow)), place = std::int64_t{sizeof(std::int64_t)};
   plan.touch("sorting", (counts.all_rows() + std::max(counts.n_users, counts.n_items)) * stripe_row);
   plan.touch("sorting", counts.all_rows() * stripe_row + (n_threads + 1) * n_buckets * place);
-  // Then the bands, and a copy of a bucket for each thread.
+  // Then, beside the stripes, the bands, and a copy of a bucket for each thread.
   plan.take(part, n_blocks * 2 * place);
-  plan.touch("sorting", (counts.all_rows() + inner) * stripe_row + n_threads * std::min(per_bucket, n) * rating);
+  plan.touch("sorting", (2 * counts.all_rows() + inner) * stripe_row + n_threads * std::min(per_bucket, n) * rating);
 }
 
 }  // namespace warpfactor

@@ -240,10 +240,10 @@ template <class T>
 void plan_prior_means(MemoryPlan& plan, const RatingCounts& counts, std::int64_t stride, bool of_users, bool of_items) {
   const char* const part = "prior means";
   const std::int64_t n = counts.distinct(), users = counts.n_users, items = counts.n_items;
+  plan_distinct_pairs(plan, counts);
   for (const bool own : {true, false}) {
-    const std::int64_t bytes = lists_bytes(counts.rows(own), n);
-    plan.take("who rated what", bytes);
     plan.free(own ? kUserListsPart : kItemListsPart);
+    plan.take("who rated what", lists_bytes(counts.rows(own), n));
   }
   const auto number = static_cast<std::int64_t>(sizeof(T));
   plan.take(part, (users + items) * (stride + 1) * number);  // the work
