@@ -113,7 +113,8 @@ Buffer<T> packed(const BlockPlan& plan, bool of_users, std::span<const T> factor
   if (RowPull<T>* const to = layout.pulls_at(rows.data())) {
     Survey rated;
     (of_users ? rated.user_counts : rated.item_counts).assign(counts.begin(), counts.end());
-    const std::vector<RowPull<T>> pulls = row_pulls<T>(RatingsView{}, rated, plan.params, plan.z, plan.z.start_bias, of_users);
+    const std::vector<RowPull<T>> pulls =
+        row_pulls<T>(RatingsView{}, rated, plan.params, plan.z, plan.z.start_bias, of_users);
     std::copy(pulls.begin(), pulls.end(), to);
   }
   return rows;
