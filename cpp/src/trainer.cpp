@@ -605,6 +605,7 @@ TrainResult<T> train_on(RatingSource& ratings, const TrainParams& given_params, 
       options.checkpoints.warn(error.what());
     }
   };
+  const std::function<TrainResult<T>()> snapshot = [&] { return finished(result, false); };
   for (auto epoch = static_cast<std::int32_t>(result.history.size()); epoch < *params.n_epochs && !stopped; ++epoch) {
     const Clock::time_point began = Clock::now();
     EpochReport report;
@@ -641,9 +642,9 @@ TrainResult<T> train_on(RatingSource& ratings, const TrainParams& given_params, 
     stopped = verdict.stop;
     const bool last = report.epoch == *params.n_epochs || stopped;
     if (choosing && verdict.better && !warming_up && !last) backend->keep();
-    if (options.on_snapshot) options.on_snapshot(report, [&] { return finished(result, false); });
+    if (options.on_snapshot) options.on_snapshot(report, snapshot);
     const bool ends = (options.on_epoch && options.on_epoch(report)) || last;
-    if (verdict.go_back && !ends) {
+    if (verdict.go_back) {
       backend->restore();
       result.learning_rates.resize(best_length);
     }

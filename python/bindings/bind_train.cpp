@@ -49,9 +49,10 @@ Checkpoints checkpoints_of(const std::optional<py::dict>& given) {
   checkpoints.resume = path("resume");
   checkpoints.every = (*given)["every"].cast<std::int32_t>();
   checkpoints.context = (*given)["context"].cast<std::map<std::string, std::string>>();
-  checkpoints.warn = [warn = py::object((*given)["warn"])](const std::string& text) {
+  // Borrowed, as options are copied without Python's lock: the dict outlives them.
+  checkpoints.warn = [warn = py::handle(py::object((*given)["warn"]))](const std::string& text) {
     const WithGil gil;
-    warn(text);
+    call_python(py::reinterpret_borrow<py::object>(warn), text);
   };
   return checkpoints;
 }
@@ -85,7 +86,14 @@ void pull_chunks(const py::object& chunks, std::int32_t n_users, std::int32_t n_
     return py::reinterpret_borrow<Array<E>>(given);
   };
   const WithGil gil;
-  for (const py::handle chunk : py::iter(chunks())) {
+  const py::object all = py::iter(call_python(chunks));
+  for (;;) {
+    const auto chunk =
+        py::reinterpret_steal<py::object>(until_the_end([&all] { return PyIter_Next(all.ptr()); }));
+    if (!chunk) {
+      if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+      return;
+    }
     const auto parts = py::cast<py::tuple>(chunk);
     if (parts.size() != 4) throw py::value_error("chunks must give (users, items, values, weights or None)");
     RatingArrays arrays{array(parts[0], "users", std::int32_t{}), array(parts[1], "items", std::int32_t{}),

@@ -371,8 +371,9 @@ Parts sealed(Parts parts) {
     add(name);
     add(entry["dtype"].string());
     std::string shape;
-    for (const json::Value& n : entry["shape"].array())
-      shape += (shape.empty() ? "" : ",") + std::to_string(n.integer());
+    for (const json::Value& n : entry["shape"].array()) {
+      shape.append(shape.empty() ? "" : ",").append(std::to_string(n.integer()));
+    }
     add(shape);
     crc = crc32(crc, reinterpret_cast<const unsigned char*>(parts.data.data()) + from, to - from);
   }

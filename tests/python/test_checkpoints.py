@@ -131,6 +131,43 @@ def test_early_stopping_goes_on(schedule, epoch, ratings, tmp_path):
     assert kept(model.fit(train, resume=path, **given)) == wanted
 
 
+def test_a_fit_that_a_callback_ends_goes_on_from_any_epoch(ratings, tmp_path):
+    # Also from the one after which training goes back to its best.
+    params = SMALL | {"n_factors": 12, "n_epochs": 40, "reg": 1e-4, "reg_row": 0.0, "init": 0.1}
+    params |= {"reg_bias_row": 0.0, "learning_rate": 0.1, "early_stopping": 5}
+    train, test = wf.train_test_split(ratings, 0.2, random_state=3)
+    model, path = wf.MatrixFactorization(**params), tmp_path / "fit.checkpoint"
+    wanted = kept(model.fit(train, validation=test))
+    rates = [record["learning_rate"] for record in model.history_]
+    assert any(later < 0.5 * rate for rate, later in pairwise(rates[:30]))
+    for epoch in range(1, len(rates)):
+        model.set_params(callbacks=[lambda record, last=epoch: record["epoch"] == last])
+        model.fit(train, validation=test, checkpoint=path, resume=False)
+        model.set_params(callbacks=[])
+        assert kept(model.fit(train, validation=test, resume=path)) == wanted, epoch
+
+
+def test_a_refit_is_done_again_where_more_epochs_come_before_it(ratings, tmp_path):
+    params = SMALL | GIVEN | {"validation_fraction": 0.2, "refit": True, "schedule": "constant"}
+    path = tmp_path / "fit.checkpoint"
+    wanted = kept(wf.MatrixFactorization(**params | {"n_epochs": 6}).fit(ratings))
+    wf.MatrixFactorization(**params | {"n_epochs": 3}).fit(ratings, checkpoint=path)
+    longer = wf.MatrixFactorization(**params | {"n_epochs": 6})
+    assert kept(longer.fit(ratings, checkpoint=path, resume=True)) == wanted
+
+
+def test_a_fit_from_the_disk_goes_on_as_one_in_memory(ratings, tmp_path):
+    params, path, scratch = SMALL | GIVEN, tmp_path / "fit.checkpoint", tmp_path / "scratch"
+    scratch.mkdir()
+    model = wf.MatrixFactorization(**params)
+    wf.write_ratings(ratings, tmp_path / "r.parquet")
+    wanted = kept(model.fit(wf.read_ratings(tmp_path / "r.parquet")))
+    cut_off(model, path, 3, tmp_path / "r.parquet", scratch=scratch)
+    assert kept(model.fit(tmp_path / "r.parquet", scratch=scratch, resume=path)) == wanted
+    assert kept(model.fit(wf.read_ratings(tmp_path / "r.parquet"), resume=path)) == wanted
+    assert not os.listdir(scratch)
+
+
 @pytest.mark.parametrize("cut_in_refit", [False, True])
 def test_refit_goes_on_in_either_training(cut_in_refit, ratings, tmp_path, monkeypatch):
     params = SMALL | GIVEN | {"validation_fraction": 0.2, "refit": True, "random_state": None}
@@ -454,6 +491,11 @@ def test_the_command_line_goes_on(tmp_path):
     assert _core.checkpoint_facts(path)["seed"] == done["seed"]
     again = succeed(*more, "--resume")
     assert again.lines[-1] == longer.lines[-1]
+    on_disk = ("train", table, "--scratch", tmp_path, "--n-factors", "4", "--reg", "0.02")
+    kept_so = ("--checkpoint", tmp_path / "disk.checkpoint", "--n-epochs", "3", "--seed", "1")
+    succeed(*on_disk, *kept_so)
+    assert _core.checkpoint_facts(tmp_path / "disk.checkpoint")["finished"]
+    succeed(*on_disk, *kept_so, "--resume")
     with pytest.raises(AssertionError, match=r"--n-factors is 5 \(in the checkpoint 4\)"):
         succeed(*more, "--resume", "--n-factors", "5")
     with pytest.raises(AssertionError, match=r"--checkpoint is .* which is also a file to read"):

@@ -691,22 +691,6 @@ def test_ids_that_do_not_fit_into_memory_are_refused_with_the_figure(scratch, mo
         estimator().fit([table(PARTS[2])] and [table()], scratch=scratch, validation=0.1)
 
 
-def test_available_memory_is_what_the_system_and_the_container_leave(tmp_path, monkeypatch):
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal: 100 kB\nMemAvailable: 50 kB\n")
-    monkeypatch.setattr(numbering, "_MEMINFO", meminfo)
-    monkeypatch.setattr(numbering, "_CGROUPS", ((str(tmp_path / "max"), str(tmp_path / "used")),))
-    assert numbering.available_memory() == 51_200
-    (tmp_path / "max").write_text("max\n")
-    (tmp_path / "used").write_text("1000\n")
-    assert numbering.available_memory() == 51_200
-    (tmp_path / "max").write_text("3000\n")
-    assert numbering.available_memory() == 2000
-    meminfo.unlink()
-    (tmp_path / "max").unlink()
-    assert numbering.available_memory() is None
-
-
 # Numbering by itself.
 
 

@@ -121,7 +121,8 @@ def train(
         held = {"--test-size": test_size, "--report": report, "--timestamp": layout["timestamp"]}
         _refuse_in_memory(scratch, held, test_by, validation_size)
         params["validation_fraction"] = validation_size
-        _train_on_disk(ratings, output, params, scratch, buffer, layout, quiet=quiet)
+        going_on = {"checkpoint": checkpoint, "every": every, "resume": resume}
+        _train_on_disk(ratings, output, params, scratch, buffer, layout, going_on, quiet=quiet)
         return
     make_report = None if report is None else page_maker()  # what is missing shows before the work
     named = None if titles is None else titles.read()
@@ -228,6 +229,7 @@ def _train_on_disk(
     scratch: Path | None,
     buffer: int | None,
     layout: dict[str, Any],
+    going_on: dict[str, Any],
     *,
     quiet: bool,
 ) -> None:
@@ -241,7 +243,7 @@ def _train_on_disk(
     started = time.perf_counter()
     with shell_words(validation_fraction="validation-size"):
         scan = scan_ratings(ratings, **layout)
-        model = fit_model(params, scan, scratch=scratch, buffer=buffer)
+        model = fit_model(params, scan, scratch=scratch, buffer=buffer, **going_on)
     if output is not None:
         model.save(output)
     if not quiet:

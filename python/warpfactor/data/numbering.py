@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -36,12 +35,6 @@ _INT64_MAX = 2**63 - 1
 # Integers lie close together if a mark for each from the lowest to the highest takes little, at
 # first or for the ratings that there are, and never more than half a gigabyte of positions.
 _CLOSE, _CLOSE_PER_ROW, _MOST_CLOSE = 1 << 22, 16, 1 << 27
-_MEMINFO = Path("/proc/meminfo")
-# The limit of a container and what it uses, of both versions of control groups.
-_CGROUPS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
 
 
 class Vocabulary:
@@ -392,18 +385,5 @@ class RowNumbers:
 
 def available_memory() -> int | None:
     """Bytes that programs may still take, in a container too; None where the system does not tell."""
-    limits = []
-    try:
-        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
-        limits += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
-    except (OSError, ValueError):
-        pass
-    for limit, used in _CGROUPS:
-        try:
-            free = int(Path(limit).read_text(encoding="ascii")) - int(
-                Path(used).read_text(encoding="ascii")
-            )
-            limits.append(max(free, 0))
-        except (OSError, ValueError):
-            continue
-    return min(limits, default=None)
+    left, _ = _core.available_memory()
+    return None if left < 0 else left

@@ -11,6 +11,10 @@ from contextlib import contextmanager
 __all__ = ["TimeIsOver", "ended_after"]
 
 
+# Code that catches whatever comes is told more than once, but not for ever.
+_MOST_SENT = 40
+
+
 class TimeIsOver(BaseException):
     """The time is over. No Exception, so that code that catches those does not go on."""
 
@@ -37,12 +41,13 @@ def ended_after(seconds: float) -> Iterator[None]:
     end = used() + seconds
 
     def watch() -> None:
-        wait = seconds
-        while not done.wait(wait):
+        wait, n_sent = seconds, 0
+        while not done.wait(wait) and n_sent < _MOST_SENT:
             with lock:
                 left = 0.0 if done.is_set() else end - used()
                 if left <= 0 and not done.is_set():
                     raise_in_thread(thread, ctypes.py_object(TimeIsOver))
+                    n_sent += 1
             wait = max(left, 0.05)  # once more, as there is code that catches whatever comes
 
     try:

@@ -152,6 +152,7 @@ class BlockExchange:
         self._item_means: list[Any] = []
         self._work: list[Any] = []  # of a step of the prior means: what items send and are sent
         self._broken = False
+        self._missing: set[int] = set()  # blocks of users that no worker holds
         self.n_lost = 0  # workers, so far
 
     # What the trainer calls.
@@ -203,8 +204,9 @@ class BlockExchange:
     def restore(self) -> None:
         """Go back to that copy; prior means stay what they have become."""
 
+        rows, _, items, _ = self._kept  # this copy, whenever it is done again
+
         def back() -> None:
-            rows, _, items, _ = self._kept
             self._items = list(items)
             for block in self._blocks:
                 self._call(block, "set_state", block, rows[block], None)
@@ -406,9 +408,13 @@ class BlockExchange:
         self.n_lost += len(lost)
         n_workers = self._crew.n_workers
         rows, means, items, item_means = self._saved
-        blocks = [at for at in self._blocks if self._holding.worker_of(at, n_workers) in lost]
+        self._missing.update(
+            at for at in self._blocks if self._holding.worker_of(at, n_workers) in lost
+        )
+        blocks = sorted(self._missing)  # also those of a recovery that another loss ended
         self._crew.get([self._holding.load(self._crew, block) for block in blocks])
         self._begin(blocks, rows)
+        self._missing.clear()
         for block in self._blocks:
             self._call(block, "set_state", block, rows[block], means[block])
         self._items, self._item_means = list(items), list(item_means)

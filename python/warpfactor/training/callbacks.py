@@ -222,7 +222,10 @@ class Progress(Callback):
 
     def on_train_begin(self, fit: Fit) -> None:
         """Begin to show."""
-        self._bar = EpochBar(fit.n_epochs, fit.loss, verbose=self.verbose).__enter__()
+        n_done = len(fit.history)
+        self._bar = EpochBar(
+            fit.n_epochs, fit.loss, verbose=self.verbose, n_done=n_done
+        ).__enter__()
 
     def on_epoch_end(self, record: EpochRecord) -> None:
         """Show an epoch."""

@@ -58,10 +58,13 @@ class Checkpoints(NamedTuple):
             "warn": _warn,
         }
 
-    def of_refit(self) -> Checkpoints:
-        """Return those of the second training of `refit`, which has a file of its own beside."""
+    def of_refit(self, *, of_same: bool) -> Checkpoints:
+        """Return those of the second training of `refit`, which has a file of its own beside.
+
+        `of_same`: the first training had ended before, so that the second one is what was cut off.
+        """
         path, resume = _refitted(self.path), _refitted(self.resume)
-        if resume is not None and not _is_there(resume):
+        if resume is not None and not (of_same and _is_there(resume)):
             resume = None
         return Checkpoints(path, self.every, resume)
 

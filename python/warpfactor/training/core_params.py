@@ -153,7 +153,8 @@ def typed_words() -> Iterator[None]:
     except DivergedError as error:
         raise DivergedError(in_words_of(names, str(error)), error.epoch) from None
     except (ValueError, CudaError) as error:
-        raise type(error)(in_words_of(names, in_python_words(str(error)))) from None
+        told = in_python_words(str(error)).replace("buffer_bytes", option("buffer"))
+        raise type(error)(in_words_of(names, told)) from None
     except MemoryError as error:
         # Of an allocation that failed there is no text worth showing.
         told = in_words_of(names, str(error)) if str(error).startswith("the fit takes") else ""

@@ -197,7 +197,9 @@ def _fitted(
                 again = run(
                     whole,
                     _for_refit(chosen, result),
-                    checkpoints.of_refit(),
+                    checkpoints.of_refit(
+                        of_same=len(result["history"]) == len(checkpoints.history)
+                    ),
                     result["learning_rates"],
                 )
                 # What found the number of epochs is what there is to see.

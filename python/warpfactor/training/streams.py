@@ -12,14 +12,14 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from ..checks import check_count, in_words_of, is_number, option
+from ..checks import check_count, is_number, option
 from ..data.columns import check_weights
 from ..data.files import read_ratings
 from ..data.numbering import available_memory
 from ..data.scan import RatingsScan, is_paths, is_stream, scan_ratings, store
 from ..data.stored import BYTES_PER_RATING, Chunk, StoredRatings, require_room, scratch_folder
-from ..parameters import PARAMETERS
 from ..serving.tables import SeenItems
+from .core_params import typed_words
 from .given import Given, drawn_positions, given_ratings, validation_arrays
 from .progress import ReadingBar
 
@@ -141,13 +141,14 @@ def _require_fit(disk: Disk, params: Mapping[str, Any], core: _core.TrainParams)
             f"{option('device')} is {params['device']!r}, and ratings on disk are trained on by the CPU: use "
             f"{option('device', 'cpu')}, or ratings in memory"
         )
+    if core["half"]:
+        raise ValueError(
+            f"{option('dtype')} is 'float16', which is for CUDA devices, and ratings on disk are trained on by "
+            f"the CPU: use {option('dtype', 'float32')}, or ratings in memory"
+        )
     core["device"], core["device_index"] = "cpu", 0
-    names = {row.core or row.name for row in PARAMETERS.values()}
-    try:
+    with typed_words():
         _core.check_scratch(disk.buffer, core)
-    except ValueError as error:
-        text = str(error).replace("buffer_bytes", option("buffer"))
-        raise ValueError(in_words_of(names, text)) from None
 
 
 @contextmanager
