@@ -184,6 +184,11 @@ def test_refit_goes_on_in_either_training(cut_in_refit, ratings, tmp_path, monke
         cut_off(model, path, 3, ratings)
     np.random.seed(5)  # the seed is the checkpoint's, not a new one
     assert kept(model.fit(ratings, checkpoint=path, resume=True)) == wanted
+    (tmp_path / "fit.checkpoint.refit").write_text("my notes")
+    with pytest.raises(wf.ModelFileError, match=r"would replace .*\.refit"):
+        model.fit(ratings, checkpoint=path, resume=True)
+    assert (tmp_path / "fit.checkpoint.refit").read_text() == "my notes"
+    (tmp_path / "fit.checkpoint.refit").unlink()
     # What is left of the second training is no start of that of a new fit.
     cut_off(model, path, 3, ratings, resume=False)
     assert os.listdir(tmp_path) == ["fit.checkpoint"]

@@ -686,6 +686,12 @@ def test_ids_that_do_not_fit_into_memory_are_refused_with_the_figure(scratch, mo
     message = r"after 900 ratings there are \d+ users and 40 items, which with a model take"
     with pytest.raises(MemoryError, match=message):
         estimator(n_factors=500).fit([table()], scratch=scratch)
+    with pytest.raises(
+        MemoryError, match="2,000,000,000 users and 40 items, which with a model take"
+    ):
+        estimator().fit(wf.scan_ratings([table()], shape=(2 * 10**9, 40)), scratch=scratch)
+    with pytest.raises(ValueError, match="scratch is ''; it must be a folder"):
+        estimator().fit([table()], scratch="")
     monkeypatch.setattr(streams, "available_memory", lambda: 8000)
     with pytest.raises(MemoryError, match="drawing among 900 ratings takes"):
         estimator().fit([table(PARTS[2])] and [table()], scratch=scratch, validation=0.1)

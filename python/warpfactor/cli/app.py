@@ -63,7 +63,10 @@ class Command(click.Command):
         for written in ("output", "report", "checkpoint"):
             target = ctx.params.get(written)
             if target is not None:
-                others = [given for name, given in ctx.params.items() if name != written]
+                # The folder of --scratch is written to and not read: it may hold what is written.
+                others = [
+                    given for name, given in ctx.params.items() if name not in (written, "scratch")
+                ]
                 refuse_same_file(target, others, f"--{written}")
                 if target in others:  # another file to write: there is none to read
                     raise ValueError(

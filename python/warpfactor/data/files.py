@@ -258,6 +258,8 @@ def named(path: Any) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
+    except MemoryError as error:  # Arrow's is an ArrowException too
+        raise MemoryError(f"{path}: {error}" if str(error) else f"{path}: out of memory") from error
     except (ValueError, pa.ArrowException, csv.Error) as error:
         text = str(error)
         shown = text if text.startswith(f"{path}: ") else f"{path}: {text}{_encoding_hint(error)}"

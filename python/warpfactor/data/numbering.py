@@ -255,9 +255,10 @@ class Vocabulary:
             kinds = sorted(
                 KIND_PLURALS[each] if each else "texts of files" for each in {kind, self._kind}
             )
+            unless = f"{option('ids', 'int')} if all are integers, else "
             raise ValueError(
                 f"{name} holds ids of another kind than what was read before, {' and '.join(kinds)}: "
-                f"pass {option('ids', 'str')}"
+                f"pass {'' if all({kind, self._kind}) else unless}{option('ids', 'str')}"
             )
         return self._encoder
 

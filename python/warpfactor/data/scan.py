@@ -277,6 +277,8 @@ class _Reader:
         self._n_rows: int | None = None
         self._begun = 0
         self._looked = 0
+        if scan.shape is not None:
+            self._require_memory()
         self._has_cut = False
 
     def read(self) -> tuple[int, str]:

@@ -46,7 +46,7 @@ def scratch_folder(scratch: Any) -> Path:
     """
     if scratch is None or scratch is True:
         return _system_folder()
-    if not isinstance(scratch, (str, os.PathLike)):
+    if not isinstance(scratch, (str, os.PathLike)) or not os.fspath(scratch):
         raise ValueError(f"{option('scratch')} is {scratch!r}; it must be a folder, or True")
     folder = Path(scratch)
     if not folder.is_dir():

@@ -88,6 +88,10 @@ def checkpoints_of(checkpoint: Any, every: Any, resume: Any) -> Checkpoints:
         If `checkpoint` cannot be written, or there is no file `resume`.
     """
     every = check_count("every", every, 1)
+    if every != 1 and checkpoint is None:
+        raise ValueError(
+            f"{option('every')} is {every}, and says how often {option('checkpoint')} is written, which is not given"
+        )
     flag = option("resume", True)
     path = None if checkpoint is None else _path("checkpoint", checkpoint)
     there = path is not None and _is_there(path)
@@ -99,19 +103,9 @@ def checkpoints_of(checkpoint: Any, every: Any, resume: Any) -> Checkpoints:
                 f"{option('checkpoint')} is {str(path)!r}, which is no file: give the name of one"
             )
     if path is not None and there:
-        try:
-            facts = _facts(path)
-        except ModelFileError as error:
-            raise ModelFileError(
-                f"{option('checkpoint')} would replace {path}, from which no fit can go on: {error}. Give "
-                "another name, or remove the file"
-            ) from error
-        if resume is None and not facts["finished"]:
-            raise ValueError(
-                f"{path} is the checkpoint of a fit that did not end, in epoch "
-                f"{len(facts['history'])}: go on from it by {flag}, or begin anew "
-                f"by {option('resume', False)}"
-            )
+        facts = _replaceable(path, resume)
+    if (beside := _refitted(path)) is not None and _is_there(beside):
+        _replaceable(beside, resume)
     if resume is None or resume is False:
         return Checkpoints(path, every)
     if resume is True:
@@ -137,6 +131,23 @@ def checkpoints_of(checkpoint: Any, every: Any, resume: Any) -> Checkpoints:
             )
         facts = _facts(source)
     return Checkpoints(path, every, source, facts["seed"], tuple(facts["history"]))
+
+
+def _replaceable(path: Path, resume: Any) -> dict[str, Any]:
+    """Return what a checkpoint says; refuse to replace another file, or a fit that did not end."""
+    try:
+        facts = _facts(path)
+    except ModelFileError as error:
+        raise ModelFileError(
+            f"{option('checkpoint')} would replace {path}, from which no fit can go on: {error}. Give "
+            "another name, or remove the file"
+        ) from error
+    if resume is None and not facts["finished"]:
+        raise ValueError(
+            f"{path} is the checkpoint of a fit that did not end, in epoch {len(facts['history'])}: go on from "
+            f"it by {option('resume', True)}, or begin anew by {option('resume', False)}"
+        )
+    return facts
 
 
 def _path(name: str, given: Any) -> Path:

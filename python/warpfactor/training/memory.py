@@ -18,7 +18,7 @@ from .estimator import MatrixFactorization
 
 __all__ = ["MemoryEstimate", "estimate_memory"]
 
-_MOST_RATINGS = 2**62
+_MOST_RATINGS = 2**48
 # Of a rating: two codes and a value.
 _RATING = 12
 # Recommended items a user, as `recommend` has it by default.
