@@ -88,8 +88,7 @@ void pull_chunks(const py::object& chunks, std::int32_t n_users, std::int32_t n_
   const WithGil gil;
   const py::object all = py::iter(call_python(chunks));
   for (;;) {
-    const auto chunk =
-        py::reinterpret_steal<py::object>(until_the_end([&all] { return PyIter_Next(all.ptr()); }));
+    const auto chunk = py::reinterpret_steal<py::object>(until_the_end([&all] { return PyIter_Next(all.ptr()); }));
     if (!chunk) {
       if (PyErr_Occurred() != nullptr) throw py::error_already_set();
       return;

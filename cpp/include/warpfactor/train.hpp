@@ -67,8 +67,8 @@ struct TrainOptions {
   std::span<const T> user_biases{}, item_biases{};
   double global_mean = 0;
   std::function<bool(const EpochReport&)> on_epoch{};  ///< after each epoch, calling thread; true stops training
-  /// After each epoch, before on_epoch, on the calling thread; `snapshot` copies the model as that epoch left it, and may
-  /// be called until on_epoch returns.
+  /// After each epoch, before on_epoch, on the calling thread; `snapshot` copies the model as that epoch left it, and
+  /// may be called until on_epoch returns.
   std::function<void(const EpochReport&, const std::function<TrainResult<T>()>& snapshot)> on_snapshot{};
   /// The learning rate of each epoch, n_epochs of them, in place of the schedule; with patience 0. TrainResult's give a
   /// training without validation ratings the epochs that one with them has found.
