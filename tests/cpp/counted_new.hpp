@@ -52,6 +52,15 @@ COUNTED_NEW_APART inline void* allocate(std::size_t size, std::size_t alignment)
   return reinterpret_cast<void*>(at);
 }
 
+/// For those that ask for memory as std::stable_sort does. Without it a sanitizer's own would serve them.
+COUNTED_NEW_APART inline void* allocate_or_null(std::size_t size, std::size_t alignment) noexcept {
+  try {
+    return allocate(size, alignment);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+
 COUNTED_NEW_APART inline void release(void* memory) noexcept {
   if (memory == nullptr) return;
   const auto* const header = reinterpret_cast<const Header*>(static_cast<const char*>(memory) - sizeof(Header));
@@ -68,6 +77,16 @@ void* operator new(std::size_t size, std::align_val_t alignment) {
 }
 void* operator new[](std::size_t size, std::align_val_t alignment) {
   return counted_new::allocate(size, static_cast<std::size_t>(alignment));
+}
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return counted_new::allocate_or_null(size, 1); }
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
+  return counted_new::allocate_or_null(size, 1);
+}
+void* operator new(std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+  return counted_new::allocate_or_null(size, static_cast<std::size_t>(alignment));
+}
+void* operator new[](std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+  return counted_new::allocate_or_null(size, static_cast<std::size_t>(alignment));
 }
 void operator delete(void* memory) noexcept { counted_new::release(memory); }
 void operator delete[](void* memory) noexcept { counted_new::release(memory); }

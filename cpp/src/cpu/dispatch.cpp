@@ -33,12 +33,12 @@ bool has_avx2() {
   __cpuid(info, 1);
   return (info[2] & (1 << 12)) != 0 && leaf7_has(1 << 5) && system_saves(0x6);
 }
-bool has_avx512() {
+[[maybe_unused]] bool has_avx512() {
   return has_avx2() && leaf7_has((1 << 16) | (1 << 17) | (1 << 30) | static_cast<int>(1u << 31)) && system_saves(0xe6);
 }
 #else
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-bool has_avx512() {
+[[maybe_unused]] bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 }
