@@ -321,7 +321,7 @@ template <class T>
 void plan_batches(MemoryPlan& plan, const RatingCounts& counts, std::int64_t batch_size, int n_threads) {
   const char* const part = "ratings in batches";
   const std::int64_t n = std::max<std::int64_t>(counts.n_ratings, 1), size = std::min(batch_size, n),
-                     n_batches = (n + size - 1) / size, place = std::int64_t{sizeof(std::int64_t)};
+                     n_batches = n / size + (n % size > 0 ? 1 : 0), place = std::int64_t{sizeof(std::int64_t)};
   const std::int64_t number = n <= std::numeric_limits<std::uint32_t>::max() ? 4 : 8, weight = counts.weighted ? 4 : 0,
                      at_once = std::min<std::int64_t>(n_threads, n_batches);
   const BatchRowCounts rows = batch_rows(counts, size);

@@ -566,7 +566,7 @@ void plan_cpu_epochs(MemoryPlan& plan, const RatingCounts& counts, const TrainPa
   const std::int64_t stride = padded_stride<T>(params.n_factors), n = counts.n_ratings;
   const std::int64_t size = batch_size(params, n);
   if (size > 0) {
-    const std::int64_t n_batches = (n + size - 1) / size, n_threads = batch_threads<T>(counts, params);
+    const std::int64_t n_batches = n / size + (n % size > 0 ? 1 : 0), n_threads = batch_threads<T>(counts, params);
     const std::int64_t at_once = params.parallel == Parallel::hogwild && n_batches >= n_threads ? n_threads : 1;
     plan.take("gradients of a batch", at_once * batch_rows(counts, size).most * (stride + 2) * number);
   } else {
