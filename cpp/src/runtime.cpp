@@ -48,27 +48,35 @@ double quota_in(const std::string& folder, bool v2) {
   return quota > 0 && period > 0 ? quota / period : 0;
 }
 
-/// Processors' worth of time that the control groups of this process grant it; 0: no limit. A limit may sit on the
-/// group itself or on any of those around it.
-double cgroup_quota() {
-  double smallest = 0;
+/// Calls f(folder, v2) for the control groups of this process that a controller, such as cpu or memory, may limit, and
+/// for all around them: a limit may sit on any.
+template <class F>
+void for_each_cgroup(const std::string& controller, const F& f) {
   std::ifstream groups("/proc/self/cgroup");
   for (std::string line; std::getline(groups, line);) {
     const std::size_t first = line.find(':'), second = line.find(':', first + 1);
     if (first == std::string::npos || second == std::string::npos) continue;
     const std::string controllers = line.substr(first + 1, second - first - 1);
     const bool v2 = controllers.empty();
-    if (!v2 && ("," + controllers + ",").find(",cpu,") == std::string::npos) continue;
-    const std::string root = v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu";
+    if (!v2 && ("," + controllers + ",").find("," + controller + ",") == std::string::npos) continue;
+    const std::string root = v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/" + controller;
     std::string path = line.substr(second + 1);
     for (;;) {
       while (!path.empty() && path.back() == '/') path.pop_back();
-      const double quota = quota_in(root + path, v2);
-      if (quota > 0 && (smallest == 0 || quota < smallest)) smallest = quota;
+      f(root + path, v2);
       if (path.empty()) break;
       path.erase(path.rfind('/'));
     }
   }
+}
+
+/// Processors' worth of time that the control groups of this process grant it; 0: no limit.
+double cgroup_quota() {
+  double smallest = 0;
+  for_each_cgroup("cpu", [&](const std::string& folder, bool v2) {
+    const double quota = quota_in(folder, v2);
+    if (quota > 0 && (smallest == 0 || quota < smallest)) smallest = quota;
+  });
   return smallest;
 }
 #endif
@@ -144,22 +152,8 @@ AvailableMemory available_memory() {
                        swap = bytes_after("/proc/meminfo", "SwapFree:");
     take((machine + swap) * kKilobyte, "of the machine's " + bytes_text(all * kKilobyte));
   }
-  std::ifstream groups("/proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {
-    const std::size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    const bool v2 = controllers.empty();
-    if (!v2 && ("," + controllers + ",").find(",memory,") == std::string::npos) continue;
-    const std::string root = v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
-    std::string path = line.substr(second + 1);
-    for (;;) {
-      while (!path.empty() && path.back() == '/') path.pop_back();
-      take(left_in(root + path, v2), "of the container's limit");
-      if (path.empty()) break;
-      path.erase(path.rfind('/'));
-    }
-  }
+  for_each_cgroup("memory",
+                  [&](const std::string& folder, bool v2) { take(left_in(folder, v2), "of the container's limit"); });
   rlimit limit{};
   if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
     const auto pages = bytes_in("/proc/self/statm");
