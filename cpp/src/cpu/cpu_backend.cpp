@@ -7,6 +7,7 @@
 #include "backend.hpp"
 #include "buffer.hpp"
 #include "cpu/batches.hpp"
+#include "cpu/block_pass.hpp"
 #include "cpu/blocks.hpp"
 #include "cpu/kernel_table.hpp"
 #include "cpu/prior_means.hpp"
@@ -19,14 +20,6 @@
 
 namespace warpfactor {
 namespace {
-
-void wait_briefly(int attempt) {
-  if (attempt < 64) {
-    pause_briefly();
-  } else {
-    std::this_thread::yield();  // the awaited thread may need this processor
-  }
-}
 
 /// Factor rows and biases of one side, in internal order, rows padded with zeros.
 template <class T>
@@ -51,12 +44,6 @@ struct Rows {
             pulls.size() > 0 ? pulls.data() + row : nullptr,
             at(means, row * stride)};
   }
-};
-
-/// The blocks that an outer turn has done, in all epochs so far. On a cache line of its own: one thread writes it while
-/// another reads it.
-struct alignas(64) Progress {
-  std::atomic<std::int64_t> blocks{0};
 };
 
 template <class T>
@@ -220,7 +207,6 @@ class CpuBackend final : public Backend<T> {
     load(items_, ratings.n_items(), blocked_.items.position, start.item);
     take_pulls(ratings, rated);
     open_windows(ratings.scratch());
-    blocks_done_ = std::vector<Progress>(static_cast<std::size_t>(blocked_.outer().stripes()));
     block_sums_.assign(blocked_.grouped.size(), PassSums{});
   }
 
@@ -307,31 +293,17 @@ class CpuBackend final : public Backend<T> {
 
   PassSums run_blocks(std::int32_t epoch, const StepSizes<T>& sizes, std::int64_t active_factors) {
     const EpochOrder order(blocked_.outer().stripes(), blocked_.inner().stripes(), params_.seed, epoch);
-    const bool wait = params_.parallel != Parallel::hogwild;
-    const std::int64_t n_turns = order.inner_turns(), before = epoch * n_turns;
-    team_->run(order.outer_turns(), [&](std::int64_t outer_turn, int thread) {
-      // Under hogwild two threads may update a row at once and lose part of an update. This is the one data race here;
-      // the algorithm tolerates it by design. Threads begin at different inner turns, so that it is rare.
-      const std::int64_t first = wait ? 0 : n_turns * thread / team_->size();
-      if (blocked_.file.is_open()) read_ahead(order, outer_turn);
-      windows_[static_cast<std::size_t>(thread)].take_stripe(blocked_, order.outer_stripe(outer_turn));
-      for (std::int64_t n = 0; n < n_turns; ++n) {
-        const std::int64_t inner_turn = first + n < n_turns ? first + n : first + n - n_turns;
-        if (wait && outer_turn > 0) {
-          const Progress& previous = blocks_done_[static_cast<std::size_t>(outer_turn - 1)];
-          for (int attempt = 0; previous.blocks.load(std::memory_order_acquire) <= before + inner_turn; ++attempt) {
-            if (team_->poll(thread)) return;
-            wait_briefly(attempt);
-          }
-        }
-        PassSums& sums = block_sums_[static_cast<std::size_t>(outer_turn * n_turns + inner_turn)];
-        if (!run_block(order.outer_stripe(outer_turn), order.inner_stripe(inner_turn), sizes, active_factors, thread,
-                       sums))
-          return;
-        blocks_done_[static_cast<std::size_t>(outer_turn)].blocks.store(before + inner_turn + 1,
-                                                                        std::memory_order_release);
-      }
-    });
+    pass_over_blocks(
+        order.outer_turns(), order.inner_turns(), params_.parallel != Parallel::hogwild, *team_,
+        [&](std::int64_t outer_turn, int thread) {
+          if (blocked_.file.is_open()) read_ahead(order, outer_turn);
+          windows_[static_cast<std::size_t>(thread)].take_stripe(blocked_, order.outer_stripe(outer_turn));
+        },
+        [&](std::int64_t outer_turn, std::int64_t inner_turn, int thread) {
+          return take_block(order.outer_stripe(outer_turn), order.inner_stripe(inner_turn), sizes, active_factors,
+                            thread,
+                            block_sums_[static_cast<std::size_t>(outer_turn * order.inner_turns() + inner_turn)]);
+        });
     return total(block_sums_);
   }
 
@@ -351,14 +323,6 @@ class CpuBackend final : public Backend<T> {
     return hogwild ? batch_stepper_->run_hogwild(order, sizes) : batch_stepper_->run_blocked(order, sizes);
   }
 
-  static PassSums total(const std::vector<PassSums>& all_sums) {
-    PassSums all;
-    for (const PassSums& sums : all_sums) {
-      all.loss += sums.loss;
-      all.squares += sums.squares;
-    }
-    return all;
-  }
   static MeanLoss mean_of(const PassSums& sums, double weight) { return {sums.loss / weight, sums.squares / weight}; }
 
   /// The internal row of an external one.
@@ -387,8 +351,8 @@ class CpuBackend final : public Backend<T> {
   }
   static T* biases(Rows<T>& rows) { return rows.biases.size() > 0 ? rows.biases.data() : nullptr; }
 
-  bool run_block(std::int32_t outer_stripe, std::int32_t inner_stripe, const StepSizes<T>& sizes,
-                 std::int64_t active_factors, int thread, PassSums& sums) {
+  bool take_block(std::int32_t outer_stripe, std::int32_t inner_stripe, const StepSizes<T>& sizes,
+                  std::int64_t active_factors, int thread, PassSums& sums) {
     const auto user = static_cast<std::size_t>(blocked_.users_outer ? outer_stripe : inner_stripe);
     const auto item = static_cast<std::size_t>(blocked_.users_outer ? inner_stripe : outer_stripe);
     const std::size_t block = blocked_.block(outer_stripe, inner_stripe);
@@ -400,25 +364,8 @@ class CpuBackend final : public Backend<T> {
     args.width = padded_stride<T>(active_factors);
     args.stride = stride_;
     args.sizes = sizes;
-    sums = {};
-    BlockWindow& window = windows_[static_cast<std::size_t>(thread)];
-    // A block can be long (one item, or a user with most of the ratings). It is run in slices, so that Ctrl-C need not
-    // wait for its end.
-    static_assert(ThreadTeam::kSlice % kGroup == 0);
-    const std::int64_t grouped_end = blocked_.offsets[block] + blocked_.grouped[block];
-    for (std::int64_t begin = blocked_.offsets[block]; begin < blocked_.offsets[block + 1];
-         begin += ThreadTeam::kSlice) {
-      if (team_->poll(thread)) return false;
-      args.n_ratings = std::min(ThreadTeam::kSlice, blocked_.offsets[block + 1] - begin);
-      window.show(blocked_, begin, args.n_ratings);
-      args.ratings = window.ratings();
-      args.weights = window.weights();
-      args.n_grouped = std::clamp<std::int64_t>(grouped_end - begin, 0, args.n_ratings);
-      const PassSums of_slice = kernels_.kernels<T>().sgd(args);
-      sums.loss += of_slice.loss;
-      sums.squares += of_slice.squares;
-    }
-    return true;
+    return run_block(kernels_.kernels<T>(), blocked_, block, windows_[static_cast<std::size_t>(thread)], args, *team_,
+                     thread, sums);
   }
 
   /// In the internal order that `positions` gives; empty: in the external order.
@@ -493,7 +440,6 @@ class CpuBackend final : public Backend<T> {
   Incidence incidence_;                                   ///< by internal rows; empty without implicit feedback
   MeansWork<T> user_work_, item_work_;                    ///< empty without implicit feedback
   std::optional<PriorMeans<T>> user_means_, item_means_;  ///< none without implicit feedback
-  std::vector<Progress> blocks_done_;                     ///< by outer turn
   /// By outer and inner turn, added up in that order: the bits of the sum do not depend on threads.
   std::vector<PassSums> block_sums_;
   double total_weight_ = 0;

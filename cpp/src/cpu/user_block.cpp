@@ -2,10 +2,9 @@
 #include "cpu/user_block.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <numeric>
-#include <thread>
 
+#include "cpu/block_pass.hpp"
 #include "cpu/tuning.hpp"
 #include "epoch_order.hpp"
 #include "random.hpp"
@@ -15,11 +14,6 @@
 
 namespace warpfactor {
 namespace {
-
-/// Of an outer turn, on a cache line of its own.
-struct alignas(64) BlocksDone {
-  std::atomic<std::int64_t> count{0};
-};
 
 SideCut cut_side(const std::vector<std::uint32_t>& counts, std::int32_t n_stripes, std::int32_t n_blocks,
                  std::uint64_t seed, std::uint64_t purpose, ThreadTeam& team) {
@@ -206,56 +200,22 @@ PassSums UserBlock<T>::run(std::int32_t item_block, std::span<T> items, std::int
   args.stride = layout_.stride();
   args.sizes = step_sizes<T>(plan_.params, plan_.z, learning_rate, active_factors, nullptr, nullptr);
 
-  // As in CpuBackend: a thread follows the thread with the outer stripe before at a distance of at least one block.
-  std::vector<BlocksDone> done(static_cast<std::size_t>(order.outer_turns()));
   std::vector<PassSums> sums(static_cast<std::size_t>(order.outer_turns() * order.inner_turns()));
-  team_.run(order.outer_turns(), [&](std::int64_t outer_turn, int thread) {
-    for (std::int64_t inner_turn = 0; inner_turn < order.inner_turns(); ++inner_turn) {
-      for (int attempt = 0; outer_turn > 0 && done[static_cast<std::size_t>(outer_turn - 1)].count.load(
-                                                  std::memory_order_acquire) <= inner_turn;
-           ++attempt) {
-        if (team_.poll(thread)) return;
-        if (attempt < 64) {
-          pause_briefly();
-        } else {
-          std::this_thread::yield();
-        }
-      }
-      const std::int32_t outer = order.outer_stripe(outer_turn), inner = order.inner_stripe(inner_turn);
-      const std::int32_t user = users_outer ? outer : inner, item = first + (users_outer ? inner : outer);
-      SgdArgs<T> own = args;
-      own.users = layout_.from(rows_.data(), blocked_.users.begin[static_cast<std::size_t>(user)]);
-      own.items = item_layout.from(items.data(), blocked_.items.begin[static_cast<std::size_t>(item)] -
-                                                     blocked_.items.begin[static_cast<std::size_t>(first)]);
-      if (!run_block(users_outer ? blocked_.block(user, item) : blocked_.block(item, user), own, thread,
-                     sums[static_cast<std::size_t>(outer_turn * order.inner_turns() + inner_turn)])) {
-        return;
-      }
-      done[static_cast<std::size_t>(outer_turn)].count.store(inner_turn + 1, std::memory_order_release);
-    }
-  });
-  PassSums all;
-  for (const PassSums& part : sums) {
-    all.loss += part.loss;
-    all.squares += part.squares;
-  }
-  return all;
-}
-
-template <class T>
-bool UserBlock<T>::run_block(std::size_t block, SgdArgs<T>& args, int thread, PassSums& sums) {
-  static_assert(ThreadTeam::kSlice % kGroup == 0);
-  const std::int64_t grouped_end = blocked_.offsets[block] + blocked_.grouped[block];
-  for (std::int64_t begin = blocked_.offsets[block]; begin < blocked_.offsets[block + 1]; begin += ThreadTeam::kSlice) {
-    if (team_.poll(thread)) return false;
-    args.ratings = blocked_.ratings.data() + begin;
-    args.n_ratings = std::min(ThreadTeam::kSlice, blocked_.offsets[block + 1] - begin);
-    args.n_grouped = std::clamp<std::int64_t>(grouped_end - begin, 0, args.n_ratings);
-    const PassSums of_slice = kernels_.kernels<T>().sgd(args);
-    sums.loss += of_slice.loss;
-    sums.squares += of_slice.squares;
-  }
-  return true;
+  pass_over_blocks(
+      order.outer_turns(), order.inner_turns(), true, team_, [](std::int64_t, int) {},
+      [&](std::int64_t outer_turn, std::int64_t inner_turn, int thread) {
+        const std::int32_t outer = order.outer_stripe(outer_turn), inner = order.inner_stripe(inner_turn);
+        const std::int32_t user = users_outer ? outer : inner, item = first + (users_outer ? inner : outer);
+        SgdArgs<T> own = args;
+        own.users = layout_.from(rows_.data(), blocked_.users.begin[static_cast<std::size_t>(user)]);
+        own.items = item_layout.from(items.data(), blocked_.items.begin[static_cast<std::size_t>(item)] -
+                                                       blocked_.items.begin[static_cast<std::size_t>(first)]);
+        BlockWindow window;  // the ratings are in memory
+        return run_block(kernels_.kernels<T>(), blocked_,
+                         users_outer ? blocked_.block(user, item) : blocked_.block(item, user), window, own, team_,
+                         thread, sums[static_cast<std::size_t>(outer_turn * order.inner_turns() + inner_turn)]);
+      });
+  return total(sums);
 }
 
 template <class T>
@@ -316,12 +276,7 @@ PassSums UserBlock<T>::evaluate(std::int32_t item_block, std::span<const T> item
     }
     sums[static_cast<std::size_t>(begin / ThreadTeam::kSlice)] = sum;
   });
-  PassSums all;
-  for (const PassSums& part : sums) {
-    all.loss += part.loss;
-    all.squares += part.squares;
-  }
-  return all;
+  return total(sums);
 }
 
 template class UserBlock<float>;

@@ -87,8 +87,6 @@ class UserBlock {
   [[nodiscard]] const BlockPlan& plan() const noexcept { return plan_; }
 
  private:
-  /// Of the block of ratings of two stripes. `args` has all but the ratings. Returns whether it was not interrupted.
-  bool run_block(std::size_t block, SgdArgs<T>& args, int thread, PassSums& sums);
   /// The layout of the block's packed rows, which are so many numbers.
   [[nodiscard]] PackedRows<T> layout_of(std::int32_t item_block, std::size_t size) const;
 
