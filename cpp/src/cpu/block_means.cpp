@@ -3,20 +3,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <tuple>
 
+#include "cpu/means_rule.hpp"
 #include "cpu/tuning.hpp"
 
 namespace warpfactor {
 namespace {
 
 constexpr std::int64_t kSums = 5;
-
-/// Adds a row's z and d to the sums of a column.
-inline void add(double* sums, double z, double d, double weight) {
-  sums[2] += weight * z * z;
-  sums[3] += weight * z * d;
-  sums[4] += weight * d * d;
-}
+static_assert(sizeof(ColumnSums) == kSums * sizeof(double));
 
 template <class T>
 void fill_zero(T* to, std::int64_t n) {
@@ -28,20 +25,23 @@ void fill_zero(T* to, std::int64_t n) {
 template <class T>
 template <class F>
 std::vector<double> MeansStep<T>::sums(const F& of_row) {
-  const std::int64_t n = layout_.n_rows(), columns = width_ + 1;
-  std::vector<std::vector<double>> parts(static_cast<std::size_t>((n + kRowSlice - 1) / kRowSlice));
+  const std::int64_t n = layout_.n_rows();
+  const auto columns = static_cast<std::size_t>(width_ + 1);
+  std::vector<std::vector<ColumnSums>> parts(static_cast<std::size_t>((n + kRowSlice - 1) / kRowSlice));
   team_.run_slices(
       n,
       [&](std::int64_t begin, std::int64_t end, int) {
-        std::vector<double> part(static_cast<std::size_t>(kSums * columns), 0.0);
+        std::vector<ColumnSums> part(columns);
         for (std::int64_t row = begin; row < end; ++row) of_row(row, part.data());
         parts[static_cast<std::size_t>(begin / kRowSlice)] = std::move(part);
       },
       kRowSlice);
-  std::vector<double> all(static_cast<std::size_t>(kSums * columns), 0.0);
-  for (const std::vector<double>& part : parts) {
-    for (std::size_t c = 0; c < all.size(); ++c) all[c] += part[c];
+  std::vector<ColumnSums> sums(columns);
+  for (const auto& part : parts) {
+    for (std::size_t c = 0; c < columns; ++c) sums[c].add(part[c]);
   }
+  std::vector<double> all(columns * kSums);
+  std::memcpy(all.data(), sums.data(), all.size() * sizeof(double));
   return all;
 }
 
@@ -73,21 +73,13 @@ std::vector<double> MeansStep<T>::precondition() {
                  *const y_number = layout_.at(means_, P::y_number),
                  *const d_number = layout_.at(means_, P::y_step_number),
                  *const diagonals = layout_.at(means_, P::diagonal);
-  const auto take = [](double* sums, double rho, double diagonal, T& worked, T coefficient, T step) {
-    const double g = static_cast<double>(worked) - rho * static_cast<double>(coefficient), z = g / (diagonal + rho),
-                 moved = static_cast<double>(step);
-    sums[0] += g * z;
-    sums[1] += g * moved;
-    add(sums, z, moved, rho);
-    worked = static_cast<T>(z);
-  };
-  return sums([&](std::int64_t j, double* to) {
+  return sums([&](std::int64_t j, ColumnSums* to) {
     const auto diagonal = static_cast<double>(diagonals[j]);
     for (std::int64_t f = 0; f < width_; ++f) {
       const std::int64_t at = j * layout_.stride() + f;
-      take(to + kSums * f, rho_, diagonal, work[at], y[at], d[at]);
+      warpfactor::precondition(rho_, diagonal, work[at], y[at], d[at], to[f]);
     }
-    take(to + kSums * width_, kBiasRho * rho_, diagonal, numbers[j], y_number[j], d_number[j]);
+    warpfactor::precondition(kBiasRho * rho_, diagonal, numbers[j], y_number[j], d_number[j], to[width_]);
   });
 }
 
@@ -97,15 +89,15 @@ std::vector<double> MeansStep<T>::scale_work() {
   T *const work = layout_.at(means_, P::work), *const numbers = layout_.at(means_, P::work_number);
   const T *const d = layout_.at(means_, P::own_step), *const d_number = layout_.at(means_, P::own_step_number),
                  *const x = layout_.at(means_, P::scale);
-  return sums([&](std::int64_t u, double* to) {
-    const auto take = [&](double* column, T& worked, T step) {
+  return sums([&](std::int64_t u, ColumnSums* to) {
+    const auto take = [&](ColumnSums& column, T& worked, T step) {
       worked *= x[u];
-      add(column, static_cast<double>(worked), static_cast<double>(step), 1);
+      column.add(static_cast<double>(worked), static_cast<double>(step), 1);
     };
     for (std::int64_t f = 0; f < width_; ++f) {
-      take(to + kSums * f, work[u * layout_.stride() + f], d[u * layout_.stride() + f]);
+      take(to[f], work[u * layout_.stride() + f], d[u * layout_.stride() + f]);
     }
-    take(to + kSums * width_, numbers[u], d_number[u]);
+    take(to[width_], numbers[u], d_number[u]);
   });
 }
 
@@ -157,17 +149,12 @@ void MeansStep<T>::move_means(T* rows, std::span<const T> along_z, std::span<con
 
 template <class T>
 std::vector<T> least_along(std::span<const double> sums) {
-  const auto columns = static_cast<std::size_t>(static_cast<std::int64_t>(sums.size()) / kSums);
+  const std::size_t columns = sums.size() / kSums;
   std::vector<T> along(2 * columns, T(0));
   for (std::size_t c = 0; c < columns; ++c) {
-    const double* const s = sums.data() + kSums * static_cast<std::int64_t>(c);
-    const double gz = s[0], gd = s[1], zz = s[2], zd = s[3], dd = s[4], determinant = zz * dd - zd * zd;
-    if (determinant > kIndependent * zz * dd) {
-      along[c] = static_cast<T>((gz * dd - gd * zd) / determinant);
-      along[columns + c] = static_cast<T>((gd * zz - gz * zd) / determinant);
-    } else {
-      along[c] = static_cast<T>(zz > 0 ? gz / zz : 0);
-    }
+    const double* const s = sums.data() + c * kSums;
+    const ColumnSums of_column{s[0], s[1], s[2], s[3], s[4]};
+    std::tie(along[c], along[columns + c]) = least_along<T>(of_column);
   }
   return along;
 }

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
+#include "cpu/means_rule.hpp"
 #include "cpu/tuning.hpp"
 
 namespace warpfactor {
@@ -16,26 +18,9 @@ Buffer<T> zeros(std::int64_t size) {
   return buffer;
 }
 
-/// Sums by column: of the products of two kinds of numbers, z and d, with each other and with the gradient g.
-struct ColumnSums {
-  std::vector<double> gz, gd, zz, zd, dd;
-  explicit ColumnSums(std::int64_t columns = 0)
-      : gz(static_cast<std::size_t>(columns), 0.0), gd(gz), zz(gz), zd(gz), dd(gz) {}
-  void add(std::size_t column, double z, double d, double weight) {
-    zz[column] += weight * z * z;
-    zd[column] += weight * z * d;
-    dd[column] += weight * d * d;
-  }
-  void add(const ColumnSums& other) {
-    for (std::size_t c = 0; c < gz.size(); ++c) {
-      gz[c] += other.gz[c];
-      gd[c] += other.gd[c];
-      zz[c] += other.zz[c];
-      zd[c] += other.zd[c];
-      dd[c] += other.dd[c];
-    }
-  }
-};
+void add(std::vector<ColumnSums>& to, const std::vector<ColumnSums>& more) {
+  for (std::size_t c = 0; c < to.size(); ++c) to[c].add(more[c]);
+}
 
 }  // namespace
 
@@ -116,8 +101,8 @@ void PriorMeans<T>::sum_others(Side& of, const Side& from, std::int64_t width, T
 template <class T>
 void PriorMeans<T>::step(const T* factors, const T* biases, T* means, RowPull<T>* pulls, std::int64_t width,
                          ThreadTeam& team) {
-  const std::int64_t n = own_.size(), m = other_.size(), columns = width + 1;
-  const auto last = static_cast<std::size_t>(width);
+  const std::int64_t n = own_.size(), m = other_.size();
+  const auto last = static_cast<std::size_t>(width), columns = last + 1;
   // x_u times what the means leave of the rows.
   team.run_slices(
       n,
@@ -133,42 +118,35 @@ void PriorMeans<T>::step(const T* factors, const T* biases, T* means, RowPull<T>
       kRowSlice);
   sum_others(other_, own_, width, team);
   // The gradient g, and z in its place.
-  std::vector<ColumnSums> parts(static_cast<std::size_t>((m + kRowSlice - 1) / kRowSlice));
+  std::vector<std::vector<ColumnSums>> parts(static_cast<std::size_t>((m + kRowSlice - 1) / kRowSlice));
   team.run_slices(
       m,
       [&](std::int64_t begin, std::int64_t end, int) {
-        ColumnSums sums(columns);
-        const auto take = [&](std::size_t column, double rho, double diagonal, T& work, T y, T step) {
-          const double g = static_cast<double>(work) - rho * static_cast<double>(y), z = g / (diagonal + rho),
-                       d = static_cast<double>(step);
-          sums.gz[column] += g * z;
-          sums.gd[column] += g * d;
-          sums.add(column, z, d, rho);
-          work = static_cast<T>(z);
-        };
+        std::vector<ColumnSums> part(columns);
         for (std::int64_t j = begin; j < end; ++j) {
           const double diagonal = other_.diagonal[static_cast<std::size_t>(j)];
           for (std::int64_t f = 0; f < width; ++f) {
             const std::int64_t at = j * stride_ + f;
-            take(static_cast<std::size_t>(f), rho_, diagonal, other_.work.rows[at], other_.rows[at],
-                 other_.step_rows[at]);
+            precondition(rho_, diagonal, other_.work.rows[at], other_.rows[at], other_.step_rows[at],
+                         part[static_cast<std::size_t>(f)]);
           }
-          take(last, rho_bias_, diagonal, other_.work.numbers[j], other_.numbers[j], other_.step_numbers[j]);
+          precondition(rho_bias_, diagonal, other_.work.numbers[j], other_.numbers[j], other_.step_numbers[j],
+                       part[last]);
         }
-        parts[static_cast<std::size_t>(begin / kRowSlice)] = std::move(sums);
+        parts[static_cast<std::size_t>(begin / kRowSlice)] = std::move(part);
       },
       kRowSlice);
-  ColumnSums sums(columns);
-  for (const ColumnSums& part : parts) sums.add(part);
+  std::vector<ColumnSums> sums(columns);
+  for (const auto& part : parts) add(sums, part);
   sum_others(own_, other_, width, team);
-  parts.assign(static_cast<std::size_t>((n + kRowSlice - 1) / kRowSlice), ColumnSums());
+  parts.assign(static_cast<std::size_t>((n + kRowSlice - 1) / kRowSlice), {});
   team.run_slices(
       n,
       [&](std::int64_t begin, std::int64_t end, int) {
-        ColumnSums part(columns);
+        std::vector<ColumnSums> part(columns);
         const auto take = [&](std::size_t column, T x, T& work, T step) {
           work *= x;
-          part.add(column, static_cast<double>(work), static_cast<double>(step), 1);
+          part[column].add(static_cast<double>(work), static_cast<double>(step), 1);
         };
         for (std::int64_t u = begin; u < end; ++u) {
           const T x = scale_[static_cast<std::size_t>(u)];
@@ -180,19 +158,9 @@ void PriorMeans<T>::step(const T* factors, const T* biases, T* means, RowPull<T>
         parts[static_cast<std::size_t>(begin / kRowSlice)] = std::move(part);
       },
       kRowSlice);
-  for (const ColumnSums& part : parts) sums.add(part);
-  // The least along z and d together.
-  std::vector<T> along_z(static_cast<std::size_t>(columns)), along_d(along_z);
-  for (std::size_t c = 0; c < along_z.size(); ++c) {
-    const double zz = sums.zz[c], zd = sums.zd[c], dd = sums.dd[c], determinant = zz * dd - zd * zd;
-    if (determinant > kIndependent * zz * dd) {
-      along_z[c] = static_cast<T>((sums.gz[c] * dd - sums.gd[c] * zd) / determinant);
-      along_d[c] = static_cast<T>((sums.gd[c] * zz - sums.gz[c] * zd) / determinant);
-    } else {
-      along_z[c] = static_cast<T>(zz > 0 ? sums.gz[c] / zz : 0);
-      along_d[c] = T(0);
-    }
-  }
+  for (const auto& part : parts) add(sums, part);
+  std::vector<T> along_z(columns), along_d(columns);
+  for (std::size_t c = 0; c < columns; ++c) std::tie(along_z[c], along_d[c]) = least_along<T>(sums[c]);
   const auto move = [&](Side& side, std::int64_t row, T* rows) {
     T *const d = side.step_rows.data() + row * stride_, *const z = side.work.rows.data() + row * stride_;
     T* const to = rows + row * stride_;
