@@ -60,9 +60,7 @@ TrainParams params_of(const Case& of) {
 void check_ratio(const char* where, const std::vector<MemoryPhase>& phases, std::int64_t told, std::int64_t taken,
                  double most) {
   const double ratio = static_cast<double>(told) / static_cast<double>(taken);
-  // Which thread sorts the largest bucket, and how many large ones are in work at a time, is chance: some percent of
-  // small sets.
-  if (ratio >= 0.9 && ratio <= most) return;
+  if (ratio >= 0.95 && ratio <= most) return;
   std::string parts;
   for (const MemoryPhase& phase : phases) {
     parts += "\n" + phase.name + " " + std::to_string(phase.bytes());

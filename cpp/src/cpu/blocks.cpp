@@ -327,17 +327,23 @@ struct Bands {
 /// Puts the ratings of a bucket into their final order. One per thread.
 class Arranger {
  public:
-  /// Sorts the bucket by band and shuffles it well enough for SGD. The bucket is cut into sections; in each round every
-  /// section gives one rating, in an order that changes. A section is walked from a random start in far steps, so that
-  /// neighbours in a file sorted by user, item or time come far apart, inside a band too. `rows`: those of the span.
-  /// Returns where each of the `n_bands` bands ends.
+  /// Has room for buckets of so many ratings from now on. Grown from bucket to bucket, memory would hold the old copy
+  /// and the new one, and how much depended on which thread met which bucket.
+  void make_room(std::int64_t largest, bool weighted) {
+    if (ratings_.size() < largest) ratings_ = Buffer<Rating>(largest);
+    if (weighted && weights_.size() < largest) weights_ = Buffer<float>(largest);
+  }
+
+  /// Sorts the bucket, for which there must be room, by band and shuffles it well enough for SGD. The bucket is cut
+  /// into sections; in each round every section gives one rating, in an order that changes. A section is walked from a
+  /// random start in far steps, so that neighbours in a file sorted by user, item or time come far apart, inside a band
+  /// too. `rows`: those of the span. Returns where each of the `n_bands` bands ends.
   std::span<const std::int64_t> arrange(Rating* ratings, float* weights, std::int64_t n, const BandRow* rows,
                                         std::int32_t n_bands, bool users_outer, SplitMix64 random) {
     ends_.assign(static_cast<std::size_t>(n_bands) + 1, 0);
     if (n == 0) return {ends_.data(), static_cast<std::size_t>(n_bands)};
-    if (static_cast<std::int64_t>(ratings_.size()) < n) ratings_.resize(static_cast<std::size_t>(n));
     if (weights != nullptr) {
-      weights_.assign(weights, weights + n);
+      std::copy_n(weights, n, weights_.data());
       users_outer ? arrange_bucket<true, true>(ratings, weights, n, rows, random)
                   : arrange_bucket<false, true>(ratings, weights, n, rows, random);
     } else {
@@ -396,7 +402,7 @@ class Arranger {
         auto rating = std::bit_cast<Rating>(bits);
         (kUsersOuter ? rating.item : rating.user) = row.row;
         store(std::bit_cast<std::uint64_t>(rating), ratings + to);
-        if constexpr (kWeighted) weights[to] = weights_[static_cast<std::size_t>(from)];
+        if constexpr (kWeighted) weights[to] = weights_[from];
       }
     }
   }
@@ -409,8 +415,8 @@ class Arranger {
   }
   static void store(std::uint64_t bits, Rating* to) { std::memcpy(to, &bits, sizeof(bits)); }
 
-  std::vector<Rating> ratings_;  ///< a copy of the bucket before it is sorted
-  std::vector<float> weights_;
+  Buffer<Rating> ratings_;  ///< a copy of the bucket before it is sorted
+  Buffer<float> weights_;
   std::vector<std::int64_t> ends_;
 };
 
@@ -430,6 +436,9 @@ class SecondRound {
       one_by_one_.push_back(
           Bands::one_row_dominates(outer_counts, blocked.outer().begin[b], blocked.outer().begin[b + 1]));
     }
+    for (std::size_t bucket = 0; bucket + 1 < buckets.begin.size(); ++bucket) {
+      largest_ = std::max(largest_, buckets.begin[bucket + 1] - buckets.begin[bucket]);
+    }
     const auto n_blocks = static_cast<std::size_t>(blocked.outer().stripes() * blocked.inner().stripes());
     blocked.offsets.assign(n_blocks + 1, rated.counted);
     blocked.grouped.assign(n_blocks, 0);
@@ -442,6 +451,7 @@ class SecondRound {
     const std::int64_t begin = buckets_.begin[static_cast<std::size_t>(bucket)];
     const std::int64_t size = buckets_.begin[static_cast<std::size_t>(bucket) + 1] - begin;
     const Spans& spans = buckets_.spans;
+    arranger.make_room(largest_, weights != nullptr);
     const std::span<const std::int64_t> ends =
         arranger.arrange(ratings, weights, size, bands_.rows.data() + spans.begin[span], bands_.in_span(spans, span),
                          blocked_.users_outer, SplitMix64(seed_, kBlockShuffle, static_cast<std::uint64_t>(bucket)));
@@ -465,6 +475,7 @@ class SecondRound {
   BlockedRatings& blocked_;
   const Buckets& buckets_;
   std::uint64_t seed_;
+  std::int64_t largest_ = 0;  ///< ratings of the largest bucket
   Bands bands_;
   std::vector<bool> one_by_one_;  ///< by outer stripe: whether its ratings are updated one by one
 };
