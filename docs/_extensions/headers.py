@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the public C++ headers say, read by Doxygen for Breathe."""
+"""What the public C++ headers say, read by Doxygen for Breathe.
+
+As a program it is Doxygen's filter: formulas, which the comments indent, become verbatim blocks, and
+what Sphinx's C++ cannot read is left out: deduction guides and designated initializers.
+"""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -22,9 +28,36 @@ SETTINGS = {
     "GENERATE_HTML": "NO",
     "GENERATE_LATEX": "NO",
     "XML_PROGRAMLISTING": "NO",
+    "SHOW_HEADERFILE": "NO",
+    "SHOW_INCLUDE_FILES": "NO",
+    "INPUT_FILTER": f'"{sys.executable} {__file__}"',
     "QUIET": "YES",
     "WARN_IF_UNDOCUMENTED": "NO",
 }
+
+
+_INDENTED = re.compile(r"(\s*///) {2,}\S")
+_UNREADABLE = re.compile(r"^(?:template <[^\n]*>\n)?\w+\([^\n]*\) -> .*;.*$|\{\.\w+ = [^}]*\}", re.MULTILINE)
+
+
+def filtered(text: str) -> str:
+    """Put \\verbatim around the lines of a comment that are indented, and not those of a list."""
+    made: list[str] = []
+    inside = listing = False
+    for line in _UNREADABLE.sub("", text).splitlines():
+        comment = re.match(r"\s*///(?!<)", line)
+        formula = _INDENTED.match(line) is not None and not listing
+        if comment and not _INDENTED.match(line):
+            listing = re.match(r"\s*/// - ", line) is not None
+        elif not comment:
+            listing = False
+        if formula and not inside and comment:
+            made.append(f"{comment[0]} \\verbatim")
+        elif inside and not formula:
+            made.append(f"{comment[0] if comment else '///'} \\endverbatim")
+        inside = formula
+        made.append(line)
+    return "\n".join(made) + "\n"
 
 
 def _place(app: Sphinx, config: Config) -> None:
@@ -58,3 +91,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", _place, priority=100)
     app.connect("builder-inited", _read, priority=100)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+if __name__ == "__main__":
+    print(filtered(Path(sys.argv[1]).read_text(encoding="utf-8")), end="")
