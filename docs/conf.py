@@ -41,6 +41,8 @@ templates_path = ["_templates"]
 nitpicky = True
 # Each header opens the namespace, and Sphinx takes every opening for a declaration.
 suppress_warnings = ["duplicate_declaration.cpp"]
+# A page that is not executed does not know its language: it is highlighted as Python all the same.
+suppress_warnings += ["myst-nb.lexer"]
 # Pages of a folder whose index is not written yet are not in the navigation.
 if not all((page.parent / "index.md").exists() for page in DOCS.glob("[a-z]*/*.md")):
     suppress_warnings.append("toc.not_included")
@@ -49,6 +51,7 @@ if not all((page.parent / "index.md").exists() for page in DOCS.glob("[a-z]*/*.m
 autodoc_typehints = "none"
 autodoc_member_order = "groupwise"
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 numpydoc_use_plots = False
 numpydoc_validation_checks: set[str] = set()
@@ -79,8 +82,7 @@ os.environ["WARPFACTOR_ROOT"] = str(DOCS.parent)
 nb_execution_excludepatterns = [
     str(page.relative_to(DOCS))
     for page in DOCS.rglob("*.md")
-    if "WARPFACTOR_DATA" not in os.environ
-    and "WARPFACTOR_DATA" in page.read_text(encoding="utf-8")
+    if "WARPFACTOR_DATA" not in os.environ and "WARPFACTOR_DATA" in page.read_text(encoding="utf-8")
 ]
 
 html_theme = "pydata_sphinx_theme"
@@ -96,7 +98,7 @@ html_theme_options = {
     "navbar_align": "left",
     "navigation_with_keys": False,
     "show_toc_level": 2,
-    "secondary_sidebar_items": ["page-toc"],
+    "secondary_sidebar_items": {"**": ["page-toc"], "index": []},
     "footer_start": ["copyright"],
     "footer_end": [],
     "pygments_light_style": "a11y-high-contrast-light",

@@ -95,7 +95,9 @@ def draw(colours: dict[str, str]) -> Any:
         for name, (seconds, error) in found.items():
             own = name in OURS
             colour = colours["ours" if own else "peer"]
-            axes.plot(seconds, error, "o" if own else "D", color=colour, ms=8 if own else 6, zorder=3)
+            axes.plot(
+                seconds, error, "o" if own else "D", color=colour, ms=8 if own else 6, zorder=3
+            )
             side = SIDES.get(name, "right")
             offset, ha, va = {
                 "right": ((9, 0), "left", "center"),
@@ -117,7 +119,10 @@ def draw(colours: dict[str, str]) -> Any:
         axes.set_xlabel("time of a fit, one thread", color=colours["ink"])
         axes.set_ylabel("test RMSE (lower is better)", color=colours["ink"])
         axes.set_title(
-            "MovieLens 1M: error and time of training", color=colours["ink"], loc="left", weight="bold"
+            "MovieLens 1M: error and time of training",
+            color=colours["ink"],
+            loc="left",
+            weight="bold",
         )
         axes.text(
             0.985, 0.95, "● warpfactor", color=colours["ours"], transform=axes.transAxes,

@@ -28,8 +28,6 @@ SETTINGS = {
     "GENERATE_HTML": "NO",
     "GENERATE_LATEX": "NO",
     "XML_PROGRAMLISTING": "NO",
-    "SHOW_HEADERFILE": "NO",
-    "SHOW_INCLUDE_FILES": "NO",
     "INPUT_FILTER": f'"{sys.executable} {__file__}"',
     "QUIET": "YES",
     "WARN_IF_UNDOCUMENTED": "NO",
@@ -37,7 +35,9 @@ SETTINGS = {
 
 
 _INDENTED = re.compile(r"(\s*///) {2,}\S")
-_UNREADABLE = re.compile(r"^(?:template <[^\n]*>\n)?\w+\([^\n]*\) -> .*;.*$|\{\.\w+ = [^}]*\}", re.MULTILINE)
+_UNREADABLE = re.compile(
+    r"^(?:template <[^\n]*>\n)?\w+\([^\n]*\) -> .*;.*$|\{\.\w+ = [^}]*\}", re.MULTILINE
+)
 
 
 def filtered(text: str) -> str:
@@ -82,6 +82,9 @@ def _read(app: Sphinx) -> None:
         input="".join(f"{name} = {value}\n" for name, value in settings.items()),
         capture_output=True, text=True, check=True,
     )  # fmt: skip
+    for path in (out / "xml").glob("*.xml"):  # of files there are no pages to link to
+        text = path.read_text(encoding="utf-8")
+        path.write_text(re.sub(r"\s*<includes\b.*?</includes>", "", text), encoding="utf-8")
     for line in done.stderr.splitlines():
         getLogger(__name__).warning("doxygen: %s", line)
 
