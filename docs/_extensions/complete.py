@@ -7,10 +7,11 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
-import warpfactor
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util.logging import getLogger
+
+import warpfactor
 
 ROOT = Path(__file__).parents[2]
 log = getLogger(__name__)
