@@ -5,7 +5,7 @@
 Three catalogues: the model of MovieLens 1M in FOLDER (default $WARPFACTOR_DATA), that of generated ratings of N items, and N
 random factors whose lengths are log-normal (sigma 1/2). Recall is the share of the ten items of the highest score that an index
 finds. The exact search is `recommend(exclude_seen=False)`; of random factors, a product of matrices. The median over three passes gives the queries per second, all on T threads. HNSW has 32 links a node, 200 candidates while building, and as many
-while searching as the table says; faiss' and usearch's are searched by inner product as docs/recommending.md shows. "L2" is
+while searching as the table says; faiss' and usearch's are searched by inner product as docs/how-to/recommending.md shows. "L2" is
 the textbook reduction of inner products to Euclidean distances, by one more coordinate that makes all items as long as the
 longest (Bachrach et al., RecSys 2014), in the same index of faiss. What is not installed is left out.
 """

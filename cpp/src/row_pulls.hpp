@@ -20,7 +20,7 @@ inline constexpr double kBiasRho = 5;
 /// 0.8244 instead of 0.8252, of five smaller sets the same, at twice the cost (prototype, 2026-11-28).
 inline constexpr std::int32_t kMeansEvery = 2;
 /// Steps of conjugate gradients to the prior means of rows that do not move. More change no fourth digit of an RMSE,
-/// see docs/accuracy.md.
+/// see docs/explanations/accuracy.md.
 inline constexpr int kMeansSteps = 6;
 
 /// Whether rows have pulls of their own. If not, reg and reg_bias are all there is. `params` are resolved.

@@ -50,7 +50,7 @@ def known(ratings: wf.Ratings, model: Model) -> wf.Ratings:
 def objective(
     model: Model, ratings: wf.Ratings, side: str, row: int, y: Any, p: Any, b: float
 ) -> float:
-    """What training minimizes, as docs/accuracy.md has it, of one row, in the units of the ratings."""
+    """What training minimizes, as docs/explanations/accuracy.md has it, of one row, in the units of the ratings."""
     told = {**model.get_params(), **model.chosen_}
     own, other = ("user", "item") if side == "users" else ("item", "user")
     mine = getattr(ratings, side) == row

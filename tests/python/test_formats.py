@@ -33,7 +33,7 @@ from warpfactor.data.formats.table import FORMATS
 from warpfactor.data.ratings import Ratings
 from warpfactor.data.write import WRITTEN, write_ratings, written_format
 
-DOCS = Path(__file__).parents[2] / "docs" / "formats.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "formats.md"
 ROLES = ("user", "item", "rating", "timestamp")
 FRAME = pd.DataFrame(
     {

@@ -59,7 +59,7 @@ def test_the_ten_tasks_run_in_at_most_five_lines(tmp_path, monkeypatch):
         )
     films = "".join(f"i{i},Film {i}\n" for i in range(40))
     Path("movies.csv").write_text("item,title\n" + films, encoding="utf-8")
-    text = (README.parent / "docs" / "tasks.md").read_text(encoding="utf-8")
+    text = (README.parent / "docs" / "how-to" / "tasks.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 10
     known: dict[str, object] = {}

@@ -1,4 +1,4 @@
-"""The lines of docs/recommending.md, run as they stand there."""
+"""The lines of docs/how-to/recommending.md, run as they stand there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import warpfactor as wf
 from shell import succeed
 
-PAGE = Path(__file__).parents[2] / "docs" / "recommending.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "recommending.md"
 BLOCKS = re.findall(r"```(python|bash)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 

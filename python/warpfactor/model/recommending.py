@@ -447,7 +447,7 @@ class Recommending:
         -----
         Use an index of inner products (``metric="ip"`` in usearch, ``METRIC_INNER_PRODUCT`` in faiss).
         A reduction to Euclidean distances finds few of the best items, because factors differ much in
-        length; docs/recommending.md has recipes, and what was measured.
+        length; docs/how-to/recommending.md has recipes, and what was measured.
         """
         tables = self._served()[0].tables
         known = tables.item_known

@@ -139,7 +139,7 @@ def uncertainty(tables: Tables, evidence: Evidence) -> Uncertainty:
 
     What is not known of the user's own taste, ‖q_i‖² times the variance of a factor of the user, is
     left out: a bound lowered by it marks down items with long factors, which are those that people
-    like, and its lists are worse than without a bound (docs/accuracy.md). So are correlations between
+    like, and its lists are worse than without a bound (docs/explanations/accuracy.md). So are correlations between
     factors. The training RMSE is less than the error on new ratings, so s_ui is somewhat too small.
 
     Returns

@@ -203,7 +203,7 @@ def estimate_memory(
     Notes
     -----
     The fit's figures are those of its arrays. The Python process itself takes some 100 MB more, and
-    reading a file up to several times the ratings: see docs/memory.md.
+    reading a file up to several times the ratings: see docs/how-to/memory.md.
 
     Examples
     --------
