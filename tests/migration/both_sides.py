@@ -17,7 +17,6 @@ import argparse
 import ast
 import contextlib
 import importlib.metadata
-import importlib.util
 import io
 import json
 import re
@@ -33,8 +32,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from click.testing import CliRunner
 
 import warpfactor as wf
+from warpfactor.cli import app
 
 FOLDER = Path(__file__).parents[2] / "docs" / "migration"
 HEADER = ("what you wrote there", "what you write here", "the same")
@@ -49,6 +50,8 @@ PACKAGES = {
 }
 PROGRAMS = {"libmf": ("mf-train", "mf-predict")}
 PAGES = (*PACKAGES, *PROGRAMS)
+# Of a failure, so many letters: what Java says is long.
+_TOLD = 1_000
 SHELL = ("mf-train", "mf-predict", "warpfactor")
 
 
@@ -151,10 +154,10 @@ def run(page: str, *, there: bool) -> Outcome:
                 _value(row.there, names[0])
             else:
                 counts["told"] += 1
-        except Exception:
+        except Exception:  # noqa: BLE001 - of any package
             failure = traceback.format_exc(limit=-3)
         if failure is not None:
-            failures.append(f"{page}.md, line {row.line}: {failure}")
+            failures.append(f"{page}.md, line {row.line}: {failure[:_TOLD]}")
     package = package_of(page) if there else str(why_not(page))
     return Outcome(page, package, **counts, failures=failures)
 
@@ -164,10 +167,10 @@ def _value(code: str, names: dict[str, Any]) -> Any:
     if code.split()[0] in SHELL:
         return [_shell(line) for line in code.splitlines()][-1]
     *lines, last = ast.parse(code).body
-    exec(compile(ast.Module(lines, []), "row", "exec"), names)
+    exec(compile(ast.Module(lines, []), "row", "exec"), names)  # noqa: S102
     if isinstance(last, ast.Expr):
         return eval(compile(ast.Expression(last.value), "row", "eval"), names)
-    exec(compile(ast.Module([last], []), "row", "exec"), names)
+    exec(compile(ast.Module([last], []), "row", "exec"), names)  # noqa: S102
     target = last.targets[0] if isinstance(last, ast.Assign) else None
     return names[target.id] if isinstance(target, ast.Name) else None
 
@@ -175,11 +178,17 @@ def _value(code: str, names: dict[str, Any]) -> Any:
 def _shell(line: str) -> float | None:
     """Run a command, and return the last RMSE or MAE that it prints, avg where it is of folds."""
     program, *arguments = shlex.split(line)
-    start = [sys.executable, "-m", "warpfactor"] if program == "warpfactor" else [program]
-    done = subprocess.run([*start, *arguments], capture_output=True, text=True, timeout=120)
-    if done.returncode != 0:
-        raise RuntimeError(f"{line}: {done.stdout}{done.stderr}")
-    found = re.findall(r"(?:RMSE|MAE|avg)\s*=?\s*([0-9.]+)", done.stdout)
+    if program == "warpfactor":
+        result = CliRunner().invoke(app, arguments, prog_name=program, catch_exceptions=False)
+        code, printed = result.exit_code, result.output
+    else:
+        done = subprocess.run(
+            [program, *arguments], check=False, capture_output=True, text=True, timeout=120
+        )
+        code, printed = done.returncode, done.stdout + done.stderr
+    if code != 0:
+        raise RuntimeError(f"{line}: {printed}")
+    found = re.findall(r"(?:RMSE|MAE|avg)\s*=?\s*([0-9.]+)", printed)
     return float(found[-1]) if found else None
 
 
@@ -227,7 +236,7 @@ def session() -> Iterator[None]:
 def _apart(page: str) -> Outcome:
     """Run a page in a process of its own: runtimes of OpenMP and Java's do not mix."""
     command = [sys.executable, __file__, page, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
     if done.returncode != 0:
         return Outcome(page, "", 0, 0, 0, [f"{page}: {done.stderr[-2000:]}"])
     return Outcome(**json.loads(done.stdout.splitlines()[-1]))
@@ -240,7 +249,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if unknown := set(given.pages) - set(PAGES):
-        parser.error(f"PAGE is {sorted(unknown)[0]!r}; it must be one of {', '.join(PAGES)}")
+        parser.error(f"PAGE is {min(unknown)!r}; it must be one of {', '.join(PAGES)}")
     if given.json:
         with session():
             outcome = run(given.pages[0], there=why_not(given.pages[0]) is None)
