@@ -64,11 +64,7 @@ DEFAULTS = rows(
 
 def test_the_table_of_defaults_has_each_parameter_with_its_default():
     signature = inspect.signature(wf.MatrixFactorization).parameters
-    # What is chosen by the ratings where the signature says None has a default of its own.
-    told = {"init": "0.05"} if signature["init"].default is None else {}
-    expected = {
-        f"`{name}`": f"`{told.get(name, repr(p.default))}`" for name, p in signature.items()
-    }
+    expected = {f"`{name}`": f"`{parameter.default!r}`" for name, parameter in signature.items()}
     assert {row[0]: row[1] for row in DEFAULTS} == expected
     assert len(DEFAULTS) == len(signature)
 
