@@ -15,6 +15,7 @@ import click
 import pytest
 
 import warpfactor as wf
+from model_files import lay_out, taken_apart
 from shell import succeed, warpfactor
 from warpfactor.cli import app
 from warpfactor.cli.help import COMMANDS, GROUPS
@@ -285,3 +286,61 @@ def test_a_shell_that_is_not_known_is_told_which_are() -> None:
         1,
         "warpfactor: error: SHELL is 'tcsh'; it must be bash, zsh or fish\n",
     )
+
+
+# --- Mistakes of a first hour: each says what to type next.
+
+
+MISTAKES = [
+    ("trian ratings.csv", "Did you mean 'train'"),
+    ("train ratings.csv --n-faktors 3", "'--n-factors'"),
+    ("train rating.csv", r"rating\.csv: No such file or directory; did you mean ratings\.csv"),
+    ("train nowhere/ratings.csv", "; there is no folder nowhere"),
+    ("recommend m.safetensor --user 17", r"no model file m\.safetensor; did you mean m\.safetensors"),
+    ("recommend m.safetensors", "give --user ID"),
+    ("recommend m.safetensors 17", r"unexpected extra argument \(17\): give an id as --user ID"),
+    ("similar m.safetensors 17", "give an id as --item ID or --user ID"),
+    ("recommend ratings.csv --user 17", r"warpfactor train ratings\.csv --output m\.safetensors makes one"),
+    ("evaluate test.csv m.safetensors", "a model comes first"),
+    ("evaluate m.safetensors m.safetensors", "warpfactor info shows a model"),
+    ("train m.safetensors", "warpfactor info shows a model"),
+    ("train u.item", r"pass --sep|--user-column"),
+    ("train ratings.csv --user usr", "the columns are 'user', 'item', 'rating', 'timestamp'"),
+    ("recommend later.safetensors --user 17", "pip install --upgrade warpfactor"),
+    ("info fit.checkpoint", r"train RATINGS --checkpoint fit\.checkpoint --resume --output m\.safetensors"),
+    ("train ratings.csv --device gpu", "it must be 'cpu', 'cuda'"),
+    ("convert ratings.csv out.xyz", r"end the name in one of \.csv"),
+    ("split ratings.csv", "Missing option '--train'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("typed", "told"), MISTAKES)
+def test_a_mistake_says_what_to_type_next(
+    files: Path, monkeypatch: pytest.MonkeyPatch, typed: str, told: str
+) -> None:
+    monkeypatch.chdir(files)
+    tensors, metadata = taken_apart(files / "m.safetensors")
+    later = metadata | {"format_version": "4", "warpfactor_version": "9.0.0"}
+    lay_out(files / "later.safetensors", tensors, later)
+    lay_out(files / "fit.checkpoint", tensors, metadata | {"format": "warpfactor.Checkpoint"})
+    result = warpfactor(*shlex.split(typed))
+    assert result.code in (1, 2) and re.search(told, result.err), result.err
+    assert result.code == 1 or "--help' for help" in result.err
+
+
+MISSING = [
+    ("report m.safetensors -o r.html", "jinja2", 'pip install "warpfactor[plot]"'),
+    ("train ratings.csv --report r.html", "jinja2", 'pip install "warpfactor[plot]"'),
+    ("tune ratings.csv", "optuna", 'pip install "warpfactor[tune]"'),
+    ("tune ratings.csv --plot p.png", "matplotlib.backend_bases", 'pip install "warpfactor[plot]"'),
+]
+
+
+@pytest.mark.parametrize(("typed", "package", "told"), MISSING)
+def test_a_missing_extra_is_named_before_the_work(
+    files: Path, monkeypatch: pytest.MonkeyPatch, typed: str, package: str, told: str
+) -> None:
+    monkeypatch.chdir(files)
+    monkeypatch.setitem(sys.modules, package, None)
+    result = warpfactor(*shlex.split(typed))
+    assert (result.code, result.out) == (1, "") and told in result.err

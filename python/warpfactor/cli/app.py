@@ -18,7 +18,7 @@ import click
 
 from .. import _core
 from ..checks import shell_words
-from ..exceptions import CudaError, DivergedError
+from ..exceptions import CudaError, DivergedError, NoModelFileError
 from .help import ScreenCommand, ScreenGroup
 
 __all__ = ["Command", "app", "command", "note", "refuse_same_file", "run"]
@@ -139,6 +139,8 @@ def _drop_output() -> None:
 
 
 def _fail_of_system(error: OSError) -> NoReturn:
+    if isinstance(error, NoModelFileError):
+        _fail(f"{error}{_instead_of(error.path)}")
     if error.strerror and error.filename is not None:
         path = os.fsdecode(error.filename)
         missing = isinstance(error, FileNotFoundError)

@@ -71,6 +71,8 @@ def doctor(device: str, as_json: bool) -> None:
     Example: warpfactor doctor
     """
     started = time.perf_counter()
+    if device == "auto":
+        device = "cuda" if _core.cuda_status()[1] else "cpu"
     device_check = list(_device_check(device))
     packages = _packages()
     facts = dict(_facts())

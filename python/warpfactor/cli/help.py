@@ -38,6 +38,7 @@ _EXAMPLE = "Example: "
 # Where the column of explanations begins, at most. With it most fit on one line of 80 columns.
 _WIDEST_FLAGS = 27
 _ASKED = f"{__name__}.asked"
+_IDS = ("--user", "--item")
 _GROUP = "group"
 
 
@@ -156,6 +157,16 @@ class _Helpful(click.Command):
 
 class ScreenCommand(_Helpful):
     """A command whose help is a screen of the usual options, and groups of the others by --help GROUP."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read what was typed; where an id stands without its option, say which that is."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            ids = [flag for param in self.params for flag in param.opts if flag in _IDS]
+            if ids and "unexpected extra argument" in error.message:
+                error.message += f": give an id as {' ID or '.join(ids)} ID"
+            raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the usual options and what groups there are, or the options that were asked for."""
