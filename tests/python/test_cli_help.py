@@ -258,7 +258,7 @@ def test_a_real_shell_completes_files_and_values_at_the_tab_key(
         "HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "PS1": "$ ",
     }  # fmt: skip
     terminal = pexpect.spawn(
-        name, start, encoding="utf-8", timeout=20, env=environment, dimensions=(24, 200)
+        name, start, encoding="utf-8", timeout=60, env=environment, dimensions=(24, 200)
     )
     load = {
         "bash": 'eval "$(warpfactor completion bash)"',
