@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CudaError", "DivergedError", "ModelFileError"]
+__all__ = ["CudaError", "DivergedError", "ModelFileError", "NoModelFileError"]
 
 
 class DivergedError(ArithmeticError):
@@ -25,6 +25,23 @@ class DivergedError(ArithmeticError):
 
 class CudaError(RuntimeError):
     """The CUDA device cannot do what was asked; the text says why and what to do."""
+
+
+class NoModelFileError(FileNotFoundError):
+    """There is no file of a model at a path.
+
+    Attributes
+    ----------
+    path : str
+        The path.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"there is no model file {self.path}"
 
 
 class ModelFileError(ValueError):

@@ -620,6 +620,18 @@ TEST(ids_are_found_by_what_they_are) {
   CHECK_EQ(Ids().find(1), -1);
   CHECK_EQ(Ids::numbered(3).find(2), 2);
 
+  // As people type them, of whatever kind they are; only the text that to_string() has is one's own.
+  for (const Ids* ids : {&numbers, &large, &texts}) {
+    for (std::int32_t code = 0; code < ids->size(); ++code) CHECK_EQ(ids->find_text(ids->to_string(code)), code);
+  }
+  for (const char* none :
+       {"", "8", "007", "+7", " 7", "7 ", "7.0", "-0", "9223372036854775808", "ann", "99999999999999999999"}) {
+    CHECK_EQ(numbers.find_text(none), -1);
+  }
+  CHECK_EQ(large.find_text("-3"), -1);
+  CHECK_EQ(texts.find_text("an"), -1);
+  CHECK_EQ(Ids().find_text("1"), -1);
+
   using Bad = std::invalid_argument;
   CHECK_THROWS(Bad, "look it up as a number", numbers.find("7"));
   CHECK_THROWS(Bad, "look it up as text", texts.find(7));

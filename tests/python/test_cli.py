@@ -24,10 +24,6 @@ import warpfactor as wf
 from shell import Result, succeed, warpfactor
 from warpfactor import _core
 
-COMMANDS = (
-    *("demo", "train", "evaluate", "predict", "recommend", "similar", "info"),
-    *("compare", "fold-in", "report", "split"),
-)
 QUICK = ("--n-factors", "4", "--n-epochs", "3", "--n-threads", "1")
 
 
@@ -851,12 +847,6 @@ def test_a_model_is_saved_even_if_its_test_fails(tmp_path: Path) -> None:
 
 def test_version() -> None:
     assert succeed("--version").out == f"warpfactor {wf.__version__}\n"
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_an_example(command: str) -> None:
-    assert f"Example: warpfactor {command}" in succeed(command, "--help").out
-    assert command in succeed("--help").out
 
 
 def no_folder(trained: Trained, tmp_path: Path) -> tuple[object, ...]:

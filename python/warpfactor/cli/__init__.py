@@ -6,8 +6,10 @@ import os
 
 from .app import app, run
 from .compare import compare
+from .completion import completion
 from .convert import convert
 from .demo import demo
+from .doctor import doctor
 from .evaluate import evaluate
 from .fold_in import fold_in
 from .peek import peek
@@ -21,8 +23,10 @@ from .tune import tune
 __all__ = [
     "app",
     "compare",
+    "completion",
     "convert",
     "demo",
+    "doctor",
     "evaluate",
     "fold_in",
     "info",

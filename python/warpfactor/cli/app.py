@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import itertools
 import os
 import signal
 import sys
@@ -17,12 +18,10 @@ import click
 
 from .. import _core
 from ..checks import shell_words
-from ..exceptions import CudaError, DivergedError
+from ..exceptions import CudaError, DivergedError, NoModelFileError
+from .help import ScreenCommand, ScreenGroup
 
-__all__ = ["PANEL", "Command", "app", "command", "note", "refuse_same_file", "run"]
-
-# Where the options of a command's help are grouped; see `Command`.
-PANEL = "panel"
+__all__ = ["Command", "app", "command", "note", "refuse_same_file", "run"]
 
 
 def refuse_same_file(target: Path, given: Any, name: str) -> None:
@@ -55,8 +54,8 @@ def refuse_same_file(target: Path, given: Any, name: str) -> None:
         )
 
 
-class Command(click.Command):
-    """A command whose help lists its options under the heading that each names as its panel."""
+class Command(ScreenCommand):
+    """A command that writes over none of the files that it reads."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, unless it would write over a file that it reads."""
@@ -74,19 +73,8 @@ class Command(click.Command):
                     )
         return super().invoke(ctx)
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, panel by panel in the order in which they come."""
-        panels: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
-            if record is not None:
-                panels.setdefault(getattr(param, PANEL, "Options"), []).append(record)
-        for heading, records in panels.items():
-            with formatter.section(heading):
-                formatter.write_dl(records)
 
-
-class _OneLineErrors(click.Group):
+class _OneLineErrors(ScreenGroup):
     """Turns a user's mistake into one line on stderr and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -151,13 +139,41 @@ def _drop_output() -> None:
 
 
 def _fail_of_system(error: OSError) -> NoReturn:
+    if isinstance(error, NoModelFileError):
+        _fail(f"{error}{_instead_of(error.path)}")
     if error.strerror and error.filename is not None:
-        _fail(f"{os.fsdecode(error.filename)}: {error.strerror}")
+        path = os.fsdecode(error.filename)
+        missing = isinstance(error, FileNotFoundError)
+        _fail(f"{path}: {error.strerror}" + (_instead_of(path) if missing else ""))
     # What is written to a path is named by it.
     if error.errno in (errno.ENOSPC, errno.EBADF):
         _drop_output()
         _fail(f"standard output cannot be written: {error.strerror}")
     _fail(str(error))
+
+
+# Files of a folder that are looked at for one of a like name, and named.
+_MOST_FILES, _MOST_NAMED = 2_000, 4
+
+
+def _instead_of(path: str) -> str:
+    """Say which files there are in the place of one that is missing, if they can be seen."""
+    folder, name = os.path.split(path)
+    if folder and not os.path.isdir(folder):
+        return f"; there is no folder {folder}"
+    try:
+        with os.scandir(folder or os.curdir) as entries:
+            files = [each.name for each in itertools.islice(entries, _MOST_FILES)]
+    except OSError:
+        return ""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, files, _MOST_NAMED)
+    suffix = os.path.splitext(name)[1]
+    near = near or sorted(each for each in files if suffix and each.endswith(suffix))[:_MOST_NAMED]
+    return (
+        f"; did you mean {', '.join(os.path.join(folder, each) for each in near)}?" if near else ""
+    )
 
 
 def note(message: str) -> None:
@@ -206,15 +222,17 @@ def _fail(message: str, code: int = 1) -> NoReturn:
 @click.group(
     cls=_OneLineErrors,
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+    context_settings={"show_default": True},
 )
 @click.version_option(
     _core.__version__, message="warpfactor %(version)s", help="Print the version and exit."
 )
 def app() -> None:
-    """Factorize rating matrices: train a model on a file of ratings, predict and recommend.
+    """Matrix factorization of ratings: train a model on a file, judge it, recommend.
 
     Example: warpfactor train ratings.csv --test-size 0.1 --output m.safetensors
+
+    Example: warpfactor recommend m.safetensors --user 17 -n 10
     """
 
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 import click
 
 from .app import command
+from .kinds import Names
 from .options import (
     estimator_params,
     file_layout,
@@ -31,19 +32,22 @@ __all__ = ["compare"]
     "models",
     metavar="'NAME: OPTIONS'",
     multiple=True,
-    help="A model by a name and the options of warpfactor train, such as 'large: --n-factors 128'; "
-    "may be given more than once. If not given, the defaults.",
+    help="A name and options of warpfactor train, such as 'large: --n-factors 128'; may be given more "
+    "than once. If not given, the defaults.",
 )
-@click.option("--folds", type=int, default=5, help="How many times to train and test each model.")
+@click.option(
+    "--folds", metavar="N", type=int, default=5, help="How often each is trained and tested."
+)
 @click.option(
     "--by",
     "by",
     metavar="NAME",
+    type=Names(("random", "user", "time")),
     default="random",
     help="How ratings are divided: random, user (each user's spread evenly), time (each fold later).",
 )
-@click.option("--seed", type=int, default=0, help="Seed of the folds.")
-@table_file("Also write the table to this file, in the format of its suffix: .csv, .parquet, ...")
+@click.option("--seed", metavar="NUMBER", type=int, default=0, help="Seed of the folds.")
+@table_file("Also write the table to this file: .csv, .parquet, ...")
 @judging
 @file_layout("user", "item", "rating", "timestamp")
 def compare(
@@ -56,12 +60,12 @@ def compare(
     how: dict[str, Any],
     layout: dict[str, Any],
 ) -> None:
-    """Train models on RATINGS and compare them, fold by fold, beside baselines.
+    """Train models on RATINGS and compare them fold by fold.
 
-    The table has mean and standard deviation over the folds; a star marks what differs from the
+    Baselines stand beside them. The table has mean and standard deviation over the folds; a star marks what differs from the
     first model by a paired test.
 
-    Example: warpfactor compare ratings.csv -m 'small: --n-factors 16' -m 'large: --n-factors 128'
+    Example: warpfactor compare ratings.csv -m 'small: -k 16' -m 'large: -k 128'
     """
     from ..checks import shell_words
 

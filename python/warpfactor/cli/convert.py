@@ -10,6 +10,7 @@ import click
 from ..writing import check_target
 from .app import command, refuse_same_file
 from .demo import shape
+from .kinds import FILE, Names, formats_of_files
 from .options import file_layout
 from .progress import busy
 
@@ -17,14 +18,19 @@ __all__ = ["convert"]
 
 
 @command
-@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--to", metavar="NAME", help="Format of OUT; its suffix says it if not given.")
+@click.argument("source", metavar="IN", type=FILE)
+@click.argument("target", metavar="OUT", type=FILE)
+@click.option(
+    "--to",
+    metavar="NAME",
+    type=Names(formats_of_files),
+    help="Format of OUT; its suffix says it if not given.",
+)
 @file_layout("user", "item", "rating", "timestamp")
 def convert(source: Path, target: Path, to: str | None, layout: dict[str, Any]) -> None:
-    """Read the ratings of IN, a file or folder, and write them to OUT in another format.
+    """Write the ratings of IN to OUT in another format.
 
-    OUT is written whole or not at all; a file of that name is replaced.
+    IN is a file of ratings, or a folder of them. OUT is written whole or not at all; a file of that name is replaced.
 
     Example: warpfactor convert ratings.dat ratings.parquet
 

@@ -22,6 +22,7 @@ __all__ = ["demo", "shape"]
 @training_option("n_factors")
 @click.option(
     "--seed",
+    metavar="NUMBER",
     type=int,
     default=PARAMETERS["random_state"].default,
     help="Seed of the data, the split and the training.",

@@ -9,6 +9,7 @@ import click
 
 from .app import command
 from .ids import id_kinds, note_unknown
+from .kinds import FILE
 from .options import file_layout, judging, model_file, prediction_device, ratings_files, table_file
 from .progress import busy
 from .tables import table_format, write_frame
@@ -22,11 +23,10 @@ __all__ = ["evaluate"]
 @click.option(
     "--train",
     metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="The ratings that the model was trained on, a file or folder: says exactly what users know, "
-    "and adds the baselines that need it.",
+    type=FILE,
+    help="What the model was trained on: for what users know, and more baselines.",
 )
-@table_file("Also write the table to this file, in the format of its suffix: .csv, .parquet, ...")
+@table_file("Also write the table to this file: .csv, .parquet, ...")
 @judging
 @file_layout("user", "item", "rating", "timestamp", without=("ids",))
 @prediction_device
@@ -39,13 +39,13 @@ def evaluate(
     layout: dict[str, Any],
     device: str | None,
 ) -> None:
-    """Measure a MODEL on RATINGS, held-out ratings: its errors, and what its lists are worth.
+    """Measure a MODEL on held-out RATINGS: its errors, its lists.
 
     RATINGS is a file or a folder; several are read as one set. Baselines stand beside the model.
 
     Example: warpfactor evaluate m.safetensors test.csv
 
-    Example: warpfactor evaluate m.safetensors test.csv --train train.csv --k 10 --metrics rmse,ndcg
+    Example: warpfactor evaluate m.safetensors test.csv --train train.csv --metrics ndcg
     """
     format = None if output is None else table_format(output, None, "csv", by_suffix_alone=True)
 

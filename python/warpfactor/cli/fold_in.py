@@ -10,6 +10,7 @@ import click
 
 from .app import command
 from .ids import id_kinds
+from .kinds import Names
 from .options import file_layout, model_file, output_file, prediction_device, ratings_files
 from .progress import busy
 
@@ -25,6 +26,7 @@ _NEW = ("users", "items", "ratings")
 @click.option(
     "--new",
     metavar="NAME",
+    type=Names(_NEW),
     default="users",
     help="What RATINGS hold: all ratings of new users (users) or of new items (items), or more ratings of "
     "any users and items, old and new (ratings).",

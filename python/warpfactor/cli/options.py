@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..parameters import PARAMETERS, Parameter
 from ..writing import TABLES, check_target, is_stream
-from .app import PANEL
+from .help import in_group
+from .kinds import FILE, MODEL_FILE, Names, formats_of_files, metrics_of_lists
 from .tables import has_table_suffix
 
 if TYPE_CHECKING:
     from ..data.titles import Titles
 
 __all__ = [
+    "GroupOption",
     "TitlesFile",
     "check_renamed",
     "checkpoint_options",
@@ -32,6 +35,7 @@ __all__ = [
     "sizing",
     "table_file",
     "table_output",
+    "test_by",
     "titles_options",
     "training_option",
     "training_options",
@@ -89,7 +93,6 @@ def _for_a_page(context: click.Context, param: click.Parameter, page: Path | Non
 
 
 _Decorator = Callable[[Any], Any]
-_PATH = click.Path(path_type=Path)
 
 
 def ratings_files(name: str, metavar: str) -> _Decorator:
@@ -103,46 +106,50 @@ def ratings_files(name: str, metavar: str) -> _Decorator:
         metavar=f"{metavar}...",
         nargs=-1,
         required=True,
-        type=_PATH,
+        type=FILE,
         callback=one_or_several,
     )
 
 
-model_file = click.argument("model_file", metavar="MODEL", type=_PATH)
+model_file = click.argument("model_file", metavar="MODEL", type=MODEL_FILE)
 
 
-class _PanelOption(click.Option):
-    """An option that stands under a heading of its own in the help; see `Command`."""
+class GroupOption(click.Option):
+    """An option of a group of the help; of None it is one of the usual options."""
 
-    def __init__(self, *flags: Any, panel: str, **how: Any) -> None:
+    def __init__(self, *flags: Any, group: str | None, **how: Any) -> None:
         super().__init__(*flags, **how)
-        setattr(self, PANEL, panel)
+        if group is not None:
+            in_group(self, group)
 
 
 def output_file(help: str) -> _Decorator:
     """Make the option of the file that a model is saved in."""
     return click.option(
-        "--output", "-o", metavar="FILE", type=_PATH, help=help, callback=_for_a_model
+        "--output", "-o", metavar="FILE", type=FILE, help=help, callback=_for_a_model
     )
 
 
 def page_file(*flags: str, help: str, required: bool = False) -> _Decorator:
     """Make the option of the file that a page is written to."""
     return click.option(
-        *flags, metavar="FILE", type=_PATH, help=help, required=required, callback=_for_a_page
+        *flags, metavar="FILE", type=FILE, help=help, required=required, callback=_for_a_page
     )
 
 
 def checkpoint_options(command: Any) -> Any:
     """Make the options by which a training that was cut off goes on."""
+    of_group: Any = {"cls": GroupOption, "group": "checkpoints"}
     command = click.option(
         "--resume/--no-resume",
+        **of_group,
         default=None,
         help="Go on from --checkpoint if the file is there, or begin anew all the same. Without either a "
         "file of a training that did not end is not replaced.",
     )(command)
     command = click.option(
         "--every",
+        **of_group,
         metavar="EPOCHS",
         type=int,
         default=1,
@@ -150,8 +157,9 @@ def checkpoint_options(command: Any) -> Any:
     )(command)
     return click.option(
         "--checkpoint",
+        **of_group,
         metavar="FILE",
-        type=_PATH,
+        type=FILE,
         help="Keep the state of the training in FILE, from which --resume goes on if it is cut off.",
     )(command)
 
@@ -184,45 +192,58 @@ class TitlesFile:
                 raise ValueError(f"--titles: {error}") from error
 
 
-def titles_options(command: Any) -> Any:
-    """Give a command the option of a file of titles and of how it is read.
+def titles_options(*, usual: bool = True) -> _Decorator:
+    """Make the option of a file of titles, and those of how it is read.
 
-    They reach it as one keyword argument `titles`, a `TitlesFile` or None.
+    They reach a command as one keyword argument `titles`, a `TitlesFile` or None.
+
+    Parameters
+    ----------
+    usual : bool, default True
+        Whether ``--titles`` is among the options that the help shows first.
     """
 
-    @functools.wraps(command)
-    def read_so(**given: Any) -> None:
-        path = given.pop("titles")
-        layout = {name: given.pop(f"titles_{name}") for name in (*_TITLES_COLUMNS, *_TITLES_LAYOUT)}
-        typed = [name for name, value in layout.items() if value is not None]
-        if path is None and typed:
-            raise click.UsageError(f"--titles-{typed[0]} is given without --titles FILE")
-        command(**given, titles=None if path is None else TitlesFile(path, layout))
+    def decorate(command: Any) -> Any:
+        @functools.wraps(command)
+        def read_so(**given: Any) -> None:
+            path = given.pop("titles")
+            layout = {
+                name: given.pop(f"titles_{name}") for name in (*_TITLES_COLUMNS, *_TITLES_LAYOUT)
+            }
+            typed = [name for name, value in layout.items() if value is not None]
+            if path is None and typed:
+                raise click.UsageError(f"--titles-{typed[0]} is given without --titles FILE")
+            command(**given, titles=None if path is None else TitlesFile(path, layout))
 
-    with_options: Any = read_so
-    panel = "File of titles (found out, where not given)"
-    for name in reversed(_TITLES_LAYOUT):
-        flag, metavar, help = _LAYOUT[name]
-        flag = flag.replace("--", "--titles-", 1).replace("/--no-", "/--titles-no-")
-        how: dict[str, Any] = {"metavar": metavar, "type": str} if metavar else {"default": None}
-        with_options = click.option(
-            flag, f"titles_{name}", cls=_PanelOption, panel=panel, help=help, **how
+        of_group: Any = {"cls": GroupOption, "group": "titles"}
+        with_options: Any = read_so
+        for name in reversed(_TITLES_LAYOUT):
+            flag, metavar, help = _LAYOUT[name]
+            flag = flag.replace("--", "--titles-", 1).replace("/--no-", "/--titles-no-")
+            how: dict[str, Any] = {"default": None}
+            if metavar:
+                how = {"metavar": metavar, "type": _LAYOUT_NAMES.get(name, str)}
+            with_options = click.option(flag, f"titles_{name}", help=help, **of_group, **how)(
+                with_options
+            )
+        for name, what in reversed(_TITLES_COLUMNS.items()):
+            with_options = click.option(
+                f"--titles-{name}",
+                **of_group,
+                metavar="COLUMN",
+                type=_name_or_position,
+                help=f"Column of the {what}: its name, or its position from 0.",
+            )(with_options)
+        return click.option(
+            "--titles",
+            cls=GroupOption,
+            group=None if usual else "titles",
+            metavar="FILE",
+            type=FILE,
+            help="File of the items' titles, such as movies.csv.",
         )(with_options)
-    for name, what in reversed(_TITLES_COLUMNS.items()):
-        with_options = click.option(
-            f"--titles-{name}",
-            cls=_PanelOption,
-            panel=panel,
-            metavar="COLUMN",
-            type=_name_or_position,
-            help=f"Column of the {what}: its name, or its position from 0.",
-        )(with_options)
-    return click.option(
-        "--titles",
-        metavar="FILE",
-        type=_PATH,
-        help="File of the items' titles, such as movies.csv or u.item: a column of ids and one of titles.",
-    )(with_options)
+
+    return decorate
 
 
 def table_output(default: str, other: str = "", help: str = "") -> _Decorator:
@@ -230,19 +251,18 @@ def table_output(default: str, other: str = "", help: str = "") -> _Decorator:
 
     def decorate(command: Any) -> Any:
         names = ", ".join([*([other] if other else []), *TABLES])
-        suffixes = ", ".join(suffix for suffixes in TABLES.values() for suffix in suffixes)
         command = click.option(
             "--format",
             metavar="NAME",
-            help=f"{names}. If not given, as the file's suffix says; {default} to stdout. {help}",
+            type=Names([*([other] if other else []), *TABLES]),
+            help=f"{names}; if not given, by the file's suffix, {default} to stdout. {help}".rstrip(),
         )(command)
         return click.option(
             "--output",
             "-o",
             metavar="FILE",
-            type=_PATH,
-            help=f"File to write; else to stdout. Its suffix says how: {suffixes}; a text's name "
-            "may end in .gz too.",
+            type=FILE,
+            help="File to write, by its suffix (see --format; texts may end in .gz); else stdout.",
             callback=_writable,
         )(command)
 
@@ -267,7 +287,11 @@ def judging(command: Any) -> Any:
     decorated: Any = judge_so
     for flag, help, kind in reversed(_JUDGING):
         decorated = click.option(
-            flag, cls=_PanelOption, panel="What is measured", help=help, **kind
+            flag,
+            cls=GroupOption,
+            group=None if flag in _USUAL_MEASURES else "measures",
+            help=help,
+            **kind,
         )(decorated)
     return decorated
 
@@ -294,8 +318,12 @@ _JUDGING: list[tuple[str, str, dict[str, Any]]] = [
     ),
     (
         "--metrics",
-        "Which, such as rmse,ndcg,recall. If not given, as the function of Python chooses.",
-        {"metavar": "NAME[,NAME...]", "callback": _names},
+        "What to measure, such as rmse,ndcg,recall.",
+        {
+            "metavar": "NAME[,NAME...]",
+            "type": Names(metrics_of_lists, several=True),
+            "callback": _names,
+        },
     ),
     (
         "--relevant-from",
@@ -311,9 +339,22 @@ _JUDGING: list[tuple[str, str, dict[str, Any]]] = [
 ]
 
 
+_USUAL_MEASURES = ("--k", "--metrics")
+
+
 def table_file(help: str) -> _Decorator:
     """Make the option of a file that a small table is also written to, in the format of its suffix."""
-    return click.option("--output", "-o", metavar="FILE", type=_PATH, help=help, callback=_writable)
+    return click.option("--output", "-o", metavar="FILE", type=FILE, help=help, callback=_writable)
+
+
+test_by = click.option(
+    "--test-by",
+    metavar="NAME",
+    type=Names(("random", "user", "time", "last")),
+    default="random",
+    help="What is held out: random; a part of each user's (user); the latest of all (time) or of each "
+    "user (last).",
+)
 
 
 def sizing(flag: str, help: str) -> _Decorator:
@@ -321,10 +362,12 @@ def sizing(flag: str, help: str) -> _Decorator:
     return click.option(flag, metavar="SIZE", type=_size, help=help)
 
 
-def _kinds(text: str) -> str | tuple[str, ...]:
-    """Read a kind of ids, or two with a comma between: of the users and of the items."""
-    kinds = tuple(text.split(","))
-    return kinds[0] if len(kinds) == 1 else kinds
+class _IdKinds(Names):
+    """A kind of ids, or two with a comma between: of the users and of the items."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        kinds = tuple(str(value).split(","))
+        return kinds[0] if len(kinds) == 1 else kinds
 
 
 # The arguments of `read_ratings` that say how a file is laid out: the option's flags, which begin
@@ -355,6 +398,13 @@ _LAYOUT: dict[str, tuple[str, str, str]] = {
         "At rows that cannot be read: raise an error, or skip them.",
     ),
     "member": ("--member", "NAME", "Which file of a zip archive."),
+}
+# What a shell completes them by.
+_LAYOUT_NAMES: dict[str, Any] = {
+    "format": Names(formats_of_files),
+    "ids": _IdKinds(("auto", "str", "int", "uuid"), several=True),
+    "on_error": Names(("raise", "skip")),
+    "encoding": Names(("utf-8", "latin-1", "utf-16", "cp1252")),
 }
 # Those of a file of titles.
 _TITLES_LAYOUT = ("format", "sep", "header", "quote", "encoding", "member")
@@ -402,12 +452,12 @@ def file_layout(
                 flag = dict(renamed).get(name, flag)
                 how: dict[str, Any] = {"default": _DEFAULTS.get(name)}
                 if metavar:
-                    how |= {"metavar": metavar, "type": _kinds if name == "ids" else str}
+                    how |= {"metavar": metavar, "type": _LAYOUT_NAMES.get(name, str)}
                 with_options = click.option(
                     flag,
                     _PREFIX + name,
-                    cls=_PanelOption,
-                    panel="File to read (found out, where not given)",
+                    cls=GroupOption,
+                    group="reading",
                     help=help,
                     **how,
                 )(with_options)
@@ -417,8 +467,8 @@ def file_layout(
                 *flags,
                 f"--{role}-column",
                 _PREFIX + role,
-                cls=_PanelOption,
-                panel="Columns of the file",
+                cls=GroupOption,
+                group="columns",
                 metavar="COLUMN",
                 type=_name_or_position,
                 help=f"Column of the {role}s: its name, or its position from 0.",
@@ -431,8 +481,8 @@ def file_layout(
 prediction_device = click.option(
     "--device",
     metavar="NAME",
-    help="Where to answer: cpu, cuda, cuda:1, auto. If not given, where the model was trained, or "
-    "the CPU where this machine has no CUDA.",
+    type=Names(("cpu", "cuda", "auto")),
+    help="Where to answer: cpu, cuda, cuda:1 or auto; if not given, where it was trained, if that is here.",
 )
 
 
@@ -445,6 +495,27 @@ class _OrAuto(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # gene
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return value if value == "auto" else self._kind.convert(value, param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        """Offer "auto"."""
+        return [CompletionItem("auto")] if "auto".startswith(incomplete) else []
+
+
+# The groups of the help in which the parameters stand; those of neither are of "training".
+_USUAL = ("n_factors", "n_epochs", "loss", "device", "random_state")
+_OF_MODEL = (
+    *("reg", "reg_bias", "reg_row", "reg_bias_row", "implicit_feedback", "reg_implicit"),
+    *("l1_ratio", "nonnegative", "biases", "huber_delta", "normalize", "unknown"),
+)
+_OF_MACHINE = ("parallel", "device_memory", "n_threads", "dtype")
+
+
+def _group_of(name: str) -> str | None:
+    if name in _USUAL:
+        return None
+    return "model" if name in _OF_MODEL else "machine" if name in _OF_MACHINE else "training"
 
 
 def training_option(name: str) -> _Decorator:
@@ -461,15 +532,17 @@ def training_option(name: str) -> _Decorator:
         help, metavar = f"{help.rstrip('.')}: {', '.join(named)}.", "NAME"
     if row.kind == "pair":
         metavar = "NUMBER[,NUMBER]"
-    types: dict[str, Any] = {"int": int, "float": float, "choice": str, "pair": _per_side}
+    types: dict[str, Any] = {"int": int, "float": float, "pair": _per_side}
+    if row.kind == "choice":
+        types["choice"] = Names(named)
     how: dict[str, Any] = {}
     if row.kind != "flag":
         how["type"] = _OrAuto(types[row.kind]) if row.none else types[row.kind]
     return click.option(
         *flags,
         option,
-        cls=_PanelOption,
-        panel="Model and training",
+        cls=GroupOption,
+        group=_group_of(name),
         metavar=None if row.kind == "flag" else metavar,
         default=row.default,
         help=help,

@@ -26,7 +26,7 @@ def peek(file: Path | list[Path], layout: dict[str, Any]) -> None:
 
     Example: warpfactor peek ratings.csv
 
-    Example: warpfactor peek ratings.csv --sep ';' --user-column reader
+    Example: warpfactor peek ratings.txt --sep ';' --decimal , --user-column user
     """
     from ..data.peek import peek as peek_at
 

@@ -12,8 +12,16 @@ import click
 from ..parameters import N_LISTED
 from .app import command, note
 from .ids import ids_of_file, typed_ids
+from .kinds import FILE, Names
 from .lists import ListTable, titles_of, write_lists
-from .options import TitlesFile, model_file, prediction_device, table_output, titles_options
+from .options import (
+    GroupOption,
+    TitlesFile,
+    model_file,
+    prediction_device,
+    table_output,
+    titles_options,
+)
 from .tables import table_format
 
 if TYPE_CHECKING:
@@ -24,15 +32,18 @@ if TYPE_CHECKING:
 __all__ = ["recommend", "similar"]
 
 _Decorator = Callable[[Any], Any]
-_FILE = click.Path(path_type=Path)
 
 
 def _several(*flags: str, help: str) -> _Decorator:
     return click.option(*flags, metavar="ID", multiple=True, help=help)
 
 
+def _of_lists(flag: str, **how: Any) -> _Decorator:
+    return click.option(flag, cls=GroupOption, group="lists", **how)
+
+
 def _file_of(flag: str, help: str) -> _Decorator:
-    return click.option(flag, metavar="FILE", type=_FILE, help=help)
+    return click.option(flag, metavar="FILE", type=FILE, help=help)
 
 
 @command
@@ -40,33 +51,42 @@ def _file_of(flag: str, help: str) -> _Decorator:
 @_several("--user", "-u", help="A user; may be given more than once.")
 @_file_of("--users", "File with the id of a user on each line.")
 @click.option("--all-users", is_flag=True, help="For every user.")
-@click.option("-n", "--n-items", "n", type=int, default=N_LISTED, help="Items for each user.")
-@_file_of("--items", "File with an id on each line: the items to choose from.")
-@_file_of("--exclude", "File with an id on each line: items to leave out.")
-@click.option("--include-seen", is_flag=True, help="Also list what the user has rated.")
-@click.option("--min-ratings", type=int, default=0, help="Leave out items with fewer ratings.")
 @click.option(
+    "-n", "--n-items", "n", metavar="N", type=int, default=N_LISTED, help="Items for each user."
+)
+@_file_of("--items", "File of ids, one a line: the items to choose from.")
+@_file_of("--exclude", "File of ids, one a line: items to leave out.")
+@click.option("--include-seen", is_flag=True, help="Also list what the user has rated.")
+@_of_lists(
+    "--min-ratings",
+    metavar="N",
+    type=int,
+    default=0,
+    help="Leave out items with fewer ratings.",
+)
+@_of_lists(
     "--confidence",
     type=float,
     default=0.0,
     help="Lower each score by so many standard deviations, for what few ratings leave unknown.",
 )
-@click.option(
+@_of_lists(
     "--exploration", type=float, default=0.0, help="Raise each score by so many of them instead."
 )
-@click.option("--seed", type=int, help="With --exploration: by draws instead, with this seed.")
-@click.option(
+@_of_lists("--seed", type=int, help="With --exploration: by draws instead, with this seed.")
+@_of_lists(
     "--diversity",
     type=float,
     default=0.0,
     help="From 0 to 1: how much the items of a list shall differ (maximal marginal relevance).",
 )
-@click.option(
+@_of_lists(
     "--group",
     metavar="RULE",
+    type=Names(("mean", "min", "max")),
     help="One list for all these users together, by the mean, min or max of their scores.",
 )
-@titles_options
+@titles_options()
 @table_output("tsv", "table", "A terminal gets a table.")
 @prediction_device
 def recommend(
@@ -144,12 +164,12 @@ def recommend(
 @_several("--item", "-i", help="An item; may be given more than once.")
 @_file_of("--items", "File with the id of an item on each line.")
 @click.option("--all-items", is_flag=True, help="For every item.")
-@_several(
-    "--user", "-u", help="A user, for the users who are most alike; may be given more than once."
-)
+@_several("--user", "-u", help="A user, for the users most alike; may be given more than once.")
 @_file_of("--users", "File with the id of a user on each line.")
-@click.option("-n", "--n-items", "n", type=int, default=N_LISTED, help="How many each gets.")
-@titles_options
+@click.option(
+    "-n", "--n-items", "n", metavar="N", type=int, default=N_LISTED, help="How many each gets."
+)
+@titles_options()
 @table_output("tsv", "table", "A terminal gets a table.")
 @prediction_device
 def similar(
@@ -165,9 +185,11 @@ def similar(
     format: str | None,
     device: str | None,
 ) -> None:
-    """List the items most like an item, or the users most like a user, by the cosine of their factors.
+    """List the items most like an item, or the users most like a user.
 
-    Example: warpfactor similar m.safetensors --item 50 --titles u.item
+    Alike are those whose factors point the same way: by the cosine of their angle.
+
+    Example: warpfactor similar m.safetensors --item 17 --titles movies.csv
     """
     if bool(item) + bool(items) + all_items + bool(user) + bool(users) != 1:
         raise click.UsageError(

@@ -11,6 +11,7 @@ import click
 from ..parameters import N_LISTED
 from .app import command
 from .ids import id_kinds, typed_ids
+from .kinds import FILE
 from .options import (
     TitlesFile,
     file_layout,
@@ -37,16 +38,15 @@ def page_maker() -> Callable[..., Any]:
 
 @command
 @model_file
-@click.argument("test", metavar="[TEST]...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("test", metavar="[TEST]...", nargs=-1, type=FILE)
 @page_file("--output", "-o", required=True, help="The page to write: FILE.html.")
 @click.option(
     "--train",
     metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="What the model was trained on: adds the baselines that have to be trained, and what users "
-    "liked.",
+    type=FILE,
+    help="What the model was trained on: for more baselines, and what users liked.",
 )
-@titles_options
+@titles_options()
 @click.option("--user", "users", metavar="ID", multiple=True, help="Show what this user gets.")
 @click.option(
     "--n-items", "-n", metavar="N", type=int, default=N_LISTED, help="Length of the lists."
@@ -64,12 +64,13 @@ def report(
     layout: dict[str, Any],
     device: str | None,
 ) -> None:
-    """Make one HTML page about a MODEL, tested on TEST, a file of ratings or several.
+    """Make one HTML page about a MODEL, tested on TEST.
 
-    The page is one file that needs no network: learning curve, errors and lists beside baselines,
-    calibration, a map of the items, recommendations and why. Without TEST it says nothing of errors.
+    TEST is a file of ratings or several; without it the page says nothing of errors. The page is one file that
+    needs no network: learning curve, errors and lists beside baselines, calibration, a map of the items,
+    recommendations and why.
 
-    Example: warpfactor report m.safetensors test.csv --train train.csv --titles movies.csv -o m.html
+    Example: warpfactor report m.safetensors test.csv --titles movies.csv -o m.html
     """
     make_report = page_maker()
     from ..data.files import read_ratings

@@ -10,6 +10,7 @@ import click
 
 from .app import command
 from .ids import id_kinds, note_unknown, typed_ids
+from .kinds import FILE, MODEL_FILE
 from .options import file_layout, model_file, prediction_device, table_output
 from .progress import busy, progress
 from .tables import id_column, number_column, table_format, write_table
@@ -27,7 +28,7 @@ _PAIRS_PER_CHUNK = 1 << 18
 
 @command
 @model_file
-@click.argument("pairs", metavar="[PAIRS]", required=False, type=click.Path(path_type=Path))
+@click.argument("pairs", metavar="[PAIRS]", required=False, type=FILE)
 @click.option("--user", metavar="ID", help="One user, instead of a file.")
 @click.option("--item", metavar="ID", help="One item, instead of a file.")
 @table_output("csv")
@@ -120,7 +121,7 @@ def _write_predictions(
 
 
 @command
-@click.argument("model_file", metavar="[MODEL]", required=False, type=click.Path(path_type=Path))
+@click.argument("model_file", metavar="[MODEL]", required=False, type=MODEL_FILE)
 def info(
     model_file: Path | None,
 ) -> None:

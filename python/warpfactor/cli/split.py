@@ -10,12 +10,11 @@ import click
 from ..writing import check_target
 from .app import command, refuse_same_file
 from .demo import shape
-from .options import file_layout, ratings_files, sizing
+from .kinds import FILE
+from .options import file_layout, ratings_files, sizing, test_by
 from .progress import busy
 
 __all__ = ["split"]
-
-_PATH = click.Path(path_type=Path)
 
 
 @command
@@ -23,23 +22,17 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--train",
     metavar="FILE",
-    type=_PATH,
+    type=FILE,
     required=True,
     help="Where to write the rest, to train on.",
 )
 @click.option(
-    "--test", metavar="FILE", type=_PATH, required=True, help="Where to write the test part."
+    "--test", metavar="FILE", type=FILE, required=True, help="Where to write the test part."
 )
-@click.option("--validation", metavar="FILE", type=_PATH, help="Where to write a validation part.")
-@sizing("--test-size", "Which fraction, or how many ratings, are for the test. If not given, 0.1.")
+@click.option("--validation", metavar="FILE", type=FILE, help="Where to write a validation part.")
+@sizing("--test-size", "The test's share, or number of ratings; 0.1 if not given.")
 @sizing("--validation-size", "The same of the validation part.")
-@click.option(
-    "--test-by",
-    metavar="NAME",
-    default="random",
-    help="What is held out: random ratings, a part of each user's (user), the latest (time), or each "
-    "user's latest (last).",
-)
+@test_by
 @click.option("--seed", type=int, default=0, help="Seed of the choice.")
 @file_layout("user", "item", "rating", "timestamp")
 def split(

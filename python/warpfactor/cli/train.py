@@ -14,7 +14,9 @@ import click
 from ..parameters import DEFAULTS
 from .app import command, note
 from .ids import scored_pairs
+from .kinds import FOLDER
 from .options import (
+    GroupOption,
     TitlesFile,
     checkpoint_options,
     estimator_params,
@@ -23,6 +25,7 @@ from .options import (
     page_file,
     ratings_files,
     sizing,
+    test_by,
     titles_options,
     training_options,
 )
@@ -43,43 +46,35 @@ __all__ = ["train"]
 @output_file("Where to save the model: FILE.safetensors.")
 @sizing(
     "--test-size",
-    "Hold out this fraction (or this many ratings), train on the rest, and print the test RMSE on "
-    "the last line.",
+    "Hold out this share, or number; print their RMSE.",
 )
-@click.option(
-    "--test-by",
-    metavar="NAME",
-    default="random",
-    help="What is held out: random ratings, a part of each user's (user), the latest (time), or each "
-    "user's latest (last).",
-)
+@test_by
 @sizing(
     "--validation-size",
-    "Hold out this much of the training part, in the same way, for early stopping: the epoch with "
-    "the lowest error on it is kept.",
+    "Hold out so much of the rest for early stopping.",
 )
-@page_file(
-    "--report",
-    help="A page about the model to write, which needs no network: FILE.html. With --test-size it shows "
-    "errors and lists beside baselines.",
-)
-@titles_options
+@page_file("--report", help="A page about the model to write: FILE.html.")
+@titles_options(usual=False)
 @checkpoint_options
 @click.option(
     "--scratch",
+    cls=GroupOption,
+    group="machine",
     metavar="FOLDER",
-    type=click.Path(path_type=Path),
+    type=FOLDER,
     help="Keep the ratings on a disk, in this folder, in place of memory: the model is the same. A "
     "fraction of --validation-size is drawn at random then, and --test-size needs memory.",
 )
 @click.option(
     "--buffer",
+    cls=GroupOption,
+    group="machine",
     metavar="BYTES",
     type=int,
     help="With --scratch, how many bytes of ratings may be in memory, beside the factors. If not given, "
     "2^30.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but the test RMSE, and warnings.")
+@click.option("--quiet", "-q", is_flag=True, help="Print the test RMSE and warnings alone.")
 @training_options
 @file_layout("user", "item", "rating", "timestamp")
 def train(
@@ -101,11 +96,9 @@ def train(
 ) -> None:
     """Train a model on RATINGS, test it, and save it.
 
-    RATINGS is a file of ratings, or a folder of them: csv or any other delimited text, MovieLens '::',
-    parquet, feather, npz and more; warpfactor peek shows how it is read. Several are read as one set.
-
-    Recommendations of the saved model leave out all that the user has rated in RATINGS, held out
-    or not.
+    RATINGS is a file of ratings (csv or other text, parquet, npz and more) or a folder of them;
+    several are read as one set. warpfactor peek RATINGS shows how it is read. The saved model
+    recommends nothing that the user has rated in RATINGS, held out or not.
 
     Example: warpfactor train ratings.csv --test-size 0.1 --output m.safetensors
     """

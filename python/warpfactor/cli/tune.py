@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from ..parameters import DEFAULTS, PARAMETERS
 from ..writing import check_target
 from .app import command, note
+from .kinds import FILE
 from .options import estimator_params, file_layout, output_file, ratings_files, training_options
 from .progress import busy
 
@@ -23,7 +24,12 @@ def _check_plot(_: click.Context, __: click.Parameter, plot: Path | None) -> Pat
             check_target(plot)
         except OSError as error:
             raise ValueError(f"--plot: {error}") from error
-        from matplotlib.backend_bases import FigureCanvasBase
+        try:
+            from matplotlib.backend_bases import FigureCanvasBase
+        except ImportError as error:
+            raise ValueError(
+                f'--plot needs matplotlib, which cannot be imported ({error}): pip install "warpfactor[plot]"'
+            ) from error
 
         kinds = FigureCanvasBase.filetypes
         if plot.suffix[1:].lower() not in kinds:
@@ -35,7 +41,7 @@ def _check_plot(_: click.Context, __: click.Parameter, plot: Path | None) -> Pat
 
 @command
 @ratings_files("ratings", "RATINGS")
-@output_file("Where to save a model that is trained on all of RATINGS with what was found.")
+@output_file("Where to save a model of all RATINGS, so trained.")
 @click.option("--n-trials", type=int, metavar="NUMBER", default=30, help="Trials of the study.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="After which no trial begins.")
 @click.option("--cv", type=int, metavar="NUMBER", help="Folds to judge by, instead of one part.")
@@ -51,18 +57,17 @@ def _check_plot(_: click.Context, __: click.Parameter, plot: Path | None) -> Pat
     "spaces",
     metavar="NAME=LOW:HIGH",
     multiple=True,
-    help="What to search, in place of the usual: a range, or values as NAME=A,B,C; once for each "
-    "option of training.",
+    help="What to search: a range, or NAME=A,B,C; for each option.",
 )
 @click.option(
     "--storage",
-    type=click.Path(path_type=Path),
+    type=FILE,
     metavar="FILE",
-    help="Where the study is kept, such as study.db; if it is there, it goes on.",
+    help="Keep the study in it (study.db), and go on with it.",
 )
 @click.option(
     "--plot",
-    type=click.Path(path_type=Path),
+    type=FILE,
     metavar="FILE",
     callback=_check_plot,
     help="Image of the trials to write, such as trials.png.",
@@ -86,9 +91,9 @@ def tune(
     layout: dict[str, Any],
     **training: Any,
 ) -> None:
-    """Search the parameters of training for RATINGS, and print the best command line.
+    """Search for the best parameters of training for RATINGS.
 
-    The usual parameters are tried first. Options of training that are given stay as they are. Ctrl-C
+    What is printed last is the best command line. The usual parameters are tried first. Options of training that are given stay as they are. Ctrl-C
     ends the search and keeps what it has found.
 
     Example: warpfactor tune ratings.csv --n-trials 30 --storage study.db

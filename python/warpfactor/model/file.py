@@ -7,6 +7,7 @@ import math
 import numbers
 import os
 import re
+import shlex
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
+from ..checks import where_typed
 from ..data.ids import id_kind, pack_ids, unpack_ids
 from ..exceptions import ModelFileError
 from ..formulas.losses import CustomLoss, CustomPenalty
@@ -33,6 +35,8 @@ _FORMAT_VERSION = "3"
 _FIRST_FORMAT = "warpfactor.MatrixFactorization"
 _KNOWN = ((_FIRST_FORMAT, "1"), (_FORMAT, "2"), (_FORMAT, _FORMAT_VERSION))
 _CHECKSUM = "crc32"
+_SUFFIX = ".safetensors"
+_UPDATE = "update warpfactor (pip install --upgrade warpfactor)"
 _SIDES = ("user", "item")
 # Of JSON of another shape than ours, and of numbers beyond their types.
 _OF_DAMAGE = (
@@ -100,23 +104,32 @@ def read(
     try:
         contents = tensor_file.read(path)
     except tensor_file.DamageError as error:
+        instead = "save the model again"
+        if not name.endswith(_SUFFIX):  # likely a file of ratings, where a model is asked for
+            instead = where_typed(
+                instead,
+                f"a model comes first, and warpfactor train {shlex.quote(name)} --output m{_SUFFIX} makes one "
+                "of ratings",
+            )
         raise ModelFileError(
-            f"{name} is damaged, or no safetensors file at all ({error}): save the model again"
+            f"{name} is damaged, or no safetensors file at all ({error}): {instead}"
         ) from error
     tensors, metadata = contents
     written_by = metadata.get("format"), metadata.get("format_version", "")
     if written_by[0] == "warpfactor.Checkpoint":
-        raise ModelFileError(
-            f"{name} is a checkpoint, the state of a fit, and no model: go on with the fit by "
-            f"fit(ratings, resume={name!r}), which ends with the model"
+        go_on = where_typed(
+            f"go on with the fit by fit(ratings, resume={name!r}), which ends with the model",
+            f"warpfactor train RATINGS --checkpoint {shlex.quote(name)} --resume --output m{_SUFFIX} goes "
+            "on with it and saves the model",
         )
+        raise ModelFileError(f"{name} is a checkpoint, the state of a fit, and no model: {go_on}")
     if written_by[0] not in (_FORMAT, _FIRST_FORMAT):
         raise ModelFileError(f"{name} is a safetensors file, but no warpfactor model")
     writer = metadata.get("warpfactor_version", "")[:40]
     if written_by not in _KNOWN:
         raise ModelFileError(
             f"{name} has format version {written_by[1][:40]!r}, written by warpfactor {writer}; this "
-            f"is {_core.__version__}, which reads versions 1 to {_FORMAT_VERSION}: update warpfactor"
+            f"is {_core.__version__}, which reads versions 1 to {_FORMAT_VERSION}: {_UPDATE}"
         )
     whole = False
     try:
@@ -139,7 +152,7 @@ def read(
         if whole and _numbers(writer) > _numbers(_core.__version__):
             raise ModelFileError(
                 f"{name} was written by warpfactor {writer}, and this is {_core.__version__} "
-                f"({said}): update warpfactor"
+                f"({said}): {_UPDATE}"
             ) from error
         raise ModelFileError(f"{name} is damaged ({said}): save the model again") from error
 

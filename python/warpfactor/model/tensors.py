@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..exceptions import ModelFileError
+from ..exceptions import ModelFileError, NoModelFileError
 from ..writing import whole_file
 
 __all__ = ["Contents", "DamageError", "checksum", "read", "read_texts", "write"]
@@ -168,7 +168,7 @@ def _opened(path: str | os.PathLike[str]) -> BinaryIO:
     try:
         mode = os.stat(source).st_mode
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no model file {source}") from None
+        raise NoModelFileError(str(source)) from None
     if stat.S_ISDIR(mode):
         raise ModelFileError(f"{source} is a folder, not a model file")
     if not stat.S_ISREG(mode):

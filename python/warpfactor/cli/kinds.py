@@ -1,0 +1,103 @@
+"""The kinds of values that arguments and options take, with what a shell completes them by.
+
+None of them refuses a value: what is wrong is told later, in the words of the rest of the package.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+__all__ = ["FILE", "FOLDER", "MODEL_FILE", "Names", "formats_of_files", "metrics_of_lists"]
+
+# Names that a shell takes as they are; it is left to the shell to complete and quote others.
+_PLAIN = re.compile(r"[\w./+@%:,=-]*")
+_MODELS = ".safetensors"
+
+
+class Names(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic in new versions
+    """A name, or several with commas between.
+
+    Parameters
+    ----------
+    names : iterable of str or callable
+        The names, or what returns them: it is called when a shell asks.
+    several : bool, default False
+        Whether there may be several.
+    """
+
+    name = "text"
+
+    def __init__(
+        self, names: Iterable[str] | Callable[[], Iterable[str]], *, several: bool = False
+    ) -> None:
+        self._names = names if callable(names) else lambda: names
+        self._several = several
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the text as it is."""
+        return value
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        """Offer the names that begin with what was typed after the last comma."""
+        before, comma, typed = incomplete.rpartition(",") if self._several else ("", "", incomplete)
+        listed = before.split(",") if comma else []
+        return [
+            CompletionItem(before + comma + name)
+            for name in self._names()
+            if name.startswith(typed) and name not in listed
+        ]
+
+
+class _ModelPath(click.Path):
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        """Offer the model files of the folder; where there are none, leave it to the shell."""
+        folder, typed = os.path.split(incomplete)
+        found = []
+        if _PLAIN.fullmatch(incomplete):
+            try:
+                names = sorted(os.listdir(folder or os.curdir))
+            except OSError:
+                names = []
+            found = [each for each in names if each.startswith(typed) and each.endswith(_MODELS)]
+        if not found or not all(map(_PLAIN.fullmatch, found)):
+            return super().shell_complete(ctx, param, incomplete)
+        return [CompletionItem(os.path.join(folder, each)) for each in found]
+
+
+class _FolderPath(click.Path):
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        """Leave it to the shell, which offers folders alone."""
+        return [CompletionItem(incomplete, type="dir")]
+
+
+FILE = click.Path(path_type=Path)
+MODEL_FILE = _ModelPath(path_type=Path)
+FOLDER = _FolderPath(path_type=Path)
+
+
+# Imported when a shell asks: no help or training waits for them.
+def formats_of_files() -> Iterable[str]:
+    """Return the names of the formats that are read."""
+    from ..data.formats.table import FORMATS
+
+    return FORMATS
+
+
+def metrics_of_lists() -> Iterable[str]:
+    """Return the names of what `evaluate` measures."""
+    from ..evaluation.evaluate import METRICS
+
+    return METRICS
