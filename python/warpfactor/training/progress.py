@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -77,6 +78,7 @@ class EpochBar:
         self._start = self._told = time.perf_counter()
         self._n_told = 0
         self._n_done = n_done
+        self._lock = threading.Lock()  # members of an ensemble train in threads
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
@@ -88,8 +90,11 @@ class EpochBar:
 
     def advance(self, record: EpochRecord) -> None:
         """Show an epoch that has ended."""
-        if not self.enabled:
-            return
+        if self.enabled:
+            with self._lock:
+                self._advance(record)
+
+    def _advance(self, record: EpochRecord) -> None:
         self._n_done += 1
         errors = epoch_errors(record, self._loss)
         if self._progress is not None and self._task is not None:
