@@ -411,17 +411,28 @@ def test_a_process_may_be_forked_while_a_thread_compiles_a_loss():
     assert ended.returncode == 0, ended.stderr
 
 
-def test_a_sub_interpreter_is_refused():
+def test_sub_interpreters_are_refused_and_harm_no_other():
+    # isolated: with a GIL of its own, from Python 3.12 on; the others are those of mod_wsgi.
     ended = run("""
         try:
-            import _interpreters as interpreters
+            import _interpreters as interpreters  # from Python 3.13 on
+            others = [interpreters.create("isolated"), interpreters.create("legacy")]
         except ImportError:
             import _xxsubinterpreters as interpreters
-        try:
-            failed = interpreters.run_string(interpreters.create(), "import warpfactor")
-        except Exception as error:
-            failed = error
-        assert "sub-interpreter of Python: use a process of its own" in str(failed), failed
+            others = [interpreters.create(isolated=True), interpreters.create(isolated=False)]
+        import warpfactor as wf
+        ratings = wf.datasets.make_ratings(20, 10, 100, random_state=0).ratings
+        model = wf.MatrixFactorization(n_factors=2, n_epochs=1, verbose=0, random_state=0)
+        before = model.fit(ratings).predict(ratings)
+        for other in others:
+            for module in ("warpfactor", "warpfactor._core", "warpfactor"):
+                try:
+                    failed = interpreters.run_string(other, f"import {module}")
+                except Exception as error:
+                    failed = error
+                assert "sub-interpreter of Python: use a process of its own" in str(failed), failed
+            interpreters.destroy(other)
+        assert (model.fit(ratings).predict(ratings) == before).all()
     """)
     assert ended.returncode == 0, ended.stderr
 

@@ -165,9 +165,10 @@ class Answers:
             yield DeviceAnswers(xp, self.tables, self._copies_on(index))
 
     def _copies_on(self, index: int) -> DeviceCopies:
-        if self.copies is None or self.copies.index != index:
-            self.copies = DeviceCopies(index)
-        return self.copies
+        copies = self.copies  # read once: another thread may answer on another device
+        if copies is None or copies.index != index:
+            copies = self.copies = DeviceCopies(index)
+        return copies
 
 
 def prediction_device(options: Options, output: str) -> int | None:

@@ -85,7 +85,9 @@ class CpuAnswers:
             if (codes < 0).any():
                 reject_unknown_ids("user", users, one, codes, tables)
         if bound is not None and bound.uncertainty is not self._uncertainty:
-            self._uncertainty, self._view = bound.uncertainty, self._viewed(bound.uncertainty)
+            # In this order: another thread that finds the uncertainty there takes the view to have it.
+            self._view = self._viewed(bound.uncertainty)
+            self._uncertainty = bound.uncertainty
         moves = request.moves
         found, scores = self._view.recommend(
             codes,

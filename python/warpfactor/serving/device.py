@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -196,6 +197,7 @@ class DeviceCopies:
         self.index = index
         self._lender, self._lent = lender, lent
         self._held: dict[str, tuple[NDArray[Any], Any]] = {}
+        self._lock = threading.Lock()  # of _held, which the calls of several threads fill
 
     def take(self, wanted: dict[str, NDArray[Any]], memory: Memory) -> tuple[dict[str, Any], int]:
         """Copy to the current device what is not there yet.
@@ -221,6 +223,12 @@ class DeviceCopies:
         return self._take(wanted, memory)
 
     def _take(self, wanted: dict[str, NDArray[Any]], memory: Memory) -> tuple[dict[str, Any], int]:
+        with self._lock:
+            return self._take_alone(wanted, memory)
+
+    def _take_alone(
+        self, wanted: dict[str, NDArray[Any]], memory: Memory
+    ) -> tuple[dict[str, Any], int]:
         held = {
             name: pair for name, pair in self._held.items() if wanted.get(name, pair[0]) is pair[0]
         }
@@ -248,7 +256,7 @@ class DeviceCopies:
         return {name: self._held[name][1] for name in wanted}, n_rows
 
     def _held_bytes(self) -> int:
-        own = sum(array.nbytes for array, _ in self._held.values())
+        own = sum(array.nbytes for array, _ in list(self._held.values()))  # others may fill it
         return own + (0 if self._lender is None else self._lender._held_bytes())
 
     def _room(self, memory: Memory) -> int:

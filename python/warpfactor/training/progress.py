@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -105,6 +106,7 @@ class EpochBar(_Shown):
         self._n_epochs = n_epochs
         self._loss = loss
         self._n_done = n_done
+        self._lock = threading.Lock()  # members of an ensemble train in threads
 
     def __enter__(self) -> Self:
         if self._bar:
@@ -114,8 +116,11 @@ class EpochBar(_Shown):
 
     def advance(self, record: EpochRecord) -> None:
         """Show an epoch that has ended."""
-        if not self.enabled:
-            return
+        if self.enabled:
+            with self._lock:
+                self._advance(record)
+
+    def _advance(self, record: EpochRecord) -> None:
         self._n_done += 1
         errors = epoch_errors(record, self._loss)
         if self._progress is not None and self._task is not None:
