@@ -39,6 +39,7 @@ extensions = [
 exclude_patterns = ["README.md", "_*"]
 templates_path = ["_templates"]
 nitpicky = True
+smartquotes = False  # two hyphens are the beginning of an option, not a dash
 # Each header opens the namespace, and Sphinx takes every opening for a declaration.
 suppress_warnings = ["duplicate_declaration.cpp"]
 # A page that is not executed does not know its language: it is highlighted as Python all the same.
@@ -94,7 +95,7 @@ html_show_sphinx = False
 html_sidebars = {"index": [], "performance": [], "limits": [], "changelog": []}
 html_theme_options = {
     "logo": {"text": "warpfactor"},
-    "header_links_before_dropdown": 8,
+    "header_links_before_dropdown": 6,
     "navbar_align": "left",
     "navigation_with_keys": False,
     "show_toc_level": 2,
