@@ -39,6 +39,7 @@ extensions = [
 exclude_patterns = ["README.md", "_*"]
 templates_path = ["_templates"]
 nitpicky = True
+smartquotes = False  # two hyphens are the beginning of an option, not a dash
 # Each header opens the namespace, and Sphinx takes every opening for a declaration.
 suppress_warnings = ["duplicate_declaration.cpp"]
 # A page that is not executed does not know its language: it is highlighted as Python all the same.
@@ -75,10 +76,24 @@ nb_execution_show_tb = True
 nb_execution_timeout = 120
 nb_merge_streams = True
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # they would come from another host
-# Pages that need real rating sets say so by the variable that names their folder.
-os.environ.setdefault("PYTHONWARNINGS", "ignore::DeprecationWarning")
-os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
+nb_mime_priority_overrides = [("*", "text/latex", None)]  # so would what sets formulas
+# ipykernel tells programs to colour what they print, terminal or not. A profile of its own undoes that, and keeps away
+# what the profile of whoever builds would do.
+profile = DOCS / "_generated" / "ipython" / "profile_default"
+(profile / "startup").mkdir(parents=True, exist_ok=True)
+(profile / "startup" / "plain.py").write_text(
+    "import os\n"
+    "for name in ('CLICOLOR', 'CLICOLOR_FORCE', 'FORCE_COLOR'):\n"
+    "    os.environ.pop(name, None)\n"
+    "del os, name\n",
+    encoding="utf-8",
+)
+(profile / "ipython_kernel_config.py").write_text(
+    "c.Application.log_level = 'ERROR'\n", encoding="utf-8"
+)
+os.environ["IPYTHONDIR"] = str(profile.parent)
 os.environ["WARPFACTOR_ROOT"] = str(DOCS.parent)
+# Pages that need real rating sets name the variable that says where they are.
 nb_execution_excludepatterns = [
     str(page.relative_to(DOCS))
     for page in DOCS.rglob("*.md")
@@ -87,14 +102,14 @@ nb_execution_excludepatterns = [
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"warpfactor {release}"
-html_static_path = ["_static", "_generated"]
+html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_show_sphinx = False
 html_sidebars = {"index": [], "performance": [], "limits": [], "changelog": []}
 html_theme_options = {
     "logo": {"text": "warpfactor"},
-    "header_links_before_dropdown": 8,
+    "header_links_before_dropdown": 6,
     "navbar_align": "left",
     "navigation_with_keys": False,
     "show_toc_level": 2,
