@@ -236,7 +236,7 @@ def session() -> Iterator[None]:
 def _apart(page: str) -> Outcome:
     """Run a page in a process of its own: runtimes of OpenMP and Java's do not mix."""
     command = [sys.executable, __file__, page, "--json"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=1200)
     if done.returncode != 0:
         return Outcome(page, "", 0, 0, 0, [f"{page}: {done.stderr[-2000:]}"])
     return Outcome(**json.loads(done.stdout.splitlines()[-1]))
