@@ -15,13 +15,13 @@ import pytest
 import warpfactor as wf
 from shell import warpfactor
 from warpfactor import _core
-from warpfactor.cli import self_test
+from warpfactor.cli import installation, self_test
 from warpfactor.model.model import Model
 
 
 @pytest.fixture
 def no_self_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(self_test, "checks", lambda built, device: iter(()))
+    monkeypatch.setattr(installation, "checks", lambda built, device: iter(()))
 
 
 def installed(
@@ -121,6 +121,24 @@ def test_a_missing_or_old_package_is_wrong_and_a_missing_extra_is_not(
     told = " ".join(result.out.split())
     assert result.code == 1 and 'to do: pip install "click>=8.2"' in told
     assert "click 8.1.9 is older than 8.2" in told
+
+
+def test_that_numpy_is_missing_is_told_and_ends_nothing() -> None:
+    code = (
+        "import sys; sys.modules['numpy'] = None\n"
+        "from importlib import metadata\n"
+        "metadata.requires = lambda name: ['numpy>=2.0']\n"
+        "def version(name): raise metadata.PackageNotFoundError(name)\n"
+        "metadata.version = version\n"
+        "from warpfactor.cli import app; app(['doctor'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
+    told = " ".join(done.stdout.split())
+    assert (
+        done.returncode == 1 and 'WRONG: numpy is missing to do: pip install "numpy>=2.0"' in told
+    ), done.stderr
 
 
 @pytest.mark.usefixtures("no_self_test")

@@ -2,6 +2,8 @@
 // The fitted model: what it holds, and what it predicts, recommends and finds similar.
 #pragma once
 
+#include "warpfactor/standard.hpp"
+
 #include <concepts>
 #include <cstdint>
 #include <filesystem>
@@ -195,6 +197,8 @@ class Ids {
     return find_positive(static_cast<std::uint64_t>(id));
   }
   [[nodiscard]] std::int32_t find(std::string_view id) const;
+  /// The code whose to_string() is this text, of ids of any kind; -1 if there is none. For ids that people type.
+  [[nodiscard]] std::int32_t find_text(std::string_view id) const;
   /// The id of a code. Throws std::out_of_range.
   [[nodiscard]] Id at(std::int32_t code) const;
   [[nodiscard]] std::string to_string(std::int32_t code) const;  ///< likewise, integers in decimal

@@ -3,6 +3,8 @@
 // know of each.
 #pragma once
 
+#include "warpfactor/standard.hpp"
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -254,8 +256,8 @@ struct Param {
 
 /// A row for each member of TrainParams, in its order. A new parameter is a member above and a row here.
 inline constexpr Param kParams[] = {
-    {"n_factors", &TrainParams::n_factors, {1, kMostFactors}, "Length of the vector of each user and item."},
-    {"n_epochs", &TrainParams::n_epochs, kAtLeastZero, "Passes over the ratings; chosen by their number if not given."},
+    {"n_factors", &TrainParams::n_factors, {1, kMostFactors}, "Factors of each user and item."},
+    {"n_epochs", &TrainParams::n_epochs, kAtLeastZero, "Passes over the ratings; chosen if not given."},
     {"learning_rate", &TrainParams::learning_rate, kAboveZero,
      "Step size at the start; chosen by the optimizer if not given."},
     {"reg", &TrainParams::reg, kAtLeastZero,
@@ -300,7 +302,7 @@ inline constexpr Param kParams[] = {
     {"half", &TrainParams::half, kAny, "Whether a device stores the factors in half precision."},
     {"n_threads", &TrainParams::n_threads, kAtLeastZero, "Threads; all processors allowed if not given.",
      "0: all available"},
-    {"seed", &TrainParams::seed, kAtLeastZero, "Seed of the start, the order and the split."},
+    {"seed", &TrainParams::seed, kAtLeastZero, "Seed of start, order and split."},
     {"patience", &TrainParams::patience, kAtLeastZero,
      "Epochs without a lower validation loss before training stops; 0 never stops.", "0: run all epochs"},
 };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "warpfactor/standard.hpp"
+
 #include <cstdint>
 #include <string>
 #include <vector>

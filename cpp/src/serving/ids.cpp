@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <charconv>
 #include <limits>
 #include <numeric>
 #include <string>
+#include <system_error>
 
 #include "require.hpp"
 #include "serving/utf8.hpp"
@@ -130,6 +132,18 @@ std::int32_t Ids::find(std::string_view id) const {
     }
   }
   return low + 1 < offsets_.size() && text_at(low) == id ? static_cast<std::int32_t>(low) : -1;
+}
+
+std::int32_t Ids::find_text(std::string_view id) const {
+  if (kind_ != Kind::integers) return find(id);
+  const auto code_of = [&]<class I>(I number) -> std::int32_t {
+    const auto [end, problem] = std::from_chars(id.data(), id.data() + id.size(), number);
+    return problem == std::errc() && end == id.data() + id.size() ? find(number) : -1;
+  };
+  std::int32_t code = code_of(std::int64_t{});
+  if (code < 0) code = code_of(std::uint64_t{});
+  // "007" reads as a number that may be an id, and is the text of none.
+  return code >= 0 && to_string(code) == id ? code : -1;
 }
 
 Ids::Id Ids::at(std::int32_t code) const {

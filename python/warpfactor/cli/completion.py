@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
 
 from .app import app, command
 from .kinds import Names
@@ -26,6 +25,8 @@ def completion(shell: str) -> None:
 
     Example: warpfactor completion bash
     """
+    from click.shell_completion import get_completion_class
+
     made = get_completion_class(shell) if shell in _SHELLS else None
     if made is None:
         raise ValueError(

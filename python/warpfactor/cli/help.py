@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
+
+from .kinds import offered
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["COMMANDS", "GROUPS", "ScreenCommand", "ScreenGroup", "in_group"]
 
@@ -65,7 +70,7 @@ class _Topic(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # gener
             topics = list(ctx.command.commands)
         elif topics:
             topics.append(ALL)
-        return [CompletionItem(topic) for topic in topics if topic.startswith(incomplete)]
+        return offered(topic for topic in topics if topic.startswith(incomplete))
 
 
 def _show(ctx: click.Context, _: click.Parameter, topic: str | None) -> None:
@@ -164,9 +169,10 @@ class ScreenCommand(_Helpful):
             return super().parse_args(ctx, args)
         except click.UsageError as error:
             ids = [flag for param in self.params for flag in param.opts if flag in _IDS]
-            if ids and "unexpected extra argument" in error.message:
-                error.message += f": give an id as {' ID or '.join(ids)} ID"
-            raise
+            if not ids or "unexpected extra argument" not in error.message:
+                raise
+            said = f"{error.message}: give an id as {' ID or '.join(ids)} ID"
+            raise click.UsageError(said, ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the usual options and what groups there are, or the options that were asked for."""

@@ -9,16 +9,33 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
-__all__ = ["FILE", "FOLDER", "MODEL_FILE", "Names", "formats_of_files", "metrics_of_lists"]
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+__all__ = [
+    "FILE",
+    "FOLDER",
+    "MODEL_FILE",
+    "Names",
+    "formats_of_files",
+    "metrics_of_lists",
+    "offered",
+]
 
 # Names that a shell takes as they are; it is left to the shell to complete and quote others.
 _PLAIN = re.compile(r"[\w./+@%:,=-]*")
 _MODELS = ".safetensors"
+
+
+def offered(names: Iterable[str], type: str = "plain") -> list[CompletionItem[str]]:
+    """Return names as what a shell completes by."""
+    from click.shell_completion import CompletionItem  # only a shell asks for it
+
+    return [CompletionItem(name, type=type) for name in names]
 
 
 class Names(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic in new versions
@@ -50,11 +67,11 @@ class Names(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generi
         """Offer the names that begin with what was typed after the last comma."""
         before, comma, typed = incomplete.rpartition(",") if self._several else ("", "", incomplete)
         listed = before.split(",") if comma else []
-        return [
-            CompletionItem(before + comma + name)
+        return offered(
+            before + comma + name
             for name in self._names()
             if name.startswith(typed) and name not in listed
-        ]
+        )
 
 
 class _ModelPath(click.Path):
@@ -72,7 +89,7 @@ class _ModelPath(click.Path):
             found = [each for each in names if each.startswith(typed) and each.endswith(_MODELS)]
         if not found or not all(map(_PLAIN.fullmatch, found)):
             return super().shell_complete(ctx, param, incomplete)
-        return [CompletionItem(os.path.join(folder, each)) for each in found]
+        return offered(os.path.join(folder, each) for each in found)
 
 
 class _FolderPath(click.Path):
@@ -80,7 +97,7 @@ class _FolderPath(click.Path):
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem[str]]:
         """Leave it to the shell, which offers folders alone."""
-        return [CompletionItem(incomplete, type="dir")]
+        return offered([incomplete], "dir")
 
 
 FILE = click.Path(path_type=Path)

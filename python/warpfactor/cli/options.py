@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from ..parameters import PARAMETERS, Parameter
 from ..writing import TABLES, check_target, is_stream
 from .help import in_group
-from .kinds import FILE, MODEL_FILE, Names, formats_of_files, metrics_of_lists
+from .kinds import FILE, MODEL_FILE, Names, formats_of_files, metrics_of_lists, offered
 from .tables import has_table_suffix
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from ..data.titles import Titles
 
 __all__ = [
@@ -500,7 +501,7 @@ class _OrAuto(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # gene
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem[str]]:
         """Offer "auto"."""
-        return [CompletionItem("auto")] if "auto".startswith(incomplete) else []
+        return offered(["auto"] if "auto".startswith(incomplete) else [])
 
 
 # The groups of the help in which the parameters stand; those of neither are of "training".
