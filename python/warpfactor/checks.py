@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 import re
 import shlex
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,10 +24,13 @@ __all__ = [
     "options",
     "renamed_words",
     "shell_words",
+    "warn",
     "where_typed",
 ]
 
 _INT32_MAX = 2**31 - 1
+# What stands between a user's line and a warning: scikit-learn wraps `fit`.
+_BETWEEN = {__name__.partition(".")[0], "sklearn", "contextlib"}
 # Options whose names differ from the arguments of Python. The roles of columns: --user is an id for
 # some commands.
 _FLAGS = {
@@ -199,3 +203,13 @@ def check_choice(name: str, value: Any, choices: Iterable[str], also: str = "") 
         listed = f"{', '.join(others)} or {last}" if others else last
         raise ValueError(f"{option(name)} is {value!r:.80}; it must be {listed}{also}")
     return value
+
+
+def warn(text: str) -> None:
+    """Warn of what a user can mend, at the user's line that led here."""
+    import inspect  # not above: --help need not wait for it
+
+    frame, level = inspect.currentframe(), 1
+    while frame and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, UserWarning, stacklevel=level)

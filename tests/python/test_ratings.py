@@ -552,8 +552,8 @@ def test_a_notebook_shows_ratings_and_numbers_escaped():
     shown = ratings._repr_html_()
     assert "<b>" not in shown and shown.count("&lt;b&gt;&amp;") == 10
     assert "and 2 more" in shown and "12 ratings, 1 users" in shown and "density" in shown
-    assert shown.count("<table>") == shown.count("</table>") == 2
-    assert "<table>" in ratings.describe()._repr_html_()
+    assert shown.count('<table class="dataframe">') == shown.count("</table>") == 2
+    assert "<table " in ratings.describe()._repr_html_()
 
 
 def test_pairs_are_what_scikit_learn_cuts():

@@ -138,4 +138,6 @@ def html_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
     head = f"<thead>{row(names, 'th')}</thead>" if names else ""
-    return f"<table>{head}<tbody>{''.join(row(cells, 'td') for cells in rows)}</tbody></table>"
+    # The class of pandas' tables, which notebooks and pages made of them know how to draw.
+    body = "".join(row(cells, "td") for cells in rows)
+    return f'<table class="dataframe">{head}<tbody>{body}</tbody></table>'

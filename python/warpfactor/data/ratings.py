@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..checks import check_count
+from ..checks import check_count, warn
 from ..exchange import to_host
 from .columns import as_float32, not_finite, read_only, require_equal_lengths
 from .describe import Summary, as_frame, as_html, summarize
@@ -645,7 +644,7 @@ def _from_table(table: Frame, wanted: Mapping[str, str | int | None]) -> Ratings
             # A column that was taken by its place is a guess, which may fail.
             del columns["timestamp"]
             if find_common([table.names[found["timestamp"]]], "timestamp") is not None:
-                warnings.warn(f"{error}; until then the timestamps are left out", stacklevel=4)
+                warn(f"{error}; until then the timestamps are left out")
     return ratings_from_columns(columns)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..checks import check_choice, check_count, option
+from ..checks import check_choice, check_count, option, warn
 from .columns import as_float32, read_only, require_equal_lengths
 from .files import named, refuse_keys
 from .folders import File, Paths, chosen_hint, files_of, shown_path, unclear
@@ -552,9 +551,8 @@ def _warn(
     if not is_paths(scan.source):
         return
     if skipped[0]:
-        warnings.warn(
+        warn(
             f"{shown_path(scan.source)}: {skipped[0]:,} of {n_rows + skipped[0]:,} rows left out; {skipped[1]}",
-            stacklevel=6,
         )
     users, items = (Coded(np.empty(0, np.int32), each) for each in ids)
     Reading("", users, items, None, request=scan.request).warn(scan.source)

@@ -7,7 +7,6 @@ import gzip
 import json
 import lzma
 import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..checks import check_choice, option
+from ..checks import check_choice, option, warn
 from ..writing import TABLES, whole_path
 from .ids import id_kind
 from .ratings import Ratings
@@ -98,7 +97,7 @@ def write_ratings(
     except ValueError as error:
         raise ValueError(f"{path}: {name} cannot hold the ids: {error}") from error
     if ratings.timestamps is not None and not writer.has_times:
-        warnings.warn(f"{path}: {name} holds no timestamps; they are left out", stacklevel=2)
+        warn(f"{path}: {name} holds no timestamps; they are left out")
     with whole_path(path) as target, _opened(target, packing) as sink:
         writer.write(ratings, users, items, sink)
 

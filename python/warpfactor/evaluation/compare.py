@@ -98,6 +98,8 @@ class Comparison:
         columns = list(self.values(self.reference))
         rows = [["", *columns, "fit, s"]]
         for model in self.evaluations:
+            if all(np.isnan(values).all() for values in self.values(model).values()):
+                continue  # popularity predicts no ratings, and has no errors
             cells = [
                 _cell(values) + ("*" if self.p_values[model][name] < _SIGNIFICANT else "")
                 for name, values in self.values(model).items()

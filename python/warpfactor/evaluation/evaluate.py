@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import math
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import as_float, check_choice, check_count, is_number, option, where_typed
+from ..checks import as_float, check_choice, check_count, is_number, option, warn, where_typed
 from ..data.describe import html_table
 from ..data.matrices import check_matrix_shape, stands_for_matrix
 from ..data.ratings import Ratings
@@ -136,8 +135,11 @@ class Evaluation:
         return html_table(names, rows) + notes
 
     def _cells(self) -> list[list[str]]:
+        # Popularity predicts no ratings: where errors alone are measured, it has no column.
         columns = {"model": self.values()} | {
-            name: each.values() for name, each in self.baselines.items()
+            name: each.values()
+            for name, each in self.baselines.items()
+            if not all(map(math.isnan, each.values().values()))
         }
         rows = [
             [name, *(_cell(name, column[name]) for column in columns.values())]
@@ -297,20 +299,18 @@ def evaluate(
     if problem and set(names) - set(RATING_METRICS):
         if metrics is not None:
             raise ValueError(f"{problem}, or use {option('metrics')} of errors alone, rmse and mae")
-        warnings.warn(f"only errors are measured: {problem}", UserWarning, stacklevel=2)
+        warn(f"only errors are measured: {problem}")
         names = RATING_METRICS
     others = _others(baselines, fitted, trained)
     found = judge(main, bench, cutoffs, names, limits, n_threads, float(threshold))
     if found.counts["trained"]:
         n = found.counts["trained"]
-        warnings.warn(
+        warn(
             f"{n:,} of {len(held):,} test pairs were trained on, so that values are better than those "
             "of new pairs: leave them out of test"
             + ("" if trained is not None else where_typed(
                 ", or pass train= if that cannot be", ", or give the training ratings as --train"
             )),
-            UserWarning,
-            stacklevel=2,
         )  # fmt: skip
     for name, each in others.items():
         found.baselines[name] = judge(

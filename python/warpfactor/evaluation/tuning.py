@@ -6,6 +6,7 @@ import shlex
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike, fspath
@@ -24,7 +25,7 @@ from ..parameters import PARAMETERS
 from ..seeds import RandomState, seed_from
 from ..training.callbacks import Callback
 from ..training.estimator import MatrixFactorization
-from ..training.progress import check_verbose, started_bar
+from ..training.progress import can_show_bar, check_verbose, started_bar
 from ..writing import check_target, whole_path
 from .cross_validation import folds_of
 from .splits import train_test_split
@@ -226,7 +227,7 @@ def tune(
         Seed of the choices, of the held-out part, and of the trials if the model has none. The same
         int finds the same with ``n_jobs=1`` and no `timeout`.
     verbose : int or bool, default 1
-        1: a progress bar in terminals, a line for each trial in logs. 0: nothing.
+        1: a progress bar in terminals and notebooks, a line for each trial in logs. 0: nothing.
 
     Returns
     -------
@@ -325,7 +326,10 @@ def _check_values(model: Any, space: Mapping[str, Any], data: Ratings) -> None:
 
 def _import_optuna() -> Any:
     try:
-        import optuna
+        with warnings.catch_warnings():
+            # tqdm, which it imports, asks notebooks for ipywidgets; its bars are not shown.
+            warnings.filterwarnings("ignore", "IProgress not found")
+            import optuna
     except ImportError:
         raise ImportError(
             'tuning needs Optuna, which is not installed: pip install "warpfactor[tune]"'
@@ -599,7 +603,7 @@ class _Shown:
         self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
-        if self._on and sys.stderr.isatty():
+        if self._on and can_show_bar():
             self._progress = started_bar("trial")
             self._task = self._progress.add_task("", total=self._n_trials)
         return self

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..checks import option
+from ..checks import option, warn
 from ..data.ids import encode_ids, lookup_ids
 from ..data.near_ids import as_python
 from ..data.ratings import Ratings, ratings_from_columns, without_unused
@@ -246,11 +245,10 @@ class FoldIn:
         reach = high - low
         odd = (ratings.values < low - reach) | (ratings.values > high + reach)  # none if low is NaN
         if reach > 0 and odd.any():
-            warnings.warn(
+            warn(
                 f"{int(odd.sum()):,} of {len(ratings):,} ratings are far outside those of training, "
                 f"{_span(self._record)} (the first: {float(ratings.values[odd][0]):g}): mistyped ones spoil "
                 "the rows of their users and items",
-                stacklevel=4,
             )
 
     def _prior_coefficients(self, side: Side, options: Options) -> Rows | None:
@@ -380,11 +378,10 @@ def known_pairs(
             f"ratings has no {other} that the model knows ({other} {first}, ...), so it tells nothing: "
             f"give ratings of the model's {other}s, or fit anew"
         )
-    warnings.warn(
+    warn(
         f"{int((~kept).sum()):,} of {len(ratings):,} ratings are of {len(unknown):,} {other}"
         f"{'' if len(unknown) == 1 else 's'} that the model does not know ({other} {first}"
         f"{'' if len(unknown) == 1 else ', ...'}), and are left out",
-        stacklevel=4,
     )
     return _codes(ratings, side)[kept], others[kept], ratings.values[kept]
 

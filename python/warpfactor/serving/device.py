@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..checks import in_words_of, option, where_typed
+from ..checks import in_words_of, option, warn, where_typed
 from ..exceptions import CudaError
 from ..exchange import address, array_module, cupy_status
 
@@ -252,7 +251,7 @@ class DeviceCopies:
         n_rows = max(tile // memory.per_row, 1)
         if tile < _SMALL_TILE_BYTES and n_rows * _MANY_TILES < memory.n_rows:
             limited = memory.limit is not None and room == memory.limit - held_before
-            warnings.warn(self._smallness(memory, n_rows, limited), UserWarning, stacklevel=2)
+            warn(self._smallness(memory, n_rows, limited))
         return {name: self._held[name][1] for name in wanted}, n_rows
 
     def _held_bytes(self) -> int:

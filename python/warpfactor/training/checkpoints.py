@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import _core
-from ..checks import check_count, option, where_typed
+from ..checks import check_count, option, warn, where_typed
 from ..exceptions import ModelFileError
 from ..formulas.losses import CustomLoss
 from ..model.record import EpochRecord
@@ -178,4 +177,4 @@ def _refitted(path: Path | None) -> Path | None:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(in_python_words(text), stacklevel=2)
+    warn(in_python_words(text))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from typing import Any
+
+from ..checks import warn
 
 __all__ = ["refuse_cut_rows"]
 
@@ -38,5 +39,5 @@ def refuse_cut_rows(X: Any) -> None:
             "warpfactor.cross_validate(model, S), which divides the ratings of the matrix S, or pass "
             "pairs in place of S: X, y = warpfactor.Ratings.from_any(S).to_pairs()"
         )
-        warnings.warn(message, stacklevel=2)  # validation_curve hides errors: it returns NaN
+        warn(message)  # validation_curve hides errors: it returns NaN
         raise ValueError(message)

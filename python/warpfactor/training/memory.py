@@ -103,6 +103,8 @@ class MemoryEstimate:
             text += (
                 " No change of one parameter is enough: use fewer factors and fewer parts of these."
             )
+        if not self.device and self.available is not None and self.peak > self.available:
+            text += " Or give fit the files and scratch=, a folder on a disk that holds the ratings then."
         if self.device:
             text += (
                 f" On the device it takes {_size(self.device_peak)}, or at least "

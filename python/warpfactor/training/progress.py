@@ -18,7 +18,7 @@ from ..model.summary import epoch_errors, summary
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["EpochBar", "ReadingBar", "check_verbose", "started_bar"]
+__all__ = ["EpochBar", "ReadingBar", "can_show_bar", "check_verbose", "started_bar"]
 
 # Seconds before the first line of a log, and the least between two: short fits leave none.
 _QUIET = 5.0
@@ -55,7 +55,7 @@ class _Shown:
 
     def __init__(self, verbose: int) -> None:
         self.enabled = verbose > 0 and sys.stderr is not None and _is_main()
-        self._bar = self.enabled and (sys.stderr.isatty() or _is_notebook())
+        self._bar = self.enabled and can_show_bar()
         self._each = verbose > 1
         self._start = self._told = time.perf_counter()
         self._n_told = 0
@@ -226,6 +226,11 @@ def _is_main() -> bool:
     import multiprocessing
 
     return multiprocessing.parent_process() is None
+
+
+def can_show_bar() -> bool:
+    """Whether standard error is a terminal, or a notebook that can show a bar."""
+    return sys.stderr.isatty() or _is_notebook()
 
 
 def _is_notebook() -> bool:

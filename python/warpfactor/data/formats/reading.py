@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -12,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ...checks import check_choice, check_flag, option
+from ...checks import check_choice, check_flag, option, warn
 from ..columns import as_float32, require_equal_lengths
 from ..folders import shown_path
 from ..ids import convert_ids, encode_ids, encode_texts, id_kind
@@ -169,9 +168,8 @@ class Reading:
         """Say how many rows were left out, that timestamps were, and that all ids hold blanks."""
         if self.n_skipped:
             total = len(self) + self.n_skipped
-            warnings.warn(
+            warn(
                 f"{shown_path(path)}: {self.n_skipped:,} of {total:,} rows left out; {self.first_skipped}",
-                stacklevel=4,
             )
         # Who asks for strings wants them as they are.
         kinds = ("auto", "auto") if self.request is None else self.request.kinds
@@ -185,18 +183,17 @@ class Reading:
             and all(text != text.strip(STRIPPED) for text in side.ids)
         ]
         if blank:
-            warnings.warn(
+            warn(
                 f"{path}: all {' and '.join(blank)} ids begin or end with a blank, such as "
                 f"{getattr(self, f'{blank[0]}s').ids[0]!r:.60}: pass {option('strip', True)} to leave "
                 f"blanks out, or {option('ids', 'str')} to keep them",
-                stacklevel=4,
             )
         at = self.found.get("timestamp")
         # A column that was taken by its place is a guess, which may fail.
         if at is None or find_common([self.names[at]], "timestamp") is not None:
             left_out = self.without_times()
             if left_out:
-                warnings.warn(f"{path}: {left_out}", stacklevel=4)
+                warn(f"{path}: {left_out}")
 
 
 def refuse_columns(request: Request, what: str) -> None:
