@@ -2,8 +2,10 @@
 #include <pybind11/stl.h>
 
 #include "arrays.hpp"
+#include "device/build_id.hpp"
 #include "device/registry.hpp"
 #include "warpfactor/runtime.hpp"
+#include "warpfactor/version.hpp"
 
 namespace warpfactor::python {
 namespace {
@@ -22,6 +24,17 @@ void best_items_as(std::uintptr_t scores, std::int64_t n_rows, std::int32_t n_co
   cuda_select_best(args, stream);
 }
 
+/// Looks for the device's code in the wheel warpfactor-cuda, unless it is built in; returns where it comes from.
+std::string find_cuda() {
+  if (registered_cuda() != nullptr) return "built in";
+  const py::object find = py::module_::import("warpfactor.cuda_library").attr("find");
+  const auto found = find(WARPFACTOR_VERSION, kBuildId).cast<std::tuple<std::uintptr_t, std::string, std::string>>();
+  const auto& [address, source, problem] = found;
+  if (address != 0) register_cuda(*reinterpret_cast<const CudaLibrary*>(address));
+  if (!problem.empty()) explain_missing_cuda(problem);
+  return source;
+}
+
 }  // namespace
 
 void bind_runtime(py::module_& m) {
@@ -36,6 +49,7 @@ void bind_runtime(py::module_& m) {
       },
       "(built, usable, why not).");
   m.def("cuda_is_twin", &cuda_is_twin, "Whether the host stands in for the CUDA device, for tests.");
+  m.attr("cuda_source") = find_cuda();
   m.attr("most_selected") = kMostSelected;
   m.def(
       "best_items",

@@ -27,9 +27,10 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
     -------
     dict or None
         With ``mode="dicts"``: ``version``, ``instruction_set``, ``built_instruction_sets``,
-        ``n_threads`` (the processors this process may use), ``cuda_built``, ``cuda_usable``,
-        ``cuda_reason`` (why CUDA is not usable, and what to do; empty if it is) and ``cupy`` (its
-        version, or why it is missing, and what to do: predictions on a CUDA device need it).
+        ``n_threads`` (the processors this process may use), ``cuda_built``, ``cuda_source`` ("built
+        in", the wheel's name and version, or "none"), ``cuda_usable``, ``cuda_reason`` (why CUDA is
+        not usable, and what to do; empty if it is) and ``cupy`` (its version, or why it is missing,
+        and what to do: predictions on a CUDA device need it).
 
     Raises
     ------
@@ -47,6 +48,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
         "built_instruction_sets": _core.built_instruction_sets(),
         "n_threads": _core.available_threads(),
         "cuda_built": built,
+        "cuda_source": _core.cuda_source,
         "cuda_usable": usable,
         "cuda_reason": reason,
         "cupy": cupy_version or cupy_problem,

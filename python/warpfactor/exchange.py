@@ -14,6 +14,7 @@ from . import _core
 from .exceptions import CudaError
 
 __all__ = [
+    "INSTALL_CUPY",
     "address",
     "array_module",
     "as_device_array",
@@ -22,7 +23,8 @@ __all__ = [
     "to_host",
 ]
 
-_INSTALL = 'pip install "warpfactor[gpu]"'
+# [gpu] brings the device's code as well, which a build with CUDA has.
+INSTALL_CUPY = f'pip install "warpfactor[{"cupy" if _core.cuda_source == "built in" else "gpu"}]"'
 # DLPack's kDLCUDA and kDLCUDAManaged.
 _DLPACK_CUDA = (2, 13)
 
@@ -33,11 +35,11 @@ def cupy_status() -> tuple[str, str]:
         import cupy
     except ModuleNotFoundError as error:
         if error.name == "cupy":
-            return "", f"CuPy is not installed: {_INSTALL}"
-        return "", f"CuPy lacks the module {error.name}: {_INSTALL}"
+            return "", f"CuPy is not installed: {INSTALL_CUPY}"
+        return "", f"CuPy lacks the module {error.name}: {INSTALL_CUPY}"
     except ImportError as error:
         # CuPy wraps the reason into a page of advice.
-        return "", f"CuPy cannot be imported ({error.__cause__ or error}): {_INSTALL}"
+        return "", f"CuPy cannot be imported ({error.__cause__ or error}): {INSTALL_CUPY}"
     return str(cupy.__version__), ""
 
 

@@ -23,6 +23,7 @@ import pytest
 import warpfactor as wf
 from shell import Result, succeed, warpfactor
 from warpfactor import _core
+from warpfactor.exchange import INSTALL_CUPY
 
 QUICK = ("--n-factors", "4", "--n-epochs", "3", "--n-threads", "1")
 
@@ -1016,7 +1017,7 @@ def test_train_that_could_not_test_fails_before_the_work(
     output = tmp_path / "m.safetensors"
     where = ("--device", "cuda", "--test-size", "0.1", "--output", output)
     result = warpfactor("train", trained.ratings, *where, *QUICK)
-    assert 'pip install "warpfactor[gpu]"' in result.err and not output.exists()
+    assert INSTALL_CUPY in result.err and not output.exists()
 
 
 def test_a_programming_error_keeps_its_traceback(

@@ -21,6 +21,7 @@ from sklearn.base import clone
 
 import warpfactor as wf
 from warpfactor import _core, exchange
+from warpfactor.exchange import INSTALL_CUPY
 from warpfactor.serving import cuda, device, device_lists, ridge
 
 
@@ -807,16 +808,16 @@ CALLS = [
 def test_a_device_without_cupy_names_the_command_and_the_way_out(usable, model, call):
     with pytest.raises(wf.CudaError) as error:
         on(model, "cuda", call)
-    assert 'pip install "warpfactor[gpu]"' in str(error.value)
+    assert INSTALL_CUPY in str(error.value)
     assert "set_params(device='cpu')" in str(error.value)
     on(model, "auto", call)
 
 
 def test_arrays_on_a_device_without_cupy_name_the_command(usable, model):
     pairs = Foreign(np.array([[0, 0]]))
-    with pytest.raises(wf.CudaError, match=r'read by CuPy. .*: pip install "warpfactor\[gpu\]"'):
+    with pytest.raises(wf.CudaError, match=f"read by CuPy. .*: {re.escape(INSTALL_CUPY)}"):
         model.predict(pairs)
-    with pytest.raises(wf.CudaError, match=r'read by CuPy. .*: pip install "warpfactor\[gpu\]"'):
+    with pytest.raises(wf.CudaError, match=f"read by CuPy. .*: {re.escape(INSTALL_CUPY)}"):
         model_of().fit(pairs, [1.0])
 
 
@@ -910,7 +911,7 @@ def test_a_device_that_is_not_there_is_named(fake_cupy, model):
 
 
 def test_show_config_tells_about_cupy(usable, monkeypatch, capsys):
-    assert wf.show_config("dicts")["cupy"] == 'CuPy is not installed: pip install "warpfactor[gpu]"'
+    assert wf.show_config("dicts")["cupy"] == f"CuPy is not installed: {INSTALL_CUPY}"
     monkeypatch.setitem(sys.modules, "cupy", FakeCupy("cupy"))
     assert wf.show_config("dicts")["cupy"] == "14.0"
     wf.show_config()

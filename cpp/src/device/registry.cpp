@@ -2,6 +2,7 @@
 #include "device/registry.hpp"
 
 #include <optional>
+#include <string>
 #include <utility>
 
 namespace warpfactor {
@@ -10,29 +11,40 @@ namespace {
 constexpr const char* kNotBuilt =
     "warpfactor was built without CUDA: use device='cpu', or build it where nvcc is installed with WARPFACTOR_CUDA=ON";
 
+struct Registry {
+  std::optional<CudaLibrary> library;
+  std::string missing = kNotBuilt;  ///< why there is none
+};
+
 /// In a function, because other files' static objects register before a static object of this file would exist.
-std::optional<CudaLibrary>& registered() {
-  static std::optional<CudaLibrary> library;
-  return library;
+Registry& registry() {
+  static Registry kept;
+  return kept;
 }
 
 template <class T>
 const CudaFunctions<T>& functions() {
-  if (!registered()) throw CudaError(kNotBuilt);
+  const CudaLibrary* const library = registered_cuda();
+  if (library == nullptr) throw CudaError(registry().missing);
   if constexpr (sizeof(T) == sizeof(float)) {
-    return registered()->float_functions;
+    return library->float_functions;
   } else {
-    return registered()->double_functions;
+    return library->double_functions;
   }
 }
 
 }  // namespace
 
-void register_cuda(const CudaLibrary& library) { registered() = library; }
+void register_cuda(const CudaLibrary& library) { registry().library = library; }
+
+void explain_missing_cuda(std::string reason) { registry().missing = std::move(reason); }
+
+const CudaLibrary* registered_cuda() { return registry().library ? &*registry().library : nullptr; }
 
 CudaStatus cuda_status() {
-  if (!registered()) return {false, false, kNotBuilt};
-  return registered()->status();
+  const CudaLibrary* const library = registered_cuda();
+  if (library == nullptr) return {false, false, registry().missing};
+  return library->status();
 }
 
 template <class T>
@@ -49,6 +61,6 @@ void cuda_select_best(const BestArgs<T>& args, std::uintptr_t stream) {
 template void cuda_select_best<float>(const BestArgs<float>&, std::uintptr_t);
 template void cuda_select_best<double>(const BestArgs<double>&, std::uintptr_t);
 
-bool cuda_is_twin() { return registered() && registered()->is_twin; }
+bool cuda_is_twin() { return registered_cuda() != nullptr && registered_cuda()->is_twin; }
 
 }  // namespace warpfactor

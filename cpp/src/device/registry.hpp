@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "backend.hpp"
 #include "device/kernel_args.hpp"
@@ -31,8 +32,13 @@ struct CudaLibrary {
   CudaFunctions<double> double_functions;
 };
 
-/// Called once, before main(), by the source file that a program with CUDA is linked with (cuda/register_cuda.cpp).
+/// Called once, before main(), by the source file that a program with CUDA is linked with (cuda/register_cuda.cpp), or
+/// when a library with CUDA is loaded (the wheel warpfactor-cuda).
 void register_cuda(const CudaLibrary& library);
+/// Says why there is none, and what to do, in place of the usual words. Ignored once there is one.
+void explain_missing_cuda(std::string reason);
+/// nullptr if there is none.
+const CudaLibrary* registered_cuda();
 
 /// The backend of the registered library. Throws CudaError if there is none or it cannot be used.
 template <class T>

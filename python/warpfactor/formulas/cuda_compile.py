@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..exceptions import CudaError
+from ..exchange import INSTALL_CUPY
 from .losses import CustomLoss, CustomPenalty
 
 __all__ = ["DeviceKernels", "device_kernels", "kernel_source"]
@@ -98,8 +99,8 @@ def device_kernels(
         compiler = importlib.import_module("cupy.cuda.compiler")
     except ImportError as error:
         raise CudaError(
-            f"custom losses and penalties on the device need CuPy ({error}): "
-            "pip install \"warpfactor[gpu]\", or use device='cpu'"
+            f"custom losses and penalties on the device need CuPy ({error}): {INSTALL_CUPY}, or use "
+            "device='cpu'"
         ) from error
     options = (*_OPTIONS, f"-I{_HEADERS}")
     try:
@@ -118,8 +119,7 @@ def device_kernels(
     except (RuntimeError, OSError) as error:  # of the driver, or NVRTC is not there
         raise CudaError(
             f"the kernels with {loss or penalty} cannot be compiled for device {device}: {error}; "
-            'pip install "warpfactor[gpu]" brings what is needed beside the driver, or use '
-            "device='cpu'"
+            f"{INSTALL_CUPY} brings what is needed beside the driver, or use device='cpu'"
         ) from error
     return DeviceKernels(functions, module)
 

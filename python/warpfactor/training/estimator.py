@@ -214,11 +214,11 @@ class MatrixFactorization(FromModel, CallbackSupportMixin, PartialFit):  # type:
         memory and its traffic; arithmetic, fitted attributes and predictions are float32.
     device : {"cpu", "cuda", "cuda:<n>", "auto"}, default "cpu"
         Where to train and to predict; "cuda" is "cuda:0". A CUDA device that cannot be used is a
-        `CudaError` that says why, never a silent fall-back. Training needs a build with CUDA,
-        prediction CuPy as well (``pip install "warpfactor[gpu]"``). "auto" trains on a CUDA device
-        where one is usable, predicts there if CuPy can be imported too, and else uses the CPU. A
-        model may change the device between calls: ``set_params(device="cpu")``. Predictions leave
-        copies of the fitted arrays on the device.
+        `CudaError` that says why, never a silent fall-back. Training needs the device's
+        code, prediction CuPy as well: ``pip install "warpfactor[gpu]"`` brings both. "auto" trains on
+        a CUDA device where one is usable, predicts there if CuPy can be imported too, and else uses
+        the CPU. A model may change the device between calls: ``set_params(device="cpu")``.
+        Predictions leave copies of the fitted arrays on the device.
     device_memory : int or None, default None
         The most bytes of the device's memory to use, in training and in prediction, which works in
         tiles that fit beside the model; None: what is free. Ratings that do not fit beside the model
