@@ -6,6 +6,7 @@ import os
 
 from .app import app, run
 from .compare import compare
+from .config import config
 from .convert import convert
 from .demo import demo
 from .evaluate import evaluate
@@ -21,6 +22,7 @@ from .tune import tune
 __all__ = [
     "app",
     "compare",
+    "config",
     "convert",
     "demo",
     "evaluate",
