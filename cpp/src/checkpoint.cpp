@@ -431,7 +431,8 @@ void OpenedCheckpoint<T>::compare(const Checkpoints& checkpoints, const TrainPar
   };
   compare_text("warpfactor_version", WARPFACTOR_VERSION, "the version");
   if (given.device == Device::cpu) {
-    compare_text("instruction_set", instruction_set(), "the instruction set");
+    compare_text("instruction_set", training_instruction_set(params_.n_factors, sizeof(T) == sizeof(double)),
+                 "the instruction set");
   }
   if (!may_differ.empty()) {
     checkpoints.warn("training goes on from " + path_ +

@@ -72,6 +72,28 @@ void add_chunk(TextEncoder& encoder, const std::optional<py::buffer>& validity,
   encoder.add(chunk);
 }
 
+template <class Id>
+void bind_encode_integers(py::module_& m) {
+  m.def(
+      "encode_integers",
+      [](const py::array_t<Id, 0>& values, std::int32_t n_threads) {  // of any strides
+        constexpr py::ssize_t kSize = sizeof(Id);
+        if (values.ndim() != 1 || values.strides(0) % kSize != 0 ||
+            reinterpret_cast<std::uintptr_t>(values.data()) % alignof(Id) != 0) {
+          throw py::value_error("values must be one column of whole, aligned integers");
+        }
+        const IdColumn<Id> column{values.data(), values.size(), values.strides(0) / kSize};
+        EncodedIds ids;
+        {
+          const WithoutGil no_gil;
+          ids = encode_integers(column, n_threads);
+        }
+        return codes_and_ids(std::move(ids));
+      },
+      "(codes, ids): the codes of integers, and the sorted ids.", py::arg("values").noconvert(),
+      py::arg("n_threads") = 0);
+}
+
 }  // namespace
 
 void bind_ids(py::module_& m) {
@@ -112,18 +134,8 @@ void bind_ids(py::module_& m) {
       .def_property_readonly("n_bytes", &TextEncoder::n_bytes)
       .def_property_readonly("n_missing", &TextEncoder::n_missing)
       .def_property_readonly("first_missing", &TextEncoder::first_missing);
-  m.def(
-      "encode_integers",
-      [](const Array<std::int64_t>& values, std::int32_t n_threads) {
-        EncodedIds ids;
-        {
-          const WithoutGil no_gil;
-          ids = encode_integers(python::view(values), n_threads);
-        }
-        return codes_and_ids(std::move(ids));
-      },
-      "(codes, ids): the codes of integers, and the sorted ids.", py::arg("values").noconvert(),
-      py::arg("n_threads") = 0);
+  bind_encode_integers<std::int32_t>(m);
+  bind_encode_integers<std::int64_t>(m);
 }
 
 }  // namespace warpfactor::python

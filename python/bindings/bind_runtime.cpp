@@ -40,6 +40,11 @@ std::string find_cuda() {
 void bind_runtime(py::module_& m) {
   m.def("available_threads", &available_threads, "Processors this process may use (affinity and container limits).");
   m.def("instruction_set", &instruction_set, "The instruction set in use; WARPFACTOR_ISA forces one.");
+  m.def("training_instruction_set", &training_instruction_set, "The instruction set that trains this rank.",
+        py::arg("n_factors"), py::arg("in_double") = false);
+  m.def("instruction_set_reason", &instruction_set_reason, "Why these instruction sets, in words.");
+  m.def("usable_instruction_sets", &usable_instruction_sets,
+        "Those instruction sets that this build has kernels for and this processor runs.");
   m.def("built_instruction_sets", &built_instruction_sets, "The instruction sets this build has kernels for.");
   m.def(
       "cuda_status",

@@ -5,6 +5,7 @@
 
 #include "check.hpp"
 #include "cpu/kernel_table.hpp"
+#include "cpu/processors.hpp"
 #include "warpfactor/runtime.hpp"
 #include "warpfactor/train.hpp"
 
@@ -22,11 +23,47 @@ TEST(the_forced_instruction_set_is_the_one_that_runs) {
 
   const int expected = instruction_set() == "avx512" ? 64 : instruction_set() == "avx2" ? 32 : 16;
   CHECK_EQ(kernel_table().vector_bytes, expected);
+}
 
-  const std::vector<std::int32_t> users{0, 0, 1}, items{0, 1, 1};
-  const std::vector<float> values{1, 2, 3};
-  CHECK_EQ(train<float>({users, items, values, {}, 2, 2}, {}).instruction_set, instruction_set());
-  CHECK_EQ(train<double>({users, items, values, {}, 2, 2}, {}).instruction_set, instruction_set());
+TEST(the_fastest_set_for_training_goes_by_the_kind_of_processor_and_the_rank) {
+  const std::vector<std::string> all{"baseline", "avx2", "avx512"}, narrow{"baseline", "avx2"},
+      wide{"baseline", "avx512"};
+  const auto at_rank = [](const Processor& processor, const std::vector<std::string>& usable, std::int64_t k) {
+    return std::string(fastest_for_training(processor, usable, padded_stride<float>(k) * 4));
+  };
+  const Processor zen4{"AuthenticAMD", 25}, zen5{"AuthenticAMD", 26}, xeon{"GenuineIntel", 6}, other;
+  for (const std::int64_t k : {1, 32, 64, 112}) CHECK_EQ(at_rank(zen4, all, k), "avx2");
+  for (const std::int64_t k : {113, 128, 1000}) CHECK_EQ(at_rank(zen4, all, k), "avx512");
+  for (const Processor& processor : {zen5, xeon, other}) {
+    for (const std::int64_t k : {1, 64, 128}) CHECK_EQ(at_rank(processor, all, k), "avx512");
+  }
+  CHECK_EQ(at_rank(zen4, narrow, 128), "avx2");  // Zen 3, which has no wide ones, is of the same family
+  CHECK_EQ(at_rank(zen4, wide, 32), "avx512");   // this build has no other
+}
+
+TEST(training_and_answers_say_what_they_run_with) {
+  const std::vector<std::string> usable = usable_instruction_sets();
+  for (const bool in_double : {false, true}) {
+    for (const std::int32_t k : {1, 64, 128}) {
+      const std::string set = training_instruction_set(k, in_double);
+      CHECK(std::find(usable.begin(), usable.end(), set) != usable.end());
+      TrainParams params;
+      params.n_factors = k;
+      params.n_epochs = 1;
+      const std::vector<std::int32_t> users{0, 0, 1}, items{0, 1, 1};
+      const std::vector<float> values{1, 2, 3};
+      const RatingsView ratings{users, items, values, {}, 2, 2};
+      CHECK_EQ(
+          in_double ? train<double>(ratings, params).instruction_set : train<float>(ratings, params).instruction_set,
+          set);
+    }
+  }
+  const char* forced = std::getenv("WARPFACTOR_ISA");
+  CHECK_EQ(instruction_set_reason() == "WARPFACTOR_ISA names it", forced != nullptr);
+#if defined(__x86_64__) || defined(_M_X64)
+  CHECK_EQ(this_processor().vendor.size(), std::size_t{12});
+  CHECK(this_processor().family > 0);
+#endif
 }
 
 #if defined(__unix__) || defined(__APPLE__)

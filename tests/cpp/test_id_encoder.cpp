@@ -308,8 +308,9 @@ TEST(codes_of_numbers_give_them_back) {
     std::vector<std::int64_t> numbers{std::numeric_limits<std::int64_t>::max()};
     if (range == 300) numbers.clear();
     for (int n = 0; n < 200'000; ++n) numbers.push_back(static_cast<std::int64_t>(random.below(range)) - 100);
+    const auto n_rows = static_cast<std::int64_t>(numbers.size());
     for (const int n_threads : {1, 3}) {
-      EncodedIds ids = encode_integers(numbers, n_threads);
+      EncodedIds ids = encode_integers(IdColumn<std::int64_t>{numbers.data(), n_rows}, n_threads);
       CHECK(std::is_sorted(ids.values.begin(), ids.values.end()));
       CHECK_EQ(ids.values.size(), std::set<std::int64_t>(numbers.begin(), numbers.end()).size());
       for (std::size_t row = 0; row < numbers.size(); ++row) {
@@ -317,7 +318,32 @@ TEST(codes_of_numbers_give_them_back) {
       }
     }
   }
-  CHECK_EQ(encode_integers({}).codes.size(), 0);
+  CHECK_EQ(encode_integers(IdColumn<std::int64_t>{nullptr, 0}).codes.size(), 0);
+}
+
+TEST(columns_that_lie_side_by_side_are_numbered_like_columns_of_their_own) {
+  SplitMix64 random(5);
+  for (const std::uint64_t range : {std::uint64_t{200'000}, std::uint64_t{1} << 32}) {
+    constexpr std::int64_t kRows = 150'000;
+    std::vector<std::int32_t> pairs(2 * kRows);
+    for (std::int32_t& id : pairs) id = static_cast<std::int32_t>(static_cast<std::uint32_t>(random.below(range)));
+    for (const std::int64_t column : {0, 1}) {
+      std::vector<std::int64_t> alone(kRows);
+      for (std::int64_t row = 0; row < kRows; ++row) {
+        alone[static_cast<std::size_t>(row)] = pairs[static_cast<std::size_t>(2 * row + column)];
+      }
+      EncodedIds expected = encode_integers(IdColumn<std::int64_t>{alone.data(), kRows}, 1);
+      for (const bool backwards : {false, true}) {
+        const std::int32_t* const first = pairs.data() + column;
+        EncodedIds ids = backwards ? encode_integers(IdColumn<std::int32_t>{first + 2 * (kRows - 1), kRows, -2}, 2)
+                                   : encode_integers(IdColumn<std::int32_t>{first, kRows, 2}, 2);
+        CHECK(ids.values == expected.values);
+        for (std::int64_t row = 0; row < kRows; ++row) {
+          CHECK(ids.codes[backwards ? kRows - 1 - row : row] == expected.codes[row]);
+        }
+      }
+    }
+  }
 }
 
 }  // namespace

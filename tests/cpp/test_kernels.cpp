@@ -6,6 +6,7 @@
 #include <limits>
 #include <span>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "buffer.hpp"
@@ -1061,6 +1062,71 @@ TEST(predictions_agree_with_the_formula) {
     check::context = "double, k = " + std::to_string(k);
     check_predictions<double>(k);
   }
+}
+
+/// Panels against rows: the same bits, so that lists do not depend on how many are asked for at once.
+template <class T>
+void check_panel(int k) {
+  SplitMix64 random(static_cast<std::uint64_t>(k));
+  constexpr std::int64_t kLine = padded_stride<T>(1), n_rows = 3 * kLine;
+  for (const std::int64_t n_queries : {1, 3, 4, 9}) {
+    std::vector<T> queries(static_cast<std::size_t>(n_queries * k)), offsets(static_cast<std::size_t>(n_queries)),
+        rows(static_cast<std::size_t>(n_rows * k));
+    Buffer<T> panel(n_rows * k), biases(n_rows), out(n_queries * n_rows);
+    for (auto* const values : {&queries, &offsets, &rows}) {
+      for (T& value : *values) value = static_cast<T>(uniform(random)) / 3;  // no longer exact in T
+    }
+    for (std::int64_t row = 0; row < n_rows; ++row) {
+      biases[row] = static_cast<T>(uniform(random)) / 3;
+      const std::int64_t line = row / kLine * kLine;
+      for (std::int64_t f = 0; f < k; ++f) {
+        panel[line * k + f * kLine + row % kLine] = rows[static_cast<std::size_t>(row * k + f)];
+      }
+    }
+    const Kernels<T>& kernels = kernel_table().kernels<T>();
+    kernels.score_panel(
+        {queries.data(), offsets.data(), n_queries, panel.data(), biases.data(), k, n_rows, out.data()});
+    for (std::int64_t q = 0; q < n_queries; ++q) {
+      std::vector<T> expected(static_cast<std::size_t>(n_rows));
+      kernels.score_rows({queries.data() + q * k, rows.data(), biases.data(), offsets[static_cast<std::size_t>(q)], k,
+                          n_rows, expected.data()});
+      for (std::int64_t row = 0; row < n_rows; ++row) {
+        CHECK_EQ(out[q * n_rows + row], expected[static_cast<std::size_t>(row)]);
+      }
+    }
+  }
+}
+
+TEST(panels_give_the_bits_of_rows) {
+  for (int k = 1; k <= 130; ++k) {
+    check::context = "float, k = " + std::to_string(k);
+    check_panel<float>(k);
+    check::context = "double, k = " + std::to_string(k);
+    check_panel<double>(k);
+  }
+}
+
+template <class T>
+void check_first_above() {
+  const Kernels<T>& kernels = kernel_table().kernels<T>();
+  constexpr std::int64_t kValues = 300;
+  std::vector<T> values(kValues, T(1));
+  values[5] = std::numeric_limits<T>::quiet_NaN();
+  values[70] = -std::numeric_limits<T>::infinity();
+  for (const std::int64_t at : {0, 1, 63, 64, 65, 255, 256, 299}) {
+    const auto place = static_cast<std::size_t>(at);
+    const T before = std::exchange(values[place], T(2));
+    for (const std::int64_t from : {std::int64_t{0}, at / 2, at, at + 1}) {
+      CHECK_EQ(kernels.first_above(values.data(), from, kValues, T(1)), from <= at ? at : kValues);
+      CHECK_EQ(kernels.first_above(values.data(), from, at, T(1)), std::max(from, at));  // it lies beyond the end
+    }
+    values[place] = before;
+  }
+}
+
+TEST(the_first_value_above_a_limit_is_found_past_nan_and_infinity) {
+  check_first_above<float>();
+  check_first_above<double>();
 }
 
 TEST(rows_are_padded_to_whole_cache_lines) {

@@ -406,6 +406,24 @@ def test_integers_are_numbered_as_numpy_would(values, n_threads):
     assert codes.tolist() == inverse.tolist()
 
 
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", ">i4", ">u8"])
+@pytest.mark.parametrize("spread", [1, 1_000_003])
+def test_integers_of_every_width_and_layout_are_numbered_alike(dtype, spread):
+    if np.dtype(dtype).itemsize < 4 and spread > 1:
+        spread = 3  # far apart for so few numbers
+    numbers = np.random.default_rng(0).integers(0, 40, 3000) * spread
+    expected = np.unique(numbers, return_inverse=True)
+    pairs = np.zeros((len(numbers), 2), dtype)
+    pairs[:, 1] = numbers
+    packed = np.zeros(len(numbers), [("flag", "i1"), ("id", dtype)])  # no id but the first is aligned
+    packed["id"] = numbers
+    for column in (pairs[:, 1], pairs[::-1, 1][::-1], pairs[:, 1].copy(), packed["id"]):
+        codes, ids = encode_ids(column, "users")
+        assert ids.dtype == np.int64
+        assert ids.tolist() == expected[0].tolist()
+        assert codes.tolist() == expected[1].tolist()
+
+
 def _packed(utf8: bytes, offsets: list[int]) -> dict[str, np.ndarray]:
     return {"utf8": np.frombuffer(utf8, np.uint8), "offsets": np.array(offsets, np.int64)}
 

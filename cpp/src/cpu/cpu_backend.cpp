@@ -11,6 +11,7 @@
 #include "cpu/blocks.hpp"
 #include "cpu/kernel_table.hpp"
 #include "cpu/prior_means.hpp"
+#include "cpu/processors.hpp"
 #include "cpu/tuning.hpp"
 #include "epoch_order.hpp"
 #include "optimizer.hpp"
@@ -51,7 +52,7 @@ template <class T>
 class CpuBackend final : public Backend<T> {
  public:
   CpuBackend(std::int32_t n_threads, std::function<bool()> interrupted)
-      : kernels_(kernel_table()), n_threads_(n_threads), interrupted_(std::move(interrupted)) {}
+      : kernels_(&kernel_table()), n_threads_(n_threads), interrupted_(std::move(interrupted)) {}
 
   void upload(const RatingSource& ratings, const Survey& rated, const Standardization& z, const Start<T>& start,
               const TrainParams& params, const TrainOptions<T>& options, const RatingsView& pairs) override {
@@ -62,6 +63,7 @@ class CpuBackend final : public Backend<T> {
     n_factors_ = params.n_factors;
     from_disk_ = ratings.scratch() != nullptr;
     stride_ = padded_stride<T>(n_factors_);
+    kernels_ = &training_table(stride_ * static_cast<std::int64_t>(sizeof(T)));
     total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
     if (batch_size(params, rated.counted) > 0) {
       make_batch_stepper(ratings, rated, start);
@@ -97,9 +99,9 @@ class CpuBackend final : public Backend<T> {
       PassSums sum;
       for (std::int64_t from = begin; from < end; from += kBatch) {
         const std::int64_t size = std::min(kBatch, end - from);
-        kernels_.kernels<T>().predict_pairs({users_.factors.data(), items_.factors.data(), biases(users_),
-                                             biases(items_), static_cast<T>(z_.loss.offset), stride_, stride_,
-                                             valid_users_.data() + from, valid_items_.data() + from, size, predicted});
+        kernels_->kernels<T>().predict_pairs({users_.factors.data(), items_.factors.data(), biases(users_),
+                                              biases(items_), static_cast<T>(z_.loss.offset), stride_, stride_,
+                                              valid_users_.data() + from, valid_items_.data() + from, size, predicted});
         if (loss_ != nullptr) custom_losses(valid_values_.data() + from, size, predicted, losses);
         for (std::int64_t r = 0; r < size; ++r) {
           const auto value = static_cast<double>(valid_values_[from + r]), score = static_cast<double>(predicted[r]);
@@ -197,7 +199,7 @@ class CpuBackend final : public Backend<T> {
   }
 
   [[nodiscard]] std::int32_t n_threads() const override { return team_ ? team_->size() : 1; }
-  [[nodiscard]] std::string instruction_set() const override { return kernels_.instruction_set; }
+  [[nodiscard]] std::string instruction_set() const override { return kernels_->instruction_set; }
 
  private:
   /// For steps of one rating.
@@ -228,7 +230,7 @@ class CpuBackend final : public Backend<T> {
     load(items_, ratings.n_items, {}, start.item);
     take_pulls(source, rated);
     const BatchModel<T> rows{users_.from(0, stride_), items_.from(0, stride_), n_factors_, stride_, false};
-    batch_stepper_.emplace(kernels_.kernels<T>(), batches_, rows, *team_);
+    batch_stepper_.emplace(kernels_->kernels<T>(), batches_, rows, *team_);
   }
 
   /// The threads' windows on the blocked ratings share the buffer, if these are in a file.
@@ -272,7 +274,7 @@ class CpuBackend final : public Backend<T> {
     item_work_ = MeansWork<T>(incidence_.items.rows(), stride_);
     const auto make = [&](std::optional<PriorMeans<T>>& prior, bool of_users) {
       if (!has_means(params_, of_users)) return;
-      prior.emplace(kernels_.kernels<T>(), of_users ? incidence_.users : incidence_.items,
+      prior.emplace(kernels_->kernels<T>(), of_users ? incidence_.users : incidence_.items,
                     of_users ? incidence_.items : incidence_.users, of_users ? user_work_ : item_work_,
                     of_users ? item_work_ : user_work_, stride_, *params_.reg_implicit,
                     kBiasRho * *params_.reg_implicit, *team_);
@@ -372,7 +374,7 @@ class CpuBackend final : public Backend<T> {
     args.width = padded_stride<T>(active_factors);
     args.stride = stride_;
     args.sizes = sizes;
-    return run_block(kernels_.kernels<T>(), blocked_, block, windows_[static_cast<std::size_t>(thread)], args, *team_,
+    return run_block(kernels_->kernels<T>(), blocked_, block, windows_[static_cast<std::size_t>(thread)], args, *team_,
                      thread, sums);
   }
 
@@ -481,7 +483,7 @@ class CpuBackend final : public Backend<T> {
     std::copy_n(from.biases.data(), from.biases.size(), to.biases.data());
   }
 
-  const KernelTable& kernels_;
+  const KernelTable* kernels_;
   std::int32_t n_threads_;
   std::function<bool()> interrupted_;
   TrainParams params_;

@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "cpu/kernel_table.hpp"
+#include "cpu/processors.hpp"
 #include "require.hpp"
+#include "text.hpp"
 #include "warpfactor/runtime.hpp"
 
 #if defined(_MSC_VER)
 #include <intrin.h>
+#elif defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
 #endif
 
 namespace warpfactor {
@@ -62,38 +67,124 @@ std::vector<Choice> choices() {
   return all;
 }
 
-const KernelTable& choose() {
-  const std::vector<Choice> all = choices();
+/// What WARPFACTOR_ISA names; nullptr: nothing.
+const KernelTable* forced_table(const std::vector<Choice>& all) {
   const char* forced = std::getenv("WARPFACTOR_ISA");
-  if (forced == nullptr || *forced == '\0') {
-    const KernelTable* best = nullptr;
-    for (const Choice& choice : all) {
-      if (choice.runs_here) best = choice.table;
-    }
-    return *best;
-  }
+  if (forced == nullptr || *forced == '\0') return nullptr;
   std::string usable;
   for (const Choice& choice : all) {
     if (!choice.runs_here) continue;
-    if (choice.table->instruction_set == std::string(forced)) return *choice.table;
+    if (choice.table->instruction_set == std::string(forced)) return choice.table;
     usable += (usable.empty() ? "" : ", ") + std::string(choice.table->instruction_set);
   }
   reject("WARPFACTOR_ISA", forced,
          "an instruction set that this build and this processor have: unset it, or use one of " + usable);
 }
 
+/// Made once in a process, since the bits depend on it.
+struct Dispatch {
+  std::vector<Choice> all = choices();
+  const KernelTable* forced = forced_table(all);
+  Processor processor = this_processor();
+  std::vector<std::string> usable;
+
+  Dispatch() {
+    for (const Choice& choice : all) {
+      if (choice.runs_here) usable.emplace_back(choice.table->instruction_set);
+    }
+  }
+  [[nodiscard]] const KernelTable& table(std::string_view name) const {
+    return *std::find_if(all.begin(), all.end(), [&](const Choice& choice) {
+              return choice.table->instruction_set == name;
+            })->table;
+  }
+};
+
+const Dispatch& dispatch() {
+  static const Dispatch made;  // an exception leaves it unset, so the next call asks again
+  return made;
+}
+
+const SlowWideVectors* slow_wide_vectors(const Processor& processor, std::span<const std::string> usable) {
+  for (const SlowWideVectors& kind : kSlowWideVectors) {
+    const auto has = [&](std::string_view name) {
+      return std::find(usable.begin(), usable.end(), name) != usable.end();
+    };
+    if (kind.vendor == processor.vendor && kind.family == processor.family && has(kind.wide) && has(kind.narrow)) {
+      return &kind;
+    }
+  }
+  return nullptr;
+}
+
 }  // namespace
 
+Processor this_processor() {
+  unsigned int leaf0[4] = {}, leaf1[4] = {};
+#if defined(_MSC_VER) && (defined(_M_X64) || defined(_M_IX86))
+  __cpuid(reinterpret_cast<int*>(leaf0), 0);
+  __cpuid(reinterpret_cast<int*>(leaf1), 1);
+#elif defined(__x86_64__) || defined(__i386__)
+  if (__get_cpuid(0, &leaf0[0], &leaf0[1], &leaf0[2], &leaf0[3]) == 0) return {};
+  if (__get_cpuid(1, &leaf1[0], &leaf1[1], &leaf1[2], &leaf1[3]) == 0) return {};
+#else
+  return {};
+#endif
+  Processor processor;
+  for (const unsigned int word : {leaf0[1], leaf0[3], leaf0[2]}) {  // EBX, EDX, ECX
+    for (int byte = 0; byte < 4; ++byte) processor.vendor += static_cast<char>(word >> 8 * byte & 0xff);
+  }
+  const unsigned int base = leaf1[0] >> 8 & 0xf, extended = leaf1[0] >> 20 & 0xff;
+  processor.family = static_cast<int>(base == 0xf ? base + extended : base);
+  return processor;
+}
+
+std::string_view fastest_for_training(const Processor& processor, std::span<const std::string> usable,
+                                      std::int64_t row_bytes) {
+  const SlowWideVectors* const slow = slow_wide_vectors(processor, usable);
+  return slow != nullptr && row_bytes < slow->wide_from && usable.back() == slow->wide ? slow->narrow : usable.back();
+}
+
 const KernelTable& kernel_table() {
-  static const KernelTable& table = choose();  // an exception leaves it unset, so the next call asks again
-  return table;
+  const Dispatch& made = dispatch();
+  return made.forced != nullptr ? *made.forced : made.table(made.usable.back());
+}
+
+const KernelTable& training_table(std::int64_t row_bytes) {
+  const Dispatch& made = dispatch();
+  if (made.forced != nullptr) return *made.forced;
+  return made.table(fastest_for_training(made.processor, made.usable, row_bytes));
 }
 
 std::string instruction_set() { return kernel_table().instruction_set; }
 
+std::string training_instruction_set(std::int32_t n_factors, bool in_double) {
+  const std::int64_t bytes = in_double ? padded_stride<double>(n_factors) * 8 : padded_stride<float>(n_factors) * 4;
+  return training_table(bytes).instruction_set;
+}
+
+std::string instruction_set_reason() {
+  const Dispatch& made = dispatch();
+  if (made.forced != nullptr) return "WARPFACTOR_ISA names it";
+  if (const SlowWideVectors* const slow = slow_wide_vectors(made.processor, made.usable)) {
+    const std::string below = text(slow->wide_from / 4) + " factors (float32)";
+    return "the widest that this build and this processor have; ratings train with " + std::string(slow->narrow) +
+           " below " + below + ", which is faster on " + std::string(slow->name);
+  }
+  return "the widest that this build and this processor have, and the fastest for training at all ranks";
+}
+
 std::vector<std::string> built_instruction_sets() {
   std::vector<std::string> names;
   for (const Choice& choice : choices()) names.emplace_back(choice.table->instruction_set);
+  return names;
+}
+
+std::vector<std::string> usable_instruction_sets() {
+  std::vector<std::string> names;
+  for (const Choice& choice : choices()) {
+    if (choice.runs_here) names.emplace_back(choice.table->instruction_set);
+  }
   return names;
 }
 

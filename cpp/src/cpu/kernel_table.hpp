@@ -106,6 +106,22 @@ struct RowScores {
   T* out;
 };
 
+/// Some query rows against a panel of rows, with the bits of RowScores:
+///   out[q][r] = offsets[q] + biases[r] + queries[q] . row r.
+/// A panel is made of whole lines of rows, padded_stride(1) at a time: number f of all of them, then number f + 1, so
+/// that a register holds one number of several rows, and no sum runs across a register.
+template <class T>
+struct PanelScores {
+  const T* queries;  ///< n_queries rows of n_factors
+  const T* offsets;  ///< n_queries
+  std::int64_t n_queries;
+  const T* panel;   ///< aligned, like `biases` and `out`
+  const T* biases;  ///< n_rows
+  std::int64_t n_factors;
+  std::int64_t n_rows;  ///< a multiple of padded_stride(1)
+  T* out;               ///< n_queries x n_rows
+};
+
 /// One row of one side, to be drawn anew given the other side's rows, one coordinate after the other (see sample.hpp).
 /// A rating's noise precision is noise_precision * weight * other_roots^2.
 template <class T>
@@ -212,6 +228,9 @@ struct Kernels {
   PassSums (*sgd)(const SgdArgs<T>&);  ///< one step for each rating
   void (*predict_pairs)(const PairBatch<T>&);
   void (*score_rows)(const RowScores<T>&);
+  void (*score_panel)(const PanelScores<T>&);
+  /// Where the first value above `limit` is from `from` on; `n`: there is none. NaN is above nothing.
+  std::int64_t (*first_above)(const T* values, std::int64_t from, std::int64_t n, T limit);
   PassSums (*batch_gradients)(const BatchRows<T>&);  ///< writes the gradients; the sums are 0 for items' rows
   void (*batch_steps)(const BatchRows<T>&);          ///< takes the steps from the gradients
   void (*sum_rows)(const RowSums<T>&);

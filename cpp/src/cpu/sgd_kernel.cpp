@@ -10,6 +10,7 @@
 #include "cpu/gibbs_kernel.hpp"
 #include "cpu/kernel_table.hpp"
 #include "cpu/ridge_kernel.hpp"
+#include "cpu/score_kernel.hpp"
 #include "cpu/tuning.hpp"
 #include "cpu/vec.hpp"
 #include "update_rule.hpp"
@@ -816,53 +817,14 @@ void sum_rows(const RowSums<T>& sums) {
   }
 }
 
-/// p.q for any n and any alignment.
-template <class T>
-inline T dot(const T* p, const T* q, std::int64_t n) {
-  using V = Vec<T>;
-  V even = V::zero(), odd = V::zero();
-  std::int64_t f = 0;
-  for (; f + 2 * V::lanes <= n; f += 2 * V::lanes) {
-    even = even + V::load(p + f) * V::load(q + f);
-    odd = odd + V::load(p + f + V::lanes) * V::load(q + f + V::lanes);
-  }
-  T total = (even + odd).sum();
-  for (; f < n; ++f) total += p[f] * q[f];
-  return total;
-}
-
-template <class T>
-void predict_pairs(const PairBatch<T>& batch) {
-  for (std::int64_t r = 0; r < batch.n_pairs; ++r) {
-    const std::int64_t user = batch.users[r], item = batch.items[r];
-    T x = batch.global_mean;
-    if (user >= 0 && batch.user_biases != nullptr) x += batch.user_biases[user];
-    if (item >= 0 && batch.item_biases != nullptr) x += batch.item_biases[item];
-    if (user >= 0 && item >= 0) {
-      x += dot(batch.user_factors + user * batch.stride, batch.item_factors + item * batch.stride, batch.n_factors);
-    }
-    batch.out[r] = x;
-  }
-}
-
-template <class T>
-void score_rows(const RowScores<T>& scores) {
-  for (std::int64_t r = 0; r < scores.n_rows; ++r) {
-    T x = scores.offset;
-    if (scores.biases != nullptr) x += scores.biases[r];
-    if (scores.query != nullptr) x += dot(scores.query, scores.rows + r * scores.n_factors, scores.n_factors);
-    scores.out[r] = x;
-  }
-}
-
 }  // namespace
 
 const KernelTable kKernels = {
     WARPFACTOR_TEXT(WARPFACTOR_KERNEL_ISA),
     kVectorBytes,
-    {sgd<float>, predict_pairs<float>, score_rows<float>, batch_gradients<float>, batch_steps<float>, sum_rows<float>,
-     draw_row, draw_coefficients, solve_ridge},
-    {sgd<double>, predict_pairs<double>, score_rows<double>, batch_gradients<double>, batch_steps<double>,
+    {sgd<float>, predict_pairs, score_rows, score_panel, first_above, batch_gradients<float>, batch_steps<float>,
+     sum_rows<float>, draw_row, draw_coefficients, solve_ridge},
+    {sgd<double>, predict_pairs, score_rows, score_panel, first_above, batch_gradients<double>, batch_steps<double>,
      sum_rows<double>, draw_row, draw_coefficients, solve_ridge},
 };
 

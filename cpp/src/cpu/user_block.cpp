@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "cpu/block_pass.hpp"
+#include "cpu/processors.hpp"
 #include "cpu/tuning.hpp"
 #include "epoch_order.hpp"
 #include "random.hpp"
@@ -132,7 +133,7 @@ void unpack(const BlockPlan& plan, std::span<const T> rows, std::span<T> factors
 template <class T>
 UserBlock<T>::UserBlock(const RatingsView& ratings, Cut cut, const BlockPlan& plan, std::int32_t number,
                         std::int32_t n_threads, std::function<bool()> interrupted)
-    : kernels_(kernel_table()),
+    : kernels_(training_table(padded_stride<T>(plan.params.n_factors) * static_cast<std::int64_t>(sizeof(T)))),
       plan_(plan),
       number_(number),
       n_users_(ratings.n_users),

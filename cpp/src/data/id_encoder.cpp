@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <charconv>
 #include <chrono>
 #include <cstring>
 #include <limits>
 #include <new>
+#include <numeric>
 #include <random>
 #include <type_traits>
 #include <utility>
@@ -112,30 +114,52 @@ inline std::uint64_t key_bits(std::string_view text, std::size_t room, std::uint
   return bits;
 }
 
-constexpr auto kEqualKeys = [](std::int32_t) { return true; };
-
 /// Whether a table with a place for each number from low to high is no larger than the codes.
 bool close_together(std::int64_t low, std::int64_t high, std::int64_t n) {
   return static_cast<std::uint64_t>(high) - static_cast<std::uint64_t>(low) < static_cast<std::uint64_t>(n) + 1024;
 }
 
-/// Turns marks at the numbers that occur into their ranks.
-std::vector<std::int64_t> rank_marks(Buffer<std::int32_t>& marks, std::int64_t low) {
-  std::vector<std::int64_t> values;
-  for (std::int64_t at = 0; at < marks.size(); ++at) {
-    if (marks[at] == 0) continue;
-    marks[at] = static_cast<std::int32_t>(values.size());
-    values.push_back(low + at);
-  }
-  if (values.size() > std::numeric_limits<std::int32_t>::max()) reject("there are 2^31 distinct ids or more");
-  return values;
-}
+/// Which numbers from `low` on occur. Threads may mark at once.
+class Marks {
+ public:
+  Marks(std::int64_t low, std::int64_t high) : low_(low), marks_(static_cast<std::size_t>(high - low + 1)) {}
 
-Buffer<std::int32_t> no_marks(std::int64_t low, std::int64_t high) {
-  Buffer<std::int32_t> marks(high - low + 1);
-  std::fill_n(marks.data(), marks.size(), 0);
-  return marks;
-}
+  void mark(std::int64_t number) {
+    std::atomic<std::uint8_t>& at = marks_[static_cast<std::size_t>(number - low_)];
+    // Read first: a line that all threads write would go from one to the other.
+    if (at.load(std::memory_order_relaxed) == 0) at.store(1, std::memory_order_relaxed);
+  }
+  /// The rank of each marked number; other places hold nothing. Puts the numbers into `values`.
+  [[nodiscard]] Buffer<std::int32_t> ranks(std::vector<std::int64_t>& values, ThreadTeam& team) const {
+    const auto n = static_cast<std::int64_t>(marks_.size());
+    std::vector<std::int64_t> before(static_cast<std::size_t>((n + ThreadTeam::kSlice - 1) / ThreadTeam::kSlice) + 1);
+    team.run_slices(n, [&](std::int64_t begin, std::int64_t end, int) {
+      std::int64_t& count = before[static_cast<std::size_t>(begin / ThreadTeam::kSlice) + 1];
+      for (std::int64_t at = begin; at < end; ++at) count += is_marked(at) ? 1 : 0;
+    });
+    std::partial_sum(before.begin(), before.end(), before.begin());
+    if (before.back() > std::numeric_limits<std::int32_t>::max()) reject("there are 2^31 distinct ids or more");
+    values.resize(static_cast<std::size_t>(before.back()));
+    Buffer<std::int32_t> ranks(n);
+    team.run_slices(n, [&](std::int64_t begin, std::int64_t end, int) {
+      std::int64_t rank = before[static_cast<std::size_t>(begin / ThreadTeam::kSlice)];
+      for (std::int64_t at = begin; at < end; ++at) {
+        if (!is_marked(at)) continue;
+        ranks[at] = static_cast<std::int32_t>(rank);
+        values[static_cast<std::size_t>(rank++)] = low_ + at;
+      }
+    });
+    return ranks;
+  }
+
+ private:
+  [[nodiscard]] bool is_marked(std::int64_t at) const {
+    return marks_[static_cast<std::size_t>(at)].load(std::memory_order_relaxed) != 0;
+  }
+
+  std::int64_t low_;
+  std::vector<std::atomic<std::uint8_t>> marks_;
+};
 
 /// Sorts a vocabulary of integers, by code; returns the rank of each code.
 Buffer<std::int32_t> sort_integers(std::vector<std::int64_t>& values) {
@@ -362,8 +386,12 @@ void TextEncoder::encode(const Reader<Offset>& rows, std::int64_t n_rows) {
 template <class F>
 void TextEncoder::run_slices(std::int64_t n, std::int64_t slice, const F& f) {
   if (n <= slice) return f(0, n, 0);
+  team().run_slices(n, f, slice);
+}
+
+ThreadTeam& TextEncoder::team() {
   if (!team_) team_ = std::make_unique<ThreadTeam>(team_size(options_.n_threads, std::int64_t{1} << 20));
-  team_->run_slices(n, f, slice);
+  return *team_;
 }
 
 template <class F>
@@ -603,9 +631,11 @@ EncodedIds TextEncoder::finish() {
   std::int64_t low = 0;
   if (mode_ == Mode::numbers && n > 0 && close_together(low_, high_, n)) {
     low = low_;
-    ranks = no_marks(low_, high_);
-    for (std::int64_t row = 0; row < n; ++row) ranks[codes_[row] - low] = 1;
-    ids.values = rank_marks(ranks, low);
+    Marks marks(low_, high_);
+    run_slices(n, ThreadTeam::kSlice, [&](std::int64_t begin, std::int64_t end, int) {
+      for (std::int64_t row = begin; row < end; ++row) marks.mark(codes_[row]);
+    });
+    ranks = marks.ranks(ids.values, team());
   } else if (mode_ == Mode::texts) {
     ids.integers = false;
     ranks = sort_texts(ids);
@@ -623,47 +653,70 @@ EncodedIds TextEncoder::finish() {
   return ids;
 }
 
-EncodedIds encode_integers(std::span<const std::int64_t> given, std::int32_t n_threads) {
-  EncodedIds ids;
-  const auto n = static_cast<std::int64_t>(given.size());
-  if (n == 0) return ids;
-  ids.codes.resize(n);
-  ThreadTeam team(team_size(n_threads, (n + ThreadTeam::kSlice - 1) / ThreadTeam::kSlice));
-  const auto [least, most] = std::ranges::minmax(given);
-  const std::int64_t low = least;
-  if (close_together(low, most, n)) {
-    Buffer<std::int32_t> ranks = no_marks(low, most);
-    for (const std::int64_t id : given) ranks[id - low] = 1;
-    ids.values = rank_marks(ranks, low);
-    team.run_slices(n, [&](std::int64_t begin, std::int64_t end, int) {
-      for (std::int64_t row = begin; row < end; ++row) {
-        ids.codes[row] = ranks[given[static_cast<std::size_t>(row)] - low];
-      }
+namespace {
+
+/// Ids that lie far apart, by a hash table. In rounds: few ids are new in the longer ones, so that all threads do the
+/// work.
+template <class Id>
+EncodedIds encode_sparse(const IdColumn<Id>& given, std::int32_t n_threads, ThreadTeam& team) {
+  constexpr std::int64_t kFirstRound = 1 << 16, kLongestRound = 1 << 20;  // rows; not measured
+  TextEncoder encoder({.streaming = true, .n_threads = n_threads});
+  encoder.reserve(given.n);
+  std::vector<std::int64_t> round;
+  for (std::int64_t begin = 0; begin < given.n;) {
+    const std::int64_t n = std::min({std::max(kFirstRound, begin), kLongestRound, given.n - begin});
+    round.resize(static_cast<std::size_t>(n));
+    team.run_slices(n, [&](std::int64_t first, std::int64_t last, int) {
+      for (std::int64_t row = first; row < last; ++row) round[static_cast<std::size_t>(row)] = given[begin + row];
     });
-    return ids;
+    encoder.add_integers(round);
+    begin += n;
   }
-  IdTable table(fresh_seed());
-  std::array<std::uint64_t, kBatch> hashes{};
-  for (std::int64_t begin = 0; begin < n; begin += kBatch) {
-    const auto batch =
-        given.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(std::min(kBatch, n - begin)));
-    for (std::size_t at = 0; at < batch.size(); ++at) {
-      hashes[at] = table.hash({static_cast<std::uint64_t>(batch[at]), 0});
-      table.prefetch_place(hashes[at]);
+  Codes codes = encoder.take_codes();
+  EncodedIds ids = encoder.finish();  // the codes are ranks
+  team.run_slices(given.n, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t row = begin; row < end; ++row) codes[row] = ids.codes[codes[row]];
+  });
+  ids.codes = std::move(codes);
+  return ids;
+}
+
+}  // namespace
+
+template <class Id>
+EncodedIds encode_integers(const IdColumn<Id>& given, std::int32_t n_threads) {
+  if (given.n == 0) return {};
+  const std::int64_t n_slices = (given.n + ThreadTeam::kSlice - 1) / ThreadTeam::kSlice;
+  ThreadTeam team(team_size(n_threads, n_slices));
+  std::vector<std::pair<Id, Id>> ends(static_cast<std::size_t>(n_slices));
+  team.run_slices(given.n, [&](std::int64_t begin, std::int64_t end, int) {
+    Id low = given[begin], high = low;
+    for (std::int64_t row = begin + 1; row < end; ++row) {
+      low = std::min(low, given[row]);
+      high = std::max(high, given[row]);
     }
-    for (std::size_t at = 0; at < batch.size(); ++at) {
-      const std::int64_t n_before = table.size();
-      const IdKey key{static_cast<std::uint64_t>(batch[at]), 0};
-      const std::int32_t code = table.find_or_insert(key, hashes[at], kEqualKeys);
-      if (code == n_before) ids.values.push_back(batch[at]);
-      ids.codes[begin + static_cast<std::int64_t>(at)] = code;
-    }
+    ends[static_cast<std::size_t>(begin / ThreadTeam::kSlice)] = {low, high};
+  });
+  std::int64_t low = ends.front().first, high = ends.front().second;
+  for (const auto& [least, most] : ends) {
+    low = std::min<std::int64_t>(low, least);
+    high = std::max<std::int64_t>(high, most);
   }
-  const Buffer<std::int32_t> ranks = sort_integers(ids.values);
-  team.run_slices(n, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t row = begin; row < end; ++row) ids.codes[row] = ranks[ids.codes[row]];
+  if (!close_together(low, high, given.n)) return encode_sparse(given, n_threads, team);
+  Marks marks(low, high);
+  team.run_slices(given.n, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t row = begin; row < end; ++row) marks.mark(given[row]);
+  });
+  EncodedIds ids;
+  const Buffer<std::int32_t> ranks = marks.ranks(ids.values, team);
+  ids.codes.resize(given.n);
+  std::int32_t* const codes = ids.codes.data();
+  team.run_slices(given.n, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t row = begin; row < end; ++row) codes[row] = ranks[given[row] - low];
   });
   return ids;
 }
+template EncodedIds encode_integers(const IdColumn<std::int32_t>&, std::int32_t);
+template EncodedIds encode_integers(const IdColumn<std::int64_t>&, std::int32_t);
 
 }  // namespace warpfactor

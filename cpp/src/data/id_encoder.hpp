@@ -121,6 +121,7 @@ class TextEncoder {
   template <class Offset>
   Found read_text(const Reader<Offset>& rows, std::int64_t row, KeyedId& found) const;
   /// Calls f(begin, end, thread) for slices of 0 .. n - 1.
+  [[nodiscard]] ThreadTeam& team();
   template <class F>
   void run_slices(std::int64_t n, std::int64_t slice, const F& f);
   template <class F>
@@ -151,7 +152,18 @@ class TextEncoder {
   bool usable_ = true;
 };
 
-/// Encodes integers.
-[[nodiscard]] EncodedIds encode_integers(std::span<const std::int64_t> ids, std::int32_t n_threads = 0);
+/// A column of integers, perhaps one of several that lie side by side.
+template <class Id>
+struct IdColumn {
+  const Id* first;
+  std::int64_t n;
+  std::int64_t step = 1;  ///< from row to row, in Id
+
+  [[nodiscard]] Id operator[](std::int64_t row) const noexcept { return first[row * step]; }
+};
+
+/// Encodes integers: int32 or int64.
+template <class Id>
+[[nodiscard]] EncodedIds encode_integers(const IdColumn<Id>& ids, std::int32_t n_threads = 0);
 
 }  // namespace warpfactor

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <numbers>
 #include <string>
 #include <vector>
@@ -10,22 +11,12 @@
 #include "random.hpp"
 #include "require.hpp"
 #include "serving/answering.hpp"
+#include "serving/top_n.hpp"
 #include "threads.hpp"
 #include "warpfactor/model.hpp"
 
 namespace warpfactor {
 namespace {
-
-/// Items to choose from, whose rows lie side by side: by rising number, so that ties go to the lower one.
-template <class T>
-struct ItemRows {
-  const T* rows;
-  const T* biases;            ///< nullptr: zero
-  const std::int32_t* items;  ///< nullptr: 0 .. n - 1
-  std::int32_t n;
-
-  [[nodiscard]] std::int32_t item(std::int32_t at) const { return items == nullptr ? at : items[at]; }
-};
 
 /// Copies of the rows of some items.
 template <class T>
@@ -47,37 +38,6 @@ struct GatheredItems {
     return {rows.data(), biases.data(), items.data(), static_cast<std::int32_t>(items.size())};
   }
 };
-
-template <class T>
-struct Scored {
-  T score;
-  std::int32_t at;
-};
-
-template <class T>
-bool before(const Scored<T>& a, const Scored<T>& b) {
-  return a.score > b.score || (a.score == b.score && a.at < b.at);
-}
-
-/// The n best of the scores without the excluded items, in a heap whose front is the worst kept.
-template <class T>
-void select(const ItemRows<T>& from, const std::vector<T>& scores, const std::vector<bool>& excluded, std::int32_t n,
-            std::vector<Scored<T>>& best) {
-  best.clear();
-  for (std::int32_t at = 0; at < from.n; ++at) {
-    const Scored<T> candidate{scores[static_cast<std::size_t>(at)], at};
-    if (static_cast<std::int32_t>(best.size()) == n && !before(candidate, best.front())) continue;
-    if (excluded[static_cast<std::size_t>(from.item(at))]) continue;
-    if (static_cast<std::int32_t>(best.size()) == n) {
-      std::pop_heap(best.begin(), best.end(), before<T>);
-      best.back() = candidate;
-    } else {
-      best.push_back(candidate);
-    }
-    std::push_heap(best.begin(), best.end(), before<T>);
-  }
-  std::sort_heap(best.begin(), best.end(), before<T>);
-}
 
 /// The sum of squares in the order of numpy.add.reduce, so that cosines have the bits they have always had.
 template <class T>
@@ -182,6 +142,9 @@ struct SearchSpace {
   }
 };
 
+/// Queries of a task of those that are scored one by one.
+constexpr std::int64_t kOneByOneSlice = 16;
+
 /// The row of a list.
 std::span<const std::int32_t> row_of(const RowListsView& lists, std::int64_t row) {
   const auto at = static_cast<std::size_t>(row);
@@ -189,58 +152,91 @@ std::span<const std::int32_t> row_of(const RowListsView& lists, std::int64_t row
                              static_cast<std::size_t>(lists.indptr[at + 1] - lists.indptr[at]));
 }
 
-/// The n best items of each query. left_out(q, take) calls take(list) for each list of items to leave out; score(q,
-/// items, out) scores items; finish(q, score) makes of a score what is put out.
-template <class T, class LeftOut, class Score, class Finish>
+/// How a search scores its queries.
+template <class Score, class Query>
+struct Scoring {
+  Score score;  ///< score(q, items, out) scores items
+  Query query;  ///< query(q, row) writes a row, and returns an offset, such that score() is offset + bias + row . items
+  bool products;  ///< whether query() can be called
+};
+
+/// The n best items of each query. left_out(q, take) calls take(list) for each list of items to leave out; finish(q,
+/// score) makes of a score what is put out.
+template <class T, class LeaveOut, class Score, class Query, class Finish>
 void search(const SearchSpace<T>& space, std::int64_t n_queries, std::int32_t n, std::span<std::int32_t> items,
-            std::span<T> out, ThreadTeam& team, const LeftOut& left_out, const Score& score, const Finish& finish) {
+            std::span<T> out, ThreadTeam& team, const LeaveOut& left_out, const Scoring<Score, Query>& scoring,
+            const Finish& finish) {
+  const Kernels<T>& kernels = kernel_table().kernels<T>();
   GatheredItems<T> shared;
   const ItemRows<T> open = space.open(shared);
+  std::vector<std::int32_t> shut;  // positions in `open`
+  for (std::int32_t at = 0; at < open.n; ++at) {
+    if (space.shut[static_cast<std::size_t>(open.item(at))]) shut.push_back(at);
+  }
   const std::int64_t most = space.diversity > 0 ? std::int64_t{n} * AnswerOptions::kPoolFactor : n;
   const auto n_selected = static_cast<std::int32_t>(std::min<std::int64_t>(most, space.n_items));
-  const auto body = [&](std::int64_t begin, std::int64_t end, int) {
+  const auto put_out = [&](std::int64_t q, const ItemRows<T>& from, const std::vector<Scored<T>>& best) {
+    for (std::size_t slot = 0; slot < static_cast<std::size_t>(n); ++slot) {
+      const std::size_t at = static_cast<std::size_t>(q) * static_cast<std::size_t>(n) + slot;
+      const bool filled = slot < best.size() && std::isfinite(best[slot].score);
+      items[at] = filled ? from.item(best[slot].at) : -1;
+      out[at] = filled ? finish(q, best[slot].score) : std::numeric_limits<T>::quiet_NaN();
+    }
+  };
+  const auto one_by_one = [&](std::int64_t begin, std::int64_t end, int) {
     std::vector<T> scores(static_cast<std::size_t>(open.n));
-    std::vector<bool> excluded = space.shut;
-    std::vector<Scored<T>> best;
-    best.reserve(static_cast<std::size_t>(n_selected));
+    LeftOut left;
+    TopN<T> best;
     GatheredItems<T> own;
     Diversifier<T> diversifier(space.diversity, space.n_factors);
-    const auto exclude = [&](std::span<const std::int32_t> list) {
-      for (const std::int32_t item : list) {
-        if (item >= 0) excluded[static_cast<std::size_t>(item)] = true;
-      }
-    };
-    const auto admit = [&](std::span<const std::int32_t> list) {
-      for (const std::int32_t item : list) {
-        if (item >= 0) excluded[static_cast<std::size_t>(item)] = space.shut[static_cast<std::size_t>(item)];
-      }
-    };
+    const bool listed_only = !space.only.indptr.empty();
     for (std::int64_t q = begin; q < end; ++q) {
-      left_out(q, exclude);
+      left.begin();
+      left_out(q, [&](std::span<const std::int32_t> list) { left.add(list, open); });
+      left.sort();
       ItemRows<T> from = open;
-      if (!space.only.indptr.empty()) {
+      if (listed_only) {  // `open` is all items
         const std::span<const std::int32_t> listed = row_of(space.only, q);
         own.items.clear();
-        std::copy_if(listed.begin(), listed.end(), std::back_inserter(own.items),
-                     [&](std::int32_t item) { return item >= 0 && !excluded[static_cast<std::size_t>(item)]; });
+        std::copy_if(listed.begin(), listed.end(), std::back_inserter(own.items), [&](std::int32_t item) {
+          return item >= 0 && !space.shut[static_cast<std::size_t>(item)] && !left.has(item);
+        });
         std::sort(own.items.begin(), own.items.end());
         own.items.erase(std::unique(own.items.begin(), own.items.end()), own.items.end());
         own.gather(space.rows, space.biases, space.n_factors);
         from = own.view();
       }
-      score(q, from, scores.data());
-      select(from, scores, excluded, n_selected, best);
-      if (space.diversity > 0) diversifier.choose(from, n, best);
-      left_out(q, admit);
-      for (std::size_t slot = 0; slot < static_cast<std::size_t>(n); ++slot) {
-        const std::size_t at = static_cast<std::size_t>(q) * static_cast<std::size_t>(n) + slot;
-        const bool filled = slot < best.size() && std::isfinite(best[slot].score);
-        items[at] = filled ? from.item(best[slot].at) : -1;
-        out[at] = filled ? finish(q, best[slot].score) : std::numeric_limits<T>::quiet_NaN();
+      scoring.score(q, from, scores.data());
+      if (!listed_only) {
+        for (const std::int32_t at : shut) scores[static_cast<std::size_t>(at)] = -std::numeric_limits<T>::infinity();
+        left.mark(scores.data(), 0, open.n);
       }
+      best.begin(n_selected);
+      best.offer(kernels, scores.data(), 0, from.n);
+      std::vector<Scored<T>>& sorted = best.sorted();
+      if (space.diversity > 0) diversifier.choose(from, n, sorted);
+      put_out(q, from, sorted);
     }
   };
-  team.run_slices(n_queries, body, 16);
+  const std::int64_t at_once = scoring.products && space.only.indptr.empty()
+                                   ? PanelSearch<T>::queries_at_once(n_queries, team.size(), n_selected)
+                                   : 0;
+  if (at_once == 0) return team.run_slices(n_queries, one_by_one, kOneByOneSlice);
+  std::vector<std::unique_ptr<PanelSearch<T>>> searches(static_cast<std::size_t>(team.size()));
+  team.run_slices(
+      n_queries,
+      [&](std::int64_t begin, std::int64_t end, int thread) {
+        std::unique_ptr<PanelSearch<T>>& own = searches[static_cast<std::size_t>(thread)];
+        if (!own) own = std::make_unique<PanelSearch<T>>(kernels, open, space.shut, space.n_factors, n_selected);
+        Diversifier<T> diversifier(space.diversity, space.n_factors);
+        own->run(
+            begin, end, scoring.query, left_out, [&] { return team.poll(thread); },
+            [&](std::int64_t q, std::vector<Scored<T>>& best) {
+              if (space.diversity > 0) diversifier.choose(open, n, best);
+              put_out(q, open, best);
+            });
+      },
+      at_once);
 }
 
 template <class T>
@@ -269,6 +265,8 @@ class ScoreMoves {
     require_size(unknown.factor_variances.size(), model.n_items, "uncertainty.factor_variances");
     require_size(unknown.user_lengths.size(), static_cast<std::int64_t>(model.n_users) + 1, "uncertainty.user_lengths");
   }
+
+  [[nodiscard]] bool any() const { return times_ != 0; }
 
   void apply(std::int32_t user, const ItemRows<T>& items, T* scores) const {
     if (times_ == 0) return;
@@ -402,14 +400,23 @@ class Scorer {
   }
 
   void score_user(std::int32_t user, const ItemRows<T>& items, T* out) const {
-    RowScores<T> scores{nullptr,          items.rows, items.biases, static_cast<T>(model_.global_mean),
-                        model_.n_factors, items.n,    out};
-    if (user >= 0) {
-      scores.query = model_.user_factors.data() + static_cast<std::int64_t>(user) * model_.n_factors;
-      if (!model_.user_biases.empty()) scores.offset += model_.user_biases[static_cast<std::size_t>(user)];
-    }
+    const RowScores<T> scores{row_of_user(user), items.rows, items.biases, offset(user),
+                              model_.n_factors,  items.n,    out};
     kernel_table().kernels<T>().score_rows(scores);
     moves_.apply(user, items, out);
+  }
+
+  /// Whether a query's scores are products of one row with the items' rows.
+  [[nodiscard]] bool scores_are_products() const { return options_.groups.empty() && !moves_.any(); }
+  /// The row, which is zero for an unknown user. Returns the offset.
+  T write_query(std::int64_t q, T* row) const {
+    const std::int32_t user = known(users_[static_cast<std::size_t>(q)], model_.user_counts);
+    if (const T* const from = row_of_user(user)) {
+      std::copy_n(from, model_.n_factors, row);
+    } else {
+      std::fill_n(row, model_.n_factors, T(0));
+    }
+    return offset(user);
   }
 
   [[nodiscard]] int n_unknown(std::int64_t q) const {
@@ -419,6 +426,14 @@ class Scorer {
   }
 
  private:
+  [[nodiscard]] const T* row_of_user(std::int32_t user) const {
+    return user < 0 ? nullptr : model_.user_factors.data() + static_cast<std::int64_t>(user) * model_.n_factors;
+  }
+  [[nodiscard]] T offset(std::int32_t user) const {
+    const auto mean = static_cast<T>(model_.global_mean);
+    return user < 0 || model_.user_biases.empty() ? mean : mean + model_.user_biases[static_cast<std::size_t>(user)];
+  }
+
   ModelView<T> model_;
   std::span<const std::int32_t> users_;
   const AnswerOptions& options_;
@@ -477,7 +492,8 @@ void recommend(const ModelView<T>& model, std::span<const std::int32_t> users, s
           if (user >= 0) take(row_of(seen, user));
         });
       },
-      [&](std::int64_t q, const ItemRows<T>& from, T* out) { scorer.score(q, from, out); },
+      Scoring{[&](std::int64_t q, const ItemRows<T>& from, T* out) { scorer.score(q, from, out); },
+              [&](std::int64_t q, T* row) { return scorer.write_query(q, row); }, scorer.scores_are_products()},
       [&](std::int64_t q, T score) { return answer(model, score, scorer.n_unknown(q)); });
 }
 
@@ -546,14 +562,22 @@ void similar_items(const ModelView<T>& model, std::span<const std::int32_t> item
         }
       },
       kSlice);
+  const auto unit_row = [&](std::int64_t q) {
+    return unit.data() + std::int64_t{items[static_cast<std::size_t>(q)]} * model.n_factors;
+  };
   const SearchSpace<T> space{unit.data(), nullptr, model.n_items, model.n_factors, unknown_items(model), {}};
   search(
       space, n_queries, n, similar, cosines, team,
       [&](std::int64_t q, const auto& take) { take(items.subspan(static_cast<std::size_t>(q), 1)); },
-      [&](std::int64_t q, const ItemRows<T>& from, T* out) {
-        const T* const query = unit.data() + std::int64_t{items[static_cast<std::size_t>(q)]} * model.n_factors;
-        kernel_table().kernels<T>().score_rows({query, from.rows, from.biases, 0, model.n_factors, from.n, out});
-      },
+      Scoring{[&](std::int64_t q, const ItemRows<T>& from, T* out) {
+                kernel_table().kernels<T>().score_rows(
+                    {unit_row(q), from.rows, from.biases, 0, model.n_factors, from.n, out});
+              },
+              [&](std::int64_t q, T* row) {
+                std::copy_n(unit_row(q), model.n_factors, row);
+                return T(0);
+              },
+              true},
       [](std::int64_t, T cosine) { return cosine; });
 }
 

@@ -7,6 +7,7 @@ import os
 from .app import app, run
 from .compare import compare
 from .completion import completion
+from .config import config
 from .convert import convert
 from .demo import demo
 from .doctor import doctor
@@ -24,6 +25,7 @@ __all__ = [
     "app",
     "compare",
     "completion",
+    "config",
     "convert",
     "demo",
     "doctor",

@@ -32,7 +32,7 @@ ALL = "all"
 
 # The commands of the program's help, by what they are for.
 COMMANDS = {
-    "First steps": ("demo", "doctor", "completion"),
+    "First steps": ("demo", "doctor", "config", "completion"),
     "Files of ratings": ("peek", "convert", "split"),
     "Models": ("train", "tune", "compare", "fold-in", "info"),
     "Answers": ("recommend", "similar", "predict"),

@@ -503,8 +503,13 @@ def _encode_integers(values: NDArray[Any], name: str) -> tuple[NDArray[np.int32]
         if len(ids) > _INT32_MAX:
             raise ValueError(f"{name}: there are 2^31 distinct ids or more")
         return codes.astype(np.int32), ids
+    if values.dtype not in (np.int32, np.int64):
+        fits = np.can_cast(values.dtype, np.int32)
+        values = values.astype(np.int32 if fits else np.int64)
+    elif not values.flags.aligned or values.strides[0] % values.itemsize:
+        values = values.copy()  # a field of packed records
     try:
-        return _core.encode_integers(np.ascontiguousarray(values, np.int64))
+        return _core.encode_integers(values)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 
@@ -537,7 +542,7 @@ def add_chunks(encoder: _core.TextEncoder, chunks: Iterable[Any]) -> None:
 
 
 def id_column(values: Any, name: str) -> Any:
-    """NumPy integers, or an Arrow column of texts, of 16-byte binary, or a dictionary."""
+    """NumPy integers, perhaps with gaps between them, or an Arrow column of texts, of 16-byte binary, or a dictionary."""
     column = as_arrow(values, name)
     if column is None:
         return _from_numpy(as_numpy(values, name), name)
@@ -585,7 +590,7 @@ def _from_numpy(values: NDArray[Any], name: str) -> Any:
         raise ValueError(f"{name} has shape {values.shape}; it must be 1-D: pass one column")
     match values.dtype.kind:
         case "i" | "u":
-            return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+            return values.astype(values.dtype.newbyteorder("="), copy=False)
         case "f":
             return _exact_integers(values, name)
         case "U":

@@ -192,4 +192,7 @@ class BlockWorker:
     def about(self) -> tuple[str, str, int]:
         """Return the version and the kernels of this process, and with how many threads it works."""
         threads = self._n_threads or _core.available_threads()
-        return _core.__version__, _core.instruction_set(), threads
+        if self._plan is None:
+            return _core.__version__, _core.instruction_set(), threads
+        kernels = _core.training_instruction_set(self._plan.n_factors, self._type == np.float64)
+        return _core.__version__, kernels, threads
