@@ -112,9 +112,12 @@ def test_ensembles_and_samples_are_told_and_what_would_do_does():
             assert changed.peak == size <= 0.9 * told.peak, change
         assert "epochs" in repr(told)
     # Members at work at a time, each with its copy of the ratings.
-    one = wf.estimate_memory(estimator=ensemble, **counts, model__n_threads=1)
-    two = wf.estimate_memory(estimator=ensemble, **counts)
-    assert 1.2 < two.peak / one.peak < 2.2
+    one, two = (
+        wf.estimate_memory(estimator=ensemble, **counts, model__n_threads=n).fit["epochs"]
+        for n in (1, 2)
+    )
+    assert two["members at work"] == 2 * one["members at work"]
+    assert two["ratings of the members at work"] == 2 * 12 * 20_000_000
     assert wf.estimate_memory(estimator=wf.Ensemble(), **counts, n_models=2).fit["finishing"]
 
 
