@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4])
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--every", type=int, default=1, help="checkpoint_every of the fits")
+    parser.add_argument("--every", type=int, default=1, help="copy_every of the fits")
     parser.add_argument("--store", type=float, default=1.5, help="GiB of the object store")
     parser.add_argument("--implicit", default="auto", help="implicit_feedback of the fits")
     given = parser.parse_args()
@@ -244,9 +244,9 @@ def main() -> None:
     fits: dict[int, Any] = {}
     for workers in given.workers:
         started = time.perf_counter()
-        fits[workers] = RayTrainer(
-            estimator(), num_workers=workers, checkpoint_every=given.every
-        ).fit(train)
+        fits[workers] = RayTrainer(estimator(), num_workers=workers, copy_every=given.every).fit(
+            train
+        )
         whole = time.perf_counter() - started
         first = fits[given.workers[0]]
         now = wf.metrics.rmse(test.values, fits[workers].predict(test))

@@ -5,7 +5,7 @@
 Each step runs in a process of its own. Ratings of MovieLens 10M's shape (69,878 x 10,677, long tails, drawn with
 repeats) are made there first, or written to a file that the step reads. What a step takes is the process' peak of
 resident memory (VmHWM, set back before) less what was resident before, divided by the ratings: what the step returns
-counts, what it was given does not. Of fits the arrays of the model are counted too, which at a small rank are a small
+counts, what it was given does not; of a fit from a file all counts. Of fits the arrays of the model are counted too, which at a small rank are a small
 part; beside stands what `estimate_memory` says, less the ratings.
 """
 
@@ -42,6 +42,22 @@ FITS: dict[str, dict[str, Any]] = {
     "fit, optimizer='gd'": {"optimizer": "gd", "implicit_feedback": "none"},
 }
 FILES = {"read csv": "r.csv", "read Parquet": "r.parquet"}
+# From a file, with the ratings on a disk: what is resident does not grow with them, but for what users rated.
+BUFFER = 1 << 26
+STREAMED = {
+    f"fit from {kind}, scratch=, buffer=2**26": (file, {"implicit_feedback": means})
+    for kind, file, means in (
+        ("csv", "r.csv", "none"),
+        ("Parquet", "r.parquet", "none"),
+        ("Parquet (prior means)", "r.parquet", "auto"),
+    )
+}
+MODELS: dict[str, Callable[[int], Any]] = {
+    "fit, 4 members": lambda k: wf.Ensemble(wf.MatrixFactorization(k, n_threads=2, **GIVEN), 4),
+    "fit, samples": lambda k: wf.BayesianMatrixFactorization(
+        k, n_samples=4, n_burn_in=12, n_kept=4, n_threads=2, random_state=0, verbose=0
+    ),
+}
 
 
 def fitted(ratings: wf.Ratings, n_factors: int, settings: dict[str, Any]) -> Any:
@@ -95,7 +111,7 @@ def other_steps(ratings: wf.Ratings, folder: Path) -> dict[str, Callable[[], Cal
 
 
 def names() -> list[str]:
-    return [*FILES, *FITS, *other_steps(None, None)]  # type: ignore[arg-type]  # nothing is made
+    return [*FILES, *FITS, *STREAMED, *MODELS, *other_steps(None, None)]  # type: ignore[arg-type]  # nothing is made
 
 
 def measure(step: str, n: int, n_factors: int, folder: Path) -> tuple[int, int]:
@@ -108,9 +124,26 @@ def measure(step: str, n: int, n_factors: int, folder: Path) -> tuple[int, int]:
 
         def run() -> Any:
             return wf.read_ratings(folder / FILES[step])
+    elif step in STREAMED:
+        file, more = STREAMED[step]
+        wf.write_ratings(warm, folder / f"warm-{file}")
+        estimator = wf.MatrixFactorization(n_factors, **GIVEN, **more)
+        estimator.fit(folder / f"warm-{file}", scratch=folder, buffer=BUFFER)
+        shape = {"n_ratings": n, "n_users": SHAPE["n_users"], "n_items": SHAPE["n_items"]}
+        told = wf.estimate_memory(estimator=estimator, **shape, scratch=True, buffer=BUFFER).peak
+
+        def run() -> Any:
+            return estimator.fit(folder / file, scratch=folder, buffer=BUFFER)
     else:
         ratings = make_ratings(**SHAPE, n_ratings=n)
-        if step in FITS:
+        if step in MODELS:
+            MODELS[step](n_factors).fit(warm)
+            estimate = wf.estimate_memory(ratings, MODELS[step](n_factors))
+            told = estimate.peak - estimate.fit["epochs"]["ratings"]
+
+            def run() -> Any:
+                return MODELS[step](n_factors).fit(ratings)
+        elif step in FITS:
             fitted(warm, n_factors, FITS[step])
             settings = dict(FITS[step])
             weighted = settings.pop("sample_weight", False)
@@ -163,7 +196,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         (folder / "warm").mkdir()
-        if set(options.steps) & set(FILES):
+        if set(options.steps) & {*FILES, *STREAMED}:
             ratings = make_ratings(**SHAPE, n_ratings=n)
             for name in FILES.values():
                 wf.write_ratings(ratings, folder / name)

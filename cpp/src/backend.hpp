@@ -50,7 +50,7 @@ class Backend {
   virtual ~Backend() = default;
 
   /// Throws CudaError if a device has certainly too little memory for such a fit.
-  virtual void require_room(const FitMemory& /*least*/, const TrainParams& /*params*/) {}
+  virtual void require_device_memory(const FitMemory& /*least*/, const TrainParams& /*params*/) {}
   /// Takes the ratings and the start. After the return it uses neither them nor the options, except user functions.
   /// `params` are resolved; `pairs` are those without ratings that count for prior means.
   virtual void upload(const RatingSource& ratings, const Survey& rated, const Standardization& z, const Start<T>& start,

@@ -146,7 +146,8 @@ BiasVariances bias_variances(const RatingSource& given, const RatingUnits& units
   Sample sample;
   if (counted > kEmRatings || given.scratch() != nullptr) {
     sample = sample_of(given, counted);
-    if (sample.users.empty() && given.scratch() != nullptr) {
+    // Ratings on a disk, and those of a cluster, of which there is but a sample, cannot all be looked at.
+    if (sample.users.empty() && (given.scratch() != nullptr || given.size() < counted)) {
       reject(
           "reg_bias_row is open; it must be given for so few users with so many ratings, of whom memory does not hold "
           "a sample");
@@ -218,9 +219,10 @@ void plan_bias_variances(MemoryPlan& plan, const RatingCounts& counts) {
   const char* const part = "variances of the biases";
   const std::int64_t before = plan.total();
   RatingCounts sample = counts;
-  if (counts.n_ratings > kEmRatings) {
-    sample.n_ratings = kEmRatings;
-    plan.take(part, static_cast<std::int64_t>(kSampleRoom * kEmRatings) * (counts.weighted ? 16 : 12));
+  sample.n_ratings = std::min<std::int64_t>(counts.n_ratings, kEmRatings);
+  if (counts.n_ratings > kEmRatings || counts.buffer_bytes > 0) {
+    plan.take(part, static_cast<std::int64_t>(kSampleRoom * static_cast<double>(sample.n_ratings)) *
+                        (counts.weighted ? 16 : 12));
   }
   plan_incidence_of(plan, part, sample);
   plan.take(part, counts.all_rows() * 3 * static_cast<std::int64_t>(sizeof(double)));  // sums, counts, means

@@ -288,6 +288,19 @@ std::int64_t lists_bytes(std::int64_t n_rows, std::int64_t n_others) {
 void plan_distinct_pairs(MemoryPlan& plan, const RatingCounts& counts) {
   const std::int64_t n = counts.n_ratings + counts.n_implicit,
                      weights = counts.weighted ? 2 * n * static_cast<std::int64_t>(sizeof(float)) : 0;
+  if (counts.buffer_bytes > 0) {
+    const auto pair = static_cast<std::int64_t>(sizeof(Pair)), other = static_cast<std::int64_t>(sizeof(std::int32_t));
+    const std::int64_t most = std::min(counts.buffer_bytes / kSortedPairBytes, n);
+    for (const bool users : {true, false}) {
+      const std::int64_t begins = lists_bytes(counts.rows(users), 0);
+      // Where each row begins and which is its drawer, and a part on its way; then the pairs of drawers.
+      plan.touch("sorting", begins + counts.rows(users) * other +
+                                std::min(part_ratings(counts.buffer_bytes), counts.n_ratings) * pair);
+      plan.take(users ? kUserListsPart : kItemListsPart, begins);
+      plan.touch("sorting", most * (pair + other));
+    }
+    return;
+  }
   plan.take(kUserListsPart, lists_bytes(counts.n_users, n));
   plan.take(kItemListsPart, lists_bytes(counts.n_items, n));
   // Beside them where to write next, and then the row of each other's last: 8 bytes a row, both sides at once.

@@ -16,10 +16,12 @@
 #include "incidence.hpp"
 #include "memory_plan.hpp"
 #include "optimizer.hpp"
+#include "rating_source.hpp"
 #include "row_pulls.hpp"
 #include "strengths.hpp"
 #include "survey.hpp"
 #include "threads.hpp"
+#include "warpfactor/source.hpp"
 #include "warpfactor/train.hpp"
 
 namespace warpfactor {
@@ -56,6 +58,7 @@ template <class T>
 void plan_train(MemoryPlan& plan, const RatingCounts& counts, const TrainParams& given, const TrainParams& params,
                 MemoryBound bound, FitMemory& memory) {
   const int n_threads = team_size(params.n_threads, counts.n_ratings / ThreadTeam::kSlice);
+  plan.take("ratings of a part", part_bytes(counts));
   plan_survey(plan, counts, n_threads);
   if (bound == MemoryBound::least) plan.free("validation ratings");  // if all are of known rows, none are copied
   const bool per_row = has_usual_pulls(params, counts.custom_penalty);
@@ -68,6 +71,7 @@ void plan_train(MemoryPlan& plan, const RatingCounts& counts, const TrainParams&
     plan_cpu_upload<T>(plan, counts, params);
   }
   plan.free("pairs without a rating");
+  plan.free("ratings of a part");
 }
 
 }  // namespace
@@ -105,7 +109,7 @@ FitMemory fit_memory(const RatingCounts& given_counts, const TrainParams& given,
 
 template <class T>
 std::vector<MemoryPart> smaller_fits(const RatingCounts& counts, const TrainParams& params, std::int64_t bytes,
-                                     MemoryBound bound) {
+                                     MemoryBound bound, std::int64_t freed) {
   std::vector<MemoryPart> found;
   /// Whether it fits.
   const auto offer = [&](const std::string& change, std::int64_t peak) {
@@ -136,14 +140,23 @@ std::vector<MemoryPart> smaller_fits(const RatingCounts& counts, const TrainPara
   if (counts.n_validation > 0 && params.patience > 0) {
     offer("early_stopping=False", peak_with([](TrainParams& p) { p.patience = 0; }));
   }
+  if (counts.buffer_bytes == 0 && trains_from_scratch(params)) {
+    RatingCounts streamed = counts;
+    const std::int64_t usual = ScratchFolder{}.buffer_bytes, least = least_buffer(params);
+    for (streamed.buffer_bytes = usual; streamed.buffer_bytes >= least; streamed.buffer_bytes /= 2) {
+      const bool as_usual = streamed.buffer_bytes == usual;
+      const std::string change =
+          as_usual ? "scratch=FOLDER" : "scratch=FOLDER with buffer=" + std::to_string(streamed.buffer_bytes);
+      if (offer(change, fit_memory<T>(streamed, params, bound).peak() - freed)) break;
+    }
+  }
   return found;
 }
 
-template <class T>
-void require_memory(const RatingCounts& counts, const TrainParams& params) {
+void require_available(const FitMemory& least,
+                       const std::function<std::vector<MemoryPart>(std::int64_t bytes)>& smaller) {
   const char* const checked = std::getenv("WARPFACTOR_CHECK_MEMORY");
   if (checked != nullptr && std::string(checked) == "0") return;
-  const FitMemory least = fit_memory<T>(counts, params, MemoryBound::least);
   if (least.peak() < kAlwaysTried) return;
   const AvailableMemory available = available_memory();
   if (available.bytes < 0) return;
@@ -157,7 +170,7 @@ void require_memory(const RatingCounts& counts, const TrainParams& params) {
     listed += (n == 0 ? "" : ", ") + parts[n].name + " " + bytes_text(parts[n].bytes);
   }
   std::string fixes;
-  for (const MemoryPart& each : smaller_fits<T>(counts, params, available.bytes, MemoryBound::least)) {
+  for (const MemoryPart& each : smaller(available.bytes)) {
     fixes += (fixes.empty() ? "" : ", ") + each.name + " (" + bytes_text(each.bytes) + ")";
   }
   throw NotEnoughMemory(
@@ -165,6 +178,14 @@ void require_memory(const RatingCounts& counts, const TrainParams& params) {
       bytes_text(available.bytes) + " are available (" + available.limit + "): use " +
       (fixes.empty() ? "several of fewer factors, float32 and fewer ratings, or a larger machine" : fixes) +
       "; WARPFACTOR_CHECK_MEMORY=0 in the environment tries all the same");
+}
+
+template <class T>
+void require_memory(const RatingCounts& given, const TrainParams& params) {
+  RatingCounts counts = given;  // how much of a buffer is used, the ratings decide
+  if (counts.buffer_bytes > 0) counts.buffer_bytes = std::min(counts.buffer_bytes, least_buffer(params));
+  require_available(fit_memory<T>(counts, params, MemoryBound::least),
+                    [&](std::int64_t bytes) { return smaller_fits<T>(counts, params, bytes, MemoryBound::least); });
 }
 
 NotEnoughMemory::NotEnoughMemory(const std::string& message) : message_(message) {}
@@ -183,10 +204,10 @@ std::string bytes_text(std::int64_t bytes) {
 
 template FitMemory fit_memory<float>(const RatingCounts&, const TrainParams&, MemoryBound);
 template FitMemory fit_memory<double>(const RatingCounts&, const TrainParams&, MemoryBound);
-template std::vector<MemoryPart> smaller_fits<float>(const RatingCounts&, const TrainParams&, std::int64_t,
-                                                     MemoryBound);
+template std::vector<MemoryPart> smaller_fits<float>(const RatingCounts&, const TrainParams&, std::int64_t, MemoryBound,
+                                                     std::int64_t);
 template std::vector<MemoryPart> smaller_fits<double>(const RatingCounts&, const TrainParams&, std::int64_t,
-                                                      MemoryBound);
+                                                      MemoryBound, std::int64_t);
 template void require_memory<float>(const RatingCounts&, const TrainParams&);
 template void require_memory<double>(const RatingCounts&, const TrainParams&);
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -78,7 +79,11 @@ inline std::int64_t rows_among(const RatingCounts& of, bool users, std::int64_t 
   return static_cast<std::int64_t>(std::ceil(times * rows));
 }
 
-/// Throws NotEnoughMemory if train<T>() certainly takes more memory than is available.
+/// Throws NotEnoughMemory if what takes `least` at least certainly takes more memory than is available. `smaller`: what
+/// would take no more than so many bytes.
+void require_available(const FitMemory& least,
+                       const std::function<std::vector<MemoryPart>(std::int64_t bytes)>& smaller);
+/// The same of train<T>().
 template <class T>
 void require_memory(const RatingCounts& counts, const TrainParams& params);
 

@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <optional>
 
 #include "buffer.hpp"
+#include "optimizer.hpp"
 #include "require.hpp"
 #include "threads.hpp"
 
@@ -35,6 +37,27 @@ void copy_to(V* to, std::span<const V> from, std::int64_t first, std::int64_t n)
 
 }  // namespace
 
+std::int64_t part_ratings(std::int64_t buffer_bytes) {
+  // A part, and its copy where it is sorted.
+  static_assert(kLeastBufferBytes / 2 >= kMostRatingBytes * ThreadTeam::kSlice);
+  const std::int64_t slices = buffer_bytes / kPartShare / kMostRatingBytes / ThreadTeam::kSlice;
+  return std::clamp<std::int64_t>(slices * ThreadTeam::kSlice, ThreadTeam::kSlice, kMostInPart);
+}
+
+std::int64_t part_bytes(const RatingCounts& counts) {
+  if (counts.buffer_bytes == 0) return 0;
+  return std::min(part_ratings(counts.buffer_bytes), counts.n_ratings) * (counts.weighted ? 16 : 12);
+}
+
+bool trains_from_scratch(const TrainParams& params) {
+  return params.device == Device::cpu && !traits_of(params.optimizer).all_together && params.batch_size == 0;
+}
+
+std::int64_t least_buffer(const TrainParams& params) {
+  const std::int64_t most_threads = team_size(params.n_threads, std::numeric_limits<std::int64_t>::max());
+  return std::max(kLeastBufferBytes, most_threads * kLeastBufferBytesPerThread);
+}
+
 RatingSource::RatingSource(const RatingChunks& chunks, const ScratchFolder& scratch, std::function<bool()> interrupted)
     : n_users_(chunks.n_users),
       n_items_(chunks.n_items),
@@ -45,10 +68,7 @@ RatingSource::RatingSource(const RatingChunks& chunks, const ScratchFolder& scra
 
 void RatingSource::fetch(const std::function<std::int64_t(bool weighted)>& room) {
   if (scratch_ == nullptr) return;
-  // A part, and its copy where it is sorted.
-  static_assert(kLeastBufferBytes / 2 >= kMostRatingBytes * ThreadTeam::kSlice);
-  const std::int64_t slices = scratch_->buffer_bytes / kPartShare / kMostRatingBytes / ThreadTeam::kSlice;
-  part_ = std::clamp<std::int64_t>(slices * ThreadTeam::kSlice, ThreadTeam::kSlice, kMostInPart);
+  part_ = part_ratings(scratch_->buffer_bytes);
   std::optional<Part> part;
   std::int64_t taken = 0, filled = 0;
   auto last_poll = std::chrono::steady_clock::now();
@@ -64,7 +84,7 @@ void RatingSource::fetch(const std::function<std::int64_t(bool weighted)>& room)
     if (n == 0) return;
     if (!part) {
       weighted_ = !chunk.weights.empty();
-      require_room(scratch_->path, room(weighted_) - chunks_->freed_bytes, size_);
+      require_disk_space(scratch_->path, room(weighted_) - chunks_->freed_bytes, size_);
       file_ = ScratchFile(scratch_->path);
       part.emplace(std::min(part_, size_), weighted_);
     }

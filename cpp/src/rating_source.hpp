@@ -7,9 +7,19 @@
 #include <string>
 
 #include "scratch.hpp"
+#include "warpfactor/memory.hpp"
 #include "warpfactor/types.hpp"
 
 namespace warpfactor {
+
+/// The ratings of a part of a scratch file.
+std::int64_t part_ratings(std::int64_t buffer_bytes);
+/// What a pass holds of them: 0 with ratings in memory.
+std::int64_t part_bytes(const RatingCounts& counts);
+/// Whether train() takes these parameters with ratings in a scratch file.
+bool trains_from_scratch(const TrainParams& params);
+/// Of ScratchFolder::buffer_bytes, by the number of threads.
+std::int64_t least_buffer(const TrainParams& params);
 
 class RatingSource {
  public:

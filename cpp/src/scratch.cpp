@@ -110,7 +110,7 @@ void ScratchFile::free(std::int64_t offset, std::int64_t bytes) const noexcept {
 
 #endif
 
-void require_room(const std::string& folder, std::int64_t bytes, std::int64_t n_ratings) {
+void require_disk_space(const std::string& folder, std::int64_t bytes, std::int64_t n_ratings) {
   const ScratchFile made(folder);
   std::error_code error;
   const std::filesystem::space_info space = std::filesystem::space(folder, error);

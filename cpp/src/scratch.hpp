@@ -39,6 +39,6 @@ class ScratchFile {
 };
 
 /// Throws ScratchError unless files can be made in the folder and so many bytes are free.
-void require_room(const std::string& folder, std::int64_t bytes, std::int64_t n_ratings);
+void require_disk_space(const std::string& folder, std::int64_t bytes, std::int64_t n_ratings);
 
 }  // namespace warpfactor

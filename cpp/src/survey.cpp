@@ -202,10 +202,10 @@ void plan_survey(MemoryPlan& plan, const RatingCounts& counts, int n_threads) {
   plan.take("pairs without a rating", counts.n_implicit * 8);
 }
 
-bool require_shapes(const RatingSource& ratings, const RatingsView& validation) {
+bool require_shapes(const RatingSource& ratings, const RatingsView& validation, bool is_sample) {
   require(ratings.n_users() >= 1, "n_users", ratings.n_users(), "at least 1");
   require(ratings.n_items() >= 1, "n_items", ratings.n_items(), "at least 1");
-  if (ratings.size() == 0) reject("ratings is empty; it must have at least one rating");
+  if (ratings.size() == 0 && !is_sample) reject("ratings is empty; it must have at least one rating");
   const bool validating = !validation.users.empty() || !validation.items.empty() || !validation.values.empty();
   if (validating && (validation.n_users != ratings.n_users() || validation.n_items != ratings.n_items())) {
     reject("validation is " + text(validation.n_users) + " x " + text(validation.n_items) +

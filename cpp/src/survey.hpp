@@ -23,8 +23,8 @@ struct Survey {
 };
 
 /// Throws std::invalid_argument unless there are ratings and each side has a row, and unless validation ratings, if
-/// there are any, have the same shape. Returns whether there are any.
-bool require_shapes(const RatingSource& ratings, const RatingsView& validation);
+/// there are any, have the same shape. Returns whether there are any. A sample may be empty.
+bool require_shapes(const RatingSource& ratings, const RatingsView& validation, bool is_sample = false);
 
 /// Throws std::invalid_argument for a bad rating, or if all weights are 0, calling the ratings `argument`. The result's
 /// bits do not depend on the team's size.

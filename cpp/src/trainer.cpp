@@ -318,9 +318,10 @@ void fit_to_custom_loss(Standardization& z, const StartOf& start, bool normalize
 
 /// What needs no look at the ratings. Returns whether there are validation ratings.
 template <class T>
-bool check(const RatingSource& ratings, const TrainParams& params, const TrainOptions<T>& options) {
+bool check(const RatingSource& ratings, const TrainParams& params, const TrainOptions<T>& options,
+           bool is_sample = false) {
   check_params(params, options.penalty != nullptr);
-  const bool validating = require_shapes(ratings, options.validation);
+  const bool validating = require_shapes(ratings, options.validation, is_sample);
   if (!options.learning_rates.empty() &&
       (!params.n_epochs || params.patience > 0 ||
        static_cast<std::int64_t>(options.learning_rates.size()) != *params.n_epochs)) {
@@ -342,13 +343,14 @@ bool check(const RatingSource& ratings, const TrainParams& params, const TrainOp
 
 /// Refuses a fit that certainly does not fit into the host's memory or the device's.
 template <class T>
-void require_room(const RatingsView& ratings, const Survey& rated, const TrainParams& params,
-                  const TrainOptions<T>& options, Backend<T>& backend) {
+void require_fit_memory(const RatingSource& ratings, const Survey& rated, const TrainParams& params,
+                        const TrainOptions<T>& options, Backend<T>& backend) {
   RatingCounts counts;
   counts.n_ratings = rated.counted;
-  counts.n_users = ratings.n_users;
-  counts.n_items = ratings.n_items;
-  counts.weighted = !ratings.weights.empty();
+  counts.n_users = ratings.n_users();
+  counts.n_items = ratings.n_items();
+  counts.weighted = ratings.weighted();
+  if (ratings.scratch() != nullptr) counts.buffer_bytes = ratings.scratch()->buffer_bytes;
   counts.n_validation = options.validation.size();
   counts.validation_weighted = !options.validation.weights.empty();
   counts.initial = !options.user_factors.empty();
@@ -356,7 +358,9 @@ void require_room(const RatingsView& ratings, const Survey& rated, const TrainPa
   counts.user_counts = rated.user_counts;
   counts.item_counts = rated.item_counts;
   require_memory<T>(counts, params);
-  if (params.device == Device::cuda) backend.require_room(fit_memory<T>(counts, params, MemoryBound::least), params);
+  if (params.device == Device::cuda) {
+    backend.require_device_memory(fit_memory<T>(counts, params, MemoryBound::least), params);
+  }
 }
 
 }  // namespace
@@ -438,7 +442,7 @@ template <class T>
 TrainResult<T> train_on(RatingSource& ratings, const TrainParams& given_params, const TrainOptions<T>& options,
                         Elsewhere<T>* elsewhere = nullptr) {
   using Clock = std::chrono::steady_clock;
-  const bool validating = check(ratings, given_params, options);
+  const bool validating = check(ratings, given_params, options, elsewhere != nullptr);
   const RatingsView& validation = options.validation;
   KnownRatings known;
   TrainOptions<T> used = options;  // with those validation ratings that have training ratings of both rows
@@ -467,10 +471,8 @@ TrainResult<T> train_on(RatingSource& ratings, const TrainParams& given_params, 
       if (!options.checkpoints.resume.empty()) from.emplace(options.checkpoints, given_params, likeness);
     }
     rated = elsewhere != nullptr ? std::move(elsewhere->rated) : survey(ratings, "ratings", team);
-    // Those on a disk take what the buffer says, and those of other processes none here.
-    if (elsewhere == nullptr && ratings.scratch() == nullptr) {
-      require_room(ratings.in_memory(), rated, given_params, options, *backend);
-    }
+    // Ratings of other processes take no memory here.
+    if (elsewhere == nullptr) require_fit_memory(ratings, rated, given_params, options, *backend);
     if (validating) used.validation = known.of(validation, "validation", rated);
     pairs.emplace(options.implicit, ratings, rated);
     if (from) {
@@ -671,8 +673,8 @@ void validate(const ScratchFolder& scratch, const TrainParams& params) {
   require(!traits_of(params.optimizer).all_together, "optimizer", name_of(params.optimizer),
           (std::string("another one") + fix).c_str());
   require(params.batch_size == 0, "batch_size", params.batch_size, (std::string("0") + fix).c_str());
-  const std::int64_t most_threads = team_size(params.n_threads, std::numeric_limits<std::int64_t>::max());
-  const std::int64_t least = std::max(kLeastBufferBytes, most_threads * kLeastBufferBytesPerThread);
+  const std::int64_t least = least_buffer(params);
+  const int most_threads = team_size(params.n_threads, std::numeric_limits<std::int64_t>::max());
   require(scratch.buffer_bytes >= least, "buffer_bytes", scratch.buffer_bytes,
           ("at least " + text(least) + " with " + text(most_threads) + " threads").c_str());
 }

@@ -47,6 +47,13 @@ void assign_all(std::span<T> to, const Array<T>& from, const char* name) {
   std::copy_n(from.data(), to.size(), to.begin());
 }
 
+/// An array that is written to, which must be the caller's own.
+template <class T>
+std::span<T> changed_span(Array<T>& array, const char* name) {
+  if (!array.writeable()) throw std::invalid_argument(std::string(name) + " is read-only; it must be a copy");
+  return {array.mutable_data(), static_cast<std::size_t>(array.size())};
+}
+
 /// The bytes of a plan: all processes of a fit have the same build.
 py::bytes bytes_of(const BlockPlan& plan) {
   static_assert(std::is_trivially_copyable_v<BlockPlan>);
@@ -124,9 +131,20 @@ class CalledBackend final : public Backend<T> {
   MeanLoss evaluate() override { return mean_of("evaluate", n_valid_); }
   void keep() override { call("keep"); }
   void restore() override { call("restore"); }
-  /// Python keeps the blocks' state itself.
-  void visit_state(StateAccess, bool, const StateVisit<T>&) override {
-    throw std::logic_error("the state of a training elsewhere is not in this process");
+  /// The blocks' packed rows and means, each block as a row.
+  void visit_state(StateAccess access, bool kept, const StateVisit<T>& visit) override {
+    const WithGil gil;
+    if (kept && access == StateAccess::write) methods_.attr("keep")();  // makes room for it
+    // Who asks for shapes reads next, and each time all workers send all that they have.
+    if (access != StateAccess::read || !read_) read_ = methods_.attr("state")(kept).template cast<Arrays>();
+    for (auto& [name, array] : *read_) {
+      // What workers send may not be written to.
+      if (access == StateAccess::write) array = Array<T>(array.size());
+      T* const data = access == StateAccess::shapes ? nullptr : const_cast<T*>(array.data());
+      visit({name, data, 1, array.size(), array.size()});
+    }
+    if (access == StateAccess::write) methods_.attr("set_state")(*read_, kept);
+    if (access != StateAccess::shapes) read_.reset();
   }
   void release() override { call("release"); }
   void download(Model<T>& model) override {
@@ -162,7 +180,9 @@ class CalledBackend final : public Backend<T> {
     return {loss / weight, square / weight};
   }
 
+  using Arrays = std::vector<std::pair<std::string, Array<T>>>;
   py::handle methods_;
+  std::optional<Arrays> read_;  ///< between two visits
   double counted_ = 0, n_valid_ = 0;
 };
 
@@ -170,7 +190,8 @@ template <class T>
 py::dict train_called(const RatingArrays& sample, const Array<std::uint32_t>& user_counts,
                       const Array<std::uint32_t>& item_counts, const MomentNumbers& moments, const TrainParams& params,
                       const py::object& backend, const std::optional<RatingArrays>& validation,
-                      const py::object& on_epoch, const py::object& on_snapshot) {
+                      const py::object& on_epoch, const py::object& on_snapshot,
+                      const std::optional<py::dict>& checkpoints) {
   Elsewhere<T> elsewhere;
   Survey& rated = elsewhere.rated;
   const PartMoments all = part_of(moments);
@@ -189,6 +210,7 @@ py::dict train_called(const RatingArrays& sample, const Array<std::uint32_t>& us
   if (validation) options.validation = python::view(*validation, n_users, n_items);
   options.interrupted = signal_poll();
   take_watchers(options, on_epoch, on_snapshot);
+  options.checkpoints = checkpoints_of(checkpoints);
   const RatingsView ratings = python::view(sample, n_users, n_items);
   TrainResult<T> result;
   {
@@ -250,20 +272,18 @@ void bind_block(py::module_& m, const std::string& type) {
           py::arg("rows"))
       .def(
           "run",
-          [span](Block& block, std::int32_t item_block, const Array<T>& items, std::int32_t epoch, double learning_rate,
-                 std::int32_t active_factors) {
-            Buffer<T> moved;
+          [](Block& block, std::int32_t item_block, Array<T>& items, std::int32_t epoch, double learning_rate,
+             std::int32_t active_factors) {
+            const std::span<T> moved = changed_span(items, "items");
             PassSums sums;
-            const std::span<const T> given = span(items);
             {
               const WithoutGil no_gil;
-              moved = buffer_of(given);
-              sums = block.run(item_block, span_of(moved), epoch, learning_rate, active_factors);
+              sums = block.run(item_block, moved, epoch, learning_rate, active_factors);
             }
-            return py::make_tuple(adopt_buffer(std::move(moved)), py::make_tuple(sums.loss, sums.squares));
+            return py::make_tuple(sums.loss, sums.squares);
           },
-          py::arg("item_block"), py::arg("items"), py::arg("epoch"), py::arg("learning_rate"),
-          py::arg("active_factors"))
+          "Moves the items in place.", py::arg("item_block"), py::arg("items").noconvert(), py::arg("epoch"),
+          py::arg("learning_rate"), py::arg("active_factors"))
       .def(
           "take_validation",
           [](Block& block, const RatingArrays& validation) { block.take_validation(python::view(validation, 0, 0)); },
@@ -302,15 +322,12 @@ void bind_block(py::module_& m, const std::string& type) {
           py::arg("means"))
       .def(
           "add_to_items",
-          [span](Block& block, std::int32_t item_block, const Array<T>& item_work, std::int32_t active_factors) {
-            Buffer<T> sums = buffer_of(span(item_work));
-            {
-              const WithoutGil no_gil;
-              block.means()->add_to_items(item_block, sums.data(), padded_stride<T>(active_factors));
-            }
-            return adopt_buffer(std::move(sums));
+          [](Block& block, std::int32_t item_block, Array<T>& item_work, std::int32_t active_factors) {
+            const std::span<T> sums = changed_span(item_work, "item_work");
+            const WithoutGil no_gil;
+            block.means()->add_to_items(item_block, sums.data(), padded_stride<T>(active_factors));
           },
-          py::arg("item_block"), py::arg("item_work"), py::arg("active_factors"))
+          "Adds in place.", py::arg("item_block"), py::arg("item_work").noconvert(), py::arg("active_factors"))
       .def(
           "sum_items",
           [](Block& block, const std::vector<Array<T>>& items, std::int32_t active_factors) {
@@ -394,7 +411,8 @@ void bind_block(py::module_& m, const std::string& type) {
   m.def(("train_elsewhere_" + type).c_str(), &train_called<T>,
         "Factorize ratings that a backend holds; returns what train_float32 returns.", py::arg("sample"),
         py::arg("user_counts"), py::arg("item_counts"), py::arg("moments"), py::arg("params"), py::arg("backend"),
-        py::arg("validation") = py::none(), py::arg("on_epoch") = py::none(), py::arg("on_snapshot") = py::none());
+        py::arg("validation") = py::none(), py::arg("on_epoch") = py::none(), py::arg("on_snapshot") = py::none(),
+        py::arg("checkpoints") = py::none());
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "arrays.hpp"
 #include "warpfactor/memory.hpp"
+#include "warpfactor/sample.hpp"
 
 namespace warpfactor::python {
 namespace {
@@ -32,7 +33,8 @@ void bind_memory(py::module_& m) {
   py::class_<CountsWithArrays>(m, "RatingCounts", "What is to be known of the ratings of a fit.")
       .def(py::init([](std::int64_t n_ratings, std::int32_t n_users, std::int32_t n_items, bool weighted,
                        std::int64_t n_validation, std::int64_t n_implicit, bool initial, bool custom_penalty,
-                       std::optional<Array<std::uint32_t>> users, std::optional<Array<std::uint32_t>> items) {
+                       std::optional<Array<std::uint32_t>> users, std::optional<Array<std::uint32_t>> items,
+                       std::int64_t buffer) {
              CountsWithArrays of{{}, std::move(users), std::move(items)};
              of.counts.n_ratings = n_ratings;
              of.counts.n_users = n_users;
@@ -44,31 +46,50 @@ void bind_memory(py::module_& m) {
              of.counts.custom_penalty = custom_penalty;
              of.counts.user_counts = view(of.users);
              of.counts.item_counts = view(of.items);
+             of.counts.buffer_bytes = buffer;
              return of;
            }),
            py::arg("n_ratings"), py::arg("n_users"), py::arg("n_items"), py::arg("weighted") = false,
            py::arg("n_validation") = 0, py::arg("n_implicit") = 0, py::arg("initial") = false,
            py::arg("custom_penalty") = false, py::arg("user_counts").noconvert() = py::none(),
-           py::arg("item_counts").noconvert() = py::none());
+           py::arg("item_counts").noconvert() = py::none(), py::arg("buffer") = 0);
+  const auto told = [](const FitMemory& memory) {
+    std::vector<std::pair<std::string, NamedBytes>> phases;
+    for (const MemoryPhase& phase : memory.phases) phases.emplace_back(phase.name, pairs_of(phase.parts));
+    return py::make_tuple(phases, pairs_of(memory.device), memory.device_streamed);
+  };
+  const char* const memory_doc =
+      "What a fit takes at most: (phases of the host, parts of the device, bytes of them that may be streamed).";
   m.def(
       "fit_memory",
-      [](const CountsWithArrays& of, const TrainParams& params, bool is_double) {
-        const FitMemory memory =
-            is_double ? fit_memory<double>(of.counts, params) : fit_memory<float>(of.counts, params);
-        std::vector<std::pair<std::string, NamedBytes>> phases;
-        for (const MemoryPhase& phase : memory.phases) phases.emplace_back(phase.name, pairs_of(phase.parts));
-        return py::make_tuple(phases, pairs_of(memory.device), memory.device_streamed);
+      [told](const CountsWithArrays& of, const TrainParams& params, bool is_double) {
+        return told(is_double ? fit_memory<double>(of.counts, params) : fit_memory<float>(of.counts, params));
       },
-      "What a fit takes at most: (phases of the host, parts of the device, bytes of them that may be streamed).",
-      py::arg("counts"), py::arg("params"), py::arg("is_double"));
+      memory_doc, py::arg("counts"), py::arg("params"), py::arg("is_double"));
+  m.def(
+      "fit_memory",
+      [told](const CountsWithArrays& of, const SampleParams& params, bool is_double) {
+        return told(is_double ? sample_memory<double>(of.counts, params) : sample_memory<float>(of.counts, params));
+      },
+      memory_doc, py::arg("counts"), py::arg("params"), py::arg("is_double"));
+  const char* const smaller_doc =
+      "Changes of one parameter with which the fit takes no more than so many bytes, and what it then takes. freed: "
+      "bytes of the ratings, which a fit from disk does not hold.";
   m.def(
       "smaller_fits",
-      [](const CountsWithArrays& of, const TrainParams& params, bool is_double, std::int64_t bytes) {
-        return pairs_of(is_double ? smaller_fits<double>(of.counts, params, bytes)
-                                  : smaller_fits<float>(of.counts, params, bytes));
+      [](const CountsWithArrays& of, const TrainParams& params, bool is_double, std::int64_t bytes,
+         std::int64_t freed) {
+        return pairs_of(is_double ? smaller_fits<double>(of.counts, params, bytes, MemoryBound::most, freed)
+                                  : smaller_fits<float>(of.counts, params, bytes, MemoryBound::most, freed));
       },
-      "Changes of one parameter with which the fit takes no more than so many bytes, and what it then takes.",
-      py::arg("counts"), py::arg("params"), py::arg("is_double"), py::arg("bytes"));
+      smaller_doc, py::arg("counts"), py::arg("params"), py::arg("is_double"), py::arg("bytes"), py::arg("freed") = 0);
+  m.def(
+      "smaller_fits",
+      [](const CountsWithArrays& of, const SampleParams& params, bool is_double, std::int64_t bytes, std::int64_t) {
+        return pairs_of(is_double ? smaller_samples<double>(of.counts, params, bytes)
+                                  : smaller_samples<float>(of.counts, params, bytes));
+      },
+      smaller_doc, py::arg("counts"), py::arg("params"), py::arg("is_double"), py::arg("bytes"), py::arg("freed") = 0);
   m.def(
       "available_memory",
       [] {

@@ -74,6 +74,7 @@ void bind_sample(py::module_& m) {
       .def_readwrite("seed", &SampleParams::seed);
   m.def("check_params", py::overload_cast<const SampleParams&>(&check_params),
         "Raise ValueError where sampling would, whatever the ratings.", py::arg("params"));
+  m.def("kept_samples", &kept_samples, "The samples that the model holds.", py::arg("params"));
   m.attr("noise_kinds") = all_names(Noise{});
   m.attr("implicit_feedback_kinds") = all_names(ImplicitFeedback{});
   m.attr("most_kept_factors") = kMostKeptFactors;

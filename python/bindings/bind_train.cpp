@@ -38,25 +38,6 @@ DeviceKernels kernels_of(const std::map<std::string, std::uintptr_t>& functions)
   return kernels;
 }
 
-Checkpoints checkpoints_of(const std::optional<py::dict>& given) {
-  Checkpoints checkpoints;
-  if (!given) return checkpoints;
-  const auto path = [&](const char* name) {
-    const py::object value = (*given)[name];
-    return value.is_none() ? std::filesystem::path() : value.cast<std::filesystem::path>();
-  };
-  checkpoints.path = path("path");
-  checkpoints.resume = path("resume");
-  checkpoints.every = (*given)["every"].cast<std::int32_t>();
-  checkpoints.context = (*given)["context"].cast<std::map<std::string, std::string>>();
-  // Borrowed, as options are copied without Python's lock: the dict outlives them.
-  checkpoints.warn = [warn = py::handle(py::object((*given)["warn"]))](const std::string& text) {
-    const WithGil gil;
-    call_python(py::reinterpret_borrow<py::object>(warn), text);
-  };
-  return checkpoints;
-}
-
 py::dict facts_of(const std::filesystem::path& path) {
   CheckpointFacts facts;
   {

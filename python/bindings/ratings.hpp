@@ -96,6 +96,26 @@ py::dict with_choice(TrainResult<T> result) {
   return out;
 }
 
+/// Where training is kept and goes on from. The dict is borrowed.
+inline Checkpoints checkpoints_of(const std::optional<py::dict>& given) {
+  Checkpoints checkpoints;
+  if (!given) return checkpoints;
+  const auto path = [&](const char* name) {
+    const py::object value = (*given)[name];
+    return value.is_none() ? std::filesystem::path() : value.cast<std::filesystem::path>();
+  };
+  checkpoints.path = path("path");
+  checkpoints.resume = path("resume");
+  checkpoints.every = (*given)["every"].cast<std::int32_t>();
+  checkpoints.context = (*given)["context"].cast<std::map<std::string, std::string>>();
+  // Borrowed, as options are copied without Python's lock: the dict outlives them.
+  checkpoints.warn = [warn = py::handle(py::object((*given)["warn"]))](const std::string& text) {
+    const WithGil gil;
+    call_python(py::reinterpret_borrow<py::object>(warn), text);
+  };
+  return checkpoints;
+}
+
 /// Has training tell Python of each epoch; None is not told. Both objects are borrowed.
 template <class T>
 void take_watchers(TrainOptions<T>& options, const py::object& on_epoch, const py::object& on_snapshot) {

@@ -2,7 +2,9 @@
 // What fit_memory() says is what train() takes.
 #include "warpfactor/memory.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -12,6 +14,8 @@
 #include "survey.hpp"
 #include "synthetic.hpp"
 #include "twin_device.hpp"
+#include "warpfactor/sample.hpp"
+#include "warpfactor/source.hpp"
 #include "warpfactor/train.hpp"
 
 namespace {
@@ -118,6 +122,94 @@ void check_case(const Case& of) {
   CHECK(fit_memory<T>(counts, params).peak() >= told.peak());
 }
 
+/// With what the counts of the rows say.
+struct Counted {
+  RatingCounts counts;
+  std::vector<std::uint32_t> users, items;
+
+  explicit Counted(const Data& data) : users(kUsers), items(kItems) {
+    counts.n_ratings = kRatings;
+    counts.n_users = kUsers;
+    counts.n_items = kItems;
+    counts.weighted = !data.weights.empty();
+    for (std::size_t r = 0; r < data.values.size(); ++r) {
+      ++users[static_cast<std::size_t>(data.users[r])];
+      ++items[static_cast<std::size_t>(data.items[r])];
+    }
+    counts.user_counts = users;
+    counts.item_counts = items;
+  }
+};
+
+/// A fit from a scratch file, whose memory is the buffer's and the rows'.
+template <class T>
+void check_streamed(const Case& of, std::int64_t buffer) {
+  check::context = std::string(of.name) + ", from a file, " + std::to_string(8 * sizeof(T)) + " bits";
+  Data data = long_tailed(kUsers, kItems, kRatings);
+  const Data held_out = long_tailed(kUsers, kItems, std::max(of.n_validation, 1), 1);
+  if (of.weighted) data.weights.assign(data.values.size(), 0.5F);
+  const TrainParams params = params_of(of);
+  TrainOptions<T> options;
+  if (of.n_validation > 0) options.validation = held_out.view();
+  Counted counted(data);
+  counted.counts.n_validation = of.n_validation;
+  counted.counts.buffer_bytes = buffer;
+  RatingChunks chunks;
+  chunks.n_users = kUsers;
+  chunks.n_items = kItems;
+  chunks.n_ratings = kRatings;
+  chunks.for_each = [&](const std::function<void(const RatingsView&)>& take) { take(data.view()); };
+  const ScratchFolder scratch{std::filesystem::temp_directory_path().string(), buffer};
+  const std::int64_t before = counted_new::bytes;
+  counted_new::reset_most();
+  {
+    const TrainResult<T> result = train<T>(chunks, scratch, params, options);
+  }
+  const FitMemory told = fit_memory<T>(counted.counts, params);
+  check_ratio("from a file", told.phases, told.peak(), counted_new::most - before, of.most);
+}
+
+struct SampleCase {
+  const char* name;
+  std::function<void(SampleParams&)> set;
+  bool weighted = false;
+  std::int32_t n_validation = 0;
+};
+
+template <class T>
+void check_sample(const SampleCase& of) {
+  check::context = std::string("samples, ") + of.name + ", " + std::to_string(8 * sizeof(T)) + " bits";
+  Data data = long_tailed(kUsers, kItems, kRatings);
+  const Data held_out = long_tailed(kUsers, kItems, std::max(of.n_validation, 1), 1);
+  if (of.weighted) data.weights.assign(data.values.size(), 0.5F);
+  SampleParams params;
+  params.n_factors = 12;
+  params.n_burn_in = 4;
+  params.n_samples = 8;
+  params.n_threads = 3;
+  of.set(params);
+  SampleOptions options;
+  if (of.n_validation > 0) options.validation = held_out.view();
+  Counted counted(data);
+  counted.counts.n_validation = of.n_validation;
+  const std::int64_t before = counted_new::bytes;
+  counted_new::reset_most();
+  {
+    const SampleResult<T> result = sample<T>(data.view(), params, options);
+  }
+  const FitMemory told = sample_memory<T>(counted.counts, params);
+  check_ratio("samples", told.phases, told.peak(), counted_new::most - before, 1.15);
+}
+
+const std::vector<SampleCase> kSampleCases{
+    {"usual", [](SampleParams&) {}},
+    {"weighted", [](SampleParams&) {}, true, 25'000},
+    {"means of users", [](SampleParams& p) { p.implicit_feedback = ImplicitFeedback::users; }},
+    {"no means, even noise",
+     [](SampleParams& p) { p.implicit_feedback = ImplicitFeedback::none, p.noise = Noise::even; }},
+    {"ended before the means", [](SampleParams& p) { p.n_burn_in = 0, p.n_samples = 5; }},
+};
+
 const std::vector<Case> kCases{
     {"usual", [](TrainParams&) {}},
     {"usual, weighted", [](TrainParams&) {}, true},
@@ -167,6 +259,53 @@ TEST(a_fit_takes_what_was_told) {
     check_case<float>(each);
     if (std::string(each.name).find("searched") == std::string::npos) check_case<double>(each);
   }
+}
+
+TEST(a_fit_from_a_file_takes_what_was_told) {
+  constexpr std::int64_t kBuffer = kLeastBufferBytes;
+  for (const char* const name :
+       {"usual, weighted", "validation", "no means", "momentum", "few factors without means"}) {
+    const auto at =
+        std::find_if(kCases.begin(), kCases.end(), [&](const Case& each) { return name == std::string(each.name); });
+    CHECK(at != kCases.end());
+    check_streamed<float>(*at, kBuffer);
+  }
+  check_streamed<double>(kCases.front(), 2 * kBuffer);
+}
+
+TEST(samples_take_what_was_told) {
+  for (const SampleCase& each : kSampleCases) check_sample<float>(each);
+  check_sample<double>(kSampleCases.front());
+}
+
+TEST(what_would_do_is_offered_where_it_would) {
+  RatingCounts counts;
+  counts.n_ratings = 1'000'000'000;
+  counts.n_users = 1'000'000;
+  counts.n_items = 100'000;
+  TrainParams params;
+  params.n_factors = 16;
+  params.implicit_feedback = ImplicitFeedback::none;
+  const auto named = [](const std::vector<MemoryPart>& parts, const std::string& name) {
+    return std::find_if(parts.begin(), parts.end(),
+                        [&](const MemoryPart& each) { return each.name.starts_with(name); });
+  };
+  const std::int64_t whole = fit_memory<float>(counts, params).peak();
+  const std::vector<MemoryPart> found = smaller_fits<float>(counts, params, whole / 3);
+  const auto scratch = named(found, "scratch=FOLDER");
+  CHECK(scratch != found.end());
+  CHECK(scratch->bytes <= whole / 3);
+  RatingCounts streamed = counts;
+  streamed.buffer_bytes = ScratchFolder{}.buffer_bytes;
+  CHECK(scratch->bytes == fit_memory<float>(streamed, params).peak());
+  // With less room there is less of a buffer, and without enough of it nothing is offered.
+  const std::vector<MemoryPart> less = smaller_fits<float>(counts, params, scratch->bytes / 2);
+  CHECK(named(less, "scratch=FOLDER with buffer=") != less.end());
+  const std::vector<MemoryPart> none = smaller_fits<float>(counts, params, 10'000'000);
+  CHECK(named(none, "scratch") == none.end());
+  params.batch_size = 1000;
+  const std::vector<MemoryPart> batches = smaller_fits<float>(counts, params, whole / 3);
+  CHECK(named(batches, "scratch") == batches.end());
 }
 
 TEST(parameters_out_of_range_are_refused) {

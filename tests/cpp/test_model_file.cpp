@@ -485,16 +485,20 @@ TEST(files_that_are_damaged_or_made_to_harm_are_refused) {
   check_same(load<float>(path), model);
 }
 
-// Of the header every bit, of the arrays some of each byte: CRC-32 finds any single one by its construction.
+// Every bit. Sanitizers take one in seven, as they are slow, and what they look for is the same all along an array.
 TEST(a_file_with_a_flipped_bit_is_refused_or_loads_as_it_was) {
   const Folder folder;
   const fs::path path = folder / "m";
   const Model<float> model = example<float>();
   save(model, path);
   std::string bytes = bytes_of(path);
-  const std::size_t header_end = bytes.size() - Parts(bytes).data.size();
-  int refused = 0;
-  for (std::size_t bit = 0; bit < 8 * bytes.size(); bit += bit < 8 * header_end ? 1 : 37) {
+#if defined(WARPFACTOR_SANITIZED)
+  constexpr std::size_t kApart = 7;
+#else
+  constexpr std::size_t kApart = 1;
+#endif
+  std::size_t refused = 0;
+  for (std::size_t bit = 0; bit < 8 * bytes.size(); bit += kApart) {
     char& byte = bytes[bit / 8];
     const auto flip = [&] {
       byte = static_cast<char>(static_cast<unsigned char>(byte) ^ 1u << bit % 8);
@@ -509,7 +513,8 @@ TEST(a_file_with_a_flipped_bit_is_refused_or_loads_as_it_was) {
     }
     flip();
   }
-  CHECK(refused > 15000);
+  // What may change is blanks of the header.
+  CHECK(refused * kApart > 8 * bytes.size() * 99 / 100);
 }
 
 // Several changes at once, most with the checksum set right again: what is made to harm is refused, or can be used.

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import warpfactor as wf
+from warpfactor import _core
 from warpfactor.ray.crew import LocalCrew, WorkerLostError
 from warpfactor.ray.trainer import fit_by
 from warpfactor.ray.worker import BlockWorker
@@ -29,12 +30,17 @@ def data():
 
 
 def fitted(
-    data: Any, n_workers: int = 1, crew: Any = None, n_blocks: int = 4, **params: Any
+    data: Any,
+    n_workers: int = 1,
+    crew: Any = None,
+    n_blocks: int = 4,
+    copy_every: int | None = None,
+    **params: Any,
 ) -> Any:
     train, test = data
     estimator = wf.MatrixFactorization(**SHORT | params)
     crew = crew or LocalCrew(n_workers, n_threads=params.get("n_threads", 1))
-    return fit_by(crew, estimator, train, test, n_blocks=n_blocks)
+    return fit_by(crew, estimator, train, test, n_blocks=n_blocks, copy_every=copy_every)
 
 
 def bits(estimator: Any) -> bytes:
@@ -119,18 +125,21 @@ class Failing(LocalCrew):
 
 def test_a_lost_worker_changes_no_bit(data):
     params = {"n_epochs": 4, "reg": 0.02, "reg_row": 4, "reg_implicit": 4}
-    crew = Failing(set())
-    whole = bits(fitted(data, crew=crew, **params))
-    calls = crew.calls
-    moments = np.random.default_rng(0).integers(20, calls, 10)
-    for moment in map(int, moments):
-        crew = Failing({moment, moment + 40})
-        assert bits(fitted(data, crew=crew, **params)) == whole, moment
-        assert crew.n_lost
+    whole = bits(fitted(data, 2, **params))
+    for every in (1, 3, None):
+        crew = Failing(set())
+        assert bits(fitted(data, crew=crew, copy_every=every, **params)) == whole
+        # How often copies are made where nobody says is a matter of time, and so is the number of calls.
+        last = crew.calls if every else crew.calls // 2
+        for moment in map(int, np.random.default_rng(0).integers(12, last, 5)):
+            crew = Failing({moment, moment + 30})
+            again = fitted(data, crew=crew, copy_every=every, **params)
+            assert bits(again) == whole, (every, moment)
+            assert crew.n_lost
 
 
 def test_a_worker_that_is_always_lost_ends_the_fit(data):
-    crew = Failing(set(range(100, 100_000)))
+    crew = Failing(set(range(30, 100_000)))
     with pytest.raises(WorkerLostError):
         fitted(data, crew=crew, **PLAIN)
 
@@ -175,6 +184,113 @@ def test_early_stopping_and_callbacks_are_those_of_one_machine(data):
 def test_what_a_cluster_cannot_do_is_refused_by_name(data, params, said):
     with pytest.raises(ValueError, match=said):
         fitted(data, **params)
+
+
+class Ended(Exception):
+    """Stands for the end of the process that called `fit`."""
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"reg": 0.02, "reg_row": 4, "reg_implicit": 4},
+        PLAIN | {"optimizer": "adam"},
+        PLAIN | {"learning_rate": 0.2, "reg": 0.0, "n_factors": 16, "n_epochs": 40},
+    ],
+    ids=["prior means", "adam", "early stopping"],
+)
+def test_a_fit_goes_on_from_its_checkpoint_to_the_same_bits(data, params, tmp_path):
+    train, test = data
+    path = tmp_path / "checkpoint"
+
+    def fit(crew: Any, **more: Any) -> Any:
+        callbacks = more.pop("callbacks", ())
+        estimator = wf.MatrixFactorization(**SHORT | params, callbacks=callbacks)
+        return fit_by(crew, estimator, train, test, n_blocks=4, **more)
+
+    whole = fit(LocalCrew(2))
+    n_epochs = len(whole.history_)
+    for end in (1, 4, n_epochs - 1):
+
+        def stop(record: Any, end: int = end) -> None:
+            if record["epoch"] == end + 1:
+                raise Ended
+
+        with pytest.raises(Ended):
+            fit(LocalCrew(2), checkpoint=path, resume=False, callbacks=[stop])
+        # Another driver, and as many workers as there are now.
+        seen: list[int] = []
+        model = fit(
+            LocalCrew(3),
+            checkpoint=path,
+            resume=True,
+            callbacks=[lambda r, seen=seen: seen.append(r["epoch"])],
+        )
+        assert bits(model) == bits(whole), end
+        assert seen == list(range(end + 1, n_epochs + 1))
+    # A worker that is lost after that goes back to where the fit went on from, or later.
+    with pytest.raises(Ended):
+        fit(LocalCrew(2), checkpoint=path, resume=False, callbacks=[stop])
+    crew = Failing({30, 60})
+    assert bits(fit(crew, checkpoint=path, resume=True, copy_every=1)) == bits(whole)
+    assert crew.n_lost
+
+
+def test_a_checkpoint_of_another_fit_is_refused_with_what_differs(data, tmp_path):
+    train, test = data
+    path = tmp_path / "checkpoint"
+    fit_by(
+        LocalCrew(1),
+        wf.MatrixFactorization(**SHORT | PLAIN),
+        train,
+        test,
+        n_blocks=4,
+        checkpoint=path,
+        every=2,
+    )
+
+    def go_on(train: Any, n_blocks: int = 4, **params: Any) -> Any:
+        estimator = wf.MatrixFactorization(**SHORT | PLAIN | params)
+        return fit_by(LocalCrew(1), estimator, train, test, n_blocks=n_blocks, resume=path)
+
+    assert len(go_on(train).history_) == SHORT["n_epochs"]
+    with pytest.raises(ValueError, match=r"num_blocks are 5 \(in the checkpoint 4\)"):
+        go_on(train, 5)
+    with pytest.raises(ValueError, match=r"the checkpoint of another fit: momentum is 0\.5"):
+        go_on(train, momentum=0.5)
+    with pytest.raises(ValueError, match="ratings of all workers are"):
+        go_on(train.take(np.arange(len(train) - 1)))
+    # One machine takes the ratings in another order.
+    with pytest.raises(ValueError, match=r"num_blocks are none \(in the checkpoint 4\)"):
+        wf.MatrixFactorization(**SHORT | PLAIN).fit(train, validation=test, resume=path)
+
+
+def test_few_users_with_many_ratings_are_trained_or_refused_in_words():
+    # More than a million ratings, of which a sample of users is looked at, and none of these users is in it.
+    rng = np.random.default_rng(0)
+    n, n_users, n_items = 2_000_000, 2, 3_000
+    users, items = rng.integers(0, n_users, n), rng.integers(0, n_items, n)
+    ratings = wf.Ratings(
+        users,
+        items,
+        rng.integers(1, 6, n).astype(np.float32),
+        np.arange(n_users),
+        np.arange(n_items),
+    )
+    assert not _core.sampled_users(np.arange(n_users, dtype=np.int32), n, 3).any()
+
+    def fit(**params: Any) -> Any:
+        estimator = wf.MatrixFactorization(
+            2, n_epochs=1, random_state=3, verbose=0, n_threads=1, **params
+        )
+        return fit_by(LocalCrew(1), estimator, ratings, None, n_blocks=2)
+
+    with pytest.raises(
+        ValueError, match=r"reg_bias_row is open; it must be given for so few users"
+    ):
+        fit(reg=0.05, reg_row=1.0)
+    given = fit(reg=0.05, reg_row=1.0, reg_bias=0.02, reg_bias_row=1.0, learning_rate=0.02)
+    assert np.isfinite(given.predict(ratings.take(np.arange(100)))).all()
 
 
 def test_few_rows_make_few_blocks():

@@ -507,3 +507,17 @@ def test_the_command_line_goes_on(tmp_path):
         succeed(*common[:-1], table)
     with pytest.raises(AssertionError, match="--resume goes on from --checkpoint"):
         succeed("train", table, "--resume")
+
+
+def test_an_ensemble_keeps_its_members_in_a_folder(tmp_path):
+    ratings = wf.datasets.make_ratings(60, 40, 900, random_state=0).ratings
+    member = wf.MatrixFactorization(4, n_epochs=2, random_state=0, verbose=0)
+    file = tmp_path / "kept"
+    file.write_bytes(b"what somebody wants to keep")
+    with pytest.raises(
+        NotADirectoryError, match=r"'.*kept', which is a file; an ensemble keeps a file for each"
+    ):
+        wf.Ensemble(member, 2).fit(ratings, checkpoint=file)
+    assert file.read_bytes() == b"what somebody wants to keep"
+    with pytest.raises(FileNotFoundError, match=r"there is no folder '.*none': make that first"):
+        wf.Ensemble(member, 2).fit(ratings, checkpoint=tmp_path / "none" / "folder")

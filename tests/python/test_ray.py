@@ -102,6 +102,18 @@ def test_a_killed_worker_changes_no_bit(data, local, monkeypatch):
         os.kill(killer.pid, 0)
 
 
+def test_a_lost_driver_s_fit_goes_on_from_its_checkpoint(data, local, tmp_path):
+    path = tmp_path / "checkpoint"
+
+    def end(record: Any) -> None:
+        if record["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer(callbacks=[end]).fit(*data, checkpoint=path)
+    assert same(trainer(4).fit(*data, checkpoint=path, resume=True), local)
+
+
 def test_files_references_and_data_sets_are_read_by_the_workers(data, local, tmp_path):
     train, test = data
     whole = table(train)
@@ -160,6 +172,10 @@ def test_mistakes_are_named(data, tmp_path):
         trainer().fit(tmp_path / "none")
     with pytest.raises(ValueError, match=r"validation is 0\.1; of ratings that are not here"):
         trainer().fit(ray.put(data[0].to_arrays()), 0.1)
+    with pytest.raises(ValueError, match="sample_weight is given; it must be None on a cluster"):
+        trainer().fit(*data, sample_weight=np.ones(len(data[0])))
+    with pytest.raises(ValueError, match="implicit is given; it must be None on a cluster"):
+        trainer().fit(*data, implicit=data[1])
     bad = data[0].to_arrays()[2]
     bad[5] = np.nan
     with pytest.raises(ValueError, match="nan is not finite"):

@@ -296,6 +296,31 @@ def test_data_sets_and_iterables_of_tables_give_the_bits_of_a_table(kind, scratc
     assert same(estimator().fit(SOURCES[kind](table()), scratch=scratch).model_, expected)
 
 
+@pytest.mark.parametrize("kind", ["path", "data set", "scan", "generator"])
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_validation_ratings_come_from_what_ratings_come_from(kind, on_disk, tmp_path, scratch):
+    train, held_out = table(slice(0, 700)), table(slice(700, N))
+    file = tmp_path / "held_out.parquet"
+    pa.parquet.write_table(held_out, file)
+    validation = {
+        "path": lambda: file,
+        "data set": lambda: pa.dataset.dataset(file),
+        "scan": lambda: wf.scan_ratings(file),
+        "generator": lambda: (held_out.slice(at, 60) for at in range(0, 200, 60)),
+    }[kind]
+    how = {"early_stopping": 2, "n_epochs": 6}
+    expected = estimator(**how).fit(train, validation=held_out).model_
+    given = {"scratch": scratch} if on_disk else {}
+    fitted = estimator(**how).fit(train, validation=validation(), **given)
+    assert same(fitted.model_, expected)
+    # All ratings again in the end: the validation ratings are read once.
+    if not on_disk:
+        again = estimator(**how, refit=True).fit(train, validation=validation())
+        assert same(
+            again.model_, estimator(**how, refit=True).fit(train, validation=held_out).model_
+        )
+
+
 def test_a_data_set_of_files_is_read_column_by_column(tmp_path, scratch):
     rows = table().append_column("comment", pa.array(["x" * 100] * N))
     pa.parquet.write_table(rows, tmp_path / "0.parquet", row_group_size=100)

@@ -21,7 +21,9 @@ struct RatingCounts {
   bool validation_weighted = false;
   std::int64_t n_implicit = 0;   ///< pairs without a rating: TrainOptions::implicit
   std::int64_t n_distinct = -1;  ///< pairs of both, each counted once; -1: all are different
-  bool initial = false;          ///< with initial factors: training then searches for no strengths
+  /// Of ratings that are read from a scratch file: ScratchFolder::buffer_bytes. 0: they are in memory.
+  std::int64_t buffer_bytes = 0;
+  bool initial = false;  ///< with initial factors: training then searches for no strengths
   bool custom_penalty = false;
   /// The ratings of each row. Empty: not known; where the memory depends on them it is told for rows of equal counts,
   /// which take the most.
@@ -69,10 +71,11 @@ template <class T>
 FitMemory fit_memory(const RatingCounts& counts, const TrainParams& params, MemoryBound bound = MemoryBound::most);
 
 /// Changes of one parameter, in Python's words, with which a fit would take no more than so many bytes, and what it
-/// then takes at its peak.
+/// then takes at its peak. `freed`: bytes of the ratings, which are counted in with whatever else the caller holds, and
+/// are not in memory where they are read from a scratch file.
 template <class T>
 std::vector<MemoryPart> smaller_fits(const RatingCounts& counts, const TrainParams& params, std::int64_t bytes,
-                                     MemoryBound bound = MemoryBound::most);
+                                     MemoryBound bound = MemoryBound::most, std::int64_t freed = 0);
 
 /// What this process may still take of the machine's memory.
 struct AvailableMemory {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <vector>
 
+#include "warpfactor/memory.hpp"
 #include "warpfactor/model.hpp"
 #include "warpfactor/params.hpp"
 #include "warpfactor/types.hpp"
@@ -82,5 +83,14 @@ struct SampleResult {
 /// Throws std::invalid_argument (bad input, names the argument), DivergedError, Interrupted, std::bad_alloc.
 template <class T>
 SampleResult<T> sample(const RatingsView& ratings, const SampleParams& params, const SampleOptions& options = {});
+
+/// What sample<T>() takes, as fit_memory().
+template <class T>
+FitMemory sample_memory(const RatingCounts& counts, const SampleParams& params, MemoryBound bound = MemoryBound::most);
+
+/// Changes of one parameter, in Python's words, with which it would take no more than so many bytes, as smaller_fits().
+template <class T>
+std::vector<MemoryPart> smaller_samples(const RatingCounts& counts, const SampleParams& params, std::int64_t bytes,
+                                        MemoryBound bound = MemoryBound::most);
 
 }  // namespace warpfactor

@@ -140,4 +140,13 @@ void DrawnMeans<T>::end(Draws& draws, ThreadTeam& team) {
 template class DrawnMeans<float>;
 template class DrawnMeans<double>;
 
+template <class T>
+void plan_drawn_means(MemoryPlan& plan, std::int64_t n_rows, std::int64_t n_others, std::int32_t n_factors) {
+  const std::int64_t stride = padded_stride<T>(n_factors);
+  plan.take("prior means", (n_rows * (stride + 3) + n_others * (stride + 2)) * static_cast<std::int64_t>(sizeof(T)));
+  plan_own_means<T>(plan, n_rows, n_factors);
+}
+template void plan_drawn_means<float>(MemoryPlan&, std::int64_t, std::int64_t, std::int32_t);
+template void plan_drawn_means<double>(MemoryPlan&, std::int64_t, std::int64_t, std::int32_t);
+
 }  // namespace warpfactor

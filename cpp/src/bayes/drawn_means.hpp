@@ -46,4 +46,8 @@ class DrawnMeans {
   std::vector<double> coefficient_sums_;  ///< of the squares of each column's coefficients
 };
 
+/// Tells what the DrawnMeans of `n_rows` rows take, which met `n_others`.
+template <class T>
+void plan_drawn_means(MemoryPlan& plan, std::int64_t n_rows, std::int64_t n_others, std::int32_t n_factors);
+
 }  // namespace warpfactor

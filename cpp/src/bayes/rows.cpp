@@ -17,6 +17,23 @@ constexpr std::int64_t kColumnBytes = 16 << 20;
 // Rows whose sums one task takes. Not measured.
 constexpr std::int64_t kSumSlice = 1024;
 
+// A thread's scratch has room for a row of so many times the ratings of the largest that it has met.
+constexpr std::int64_t kRoomShare = 4;
+std::int64_t with_room(std::int64_t size) { return size + size / kRoomShare; }
+
+/// Numbers of a column of so many ratings, and how many of a row's columns are made at a time.
+struct ColumnSizes {
+  std::int64_t stride, at_once;
+};
+template <class T>
+ColumnSizes columns_of(std::int64_t n_ratings, std::int64_t factor_stride) {
+  constexpr std::int64_t kLine = padded_stride<T>(1);
+  // An odd number of cache lines: columns a power of two apart would fall into few sets of the cache.
+  const std::int64_t stride = ((n_ratings + kLine - 1) / kLine | 1) * kLine,
+                     fitting = kColumnBytes / static_cast<std::int64_t>(sizeof(T)) / stride;
+  return {stride, std::clamp(fitting / kLine * kLine, kLine, factor_stride)};
+}
+
 }  // namespace
 
 template <class T>
@@ -114,7 +131,7 @@ double Rows<T>::draw_row(std::int64_t at, const Rows& other, double alpha, Draws
   const std::int64_t row = rated_.rows[static_cast<std::size_t>(at)],
                      begin = rated_.begin[static_cast<std::size_t>(at)],
                      n = rated_.begin[static_cast<std::size_t>(at) + 1] - begin;
-  constexpr std::int64_t kLine = padded_stride<T>(1);
+  const ColumnSizes sizes = columns_of<T>(n, stride_);
   RowDraw<T> draw{};
   draw.other_factors = other.factors_.data();
   draw.other_biases = other.biases_.data();
@@ -132,12 +149,10 @@ double Rows<T>::draw_row(std::int64_t at, const Rows& other, double alpha, Draws
   draw.bias_mean = has_own_means() ? own_bias_mean(row) : static_cast<T>(prior_.means.back());
   draw.bias_precision = static_cast<T>(prior_.precisions.back());
   draw.noise_precision = static_cast<T>(alpha * noise_precision(row));
-  // An odd number of cache lines: columns a power of two apart would fall into few sets of the cache.
-  draw.column_stride = ((n + kLine - 1) / kLine | 1) * kLine;
-  const std::int64_t fitting = kColumnBytes / static_cast<std::int64_t>(sizeof(T)) / draw.column_stride;
-  draw.columns_at_once = std::clamp(fitting / kLine * kLine, kLine, stride_);
+  draw.column_stride = sizes.stride;
+  draw.columns_at_once = sizes.at_once;
   const auto at_least = [](Buffer<T>& buffer, std::int64_t size) {
-    if (buffer.size() < size) buffer = Buffer<T>(size + size / 4);
+    if (buffer.size() < size) buffer = Buffer<T>(with_room(size));
     return buffer.data();
   };
   draw.columns = at_least(scratch.columns, draw.columns_at_once * draw.column_stride);
@@ -217,5 +232,36 @@ void Rows<T>::draw_prior(Draws& draws, ThreadTeam& team) {
 
 template class Rows<float>;
 template class Rows<double>;
+
+template <class T>
+void plan_rows(MemoryPlan& plan, std::int64_t n_rows, std::int32_t n_factors) {
+  plan.take("factors and biases", n_rows * (padded_stride<T>(n_factors) + 2) * static_cast<std::int64_t>(sizeof(T)));
+}
+
+template <class T>
+void plan_own_means(MemoryPlan& plan, std::int64_t n_rows, std::int32_t n_factors) {
+  plan.take("prior means", n_rows * (padded_stride<T>(n_factors) + 1) * static_cast<std::int64_t>(sizeof(T)));
+}
+
+template <class T>
+void plan_row_scratch(MemoryPlan& plan, const RatingCounts& counts, std::int32_t n_factors, int n_threads) {
+  std::int64_t largest = 0;
+  for (const bool users : {true, false}) {
+    const std::span<const std::uint32_t> of_rows = counts.counts(users);
+    largest = std::max<std::int64_t>(
+        largest, of_rows.empty() ? (counts.n_ratings + counts.rows(users) - 1) / std::max(counts.rows(users), 1)
+                                 : *std::max_element(of_rows.begin(), of_rows.end()));
+  }
+  const ColumnSizes sizes = columns_of<T>(largest, padded_stride<T>(n_factors));
+  plan.take("columns of a row, in each thread",
+            n_threads * with_room((sizes.at_once + 2) * sizes.stride) * static_cast<std::int64_t>(sizeof(T)));
+}
+
+template void plan_rows<float>(MemoryPlan&, std::int64_t, std::int32_t);
+template void plan_rows<double>(MemoryPlan&, std::int64_t, std::int32_t);
+template void plan_own_means<float>(MemoryPlan&, std::int64_t, std::int32_t);
+template void plan_own_means<double>(MemoryPlan&, std::int64_t, std::int32_t);
+template void plan_row_scratch<float>(MemoryPlan&, const RatingCounts&, std::int32_t, int);
+template void plan_row_scratch<double>(MemoryPlan&, const RatingCounts&, std::int32_t, int);
 
 }  // namespace warpfactor

@@ -8,6 +8,7 @@
 #include "bayes/draws.hpp"
 #include "buffer.hpp"
 #include "cpu/batches.hpp"
+#include "memory_plan.hpp"
 #include "threads.hpp"
 
 namespace warpfactor {
@@ -92,6 +93,16 @@ class Rows {
   Buffer<T> means_, precisions_;  ///< the prior's as the kernel reads them
   Buffer<T> factors_, biases_, roots_, own_means_, own_bias_means_;
 };
+
+/// Tells what the Rows of a side take, and what draw_rows() of both sides takes in all threads, which each have the
+/// columns of the largest row.
+template <class T>
+void plan_rows(MemoryPlan& plan, std::int64_t n_rows, std::int32_t n_factors);
+template <class T>
+void plan_row_scratch(MemoryPlan& plan, const RatingCounts& counts, std::int32_t n_factors, int n_threads);
+/// What add_own_means() takes.
+template <class T>
+void plan_own_means(MemoryPlan& plan, std::int64_t n_rows, std::int32_t n_factors);
 
 /// kPriorNoise: shape and rate of a row's noise precision. 20 degrees of freedom gain where rows have many ratings and
 /// cost little where they have few (shared prototype, 2026-11: ML-1M 0.8368 to 0.8329).

@@ -402,6 +402,27 @@ std::int32_t kept_samples(const SampleParams& params) {
   return std::min({kUsuallyKept, params.n_samples, kUsualRank / params.n_factors});
 }
 
+namespace {
+
+/// Refuses a fit that certainly does not fit into memory.
+template <class T>
+void require_sample_memory(const RatingsView& ratings, const Survey& rated, const SampleParams& params,
+                           const SampleOptions& options) {
+  RatingCounts counts;
+  counts.n_ratings = rated.counted;
+  counts.n_users = ratings.n_users;
+  counts.n_items = ratings.n_items;
+  counts.weighted = !ratings.weights.empty();
+  counts.n_validation = options.validation.size();
+  counts.validation_weighted = !options.validation.weights.empty();
+  counts.user_counts = rated.user_counts;
+  counts.item_counts = rated.item_counts;
+  require_available(sample_memory<T>(counts, params, MemoryBound::least),
+                    [&](std::int64_t bytes) { return smaller_samples<T>(counts, params, bytes, MemoryBound::least); });
+}
+
+}  // namespace
+
 template <class T>
 SampleResult<T> sample(const RatingsView& ratings, const SampleParams& params, const SampleOptions& options) {
   using Clock = std::chrono::steady_clock;
@@ -413,6 +434,7 @@ SampleResult<T> sample(const RatingsView& ratings, const SampleParams& params, c
   RatingsView used;  // those validation ratings that have training ratings of both rows
   if (validating) used = known.of(options.validation, "validation", rated);
   const KnownPairs pairs(options.implicit, ratings, rated);
+  require_sample_memory<T>(ratings, rated, params, options);
   RatingUnits z;
   z.shift = rated.mean;
   z.scale = rated.deviation > 0 ? rated.deviation : unit_of_equal(rated.mean);
@@ -467,5 +489,85 @@ SampleResult<T> sample(const RatingsView& ratings, const SampleParams& params, c
 
 template SampleResult<float> sample<float>(const RatingsView&, const SampleParams&, const SampleOptions&);
 template SampleResult<double> sample<double>(const RatingsView&, const SampleParams&, const SampleOptions&);
+
+template <class T>
+FitMemory sample_memory(const RatingCounts& given, const SampleParams& params, MemoryBound bound) {
+  check_params(params);
+  RatingCounts counts = given;
+  if (bound == MemoryBound::least) counts.n_distinct = 0;
+  constexpr auto number = static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t n = counts.n_ratings, rows = counts.all_rows(), kept = kept_samples(params);
+  const int n_threads = team_size(params.n_threads, n * params.n_factors / kWorkPerThread);
+  const ImplicitFeedback implicit = params.implicit_feedback;
+  MemoryPlan plan;
+  plan.begin("preparing");
+  plan_survey(plan, counts, n_threads);
+  if (bound == MemoryBound::least) plan.free("validation ratings");
+  if (implicit != ImplicitFeedback::none) plan_distinct_pairs(plan, counts);
+  plan_batches<T>(plan, counts, std::max<std::int64_t>(n, 1), n_threads);
+  plan_rows<T>(plan, counts.n_users, params.n_factors);
+  plan_rows<T>(plan, counts.n_items, params.n_factors);
+  plan.take("errors of the samples", 2 * (n + counts.n_validation) * number);
+  const std::int64_t noise = params.noise == Noise::rows ? rows * number : 0;
+  plan.take("kept samples", rows * kept * (std::int64_t{params.n_factors} + 1) * number + noise);
+  plan.begin("epochs");
+  plan_row_scratch<T>(plan, counts, params.n_factors, n_threads);
+  // The sweeps with prior means begin after some others.
+  if (implicit != ImplicitFeedback::none && params.n_burn_in + params.n_samples > kPlainSweeps) {
+    if (implicit != ImplicitFeedback::items) {
+      plan_drawn_means<T>(plan, counts.n_users, counts.n_items, params.n_factors);
+    }
+    if (implicit != ImplicitFeedback::users) {
+      plan_drawn_means<T>(plan, counts.n_items, counts.n_users, params.n_factors);
+    }
+  }
+  plan.take("kept samples", rows * static_cast<std::int64_t>(sizeof(std::int32_t)));
+  plan.begin("finishing");
+  plan.take("kept samples", rows * number);  // the mean biases
+  for (const char* part : {kUserListsPart, kItemListsPart, "ratings in batches", "factors and biases", "prior means",
+                           "errors of the samples", "columns of a row, in each thread"}) {
+    plan.free(part);
+  }
+  // The numbers of the rows, and copies of what the file of a model keeps of the samples.
+  plan.take("model", rows * (static_cast<std::int64_t>(sizeof(std::int64_t)) + kept * number) + noise);
+  FitMemory memory;
+  memory.phases = std::move(plan).phases();
+  return memory;
+}
+
+template <class T>
+std::vector<MemoryPart> smaller_samples(const RatingCounts& counts, const SampleParams& params, std::int64_t bytes,
+                                        MemoryBound bound) {
+  std::vector<MemoryPart> found;
+  const auto offer = [&](const std::string& change, const auto& set) {
+    SampleParams changed = params;
+    set(changed);
+    const std::int64_t peak = sample_memory<T>(counts, changed, bound).peak();
+    if (peak <= bytes) found.push_back({change, peak});
+    return peak <= bytes;
+  };
+  for (std::int32_t kept = kept_samples(params) / 2; kept >= 8; kept /= 2) {
+    if (offer("n_kept=" + std::to_string(kept), [kept](SampleParams& p) { p.n_kept = kept; })) break;
+  }
+  for (std::int32_t k = params.n_factors / 2; k >= 8; k /= 2) {
+    const bool fits = offer("n_factors=" + std::to_string(k), [k](SampleParams& p) { p.n_factors = k; });
+    if (fits) break;
+  }
+  if (sizeof(T) == sizeof(double)) {
+    const std::int64_t peak = sample_memory<float>(counts, params, bound).peak();
+    if (peak <= bytes) found.push_back({"dtype='float32'", peak});
+  }
+  if (params.implicit_feedback != ImplicitFeedback::none) {
+    offer("implicit_feedback='none'", [](SampleParams& p) { p.implicit_feedback = ImplicitFeedback::none; });
+  }
+  return found;
+}
+
+template FitMemory sample_memory<float>(const RatingCounts&, const SampleParams&, MemoryBound);
+template FitMemory sample_memory<double>(const RatingCounts&, const SampleParams&, MemoryBound);
+template std::vector<MemoryPart> smaller_samples<float>(const RatingCounts&, const SampleParams&, std::int64_t,
+                                                        MemoryBound);
+template std::vector<MemoryPart> smaller_samples<double>(const RatingCounts&, const SampleParams&, std::int64_t,
+                                                         MemoryBound);
 
 }  // namespace warpfactor

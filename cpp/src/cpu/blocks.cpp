@@ -724,17 +724,43 @@ void plan_blocks(MemoryPlan& plan, const RatingCounts& counts, const Grid& grid,
                      rating = static_cast<std::int64_t>(sizeof(Rating)) + (counts.weighted ? 4 : 0);
   plan_partition(plan, counts.n_users);
   plan_partition(plan, counts.n_items);
-  plan.take(part, n * rating);
+  const bool filed = counts.buffer_bytes > 0;
+  if (!filed) plan.take(part, n * rating);
   // First each row's stripe, of all and of the larger side once more; where each task writes into which bucket.
   const std::int64_t per_bucket = std::max(kRatingsPerBucket, n / kMaxBuckets),
                      n_buckets = std::max<std::int64_t>(n / per_bucket,
                                                         grid.users_outer ? grid.user_stripes : grid.item_stripes);
   const auto stripe_row = static_cast<std::int64_t>(sizeof(StripeRow)), place = std::int64_t{sizeof(std::int64_t)};
   plan.touch("sorting", (counts.all_rows() + std::max(counts.n_users, counts.n_items)) * stripe_row);
-  plan.touch("sorting", counts.all_rows() * stripe_row + (n_threads + 1) * n_buckets * place);
+  // Those of a file go to drawers a part at a time. A drawer's are there as they were filed and in their buckets.
+  const auto filed_rating =
+      static_cast<std::int64_t>(counts.weighted ? sizeof(FiledWeightedRating) : sizeof(FiledRating));
+  const std::int64_t to_drawers = filed ? std::min(part_ratings(counts.buffer_bytes), n) * filed_rating : 0;
+  plan.touch("sorting", counts.all_rows() * stripe_row + (n_threads + 1) * n_buckets * place + to_drawers);
   // Then, beside the stripes, the bands, and a copy of a bucket for each thread.
   plan.take(part, n_blocks * 2 * place);
-  plan.touch("sorting", (2 * counts.all_rows() + inner) * stripe_row + n_threads * std::min(per_bucket, n) * rating);
+  const std::int64_t in_drawers = filed ? std::min(counts.buffer_bytes / (filed_rating + 2 * rating), n) : 0,
+                     at_once = in_drawers < n ? n_threads : 1;
+  plan.touch("sorting", (2 * counts.all_rows() + inner) * stripe_row +
+                            (filed ? at_once : n_threads) * std::min(per_bucket, n) * rating +
+                            in_drawers * (filed_rating + rating));
+}
+
+void plan_windows(MemoryPlan& plan, const RatingCounts& counts, const Grid& grid, int n_threads) {
+  if (counts.buffer_bytes == 0) return;
+  // By its share of the ratings and its share of the rows, a stripe has at most so many times its share of the ratings.
+  constexpr double kLargest = 1 / kSizeByRatings;
+  const std::int64_t stripes = grid.users_outer ? grid.user_stripes : grid.item_stripes,
+                     bytes = kRatingBytes + (counts.weighted ? kWeightBytes : 0);
+  const auto largest = static_cast<std::int64_t>(kLargest * static_cast<double>(counts.n_ratings / stripes));
+  plan.take("windows on the ratings", std::min<std::int64_t>(n_threads, stripes) * bytes *
+                                          window_ratings(counts.buffer_bytes, largest, n_threads, bytes));
+}
+
+std::int64_t window_ratings(std::int64_t buffer_bytes, std::int64_t largest_stripe, int n_threads,
+                            std::int64_t rating_bytes) {
+  return std::min(
+      {largest_stripe, kMostInWindow, std::max(ThreadTeam::kSlice, buffer_bytes / n_threads / rating_bytes)});
 }
 
 }  // namespace warpfactor

@@ -106,5 +106,10 @@ BlockedRatings make_blocks(const RatingSource& ratings, const Survey& rated, Gri
 void plan_blocks(MemoryPlan& plan, const RatingCounts& counts, const Grid& grid, int n_threads);
 /// The same of partition_rows() for a side.
 void plan_partition(MemoryPlan& plan, std::int64_t n_rows);
+/// Tells what the threads' windows on ratings in a file take.
+void plan_windows(MemoryPlan& plan, const RatingCounts& counts, const Grid& grid, int n_threads);
+/// Ratings in a thread's window, where the largest outer stripe has so many.
+std::int64_t window_ratings(std::int64_t buffer_bytes, std::int64_t largest_stripe, int n_threads,
+                            std::int64_t rating_bytes);
 
 }  // namespace warpfactor

@@ -9,6 +9,7 @@
 #include "cpu/batches.hpp"
 #include "cpu/block_pass.hpp"
 #include "cpu/blocks.hpp"
+#include "cpu/evaluation.hpp"
 #include "cpu/kernel_table.hpp"
 #include "cpu/prior_means.hpp"
 #include "cpu/processors.hpp"
@@ -90,39 +91,20 @@ class CpuBackend final : public Backend<T> {
     update(item_means_, items_);
   }
   MeanLoss evaluate() override {
-    const std::int64_t n = valid_values_.size();
-    const bool squared = z_.loss.loss == Loss::squared;
-    std::vector<PassSums> sums(static_cast<std::size_t>(n / ThreadTeam::kSlice + 1));
-    team_->run_slices(n, [&](std::int64_t begin, std::int64_t end, int) {
-      constexpr std::int64_t kBatch = 1024;
-      alignas(kRowAlignment) T predicted[kBatch], losses[kBatch];
-      PassSums sum;
-      for (std::int64_t from = begin; from < end; from += kBatch) {
-        const std::int64_t size = std::min(kBatch, end - from);
-        kernels_->kernels<T>().predict_pairs({users_.factors.data(), items_.factors.data(), biases(users_),
-                                              biases(items_), static_cast<T>(z_.loss.offset), stride_, stride_,
-                                              valid_users_.data() + from, valid_items_.data() + from, size, predicted});
-        if (loss_ != nullptr) custom_losses(valid_values_.data() + from, size, predicted, losses);
-        for (std::int64_t r = 0; r < size; ++r) {
-          const auto value = static_cast<double>(valid_values_[from + r]), score = static_cast<double>(predicted[r]);
-          const double weight = valid_weights_.size() > 0 ? static_cast<double>(valid_weights_[from + r]) : 1.0;
-          if (squared) {
-            const double error = value - score;
-            sum.loss += weight * error * error;
-          } else if (loss_ != nullptr) {
-            sum.loss += weight * static_cast<double>(losses[r]);
-            sum.squares += weight * (value - score) * (value - score);
-          } else {
-            const rule::LossTerms<double> terms = rule::loss_terms(value, score, z_.loss);
-            sum.loss += weight * terms.reported;
-            sum.squares += weight * terms.square;
-          }
-        }
-      }
-      if (squared) sum.squares = sum.loss;
-      sums[static_cast<std::size_t>(begin / ThreadTeam::kSlice)] = sum;
-    });
-    return mean_of(total(sums), valid_weight_);
+    const PairBatch<T> pairs{users_.factors.data(),
+                             items_.factors.data(),
+                             biases(users_),
+                             biases(items_),
+                             static_cast<T>(z_.loss.offset),
+                             stride_,
+                             stride_,
+                             valid_users_.data(),
+                             valid_items_.data(),
+                             valid_values_.size(),
+                             nullptr};
+    const float* const weights = valid_weights_.size() > 0 ? valid_weights_.data() : nullptr;
+    return mean_of(losses_of<T>(kernels_->kernels<T>(), {pairs, valid_values_.data(), weights}, z_.loss, loss_, *team_),
+                   valid_weight_);
   }
 
   void keep() override {
@@ -242,8 +224,7 @@ class CpuBackend final : public Backend<T> {
     }
     if (scratch != nullptr) {
       const auto bytes = static_cast<std::int64_t>(sizeof(Rating) + (blocked_.has_weights ? sizeof(float) : 0));
-      window_room_ = std::min(
-          {largest, kMostInWindow, std::max(ThreadTeam::kSlice, scratch->buffer_bytes / team_->size() / bytes)});
+      window_room_ = window_ratings(scratch->buffer_bytes, largest, team_->size(), bytes);
       const std::int64_t mean = std::max<std::int64_t>(1, blocked_.offsets.back() / blocked_.outer().stripes());
       turns_ahead_ = std::max<std::int64_t>(team_->size(), kReadAhead / mean);
     }
@@ -338,21 +319,6 @@ class CpuBackend final : public Backend<T> {
   /// The internal row of an external one.
   static std::int32_t position(const RowPartition& partition, std::int32_t row) {
     return partition.position.empty() ? row : partition.position[static_cast<std::size_t>(row)];
-  }
-
-  /// Turns scores into predictions, and gives their losses. Both arrays have room for whole groups.
-  void custom_losses(const float* values, std::int64_t size, T* scores, T* losses) const {
-    for (std::int64_t r = 0; r < size; ++r) {
-      scores[r] = static_cast<T>(z_.loss.answer_shift) + static_cast<T>(z_.loss.answer_scale) * scores[r];
-    }
-    for (std::int64_t r = 0; r < size; r += kGroup) {
-      alignas(kRowAlignment) T ratings[kGroup], slopes[kGroup];
-      for (std::int64_t j = 0; j < kGroup; ++j) {
-        ratings[j] = static_cast<T>(values[std::min(r + j, size - 1)]);
-        if (r + j >= size) scores[r + j] = scores[size - 1];
-      }
-      loss_(ratings, scores + r, losses + r, slopes);
-    }
   }
 
   static double weight_of(const RatingsView& ratings) {
@@ -580,6 +546,7 @@ void plan_cpu_epochs(MemoryPlan& plan, const RatingCounts& counts, const TrainPa
     const Grid grid = planned_grid<T>(counts, params);
     plan.take("ratings in blocks",
               std::int64_t{grid.user_stripes} * grid.item_stripes * static_cast<std::int64_t>(sizeof(PassSums)));
+    plan_windows(plan, counts, grid, team_size(params.n_threads, std::min(grid.user_stripes, grid.item_stripes)));
   }
   if (counts.n_validation > 0 && params.patience > 0) {
     plan.take("copy of the best epoch", counts.all_rows() * (stride + (params.biases ? 1 : 0)) * number);
@@ -587,8 +554,9 @@ void plan_cpu_epochs(MemoryPlan& plan, const RatingCounts& counts, const TrainPa
 }
 
 void plan_cpu_release(MemoryPlan& plan) {
-  for (const char* part : {"ratings in blocks", "ratings in batches", "gradients of a batch", "optimizer state",
-                           "pulls of the rows", "prior means", "who rated what", "copy of the best epoch"}) {
+  for (const char* part :
+       {"ratings in blocks", "windows on the ratings", "ratings in batches", "gradients of a batch", "optimizer state",
+        "pulls of the rows", "prior means", "who rated what", "copy of the best epoch"}) {
     plan.free(part);
   }
 }

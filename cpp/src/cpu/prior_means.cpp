@@ -211,7 +211,7 @@ void plan_prior_means(MemoryPlan& plan, const RatingCounts& counts, std::int64_t
   plan_distinct_pairs(plan, counts);
   for (const bool own : {true, false}) {
     plan.free(own ? kUserListsPart : kItemListsPart);
-    plan.take("who rated what", lists_bytes(counts.rows(own), n));
+    plan.take("who rated what", lists_bytes(counts.rows(own), counts.buffer_bytes > 0 ? 0 : n));
   }
   const auto number = static_cast<std::int64_t>(sizeof(T));
   plan.take(part, (users + items) * (stride + 1) * number);  // the work

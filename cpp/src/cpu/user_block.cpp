@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "cpu/block_pass.hpp"
+#include "cpu/evaluation.hpp"
 #include "cpu/processors.hpp"
 #include "cpu/tuning.hpp"
 #include "epoch_order.hpp"
@@ -254,30 +255,19 @@ PassSums UserBlock<T>::evaluate(std::int32_t item_block, std::span<const T> item
   const P item_layout = layout_of(item_block, items.size());
   const std::int64_t first = valid_begin_[static_cast<std::size_t>(item_block)],
                      n = valid_begin_[static_cast<std::size_t>(item_block) + 1] - first;
-  std::vector<PassSums> sums(static_cast<std::size_t>(n / ThreadTeam::kSlice + 1));
-  team_.run_slices(n, [&](std::int64_t begin, std::int64_t end, int) {
-    constexpr std::int64_t kBatch = 1024;
-    alignas(kRowAlignment) T predicted[kBatch];
-    PassSums sum;
-    for (std::int64_t from = begin; from < end; from += kBatch) {
-      const std::int64_t size = std::min(kBatch, end - from);
-      const auto at = static_cast<std::size_t>(first + from);
-      kernels_.kernels<T>().predict_pairs({layout_.at(rows_.data(), P::factors),
-                                           item_layout.at(items.data(), P::factors),
-                                           layout_.at(rows_.data(), P::biases), item_layout.at(items.data(), P::biases),
-                                           static_cast<T>(plan_.z.loss.offset), layout_.stride(), layout_.stride(),
-                                           valid_users_.data() + at, valid_items_.data() + at, size, predicted});
-      for (std::int64_t r = 0; r < size; ++r) {
-        const rule::LossTerms<double> terms =
-            rule::loss_terms(static_cast<double>(valid_values_[at + static_cast<std::size_t>(r)]),
-                             static_cast<double>(predicted[r]), plan_.z.loss);
-        sum.loss += terms.reported;
-        sum.squares += terms.square;
-      }
-    }
-    sums[static_cast<std::size_t>(begin / ThreadTeam::kSlice)] = sum;
-  });
-  return total(sums);
+  const PairBatch<T> pairs{layout_.at(rows_.data(), P::factors),
+                           item_layout.at(items.data(), P::factors),
+                           layout_.at(rows_.data(), P::biases),
+                           item_layout.at(items.data(), P::biases),
+                           static_cast<T>(plan_.z.loss.offset),
+                           layout_.stride(),
+                           layout_.stride(),
+                           valid_users_.data() + first,
+                           valid_items_.data() + first,
+                           n,
+                           nullptr};
+  return losses_of<T>(kernels_.kernels<T>(), {pairs, valid_values_.data() + first, nullptr}, plan_.z.loss, nullptr,
+                      team_);
 }
 
 template class UserBlock<float>;

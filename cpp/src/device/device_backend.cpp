@@ -53,7 +53,7 @@ class DeviceBackend final : public Backend<A> {
   DeviceBackend(const DeviceBackend&) = delete;
   DeviceBackend& operator=(const DeviceBackend&) = delete;
 
-  void require_room(const FitMemory& least, const TrainParams& params) override {
+  void require_device_memory(const FitMemory& least, const TrainParams& params) override {
     DeviceMemory(*device_, params.device_memory).require(least);
   }
 

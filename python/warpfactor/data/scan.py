@@ -27,7 +27,7 @@ from .numbering import RowNumbers, Vocabulary, available_memory
 from .objects import open_table
 from .ratings import Ratings
 from .roles import Column, Frame
-from .stored import BYTES_PER_RATING, Spool, StoredRatings, require_room
+from .stored import BYTES_PER_RATING, Spool, StoredRatings, require_disk_space
 
 __all__ = ["RatingsScan", "Tell", "is_paths", "is_stream", "scan_ratings", "store"]
 
@@ -364,7 +364,7 @@ class _Reader:
         """Refuse ratings that would not fit onto the disk before they take it."""
         self._n_rows = None if about else n_rows
         what = f"{self._shown()} holds {'about ' if about else ''}{n_rows:,} ratings, which"
-        require_room(self._spool.folder, n_rows * self._rating_bytes, what)
+        require_disk_space(self._spool.folder, n_rows * self._rating_bytes, what)
 
     def _shown(self) -> str:
         source = self._scan.source

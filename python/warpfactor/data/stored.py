@@ -14,8 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checks import option
+from .ratings import Ratings, adopt_ratings
 
-__all__ = ["BYTES_PER_RATING", "Chunk", "Spool", "StoredRatings", "require_room", "scratch_folder"]
+__all__ = [
+    "BYTES_PER_RATING",
+    "Chunk",
+    "Spool",
+    "StoredRatings",
+    "require_disk_space",
+    "scratch_folder",
+]
 
 # int32 user, int32 item, float32 rating.
 BYTES_PER_RATING = 12
@@ -93,7 +101,7 @@ def _is_memory(folder: Path) -> bool:
     return bool(kinds) and kinds[max(kinds, key=len)] in _IN_MEMORY
 
 
-def require_room(folder: Path, needed: int, what: str) -> int:
+def require_disk_space(folder: Path, needed: int, what: str) -> int:
     """Return the free bytes of a folder's disk; raise OSError where they do not do.
 
     Parameters
@@ -363,6 +371,17 @@ class StoredRatings:
                 whole[at : at + len(part)] = part
             at += len(users)
         return pairs
+
+    def in_memory(self) -> Ratings:
+        """Return all ratings, in memory."""
+        users, items = np.empty(len(self), np.int32), np.empty(len(self), np.int32)
+        values = np.empty(len(self), np.float32)
+        at = 0
+        for some_users, some_items, some_values, _ in self.chunks():
+            part = slice(at, at + len(some_users))
+            users[part], items[part], values[part] = some_users, some_items, some_values
+            at = part.stop
+        return adopt_ratings(users, items, values, self.user_ids, self.item_ids)
 
     def close(self) -> None:
         """Give the disk back; nothing can be read any more."""

@@ -118,7 +118,13 @@ class Looking(Fitted):
         """
         users, items = self._tables.codes_of(ratings)
         known = (users >= 0) & (items >= 0)
-        seen = SeenItems(len(self.user_ids_), pairs=(users[known], items[known]))
+        return self._with_seen(SeenItems(len(self.user_ids_), pairs=(users[known], items[known])))
+
+    def without_seen(self) -> Self:
+        """Return the same fitted model, which does not hold what users rated, and so takes less memory."""
+        return self._with_seen(SeenItems(len(self.user_ids_)))
+
+    def _with_seen(self, seen: SeenItems) -> Self:
         make: Callable[..., Self] = type(self)
         tables = replace(self._tables, seen=seen)
         return make(tables, self._record, self._options, self._members)

@@ -13,6 +13,7 @@ itself is the core's: it calls `BlockExchange` as it calls the CPU.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from time import perf_counter
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -20,13 +21,20 @@ from numpy.typing import NDArray
 
 from .. import _core
 from .crew import Crew, WorkerLostError
-from .worker import Piece, rows_of_block
+from .worker import CHANGED, Piece, rows_of_block
 
 __all__ = ["BlockExchange", "Holding", "SideBlocks", "divided"]
 
 _Result = TypeVar("_Result")
 # A worker that ends again and again at the same place would do so for ever.
 _MOST_LOSSES = 5
+# How many steps an epoch has for each worker, and a sum over who rated what, if there are as many blocks: of w workers
+# each is busy in s of s + w - 1 steps, and a call of Ray takes some 2 ms.
+_TRAINING, _ADDING = 6, 2
+# Of the time, what copies of the rows to this machine may take where nobody says how often they are made.
+_COPY_SHARE = 0.05
+# What there is of the blocks: rows, and what their prior means keep.
+_ROWS, _MEANS = ("user_rows", "item_rows"), ("user_means", "item_means")
 
 
 class SideBlocks:
@@ -114,11 +122,26 @@ class Holding(NamedTuple):
         )
 
 
+class _Taken(NamedTuple):
+    """Copies on this machine of what blocks have.
+
+    Parameters
+    ----------
+    references : dict of str to list
+        By part, those of each block.
+    values : dict of str to list
+        What they stand for, which is here as long as this is.
+    """
+
+    references: dict[str, list[Any]]
+    values: dict[str, list[Any]]
+
+
 class BlockExchange:
     """The trainer's backend whose work is done by a crew; the core calls its methods.
 
     A worker that is lost is replaced: the new one loads its blocks again, all go back to the last
-    checkpoint, and do what has been done since.
+    copy of the rows on this machine, and do what has been done since.
 
     Parameters
     ----------
@@ -128,29 +151,36 @@ class BlockExchange:
         What they hold.
     dtype : dtype
         Of the factors.
-    checkpoint_every : int
-        After how many epochs the rows of all blocks are copied to this machine.
+    copy_every : int or None
+        After how many epochs the rows of all blocks are copied to this machine. None: as often as takes
+        a twentieth of the time.
     """
 
     def __init__(
-        self, crew: Crew, holding: Holding, dtype: np.dtype[Any], checkpoint_every: int
+        self, crew: Crew, holding: Holding, dtype: np.dtype[Any], copy_every: int | None
     ) -> None:
         self._crew, self._holding, self._type = crew, holding, dtype
         self._blocks = range(len(holding.users))
-        self._every = checkpoint_every
+        self._every = copy_every
         self._none = np.empty(0, dtype)
         self._scales: Any = None
         self._validation: list[Any] = []
         # What is to be restored when a worker is lost, and what has been done since.
-        self._saved: tuple[list[Any], ...] = ()
-        self._held: list[Any] = []
+        self._saved = self._kept = _Taken({}, {})
         self._since: list[Callable[[], object]] = []
-        self._kept: tuple[list[Any], ...] = ()
-        self._held_kept: list[Any] = []
+        self._copied = self._copy_seconds = 0.0  # when, and how long it took
         # References to the rows of each block of items, and to what their prior means keep.
         self._items: list[Any] = []
         self._item_means: list[Any] = []
-        self._work: list[Any] = []  # of a step of the prior means: what items send and are sent
+        # Of a step of the prior means: what items send and are sent, and that before anything is.
+        self._work: list[Any] = []
+        self._no_work: list[Any] = []
+        # The workers, each with its blocks of users; of the blocks of items it takes those of the same numbers where
+        # anybody may.
+        self._shares = [
+            (worker, [at for at in self._blocks if holding.worker_of(at, crew.n_workers) == worker])
+            for worker in range(crew.n_workers)
+        ]
         self._broken = False
         self._missing: set[int] = set()  # blocks of users that no worker holds
         self.n_lost = 0  # workers, so far
@@ -168,20 +198,20 @@ class BlockExchange:
         for attempt in range(_MOST_LOSSES):
             try:
                 self._begin(list(self._blocks), first_rows)
-                self._checkpoint()
+                self._copy()
                 return
             except WorkerLostError:
                 if attempt == _MOST_LOSSES - 1:
                     raise
-                # Without a checkpoint all begin anew.
+                # Without a copy all begin anew.
                 self.n_lost += len(self._crew.replace_lost())
                 self._crew.get([self._holding.load(self._crew, block) for block in self._blocks])
 
     def run_epoch(self, epoch: int, rate: float, active: int) -> tuple[float, float]:
         """Train one epoch; return the sums of the losses."""
         sums = self._done(lambda: self._run_epoch(epoch, rate, active))
-        if (epoch + 1) % self._every == 0:
-            self._retrying(self._checkpoint)
+        if self._is_due(epoch):
+            self._retrying(self._copy)
         return sums
 
     def update_means(self, active: int) -> None:
@@ -192,35 +222,63 @@ class BlockExchange:
         """Return the sums of the losses over the validation ratings."""
 
         def evaluated() -> tuple[float, float]:
-            told = [self._call(block, "evaluate", block, *self._items) for block in self._blocks]
+            told = self._on_all("evaluate", *self._items)
             return _total([each for sums in self._crew.get(told) for each in sums])
 
         return self._retrying(evaluated)
 
     def keep(self) -> None:
         """Keep a copy of all rows."""
-        self._kept, self._held_kept = self._retrying(self._state)
+        self._kept = self._retrying(lambda: self._taken(*_ROWS))
 
     def restore(self) -> None:
         """Go back to that copy; prior means stay what they have become."""
-
-        rows, _, items, _ = self._kept  # this copy, whenever it is done again
+        kept = self._kept  # this copy, whenever it is done again
 
         def back() -> None:
-            self._items = list(items)
-            for block in self._blocks:
-                self._call(block, "set_state", block, rows[block], None)
+            self._items = list(kept.references["item_rows"])
+            self._set(kept.references["user_rows"])
 
         self._done(back)
+
+    def state(self, kept: bool) -> list[tuple[str, NDArray[Any]]]:
+        """Return all that training remembers of rows, as arrays by name; `kept`: the copy of `keep` too."""
+        named = [("", self._retrying(self._all))]
+        if kept:
+            named.append(("kept_", self._kept))
+        return [
+            (f"{prefix}{part}_{block}", np.asarray(array))
+            for prefix, taken in named
+            for part, arrays in taken.values.items()
+            for block, array in enumerate(arrays)
+        ]
+
+    def set_state(self, arrays: Sequence[tuple[str, NDArray[Any]]], kept: bool) -> None:
+        """Go on from what `state` returned."""
+        given = dict(arrays)
+
+        def taken(prefix: str, like: _Taken) -> _Taken:
+            values = {
+                part: [given[f"{prefix}{part}_{block}"] for block in self._blocks]
+                for part in like.values
+            }
+            return _Taken(
+                {part: list(map(self._crew.put, of)) for part, of in values.items()}, values
+            )
+
+        self._saved, self._since = taken("", self._saved), []
+        if kept:
+            self._kept = taken("kept_", self._kept)
+        self._retrying(self._go_back)
 
     def release(self) -> None:
         """Do nothing: the workers end with the fit."""
 
     def download(self) -> tuple[NDArray[Any], ...]:
         """Return the factors and biases of the users and of the items, in the order of the codes."""
-        rows, _, items, _ = self._retrying(self._state)[0]
-        users = self._unpacked(self._crew.get(rows), self._holding.users)
-        return *users, *self._unpacked(self._crew.get(items), self._holding.items)
+        now = self._retrying(lambda: self._taken(*_ROWS)).values
+        users = self._unpacked(now["user_rows"], self._holding.users)
+        return *users, *self._unpacked(now["item_rows"], self._holding.items)
 
     def n_threads(self) -> int:
         """Return how many threads all workers have."""
@@ -232,26 +290,45 @@ class BlockExchange:
 
     # How it is done.
 
+    def _is_due(self, epoch: int) -> bool:
+        """Whether the rows are to be copied after this epoch."""
+        if self._every is not None:
+            return (epoch + 1) % self._every == 0
+        return perf_counter() - self._copied > self._copy_seconds / _COPY_SHARE
+
     def _run_epoch(self, epoch: int, rate: float, active: int) -> tuple[float, float]:
         users, items = _core.block_order(len(self._blocks), self._plan.seed, epoch)
         told, cells = [], []
-        for worker, blocks, turn in self._passes(users):
-            at = items[turn]
-            self._items[at], losses = self._crew.call(
-                worker, "train", blocks, at, self._items[at], epoch, rate, active, n_returns=2
+        for worker, blocks, turns in self._passes(users, _TRAINING):
+            at = [items[turn] for turn in turns]
+            *moved, losses = self._crew.call(
+                worker,
+                "train",
+                blocks,
+                at,
+                epoch,
+                rate,
+                active,
+                *(self._items[block] for block in at),
+                n_returns=len(at) + 1,
             )
+            for block, rows in zip(at, moved, strict=True):
+                self._items[block] = rows
             told.append(losses)
-            cells += [(turn, block) for block in blocks]
+            cells += [(turn, block) for turn in turns for block in blocks]
         losses = [each for call in self._crew.get(told) for each in call]
         # The sum is taken in an order that does not depend on who did what.
         return _total([each for _, each in sorted(zip(cells, losses, strict=True))])
 
-    def _passes(self, users: Sequence[int]) -> Iterator[tuple[int, list[int], int]]:
-        """Yield (worker, blocks of users, turn of a block of items) of each call, in their order.
+    def _passes(
+        self, users: Sequence[int], per_worker: int
+    ) -> Iterator[tuple[int, list[int], range]]:
+        """Yield (worker, blocks of users, turns of blocks of items) of each call, in their order.
 
         Each block of items passes all blocks of users in the order given: in one call those that
-        follow each other on one worker, which are a stage. In each step every stage has another
-        block of items, which goes on to the next stage while this one takes the next.
+        follow each other on one worker, which are a stage. In each step every stage has other blocks of
+        items, which go on to the next stage while this one takes the next. A call takes some blocks of
+        items, so that there are `per_worker` steps for each worker.
         """
         stages: list[tuple[int, list[int]]] = []
         for block in users:
@@ -259,15 +336,23 @@ class BlockExchange:
             if not stages or stages[-1][0] != worker:
                 stages.append((worker, []))
             stages[-1][1].append(block)
-        for step in range(len(self._blocks) + len(stages) - 1):
-            for number, (worker, blocks) in enumerate(stages):
-                if 0 <= step - number < len(self._blocks):
-                    yield worker, blocks, step - number
+        n = len(self._blocks)
+        n_steps = min(n, per_worker * len(stages)) if len(stages) > 1 else 1
+        turns = [range(n * at // n_steps, n * (at + 1) // n_steps) for at in range(n_steps)]
+        # Where the users begin in the middle of a worker's, it has the first stage and the last. That waits for blocks
+        # that another has just sent, so it takes them a step later than they could be there.
+        late = [
+            number + (worker == stages[0][0] and number > 0)
+            for number, (worker, _) in enumerate(stages)
+        ]
+        for step in range(n_steps + late[-1]):
+            for (worker, blocks), by in zip(stages, late, strict=True):
+                if 0 <= step - by < n_steps:
+                    yield worker, blocks, turns[step - by]
 
     def _update_means(self, active: int) -> None:
         if self._plan.user_means:
-            for block in self._blocks:
-                self._call(block, "step_means", block, "leave", active, self._none)
+            self._step_users("leave", active, self._none)
             self._gather_at_items(active)
             of_items = self._step_items("precondition", active)
             of_users = self._gather_at_users("scale", active)
@@ -275,7 +360,7 @@ class BlockExchange:
             self._step_items("coefficients", active, along)
             self._step_users("means", active, along)
         if self._plan.item_means:
-            self._clear_work()
+            self._work = list(self._no_work)
             self._step_items("leave", active)
             of_users = self._gather_at_users("precondition", active)
             self._gather_at_items(active)
@@ -286,54 +371,55 @@ class BlockExchange:
 
     def _gather_at_items(self, active: int) -> None:
         """Sum what the users of each item send; each sum goes round the blocks of users."""
-        self._clear_work()
-        for worker, blocks, at in self._passes(self._blocks):
-            self._work[at] = self._crew.call(worker, "add", blocks, at, self._work[at], active)
-
-    def _clear_work(self) -> None:
-        sizes = map(self._holding.items.size, self._blocks)
-        self._work = [self._call(block, "empty_work", size) for block, size in enumerate(sizes)]
+        self._work = list(self._no_work)
+        for worker, blocks, at in self._passes(self._blocks, _ADDING):
+            work = self._work[at.start : at.stop]
+            added = self._crew.call(
+                worker, "add", blocks, list(at), active, *work, n_returns=len(at)
+            )
+            self._work[at.start : at.stop] = added if len(at) > 1 else [added]
 
     def _gather_at_users(self, part: str, active: int) -> list[Any]:
         """Sum what the items of each user send, which all workers read."""
-        return [
-            self._call(block, "sum_items", block, part, active, *self._work)
-            for block in self._blocks
-        ]
+        return self._on_all("sum_items", part, active, *self._work)
 
     def _step_users(self, part: str, active: int, along: Any) -> None:
-        for block in self._blocks:
-            self._call(block, "step_means", block, part, active, along)
+        self._on_all("step_means", part, active, along)
 
     def _step_items(self, part: str, active: int, along: Any = None) -> list[Any]:
+        """Take a part of a step at all blocks of items, each worker at some."""
+        state = {"rows": self._items, "means": self._item_means, "work": self._work}
         sums = []
-        for block in self._blocks:
-            told = self._call(
-                block,
+        for worker, blocks in self._shares:
+            *changed, of_blocks = self._crew.call(
+                worker,
                 "step_item_means",
                 part,
-                self._holding.items.size(block),
+                [self._holding.items.size(block) for block in blocks],
                 active,
-                self._items[block],
-                self._item_means[block],
-                self._work[block],
                 self._none if along is None else along,
-                n_returns=4,
+                *(each[block] for each in state.values() for block in blocks),
+                n_returns=len(CHANGED[part]) * len(blocks) + 1,
             )
-            self._items[block], self._item_means[block], self._work[block], of_block = told
-            sums.append(of_block)
+            sums.append(of_blocks)
+            for at, name in enumerate(CHANGED[part]):
+                for block, value in zip(blocks, changed[at * len(blocks) :], strict=False):
+                    state[name][block] = value
         return sums
 
     def _along(self, sums: list[Any]) -> Any:
         total = np.zeros(1)
-        for each in self._crew.get(sums):
-            if len(each):
-                total = total + np.asarray(each)
+        for of_worker in self._crew.get(sums):
+            for each in of_worker:
+                if len(each):
+                    total = total + np.asarray(each)
         return rows_of_block("least_along", self._type)(total.tolist())
 
-    def _call(self, block: int, method: str, *arguments: Any, n_returns: int = 1) -> Any:
-        worker = self._holding.worker_of(block, self._crew.n_workers)
-        return self._crew.call(worker, method, *arguments, n_returns=n_returns)
+    def _on_all(self, method: str, *arguments: Any) -> list[Any]:
+        """Have each worker do something with all of its blocks of users; return references in their order."""
+        return [
+            self._crew.call(worker, method, blocks, *arguments) for worker, blocks in self._shares
+        ]
 
     # Beginning, keeping, and beginning again.
 
@@ -352,10 +438,10 @@ class BlockExchange:
             shape = users.size(block), len(items.codes)
             held_out = self._validation[block] if self._validation else ()
             arguments = (block, self._plan_reference, cut, *shape, first_rows[block], *held_out)
-            told.append(self._call(block, "begin", *arguments))
+            worker = self._holding.worker_of(block, self._crew.n_workers)
+            told.append(self._crew.call(worker, "begin", *arguments))
         counted = self._crew.get(told)
         if not self._has_means:
-            self._item_means = [None] * len(self._blocks)
             return
         if self._scales is None:
             counts, diagonals = (sum(column) for column in zip(*counted, strict=True))
@@ -367,24 +453,44 @@ class BlockExchange:
                 for at in map(items.block, self._blocks)
             ]
             self._scales = self._crew.put(scales)
-        for block in blocks:
-            self._call(block, "begin_means", block, self._scales)
+            empty = rows_of_block("empty_work", self._type)
+            sizes = map(items.size, self._blocks)
+            self._no_work = [self._crew.put(empty(self._plan, size)) for size in sizes]
+        for worker, mine in self._shares:
+            begun = [block for block in mine if block in blocks]
+            self._crew.call(worker, "begin_means", begun, self._scales)
 
-    def _state(self) -> tuple[tuple[list[Any], ...], list[Any]]:
-        """Return references to copies of all rows, and the copies, so that they stay here."""
-        states = [self._call(block, "state", block, n_returns=2) for block in self._blocks]
-        rows, means = map(list, zip(*states, strict=True))
-        state = rows, means, list(self._items), list(self._item_means)
-        return state, [
-            self._crew.get([each for each in part if each is not None]) for part in state
-        ]
+    def _taken(self, *parts: str) -> _Taken:
+        """Copy parts of all blocks to this machine."""
+        references = {
+            "user_rows": lambda: self._collected("rows"),
+            "user_means": lambda: self._collected("means"),
+            "item_rows": lambda: list(self._items),
+            "item_means": lambda: list(self._item_means),
+        }
+        taken = {part: references[part]() for part in parts}
+        return _Taken(taken, {part: self._crew.get(of) for part, of in taken.items()})
 
-    def _checkpoint(self) -> None:
-        self._saved, self._held = self._state()
+    def _collected(self, method: str) -> list[Any]:
+        """Return references to what each block of users has."""
+        told: list[Any] = []
+        for worker, blocks in self._shares:
+            of_worker = self._crew.call(worker, method, blocks, n_returns=len(blocks))
+            told += of_worker if len(blocks) > 1 else [of_worker]
+        return told
+
+    def _all(self) -> _Taken:
+        return self._taken(*(_ROWS + _MEANS if self._has_means else _ROWS))
+
+    def _copy(self) -> None:
+        before = perf_counter()
+        self._saved = self._all()
         self._since = []
+        self._copied = perf_counter()
+        self._copy_seconds = self._copied - before
 
     def _done(self, operation: Callable[[], _Result]) -> _Result:
-        """Do what changes rows, and remember it until the next checkpoint."""
+        """Do what changes rows, and remember it until the next copy."""
         result = self._retrying(operation)
         self._since.append(operation)
         return result
@@ -407,7 +513,7 @@ class BlockExchange:
         lost = self._crew.replace_lost()
         self.n_lost += len(lost)
         n_workers = self._crew.n_workers
-        rows, means, items, item_means = self._saved
+        rows = self._saved.references["user_rows"]
         self._missing.update(
             at for at in self._blocks if self._holding.worker_of(at, n_workers) in lost
         )
@@ -415,12 +521,25 @@ class BlockExchange:
         self._crew.get([self._holding.load(self._crew, block) for block in blocks])
         self._begin(blocks, rows)
         self._missing.clear()
-        for block in self._blocks:
-            self._call(block, "set_state", block, rows[block], means[block])
-        self._items, self._item_means = list(items), list(item_means)
+        self._go_back()
         for operation in self._since:
             operation()
         self._broken = False
+
+    def _go_back(self) -> None:
+        """Bring all to the last copy."""
+        saved = self._saved.references
+        told = self._set(saved["user_rows"], *([saved["user_means"]] if self._has_means else []))
+        self._items = list(saved["item_rows"])
+        self._item_means = list(saved.get("item_means", ()))
+        self._crew.get(told)
+
+    def _set(self, *parts: list[Any]) -> list[Any]:
+        """Have the workers take rows, or rows and what prior means keep, of all blocks of users."""
+        return [
+            self._crew.call(worker, "set_state", blocks, *(of[at] for of in parts for at in blocks))
+            for worker, blocks in self._shares
+        ]
 
     def _packed(self, rows: tuple[NDArray[Any], NDArray[Any]], *, of_users: bool) -> list[Any]:
         """Return references to the rows of each block of a side, as they are sent."""

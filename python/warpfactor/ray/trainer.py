@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
+from os import PathLike
 from time import perf_counter
 from typing import Any, cast
 
@@ -17,6 +19,7 @@ from ..model.file import stored_params
 from ..model.record import EpochRecord, origin_of
 from ..serving.tables import Options
 from ..training.callbacks import CallbackLife, Fit
+from ..training.checkpoints import checkpoints_of
 from ..training.core_params import core_params, typed_words
 from ..training.estimator import MatrixFactorization
 from ..training.fit import chosen_of, host_type
@@ -56,10 +59,11 @@ class RayTrainer:
     resources_per_worker : mapping, default None
         What else each actor takes, as ``ray.remote`` names it, such as ``{"memory": 8e9}`` or
         ``{"resources": {"big": 1}}``.
-    checkpoint_every : int, default 1
-        After how many epochs the rows of all blocks are copied to the machine that calls `fit`. When
-        an actor is lost, the fit goes back to that copy and on to the same bits; what was done since
-        is done again.
+    copy_every : int or None, default None
+        After how many epochs the rows of all blocks are copied into the memory of the machine that
+        calls `fit`; None: as often as takes a twentieth of the time. When an actor is lost, the fit goes
+        back to that copy and on to the same bits; what was done since is done again. Where the machine
+        that calls `fit` is lost, its `checkpoint` helps.
 
     Examples
     --------
@@ -77,7 +81,7 @@ class RayTrainer:
         threads_per_worker: int = 1,
         num_blocks: int = 16,
         resources_per_worker: Mapping[str, Any] | None = None,
-        checkpoint_every: int = 1,
+        copy_every: int | None = None,
     ) -> None:
         if not isinstance(model, MatrixFactorization):
             raise ValueError(
@@ -93,7 +97,7 @@ class RayTrainer:
                 f"give num_blocks={2 * self.num_workers}"
             )
         self.threads_per_worker = check_count("threads_per_worker", threads_per_worker, 1)
-        self.checkpoint_every = check_count("checkpoint_every", checkpoint_every, 1)
+        self.copy_every = None if copy_every is None else check_count("copy_every", copy_every, 1)
         self.resources_per_worker = dict(resources_per_worker or {})
 
     def fit(
@@ -104,6 +108,11 @@ class RayTrainer:
         user: str | None = None,
         item: str | None = None,
         rating: str | None = None,
+        checkpoint: str | PathLike[str] | None = None,
+        every: int = 1,
+        resume: str | PathLike[str] | bool | None = None,
+        sample_weight: Any = None,
+        implicit: Any = None,
     ) -> MatrixFactorization:
         """Factorize ratings.
 
@@ -117,6 +126,12 @@ class RayTrainer:
             Ratings to evaluate after every epoch, which are gathered here first.
         user, item, rating : str, default None
             Names of the columns. None takes common names; see `Ratings.from_frame`.
+        checkpoint, every, resume
+            As of `MatrixFactorization.fit`: the file, on the machine that calls this, from which the fit
+            goes on to the same bits when that machine, or all of the cluster, was lost. Each time all
+            rows are sent there. Another `num_workers` may go on; another `num_blocks` is another fit.
+        sample_weight, implicit : None
+            Not taken on a cluster: the workers' blocks have no weights, and no pairs without a rating.
 
         Returns
         -------
@@ -133,6 +148,7 @@ class RayTrainer:
         ImportError
             If Ray is not installed.
         """
+        _refuse(sample_weight=sample_weight, implicit=implicit)
         import_ray()
         resources = {"num_cpus": self.threads_per_worker, **self.resources_per_worker}
         # What cannot work is refused before actors are started.
@@ -149,7 +165,10 @@ class RayTrainer:
                 data,
                 validation,
                 n_blocks=self.num_blocks,
-                checkpoint_every=self.checkpoint_every,
+                copy_every=self.copy_every,
+                checkpoint=checkpoint,
+                every=every,
+                resume=resume,
             )
         finally:
             crew.close()
@@ -162,7 +181,10 @@ def fit_by(
     validation: Any,
     *,
     n_blocks: int,
-    checkpoint_every: int = 1,
+    copy_every: int | None = None,
+    checkpoint: Any = None,
+    every: int = 1,
+    resume: Any = None,
 ) -> MatrixFactorization:
     """Fit an estimator by a crew; see `RayTrainer`, whose arguments these are.
 
@@ -171,13 +193,16 @@ def fit_by(
     started = perf_counter()
     params = estimator.get_params(deep=False)
     core = _core_of(params)
+    checkpoints = checkpoints_of(checkpoint, every, resume)
+    if params["random_state"] is None and checkpoints.seed is not None:
+        core["seed"] = checkpoints.seed
     dtype = host_type(params["dtype"])
     given, holding = _held(crew, data, validation, params, core, n_blocks, dtype)
     told = crew.get([holding.load(crew, block) for block in range(len(holding.users))])
     moments = _core.joined_moments([each for each, _ in told])
     counted = moments[0]
     sample = _sample(crew, holding, counted, core["seed"])
-    exchange = BlockExchange(crew, holding, dtype, checkpoint_every)
+    exchange = BlockExchange(crew, holding, dtype, copy_every)
     validating = given.held_out is not None
     n_epochs = _core.most_epochs(core, counted, validating)
     options = Options(**{name: params[name] for name in Options._fields})
@@ -193,10 +218,22 @@ def fit_by(
             origin=origin_of("MatrixFactorization", started),
         )
 
-    fit = Fit(n_epochs, counted, core["loss"], validating=validating)
+    fit = Fit(n_epochs, counted, core["loss"], validating=validating, history=checkpoints.history)
+    kept = checkpoints.core(params)
+    if kept is not None:
+        # The trainer itself sees a sample of the ratings.
+        kept["context"] |= {
+            "num_blocks": str(len(holding.users)),
+            "ratings of all workers": f"{counted} (moments {moments}, checksums {_checksums(holding)})",
+        }
     train = getattr(_core, f"train_elsewhere_{dtype.name}")
     with (
-        EpochBar(n_epochs, core["loss"], verbose=check_verbose(params["verbose"])) as bar,
+        EpochBar(
+            n_epochs,
+            core["loss"],
+            verbose=check_verbose(params["verbose"]),
+            n_done=len(checkpoints.history),
+        ) as bar,
         CallbackLife(params["callbacks"], fit) as life,
     ):
 
@@ -218,12 +255,31 @@ def fit_by(
                 given.held_out,
                 on_epoch,
                 on_snapshot if life.takes_models else None,
+                kept,
             )
         model = made(result)
         life.finish(model)
         bar.finish(model)
     estimator.model_ = model
     return estimator
+
+
+def _checksums(holding: Holding) -> str:
+    """Return what tells the counts of the rows from others."""
+    counts = holding.user_counts, holding.item_counts
+    return " ".join(f"{zlib.crc32(each.tobytes()):08x}" for each in counts)
+
+
+def _refuse(**given: Any) -> None:
+    reasons = {
+        "sample_weight": "the ratings that its workers hold have no weights: fit on one machine, from files by "
+        "scratch= where memory is short",
+        "implicit": "its workers know of no pairs without a rating: fit on one machine, from files by scratch= "
+        "where memory is short",
+    }
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"{name} is given; it must be None on a cluster: {reasons[name]}")
 
 
 def _core_of(params: Mapping[str, Any]) -> _core.TrainParams:
@@ -242,8 +298,14 @@ def _core_of(params: Mapping[str, Any]) -> _core.TrainParams:
             "another than 'gd', which takes all ratings at once",
         ),
         "parallel": (core["parallel"] == "hogwild", "'auto' or 'blocked' on a cluster"),
-        "loss": (isinstance(params["loss"], CustomLoss), "one of the library's on a cluster"),
-        "penalty": (params["penalty"] is not None, "None on a cluster"),
+        "loss": (
+            isinstance(params["loss"], CustomLoss),
+            "one of the library's on a cluster, where a loss of your own would be scaled by a sample of the ratings",
+        ),
+        "penalty": (
+            params["penalty"] is not None,
+            "None on a cluster, whose workers compile no functions",
+        ),
         "init": (isinstance(params["init"], (tuple, list)), "'auto' or a number on a cluster"),
         "warm_start": (bool(params["warm_start"]), "False on a cluster"),
         "refit": (bool(params["refit"]), "False on a cluster: fit again on all ratings"),

@@ -10,9 +10,18 @@ from numpy.typing import NDArray
 
 from .. import _core
 
-__all__ = ["BlockWorker", "Piece", "rows_of_block"]
+__all__ = ["CHANGED", "BlockWorker", "Piece", "rows_of_block"]
 
 Sums = tuple[float, float]
+# What the parts of a step of the prior means change of a block of items: its rows, what it keeps for the prior means,
+# or the work, which is the first part of that.
+CHANGED = {
+    "leave": ("work",),
+    "precondition": ("work",),
+    "scale": ("work",),
+    "coefficients": ("means",),
+    "means": ("rows", "means"),
+}
 
 
 class Piece(NamedTuple):
@@ -42,6 +51,21 @@ def _whole(pieces: Sequence[Any]) -> Piece:
     if not pieces:
         return Piece(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))
     return Piece(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
+
+
+def _own(rows: NDArray[Any]) -> NDArray[Any]:
+    """Return a copy that may be written to, as what is sent may not, on a cache line of its own."""
+    line = 64 // rows.itemsize
+    room = np.empty(len(rows) + line, rows.dtype)
+    first = -room.ctypes.data % 64 // rows.itemsize
+    copy = room[first : first + len(rows)]
+    copy[:] = rows
+    return copy
+
+
+def _returned(values: list[Any]) -> Any:
+    """Return values of several returns: Ray takes one for one return, and a list for several."""
+    return values[0] if len(values) == 1 else values
 
 
 def rows_of_block(of: str, dtype: np.dtype[Any]) -> Any:
@@ -109,85 +133,116 @@ class BlockWorker:
             return None, None
         return block.item_counts(), block.item_diagonal()
 
-    def begin_means(self, number: int, item_scales: NDArray[np.float64]) -> None:
+    def begin_means(self, numbers: list[int], item_scales: NDArray[np.float64]) -> None:
         """Take what the users' side of the prior means needs of the items."""
-        self._blocks[number].begin_means(item_scales)
+        for number in numbers:
+            self._blocks[number].begin_means(item_scales)
 
-    def state(self, number: int) -> tuple[Any, Any]:
-        """Return copies of the rows of a block, and of what its prior means keep."""
-        means = self._plan.user_means or self._plan.item_means
-        block = self._blocks[number]
-        return block.rows(), block.means() if means else None
+    def rows(self, numbers: list[int]) -> Any:
+        """Return copies of the rows of blocks; of one block alone its own."""
+        return _returned([self._blocks[number].rows() for number in numbers])
 
-    def set_state(self, number: int, rows: Any, means: Any) -> None:
-        """Go back to what `state` returned."""
-        self._blocks[number].set_rows(rows)
-        if means is not None:
+    def means(self, numbers: list[int]) -> Any:
+        """Return copies of what the prior means of blocks keep; of one block alone its own."""
+        return _returned([self._blocks[number].means() for number in numbers])
+
+    def set_state(self, numbers: list[int], *state: Any) -> None:
+        """Go back to what `rows` returned, or to that and what `means` returned after it."""
+        for number, rows in zip(numbers, state, strict=False):
+            self._blocks[number].set_rows(rows)
+        for number, means in zip(numbers, state[len(numbers) :], strict=False):
             self._blocks[number].set_means(means)
 
     def train(
         self,
         numbers: list[int],
-        item_block: int,
-        items: Any,
+        item_blocks: list[int],
         epoch: int,
         rate: float,
         active: int,
-    ) -> tuple[Any, list[Sums]]:
-        """Train a block of items against blocks of users, one after the other.
+        *items: Any,
+    ) -> list[Any]:
+        """Train blocks of items, one after the other, each against blocks of users, one after the other.
 
         Returns
         -------
-        (items, losses)
-            The items' new rows, and the losses over the ratings of each block of users.
+        list
+            The new rows of each block of items, and last the losses over the ratings of each pair of
+            blocks, those of a block of items together.
         """
-        losses = []
+        moved, losses = [], []
+        for item_block, rows in zip(item_blocks, items, strict=True):
+            moved.append(_own(rows))
+            for number in numbers:
+                losses.append(self._blocks[number].run(item_block, moved[-1], epoch, rate, active))
+        return [*moved, losses]
+
+    def add(self, numbers: list[int], item_blocks: list[int], active: int, *work: Any) -> Any:
+        """Add what blocks of users send to the items that they rated, to the work of blocks of those items."""
+        added = [_own(of_items) for of_items in work]
+        for item_block, of_items in zip(item_blocks, added, strict=True):
+            for number in numbers:
+                self._blocks[number].add_to_items(item_block, of_items, active)
+        return _returned(added)
+
+    def evaluate(self, numbers: list[int], *items: Any) -> list[Sums]:
+        """Return the losses over the validation ratings of blocks, each by block of items."""
+        return [
+            self._blocks[number].evaluate(at, rows)
+            for number in numbers
+            for at, rows in enumerate(items)
+        ]
+
+    def step_means(self, numbers: list[int], part: str, active: int, along: Any) -> list[Any]:
+        """Take a part of a step of the prior means, of blocks of users; return their sums."""
+        return [self._blocks[number].step_means(part, active, along) for number in numbers]
+
+    def sum_items(self, numbers: list[int], part: str, active: int, *item_work: Any) -> list[Any]:
+        """Add up what the items of each user send, then take a part of a step; return the sums."""
         for number in numbers:
-            items, of_block = self._blocks[number].run(item_block, items, epoch, rate, active)
-            losses.append(of_block)
-        return items, losses
-
-    def add(self, numbers: list[int], item_block: int, work: Any, active: int) -> Any:
-        """Add what blocks of users send to the items that they rated, to those items' work."""
-        for number in numbers:
-            work = self._blocks[number].add_to_items(item_block, work, active)
-        return work
-
-    def evaluate(self, number: int, *items: Any) -> list[Sums]:
-        """Return the losses over the validation ratings of a block, by block of items."""
-        block = self._blocks[number]
-        return [block.evaluate(at, rows) for at, rows in enumerate(items)]
-
-    def step_means(self, number: int, part: str, active: int, along: Any) -> Any:
-        """Take a part of a step of the prior means, of a block of users; return its sums."""
-        return self._blocks[number].step_means(part, active, along)
-
-    def sum_items(self, number: int, part: str, active: int, *item_work: Any) -> Any:
-        """Add up what the items of each user send, then take a part of a step; return its sums."""
-        block = self._blocks[number]
-        block.sum_items(list(item_work), active)
-        return block.step_means(part, active, np.empty(0, self._type))
+            self._blocks[number].sum_items(list(item_work), active)
+        return self.step_means(numbers, part, active, np.empty(0, self._type))
 
     def step_item_means(
-        self, part: str, n_items: int, active: int, rows: Any, means: Any, work: Any, along: Any
+        self, part: str, n_items: list[int], active: int, along: Any, *state: Any
     ) -> Any:
-        """Take a part of a step of the prior means, of a block of items.
+        """Take a part of a step of the prior means, of blocks of items.
+
+        Parameters
+        ----------
+        part : str
+            Which.
+        n_items : list of int
+            The items of each block.
+        active : int
+            How many factors are trained.
+        along : ndarray
+            How far the step goes; may be empty.
+        *state : ndarray
+            The rows of the blocks, then what they keep for the prior means, then its first part, the
+            work, which is newer.
 
         Returns
         -------
-        (rows, means, work, sums)
-            `work` is the first part of the means.
+        list
+            What the part changes (`CHANGED`): so much of the state, block by block; then the list of
+            the sums.
         """
-        means = np.concatenate((work, means[len(work) :]))
         step = rows_of_block("step_item_means", self._type)
-        rows, means, sums = step(
-            part, self._plan, n_items, active, rows, means, along, self._n_threads
-        )
-        return rows, means, means[: len(work)].copy(), sums
-
-    def empty_work(self, n_items: int) -> Any:
-        """Return the work of a block of items before users add to it."""
-        return rows_of_block("empty_work", self._type)(self._plan, n_items)
+        n = len(n_items)
+        sums: list[Any] = []
+        changed: dict[str, list[Any]] = {"rows": [], "means": [], "work": []}
+        for at, size in enumerate(n_items):
+            rows, means, work = state[at], state[n + at], state[2 * n + at]
+            means = np.concatenate((work, means[len(work) :]))
+            rows, means, of_block = step(
+                part, self._plan, size, active, rows, means, along, self._n_threads
+            )
+            sums.append(of_block)
+            changed["rows"].append(rows)
+            changed["means"].append(means)
+            changed["work"].append(means[: len(work)])
+        return [each for name in CHANGED[part] for each in changed[name]] + [sums]
 
     def about(self) -> tuple[str, str, int]:
         """Return the version and the kernels of this process, and with how many threads it works."""

@@ -24,7 +24,7 @@ from .given import given_ratings, made_model
 from .partial_fit import NoPartialFit
 from .progress import EpochBar, check_verbose
 
-__all__ = ["BayesianMatrixFactorization"]
+__all__ = ["BayesianMatrixFactorization", "sampled_params"]
 
 _DEFAULTS = _core.SampleParams()
 _MOST_FACTORS = int(PARAMETERS["n_factors"].high or 0)
@@ -289,6 +289,14 @@ class BayesianMatrixFactorization(FromModel, NoPartialFit):
         core.seed = seed_from(self.random_state)
         _core.check_params(core)
         return core, dtype, check_verbose(self.verbose)
+
+
+def sampled_params(
+    estimator: BayesianMatrixFactorization,
+) -> tuple[_core.SampleParams, np.dtype[Any]]:
+    """Check the parameters; return those of the core, and the type of the factors."""
+    core, dtype, _ = estimator._checked()
+    return core, dtype
 
 
 def _members(result: Any) -> Members:

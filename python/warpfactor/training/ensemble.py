@@ -34,7 +34,7 @@ from .given import Given
 from .partial_fit import NoPartialFit
 from .progress import EpochBar, check_verbose
 
-__all__ = ["Ensemble"]
+__all__ = ["Ensemble", "members_of"]
 
 # Where a member's n_epochs is open, it runs so many times as many as it would alone. MovieLens 1M, fold 1, with 1 and 1.5:
 # mixed with the accuracy mode .8181 and .8173; ML-100K .8746 and .8745.
@@ -270,7 +270,17 @@ def _kept(templates: Sequence[_Template], checkpoint: Any, every: Any, resume: A
                 f"checkpoint is {checkpoint!r}, and the random_state of model None; it must be an int, so "
                 "that the members are the same when their fits go on"
             )
-    return _Kept(Path(checkpoint), check_count("every", every, 1), resume)
+    folder = Path(checkpoint)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(
+            f"checkpoint is {str(folder)!r}, which is a file; an ensemble keeps a file for each member, so it must be "
+            "a folder, or a name that is not there yet"
+        )
+    if not folder.parent.is_dir():
+        raise FileNotFoundError(
+            f"checkpoint is {str(folder)!r}, and there is no folder {str(folder.parent)!r}: make that first"
+        )
+    return _Kept(folder, check_count("every", every, 1), resume)
 
 
 class _Training:
@@ -382,18 +392,7 @@ class _Training:
                 raise
 
     def _threads(self) -> tuple[int, int]:
-        """Return the threads of a member, and how many members train at a time."""
-        estimators = [each.estimator for each in self._templates]
-        given = [
-            check_count("n_threads", each.n_threads, 1)
-            for each in estimators
-            if each.n_threads is not None
-        ]
-        budget = max(given, default=0) or _core.available_threads()
-        if any(parse_device(getattr(each, "device", "cpu"))[0] for each in estimators):
-            return budget, 1
-        n_at_once = min(len(estimators), budget)
-        return budget // n_at_once, n_at_once
+        return _threads([each.estimator for each in self._templates])
 
     def _fit(self, number: int, n_threads: int, bar: EpochBar) -> Model:
         def on_epoch(record: EpochRecord) -> bool:
@@ -425,7 +424,8 @@ class _Training:
             implicit=self._implicit,
             **({} if self._kept is None else self._kept.of(number)),
         )
-        model: Model = fitted.model_
+        # What a member's model would hold of its copy of the ratings, the folded model holds of all.
+        model: Model = fitted.model_.without_seen()
         return model
 
     def _folded(self, models: list[Model]) -> Model:
@@ -508,6 +508,42 @@ class _Training:
                 predicted[at] = answering.predict(self._ratings.take(held_out.at[at]))
         owners = np.repeat(np.arange(len(models)), [each.n_members_ for each in models])
         return estimate_noise(model, owners, self._ratings, self._weights, held_out, predicted)
+
+
+class MembersOf(NamedTuple):
+    """Who trains in an ensemble, and how.
+
+    Parameters
+    ----------
+    estimators : list
+        One for each member.
+    n_threads, n_at_once : int
+        Of a member; and how many members train at a time.
+    """
+
+    estimators: list[Any]
+    n_threads: int
+    n_at_once: int
+
+
+def members_of(ensemble: Ensemble) -> MembersOf:
+    """Return who trains in an ensemble."""
+    estimators = [each.estimator for each in ensemble._templates()]
+    return MembersOf(estimators, *_threads(estimators))
+
+
+def _threads(estimators: Sequence[Any]) -> tuple[int, int]:
+    """Return the threads of a member, and how many members train at a time."""
+    given = [
+        check_count("n_threads", each.n_threads, 1)
+        for each in estimators
+        if each.n_threads is not None
+    ]
+    budget = max(given, default=0) or _core.available_threads()
+    if any(parse_device(getattr(each, "device", "cpu"))[0] for each in estimators):
+        return budget, 1
+    n_at_once = min(len(estimators), budget)
+    return budget // n_at_once, n_at_once
 
 
 def _is_open(n_epochs: int | str | None) -> bool:

@@ -80,8 +80,8 @@ def fit_model(
         core=core,
         scratch=scratch,
         buffer=buffer,
-    ) as (given, disk):
-        return _fitted(params, core, given, disk, validation, implicit, start, started, checkpoints)
+    ) as (given, disk, held_out):
+        return _fitted(params, core, given, disk, held_out, implicit, start, started, checkpoints)
 
 
 def _fitted(

@@ -7,20 +7,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
 
 from .. import _core
 from ..checks import check_count, check_flag, is_number
 from ..data.describe import html_table
 from ..data.ratings import Ratings
-from ..parameters import DEFAULTS
-from .core_params import core_params, float_type
+from .bayesian import BayesianMatrixFactorization
+from .core_params import core_params, typed_words
+from .ensemble import Ensemble
 from .estimator import MatrixFactorization
+from .fit_sizes import RATING, Counts, FitSizes, changes_of, sizes_of
+from .streams import BUFFER
 
 __all__ = ["MemoryEstimate", "estimate_memory"]
 
 _MOST_RATINGS = 2**48
-# Of a rating: two codes and a value.
-_RATING = 12
 # Recommended items a user, as `recommend` has it by default.
 _LISTED = 10
 
@@ -52,7 +55,10 @@ class MemoryEstimate:
     device_available : int or None
         What the fit may take on the device, as given by `device_memory`. None: not given.
     smaller : dict of str to int
-        If it does not fit: changes of one parameter with which it would, and what it then takes.
+        If it does not fit: changes of one parameter with which it would, and what it then takes. With
+        ``scratch=FOLDER`` the ratings are read from their files, and are not in memory.
+    disk : int
+        What a fit with ``scratch=`` takes on the disk; 0 without.
     """
 
     fit: dict[str, dict[str, int]]
@@ -65,6 +71,7 @@ class MemoryEstimate:
     limit: str = ""
     device_available: int | None = None
     smaller: dict[str, int] = field(default_factory=dict)
+    disk: int = 0
 
     @property
     def peak(self) -> int:
@@ -103,8 +110,8 @@ class MemoryEstimate:
             text += (
                 " No change of one parameter is enough: use fewer factors and fewer parts of these."
             )
-        if not self.device and self.available is not None and self.peak > self.available:
-            text += " Or give fit the files and scratch=, a folder on a disk that holds the ratings then."
+        if self.disk:
+            text += f" On the disk it takes up to {_size(self.disk)}."
         if self.device:
             text += (
                 f" On the device it takes {_size(self.device_peak)}, or at least "
@@ -156,7 +163,7 @@ class MemoryEstimate:
 
 def estimate_memory(
     ratings: Ratings | None = None,
-    estimator: MatrixFactorization | None = None,
+    estimator: MatrixFactorization | BayesianMatrixFactorization | Ensemble | None = None,
     *,
     n_ratings: int | None = None,
     n_users: int | None = None,
@@ -164,6 +171,8 @@ def estimate_memory(
     n_validation: int = 0,
     n_implicit: int = 0,
     sample_weight: bool = False,
+    scratch: bool = False,
+    buffer: int | None = None,
     available: float | None = None,
     **params: Any,
 ) -> MemoryEstimate:
@@ -173,8 +182,8 @@ def estimate_memory(
     ----------
     ratings : Ratings or None, default None
         What is to be fitted. Without them: `n_ratings`, `n_users` and `n_items`.
-    estimator : MatrixFactorization or None, default None
-        Whose parameters are used. None: the defaults.
+    estimator : MatrixFactorization, BayesianMatrixFactorization, Ensemble or None, default None
+        Whose parameters are used. None: the defaults of `MatrixFactorization`.
     n_ratings, n_users, n_items : int or None, default None
         Counts, in the place of `ratings`. Rows then count as having ratings in equal numbers, which takes
         more than a long tail in batches.
@@ -184,11 +193,17 @@ def estimate_memory(
         How many pairs without a rating `fit` will be given.
     sample_weight : bool, default False
         Whether it will be given weights.
+    scratch : bool, default False
+        Whether it will be given ``scratch=``: the ratings are then on a disk, and of counts alone none are
+        in memory.
+    buffer : int or None, default None
+        Its `buffer`, in bytes; None: 2³⁰.
     available : number or None, default None
         Bytes that the fit may take, its ratings included, such as ``16e9``. None: what this machine has
         left (memory and swap, the limits of containers and of the process).
     **params
-        Parameters of `MatrixFactorization` in the place of the estimator's, such as ``n_factors=128``.
+        Parameters of the estimator in the place of its own, such as ``n_factors=128``; of an ensemble those
+        of its members as ``model__n_factors=128``.
 
     Returns
     -------
@@ -205,7 +220,8 @@ def estimate_memory(
     Notes
     -----
     The fit's figures are those of its arrays. The Python process itself takes some 100 MB more, and
-    reading a file up to several times the ratings: see docs/how-to/memory.md.
+    reading a file up to several times the ratings: see docs/how-to/memory.md. An ensemble's members train side
+    by side, as many at a time as there are threads: the figures are for this machine's, or for `n_threads`.
 
     Examples
     --------
@@ -221,90 +237,128 @@ def estimate_memory(
             f"ratings is a {type(ratings).__name__}; it must be Ratings: read a file by "
             "warpfactor.read_ratings, or give n_ratings, n_users and n_items"
         )
-    if estimator is not None and not isinstance(estimator, MatrixFactorization):
-        raise TypeError(
-            f"estimator is a {type(estimator).__name__}; it must be a MatrixFactorization"
-        )
-    unknown = sorted(set(params) - set(DEFAULTS))
-    if unknown:
-        raise TypeError(f"{', '.join(unknown)}: MatrixFactorization has no such parameter")
-    own = DEFAULTS if estimator is None else estimator.get_params(deep=False)
-    chosen = {**own, **params}
-    shape = _shape(ratings, n_ratings, n_users, n_items)
-    n, users, items = shape
+    estimator = _chosen(estimator, params)
+    n, users, items = shape = _shape(ratings, n_ratings, n_users, n_items)
     weighted = check_flag("sample_weight", sample_weight)
-    n_validation = check_count("n_validation", n_validation, 0, _MOST_RATINGS)
-    fraction = chosen["validation_fraction"]
-    n_drawn = 0 if fraction is None or n_validation else round(fraction * n)
-    core = core_params(chosen)
-    double = float_type(chosen["dtype"]) == np.float64
-    counts = None
-    if ratings is not None:
-        counts = [
-            np.bincount(codes, minlength=rows).astype(np.uint32)
-            for codes, rows in ((ratings.users, users), (ratings.items, items))
-        ]
-
-    def counted(n_training: int, n_held_out: int) -> _core.RatingCounts:
-        init = chosen["init"]
-        return _core.RatingCounts(
-            n_training,
-            users,
-            items,
-            weighted=weighted,
-            n_validation=n_held_out,
-            n_implicit=check_count("n_implicit", n_implicit, 0, _MOST_RATINGS),
-            initial=isinstance(init, (tuple, list)),
-            custom_penalty=chosen["penalty"] is not None,
-            user_counts=None if counts is None else counts[0],
-            item_counts=None if counts is None else counts[1],
-        )
-
-    rating = _RATING + (4 if weighted else 0)
-    beside = {"ratings": n * rating + (0 if ratings is None else _ids_and_times(ratings))}
-    if ratings is None:
-        beside["ratings"] += 8 * (users + items)
-    beside["validation ratings given"] = n_validation * _RATING
-    beside["ratings drawn for validation, and the others"] = n * rating if n_drawn else 0
-    first = counted(n - n_drawn, n_validation + n_drawn)
-    phases, device, streamed = _core.fit_memory(first, core, double)
-    fit = _phases(phases, beside)
-    model = _model(shape, chosen["n_factors"], 8 if double else 4, weighted=weighted)
-    if chosen["refit"]:
-        # The first training's result is there in the second one, of all ratings.
-        beside["result of the first training"] = model["factors and biases"]
-        core["patience"] = 0
-        again = n + (0 if n_drawn else n_validation)
-        beside["all ratings together"] = 0 if n_drawn else again * rating
-        more = _phases(_core.fit_memory(counted(again, 0), core, double)[0], beside)
-        fit |= {f"{phase} again": parts for phase, parts in more.items()}
-        fit = _largest(fit)
-    mine = max(sum(parts.values()) for parts in fit.values())
-    there = 0 if ratings is None else beside["ratings"]
-    room, limit = _room(available, there)
-    smaller: Mapping[str, int] = {}
-    if room is not None and mine > room:
-        of_python = sum(beside.values())
-        smaller = {
-            change: size + of_python
-            for change, size in _core.smaller_fits(first, core, double, room - of_python)
-        }
-    number = 8 if double else 4
+    on_disk = check_flag("scratch", scratch)
+    if buffer is not None and not on_disk:
+        raise ValueError(f"buffer is {buffer!r}, and is for fits with scratch=True: give that too")
+    counts = Counts(
+        n,
+        users,
+        items,
+        _rows(ratings),
+        held=_held(ratings, shape, weighted=weighted, on_disk=on_disk),
+        n_validation=check_count("n_validation", n_validation, 0, _MOST_RATINGS),
+        n_implicit=check_count("n_implicit", n_implicit, 0, _MOST_RATINGS),
+        weighted=weighted,
+        buffer=_buffer(estimator, buffer) if on_disk else 0,
+    )
+    told = sizes_of(estimator, counts)
+    room, limit = _room(available, 0 if ratings is None else counts.held)
+    smaller: dict[str, int] = {}
+    if room is not None and told.peak > room:
+        smaller = told.smaller(room) if told.smaller else _tried(estimator, counts, room)
+    plain = isinstance(estimator, MatrixFactorization)
+    disk = 0
+    if on_disk:
+        core = core_params(estimator.get_params(deep=False))
+        core["device"] = "cpu"
+        disk = _core.scratch_bytes(n, weighted, core)
     return MemoryEstimate(
-        fit,
-        model,
-        {"each pair": 8 + number},
+        told.fit,
+        _model(shape, told, weighted=weighted),
+        {"each pair": 8 + told.number},
         {
-            "each user": _LISTED * (4 + number + 8),
-            "each thread": items * number + items // 8,
+            "each user": _LISTED * (4 + told.number + 8),
+            "each thread": items * told.number + items // 8,
         },
-        dict(device),
-        streamed,
+        told.device,
+        told.device_streamed,
         room,
         limit,
-        chosen["device_memory"],
-        dict(smaller),
+        estimator.device_memory if plain else None,
+        smaller,
+        disk,
     )
+
+
+def _chosen(
+    estimator: Any, params: Mapping[str, Any]
+) -> MatrixFactorization | BayesianMatrixFactorization | Ensemble:
+    """Return the estimator with other parameters."""
+    if estimator is None:
+        estimator = MatrixFactorization()
+    known = (MatrixFactorization, BayesianMatrixFactorization, Ensemble)
+    if not isinstance(estimator, known):
+        raise TypeError(
+            f"estimator is a {type(estimator).__name__}; it must be a MatrixFactorization, a "
+            "BayesianMatrixFactorization or an Ensemble"
+        )
+    if not params:
+        return estimator
+    changed = clone(estimator)
+    if isinstance(changed, Ensemble) and changed.model is None:
+        changed.set_params(model=MatrixFactorization())
+    unknown = sorted(set(params) - set(changed.get_params()))
+    if unknown:
+        raise TypeError(f"{', '.join(unknown)}: {type(estimator).__name__} has no such parameter")
+    changed.set_params(**params)
+    return changed
+
+
+def _rows(ratings: Ratings | None) -> tuple[NDArray[np.uint32], NDArray[np.uint32]] | None:
+    """Return how many ratings each user and each item has."""
+    if ratings is None:
+        return None
+    users, items = (
+        np.bincount(codes, minlength=n).astype(np.uint32)
+        for codes, n in ((ratings.users, ratings.n_users), (ratings.items, ratings.n_items))
+    )
+    return users, items
+
+
+def _held(
+    ratings: Ratings | None, shape: tuple[int, int, int], *, weighted: bool, on_disk: bool
+) -> int:
+    """Return the bytes of the ratings and their ids that are there during a fit."""
+    n, users, items = shape
+    of_rating = RATING + (4 if weighted else 0)
+    if ratings is not None:
+        arrays = (ratings.user_ids, ratings.item_ids, ratings.timestamps)
+        # Of texts the pointers count.
+        return n * of_rating + sum(array.nbytes for array in arrays if array is not None)
+    return (0 if on_disk else n * of_rating) + 8 * (users + items)
+
+
+def _buffer(estimator: Any, buffer: int | None) -> int:
+    """Check that a fit can have its ratings on a disk; return its buffer."""
+    if not isinstance(estimator, MatrixFactorization):
+        raise ValueError(
+            f"scratch is True, and {type(estimator).__name__} trains on ratings in memory: leave it out"
+        )
+    size = BUFFER if buffer is None else check_count("buffer", buffer, 1, 2**63 - 1)
+    core = core_params(estimator.get_params(deep=False))
+    if estimator.device == "auto":
+        core["device"] = "cpu"
+    with typed_words():
+        _core.check_scratch(size, core)
+    return size
+
+
+def _tried(estimator: Any, counts: Counts, room: int) -> dict[str, int]:
+    """Return changes of an ensemble with which it fits, the smallest one of each parameter."""
+    smaller: dict[str, int] = {}
+    found: set[str] = set()
+    for change, changed in changes_of(estimator):
+        name = change.partition("=")[0]
+        if name in found:
+            continue
+        peak = sizes_of(changed, counts).peak
+        if peak <= room:
+            smaller[change] = peak
+            found.add(name)
+    return smaller
 
 
 def _shape(
@@ -325,38 +379,13 @@ def _shape(
     return n, check_count("n_users", n_users, 1), check_count("n_items", n_items, 1)
 
 
-def _ids_and_times(ratings: Ratings) -> int:
-    """Return the bytes of the arrays beside codes and values; texts count as their pointers."""
-    arrays = (ratings.user_ids, ratings.item_ids, ratings.timestamps)
-    return sum(array.nbytes for array in arrays if array is not None)
-
-
-def _phases(
-    phases: list[tuple[str, list[tuple[str, int]]]], beside: Mapping[str, int]
-) -> dict[str, dict[str, int]]:
-    return {
-        phase: {name: size for name, size in (*beside.items(), *parts) if size}
-        for phase, parts in phases
-    }
-
-
-def _largest(fit: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
-    """Of two trainings, take each phase of the one that takes more."""
-    return {
-        phase: max(parts, fit[f"{phase} again"], key=lambda each: sum(each.values()))
-        for phase, parts in fit.items()
-        if not phase.endswith(" again")
-    }
-
-
-def _model(
-    shape: tuple[int, int, int], n_factors: int, number: int, *, weighted: bool
-) -> dict[str, int]:
+def _model(shape: tuple[int, int, int], told: FitSizes, *, weighted: bool) -> dict[str, int]:
     n, users, items = shape
     rows = users + items
     parts = {
-        "factors and biases": rows * (n_factors + 1) * number,
+        "factors and biases": rows * (told.n_factors + 1) * told.number,
         "ids, counts and flags": rows * (8 + 4 + 1),
+        **told.model,
         # Until the lists are made, the model holds the ratings' codes, or copies of those with weights.
         "codes of the ratings, until there are lists": 8 * n if weighted else 0,
         "lists of what is seen": 4 * n + 8 * users,

@@ -17,7 +17,7 @@ from ..data.columns import check_weights
 from ..data.files import read_ratings
 from ..data.numbering import available_memory
 from ..data.scan import RatingsScan, is_paths, is_stream, scan_ratings, store
-from ..data.stored import BYTES_PER_RATING, Chunk, StoredRatings, require_room, scratch_folder
+from ..data.stored import BYTES_PER_RATING, Chunk, StoredRatings, require_disk_space, scratch_folder
 from ..serving.tables import SeenItems
 from .core_params import typed_words
 from .given import Given, drawn_positions, given_ratings, validation_arrays
@@ -76,7 +76,7 @@ def given_from(
     core: _core.TrainParams,
     scratch: Any,
     buffer: Any,
-) -> Iterator[tuple[Given, Disk | None]]:
+) -> Iterator[tuple[Given, Disk | None, Any]]:
     """Check and convert the arguments of `fit`; see `MatrixFactorization.fit`.
 
     Yields
@@ -85,11 +85,12 @@ def given_from(
         The ratings.
     disk : Disk or None
         Where they are kept, if not in memory. It is given back in the end.
+    validation : object
+        What was given, in memory.
     """
     fraction, seed = params["validation_fraction"], core["seed"]
     disk = _disk(X, scratch, buffer)
-    if is_paths(validation) and (not isinstance(validation, str) or Path(validation).exists()):
-        validation = read_ratings(validation)
+    validation = _in_memory(validation, disk)
     if is_paths(X) or isinstance(X, RatingsScan) or is_stream(X):
         if y is not None:
             raise ValueError(f"X ({type(X).__name__}) holds the ratings itself: pass no y with it")
@@ -97,7 +98,7 @@ def given_from(
             _require_fit(disk, params, core)
             scan = X if isinstance(X, RatingsScan) else scan_ratings(X)
             with _stored(scan, disk, params, core, weighted=sample_weight is not None) as stored:
-                yield _given(stored, sample_weight, validation, fraction, seed), disk
+                yield _given(stored, sample_weight, validation, fraction, seed), disk, validation
             return
         if is_paths(X):
             X = read_ratings(X)
@@ -108,8 +109,21 @@ def given_from(
     )
     if disk is not None:
         needed = _core.scratch_bytes(len(given.ratings), given.weights is not None, core)
-        require_room(disk.folder, needed, f"training on {len(given.ratings):,} ratings")
-    yield given, disk
+        require_disk_space(disk.folder, needed, f"training on {len(given.ratings):,} ratings")
+    yield given, disk, validation
+
+
+def _in_memory(validation: Any, disk: Disk | None) -> Any:
+    """Read validation ratings that come from files or in parts."""
+    if is_paths(validation) and (not isinstance(validation, str) or Path(validation).exists()):
+        return read_ratings(validation)
+    pair_or_table = isinstance(validation, (tuple, pa.RecordBatchReader))
+    if not isinstance(validation, RatingsScan) and (pair_or_table or not is_stream(validation)):
+        return validation
+    scan = validation if isinstance(validation, RatingsScan) else scan_ratings(validation)
+    folder = scratch_folder(None) if disk is None else disk.folder
+    with store(scan, folder) as stored:
+        return stored.in_memory()
 
 
 def _disk(X: Any, scratch: Any, buffer: Any) -> Disk | None:
@@ -177,7 +191,7 @@ def _stored(
         )
     with stored:
         needed = _core.scratch_bytes(len(stored), weighted, core) - BYTES_PER_RATING * len(stored)
-        require_room(disk.folder, needed, f"training on {len(stored):,} ratings")
+        require_disk_space(disk.folder, needed, f"training on {len(stored):,} ratings")
         yield stored
 
 
