@@ -7,6 +7,7 @@ Nothing is fetched while the site is built, and its pages load nothing from othe
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -77,17 +78,11 @@ nb_execution_timeout = 120
 nb_merge_streams = True
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # they would come from another host
 nb_mime_priority_overrides = [("*", "text/latex", None)]  # so would what sets formulas
-# ipykernel tells programs to colour what they print, terminal or not. A profile of its own undoes that, and keeps away
-# what the profile of whoever builds would do.
+nb_render_markdown_format = "myst"
+# A profile for the kernels, so that nothing depends on that of whoever builds.
 profile = DOCS / "_generated" / "ipython" / "profile_default"
 (profile / "startup").mkdir(parents=True, exist_ok=True)
-(profile / "startup" / "plain.py").write_text(
-    "import os\n"
-    "for name in ('CLICOLOR', 'CLICOLOR_FORCE', 'FORCE_COLOR'):\n"
-    "    os.environ.pop(name, None)\n"
-    "del os, name\n",
-    encoding="utf-8",
-)
+shutil.copy(DOCS / "_extensions" / "kernel_startup.py", profile / "startup")
 (profile / "ipython_kernel_config.py").write_text(
     "c.Application.log_level = 'ERROR'\n", encoding="utf-8"
 )
