@@ -41,13 +41,9 @@ exclude_patterns = ["README.md", "_*"]
 templates_path = ["_templates"]
 nitpicky = True
 smartquotes = False  # two hyphens are the beginning of an option, not a dash
-# Each header opens the namespace, and Sphinx takes every opening for a declaration.
-suppress_warnings = ["duplicate_declaration.cpp"]
-# A page that is not executed does not know its language: it is highlighted as Python all the same.
-suppress_warnings += ["myst-nb.lexer"]
-# Pages of a folder whose index is not written yet are not in the navigation.
-if not all((page.parent / "index.md").exists() for page in DOCS.glob("[a-z]*/*.md")):
-    suppress_warnings.append("toc.not_included")
+# Each header opens the namespace, and Sphinx takes every opening for a declaration. A page that is not executed does not
+# know its language.
+suppress_warnings = ["duplicate_declaration.cpp", "myst-nb.lexer"]
 
 # Python. Signatures are shown without types: the docstrings say them with shapes and units.
 autodoc_typehints = "none"
@@ -114,15 +110,3 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-
-
-def setup(app: object) -> None:
-    """Leave pages that are not written yet out of the navigation."""
-
-    def written(_: object, page: str, source: list[str]) -> None:
-        if page == "index":
-            head, listed = source[0].split(":hidden:\n\n", 1)
-            lines = [line for line in listed.splitlines() if list(DOCS.glob(f"{line}.*"))]
-            source[0] = head + ":hidden:\n\n" + "\n".join([*lines, "```", ""])
-
-    app.connect("source-read", written)  # type: ignore[attr-defined]
