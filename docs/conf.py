@@ -7,6 +7,7 @@ Nothing is fetched while the site is built, and its pages load nothing from othe
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -40,13 +41,9 @@ exclude_patterns = ["README.md", "_*"]
 templates_path = ["_templates"]
 nitpicky = True
 smartquotes = False  # two hyphens are the beginning of an option, not a dash
-# Each header opens the namespace, and Sphinx takes every opening for a declaration.
-suppress_warnings = ["duplicate_declaration.cpp"]
-# A page that is not executed does not know its language: it is highlighted as Python all the same.
-suppress_warnings += ["myst-nb.lexer"]
-# Pages of a folder whose index is not written yet are not in the navigation.
-if not all((page.parent / "index.md").exists() for page in DOCS.glob("[a-z]*/*.md")):
-    suppress_warnings.append("toc.not_included")
+# Each header opens the namespace, and Sphinx takes every opening for a declaration. A page that is not executed does not
+# know its language.
+suppress_warnings = ["duplicate_declaration.cpp", "myst-nb.lexer"]
 
 # Python. Signatures are shown without types: the docstrings say them with shapes and units.
 autodoc_typehints = "none"
@@ -77,17 +74,11 @@ nb_execution_timeout = 120
 nb_merge_streams = True
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # they would come from another host
 nb_mime_priority_overrides = [("*", "text/latex", None)]  # so would what sets formulas
-# ipykernel tells programs to colour what they print, terminal or not. A profile of its own undoes that, and keeps away
-# what the profile of whoever builds would do.
+nb_render_markdown_format = "myst"
+# A profile for the kernels, so that nothing depends on that of whoever builds.
 profile = DOCS / "_generated" / "ipython" / "profile_default"
 (profile / "startup").mkdir(parents=True, exist_ok=True)
-(profile / "startup" / "plain.py").write_text(
-    "import os\n"
-    "for name in ('CLICOLOR', 'CLICOLOR_FORCE', 'FORCE_COLOR'):\n"
-    "    os.environ.pop(name, None)\n"
-    "del os, name\n",
-    encoding="utf-8",
-)
+shutil.copy(DOCS / "_extensions" / "kernel_startup.py", profile / "startup")
 (profile / "ipython_kernel_config.py").write_text(
     "c.Application.log_level = 'ERROR'\n", encoding="utf-8"
 )
@@ -119,15 +110,3 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-
-
-def setup(app: object) -> None:
-    """Leave pages that are not written yet out of the navigation."""
-
-    def written(_: object, page: str, source: list[str]) -> None:
-        if page == "index":
-            head, listed = source[0].split(":hidden:\n\n", 1)
-            lines = [line for line in listed.splitlines() if list(DOCS.glob(f"{line}.*"))]
-            source[0] = head + ":hidden:\n\n" + "\n".join([*lines, "```", ""])
-
-    app.connect("source-read", written)  # type: ignore[attr-defined]
