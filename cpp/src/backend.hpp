@@ -72,7 +72,8 @@ class Backend {
   virtual void visit_state(StateAccess access, bool kept, const StateVisit<T>& visit) = 0;
   /// Frees what only epochs need; none follow.
   virtual void release() = 0;
-  /// Writes factors and biases, in z units, into the model's arrays, which have their final sizes.
+  /// Writes factors and biases, in z units, into the model's arrays: the factors' are empty, the biases' have their
+  /// final sizes. After release() it may give its own rows away for the memory, and is not called again.
   virtual void download(Model<T>& model) = 0;
 
   [[nodiscard]] virtual std::int32_t n_threads() const = 0;
@@ -87,7 +88,7 @@ template <class T>
 void plan_cpu_upload(MemoryPlan& plan, const RatingCounts& counts, const TrainParams& params);
 template <class T>
 void plan_cpu_epochs(MemoryPlan& plan, const RatingCounts& counts, const TrainParams& params);
-/// Tells what release() gives back, and that download() takes nothing.
+/// Tells what release() gives back, and that download() takes nothing beside the model.
 void plan_cpu_release(MemoryPlan& plan);
 
 }  // namespace warpfactor

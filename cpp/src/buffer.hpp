@@ -46,6 +46,18 @@ class Buffer {
     size_ = std::exchange(other.size_, 0);
     return *this;
   }
+  /// Gives the pages that lie in [begin, end) back to the system, where that can be done; what they held is lost.
+  void forget(std::int64_t begin, std::int64_t end) noexcept {
+#if defined(__linux__)
+    constexpr std::uintptr_t page = 1 << 16;  // the largest there is
+    const auto up = [](std::uintptr_t address) { return (address + page - 1) / page * page; };
+    const std::uintptr_t from = up(reinterpret_cast<std::uintptr_t>(data_ + begin)),
+                         to = reinterpret_cast<std::uintptr_t>(data_ + end) / page * page;
+    if (to > from) (void)madvise(reinterpret_cast<void*>(from), to - from, MADV_DONTNEED);
+#else
+    (void)begin, (void)end;
+#endif
+  }
   [[nodiscard]] T* data() noexcept { return data_; }
   [[nodiscard]] const T* data() const noexcept { return data_; }
   [[nodiscard]] std::int64_t size() const noexcept { return size_; }

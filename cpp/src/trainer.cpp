@@ -543,10 +543,8 @@ TrainResult<T> train_on(RatingSource& ratings, const TrainParams& given_params, 
   const auto finished = [&](TrainResult<T> now, bool last) {
     Model<T>& to = now.model;
     if (last) backend->release();
-    to.user_counts = rated.user_counts;
-    to.item_counts = rated.item_counts;
-    to.user_factors.resize(static_cast<std::size_t>(to.n_users) * static_cast<std::size_t>(to.n_factors));
-    to.item_factors.resize(static_cast<std::size_t>(to.n_items) * static_cast<std::size_t>(to.n_factors));
+    to.user_counts = last ? std::move(rated.user_counts) : rated.user_counts;
+    to.item_counts = last ? std::move(rated.item_counts) : rated.item_counts;
     to.user_biases.assign(static_cast<std::size_t>(to.n_users), static_cast<T>(z.start_bias));
     to.item_biases.assign(static_cast<std::size_t>(to.n_items), static_cast<T>(z.start_bias));
     backend->download(to);

@@ -132,6 +132,9 @@ class CalledBackend final : public Backend<T> {
   void download(Model<T>& model) override {
     const WithGil gil;
     const auto arrays = methods_.attr("download")().template cast<std::tuple<Array<T>, Array<T>, Array<T>, Array<T>>>();
+    const auto k = static_cast<std::size_t>(model.n_factors);
+    model.user_factors.resize(model.user_biases.size() * k);
+    model.item_factors.resize(model.item_biases.size() * k);
     assign_all<T>(model.user_factors, std::get<0>(arrays), "user_factors");
     assign_all<T>(model.user_biases, std::get<1>(arrays), "user_biases");
     assign_all<T>(model.item_factors, std::get<2>(arrays), "item_factors");

@@ -11,6 +11,7 @@ import pickle
 import re
 import sys
 import types
+import warnings
 from contextlib import nullcontext
 from typing import ClassVar
 
@@ -130,7 +131,9 @@ def copies_of(model):
 
 
 def on(model, place, call, **params):
-    return call(model.set_params(device=place, **{"device_memory": None, **params}))
+    with warnings.catch_warnings():  # tiles of a row are what many tests ask for
+        warnings.filterwarnings("ignore", ".* is slow on CUDA device 0: there is room for")
+        return call(model.set_params(device=place, **{"device_memory": None, **params}))
 
 
 def assert_same_predictions(model, X, **params):
@@ -478,6 +481,29 @@ def test_tiles_of_a_tiny_budget(xp, gappy, rows, monkeypatch):
         assert rows in sizes
         with pytest.raises(wf.CudaError, match=f"device_memory is {least - 1:,}: raise it"):
             on(model, "cuda", call, device_memory=least - 1)
+
+
+def test_a_budget_that_makes_tiles_small_says_what_would_do(xp, gappy):
+    model = model_of().fit(gappy)
+    X = every_pair(gappy)
+
+    def predict(m):
+        return m.predict(X)
+
+    least = least_memory(model, predict)
+    model.set_params(device="cuda", device_memory=least)
+    with pytest.warns(
+        UserWarning, match="predict is slow on CUDA device 0: there is room for 1 of"
+    ) as said:
+        slow = model.predict(X)
+    would_do = re.search(
+        rf"raise device_memory, which is {least:,}, to ([\d,]+)$", str(said[0].message)
+    )
+    enough = int(would_do[1].replace(",", ""))
+    # What it names is enough, and no more than that: with a hundredth of the tile it would still be said.
+    np.testing.assert_array_equal(model.set_params(device_memory=enough).predict(X), slow)
+    with pytest.warns(UserWarning, match="there is room for"):
+        model.set_params(device_memory=least + (enough - least) // 200).predict(X)
 
 
 def shortage(model, call):

@@ -457,6 +457,25 @@ def test_a_standard_error_that_takes_nothing_ends_no_training(tmp_path):
         assert wf.load(tmp_path / f"m{number}").n_epochs_ in (1, 2)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_standard_error_that_takes_nothing_ends_no_fit_from_the_disk(tmp_path):
+    # With verbose=2 reading has lines of its own.
+    ended = run(
+        f"""
+        import sys
+        import warpfactor as wf
+        sys.stderr = open("/dev/full", "w")
+        ratings = wf.datasets.make_ratings(60, 40, 800, random_state=0).ratings
+        model = wf.MatrixFactorization(2, n_epochs=2, verbose=2)
+        model.fit([ratings.to_frame("arrow")], scratch={str(tmp_path)!r})
+        print(len(model.history_), flush=True)
+        import os
+        os._exit(0)  # as the interpreter would complain of the full device
+    """
+    )
+    assert ended.returncode == 0 and ended.stdout == "2\n", ended.stderr
+
+
 # --- memory --------------------------------------------------------------------------------------
 
 

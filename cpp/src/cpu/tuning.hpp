@@ -64,8 +64,10 @@ inline constexpr std::int64_t kMostInWindow = 1 << 23, kReadAhead = 1 << 22;
 
 /// Rows that a task copies or fills. Not measured.
 inline constexpr std::int64_t kRowSlice = 4096;
+/// Of factors that are handed to the model before their own memory is given back. Not measured.
+inline constexpr std::int64_t kBytesGiven = std::int64_t{16} << 20;
 
-/// How many rows ahead a row is fetched where rows are summed in the order of a list. Not measured.
+/// How many rows ahead a row is fetched where rows are summed or moved in the order of a list. Not measured.
 inline constexpr std::int64_t kRowsAhead = 8;
 /// Others of the rows that a task sums. Not measured.
 inline constexpr std::int64_t kTaskOthers = 1 << 14;

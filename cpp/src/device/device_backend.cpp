@@ -308,6 +308,7 @@ class DeviceBackend final : public Backend<A> {
     rows.factors.download(padded.data());
     Buffer<A> numbers(rows.numbers.size());
     rows.numbers.download(numbers.data());
+    factors.resize(row_biases.size() * static_cast<std::size_t>(n_factors_));
     team_->run_slices(
         static_cast<std::int64_t>(row_biases.size()),
         [&](std::int64_t begin, std::int64_t end, int) {

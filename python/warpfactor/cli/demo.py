@@ -80,8 +80,8 @@ def shape(ratings: Ratings) -> str:
     from ..model.summary import counted
 
     # A part of ratings keeps all ids.
-    users = counted(len(np.unique(ratings.users)), "user")
-    items = counted(len(np.unique(ratings.items)), "item")
+    users = counted(int(np.count_nonzero(np.bincount(ratings.users))), "user")
+    items = counted(int(np.count_nonzero(np.bincount(ratings.items))), "item")
     return f"{counted(len(ratings), 'rating')} by {users} of {items}"
 
 

@@ -72,7 +72,9 @@ class DeviceAnswers:
             wanted |= self._vocabularies("user", "item")
         fixed = n_pairs * dtype.itemsize if output == "cupy" else 0
         per_pair = 2 * k * dtype.itemsize + PAIR_BYTES
-        arrays, n_rows = self._copies.take(wanted, _memory("predict", fixed, per_pair, options))
+        arrays, n_rows = self._copies.take(
+            wanted, _memory("predict", fixed, per_pair, n_pairs, options)
+        )
         factors = self._factors(arrays)
 
         def codes_of(part: slice) -> tuple[Any, Any]:
@@ -169,7 +171,9 @@ class DeviceAnswers:
         if output == "cupy":
             fixed += len(user_codes) * len(item_codes) * size
         per_row = 4 * len(item_codes) * size + 2 * k * size
-        arrays, n_rows = self._copies.take(wanted, _memory("score_items", fixed, per_row, options))
+        arrays, n_rows = self._copies.take(
+            wanted, _memory("score_items", fixed, per_row, len(user_codes), options)
+        )
         factors = self._factors(arrays)
         columns = known_rows(xp, xp.asarray(item_codes), arrays["item_known"])
         Q = factors.item_factors[columns]
@@ -266,7 +270,7 @@ class DeviceAnswers:
             # Codes, ids, scores, and the masks and indices on the way.
             fixed += n_queries * search.n * (24 + 2 * size)
         per_row = search.row_bytes(n_rows, k, size)
-        return self._copies.take(wanted, _memory(what, fixed, per_row, options))
+        return self._copies.take(wanted, _memory(what, fixed, per_row, n_queries, options))
 
     def _finished(self, scores: Any, users: Any, items: Any, unknown: str) -> Any:
         """Turn the scores of pairs of codes into predicted ratings."""
@@ -299,7 +303,7 @@ class DeviceAnswers:
             values = as_device_array(wanted)
             if values.ndim < 2 and values.dtype.kind in "iu":
                 arrays, _ = self._copies.take(
-                    self._vocabularies(side), _memory("looking up ids", 0, PAIR_BYTES, options)
+                    self._vocabularies(side), _memory("looking up ids", 0, PAIR_BYTES, 1, options)
                 )
                 vocabulary = self._vocabulary(arrays, side)
                 return values.ndim == 0, find_integers(self._xp, vocabulary, values.reshape(-1))
@@ -323,8 +327,8 @@ def _search(request: ListRequest, bound: Bound | None) -> Search:
     )
 
 
-def _memory(what: str, fixed: int, per_row: int, options: Options) -> Memory:
-    return Memory(what, fixed, per_row, options.memory_limit() or None)
+def _memory(what: str, fixed: int, per_row: int, n_rows: int, options: Options) -> Memory:
+    return Memory(what, fixed, per_row, n_rows, options.memory_limit() or None)
 
 
 def _collected(

@@ -129,7 +129,9 @@ def solve_on_device(
     # The other side and its coefficients once more, with a column for the bias; the rows, before and after.
     fixed_bytes = sum(array.nbytes for array in wanted.values()) + 2 * len(fixed.biases) * size
     fixed_bytes += 3 * ratings.n_rows * (k + 1) * size + _RATING_BYTES * n_entries
-    memory = Memory(what, fixed_bytes, _row_bytes(longest, k, size), options.memory_limit() or None)
+    limit = options.memory_limit() or None
+    row_bytes = _row_bytes(longest, k, size)
+    memory = Memory(what, fixed_bytes, row_bytes, ratings.n_rows, limit)
     arrays, n_rows = copies.take(wanted, memory)
     tile_bytes = n_rows * memory.per_row
 

@@ -49,7 +49,39 @@ def started_bar(unit: str) -> Progress:
     return bar
 
 
-class EpochBar:
+class _Shown:
+    """A bar on standard error, or lines where there is no terminal."""
+
+    def __init__(self, verbose: int) -> None:
+        self.enabled = verbose > 0 and sys.stderr is not None and _is_main()
+        self._bar = self.enabled and (sys.stderr.isatty() or _is_notebook())
+        self._each = verbose > 1
+        self._start = self._told = time.perf_counter()
+        self._n_told = 0
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def _is_due(self, now: float) -> bool:
+        """Whether the last line is so long ago that there may be another."""
+        return now - self._told >= max(_QUIET, _SHARE * (now - self._start))
+
+    def _tell(self, line: str) -> None:
+        self._n_told += 1
+        if self._progress is not None:
+            self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        elif self.enabled:
+            with contextlib.suppress(OSError):  # a full disk behind it ends no fit
+                sys.stderr.write(f"{line}\n")
+                sys.stderr.flush()
+
+    def _stop(self) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+class EpochBar(_Shown):
     """A bar on standard error over the epochs of one fit, and a closing line.
 
     The bar is for terminals, and for notebooks with ipywidgets. Elsewhere, as in logs, there are
@@ -69,16 +101,10 @@ class EpochBar:
     """
 
     def __init__(self, n_epochs: int, loss: str, *, verbose: int, n_done: int = 0) -> None:
-        self.enabled = verbose > 0 and sys.stderr is not None and _is_main()
-        self._bar = self.enabled and (sys.stderr.isatty() or _is_notebook())
-        self._each = verbose > 1
+        super().__init__(verbose)
         self._n_epochs = n_epochs
         self._loss = loss
-        self._start = self._told = time.perf_counter()
-        self._n_told = 0
         self._n_done = n_done
-        self._progress: Progress | None = None
-        self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
         if self._bar:
@@ -95,8 +121,7 @@ class EpochBar:
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, advance=1, description=errors)
         now = time.perf_counter()
-        due = now - self._told >= max(_QUIET, _SHARE * (now - self._start))
-        if self._each or (self._progress is None and due):
+        if self._each or (self._progress is None and self._is_due(now)):
             rate = f", learning rate {record['learning_rate']:.3g}" if self._each else ""
             seconds = (
                 f", {record['seconds']:.2f} s" if self._each else f", {now - self._start:.0f} s"
@@ -118,20 +143,10 @@ class EpochBar:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-
-    def _tell(self, line: str) -> None:
-        self._n_told += 1
-        if self._progress is not None:
-            self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
-        elif self.enabled:
-            with contextlib.suppress(OSError):  # a full disk behind it ends no fit
-                sys.stderr.write(f"{line}\n")
-                sys.stderr.flush()
+        self._stop()
 
 
-class ReadingBar:
+class ReadingBar(_Shown):
     """Shows how ratings are read onto a disk: a bar on a terminal, and lines where there is none.
 
     As `EpochBar`, it leaves no lines of what takes less than five seconds.
@@ -147,15 +162,9 @@ class ReadingBar:
     """
 
     def __init__(self, folder: Path, rating_bytes: float, *, verbose: int) -> None:
-        self.enabled = check_verbose(verbose) > 0 and sys.stderr is not None and _is_main()
-        self._bar = self.enabled and (sys.stderr.isatty() or _is_notebook())
-        self._each = verbose > 1
+        super().__init__(check_verbose(verbose))
         self._folder, self._rating_bytes = folder, rating_bytes
-        self._start = self._told = time.perf_counter()
         self._n_rows = 0
-        self._n_lines = 0
-        self._progress: Progress | None = None
-        self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -177,7 +186,7 @@ class ReadingBar:
             assert self._task is not None
             total = max(n_all or 0, n_rows)
             self._progress.update(self._task, completed=n_rows, total=total, description=text)
-        elif now - self._told >= max(_QUIET, _SHARE * (now - self._start)):
+        elif self._is_due(now):
             self._told = now
             self._tell(f"reading: {text}")
 
@@ -187,9 +196,8 @@ class ReadingBar:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-        if kind is None and (self._n_lines or self._each):
+        self._stop()
+        if kind is None and (self._n_told or self._each):
             seconds = time.perf_counter() - self._start
             self._tell(f"read {self._n_rows:,} ratings in {seconds:.1f} s")
 
@@ -200,12 +208,6 @@ class ReadingBar:
             self._tell(
                 f"scratch: {n_all:,} ratings take up to {size / 1e9:.2f} GB in {str(self._folder)!r}"
             )
-
-    def _tell(self, line: str) -> None:
-        self._n_lines += 1
-        if self.enabled:
-            sys.stderr.write(f"{line}\n")
-            sys.stderr.flush()
 
 
 def _short(value: Any) -> str:
