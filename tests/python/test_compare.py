@@ -87,6 +87,14 @@ def test_the_table_in_a_notebook_has_what_the_printed_one_has(ratings):
     assert "<p>mean ± standard deviation over 2 folds" in page
 
 
+def test_a_model_without_any_value_has_no_row(ratings):
+    one = wf.MatrixFactorization(2, n_epochs=2, random_state=0, verbose=0)
+    found = wf.compare({"one": one}, ratings, cv=2, metrics="rmse", random_state=0)
+    named = [line.split()[0] for line in str(found).splitlines()[1:4]]
+    assert named == ["one", "mean", "biases"]
+    assert "popularity" not in str(found) and "popularity" in found.evaluations
+
+
 def test_a_single_fold_has_no_spread_and_no_test(ratings):
     half = np.arange(len(ratings)) % 2 == 0
     timed = wf.Ratings.from_arrays(*ratings.to_arrays(), timestamps=np.arange(len(ratings)))

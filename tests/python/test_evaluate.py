@@ -317,6 +317,16 @@ def test_clipping_is_explicit(model, parts, found):
     assert found.clip is None and "clipped" not in str(found)
 
 
+def test_a_baseline_without_any_value_has_no_column(model, parts):
+    train, test = parts[:2]
+    errors = wf.evaluate(model, test, metrics=("rmse", "mae"), train=train)
+    assert str(errors).splitlines()[0].split() == ["model", "mean", "biases"]
+    assert "popularity" not in errors._repr_html_()
+    assert "popularity" in errors.baselines  # which a program may ask all the same
+    lists = wf.evaluate(model, test, k=5, metrics="ndcg", train=train)
+    assert str(lists).splitlines()[0].split() == ["model", "biases", "popularity", "recent"]
+
+
 def test_every_table_has_the_baselines(found, parts):
     train, test = parts
     assert list(found.baselines) == ["mean", "biases", "popularity", "recent"]

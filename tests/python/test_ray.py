@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -180,3 +182,24 @@ def test_mistakes_are_named(data, tmp_path):
     bad[5] = np.nan
     with pytest.raises(ValueError, match="nan is not finite"):
         trainer().fit(ray.put((*data[0].to_arrays()[:2], bad)))
+
+
+def test_the_lines_of_the_tutorial_run(data, tmp_path):
+    page = Path(__file__).parents[2] / "docs" / "tutorials" / "cluster.md"
+    text = page.read_text(encoding="utf-8").replace("/shared", str(tmp_path))
+    connect, train, recommend = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert 'ray.init(address="auto")' in connect  # which this module's fixture does in its own way
+    (tmp_path / "ratings").mkdir()
+    for part, path in zip(data, ("ratings/0.parquet", "held_out.parquet"), strict=True):
+        wf.write_ratings(part, tmp_path / path)
+    # Four workers of eight threads are more than the processors of a test.
+    train = train.replace("num_workers=4", "num_workers=2").replace(
+        "threads_per_worker=8", "threads_per_worker=1"
+    )
+    train = train.replace("model.safetensors", str(tmp_path / "model.safetensors"))
+    names: dict[str, Any] = {}
+    exec(train + recommend, names)  # noqa: S102
+    assert wf.load(tmp_path / "model.safetensors").n_ratings_ == len(data[0])
+    lists = pa.parquet.read_table(tmp_path / "lists")
+    assert lists.column_names == ["user", "rank", "item", "score"]
+    assert len(set(lists["user"].to_pylist())) == 300
