@@ -581,7 +581,7 @@ def test_options_are_worded_for_where_they_were_typed() -> None:
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "peek", "convert"])
 def test_help_lists_the_reading_options_without_heavy_imports(command: str) -> None:
     code = (
-        f"import sys; from warpfactor.cli import app; app(['{command}', '--help'], standalone_mode=False);"
+        f"import sys; from warpfactor.cli import app; app(['{command}', '--help', 'all'], standalone_mode=False);"
         "print(*({'numpy', 'pyarrow', 'sklearn', 'warpfactor.data'} & {*sys.modules}), file=sys.stderr)"
     )
     result = subprocess.run(
@@ -593,4 +593,3 @@ def test_help_lists_the_reading_options_without_heavy_imports(command: str) -> N
         assert flag in result.stdout
     assert ("--ids" in result.stdout) == (command not in ("evaluate", "predict"))
     assert ("--input-format" in result.stdout) == (command == "predict")
-    assert f"Example: warpfactor {command}" in re.sub(r"\s+", " ", result.stdout)
