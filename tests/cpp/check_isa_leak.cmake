@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# cmake -DISA=avx2 "-DOBJECTS=sgd_kernel.cpp.o;gibbs_kernel.cpp.o" -DNM=nm -DOBJDUMP=objdump -P check_isa_leak.cmake
+# cmake -DISA=avx2 -DPROCESSOR=x86_64 "-DOBJECTS=sgd_kernel.cpp.o;gibbs_kernel.cpp.o" -DNM=nm -DOBJDUMP=objdump -P check_isa_leak.cmake
 #
 # Every symbol that the object files offer to the linker must lie in namespace warpfactor::isa_<ISA>. A shared inline or
 # template function compiled here would be a weak symbol under a common name: the linker keeps one of its copies for the
@@ -25,6 +25,14 @@ foreach(object IN LISTS OBJECTS)
   endforeach()
 
   execute_process(COMMAND ${OBJDUMP} -d --no-show-raw-insn ${object} OUTPUT_VARIABLE code COMMAND_ERROR_IS_FATAL ANY)
+  if(PROCESSOR STREQUAL "aarch64")  # whose baseline has NEON: four floats or two doubles in a register
+    if(NOT (code MATCHES "\tfmla\tv[0-9]+\\.4s" AND code MATCHES "\tfmla\tv[0-9]+\\.2d"))
+      message(SEND_ERROR "the ${ISA} kernels do not multiply and add by NEON, floats and doubles: ${object}")
+    endif()
+    if(code MATCHES "[ {\t]z[0-9]+\\.[bhsd]")
+      message(SEND_ERROR "the ${ISA} kernels use SVE, which the baseline lacks: ${object}")
+    endif()
+  endif()
   foreach(register ymm zmm)
     string(FIND "${code}" "%${register}" at)
     set(uses_${register} OFF)
