@@ -59,7 +59,9 @@ def main() -> None:
     console = Console(width=120)
     heading(console)
     unset = os.environ.get("WARPFACTOR_BENCHMARK_UNSET", "")
-    console.print(f"implicit {implicit.__version__}" + (f", without {unset}" if unset else "") + "\n")
+    console.print(
+        f"implicit {implicit.__version__}" + (f", without {unset}" if unset else "") + "\n"
+    )
     train, _, _ = generated(**{**ML10M_SHAPE, "n_ratings": options.n_ratings})
     seen = scipy.sparse.csr_matrix(
         (train.values, (train.users, train.items)), shape=train.shape, dtype=np.float32
