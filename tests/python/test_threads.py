@@ -188,7 +188,7 @@ def test_a_devices_copies_are_made_once_by_all(monkeypatch):
     xp = types.SimpleNamespace(asarray=slow_copy, cuda=cuda)
     monkeypatch.setattr(device, "array_module", lambda: xp)
     monkeypatch.setattr(device, "free_bytes", lambda: 10**9)
-    memory = device.Memory("a test", 0, 1, None)
+    memory = device.Memory("a test", 0, 1, 1, None)
     for _ in range(3):
         made.clear()
         copies = device.DeviceCopies(0)
