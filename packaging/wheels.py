@@ -29,7 +29,16 @@ COMPILERS = ("cc", "c++", "gcc", "g++", "clang", "clang++", "cl", "nvcc")
 # What of the suite is run on each wheel: the core's answers, files, ids, formats, the command line. All of it runs in CI on
 # what was built there (.ci/run).
 SUITE = ("bad_input", "io", "ids", "estimator", "losses", "model_file", "training", "recommending")
-SUITE_NEEDS = ("pytest", "pytest-timeout", "hypothesis", "sympy")
+SUITE_NEEDS = {
+    "hypothesis",
+    "numba",
+    "pandas",
+    "polars",
+    "pytest",
+    "pytest-timeout",
+    "safetensors",
+    "sympy",
+}
 
 
 def say(text: str) -> None:
@@ -44,6 +53,15 @@ def run(command: Sequence[str | Path], **options: object) -> None:
     )
     if done.returncode != 0:
         raise SystemExit(f"{done.stdout}\n{' '.join(words)} failed with {done.returncode}")
+
+
+def suite_needs() -> list[str]:
+    """What the chosen part of the suite imports, as pyproject.toml has it."""
+    extra = PROJECT["project"]["optional-dependencies"]["test"]
+    found = [need for need in extra if re.split(r"[^\w-]", need)[0] in SUITE_NEEDS]
+    if len(found) != len(SUITE_NEEDS):
+        raise SystemExit(f"the extra test of pyproject.toml lacks some of {sorted(SUITE_NEEDS)}")
+    return found
 
 
 def environment(python: str, at: Path) -> Path:
@@ -272,7 +290,9 @@ def test(
             version = subprocess.check_output(
                 [inside, "-c", "import platform; print(platform.python_version())"], text=True
             )
-            (at / "lowest.txt").write_text(constraints(True, version.strip()), encoding="utf-8")
+            (at / "lowest.txt").write_text(
+                constraints(True, version.strip(), ["autodiff"]), encoding="utf-8"
+            )
             limits = ["-c", at / "lowest.txt"]
         start = time.monotonic()
         # Downloaded first, so that the bytes can be counted.
@@ -303,7 +323,7 @@ def test(
                 f"{name}: demo in {now - begun:.1f} s; installation and demo in {now - start:.1f} s"
             )
         if suite:
-            run([*pip, "install", "-q", "--only-binary", ":all:", *limits, *SUITE_NEEDS], env=env)
+            run([*pip, "install", "-q", "--only-binary", ":all:", *limits, *suite_needs()], env=env)
             run_suite(inside, env)
 
 
@@ -412,7 +432,10 @@ def main() -> None:
     testing.add_argument("--lowest", action="store_true", help="with the oldest dependencies")
     testing.add_argument("--demo", action="store_true", help="runs and times the demo as well")
     testing.add_argument("--no-suite", action="store_true", help="without the test suite")
-    command("suite", "runs the chosen tests on the warpfactor that is installed")
+    suite = command("suite", "runs the chosen tests on the warpfactor that is installed")
+    suite.add_argument(
+        "--install", action="store_true", help="installs what they need, and runs none"
+    )
     limiting = command(
         "constraints", "prints the versions that pyproject.toml allows, as constraints"
     )
@@ -447,6 +470,10 @@ def main() -> None:
             lowest=given.lowest,
             demo=given.demo,
             suite=not given.no_suite,
+        )
+    elif given.command == "suite" and given.install:
+        run(
+            [sys.executable, "-m", "pip", "install", "-q", "--only-binary", ":all:", *suite_needs()]
         )
     elif given.command == "suite":
         run_suite()

@@ -3,11 +3,7 @@
 #include "warpfactor/memory.hpp"
 
 #include <algorithm>
-#include <array>
-#include <cstdio>
 #include <cstdlib>
-#include <iterator>
-#include <numeric>
 #include <utility>
 
 #include "backend.hpp"
@@ -31,11 +27,6 @@ namespace {
 constexpr double kCertain = 0.95;
 /// Asking the system takes as long as a small fit, of which there may be thousands. Not measured.
 constexpr std::int64_t kAlwaysTried = std::int64_t{64} << 20;
-
-std::int64_t sum_of(const std::vector<MemoryPart>& parts) {
-  return std::accumulate(parts.begin(), parts.end(), std::int64_t{0},
-                         [](std::int64_t sum, const MemoryPart& part) { return sum + part.bytes; });
-}
 
 bool is_searched(const RatingCounts& counts, const TrainParams& given) {
   return has_usual_pulls(given, counts.custom_penalty) && !counts.initial && leave_strengths_open(given) &&
@@ -75,15 +66,6 @@ void plan_train(MemoryPlan& plan, const RatingCounts& counts, const TrainParams&
 }
 
 }  // namespace
-
-std::int64_t MemoryPhase::bytes() const noexcept { return sum_of(parts); }
-std::int64_t FitMemory::peak() const noexcept {
-  std::int64_t most = 0;
-  for (const MemoryPhase& phase : phases) most = std::max(most, phase.bytes());
-  return most;
-}
-std::int64_t FitMemory::device_bytes() const noexcept { return sum_of(device); }
-std::int64_t FitMemory::device_least() const noexcept { return device_bytes() - device_streamed; }
 
 template <class T>
 FitMemory fit_memory(const RatingCounts& given_counts, const TrainParams& given, MemoryBound bound) {
@@ -186,20 +168,6 @@ void require_memory(const RatingCounts& given, const TrainParams& params) {
   if (counts.buffer_bytes > 0) counts.buffer_bytes = std::min(counts.buffer_bytes, least_buffer(params));
   require_available(fit_memory<T>(counts, params, MemoryBound::least),
                     [&](std::int64_t bytes) { return smaller_fits<T>(counts, params, bytes, MemoryBound::least); });
-}
-
-NotEnoughMemory::NotEnoughMemory(const std::string& message) : message_(message) {}
-const char* NotEnoughMemory::what() const noexcept { return message_.c_str(); }
-
-std::string bytes_text(std::int64_t bytes) {
-  static constexpr const char* kUnits[] = {"bytes", "kB", "MB", "GB", "TB", "PB", "EB"};
-  auto number = static_cast<double>(bytes);
-  std::size_t unit = 0;
-  for (; number >= 999.5 && unit + 1 < std::size(kUnits); ++unit) number /= 1000;
-  std::array<char, 32> text{};
-  const int decimals = unit == 0 || number >= 99.95 ? 0 : number >= 9.995 ? 1 : 2;
-  std::snprintf(text.data(), text.size(), "%.*f %s", decimals, number, kUnits[unit]);
-  return text.data();
 }
 
 template FitMemory fit_memory<float>(const RatingCounts&, const TrainParams&, MemoryBound);
