@@ -757,8 +757,7 @@ def test_the_folder_of_a_public_set_gives_its_ratings(tmp_path, name):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         for file in MOVIELENS[name]:
             archive.write(tmp_path / name / file, f"{name}/{file}")
-    if name in ("ml-1m", "ml-latest"):
-        assert rows_of(read_ratings(tmp_path / "x.zip")) == expected
+    assert rows_of(read_ratings(tmp_path / "x.zip")) == expected
 
 
 @pytest.mark.parametrize(

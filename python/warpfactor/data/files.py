@@ -95,7 +95,7 @@ def read_ratings(
         What to do with rows that cannot be read, or lack a user, an item or a finite rating: raise
         an error that names the first one's line or row, or leave them out and warn of their number.
     member : str, default None
-        Which file of a zip archive. None: the only one, or the one named ratings.* or u.data.
+        Which file of a zip archive. None: the one that would be read of a folder.
 
     Returns
     -------

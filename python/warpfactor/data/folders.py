@@ -6,13 +6,22 @@ import errno
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple, TypeVar
 
 from ..checks import option, where_typed
 
-__all__ = ["File", "Paths", "chosen_hint", "files_of", "shown_path", "unclear"]
+__all__ = [
+    "File",
+    "Paths",
+    "chosen_hint",
+    "files_of",
+    "ratings_among",
+    "shown_path",
+    "unclear",
+]
 
+_Path = TypeVar("_Path", bound=PurePath)
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 # What tools leave beside the files that they write: _SUCCESS, .part-0.csv.crc, .DS_Store.
 _IGNORED = ("_", ".")
@@ -156,20 +165,25 @@ def _files_in(folder: Path) -> list[File]:
         and not _LEFT.fullmatch(file.name)
         and not any(part.startswith(_IGNORED) for part in file.relative_to(folder).parts)
     )
-    telling = [file for file in files if not _NOTES.fullmatch(file.name)] or files
-    if not telling:
+    chosen = ratings_among(files)
+    if not chosen:
         raise ValueError(f"{folder}: the folder holds no files")
-    chosen = (
-        [file for file in telling if _COMPLETE.fullmatch(file.name)]
-        or [file for file in telling if _RATINGS.fullmatch(file.name)]
-        or telling
-    )
     found = [File(file, _keys(file.relative_to(folder))) for file in chosen]
     bare = [_unpacked(file) for file in chosen]
     twice = next((file for file in chosen if bare.count(_unpacked(file)) > 1), None)
     if twice is not None:
         raise unclear(folder, found, f"{twice.name} is there more than once")
     return found
+
+
+def ratings_among(files: list[_Path]) -> list[_Path]:
+    """Return those of a folder's or an archive's files that hold its ratings, by their names."""
+    telling = [file for file in files if not _NOTES.fullmatch(file.name)] or files
+    return (
+        [file for file in telling if _COMPLETE.fullmatch(file.name)]
+        or [file for file in telling if _RATINGS.fullmatch(file.name)]
+        or telling
+    )
 
 
 def _unpacked(file: Path) -> Path:

@@ -13,12 +13,13 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import pyarrow as pa
 
 from ...checks import option
+from ..folders import ratings_among
 
 __all__ = ["DAMAGE", "NothingThere", "Source"]
 
@@ -36,7 +37,6 @@ _PART = 1 << 22
 _OPENERS = {"": io.open, "gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
 # What zipfile says of a damaged archive, and of versions and encryptions that it does not know.
 _DAMAGES = (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, IndexError, struct.error)
-_BEST_MEMBERS = ("ratings", "rating", "u")
 
 
 class NothingThere(ValueError):
@@ -156,9 +156,11 @@ class Source:
             raise ValueError("the file is one of Excel or another Office program: save it as csv")
         # macOS puts notes of its own beside the files.
         names = [name for name in names if not name.startswith("__MACOSX/")]
+        # Names as they are, since a path would write "./a" as "a".
+        whole = {PurePosixPath(name): name for name in names}
+        ours = [whole[path] for path in ratings_among(list(whole))]
         if wanted is None:
-            ours = [name for name in names if Path(name).stem.lower() in _BEST_MEMBERS]
-            chosen = names if len(names) == 1 else ours
+            chosen = ours
         else:
             chosen = [name for name in names if name == wanted]
         if len(chosen) == 1:
@@ -167,7 +169,7 @@ class Source:
             raise ValueError("the zip archive holds no files")
         listed = ", ".join(names[:20]) + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
         given = "holds more than one file" if wanted is None else f"holds no {wanted!r}"
-        example = option("member", names[0])
+        example = option("member", ours[0])
         raise ValueError(f"the zip archive {given}: pass {example}; it has {listed}")
 
 
