@@ -109,13 +109,15 @@ def test_a_missing_or_old_package_is_wrong_and_a_missing_extra_is_not(
 ) -> None:
     required = [
         "numpy>=2.0", "rich>=13", "click>=8.2",
-        "cupy-cuda13x[ctk]>=14.2; extra == 'gpu'", 'optuna>=4.0; extra == "tune"', "pytest>=8; extra == 'test'",
+        "cupy-cuda13x[ctk]>=14.2; extra == 'cupy'", 'optuna>=4.0; extra == "tune"', "pytest>=8; extra == 'test'",
+        "warpfactor[cupy]; extra == 'gpu'", "elsewhere>=1; sys_platform == 'nowhere' and extra == 'gpu'",
     ]  # fmt: skip
     versions = {"numpy": "2.10.0", "rich": "14.0", "click": "8.2.1", "optuna": "4.0"}
     installed(monkeypatch, required, versions)
     told = " ".join(warpfactor("doctor").out.split())
     assert 'gpu cupy-cuda13x is missing: pip install "warpfactor[gpu]"' in told
-    assert "tune optuna 4.0" in told and "pytest" not in told and "all is well" in told
+    assert "tune optuna 4.0" in told and "all is well" in told
+    assert "pytest" not in told and "elsewhere" not in told
     installed(monkeypatch, required, versions | {"click": "8.1.9"})
     result = warpfactor("doctor")
     told = " ".join(result.out.split())

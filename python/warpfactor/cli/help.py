@@ -38,6 +38,7 @@ COMMANDS = {
     "Answers": ("recommend", "similar", "predict"),
     "Quality": ("evaluate", "report"),
 }
+_OTHERS = "Others"
 
 _EXAMPLE = "Example: "
 # Where the column of explanations begins, at most. With it most fit on one line of 80 columns.
@@ -205,7 +206,9 @@ class ScreenGroup(_Helpful, click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands under their headings."""
         width = max(map(len, self.commands), default=0)
-        for heading, names in COMMANDS.items():
+        listed = [name for names in COMMANDS.values() for name in names]
+        others = tuple(name for name in self.commands if name not in listed)
+        for heading, names in (COMMANDS | ({_OTHERS: others} if others else {})).items():
             there = [self.commands[name] for name in names if name in self.commands]
             with formatter.section(heading):
                 rows: list[tuple[str, str]] = [

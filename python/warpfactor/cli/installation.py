@@ -54,12 +54,12 @@ def facts() -> Iterator[tuple[str, str]]:
     n_threads, there = _core.available_threads(), os.cpu_count() or 1
     limited = "" if n_threads == there else f" of {there}: affinity or the container allows no more"
     yield "threads", f"{n_threads}{limited}"
-    forced = os.environ.get("WARPFACTOR_ISA")
     try:
-        chosen = _core.instruction_set() + (", forced by WARPFACTOR_ISA" if forced else "")
+        chosen = _core.instruction_set()
     except ValueError as error:
         chosen = str(error)
-    yield "kernels", f"{chosen}; built: {', '.join(_core.built_instruction_sets())}"
+    forced = ", forced by WARPFACTOR_ISA" if os.environ.get("WARPFACTOR_ISA") else ""
+    yield "kernels", f"{chosen}{forced}; built: {', '.join(_core.built_instruction_sets())}"
     left, limit = _core.available_memory()
     yield "memory", "not known here" if left < 0 else f"{_core.bytes_text(left)} left ({limit})"
     yield from _of_gpu()
@@ -89,21 +89,34 @@ def required_packages() -> list[Package] | None:
         required = requires("warpfactor") or []
     except PackageNotFoundError:
         return None
-    packages = []
+    packages: list[Package] = []
+    nested: list[tuple[str, str]] = []  # an extra, and another that it brings
     for text in required:
         name = re.match(r"[\w.-]+", text)
         least = re.search(r">=\s*([\w.]+)", text)
         extra = re.search(r"""extra\s*==\s*['"]([\w-]+)""", text)
-        if name is None or (extra and extra[1] in _NOT_FOR_USERS):
+        of = extra[1] if extra else ""
+        if name is None or of in _NOT_FOR_USERS or not _is_for_this_machine(text):
+            continue
+        if name[0] == "warpfactor":
+            brought = re.search(r"\[([^]]*)\]", text)
+            nested += [(of, other.strip()) for other in (brought[1] if brought else "").split(",")]
             continue
         try:
             found = version(name[0])
         except PackageNotFoundError:
             found = ""
-        packages.append(
-            Package(name[0], least[1] if least else "", found, extra[1] if extra else "")
-        )
+        packages.append(Package(name[0], least[1] if least else "", found, of))
+    for of, other in nested:
+        packages += [each._replace(extra=of) for each in packages if each.extra == other]
     return packages
+
+
+def _is_for_this_machine(requirement: str) -> bool:
+    """Whether a requirement's system and machine, where it names them, are these."""
+    here = {"sys_platform": sys.platform, "platform_machine": platform.machine()}
+    named = re.findall(r"""(sys_platform|platform_machine)\s*(==|!=)\s*['"]([^'"]*)""", requirement)
+    return all((here[of] == value) == (sign == "==") for of, sign, value in named)
 
 
 def _device_check(device: str) -> Iterator[Check]:
