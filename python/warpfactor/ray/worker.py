@@ -164,24 +164,29 @@ class BlockWorker:
     ) -> list[Any]:
         """Train blocks of items, one after the other, each against blocks of users, one after the other.
 
+        Which of two blocks of users and of two of items is first is all that there is to it: so a block of
+        users takes all of the items before the next one does, while its rows are in the cache.
+
         Returns
         -------
         list
             The new rows of each block of items, and last the losses over the ratings of each pair of
-            blocks, those of a block of items together.
+            blocks, those of a block of users together.
         """
-        moved, losses = [], []
-        for item_block, rows in zip(item_blocks, items, strict=True):
-            moved.append(_own(rows))
-            for number in numbers:
-                losses.append(self._blocks[number].run(item_block, moved[-1], epoch, rate, active))
+        moved, losses = [_own(rows) for rows in items], []
+        for number in numbers:
+            run = self._blocks[number].run
+            losses += [
+                run(item_block, rows, epoch, rate, active)
+                for item_block, rows in zip(item_blocks, moved, strict=True)
+            ]
         return [*moved, losses]
 
     def add(self, numbers: list[int], item_blocks: list[int], active: int, *work: Any) -> Any:
         """Add what blocks of users send to the items that they rated, to the work of blocks of those items."""
         added = [_own(of_items) for of_items in work]
-        for item_block, of_items in zip(item_blocks, added, strict=True):
-            for number in numbers:
+        for number in numbers:
+            for item_block, of_items in zip(item_blocks, added, strict=True):
                 self._blocks[number].add_to_items(item_block, of_items, active)
         return _returned(added)
 

@@ -297,7 +297,7 @@ def _chosen(
         )
     if not params:
         return estimator
-    changed = clone(estimator)
+    changed: MatrixFactorization | BayesianMatrixFactorization | Ensemble = clone(estimator)
     if isinstance(changed, Ensemble) and changed.model is None:
         changed.set_params(model=MatrixFactorization())
     unknown = sorted(set(params) - set(changed.get_params()))
