@@ -100,7 +100,7 @@ def other_steps(ratings: wf.Ratings, folder: Path) -> dict[str, Callable[[], Cal
         "drop_duplicates, with repeats": lambda: lambda: ratings.drop_duplicates(),
         "drop_duplicates, without": without_repeats,
         "drop_duplicates('mean')": lambda: lambda: ratings.drop_duplicates("mean"),
-        "k_core(10)": lambda: lambda: ratings.k_core(10),
+        "k_core": lambda: lambda: ratings.k_core(min_per_user=10, min_per_item=10),
         "describe": lambda: lambda: ratings.describe(),
         "train_test_split": lambda: lambda: wf.train_test_split(ratings, random_state=0),
         "cross_validate, 3 folds": lambda: (
@@ -209,6 +209,7 @@ def main() -> None:
                 raise SystemExit(f"{step}: {done.stderr[-2000:]}")
             taken, told = map(int, done.stdout.split())
             table.add_row(step, f"{taken / n:.1f}", f"{told / n:.1f}" if told else "")
+            print(f"{step}: {taken / n:.1f}", file=sys.stderr)
     console.print(table)
 
 

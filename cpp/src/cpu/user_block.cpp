@@ -9,6 +9,7 @@
 #include "cpu/processors.hpp"
 #include "cpu/tuning.hpp"
 #include "epoch_order.hpp"
+#include "prefetch.hpp"
 #include "random.hpp"
 #include "require.hpp"
 #include "row_pulls.hpp"
@@ -204,7 +205,10 @@ PassSums UserBlock<T>::run(std::int32_t item_block, std::span<T> items, std::int
 
   std::vector<PassSums> sums(static_cast<std::size_t>(order.outer_turns() * order.inner_turns()));
   pass_over_blocks(
-      order.outer_turns(), order.inner_turns(), true, team_, [](std::int64_t, int) {},
+      order.outer_turns(), order.inner_turns(), true, team_,
+      [&](std::int64_t outer_turn, int) {
+        if (users_outer) fetch_users(order.outer_stripe(outer_turn));
+      },
       [&](std::int64_t outer_turn, std::int64_t inner_turn, int thread) {
         const std::int32_t outer = order.outer_stripe(outer_turn), inner = order.inner_stripe(inner_turn);
         const std::int32_t user = users_outer ? outer : inner, item = first + (users_outer ? inner : outer);
@@ -218,6 +222,15 @@ PassSums UserBlock<T>::run(std::int32_t item_block, std::span<T> items, std::int
                          thread, sums[static_cast<std::size_t>(outer_turn * order.inner_turns() + inner_turn)]);
       });
   return total(sums);
+}
+
+template <class T>
+void UserBlock<T>::fetch_users(std::int32_t stripe) const {
+  constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(T));
+  const auto at = static_cast<std::size_t>(stripe);
+  const T* const factors = layout_.at(rows_.data(), PackedRows<T>::factors);
+  const std::int64_t end = blocked_.users.begin[at + 1] * layout_.stride();
+  for (std::int64_t n = blocked_.users.begin[at] * layout_.stride(); n < end; n += kLine) prefetch(factors + n);
 }
 
 template <class T>

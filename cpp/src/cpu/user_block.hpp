@@ -87,6 +87,9 @@ class UserBlock {
   [[nodiscard]] const BlockPlan& plan() const noexcept { return plan_; }
 
  private:
+  /// Has the processor fetch a stripe's factors one after the other. Between two of its turns the rows have left the
+  /// cache, and fetched where ratings ask for them each would be waited for.
+  void fetch_users(std::int32_t stripe) const;
   /// The layout of the block's packed rows, which are so many numbers.
   [[nodiscard]] PackedRows<T> layout_of(std::int32_t item_block, std::size_t size) const;
 

@@ -52,7 +52,7 @@ class RayCrew:
         self._class = self._ray.remote(BlockWorker).options(
             max_restarts=0, max_task_retries=0, **resources
         )
-        self.actors = [self._class.remote(n_threads) for _ in range(n_workers)]
+        self.actors = [self._actor() for _ in range(n_workers)]
         self._tasks: list[Any] = []  # references to what is not known to have ended
 
     def put(self, value: Any) -> Any:
@@ -84,7 +84,7 @@ class RayCrew:
     def replace_lost(self) -> list[int]:
         lost = [at for at, actor in enumerate(self.actors) if not self._lives(actor)]
         for at in lost:
-            self.actors[at] = self._class.remote(self._n_threads)
+            self.actors[at] = self._actor()
         return lost
 
     def close(self) -> None:
@@ -92,6 +92,10 @@ class RayCrew:
             with contextlib.suppress(self._ray.exceptions.RayError):
                 self._ray.kill(actor)
         self.actors = []
+
+    def _actor(self) -> Any:
+        # Ray copies what a call returns into its store before it makes the next call.
+        return self._class.remote(self._n_threads, sends_copies=True)
 
     def _lives(self, actor: Any) -> bool:
         try:

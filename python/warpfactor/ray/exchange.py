@@ -28,9 +28,11 @@ __all__ = ["BlockExchange", "Holding", "SideBlocks", "divided"]
 _Result = TypeVar("_Result")
 # A worker that ends again and again at the same place would do so for ever.
 _MOST_LOSSES = 5
-# How many steps an epoch has for each worker, and a sum over who rated what, if there are as many blocks: of w workers
-# each is busy in s of s + w - 1 steps, and a call of Ray takes some 2 ms.
-_TRAINING, _ADDING = 6, 2
+# An epoch has so many steps for each worker at least, if there are as many blocks; of w workers each is busy in s of
+# s + w - 1 steps. And no more than leave each step so many ratings on a worker: a step takes some milliseconds of Ray, and
+# fetches all rows of the worker's users into the caches again. 10 M ratings, k = 32, two workers, steps 4, 6, 8: 0.121,
+# 0.137, 0.133 s an epoch (2026-11-28, loaded machine).
+_STEPS, _STEP_RATINGS = 2, 2_000_000
 # Of the time, what copies of the rows to this machine may take where nobody says how often they are made.
 _COPY_SHARE = 0.05
 # What there is of the blocks: rows, and what their prior means keep.
@@ -299,7 +301,7 @@ class BlockExchange:
     def _run_epoch(self, epoch: int, rate: float, active: int) -> tuple[float, float]:
         users, items = _core.block_order(len(self._blocks), self._plan.seed, epoch)
         told, cells = [], []
-        for worker, blocks, turns in self._passes(users, _TRAINING):
+        for worker, blocks, turns in self._passes(users):
             at = [items[turn] for turn in turns]
             *moved, losses = self._crew.call(
                 worker,
@@ -315,20 +317,17 @@ class BlockExchange:
             for block, rows in zip(at, moved, strict=True):
                 self._items[block] = rows
             told.append(losses)
-            cells += [(turn, block) for turn in turns for block in blocks]
+            cells += [(turn, block) for block in blocks for turn in turns]
         losses = [each for call in self._crew.get(told) for each in call]
         # The sum is taken in an order that does not depend on who did what.
         return _total([each for _, each in sorted(zip(cells, losses, strict=True))])
 
-    def _passes(
-        self, users: Sequence[int], per_worker: int
-    ) -> Iterator[tuple[int, list[int], range]]:
+    def _passes(self, users: Sequence[int]) -> Iterator[tuple[int, list[int], range]]:
         """Yield (worker, blocks of users, turns of blocks of items) of each call, in their order.
 
         Each block of items passes all blocks of users in the order given: in one call those that
         follow each other on one worker, which are a stage. In each step every stage has other blocks of
-        items, which go on to the next stage while this one takes the next. A call takes some blocks of
-        items, so that there are `per_worker` steps for each worker.
+        items, which go on to the next stage while this one takes the next.
         """
         stages: list[tuple[int, list[int]]] = []
         for block in users:
@@ -337,7 +336,10 @@ class BlockExchange:
                 stages.append((worker, []))
             stages[-1][1].append(block)
         n = len(self._blocks)
-        n_steps = min(n, per_worker * len(stages)) if len(stages) > 1 else 1
+        n_workers = self._crew.n_workers
+        n_ratings = int(self._holding.user_counts.sum(dtype=np.int64))
+        wanted = max(_STEPS * n_workers, n_ratings // (n_workers * _STEP_RATINGS))
+        n_steps = min(n, wanted) if len(stages) > 1 else 1
         turns = [range(n * at // n_steps, n * (at + 1) // n_steps) for at in range(n_steps)]
         # Where the users begin in the middle of a worker's, it has the first stage and the last. That waits for blocks
         # that another has just sent, so it takes them a step later than they could be there.
@@ -372,7 +374,7 @@ class BlockExchange:
     def _gather_at_items(self, active: int) -> None:
         """Sum what the users of each item send; each sum goes round the blocks of users."""
         self._work = list(self._no_work)
-        for worker, blocks, at in self._passes(self._blocks, _ADDING):
+        for worker, blocks, at in self._passes(self._blocks):
             work = self._work[at.start : at.stop]
             added = self._crew.call(
                 worker, "add", blocks, list(at), active, *work, n_returns=len(at)

@@ -53,16 +53,6 @@ def _whole(pieces: Sequence[Any]) -> Piece:
     return Piece(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
 
 
-def _own(rows: NDArray[Any]) -> NDArray[Any]:
-    """Return a copy that may be written to, as what is sent may not, on a cache line of its own."""
-    line = 64 // rows.itemsize
-    room = np.empty(len(rows) + line, rows.dtype)
-    first = -room.ctypes.data % 64 // rows.itemsize
-    copy = room[first : first + len(rows)]
-    copy[:] = rows
-    return copy
-
-
 def _returned(values: list[Any]) -> Any:
     """Return values of several returns: Ray takes one for one return, and a list for several."""
     return values[0] if len(values) == 1 else values
@@ -82,10 +72,15 @@ class BlockWorker:
     ----------
     n_threads : int
         With which it trains; 0 for all that there are. Results do not depend on it.
+    sends_copies : bool, default False
+        Whether what a call returns is copied before the next call begins, so that its memory may be used
+        again: fresh memory takes longer to be had than to be written.
     """
 
-    def __init__(self, n_threads: int) -> None:
+    def __init__(self, n_threads: int, *, sends_copies: bool = False) -> None:
         self._n_threads = n_threads
+        self._sends_copies = sends_copies
+        self._rooms: list[NDArray[Any]] = []
         self._pieces: dict[int, Piece] = {}
         self._blocks: dict[int, Any] = {}
         self._type = np.dtype(np.float32)
@@ -164,26 +159,49 @@ class BlockWorker:
     ) -> list[Any]:
         """Train blocks of items, one after the other, each against blocks of users, one after the other.
 
+        Which of two blocks of users and of two of items is first is all that there is to it: so a block of
+        users takes all of the items before the next one does, while its rows are in the cache.
+
         Returns
         -------
         list
             The new rows of each block of items, and last the losses over the ratings of each pair of
-            blocks, those of a block of items together.
+            blocks, those of a block of users together.
         """
-        moved, losses = [], []
-        for item_block, rows in zip(item_blocks, items, strict=True):
-            moved.append(_own(rows))
-            for number in numbers:
-                losses.append(self._blocks[number].run(item_block, moved[-1], epoch, rate, active))
+        moved, losses = self._own(items), []
+        for number in numbers:
+            run = self._blocks[number].run
+            losses += [
+                run(item_block, rows, epoch, rate, active)
+                for item_block, rows in zip(item_blocks, moved, strict=True)
+            ]
         return [*moved, losses]
 
     def add(self, numbers: list[int], item_blocks: list[int], active: int, *work: Any) -> Any:
         """Add what blocks of users send to the items that they rated, to the work of blocks of those items."""
-        added = [_own(of_items) for of_items in work]
-        for item_block, of_items in zip(item_blocks, added, strict=True):
-            for number in numbers:
+        added = self._own(work)
+        for number in numbers:
+            for item_block, of_items in zip(item_blocks, added, strict=True):
                 self._blocks[number].add_to_items(item_block, of_items, active)
         return _returned(added)
+
+    def _own(self, arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Return copies that may be written to, as what is sent may not, each on a cache line of its own."""
+        copies = []
+        for at, array in enumerate(arrays):
+            line = 64 // array.itemsize
+            if not self._sends_copies or at >= len(self._rooms):
+                room = np.empty(0, array.dtype)
+            else:
+                room = self._rooms[at]
+            if len(room) < len(array) + line or room.dtype != array.dtype:
+                room = np.empty(len(array) + line, array.dtype)
+                if self._sends_copies:
+                    self._rooms[at : at + 1] = [room]
+            first = -room.ctypes.data % 64 // array.itemsize
+            copies.append(room[first : first + len(array)])
+            copies[-1][:] = array
+        return copies
 
     def evaluate(self, numbers: list[int], *items: Any) -> list[Sums]:
         """Return the losses over the validation ratings of blocks, each by block of items."""
