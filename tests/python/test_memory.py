@@ -217,7 +217,9 @@ def test_the_peak_of_a_fit_is_what_was_told():
         # What of a buffer is not written to is not resident.
         unused = (1 << 25) * (isinstance(settings_of, dict) and settings_of.get("scratch", False))
         assert 0.95 * taken - 4e6 < told, (settings_of, told, taken)
-        if not str(settings_of).startswith("E("):  # members that do not meet at their peaks take less
+        if not str(settings_of).startswith(
+            "E("
+        ):  # members that do not meet at their peaks take less
             assert told < 1.15 * taken + 8e6 + unused, (settings_of, told, taken)
 
 
