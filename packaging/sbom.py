@@ -94,13 +94,14 @@ def bill(name: str, version: str, facts: dict[str, object]) -> str:
 def cuda_licence() -> Path:
     """The licence that lies in the toolkit: NVIDIA's installer and its packages put it into different places."""
     nvcc = shutil.which(os.environ.get("CUDACXX", "nvcc"))
-    root = Path(nvcc).resolve().parents[1] if nvcc else Path("/usr/local/cuda")
-    for pattern in ("EULA.txt", "dist-info/nvidia_cuda_runtime-*/licenses/License.txt"):
-        for found in root.glob(pattern):
-            return found
-    raise SystemExit(
-        f"no licence of CUDA in {root}: it must go with the runtime; put its EULA.txt there"
-    )
+    # nvcc on the PATH may be a script that calls the toolkit's.
+    roots = [Path(nvcc).resolve().parents[1]] if nvcc else []
+    roots.append(Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")))
+    for root in roots:
+        for pattern in ("EULA.txt", "dist-info/nvidia_cuda_runtime-*/licenses/License.txt"):
+            for found in root.glob(pattern):
+                return found
+    raise SystemExit(f"no licence of CUDA in {roots}: it must go with the runtime; set CUDA_HOME")
 
 
 def add_licences(info: Path, compiled_in: dict[str, str]) -> None:

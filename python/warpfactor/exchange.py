@@ -63,7 +63,12 @@ def is_device_array(values: Any) -> bool:
 
 
 def _is_cuda_dlpack(values: Any) -> bool:
-    return hasattr(values, "__dlpack_device__") and values.__dlpack_device__()[0] in _DLPACK_CUDA
+    if not hasattr(values, "__dlpack_device__"):
+        return False
+    try:
+        return values.__dlpack_device__()[0] in _DLPACK_CUDA
+    except TypeError:  # pyarrow 24 of an array of strings, which DLPack cannot hold
+        return False
 
 
 def as_device_array(values: Any) -> Any:
