@@ -79,7 +79,10 @@ def measure(
         check=True,
     )
     seconds, rest, used_isa, used_threads = json.loads(done.stdout)
-    assert isa in (used_isa, CHOSEN) and used_threads == params["n_threads"], (used_isa, used_threads)
+    assert isa in (used_isa, CHOSEN) and used_threads == params["n_threads"], (
+        used_isa,
+        used_threads,
+    )
     return float(seconds), float(rest)
 
 
@@ -100,7 +103,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=wf.show_config("dicts")["n_threads"])
     parser.add_argument(
-        "--isa", nargs="+", default=[CHOSEN], help=f"{', '.join([CHOSEN, *usable_isas()])}, or several"
+        "--isa",
+        nargs="+",
+        default=[CHOSEN],
+        help=f"{', '.join([CHOSEN, *usable_isas()])}, or several",
     )
     parser.add_argument("--parallel", nargs="+", default=["blocked"])
     parser.add_argument("--biases", nargs="+", choices=["yes", "no"], default=["yes", "no"])

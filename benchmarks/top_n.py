@@ -22,7 +22,9 @@ import subprocess
 import sys
 import time
 
-BLAS = [name for name in os.environ if name.startswith("OPENBLAS_")]
+BLAS = [
+    name for name in os.environ if name.startswith("OPENBLAS_") and name != "OPENBLAS_NUM_THREADS"
+]
 if BLAS:  # read when the library is loaded
     environment = {name: value for name, value in os.environ.items() if name not in BLAS}
     environment["WARPFACTOR_BENCHMARK_UNSET"] = " ".join(BLAS)
@@ -59,7 +61,9 @@ def main() -> None:
     console = Console(width=120)
     heading(console)
     unset = os.environ.get("WARPFACTOR_BENCHMARK_UNSET", "")
-    console.print(f"implicit {implicit.__version__}" + (f", without {unset}" if unset else "") + "\n")
+    console.print(
+        f"implicit {implicit.__version__}" + (f", without {unset}" if unset else "") + "\n"
+    )
     train, _, _ = generated(**{**ML10M_SHAPE, "n_ratings": options.n_ratings})
     seen = scipy.sparse.csr_matrix(
         (train.values, (train.users, train.items)), shape=train.shape, dtype=np.float32

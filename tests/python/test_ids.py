@@ -415,7 +415,9 @@ def test_integers_of_every_width_and_layout_are_numbered_alike(dtype, spread):
     expected = np.unique(numbers, return_inverse=True)
     pairs = np.zeros((len(numbers), 2), dtype)
     pairs[:, 1] = numbers
-    packed = np.zeros(len(numbers), [("flag", "i1"), ("id", dtype)])  # no id but the first is aligned
+    packed = np.zeros(
+        len(numbers), [("flag", "i1"), ("id", dtype)]
+    )  # no id but the first is aligned
     packed["id"] = numbers
     for column in (pairs[:, 1], pairs[::-1, 1][::-1], pairs[:, 1].copy(), packed["id"]):
         codes, ids = encode_ids(column, "users")
