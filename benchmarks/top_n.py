@@ -22,7 +22,9 @@ import subprocess
 import sys
 import time
 
-BLAS = [name for name in os.environ if name.startswith("OPENBLAS_")]
+BLAS = [
+    name for name in os.environ if name.startswith("OPENBLAS_") and name != "OPENBLAS_NUM_THREADS"
+]
 if BLAS:  # read when the library is loaded
     environment = {name: value for name, value in os.environ.items() if name not in BLAS}
     environment["WARPFACTOR_BENCHMARK_UNSET"] = " ".join(BLAS)
