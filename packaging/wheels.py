@@ -28,7 +28,17 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 COMPILERS = ("cc", "c++", "gcc", "g++", "clang", "clang++", "cl", "nvcc")
 # What of the suite is run on each wheel: the core's answers, files, ids, formats, the command line. All of it runs in CI on
 # what was built there (.ci/run).
-SUITE = ("bad_input", "io", "ids", "estimator", "losses", "model_file", "training", "recommending")
+SUITE = (
+    "bad_input",
+    "io",
+    "ids",
+    "estimator",
+    "losses",
+    "model_file",
+    "training",
+    "recommending",
+    "cli_help",
+)
 SUITE_NEEDS = {
     "hypothesis",
     "numba",
@@ -312,7 +322,7 @@ def test(
         if lowest:
             say(
                 "oldest: "
-                + " ".join(sorted(re.sub(r"(-[^-]+){3,4}\.whl$", "", each) for each in sizes))
+                + " ".join(sorted(re.sub(r"(-[^-]+){3}\.whl$", "", each) for each in sizes))
             )
         check_installed(inside, env, wheels)
         if demo:
@@ -373,6 +383,10 @@ def release(out: Path, with_cuda: bool) -> None:
     """Make and test everything that would be published, for all CPythons at hand."""
     import audit
 
+    if "urls" not in PROJECT["project"]:
+        raise SystemExit(
+            "pyproject.toml has no project.urls: a release needs the project's public address"
+        )
     sdist = make_sdist(out)
     made = []
     for python in pythons():
@@ -385,10 +399,6 @@ def release(out: Path, with_cuda: bool) -> None:
         cuda = repair(build(ROOT, sys.executable, out / "plain", cuda="ON"), out, "auto")
         audit.wheel(cuda)
         test([made[0][0], cuda], made[0][1], suite=False)
-    if "urls" not in PROJECT["project"]:
-        raise SystemExit(
-            "pyproject.toml has no project.urls: a release needs the project's public address"
-        )
 
 
 def main() -> None:

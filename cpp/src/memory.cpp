@@ -81,6 +81,10 @@ FitMemory fit_memory(const RatingCounts& given_counts, const TrainParams& given,
   if (given.device == Device::cpu) plan_cpu_epochs<T>(plan, counts, params);
   if (given.device == Device::cpu) plan_cpu_release(plan);
   plan.begin("finishing");
+#if defined(__linux__)
+  // Of a fit from a disk the rows become the model page by page, if the buffers are large.
+  if (bound == MemoryBound::least && counts.buffer_bytes > 0) plan.free("factors and biases");
+#endif
   // The model: factors, biases, counts and the numbers of the rows.
   plan.take("model", counts.all_rows() * ((std::int64_t{given.n_factors} + 1) * static_cast<std::int64_t>(sizeof(T)) +
                                           static_cast<std::int64_t>(sizeof(std::uint32_t) + sizeof(std::int64_t))));

@@ -33,10 +33,6 @@ Buffer<T> buffer_of(std::span<const T> from) {
   std::copy(from.begin(), from.end(), copy.data());
   return copy;
 }
-template <class T>
-std::span<T> span_of(Buffer<T>& buffer) {
-  return {buffer.data(), static_cast<std::size_t>(buffer.size())};
-}
 
 template <class T>
 void assign_all(std::span<T> to, const Array<T>& from, const char* name) {
@@ -127,6 +123,10 @@ class CalledBackend final : public Backend<T> {
   MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t active_factors) override {
     return mean_of("run_epoch", counted_, epoch, learning_rate, active_factors);
   }
+  ~CalledBackend() override {  // a visit that ended by an exception leaves arrays behind
+    const WithGil gil;
+    read_.reset();
+  }
   void update_means(std::int32_t active_factors) override { call("update_means", active_factors); }
   MeanLoss evaluate() override { return mean_of("evaluate", n_valid_); }
   void keep() override { call("keep"); }
@@ -141,7 +141,7 @@ class CalledBackend final : public Backend<T> {
       // What workers send may not be written to.
       if (access == StateAccess::write) array = Array<T>(array.size());
       T* const data = access == StateAccess::shapes ? nullptr : const_cast<T*>(array.data());
-      visit({name, data, 1, array.size(), array.size()});
+      if (array.size() > 0) visit({name, data, 1, array.size(), array.size()});  // a block may have no rows
     }
     if (access == StateAccess::write) methods_.attr("set_state")(*read_, kept);
     if (access != StateAccess::shapes) read_.reset();
@@ -275,6 +275,11 @@ void bind_block(py::module_& m, const std::string& type) {
           [](Block& block, std::int32_t item_block, Array<T>& items, std::int32_t epoch, double learning_rate,
              std::int32_t active_factors) {
             const std::span<T> moved = changed_span(items, "items");
+            if (reinterpret_cast<std::uintptr_t>(moved.data()) % kRowAlignment !=
+                0) {  // rows are loaded as whole vectors
+              throw std::invalid_argument("items must begin at a multiple of " + std::to_string(kRowAlignment) +
+                                          " bytes");
+            }
             PassSums sums;
             {
               const WithoutGil no_gil;

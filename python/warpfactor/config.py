@@ -133,14 +133,14 @@ def measure_training(
     speeds: dict[str, list[float]] = {}
     for isa in _core.usable_instruction_sets():
         done = subprocess.run(
-            [sys.executable, "-c", _MEASURE, str(n_ratings), json.dumps(list(n_factors))],
+            [sys.executable, "-P", "-c", _MEASURE, str(n_ratings), json.dumps(list(n_factors))],
             env={**os.environ, "WARPFACTOR_ISA": isa},
             capture_output=True,
             text=True,
             check=False,
         )
         if done.returncode:
-            raise RuntimeError(f"the process that measures {isa} failed: {done.stderr[-500:]}")
+            raise OSError(f"the process that measures {isa} failed: {done.stderr[-500:]}")
         speeds[isa] = json.loads(done.stdout)
     return [
         TrainingSpeed(k, isa, of_ranks[at], isa == _core.training_instruction_set(k))

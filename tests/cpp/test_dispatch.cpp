@@ -59,7 +59,7 @@ TEST(training_and_answers_say_what_they_run_with) {
     }
   }
   const char* forced = std::getenv("WARPFACTOR_ISA");
-  CHECK_EQ(instruction_set_reason() == "WARPFACTOR_ISA names it", forced != nullptr);
+  CHECK_EQ(instruction_set_reason() == "WARPFACTOR_ISA names it", forced != nullptr && *forced != '\0');
 #if defined(__x86_64__) || defined(_M_X64)
   CHECK_EQ(this_processor().vendor.size(), std::size_t{12});
   CHECK(this_processor().family > 0);

@@ -35,7 +35,8 @@ def examples(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["", *NAMES])
-def test_help_fits_a_screen(name: str) -> None:
+def test_help_fits_a_screen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
     lines = succeed(*([name] if name else []), "--help").lines
     assert max(map(len, lines)) <= WIDTH
     assert len(lines) <= (LINES if name in LONG or not name else USUAL_LINES), "\n".join(lines)

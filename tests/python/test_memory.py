@@ -193,7 +193,7 @@ MEASURED = """
 
 @linux
 def test_the_peak_of_a_fit_is_what_was_told():
-    member = "MF(24, n_epochs=2, reg=0.02, reg_row=1.0, n_threads=2, random_state=0, verbose=0)"
+    # No ensemble: whether its members meet at their peaks is chance.
     settings = [
         {},
         {"implicit_feedback": "none"},
@@ -201,8 +201,6 @@ def test_the_peak_of_a_fit_is_what_was_told():
         {"optimizer": "gd"},
         {"implicit_feedback": "none", "scratch": True},
         "BMF(16, n_samples=6, n_burn_in=6, n_kept=4, n_threads=2, random_state=0, verbose=0)",
-        f"E({member}, 4)",
-        f"E({member}, 3, intervals=False)",
     ]
     try:
         Path("/proc/self/clear_refs").write_text("5")

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import io
 import pickle
-import subprocess
 import sys
-import sysconfig
 import threading
 import time
 import types
@@ -22,7 +20,6 @@ import warpfactor as wf
 from warpfactor.serving import device
 from warpfactor.training.progress import EpochBar
 
-FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 N_THREADS = 6
 
 
@@ -198,20 +195,3 @@ def test_a_devices_copies_are_made_once_by_all(monkeypatch):
         for n, got in enumerate(taken):
             assert set(got) == {f"{n}", "shared"} and (got[f"{n}"] == n).all()
         assert sorted(made) == [10] + [100] * N_THREADS
-
-
-@pytest.mark.skipif(not FREE_THREADED, reason="this Python has a GIL at all times")
-def test_without_the_gil_it_stays_off():
-    # An extension that has not declared that it can do without would switch it on, with a warning.
-    code = """if True:
-        import sys
-        import warpfactor as wf
-        data = wf.datasets.make_ratings(20, 10, 100, random_state=0).ratings
-        wf.MatrixFactorization(n_factors=2, n_epochs=1, verbose=0).fit(data).predict(data)
-        assert "warpfactor._core" in sys.modules
-        assert not sys._is_gil_enabled()
-    """
-    ended = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 0, ended.stderr

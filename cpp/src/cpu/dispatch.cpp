@@ -101,7 +101,9 @@ struct Dispatch {
 };
 
 const Dispatch& dispatch() {
-  static const Dispatch made;  // an exception leaves it unset, so the next call asks again
+  // An exception leaves it unset, so the next call asks again. It is never destroyed: threads may work on while a
+  // process ends.
+  static const Dispatch& made = *new Dispatch;
   return made;
 }
 
@@ -167,9 +169,10 @@ std::string instruction_set_reason() {
   const Dispatch& made = dispatch();
   if (made.forced != nullptr) return "WARPFACTOR_ISA names it";
   if (const SlowWideVectors* const slow = slow_wide_vectors(made.processor, made.usable)) {
-    const std::string below = text(slow->wide_from / 4) + " factors (float32)";
+    // Rows are padded to 64 bytes: 16 numbers.
+    const std::string most = text(slow->wide_from / 4 - 16) + " factors (float32)";
     return "the widest that this build and this processor have; ratings train with " + std::string(slow->narrow) +
-           " below " + below + ", which is faster on " + std::string(slow->name);
+           " up to " + most + ", which is faster on " + std::string(slow->name);
   }
   return "the widest that this build and this processor have, and the fastest for training at all ranks";
 }

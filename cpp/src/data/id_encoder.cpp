@@ -635,7 +635,8 @@ EncodedIds TextEncoder::finish() {
     run_slices(n, ThreadTeam::kSlice, [&](std::int64_t begin, std::int64_t end, int) {
       for (std::int64_t row = begin; row < end; ++row) marks.mark(codes_[row]);
     });
-    ranks = marks.ranks(ids.values, team());
+    ThreadTeam alone(1);  // few ids are not worth starting threads for
+    ranks = marks.ranks(ids.values, n > ThreadTeam::kSlice ? team() : alone);
   } else if (mode_ == Mode::texts) {
     ids.integers = false;
     ranks = sort_texts(ids);

@@ -120,8 +120,8 @@ class TextEncoder {
   Found read_key(const Rows& rows, std::int64_t row, KeyedId& found) const;
   template <class Offset>
   Found read_text(const Reader<Offset>& rows, std::int64_t row, KeyedId& found) const;
-  /// Calls f(begin, end, thread) for slices of 0 .. n - 1.
   [[nodiscard]] ThreadTeam& team();
+  /// Calls f(begin, end, thread) for slices of 0 .. n - 1.
   template <class F>
   void run_slices(std::int64_t n, std::int64_t slice, const F& f);
   template <class F>

@@ -159,6 +159,8 @@ struct Scoring {
   Query query;  ///< query(q, row) writes a row, and returns an offset, such that score() is offset + bias + row . items
   bool products;  ///< whether query() can be called
 };
+template <class Score, class Query>  // Clang 14 finds none for an aggregate
+Scoring(Score, Query, bool) -> Scoring<Score, Query>;
 
 /// The n best items of each query. left_out(q, take) calls take(list) for each list of items to leave out; finish(q,
 /// score) makes of a score what is put out.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from .app import command
@@ -31,6 +33,7 @@ def config(measure: bool) -> None:
         return
     click.echo("\nn_factors  instruction set  M updates/s")
     for speed in measure_training():
-        chosen = "  (chosen)" if speed.chosen else ""
+        word = "forced" if os.environ.get("WARPFACTOR_ISA") else "chosen"
+        chosen = f"  ({word})" if speed.chosen else ""
         updates = speed.updates_per_second / 1e6
         click.echo(f"{speed.n_factors:>9}  {speed.instruction_set:<15}  {updates:>11.1f}{chosen}")

@@ -98,6 +98,8 @@ def required_packages() -> list[Package] | None:
         of = extra[1] if extra else ""
         if name is None or of in _NOT_FOR_USERS or not _is_for_this_machine(text):
             continue
+        if _core.cuda_source == "built in" and (of == "gpu" or name[0] == "warpfactor-cuda"):
+            continue  # the extra cupy is all that such a build lacks
         if name[0] == "warpfactor":
             brought = re.search(r"\[([^]]*)\]", text)
             nested += [(of, other.strip()) for other in (brought[1] if brought else "").split(",")]

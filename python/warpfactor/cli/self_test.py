@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..exceptions import CudaError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -105,11 +107,14 @@ def _guarded(name: str, try_it: Callable[[], tuple[bool | None, str, str]]) -> C
     try:
         return Check(name, *try_it())
     except Exception as error:  # noqa: BLE001 - whatever is broken here, the rest is to be told as well
-        return Check(name, False, f"{type(error).__name__}: {error}", _REINSTALL)
+        # A full disk, a device, a machine too slow are not mended by another copy of warpfactor.
+        outside = isinstance(error, OSError | CudaError | subprocess.TimeoutExpired)
+        fix = "" if outside else _REINSTALL
+        return Check(name, False, f"{type(error).__name__}: {error}", fix)
 
 
 _REINSTALL = (
-    "install it again: pip install --force-reinstall --no-deps warpfactor. If that does not help, report it with "
+    "install it again (pip install --force-reinstall --no-deps, as before). If that does not help, report it with "
     "the output of warpfactor doctor --json"
 )
 
@@ -175,7 +180,7 @@ def _kernels_of(isa: str) -> tuple[bool | None, str, str]:
         "OPENBLAS_NUM_THREADS": "1",
     }
     done = subprocess.run(
-        [sys.executable, "-m", "warpfactor.cli.self_test"],
+        [sys.executable, "-P", "-m", "warpfactor.cli.self_test"],  # -P: nothing of the working folder
         env=environment, capture_output=True, text=True, check=False, timeout=_SECONDS,
     )  # fmt: skip
     if "WARPFACTOR_ISA is" in done.stderr:

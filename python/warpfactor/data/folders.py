@@ -33,7 +33,7 @@ _NOTES = re.compile(r"(?i)(readme|license|licence|copying|changelog|citation)\b.
 _PACKINGS = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip")
 # The files of ratings of public sets: MovieLens', Amazon's and Book-Crossing's, RecBole's, Netflix's.
 _RATINGS = re.compile(
-    r"(?i)(.*[-_ .])?ratings?([-_ .0-9].*)?\..*|.*\.inter(\..*)?|(combined_data|mv)_[0-9]+\.txt(\..*)?"
+    r"(?i)(.*[-_ .])?ratings?([-_ .0-9].*)?(\..*)?|.*\.inter(\..*)?|(combined_data|mv)_[0-9]+\.txt(\..*)?"
 )
 _COMPLETE = re.compile(r"(?i)u\.data(\..*)?")
 # Tables that are more than the files in them: with what reads them.

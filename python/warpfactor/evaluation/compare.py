@@ -35,6 +35,7 @@ __all__ = ["Comparison", "compare"]
 
 _METRICS = ("rmse", "mae", "recall", "hit_rate", "ndcg", "coverage")
 _SIGNIFICANT = 0.05
+_BASELINES = ("mean", "biases", "popularity", "recent")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -98,7 +99,8 @@ class Comparison:
         columns = list(self.values(self.reference))
         rows = [["", *columns, "fit, s"]]
         for model in self.evaluations:
-            if all(np.isnan(values).all() for values in self.values(model).values()):
+            told = any(not np.isnan(values).all() for values in self.values(model).values())
+            if model in _BASELINES and not told:
                 continue  # popularity predicts no ratings, and has no errors
             cells = [
                 _cell(values) + ("*" if self.p_values[model][name] < _SIGNIFICANT else "")

@@ -99,6 +99,10 @@ class RayTrainer:
         self.threads_per_worker = check_count("threads_per_worker", threads_per_worker, 1)
         self.copy_every = None if copy_every is None else check_count("copy_every", copy_every, 1)
         self.resources_per_worker = dict(resources_per_worker or {})
+        if "max_concurrency" in self.resources_per_worker:
+            raise ValueError(
+                "resources_per_worker has max_concurrency; a worker makes one call after the other: leave it out"
+            )
 
     def fit(
         self,

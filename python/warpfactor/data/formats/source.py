@@ -158,7 +158,8 @@ class Source:
         names = [name for name in names if not name.startswith("__MACOSX/")]
         # Names as they are, since a path would write "./a" as "a".
         whole = {PurePosixPath(name): name for name in names}
-        ours = [whole[path] for path in ratings_among(list(whole))]
+        shown = [path for path in whole if not path.name.startswith((".", "_"))] or list(whole)
+        ours = [whole[path] for path in ratings_among(shown)]
         if wanted is None:
             chosen = ours
         else:
