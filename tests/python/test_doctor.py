@@ -114,6 +114,11 @@ def test_a_missing_or_old_package_is_wrong_and_a_missing_extra_is_not(
     ]  # fmt: skip
     versions = {"numpy": "2.10.0", "rich": "14.0", "click": "8.2.1", "optuna": "4.0"}
     installed(monkeypatch, required, versions)
+    monkeypatch.setattr(_core, "cuda_source", "built in")
+    told = " ".join(warpfactor("doctor").out.split())
+    assert 'cupy cupy-cuda13x is missing: pip install "warpfactor[cupy]"' in told
+    assert "gpu cupy" not in told and "warpfactor-cuda" not in told
+    monkeypatch.setattr(_core, "cuda_source", "none")
     told = " ".join(warpfactor("doctor").out.split())
     assert 'gpu cupy-cuda13x is missing: pip install "warpfactor[gpu]"' in told
     assert "tune optuna 4.0" in told and "all is well" in told
