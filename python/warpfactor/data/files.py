@@ -60,9 +60,10 @@ def read_ratings(
         give a column of Parquet, Feather and ORC files.
     user, item, rating, timestamp : str or int, default None
         The column's name, or its position from 0. None takes common names (user, userId,
-        reviewerID, item, movieId, asin, rating, score, stars, ...), else, where there are no
-        names and no more than four columns, the first three and a fourth that holds times. Timestamps
-        that were found by name, of which some cannot be read, are left out with a warning.
+        reviewerID, item, movieId, asin, rating, score, stars, ...), else, where no name says a
+        role and there are no more than four columns, the first three, in this order, and a fourth
+        that holds times: `peek` shows what was taken for what. Timestamps that were found so, of
+        which some cannot be read, are left out with a warning.
     format : str, default None
         "parquet", "arrow" (Feather, too), "orc", "scipy-npz", "npz", "matrix-market", "json" (a list of
         objects), "jsonl" (one object a line), "netflix", "recbole", "book-crossing", "amazon", "libmf"
