@@ -492,7 +492,7 @@ def test_kernels_come_by_name_for_the_device_that_was_asked_for(monkeypatch):
 @pytest.mark.parametrize(
     ("cupy", "message"),
     [
-        (None, r'need CuPy .*pip install "warpfactor\[gpu\]", or use device=.cpu.'),
+        (None, r'need CuPy .*pip install "warpfactor\[(cupy|gpu)\]", or use device=.cpu.'),
         (FakeCupy(FakeCupy.CompileError("line 7: no")), r"(?s)cannot compile.*r - x.*line 7: no"),
         (FakeCupy(RuntimeError("failed to load libnvrtc")), "device 1: failed to load libnvrtc"),
     ],
