@@ -35,7 +35,12 @@ __all__ = ["Comparison", "compare"]
 
 _METRICS = ("rmse", "mae", "recall", "hit_rate", "ndcg", "coverage")
 _SIGNIFICANT = 0.05
-_BASELINES = ("mean", "biases", "popularity", "recent")
+_BASELINES = {
+    "mean": Mean,
+    "biases": BiasOnly,
+    "popularity": Popularity,
+    "recent": RecentPopularity,
+}
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -281,9 +286,8 @@ def _models(models: Any, baselines: bool, data: Ratings) -> dict[str, Any]:
             )
     added: dict[str, Any] = {}
     if baselines:
-        added = {"mean": Mean(), "biases": BiasOnly(), "popularity": Popularity()}
-        if data.timestamps is not None:
-            added["recent"] = RecentPopularity()
+        timed = data.timestamps is not None
+        added = {name: make() for name, make in _BASELINES.items() if name != "recent" or timed}
     both = sorted(set(wanted) & set(added))
     if both or len(wanted) < len(models):
         raise ValueError(
