@@ -30,7 +30,8 @@ constexpr int kPanelQueries = 3, kPanelVectors = 2;
 #endif
 
 /// sum + a * b, rounded once where the vectors' are: GCC would turn the loop over what is left of a row into products
-/// and sums, and a panel gives other bits then.
+/// and sums, and a panel gives other bits then. Vec leaves the fusing to the compiler, and GCC does it from -O2 on, so
+/// the preset for AddressSanitizer, with -O1, asks for it (-fexpensive-optimizations).
 WARPFACTOR_INLINE float plus_product(float sum, float a, float b) {
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
   return __builtin_fmaf(a, b, sum);
