@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ..checks import option, options, where_typed
+from ..checks import option, options, warn, where_typed
 
 __all__ = [
     "ROLES",
@@ -18,6 +18,7 @@ __all__ = [
     "Frame",
     "all_common",
     "find_common",
+    "guess_by_position",
     "open_frame",
     "refuse_repeated",
     "resolve_columns",
@@ -67,6 +68,9 @@ class Frame(NamedTuple):
         """Tell which column is which; see `resolve_columns`."""
         found = resolve_columns(self.names, wanted, is_pivot=self.is_pivot)
         refuse_repeated(self.names, found, wanted)
+        guess = guess_by_position(self.names, found, wanted)
+        if guess:
+            warn(f"the table: {guess}")
         return found
 
     def columns_of(self, found: Mapping[str, int]) -> dict[str, Column]:
@@ -176,6 +180,32 @@ def resolve_columns(
     is_wide = is_pivot or (named and len(free) > 1 and _are_numbers(free))
     is_wide |= not named and len(free) > _MANY_COLUMNS
     raise ValueError(_unclear(names, found, missing, others, named=named, is_wide=is_wide))
+
+
+def guess_by_position(
+    names: Sequence[Any], found: Mapping[str, int], wanted: Mapping[str, str | int | None]
+) -> str:
+    """Say which roles were taken by position although all columns have names; "" if none were.
+
+    Not of pairs, which are users and items in this order, and not where names only count the columns.
+    """
+    if "rating" not in wanted or not names or _are_numbers([names[at] for at in found.values()]):
+        return ""
+    guessed = [
+        role
+        for role, at in found.items()
+        if wanted.get(role) is None and at not in all_common(names, role)
+    ]
+    if not any(role != "timestamp" for role in guessed):
+        return ""
+    *first, last = guessed
+    roles = f"{', '.join(first)} and {last}" if first else last
+    told = ", ".join(f"{role} {names[at]!r:.60}" for role, at in found.items())
+    keys = {role: names[at] for role, at in found.items() if role in guessed}
+    return (
+        f"no column has a usual name for the {roles}, so the columns were taken in their order: {told}. "
+        f"Pass {options(keys)} if that is right, else the names of the right columns"
+    )
 
 
 def refuse_repeated(
