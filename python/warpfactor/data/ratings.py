@@ -114,7 +114,7 @@ class Ratings:
         values : array-like of shape (n_ratings,)
             The ratings.
         timestamps : array-like of shape (n_ratings,), default None
-            Numbers, dates of any library, or ISO 8601 texts. See `Ratings` for what becomes of them.
+            Numbers, dates of any library, or texts of ISO 8601 or like 31.05.2024. See `Ratings` for what becomes of them.
 
         Returns
         -------
