@@ -185,26 +185,24 @@ def resolve_columns(
 def guess_by_position(
     names: Sequence[Any], found: Mapping[str, int], wanted: Mapping[str, str | int | None]
 ) -> str:
-    """Say which roles were taken by position although all columns have names; "" if none were.
+    """Say that columns with names were taken in their order, as no name tells a role; "" if not so.
 
-    Not of pairs, which are users and items in this order, and not where names only count the columns.
+    Not of pairs, which are users and items in this order, not where names only count the columns, and
+    not where any column was chosen.
     """
-    if "rating" not in wanted or not names or _are_numbers([names[at] for at in found.values()]):
+    shown = [names[at] for at in found.values()]
+    if "rating" not in wanted or not shown or _are_numbers(shown):
         return ""
-    guessed = [
-        role
+    if any(
+        wanted.get(role) is not None or (role != "timestamp" and at in all_common(names, role))
         for role, at in found.items()
-        if wanted.get(role) is None and at not in all_common(names, role)
-    ]
-    if not any(role != "timestamp" for role in guessed):
+    ):
         return ""
-    *first, last = guessed
-    roles = f"{', '.join(first)} and {last}" if first else last
     told = ", ".join(f"{role} {names[at]!r:.60}" for role, at in found.items())
-    keys = {role: names[at] for role, at in found.items() if role in guessed}
     return (
-        f"no column has a usual name for the {roles}, so the columns were taken in their order: {told}. "
-        f"Pass {options(keys)} if that is right, else the names of the right columns"
+        f"no column has a usual name, so the columns were taken in their order: {told}. Pass "
+        f"{options({role: names[at] for role, at in found.items()})} if that is right, else the names "
+        "of the right columns"
     )
 
 
