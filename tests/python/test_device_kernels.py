@@ -196,6 +196,7 @@ def parts(monkeypatch):
     monkeypatch.setattr(cuda, "_PAIRS_AT_ONCE", 70)
     monkeypatch.setattr(device_kernels, "_LISTS_AT_ONCE", 40)
     monkeypatch.setattr(device_flow, "_STAGED_BYTES", 1000)
+    monkeypatch.setattr(device_flow, "_PINNED_BYTES", 20_000)
 
 
 def fitted_on(ratings, **params):

@@ -248,7 +248,8 @@ class DeviceAnswers:
         scores: NDArray[Any] = (np if output == "numpy" else xp).empty(
             shape, tables.item_factors.dtype
         )
-        n_rows = max(min(n_rows, shape[0]), 1)
+        at_once = Results.rows_at_once(xp, shape[1] * size, output)
+        n_rows = max(min(n_rows, shape[0], at_once), 1)
         users_there, items_there = upload(xp, rows), upload(xp, columns)
         with Results(xp, (scores,), n_rows) as results:
             for number, part in enumerate(tiles(len(rows), n_rows)):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -15,6 +16,8 @@ __all__ = ["Flow", "Results", "tiles", "upload"]
 
 # What is copied through a pinned buffer at a time. Not measured.
 _STAGED_BYTES = 1 << 24
+# The most that results take of pinned memory, for which others have to make room.
+_PINNED_BYTES = 1 << 27
 
 
 def tiles(n: int, n_rows: int) -> Iterator[slice]:
@@ -147,8 +150,15 @@ class Results:
     whole : tuple of array of shape (n, ...)
         Where all results end: arrays of NumPy. Arrays of the device are written by the work itself.
     most : int
-        The largest part.
+        The largest part, as `rows_at_once` bounds it.
     """
+
+    @staticmethod
+    def rows_at_once(xp: Any, row_bytes: int, output: str) -> int:
+        """Return the most rows of results that may be brought to the host at a time."""
+        if xp is np or output != "numpy":
+            return sys.maxsize
+        return max(_PINNED_BYTES // (2 * max(row_bytes, 1)), 1)
 
     def __init__(self, xp: Any, whole: tuple[Any, ...], most: int) -> None:
         self._xp, self._whole = xp, whole

@@ -208,7 +208,8 @@ class ItemSearch(NamedTuple):
         scores = out.empty(shape, dtype)
         if out is np and xp is not np:
             n_rows = min(n_rows, _LISTS_AT_ONCE)
-        n_rows = max(min(n_rows, n_queries), 1)
+        row_bytes = self.n * (found.itemsize + dtype.itemsize)
+        n_rows = max(min(n_rows, n_queries, Results.rows_at_once(xp, row_bytes, output)), 1)
         only, without = (
             None if lists is None else tuple(upload(xp, each) for each in lists)
             for lists in (self.only, self.without)
