@@ -697,7 +697,7 @@ def recommend(
         console.print(recommend_table(console, model, codes, peers, options, timer))
 
 
-def least_memory(model: wf.MatrixFactorization, call: Callable[[], Any]) -> int:
+def least_memory(call: Callable[[], Any]) -> int:
     """Return what a call that is given too little says it needs."""
     try:
         call()
@@ -706,7 +706,7 @@ def least_memory(model: wf.MatrixFactorization, call: Callable[[], Any]) -> int:
         if said:
             return int(said[1].replace(",", ""))
         raise
-    raise RuntimeError(f"{model!r} took nothing of the device")
+    raise RuntimeError("the call took nothing of the device")
 
 
 def recommend_table(
@@ -729,9 +729,8 @@ def recommend_table(
         rows[name] = lambda: by_warpfactor(options.device)
         memory = options.recommend_memory
         rows[f"{name}, within {memory:,} bytes"] = lambda: by_warpfactor(options.device, memory)
-        if not wf._core.cuda_is_twin():
-            least = least_memory(model, lambda: by_warpfactor(options.device, 1)) + (8 << 20)
-            rows[f"{name}, within {least:,} bytes"] = lambda: by_warpfactor(options.device, least)
+        least = least_memory(lambda: by_warpfactor(options.device, 1)) + (8 << 20)
+        rows[f"{name}, within {least:,} bytes"] = lambda: by_warpfactor(options.device, least)
         if peers.cupy is not None:
             rows[f"{name}, left on the device"] = lambda: by_warpfactor(
                 options.device, output="cupy"
