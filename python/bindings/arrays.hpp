@@ -58,6 +58,7 @@ inline std::function<bool()> signal_poll() {
   };
 }
 
+void bind_answers(py::module_& m);
 void bind_blocks(py::module_& m);
 void bind_descent(py::module_& m);
 void bind_fold_in(py::module_& m);

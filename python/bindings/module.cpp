@@ -38,6 +38,7 @@ PYBIND11_MODULE(_core, m) {
     }
   });
   warpfactor::python::bind_runtime(m);
+  warpfactor::python::bind_answers(m);
   warpfactor::python::bind_train(m);
   warpfactor::python::bind_blocks(m);
   warpfactor::python::bind_sample(m);

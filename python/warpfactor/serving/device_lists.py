@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from .. import _core
 from .device import best_items
+from .device_flow import tiles
 from .requests import Lists
 
-__all__ = ["PAIR_BYTES", "Factors", "Moved", "Search", "groups_of_known", "tiles", "unit_rows"]
+__all__ = ["PAIR_BYTES", "Factors", "Moved", "Search", "groups_of_known", "unit_rows"]
 
 # Temporary arrays of one pair: ids, codes, masks and scores, at most eight bytes each.
 PAIR_BYTES = 128
@@ -223,11 +224,6 @@ def groups_of_known(
     n_known = np.bincount(numbers[kept], minlength=len(sizes))
     kept[groups[:-1][n_known == 0]] = True
     return np.concatenate([[0], np.cumsum(np.maximum(n_known, 1))]), codes[kept]
-
-
-def tiles(n: int, n_rows: int) -> Iterator[slice]:
-    """Split the range 0 .. n into slices of n_rows, the last perhaps shorter."""
-    return (slice(at, min(at + n_rows, n)) for at in range(0, n, n_rows))
 
 
 def unit_rows(xp: Any, factors: Any) -> Any:
