@@ -241,15 +241,13 @@ class CudaDevice final : public Accelerator {
     cuda_check(cudaStreamWaitEvent(stream_of(stream), marks_[static_cast<std::size_t>(number)].handle, 0),
                "waiting for an event");
   }
+  bool reached(int number) override {
+    const CurrentDevice current(index_);
+    return is_done(cudaEventQuery(marks_[static_cast<std::size_t>(number)].handle));
+  }
   bool idle(Stream stream) override {
     const CurrentDevice current(index_);
-    const cudaError_t error = cudaStreamQuery(stream_of(stream));
-    if (error == cudaErrorNotReady) {
-      (void)cudaGetLastError();
-      return false;
-    }
-    cuda_check(error, "running the kernels");
-    return true;
+    return is_done(cudaStreamQuery(stream_of(stream)));
   }
 
   std::int64_t tiles_at_once(Kernel kernel, Storage storage, Tile tile) override {
@@ -294,6 +292,14 @@ class CudaDevice final : public Accelerator {
   std::string architecture() const override { return architecture_; }
 
  private:
+  static bool is_done(cudaError_t answer) {
+    if (answer == cudaErrorNotReady) {
+      (void)cudaGetLastError();
+      return false;
+    }
+    cuda_check(answer, "running the kernels");
+    return true;
+  }
   cudaStream_t stream_of(Stream stream) const { return streams_[stream == Stream::compute ? 0 : 1].handle; }
 
   static const void* address(Kernel kernel, Storage storage, Tile tile) {

@@ -160,6 +160,7 @@ void TwinDevice::zero(void* to, std::int64_t bytes, Stream stream) {
 
 void TwinDevice::mark(int number, Stream stream) {
   const std::int64_t mark = marks_[static_cast<std::size_t>(number)] = ++last_mark_;
+  marked_[static_cast<std::size_t>(number)] = stream;
   submit(stream, [this, mark] { reached_.insert(mark); });
 }
 void TwinDevice::wait(int number, Stream stream) {
@@ -169,6 +170,11 @@ void TwinDevice::wait(int number, Stream stream) {
   submit(stream, [this, mark, other] {
     while (!reached_.contains(mark)) run_one(other);
   });
+}
+bool TwinDevice::reached(int number) {
+  const std::int64_t mark = marks_[static_cast<std::size_t>(number)];
+  while (mark != 0 && !reached_.contains(mark)) run_one(marked_[static_cast<std::size_t>(number)]);
+  return true;
 }
 bool TwinDevice::idle(Stream stream) {
   run_all(stream);

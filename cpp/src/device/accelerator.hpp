@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "device/kernel_args.hpp"
+#include "device/tuning.hpp"
 
 namespace warpfactor {
 
@@ -42,7 +43,8 @@ inline constexpr int kKernels = 13;
 /// A stream does its work in order. The two streams wait for each other only by marks.
 enum class Stream { compute, copy };
 
-inline constexpr int kMarks = 4;  ///< see Accelerator::mark
+/// See Accelerator::mark. The first four are those of Slots, the others those of Staging.
+inline constexpr int kStagingMark = 4, kMarks = kStagingMark + kStagingBuffers;
 
 /// Errors are thrown as CudaError, except by release() and unpin().
 class Accelerator {
@@ -68,6 +70,8 @@ class Accelerator {
   /// mark() sets one of kMarks marks at the end of a stream's work; wait() makes the other stream wait for it.
   virtual void mark(int number, Stream stream) = 0;
   virtual void wait(int number, Stream stream) = 0;
+  /// Whether the work before a mark is done; true if it was never set.
+  [[nodiscard]] virtual bool reached(int number) = 0;
   /// Whether all work on a stream is done.
   [[nodiscard]] virtual bool idle(Stream stream) = 0;
 
