@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ratings -> waves, tasks and segments for a device.
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 #include <tuple>
@@ -100,6 +101,30 @@ std::vector<Data> shapes() {
   for (std::size_t r = 0; r < weighted.values.size(); ++r) weighted.weights.push_back(static_cast<float>(r % 4));
   all.push_back(weighted);
   return all;
+}
+
+TEST(ratings_of_a_row_come_in_random_order) {
+  // Given with rising values, half of a row's neighbours still rise, as in any random order.
+  Data data(1, 400, 100000);
+  for (std::size_t r = 0; r < data.values.size(); ++r) data.values[r] = static_cast<float>(r);
+  for (const Parallel parallel : {Parallel::blocked, Parallel::hogwild}) {
+    const PassPlan plan = plan_of(data.view(), parallel).plan;
+    const auto own = [&](const Triple& rating) { return plan.users_own ? std::get<0>(rating) : std::get<1>(rating); };
+    std::int64_t rising = 0, all = 0;
+    for (const auto& wave : unrolled(plan)) {
+      for (const auto& task : wave) {
+        for (std::size_t r = 1; r < task.size(); ++r) {
+          if (own(task[r]) != own(task[r - 1])) continue;
+          rising += std::get<2>(task[r]) > std::get<2>(task[r - 1]) ? 1 : 0;
+          ++all;
+        }
+      }
+    }
+    // The rises of n neighbours in random order have the mean n / 2 and the variance n / 12: six deviations.
+    const auto n = static_cast<double>(all);
+    CHECK(n > 90000);
+    CHECK(std::abs(static_cast<double>(rising) - n / 2) < 6 * std::sqrt(n / 12));
+  }
 }
 
 TEST(every_rating_is_in_one_task_of_one_wave) {
