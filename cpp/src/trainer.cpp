@@ -285,7 +285,7 @@ Strengths search(const TrainParams& params, const RatingSource& ratings, const S
     start_of_custom_loss(ratings, "ratings", z.start_score, params, options, team);
     start_of_custom_loss(options.validation, "validation", z.start_score, params, options, team);
   }
-  return choose_strengths(ratings, rated, given, params, options, n_divisions);
+  return choose_strengths(ratings, rated, given, params, options, n_divisions, team);
 }
 
 /// Scales the slopes of a custom loss so that their root mean square is what it would be with the squared loss:
