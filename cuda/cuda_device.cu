@@ -12,6 +12,7 @@
 #include "device/device_backend.hpp"
 #include "device/registry.hpp"
 #include "global_kernels.cuh"
+#include "prepare_ratings.hpp"
 #include "warpfactor/runtime.hpp"
 
 namespace warpfactor {
@@ -287,6 +288,27 @@ class CudaDevice final : public Accelerator {
           "device='cpu'");
     }
     replaced_[static_cast<std::size_t>(kernel)] = reinterpret_cast<CUfunction>(function);
+  }
+
+  void count(const CountArgs& args) override {
+    const CurrentDevice current(index_);
+    cuda_count(args, stream_of(Stream::compute));
+  }
+  void prepare(const PrepareStep& step, std::int64_t n) override {
+    const CurrentDevice current(index_);
+    cuda_prepare(step, n, stream_of(Stream::compute));
+  }
+  std::int64_t sorting_bytes(std::int64_t n) override {
+    const CurrentDevice current(index_);
+    return cuda_sorting_bytes(n);
+  }
+  bool sort(const SortArgs& args) override {
+    const CurrentDevice current(index_);
+    return cuda_sort(args, stream_of(Stream::compute));
+  }
+  void choose(const PrepareChoice& choice, const ChooseArgs& args) override {
+    const CurrentDevice current(index_);
+    cuda_choose(choice, args, stream_of(Stream::compute));
   }
 
   std::string architecture() const override { return architecture_; }

@@ -47,6 +47,11 @@ class TwinDevice final : public Accelerator {
   std::int64_t tiles_at_once(Kernel, Storage, Tile) override { return tiles_at_once_; }
   void launch(Kernel kernel, Storage storage, Tile tile, std::int64_t n_tiles, const void* args) override;
   void replace(Kernel, std::uintptr_t) override {}  // code compiled for a device cannot run here
+  void count(const CountArgs& args) override;
+  void prepare(const PrepareStep& step, std::int64_t n) override;
+  std::int64_t sorting_bytes(std::int64_t n) override { return sorting_bytes_of(n); }
+  bool sort(const SortArgs& args) override;
+  void choose(const PrepareChoice& choice, const ChooseArgs& args) override;
   std::string architecture() const override { return "twin"; }
 
  private:

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "device/kernel_args.hpp"
+#include "device/prepare.hpp"
 #include "device/tuning.hpp"
 
 namespace warpfactor {
@@ -81,6 +82,16 @@ class Accelerator {
   virtual void launch(Kernel kernel, Storage storage, Tile tile, std::int64_t n_tiles, const void* args) = 0;
   /// Uses a kernel compiled with a custom loss or penalty instead of the built-in one.
   virtual void replace(Kernel kernel, std::uintptr_t function) = 0;
+
+  // Preparation of ratings (prepare.hpp): on the compute stream, on arrays of the device; arguments are copied.
+
+  virtual void count(const CountArgs& args) = 0;
+  virtual void prepare(const PrepareStep& step, std::int64_t n) = 0;
+  /// The temporary memory that sort() and choose() want for n pairs or numbers.
+  [[nodiscard]] virtual std::int64_t sorting_bytes(std::int64_t n) = 0;
+  /// Returns whether the sorted pairs are in the second arrays.
+  [[nodiscard]] virtual bool sort(const SortArgs& args) = 0;
+  virtual void choose(const PrepareChoice& choice, const ChooseArgs& args) = 0;
 
   /// For people, such as "sm_90".
   [[nodiscard]] virtual std::string architecture() const = 0;

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstring>
 #include <functional>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -25,18 +26,10 @@ class Staging {
   /// marks are taken.
   Staging(Accelerator& device, std::int64_t bytes, std::function<void()> poll = {})
       : device_(device), poll_(std::move(poll)) {
-    for (Buffer<char>& buffer : buffers_) buffer = Buffer<char>(bytes);
-    for (std::size_t n = 0; n < buffers_.size(); ++n) pinned_[n] = device_.pin(buffers_[n].data(), bytes);
+    for (std::optional<PinnedBuffer>& buffer : buffers_) buffer.emplace(device, bytes);
   }
-  ~Staging() {
-    for (std::size_t n = 0; n < buffers_.size(); ++n) {
-      if (pinned_[n]) device_.unpin(buffers_[n].data());  // waits for its copies
-    }
-  }
-  Staging(const Staging&) = delete;
-  Staging& operator=(const Staging&) = delete;
 
-  /// For so many bytes that go up in all.
+  /// For so many bytes that go up in all. At least 64 KiB.
   [[nodiscard]] static std::int64_t buffer_bytes(std::int64_t all) noexcept {
     return std::clamp<std::int64_t>((all + kStagingBuffers - 1) / kStagingBuffers, kLeast, kStagingBytes);
   }
@@ -45,19 +38,29 @@ class Staging {
     return kStagingBuffers * buffer_bytes(all);
   }
 
-  /// fill(memory, at, n) writes the bytes at .. at + n of `bytes` to pinned memory, from where they go to to + at. It is
-  /// called for one piece after the other, of at most a buffer's size, a multiple of `step` bytes but for the last. The
-  /// copies are done when the copy stream is, or what was submitted to the compute stream after join().
+  [[nodiscard]] std::int64_t bytes() const noexcept { return buffers_[0]->memory.size(); }
+
+  /// fill(memory, send) writes to a pinned buffer, and calls send(to, from, n) for what goes from there to the device.
+  /// The copies are done when the copy stream is, and before what is submitted to the compute stream after join().
+  template <class Fill>
+  void piece(const Fill& fill) {
+    fill(free_buffer(), [&](void* to, const void* from, std::int64_t n) {
+      if (n > 0) device_.upload(to, from, n, Stream::copy);
+    });
+    device_.mark(mark_of(next_), Stream::copy);
+    next_ = (next_ + 1) % kStagingBuffers;
+  }
+  /// fill(memory, at, n) writes the bytes at .. at + n of `bytes` to pinned memory, from where they go to to + at. It
+  /// is called for one piece after the other, each a multiple of `step` bytes but for the last.
   template <class Fill>
   void through(void* to, std::int64_t bytes, const Fill& fill, std::int64_t step = 1) {
-    const std::int64_t most = buffers_[0].size() / step * step;
+    const std::int64_t most = this->bytes() / step * step;
     for (std::int64_t at = 0; at < bytes; at += most) {
       const std::int64_t n = std::min(most, bytes - at);
-      char* const memory = free_buffer();
-      fill(memory, at, n);
-      device_.upload(static_cast<char*>(to) + at, memory, n, Stream::copy);
-      device_.mark(mark_of(next_), Stream::copy);
-      next_ = (next_ + 1) % kStagingBuffers;
+      piece([&](char* memory, const auto& send) {
+        fill(memory, at, n);
+        send(static_cast<char*>(to) + at, memory, n);
+      });
     }
   }
   /// An array in memory, copied by all threads.
@@ -76,7 +79,21 @@ class Staging {
   void join() { device_.wait(mark_of((next_ + kStagingBuffers - 1) % kStagingBuffers), Stream::compute); }
 
  private:
-  static constexpr std::int64_t kLeast = 4096;
+  struct PinnedBuffer {
+    PinnedBuffer(Accelerator& of, std::int64_t bytes)
+        : device(of), memory(bytes), pinned(of.pin(memory.data(), bytes)) {}
+    ~PinnedBuffer() {
+      if (pinned) device.unpin(memory.data());  // waits for its copies
+    }
+    PinnedBuffer(const PinnedBuffer&) = delete;
+    PinnedBuffer& operator=(const PinnedBuffer&) = delete;
+
+    Accelerator& device;
+    Buffer<char> memory;
+    bool pinned;
+  };
+
+  static constexpr std::int64_t kLeast = std::int64_t{64} << 10;
 
   static int mark_of(int buffer) { return kStagingMark + buffer; }
 
@@ -86,13 +103,12 @@ class Staging {
       if (poll_) poll_();
       std::this_thread::yield();
     }
-    return buffers_[static_cast<std::size_t>(next_)].data();
+    return buffers_[static_cast<std::size_t>(next_)]->memory.data();
   }
 
   Accelerator& device_;
   std::function<void()> poll_;
-  std::array<Buffer<char>, kStagingBuffers> buffers_;
-  std::array<bool, kStagingBuffers> pinned_{};
+  std::array<std::optional<PinnedBuffer>, kStagingBuffers> buffers_;
   int next_ = 0;
 };
 
