@@ -18,6 +18,7 @@
 #include "device/sum_plan.hpp"
 #include "device/tuning.hpp"
 #include "epoch_order.hpp"
+#include "incidence.hpp"
 #include "synthetic.hpp"
 #include "twin_device.hpp"
 
@@ -186,6 +187,43 @@ TEST(a_device_makes_the_plan_of_the_host_to_the_bit) {
       }
       check_made_on_device(data, parallel, 5, Stream::copy);
       check_made_on_device(data, parallel, 5, Stream::compute);
+    }
+  }
+  check::context.clear();
+}
+
+TEST(a_device_lists_who_rated_what_as_the_host_does) {
+  std::vector<Data> all = shapes();  // of which most have pairs that occur more than once
+  all.emplace_back(2000, 1500, 900);
+  for (const Data& data : all) {
+    for (const std::optional<Stream>& late : std::vector<std::optional<Stream>>{{}, Stream::copy, Stream::compute}) {
+      check::context = std::to_string(data.n_users) + " x " + std::to_string(data.n_items);
+      const RatingsView ratings = data.view();
+      ThreadTeam team(2, {});
+      const Incidence expected = distinct_pairs(ratings, {}, team);
+      TwinLimits limits;
+      limits.late = late;
+      TwinDevice device(limits);
+      DeviceMemory memory(device, 0);
+      const std::int64_t before = memory.left();
+      Staging staging(device, 1 << 16);
+      {
+        DeviceRatings given(device, memory, ratings, "ratings", staging, team);
+        std::optional<ListsOnDevice> lists = given.lists();
+        CHECK(lists.has_value());
+        if (!lists) continue;
+        for (const bool users : {true, false}) {
+          const IncidentRows& rows = users ? expected.users : expected.items;
+          DeviceBuffer<std::int32_t>& others = users ? lists->users : lists->items;
+          CHECK((users ? lists->user_begin : lists->item_begin) == rows.begin);
+          std::vector<std::int32_t> found(static_cast<std::size_t>(others.size()));
+          others.download(found.data());
+          CHECK(static_cast<std::int64_t>(found.size()) >= rows.begin.back());
+          CHECK(std::equal(found.begin(), found.begin() + rows.begin.back(), rows.others.data()));
+          memory.give_back(others);
+        }
+      }
+      CHECK_EQ(memory.left(), before);
     }
   }
   check::context.clear();

@@ -92,11 +92,20 @@ class DeviceBackend final : public Backend<A> {
     team_.emplace(team_size(n_threads_, ratings.size() / ThreadTeam::kSlice), interrupted_);
 
     Incidence incidence;
-    if (has_means(params, true) || has_means(params, false)) incidence = distinct_pairs(ratings, pairs, *team_);
+    std::optional<ListsOnDevice> lists;
+    if (has_means(params, true) || has_means(params, false)) {
+      if (given_ && pairs.users.empty()) lists = given_->lists();
+      if (lists) {
+        incidence.users.begin = std::move(lists->user_begin);
+        incidence.items.begin = std::move(lists->item_begin);
+      } else {
+        incidence = distinct_pairs(ratings, pairs, *team_);
+      }
+    }
 
     load(users_, ratings.n_users, start.user);
     load(items_, ratings.n_items, start.item);
-    take_pulls(ratings, rated, incidence);
+    take_pulls(ratings, rated, incidence, std::move(lists));
     if (options.validation.size() > 0) {
       upload_validation(options.validation);
       if (params.patience > 0) {
@@ -321,7 +330,8 @@ class DeviceBackend final : public Backend<A> {
   }
 
   /// For rows with pulls of their own.
-  void take_pulls(const RatingsView& ratings, const Survey& rated, const Incidence& incidence) {
+  void take_pulls(const RatingsView& ratings, const Survey& rated, const Incidence& incidence,
+                  std::optional<ListsOnDevice> lists) {
     if (!has_row_pulls(params_)) return;
     const bool of_users = has_means(params_, true), of_items = has_means(params_, false);
     for (const bool users : {true, false}) {
@@ -333,7 +343,7 @@ class DeviceBackend final : public Backend<A> {
     }
     if (!of_users && !of_items) return;
     means_.emplace(*device_, *memory_, incidence, stride_, of_users, of_items, *params_.reg_implicit,
-                   kBiasRho * *params_.reg_implicit, *team_);
+                   kBiasRho * *params_.reg_implicit, *team_, std::move(lists));
   }
 
   [[nodiscard]] std::int64_t spacing_of(std::int64_t per_row, std::int64_t n_rows) const {
@@ -861,6 +871,31 @@ void plan_upload_as(MemoryPlan& plan, const RatingCounts& counts, const TrainPar
                      per_row = (params.biases ? 1 + states : 0) + (remembered.row_numbers ? kTileRowNumbers : 0);
   const std::int64_t most =
       params.device_memory > 0 ? std::min(kSpreadBiases, params.device_memory / kSpreadBiasesPart) : kSpreadBiases;
+  const bool of_users = has_means(params, true), of_items = has_means(params, false);
+  // What the device does of what else the host does, as take(), lists() and plan() decide it.
+  const Parallel parallel = params.parallel == Parallel::blocked ? Parallel::blocked : Parallel::hogwild;
+  std::int64_t planning = 0;
+  bool lists = false;
+  if (batch_size(params, n) == 0 && DeviceRatings::can_number(n) && counts.buffer_bytes == 0) {
+    const std::int64_t most = planned_device_ratings(counts, parallel);
+    const auto has_room = [&](std::int64_t bytes) {
+      if (params.device_memory == 0) return true;
+      TrainParams unlimited = params;
+      unlimited.device_memory = 0;
+      MemoryPlan host;
+      FitMemory all;
+      plan_upload_as<S, A>(host, counts, unlimited, all);
+      return all.device_least() + bytes <= params.device_memory;
+    };
+    lists = (of_users || of_items) && counts.n_implicit == 0 && has_room(most + 2 * n_lists * 4);
+    if (lists || has_room(most)) planning = most;
+  }
+  if (lists) {
+    plan.take(kUserListsPart, lists_bytes(counts.n_users, 0));
+    plan.take(kItemListsPart, lists_bytes(counts.n_items, 0));
+  } else if (of_users || of_items) {
+    plan_distinct_pairs(plan, counts);
+  }
   // Pinned from take(), where the device takes the ratings, or from upload() on.
   const char* const pinned = "pinned buffers";
   plan.take(pinned, Staging::planned_bytes(std::max(std::max(counts.n_users, counts.n_items) * stride * stored,
@@ -874,7 +909,6 @@ void plan_upload_as(MemoryPlan& plan, const RatingCounts& counts, const TrainPar
   }
   device.push_back({"factors and biases", factors + numbers});
   device.push_back({"optimizer state", counts.all_rows() * states * stride * number});
-  const bool of_users = has_means(params, true), of_items = has_means(params, false);
   if (has_row_pulls(params)) {
     plan_row_pulls<A>(plan, std::max(counts.n_users, counts.n_items));
     device.push_back({"pulls of the rows", counts.all_rows() * static_cast<std::int64_t>(sizeof(RowPull<A>))});
@@ -888,7 +922,7 @@ void plan_upload_as(MemoryPlan& plan, const RatingCounts& counts, const TrainPar
     device.push_back({"validation ratings", counts.n_validation * (counts.validation_weighted ? 16 : 12)});
     if (params.patience > 0) device.push_back({"copy of the best epoch", factors + numbers});
   }
-  std::int64_t ratings = 0, planning = 0;
+  std::int64_t ratings = 0;
   const std::int64_t size = batch_size(params, n);
   if (size > 0) {
     plan_batches<A>(plan, counts, size, n_threads);
@@ -897,12 +931,10 @@ void plan_upload_as(MemoryPlan& plan, const RatingCounts& counts, const TrainPar
     device.push_back({"gradients of a batch", rows.most * ((stride + 2) * number + 2 * 8)});
     ratings = (rows.users + rows.items) * 8 + 2 * n * (4 + number + weight);
   } else {
-    const Parallel parallel = params.parallel == Parallel::blocked ? Parallel::blocked : Parallel::hogwild;
     const PassPlanSizes sizes = pass_plan_sizes(counts, parallel);
-    const std::int64_t losses = sizes.n_tasks * 2 * 8, most_planning = planned_device_ratings(counts, parallel);
-    const bool fits = params.device_memory == 0 || memory.device_bytes() + most_planning <= params.device_memory;
-    if (fits && DeviceRatings::can_number(n) && counts.buffer_bytes == 0) {
-      planning = most_planning - losses;
+    const std::int64_t losses = sizes.n_tasks * 2 * 8;
+    if (planning > 0) {
+      planning -= losses;  // which are allocated after it
       plan_plan_tables(plan, counts);
       plan.free("sorting");
     } else {
@@ -913,11 +945,13 @@ void plan_upload_as(MemoryPlan& plan, const RatingCounts& counts, const TrainPar
   }
   device.push_back({"ratings", ratings});
   memory.device_streamed = ratings;
+  std::int64_t later = ratings;
   if (of_users || of_items) {
     device.push_back({"who rated what", 2 * n_lists * 4});
     memory.device_streamed += 2 * n_lists * 4;
+    if (!lists) later += 2 * n_lists * 4;
   }
-  if (const std::int64_t sorting = planning - memory.device_streamed; sorting > 0) {
+  if (const std::int64_t sorting = planning - later; sorting > 0) {
     device.push_back({"sorting of the ratings", sorting});
     memory.device_streamed += sorting;
   }

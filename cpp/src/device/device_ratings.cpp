@@ -2,6 +2,7 @@
 #include "device/device_ratings.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <vector>
 
@@ -10,19 +11,54 @@
 namespace warpfactor {
 namespace {
 
+/// Of the numbers up to x.
+int bits_of(std::int64_t x) { return static_cast<int>(std::bit_width(static_cast<std::uint64_t>(x))); }
+
 constexpr std::int64_t kPair = sizeof(std::uint64_t) + sizeof(std::uint32_t);  // a key and a number
 constexpr std::int64_t kTables = 4 * 4;   // of a row: turn, stripe, own row by turn
 constexpr std::int64_t kSegment = 3 * 4;  // row, begin, and a task at most
 
 }  // namespace
 
+/// Keys and numbers, twice, as a sort takes them.
+struct DeviceRatings::Sorting {
+  Sorting(Accelerator& on, DeviceMemory& of, std::int64_t n) : device(on), memory(of) {
+    keys = memory.allocate<std::uint64_t>(n);
+    other_keys = memory.allocate<std::uint64_t>(n);
+    numbers = memory.allocate<std::int32_t>(n);
+    other_numbers = memory.allocate<std::int32_t>(n);
+    temporary = memory.allocate<char>(device.sorting_bytes(n));
+  }
+  static std::uint32_t* unsigned_of(const DeviceBuffer<std::int32_t>& buffer) {
+    return reinterpret_cast<std::uint32_t*>(buffer.data());
+  }
+
+  void sort(int bits) {
+    const bool second = device.sort({keys.data(), other_keys.data(), unsigned_of(numbers), unsigned_of(other_numbers),
+                                     keys.size(), bits, temporary.data(), temporary.bytes()});
+    if (!second) return;
+    std::swap(keys, other_keys);
+    std::swap(numbers, other_numbers);
+  }
+  void give_back_all_but_numbers() {
+    memory.give_back(keys);
+    memory.give_back(other_keys);
+    memory.give_back(other_numbers);
+    memory.give_back(temporary);
+  }
+
+  Accelerator& device;
+  DeviceMemory& memory;
+  DeviceBuffer<std::uint64_t> keys, other_keys;
+  DeviceBuffer<std::int32_t> numbers, other_numbers;
+  DeviceBuffer<char> temporary;
+};
+
 struct DeviceRatings::Making {
   PlanOnDevice made;
   DeviceBuffer<std::int32_t> turns, own_stripes, other_stripes, row_at, first_turn;
   DeviceBuffer<std::int64_t> first_entry, first_segment, first_task;
-  DeviceBuffer<std::uint64_t> keys, other_keys;
-  DeviceBuffer<std::uint32_t> numbers, other_numbers, chosen;
-  DeviceBuffer<char> temporary;
+  DeviceBuffer<std::uint32_t> chosen;
   PlanKeys plan{};
 };
 
@@ -30,11 +66,13 @@ std::int64_t DeviceRatings::planning_bytes(std::int64_t n, std::int64_t n_rows, 
                                            std::int64_t temporary) noexcept {
   return 2 * n * kPair + temporary + n_rows * kTables + n_segments * kSegment;
 }
-std::int64_t DeviceRatings::planning_bytes() { return planning_bytes(n_, n_rows_, 0, device_.sorting_bytes(n_)); }
+std::int64_t DeviceRatings::planning_bytes() {
+  return planning_bytes(n_, std::int64_t{n_users_} + n_items_, 0, device_.sorting_bytes(n_));
+}
 
 DeviceRatings::DeviceRatings(Accelerator& device, DeviceMemory& memory, const RatingsView& ratings,
                              const char* argument, Staging& staging, ThreadTeam& team)
-    : device_(device), memory_(memory), n_(ratings.size()), n_rows_(std::int64_t{ratings.n_users} + ratings.n_items) {
+    : device_(device), memory_(memory), n_(ratings.size()), n_users_(ratings.n_users), n_items_(ratings.n_items) {
   try {
     take(ratings, argument, staging, team);
   } catch (...) {
@@ -103,20 +141,63 @@ void DeviceRatings::take(const RatingsView& ratings, const char* argument, Stagi
   memory_.give_back(item_counts_);
 }
 
+std::optional<ListsOnDevice> DeviceRatings::lists() {
+  constexpr std::int64_t kLists = 2 * sizeof(std::int32_t), kKept = sizeof(std::int32_t) + sizeof(float);
+  const std::int64_t rows = 4 * (std::int64_t{n_users_} + n_items_),
+                     listing = planning_bytes(n_, 0, 0, device_.sorting_bytes(n_)) + n_ * kKept + rows;
+  if (std::max(listing, n_ * kLists + planning_bytes()) > memory_.left()) return std::nullopt;
+  ListsOnDevice made;
+  DeviceBuffer<float> counts = memory_.allocate<float>(n_);
+  Sorting sorting(device_, memory_, n_);
+  const int item_bits = bits_of(n_items_);
+  // The first rating of a pair counts, the others do not.
+  device_.prepare(PairStep{users_.data(), items_.data(), weights_.data(), n_users_, item_bits, sorting.keys.data(),
+                           Sorting::unsigned_of(sorting.numbers), counts.data()},
+                  n_);
+  sorting.sort(bits_of(n_users_) + item_bits);
+  device_.prepare(RepeatStep{sorting.keys.data(), Sorting::unsigned_of(sorting.numbers), counts.data()}, counted_);
+  for (const bool of_users : {true, false}) {
+    const DeviceBuffer<std::int32_t>&own = of_users ? users_ : items_, &other = of_users ? items_ : users_;
+    const std::int32_t n_own = of_users ? n_users_ : n_items_;
+    device_.prepare(ListStep{own.data(), other.data(), counts.data(), n_own, sorting.keys.data(),
+                             Sorting::unsigned_of(sorting.numbers)},
+                    n_);
+    sorting.sort(bits_of(n_own));
+    std::swap(of_users ? made.users : made.items, sorting.numbers);
+    if (of_users) sorting.numbers = memory_.allocate<std::int32_t>(n_);
+    DeviceBuffer<std::uint32_t> of_rows = memory_.zeros<std::uint32_t>(n_own);
+    device_.count({own.data(), counts.data(), n_, of_rows.data()});
+    std::vector<std::uint32_t> sizes(static_cast<std::size_t>(n_own));
+    of_rows.download(sizes.data());
+    memory_.give_back(of_rows);
+    std::vector<std::int64_t>& begin = of_users ? made.user_begin : made.item_begin;
+    begin.push_back(0);
+    for (const std::uint32_t size : sizes) begin.push_back(begin.back() + size);
+  }
+  sorting.give_back_all_but_numbers();
+  memory_.give_back(counts);
+  return made;
+}
+
 std::int64_t DeviceRatings::number_chosen(const PrepareChoice& choice, std::int64_t n, std::uint32_t* to,
-                                          Making& making) {
-  device_.choose(choice, {n, to, making.chosen.data(), making.temporary.data(), making.temporary.bytes()});
+                                          const DeviceBuffer<char>& temporary, Making& making) {
+  device_.choose(choice, {n, to, making.chosen.data(), temporary.data(), temporary.bytes()});
   std::uint32_t count = 0;
   making.chosen.download(&count);
   return count;
 }
 
-bool DeviceRatings::cut(const PlanTables& tables, const std::uint64_t* keys, std::uint32_t* begins,
-                        std::uint32_t* task_segments, Making& making) {
+bool DeviceRatings::cut(const PlanTables& tables, const Sorting& sorted, Making& making) {
+  // The second arrays are free: segments into one, tasks into the other.
+  const std::uint64_t* const keys = sorted.keys.data();
+  std::uint32_t *const begins = Sorting::unsigned_of(sorted.other_numbers), *const task_segments =
+                                                                                reinterpret_cast<std::uint32_t*>(
+                                                                                    sorted.other_keys.data());
   PlanBuffers& arrays = making.made.arrays;
   const PlanKeys& plan = making.plan;
   const std::int64_t n_waves = tables.n_waves, counted = counted_;
-  const std::int64_t n_segments = number_chosen(SegmentBegins{keys, plan.hash_bits}, counted, begins, making);
+  const std::int64_t n_segments =
+      number_chosen(SegmentBegins{keys, plan.hash_bits}, counted, begins, sorted.temporary, making);
   const std::int64_t of_stripes = tables.blocked && kEmptyTasks ? 4 * n_waves * n_waves : 0;
   if (kSegment * (n_segments + n_waves) + of_stripes > memory_.left()) return false;
   std::int64_t *const first_entry = making.first_entry.data(), *const first_segment = making.first_segment.data(),
@@ -138,7 +219,7 @@ bool DeviceRatings::cut(const PlanTables& tables, const std::uint64_t* keys, std
   } else {
     const std::int64_t n_tasks = number_chosen(
         TaskBegins{plan, tables.blocked, tables.max_tiles, keys, begins, first_entry, first_segment, row_at},
-        n_segments, task_segments, making);
+        n_segments, task_segments, sorted.temporary, making);
     device_.prepare(WaveTaskStep{task_segments, n_tasks, first_segment, first_task}, n_waves + 1);
     arrays.task_begin = memory_.allocate<std::uint32_t>(n_tasks + n_waves);
     device_.prepare(
@@ -177,11 +258,7 @@ std::optional<PlanOnDevice> DeviceRatings::plan(const PlanTables& tables, const 
     *firsts = memory_.allocate<std::int64_t>(tables.n_waves + 1);
   }
   making.chosen = memory_.allocate<std::uint32_t>(1);
-  making.keys = memory_.allocate<std::uint64_t>(n_);
-  making.other_keys = memory_.allocate<std::uint64_t>(n_);
-  making.numbers = memory_.allocate<std::uint32_t>(n_);
-  making.other_numbers = memory_.allocate<std::uint32_t>(n_);
-  making.temporary = memory_.allocate<char>(device_.sorting_bytes(n_));
+  Sorting sorting(device_, memory_, n_);
   making.plan = tables.keys();
   making.plan.turns = making.turns.data();
   making.plan.own_stripes = making.own_stripes.data();
@@ -189,22 +266,12 @@ std::optional<PlanOnDevice> DeviceRatings::plan(const PlanTables& tables, const 
 
   const DeviceBuffer<std::int32_t>&own = tables.users_own ? users_ : items_,
         &other = tables.users_own ? items_ : users_;
-  device_.prepare(
-      KeyStep{making.plan, own.data(), other.data(), weights_.data(), making.keys.data(), making.numbers.data()}, n_);
-  const bool second =
-      device_.sort({making.keys.data(), making.other_keys.data(), making.numbers.data(), making.other_numbers.data(),
-                    n_, tables.key_bits(), making.temporary.data(), making.temporary.bytes()});
-  if (second) {
-    std::swap(making.keys, making.other_keys);
-    std::swap(making.numbers, making.other_numbers);
-  }
-  // The second arrays are free now: segments into one, tasks into the other.
-  const bool is_cut = cut(tables, making.keys.data(), making.other_numbers.data(),
-                          reinterpret_cast<std::uint32_t*>(making.other_keys.data()), making);
-  memory_.give_back(making.keys);
-  memory_.give_back(making.other_keys);
-  memory_.give_back(making.other_numbers);
-  memory_.give_back(making.temporary);
+  device_.prepare(KeyStep{making.plan, own.data(), other.data(), weights_.data(), sorting.keys.data(),
+                          Sorting::unsigned_of(sorting.numbers)},
+                  n_);
+  sorting.sort(tables.key_bits());
+  const bool is_cut = cut(tables, sorting, making);
+  sorting.give_back_all_but_numbers();
   memory_.give_back(making.chosen);
   for (DeviceBuffer<std::int32_t>* table :
        {&making.turns, &making.own_stripes, &making.other_stripes, &making.row_at, &making.first_turn}) {
@@ -217,17 +284,18 @@ std::optional<PlanOnDevice> DeviceRatings::plan(const PlanTables& tables, const 
   PlanBuffers& arrays = making.made.arrays;
   const std::int64_t counted = counted_, weights = weights_.size() > 0 ? counted : 0;
   const std::int64_t entries = counted * static_cast<std::int64_t>(sizeof(Entry)) + 4 * weights,
-                     freed = making.numbers.bytes() + given_bytes(n_, weights > 0),
+                     freed = sorting.numbers.bytes() + given_bytes(n_, weights > 0),
                      more = beside + for_task * arrays.task_begin.size();
   const bool fits = is_cut && entries <= memory_.left() && entries + more <= memory_.left() + freed;
   if (fits) {
     arrays.entries = memory_.allocate<Entry>(counted);
     arrays.weights = memory_.allocate<float>(weights);
-    device_.prepare(EntryStep{making.numbers.data(), other.data(), values_.data(), weights_.data(), units.shift,
-                              units.scale, units.weight_scale, arrays.entries.data(), arrays.weights.data()},
-                    counted);
+    device_.prepare(
+        EntryStep{Sorting::unsigned_of(sorting.numbers), other.data(), values_.data(), weights_.data(), units.shift,
+                  units.scale, units.weight_scale, arrays.entries.data(), arrays.weights.data()},
+        counted);
   }
-  memory_.give_back(making.numbers);
+  memory_.give_back(sorting.numbers);
   give_back();
   if (fits) return std::move(making.made);
   memory_.give_back(arrays.segment_rows);

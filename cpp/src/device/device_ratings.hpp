@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "device/accelerator.hpp"
 #include "device/device_memory.hpp"
@@ -29,6 +30,12 @@ struct PlanBuffers {
 struct PlanOnDevice {
   PassPlan plan;
   PlanBuffers arrays;
+};
+
+/// Who rated what (Incidence), with the lists on the device.
+struct ListsOnDevice {
+  std::vector<std::int64_t> user_begin, item_begin;
+  DeviceBuffer<std::int32_t> users, items;
 };
 
 /// The host passes over the ratings once: it checks them and copies them to pinned memory. The rest is the device's: it
@@ -56,24 +63,29 @@ class DeviceRatings {
   /// What planning takes beside the ratings, and the segments.
   [[nodiscard]] std::int64_t planning_bytes();
 
+  /// What distinct_pairs() lists. Nothing if the device has too little memory for it, or for planning after it.
+  std::optional<ListsOnDevice> lists();
+
   /// The plan, and gives the ratings back. Nothing, with the ratings given back too, if the device has too little
   /// memory for making it, or for it and what else is to come: `beside` bytes, and so many for each task.
   std::optional<PlanOnDevice> plan(const PlanTables& tables, const RatingUnits& units, std::int64_t beside,
                                    std::int64_t for_task);
 
  private:
+  struct Sorting;
   /// A plan as it grows.
   struct Making;
   void take(const RatingsView& ratings, const char* argument, Staging& staging, ThreadTeam& team);
   void give_back();
-  std::int64_t number_chosen(const PrepareChoice& choice, std::int64_t n, std::uint32_t* to, Making& making);
+  std::int64_t number_chosen(const PrepareChoice& choice, std::int64_t n, std::uint32_t* to,
+                             const DeviceBuffer<char>& temporary, Making& making);
   /// False if there is no room for the segments.
-  bool cut(const PlanTables& tables, const std::uint64_t* keys, std::uint32_t* begins, std::uint32_t* task_segments,
-           Making& making);
+  bool cut(const PlanTables& tables, const Sorting& sorted, Making& making);
 
   Accelerator& device_;
   DeviceMemory& memory_;
-  std::int64_t n_, n_rows_ = 0, counted_ = 0;
+  std::int64_t n_, counted_ = 0;
+  std::int32_t n_users_, n_items_;
   Survey rated_;
   DeviceBuffer<std::int32_t> users_, items_;
   DeviceBuffer<float> values_, weights_;

@@ -273,7 +273,77 @@ struct EntryStep {
   }
 };
 
-using PrepareStep = std::variant<KeyStep, WaveStep, SegmentStep, WaveTaskStep, TaskStep, StripeTaskStep, EntryStep>;
+// The steps to the lists of who rated what.
+
+/// Of each rating: the key of its pair of rows, and whether it counts, 1 or 0; those that do not get a row that there
+/// is not.
+struct PairStep {
+  const std::int32_t *own, *other;
+  const float* weights;  ///< nullptr: all 1
+  std::int32_t n_own;
+  std::int32_t other_bits;
+  std::uint64_t* keys;
+  std::uint32_t* numbers;
+  float* counts;
+
+  WARPFACTOR_HD void operator()(std::int64_t r) const {
+    const bool is_counted = weights == nullptr || weights[r] > 0;
+    keys[r] =
+        static_cast<std::uint64_t>(is_counted ? own[r] : n_own) << other_bits | static_cast<std::uint32_t>(other[r]);
+    numbers[r] = static_cast<std::uint32_t>(r);
+    counts[r] = is_counted ? 1.0F : 0.0F;
+  }
+};
+
+/// Of each place of the sorted pairs: a rating of the pair before does not count.
+struct RepeatStep {
+  const std::uint64_t* keys;
+  const std::uint32_t* numbers;
+  float* counts;
+
+  WARPFACTOR_HD void operator()(std::int64_t at) const {
+    if (at > 0 && keys[at] == keys[at - 1]) counts[numbers[at]] = 0;
+  }
+};
+
+/// Of each rating: its row as the key, and its other row; those that do not count come last.
+struct ListStep {
+  const std::int32_t *own, *other;
+  const float* counts;
+  std::int32_t n_own;
+  std::uint64_t* keys;
+  std::uint32_t* others;
+
+  WARPFACTOR_HD void operator()(std::int64_t r) const {
+    keys[r] = static_cast<std::uint64_t>(counts[r] > 0 ? own[r] : n_own);
+    others[r] = static_cast<std::uint32_t>(other[r]);
+  }
+};
+
+/// Of each part of a side's lists (SumPlan): the sum of the squares that `of` has for its others.
+template <class A>
+struct SquaresStep {
+  const std::int32_t* others;
+  const std::int64_t* begin;  ///< by part, and the end
+  const A* of;
+  double* sums;
+
+  WARPFACTOR_HD void operator()(std::int64_t part) const {
+    double sum = 0;
+    for (std::int64_t at = begin[part]; at < begin[part + 1]; ++at) {
+      const auto x = static_cast<double>(of[others[at]]);
+#if defined(__CUDA_ARCH__)
+      sum = __dadd_rn(sum, __dmul_rn(x, x));  // not fused: the bits of the host
+#else
+      sum += x * x;
+#endif
+    }
+    sums[part] = sum;
+  }
+};
+
+using PrepareStep = std::variant<KeyStep, WaveStep, SegmentStep, WaveTaskStep, TaskStep, StripeTaskStep, EntryStep,
+                                 PairStep, RepeatStep, ListStep, SquaresStep<float>, SquaresStep<double>>;
 /// Which numbers of a range are taken.
 using PrepareChoice = std::variant<SegmentBegins, TaskBegins>;
 
