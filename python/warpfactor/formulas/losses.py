@@ -323,7 +323,8 @@ class _Custom:
         <BLANKLINE>
         """
         number = _number_type(dtype)
-        return self._source(self._derived_within(number), number)
+        with _LOCK:
+            return self._source(self._derived_within(number), number)
 
     def _compile(self, dtype: np.dtype[Any]) -> Any:
         key = (type(self), self._text, dtype.name)
