@@ -303,7 +303,7 @@ def test_all_that_threads_do_at_once_is_what_each_does_alone(ratings, text, stor
         **{name: lambda seed, of=of: bits(of(shared, ratings)) for name, of in ANSWERS.items()},
         **{name: lambda seed, of=of: bits(of(ratings, text)) for name, of in FITS.items()},
     }
-    if importlib.util.find_spec("sympy"):
+    if importlib.util.find_spec("sympy") and importlib.util.find_spec("numba"):
         works["loss"] = own_loss
     alone = {name: [work(seed) for seed in range(3)] for name, work in works.items()}
     before = warnings.filters[:]
