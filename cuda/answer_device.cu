@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(kAnswerThreads) unit_rows(const __grid_constan
   rule::scale_rows(DeviceWarp(), args, sizeof(A) == sizeof(float) ? A(FLT_MIN) : A(DBL_MIN));
 }
 
-template <class A, bool kMoved>
+template <class A, rule::Moved kMoved>
 __global__ void __launch_bounds__(kSearchThreads, kSearchesAtOnce)
     search_tiles(const __grid_constant__ SearchArgs<A> args) {
   extern __shared__ __align__(16) unsigned char shared[];
@@ -91,7 +91,10 @@ void search(const SearchArgs<A>& args, std::uintptr_t stream) {
     search_listed<A><<<blocks_for(args.n_queries, rule::kBlockWarps), kSearchThreads, 0, stream_at(stream)>>>(args);
   } else {
     constexpr int kBytes = sizeof(rule::SearchShared<A>);
-    const auto kernel = args.times != A(0) ? search_tiles<A, true> : search_tiles<A, false>;
+    using rule::Moved;
+    const auto kernel = args.times == A(0) ? search_tiles<A, Moved::not_at_all>
+                        : args.drawn       ? search_tiles<A, Moved::by_draws>
+                                           : search_tiles<A, Moved::by_bounds>;
     cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
                "asking for shared memory");
     const std::int64_t n_blocks = (args.n_queries + rule::kBlockQueries - 1) / rule::kBlockQueries * args.n_splits;

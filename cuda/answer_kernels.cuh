@@ -83,6 +83,31 @@ WARPFACTOR_HD WARPFACTOR_INLINE void find_code(const FindArgs& args, std::int64_
   if (code < 0 && args.missing != nullptr) *args.missing = 1;
 }
 
+#if defined(__CUDACC__)
+#define WARPFACTOR_DRAW __host__ __device__ __noinline__
+#else
+#define WARPFACTOR_DRAW inline
+#endif
+/// SplitMix64's number of a state (Steele, Lea, Flood 2014).
+WARPFACTOR_HD WARPFACTOR_INLINE std::uint64_t mixed(std::uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return z ^ (z >> 31);
+}
+/// A standard normal number of a pair, that of `ScoreMoves` of the CPU: by Box and Muller (1958).
+WARPFACTOR_DRAW double normal_number(std::uint64_t first_draw, std::uint64_t pair) {
+  constexpr std::uint64_t kStep = 0x9E3779B97F4A7C15u;
+  constexpr double kUnit = 0x1p-53;
+  const std::uint64_t state = mixed(pair + first_draw);
+  const double first = static_cast<double>((mixed(state + kStep) >> 11) + 1) * kUnit;  // above 0
+  const double second = static_cast<double>(mixed(state + 2 * kStep) >> 11) * kUnit;
+#if defined(__CUDA_ARCH__)
+  return sqrt(-2 * log(first)) * cospi(2 * second);
+#else
+  return root(-2 * logarithm(first)) * __builtin_cos(2 * 3.14159265358979323846 * second);
+#endif
+}
+
 // What a warp does with shared memory, and with memory that it alone writes.
 
 #if defined(__CUDACC__)
@@ -125,6 +150,11 @@ WARPFACTOR_LANES_FUNCTION void fill4(A* to, int at, const A* from, std::int64_t 
 #pragma unroll
     for (int j = 0; j < 4; ++j) to[at + j] = j < left ? from[source + j] : A(0);
   }
+}
+
+template <class A>
+WARPFACTOR_LANES_FUNCTION A normal_numbers(std::uint64_t first_draw, std::uint64_t before, int item, A) {
+  return static_cast<A>(normal_number(first_draw, before + static_cast<std::uint64_t>(item)));
 }
 
 /// The warps of a thread block, which take a step each and then wait for each other; what a warp keeps from step to
@@ -174,6 +204,11 @@ void read4(const A* from, int at, A (&to)[4]) {
   for (int j = 0; j < 4; ++j) to[j] = from[at + j];
 }
 #endif
+template <class A>
+Lanes<A> normal_numbers(std::uint64_t first_draw, std::uint64_t before, const Lanes<int>& item, A) {
+  return Lanes<A>::each(
+      [&](int l) { return static_cast<A>(normal_number(first_draw, before + static_cast<std::uint64_t>(item.v[l]))); });
+}
 template <class A>
 void fill4(A* to, const Lanes<int>& at, const A* from, const Lanes<std::int64_t>& source, const Lanes<int>& left,
            bool) {
@@ -402,9 +437,14 @@ class SearchWork {
     return (args_.not_itself && item == code) || left_out[0].has(w, args_.seen, item) ||
            left_out[1].has(w, args_.without, item);
   }
-  /// L_u.
-  WARPFACTOR_LANES_FUNCTION A length_of(std::int32_t code) const {
-    return args_.user_lengths[code < 0 ? args_.n_users : code];
+  /// What is added to a score, but for `times`. kDrawn: args_.drawn.
+  template <bool kDrawn>
+  WARPFACTOR_LANES_FUNCTION F deviation(std::int32_t code, const I& item, const F& bias, const F& factor) const {
+    const std::int64_t user = code < 0 ? args_.n_users : code;
+    const F deviation = root(bias + F(args_.user_lengths[user]) * factor);
+    if constexpr (!kDrawn) return deviation;
+    const std::uint64_t before = static_cast<std::uint64_t>(user) * static_cast<std::uint64_t>(args_.n_items);
+    return deviation * normal_numbers(args_.first_draw, before, item, A(0));
   }
 
   const SearchArgs<A>& args_;
@@ -422,6 +462,9 @@ struct alignas(16) SearchShared {
   LeftOut left_out[kBlockQueries][2];
 };
 
+/// How scores are moved by their deviations.
+enum class Moved { not_at_all, by_bounds, by_draws };
+
 /// What a warp keeps: the scores of a tile.
 template <class W, class A>
 struct SearchState {
@@ -431,7 +474,7 @@ struct SearchState {
 /// A thread block for 64 queries and a part of the items. The items go by in tiles; a warp scores those of a tile for
 /// its eight queries in registers, and looks which of them are above the last of a list. Few are. kMoved: whether
 /// scores are moved by their deviations.
-template <class Block, class A, bool kMoved>
+template <class Block, class A, Moved kMoved>
 class TiledSearch : SearchWork<typename Block::Warp, A> {
  public:
   using W = typename Block::Warp;
@@ -553,7 +596,7 @@ class TiledSearch : SearchWork<typename Block::Warp, A> {
   }
 
   WARPFACTOR_LANES_FUNCTION void select(const W& w, State& state, std::int32_t first_item) {
-    if constexpr (kMoved) move(w, state, first_item);
+    if constexpr (kMoved != Moved::not_at_all) move(w, state, first_item);
     std::uint32_t hit = 0;  // the queries that have a score above the last of their lists
     WARPFACTOR_UNROLL
     for (int u = 0; u < kWarpQueries; ++u) {
@@ -606,7 +649,8 @@ class TiledSearch : SearchWork<typename Block::Warp, A> {
               factor = w.load_constant(args_.factor_variances, N(item), in);
       WARPFACTOR_UNROLL
       for (int u = 0; u < kWarpQueries; ++u) {
-        const F deviation = root(bias + F(this->length_of(shared_.codes[row_of(w, u)])) * factor);
+        const F deviation =
+            this->template deviation<kMoved == Moved::by_draws>(shared_.codes[row_of(w, u)], item, bias, factor);
         state.score[u][j] = state.score[u][j] + F(args_.times) * deviation;
       }
     }
@@ -644,9 +688,10 @@ class ListedSearch : SearchWork<W, A> {
       const I item = w.load_constant(args_.only.items, at, in);
       F score = W::template select<A>(in, score_of(w, code, item, in), F(minus_infinity<A>()));
       if (args_.times != A(0)) {
-        score = score +
-                F(args_.times) * root(w.load_constant(args_.bias_variances, N(item), in) +
-                                      F(this->length_of(code)) * w.load_constant(args_.factor_variances, N(item), in));
+        const F bias = w.load_constant(args_.bias_variances, N(item), in),
+                factor = w.load_constant(args_.factor_variances, N(item), in);
+        score = score + F(args_.times) * (args_.drawn ? this->template deviation<true>(code, item, bias, factor)
+                                                      : this->template deviation<false>(code, item, bias, factor));
       }
       worst = list.offer(w, score, item, worst,
                          [&](std::int32_t which) { return this->leaves_out(w, left_out_, code, which); });

@@ -50,10 +50,13 @@ void search(const SearchArgs<A>& args, std::uintptr_t) {
   const auto shared = std::make_unique<rule::SearchShared<A>>();
   Block block;
   for (std::int64_t number = 0; number < n_blocks; ++number) {
-    if (args.times != A(0)) {
-      rule::TiledSearch<Block, A, true>(args, *shared, number).run(block);
+    using rule::Moved;
+    if (args.times == A(0)) {
+      rule::TiledSearch<Block, A, Moved::not_at_all>(args, *shared, number).run(block);
+    } else if (args.drawn) {
+      rule::TiledSearch<Block, A, Moved::by_draws>(args, *shared, number).run(block);
     } else {
-      rule::TiledSearch<Block, A, false>(args, *shared, number).run(block);
+      rule::TiledSearch<Block, A, Moved::by_bounds>(args, *shared, number).run(block);
     }
   }
 }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -114,7 +115,8 @@ void start_search(Address user_factors, Address item_factors, Address item_biase
                   std::int32_t n_items, Address queries, std::int64_t n_queries, const ListAddresses& seen,
                   const ListAddresses& without, const ListAddresses& only, bool not_itself, double times,
                   Address bias_variances, Address factor_variances, Address user_lengths, std::int64_t n_users,
-                  std::int32_t n, std::int32_t n_splits, Address best, Address found, Address stream) {
+                  std::optional<std::uint64_t> first_draw, std::int32_t n, std::int32_t n_splits, Address best,
+                  Address found, Address stream) {
   check_list(n, n_splits);
   if (only.first != 0 && n_splits != 1) throw std::invalid_argument("lists of each query have one part");
   const SearchArgs<A> args{pointer<const A>(user_factors),
@@ -133,6 +135,8 @@ void start_search(Address user_factors, Address item_factors, Address item_biase
                            pointer<const A>(factor_variances),
                            pointer<const A>(user_lengths),
                            n_users,
+                           first_draw.has_value(),
+                           first_draw.value_or(0),
                            n,
                            n_splits,
                            pointer<A>(best),
@@ -208,12 +212,13 @@ void bind_answers(py::module_& m) {
       [](bool is_double, Address user_factors, Address item_factors, Address item_biases, std::int64_t n_factors,
          std::int32_t n_items, Address queries, std::int64_t n_queries, const ListAddresses& seen,
          const ListAddresses& without, const ListAddresses& only, bool not_itself, double times, Address bias_variances,
-         Address factor_variances, Address user_lengths, std::int64_t n_users, std::int32_t n, std::int32_t n_splits,
-         Address best, Address found, Address stream) {
-        (is_double ? start_search<double>
-                   : start_search<float>)(user_factors, item_factors, item_biases, n_factors, n_items, queries,
-                                          n_queries, seen, without, only, not_itself, times, bias_variances,
-                                          factor_variances, user_lengths, n_users, n, n_splits, best, found, stream);
+         Address factor_variances, Address user_lengths, std::int64_t n_users, std::optional<std::uint64_t> first_draw,
+         std::int32_t n, std::int32_t n_splits, Address best, Address found, Address stream) {
+        (is_double ? start_search<double> : start_search<float>)(user_factors, item_factors, item_biases, n_factors,
+                                                                 n_items, queries, n_queries, seen, without, only,
+                                                                 not_itself, times, bias_variances, factor_variances,
+                                                                 user_lengths, n_users, first_draw, n, n_splits, best,
+                                                                 found, stream);
       },
       "The n best items of each query on the device, in n_splits parts of the items, each part's lists best first; "
       "lists are (indptr, items) of rising items: seen by code, the others by query. See SearchArgs of the C++ "
@@ -221,8 +226,8 @@ void bind_answers(py::module_& m) {
       py::kw_only(), py::arg("is_double"), py::arg("user_factors"), py::arg("item_factors"), py::arg("item_biases"),
       py::arg("n_factors"), py::arg("n_items"), py::arg("queries"), py::arg("n_queries"), py::arg("seen"),
       py::arg("without"), py::arg("only"), py::arg("not_itself"), py::arg("times"), py::arg("bias_variances"),
-      py::arg("factor_variances"), py::arg("user_lengths"), py::arg("n_users"), py::arg("n"), py::arg("n_splits"),
-      py::arg("best"), py::arg("found"), py::arg("stream"));
+      py::arg("factor_variances"), py::arg("user_lengths"), py::arg("n_users"), py::arg("first_draw"), py::arg("n"),
+      py::arg("n_splits"), py::arg("best"), py::arg("found"), py::arg("stream"));
   m.def(
       "finish_lists",
       [](bool is_double, Address queries, std::int64_t n_queries, std::int32_t n, std::int32_t n_splits, Address best,

@@ -711,6 +711,7 @@ def search_items(
     factor_variances: int,
     user_lengths: int,
     n_users: int,
+    first_draw: int | None,
     n: int,
     n_splits: int,
     best: int,

@@ -107,8 +107,8 @@ def unit_rows(*, is_double, rows, n, n_factors, unit, stream):
 
 def search_items(
     *, is_double, user_factors, item_factors, item_biases, n_factors, n_items, queries, n_queries, seen,
-    without, only, not_itself, times, bias_variances, factor_variances, user_lengths, n_users, n, n_splits, best,
-    found, stream,
+    without, only, not_itself, times, bias_variances, factor_variances, user_lengths, n_users, first_draw, n, n_splits,
+    best, found, stream,
 ):  # fmt: skip
     real = np.float64 if is_double else np.float32
     assert 1 <= n <= _core.most_selected
@@ -120,7 +120,11 @@ def search_items(
     if times:
         spread = array_at(user_lengths, real, n_users + 1)[codes][:, None]
         spread = spread * array_at(factor_variances, real, n_items)
-        scores += real(times) * np.sqrt(spread + array_at(bias_variances, real, n_items))
+        deviation = np.sqrt(spread + array_at(bias_variances, real, n_items))
+        if first_draw is not None:
+            users = np.where(codes < 0, n_users, codes)
+            deviation *= normal_numbers(first_draw, users, n_items).astype(real)
+        scores += real(times) * deviation
     best, found = (
         array_at(at, dtype, (n_splits, n_queries, n)) for at, dtype in ((best, real), (found, "i4"))
     )
@@ -142,6 +146,22 @@ def search_items(
             order = order[some[order] > -np.inf][:n]
             best[part, at, : len(order)] = some[order]
             found[part, at, : len(order)] = order + part * width
+
+
+def mixed(z):
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def normal_numbers(first_draw, users, n_items):
+    pairs = users.astype("u8")[:, None] * np.uint64(n_items) + np.arange(n_items, dtype="u8")
+    state = mixed(pairs + np.uint64(first_draw))
+    first, second = (
+        mixed(state + np.uint64(n * 0x9E3779B97F4A7C15 % 2**64)) >> np.uint64(11) for n in (1, 2)
+    )
+    radius = np.sqrt(-2 * np.log((first + np.uint64(1)).astype(float) * 2.0**-53))
+    return radius * np.cos(2 * np.pi * 2.0**-53 * second.astype(float))
 
 
 def listed(lists, row):

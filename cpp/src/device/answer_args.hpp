@@ -64,7 +64,8 @@ struct ItemLists {
   const std::int32_t* items;
 };
 
-/// The best items of each query, by b_i + p . q_i + times * sqrt(bias_variance_i + length_u * factor_variance_i).
+/// The best items of each query, by b_i + p . q_i + times * sqrt(bias_variance_i + length_u * factor_variance_i), the
+/// last term times a draw from the standard normal distribution if it is drawn.
 template <class A>
 struct SearchArgs {
   const A *user_factors, *item_factors;
@@ -81,8 +82,10 @@ struct SearchArgs {
   const A *bias_variances, *factor_variances;
   const A* user_lengths;  ///< the last, of n_users, is that of -1
   std::int64_t n_users;
-  std::int32_t n;         ///< of a list
-  std::int32_t n_splits;  ///< the items are searched in so many parts, side by side; 1 with `only`
+  bool drawn;
+  std::uint64_t first_draw;  ///< where SplitMix64 begins with pair 0: user * n_items + item
+  std::int32_t n;            ///< of a list
+  std::int32_t n_splits;     ///< the items are searched in so many parts, side by side; 1 with `only`
   // n_splits x n_queries x n, best first; of equals the lower item.
   A* best;
   std::int32_t* found;  ///< -1: there are no more

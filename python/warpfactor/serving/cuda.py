@@ -1,8 +1,8 @@
 """Answers on a CUDA device: `xp` is CuPy, or in a twin build NumPy, throughout.
 
-Predictions, lists and neighbours come from the core's kernels (`device_kernels.py`). What those do not cover is array
-code (`device_lists.py`): lists of groups, diverse and drawn ones, and those longer than `_core.most_selected`. Codes are int32 positions of users or items; -1 stands for one without training ratings, whose
-factors and bias count as zero.
+Predictions, scores, lists and neighbours come from the core's kernels (`device_kernels.py`). What those do not cover is
+array code (`device_lists.py`): lists of groups, diverse ones, and those longer than `_core.most_selected`. Codes are
+int32 positions of users or items; -1 stands for one without training ratings, whose factors and bias count as zero.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from .device_lists import (
     Factors,
     Moved,
     Search,
+    first_draw,
     groups_of_known,
 )
 from .device_lists import unit_rows as unit_rows_of
@@ -127,13 +128,7 @@ class DeviceAnswers:
         output: str,
     ) -> tuple[Any, Any]:
         """Return the ids of each user's best items, and their predictions or bounds."""
-        drawn = bound is not None and bound.moves.seed is not None
-        if (
-            request.groups is not None
-            or request.diversity > 0
-            or drawn
-            or request.n > _core.most_selected
-        ):
+        if request.groups is not None or request.diversity > 0 or request.n > _core.most_selected:
             return self._recommend_by_arrays(users, single, request, bound, options, output)
         tables = self._tables
         given, one, codes = self._asked("user", users)
@@ -149,6 +144,7 @@ class DeviceAnswers:
         if request.allowed is not None:
             open_items = open_items & request.allowed
         n_lists = len(given if codes is None else codes)
+        seed = None if bound is None else bound.moves.seed
         search = ItemSearch(
             request.n,
             _open_biases(tables.item_biases, open_items),
@@ -156,6 +152,7 @@ class DeviceAnswers:
             without=rising(request.without),
             lengths=request.lengths,
             times=0.0 if bound is None else bound.moves.times,
+            first_draw=None if seed is None else first_draw(seed),
         )
         fixed = search.fixed_bytes(n_lists)
         arrays, n_rows = self._take_lists(
@@ -188,7 +185,7 @@ class DeviceAnswers:
         options: Options,
         output: str,
     ) -> tuple[Any, Any]:
-        """Do as `recommend`, by array code: for groups, diversity, draws, and lists longer than the kernels' longest."""
+        """Do as `recommend`, by array code: for groups, diversity, and lists longer than the kernels' longest."""
         xp, tables, n = self._xp, self._tables, request.n
         one, codes = self._find(users, "user", options)
         wanted = self._known_arrays() | self._factor_arrays()

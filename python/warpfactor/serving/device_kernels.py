@@ -137,6 +137,8 @@ class ItemSearch(NamedTuple):
         Whether queries are items, which are not in their own lists.
     times : float
         How many deviations are added to scores.
+    first_draw : int or None
+        Where the draws begin that deviations are multiplied by; None: they are not.
     deviations : tuple of array or None
         `Uncertainty.arrays` on the device, where times is not 0.
     """
@@ -149,6 +151,7 @@ class ItemSearch(NamedTuple):
     lengths: NDArray[np.int64] | None = None
     not_itself: bool = False
     times: float = 0.0
+    first_draw: int | None = None
     deviations: tuple[Any, Any, Any] | None = None
 
     def row_bytes(self) -> int:
@@ -238,6 +241,7 @@ class ItemSearch(NamedTuple):
                     factor_variances=_address(self.deviations, 1),
                     user_lengths=_address(self.deviations, 2),
                     n_users=factors[0].shape[0],
+                    first_draw=self.first_draw,
                     n=self.n,
                     n_splits=n_splits,
                     best=address(scratch[0]),

@@ -17,7 +17,7 @@ from .device import best_items
 from .device_flow import tiles
 from .requests import Lists
 
-__all__ = ["PAIR_BYTES", "Factors", "Moved", "Search", "groups_of_known", "unit_rows"]
+__all__ = ["PAIR_BYTES", "Factors", "Moved", "Search", "first_draw", "groups_of_known", "unit_rows"]
 
 # Temporary arrays of one pair: ids, codes, masks and scores, at most eight bytes each.
 PAIR_BYTES = 128
@@ -302,7 +302,7 @@ def _diverse(xp: Any, Q: Any, found: Any, best: Any, n: int, diversity: float) -
 
 def _normal(xp: Any, seed: int, users: Any, n_items: int) -> Any:
     """Return a standard normal number of each user and item, that of `ScoreMoves` of the core."""
-    start = _mixed_int(seed + _STEP * (_EXPLORATION + 1))
+    start = first_draw(seed)
     pairs = users.astype(np.uint64)[:, None] * np.uint64(n_items) + xp.arange(n_items).astype(
         np.uint64
     )
@@ -318,6 +318,11 @@ def _mixed(z: Any) -> Any:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(_FIRST)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(_SECOND)
     return z ^ (z >> np.uint64(31))
+
+
+def first_draw(seed: int) -> int:
+    """Return where the draws of a seed begin: `SplitMix64` of the core, with `kExploration`."""
+    return _mixed_int(seed + _STEP * (_EXPLORATION + 1))
 
 
 def _mixed_int(z: int) -> int:
