@@ -98,7 +98,7 @@ def inline_svg(
     from matplotlib.figure import Figure
 
     # Letters that matplotlib's own font lacks are drawn by the browser's.
-    glyphs = (Warning, "Glyph .* missing from font")
+    glyphs = (Warning, "Glyph .* missing from")
     with _DRAWING, mpl.rc_context(), ignored_warnings(glyphs):
         mpl.rcdefaults()  # what the user's style says is not for this page
         style: Any = {**_STYLE, "axes.prop_cycle": cycler(color=_CYCLE)}
