@@ -42,7 +42,7 @@ inline constexpr int kVectorBytes = 16;  // SSE2 and NEON, both part of their ba
 
 /// sum + a * b, rounded once where the vectors' are. Written out, because whether a compiler fuses a product and a sum
 /// depends on the compiler, on its options, and on whether the loop is turned into vector code: the bits of a score
-/// must not.
+/// must not. Training leaves it to the compiler: its bits are those of a build.
 WARPFACTOR_INLINE float plus_product(float sum, float a, float b) {
 #if WARPFACTOR_FUSES
   return __builtin_fmaf(a, b, sum);
@@ -279,11 +279,6 @@ struct Vec {
   }
 };
 
-template <class Raw>
-inline Raw plus_product_of(const Raw& sum, const Raw& a, const Raw& b) {
-  return plus_product(sum, a, b);
-}
-
 #endif
 
 /// One number for each rating of a group, in as many registers as that takes. update_rule.hpp takes it in place of T.
@@ -438,20 +433,18 @@ inline Eight<T> logarithm_1p(const Eight<T>& x) {
 template <class T>
 WARPFACTOR_INLINE typename Vec<T>::Raw products_of(const T* p, const T* q, std::int64_t n) {
   using V = Vec<T>;
-  const auto add = [&](typename V::Raw& sum, std::int64_t f)
-                       WARPFACTOR_INLINE_LAMBDA { sum = plus_product_of(sum, V::load_raw(p + f), V::load_raw(q + f)); };
   typename V::Raw even = V::load_raw(p) * V::load_raw(q);
   std::int64_t f = V::lanes;
   if (n < 4 * V::lanes) {
-    for (; f < n; f += V::lanes) add(even, f);
+    for (; f < n; f += V::lanes) even = even + V::load_raw(p + f) * V::load_raw(q + f);
     return even;
   }
   typename V::Raw odd = V::load_raw(p + f) * V::load_raw(q + f);
   for (f += V::lanes; f + V::lanes < n; f += 2 * V::lanes) {
-    add(even, f);
-    add(odd, f + V::lanes);
+    even = even + V::load_raw(p + f) * V::load_raw(q + f);
+    odd = odd + V::load_raw(p + f + V::lanes) * V::load_raw(q + f + V::lanes);
   }
-  if (f < n) add(even, f);
+  if (f < n) even = even + V::load_raw(p + f) * V::load_raw(q + f);
   return even + odd;
 }
 
