@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "buffer.hpp"
 #include "gil.hpp"
 
 namespace warpfactor::python {
@@ -45,6 +46,17 @@ py::array_t<T> adopt(std::vector<T>&& values, std::vector<py::ssize_t> shape) {
   py::capsule free(owned.get(), [](void* vector) { delete static_cast<std::vector<T>*>(vector); });
   owned.release();
   return py::array_t<T>(std::move(shape), data, free);
+}
+
+/// The same of a buffer, which is one column.
+template <class T>
+py::array_t<T> adopt(Buffer<T>&& values) {
+  auto owned = std::make_unique<Buffer<T>>(std::move(values));
+  T* data = owned->data();
+  const auto n = static_cast<py::ssize_t>(owned->size());
+  py::capsule free(owned.get(), [](void* buffer) { delete static_cast<Buffer<T>*>(buffer); });
+  owned.release();
+  return py::array_t<T>(n, data, free);
 }
 
 /// To be polled by long work that runs without the GIL: true once a signal handler (Ctrl-C) has raised. Handlers run in

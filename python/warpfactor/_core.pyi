@@ -564,6 +564,16 @@ class TextEncoder:
 def encode_integers(
     values: NDArray[np.int32] | NDArray[np.int64], n_threads: int = 0
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
+def encode_columns(
+    first: NDArray[np.int32] | NDArray[np.int64],
+    second: NDArray[np.int32] | NDArray[np.int64],
+    n_threads: int = 0,
+) -> tuple[
+    tuple[NDArray[np.int32], NDArray[np.int64]], tuple[NDArray[np.int32], NDArray[np.int64]]
+]: ...
+def to_floats(
+    values: NDArray[np.float32] | NDArray[np.float64], n_threads: int = 0
+) -> tuple[NDArray[np.float32], int]: ...
 def descend(
     rows: NDArray[np.int32],
     columns: NDArray[np.int32],

@@ -211,8 +211,7 @@ class MatrixFactorization(FromModel, CallbackSupportMixin, PartialFit):  # type:
     dtype : {"float32", "float64", "float16"}, default "float32"
         Type of the factors and predictions. Ratings are float32 in any case. "float16" is for CUDA
         devices: factors are stored in half precision while they are trained, which halves their
-        memory and its traffic; arithmetic, fitted attributes and predictions are float32. On the CPU
-        that was measured to be no faster, and is refused.
+        memory and its traffic; arithmetic, fitted attributes and predictions are float32.
     device : {"cpu", "cuda", "cuda:<n>", "auto"}, default "cpu"
         Where to train and to predict; "cuda" is "cuda:0". A CUDA device that cannot be used is a
         `CudaError` that says why, never a silent fall-back. Training needs the device's
