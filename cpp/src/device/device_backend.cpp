@@ -884,10 +884,13 @@ void plan_upload_as(MemoryPlan& plan, const RatingCounts& counts, const TrainPar
   const bool of_users = has_means(params, true), of_items = has_means(params, false);
   // What the device does of what else the host does, as take(), lists() and plan() decide it.
   const Parallel parallel = params.parallel == Parallel::blocked ? Parallel::blocked : Parallel::hogwild;
+  const PassPlanSizes sizes = pass_plan_sizes(counts, parallel);
+  const std::int64_t losses = sizes.n_tasks * 2 * 8;
   std::int64_t planning = 0;
   bool lists = false;
   if (batch_size(params, n) == 0 && DeviceRatings::can_number(n) && counts.buffer_bytes == 0) {
-    const std::int64_t most = planned_device_ratings(counts, parallel);
+    // The losses of the tasks are allocated after it.
+    const std::int64_t most = planned_device_ratings(counts, parallel) - losses;
     const auto has_room = [&](std::int64_t bytes) {
       if (params.device_memory == 0) return true;
       TrainParams unlimited = params;
@@ -941,10 +944,7 @@ void plan_upload_as(MemoryPlan& plan, const RatingCounts& counts, const TrainPar
     device.push_back({"gradients of a batch", rows.most * ((stride + 2) * number + 2 * 8)});
     ratings = (rows.users + rows.items) * 8 + 2 * n * (4 + number + weight);
   } else {
-    const PassPlanSizes sizes = pass_plan_sizes(counts, parallel);
-    const std::int64_t losses = sizes.n_tasks * 2 * 8;
     if (planning > 0) {
-      planning -= losses;  // which are allocated after it
       plan_plan_tables(plan, counts);
       plan.free("sorting");
     } else {
