@@ -221,6 +221,7 @@ class DeviceBackend final : public Backend<A> {
   void download(Model<A>& model) override {
     store(users_, model.user_factors, model.user_biases);
     store(items_, model.item_factors, model.item_biases);
+    staging_.reset();
   }
 
   [[nodiscard]] std::int32_t n_threads() const override { return team_ ? team_->size() : 1; }
@@ -351,22 +352,31 @@ class DeviceBackend final : public Backend<A> {
   }
 
   void store(const Rows& rows, std::vector<A>& factors, std::vector<A>& row_biases) {
-    Buffer<S> padded(rows.factors.size());
-    rows.factors.download(padded.data());
+    factors.resize(row_biases.size() * static_cast<std::size_t>(n_factors_));
+    const std::int64_t row_bytes = stride_ * static_cast<std::int64_t>(sizeof(S));
+    staging(rows.factors.bytes())
+        .back(
+            rows.factors.data(), rows.factors.bytes(),
+            [&](const char* memory, std::int64_t at, std::int64_t bytes) {
+              const S* const padded = reinterpret_cast<const S*>(memory);
+              A* const to = factors.data() + at / row_bytes * n_factors_;
+              team_->run_slices(
+                  bytes / row_bytes,
+                  [&](std::int64_t begin, std::int64_t end, int) {
+                    for (std::int64_t row = begin; row < end; ++row) {
+                      std::transform(padded + row * stride_, padded + row * stride_ + n_factors_, to + row * n_factors_,
+                                     from_storage);
+                    }
+                  },
+                  kConvertedRows);
+            },
+            row_bytes);
+    if (!params_.biases) return;
     Buffer<A> numbers(rows.numbers.size());
     rows.numbers.download(numbers.data());
-    factors.resize(row_biases.size() * static_cast<std::size_t>(n_factors_));
-    team_->run_slices(
-        static_cast<std::int64_t>(row_biases.size()),
-        [&](std::int64_t begin, std::int64_t end, int) {
-          for (std::int64_t row = begin; row < end; ++row) {
-            for (std::int64_t f = 0; f < n_factors_; ++f) {
-              factors[static_cast<std::size_t>(row * n_factors_ + f)] = from_storage(padded[row * stride_ + f]);
-            }
-            if (params_.biases) row_biases[static_cast<std::size_t>(row)] = numbers[row * rows.spacing];
-          }
-        },
-        kConvertedRows);
+    for (std::size_t row = 0; row < row_biases.size(); ++row) {
+      row_biases[row] = numbers[static_cast<std::int64_t>(row) * rows.spacing];
+    }
   }
 
   static S to_storage(A x) {
@@ -809,7 +819,7 @@ class DeviceBackend final : public Backend<A> {
   double total_weight_ = 0;
   std::optional<DeviceMemory> memory_;
   std::optional<ThreadTeam> team_;
-  std::optional<Staging> staging_;      ///< until all is uploaded
+  std::optional<Staging> staging_;      ///< while something goes through it
   std::optional<DeviceRatings> given_;  ///< from take() until the plan is made
   Rows users_, items_, kept_users_, kept_items_;
   DeviceBuffer<double> sums_;  ///< kSumWarps pairs
@@ -874,10 +884,13 @@ void plan_upload_as(MemoryPlan& plan, const RatingCounts& counts, const TrainPar
   const bool of_users = has_means(params, true), of_items = has_means(params, false);
   // What the device does of what else the host does, as take(), lists() and plan() decide it.
   const Parallel parallel = params.parallel == Parallel::blocked ? Parallel::blocked : Parallel::hogwild;
+  const PassPlanSizes sizes = pass_plan_sizes(counts, parallel);
+  const std::int64_t losses = sizes.n_tasks * 2 * 8;
   std::int64_t planning = 0;
   bool lists = false;
   if (batch_size(params, n) == 0 && DeviceRatings::can_number(n) && counts.buffer_bytes == 0) {
-    const std::int64_t most = planned_device_ratings(counts, parallel);
+    // The losses of the tasks are allocated after it.
+    const std::int64_t most = planned_device_ratings(counts, parallel) - losses;
     const auto has_room = [&](std::int64_t bytes) {
       if (params.device_memory == 0) return true;
       TrainParams unlimited = params;
@@ -931,10 +944,7 @@ void plan_upload_as(MemoryPlan& plan, const RatingCounts& counts, const TrainPar
     device.push_back({"gradients of a batch", rows.most * ((stride + 2) * number + 2 * 8)});
     ratings = (rows.users + rows.items) * 8 + 2 * n * (4 + number + weight);
   } else {
-    const PassPlanSizes sizes = pass_plan_sizes(counts, parallel);
-    const std::int64_t losses = sizes.n_tasks * 2 * 8;
     if (planning > 0) {
-      planning -= losses;  // which are allocated after it
       plan_plan_tables(plan, counts);
       plan.free("sorting");
     } else {
@@ -978,7 +988,8 @@ template <class T>
 void plan_device_download(MemoryPlan& plan, const RatingCounts& counts, const TrainParams& params) {
   const std::int64_t most = std::max(counts.n_users, counts.n_items),
                      stored = params.half ? 2 : static_cast<std::int64_t>(sizeof(T));
-  plan.touch("factors from the device", most * (params.n_factors + 16) * stored);
+  plan.touch("factors from the device",
+             Staging::planned_bytes(most * (params.n_factors + 16) * stored) + most * 4 * stored);
 }
 
 template void plan_device_upload<float>(MemoryPlan&, const RatingCounts&, const TrainParams&, FitMemory&);

@@ -120,55 +120,46 @@ WaveRatings sort_into_waves(const RatingsView& ratings, const Survey& rated, con
 
 int bits_of(std::int64_t x) { return static_cast<int>(std::bit_width(static_cast<std::uint64_t>(x))); }
 
-/// The number of a rating, in the lower half of a key.
-std::uint32_t number_of(std::uint64_t key) { return static_cast<std::uint32_t>(key & 0xffffffffu); }
-
 }  // namespace
-
-void WaveArranger::sort_by_turn(const WaveRating* ratings, std::int64_t n, std::int64_t n_turns) {
-  positions_.resize(static_cast<std::size_t>(n));
-  if (n < n_turns / 8) {
-    keys_.resize(static_cast<std::size_t>(n));
-    for (std::int64_t r = 0; r < n; ++r) {
-      keys_[static_cast<std::size_t>(r)] =
-          static_cast<std::uint64_t>(ratings[r].turn) << 32 | static_cast<std::uint64_t>(r);
-    }
-    std::sort(keys_.begin(), keys_.end());
-    std::transform(keys_.begin(), keys_.end(), positions_.begin(), number_of);
-    return;
-  }
-  next_.assign(static_cast<std::size_t>(n_turns) + 1, 0);
-  for (std::int64_t r = 0; r < n; ++r) ++next_[static_cast<std::size_t>(ratings[r].turn) + 1];
-  std::partial_sum(next_.begin(), next_.end(), next_.begin());
-  for (std::int64_t r = 0; r < n; ++r) {
-    positions_[next_[static_cast<std::size_t>(ratings[r].turn)]++] = static_cast<std::uint32_t>(r);
-  }
-}
-
-void WaveArranger::sort_by_hash(const WaveRating* ratings, std::uint32_t* positions, std::int64_t n) {
-  if (n < 2) return;
-  keys_.resize(static_cast<std::size_t>(n));
-  for (std::int64_t at = 0; at < n; ++at) {
-    keys_[static_cast<std::size_t>(at)] = static_cast<std::uint64_t>(ratings[positions[at]].hash) << 32 | positions[at];
-  }
-  std::sort(keys_.begin(), keys_.end());
-  std::transform(keys_.begin(), keys_.end(), positions, number_of);
-}
 
 void WaveArranger::arrange(const PlanTables& tables, const WaveRating* ratings, const float* weights, std::int64_t n,
                            Entry* entries, float* arranged_weights, WaveLists& lists) {
-  sort_by_turn(ratings, n, static_cast<std::int64_t>(tables.turns.size()));
-  std::uint32_t* const positions = positions_.data();
-  for (std::int64_t at = 0; at < n;) {
-    const std::uint32_t turn = ratings[positions[at]].turn;
-    std::int64_t end = at;
-    while (end < n && ratings[positions[end]].turn == turn) ++end;
-    sort_by_hash(ratings, positions + at, end - at);
-    lists.rows.push_back(tables.row_at[turn]);
+  const auto n_turns = static_cast<std::int64_t>(tables.turns.size());
+  std::int64_t at = 0;
+  const auto add = [&](std::int64_t turn, std::int64_t end) {
+    lists.rows.push_back(tables.row_at[static_cast<std::size_t>(turn)]);
     lists.segments.push_back(static_cast<std::uint32_t>(at));
     for (; at < end; ++at) {
-      entries[at] = ratings[positions[at]].entry;
-      if (weights != nullptr) arranged_weights[at] = weights[positions[at]];
+      const auto r = static_cast<std::int64_t>(keys_[static_cast<std::size_t>(at)] & 0xffffffffu);
+      entries[at] = ratings[r].entry;
+      if (weights != nullptr) arranged_weights[at] = weights[r];
+    }
+  };
+  // A key is the hash, and the number of the rating: those of equal hashes stay in the order given.
+  keys_.resize(static_cast<std::size_t>(n));
+  if (n < n_turns / 8) {
+    by_turn_.clear();
+    for (std::int64_t r = 0; r < n; ++r) {
+      by_turn_.emplace_back(ratings[r].turn, std::uint64_t{ratings[r].hash} << 32 | static_cast<std::uint64_t>(r));
+    }
+    std::sort(by_turn_.begin(), by_turn_.end());
+    std::transform(by_turn_.begin(), by_turn_.end(), keys_.begin(), [](const auto& each) { return each.second; });
+    for (std::size_t end = 1; end <= by_turn_.size(); ++end) {
+      const std::uint32_t turn = by_turn_[end - 1].first;
+      if (end == by_turn_.size() || by_turn_[end].first != turn) add(turn, static_cast<std::int64_t>(end));
+    }
+  } else {
+    end_.assign(static_cast<std::size_t>(n_turns) + 1, 0);
+    for (std::int64_t r = 0; r < n; ++r) ++end_[ratings[r].turn + 1];
+    std::partial_sum(end_.begin(), end_.end(), end_.begin());
+    for (std::int64_t r = 0; r < n; ++r) {
+      keys_[end_[ratings[r].turn]++] = std::uint64_t{ratings[r].hash} << 32 | static_cast<std::uint64_t>(r);
+    }
+    for (std::int64_t turn = 0; turn < n_turns; ++turn) {
+      const std::int64_t end = end_[static_cast<std::size_t>(turn)];
+      if (end == at) continue;
+      std::sort(keys_.begin() + at, keys_.begin() + end);
+      add(turn, end);
     }
   }
   lists.segments.push_back(static_cast<std::uint32_t>(n));
@@ -412,7 +403,7 @@ void plan_pass_plan(MemoryPlan& plan, const RatingCounts& counts, Parallel paral
   plan.take("sorting", n * (static_cast<std::int64_t>(sizeof(WaveRating)) + weight));  // by wave
   plan.take("ratings for the device", n * (static_cast<std::int64_t>(sizeof(Entry)) + weight));
   // Each thread sorts a wave; the lists of the waves grow as they go, and are then put together.
-  plan.touch("sorting", n_threads * (n / sizes.n_waves + most) * 4 + 2 * sizes.n_segments * segment);
+  plan.touch("sorting", n_threads * (n / sizes.n_waves * 8 + most * 4) + 2 * sizes.n_segments * segment);
   plan.take("ratings for the device", sizes.n_segments * segment + sizes.n_tasks * 4);
   plan.free("sorting");
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "buffer.hpp"
@@ -103,14 +104,9 @@ class WaveArranger {
                Entry* entries, float* arranged_weights, WaveLists& lists);
 
  private:
-  /// The numbers of the ratings by turn, those of a turn in the order given.
-  void sort_by_turn(const WaveRating* ratings, std::int64_t n, std::int64_t n_turns);
-  /// Those of a segment by hash, of equal ones in the order given.
-  void sort_by_hash(const WaveRating* ratings, std::uint32_t* positions, std::int64_t n);
-
-  std::vector<std::uint32_t> next_;       ///< by turn
-  std::vector<std::uint64_t> keys_;       ///< turn or hash, number of the rating
-  std::vector<std::uint32_t> positions_;  ///< the wave's ratings, sorted
+  std::vector<std::uint32_t> end_;                                ///< by turn
+  std::vector<std::uint64_t> keys_;                               ///< hash and number of a rating, by turn
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> by_turn_;  ///< of few ratings: the turn, and that
 };
 
 /// Stores values as (value - shift) / scale and weights times weight_scale; leaves out ratings of weight 0. The result

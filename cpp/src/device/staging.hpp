@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pinned host memory through which what is large goes up to a device.
+// Pinned host memory through which what is large goes up to a device, and back.
 #pragma once
 
 #include <algorithm>
@@ -74,6 +74,17 @@ class Staging {
           },
           kStagingSlice);
     });
+  }
+  /// The other way: drain(memory, at, n) reads the bytes at .. at + n of `bytes` from pinned memory.
+  template <class Drain>
+  void back(const void* from, std::int64_t bytes, const Drain& drain, std::int64_t step) {
+    const std::int64_t most = this->bytes() / step * step;
+    for (std::int64_t at = 0; at < bytes; at += most) {
+      const std::int64_t n = std::min(most, bytes - at);
+      char* const memory = free_buffer();
+      device_.download(memory, static_cast<const char*>(from) + at, n);
+      drain(memory, at, n);
+    }
   }
   /// Work that is submitted to the compute stream from now on comes after the copies so far.
   void join() { device_.wait(mark_of((next_ + kStagingBuffers - 1) % kStagingBuffers), Stream::compute); }
