@@ -116,6 +116,8 @@ def _arrow_array(column: Any, name: str) -> NDArray[Any]:
             # Exact where it can be: timestamps of databases may be decimals without a fraction.
             column = column.cast(pa.int64() if column.type.scale <= 0 else pa.float64())
         return arrow_numbers(column)
+    except MemoryError:  # Arrow's is an ArrowException too
+        raise
     except pa.ArrowException as error:
         raise ValueError(
             f"{name}: a column of type {column.type} holds no numbers ({error}): cast it first"
