@@ -28,10 +28,9 @@ struct ScratchFolder {
   /// process, however it ends.
   std::string path;
   /// What training holds in memory beside what belongs to rows (factors, biases, prior means, what the optimizer
-  /// remembers, counts), to blocks (at most an eighth of a byte a rating, for a device a quarter), and to the validation
-  /// ratings. At least the
-  /// constants below; where the ratings of a row, or of a few rows, do not fit into it, an error says how much would
-  /// do.
+  /// remembers, counts), to blocks (at most an eighth of a byte a rating, for a device a quarter), and to the
+  /// validation ratings. At least the constants below; where the ratings of a row, or of a few rows, do not fit into
+  /// it, an error says how much would do.
   std::int64_t buffer_bytes = std::int64_t{1} << 30;
 };
 inline constexpr std::int64_t kLeastBufferBytes = std::int64_t{4} << 20;
