@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "answer_device.hpp"
 #include "cuda_check.hpp"
 #include "device/device_backend.hpp"
 #include "device/registry.hpp"
@@ -380,8 +381,11 @@ void select_best(const BestArgs<T>& args, std::uintptr_t stream) {
 
 /// Called by cuda/register_cuda.cpp.
 void link_cuda() {
-  register_cuda(
-      {status, false, {make_backend<float>, select_best<float>}, {make_backend<double>, select_best<double>}});
+  register_cuda({status,
+                 false,
+                 device_find_codes,
+                 {make_backend<float>, select_best<float>, device_answers<float>()},
+                 {make_backend<double>, select_best<double>, device_answers<double>()}});
 }
 
 }  // namespace warpfactor

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from .. import _core
 from .ids import arrow_numbers, as_arrow, as_numpy, require_no_nulls
 
 __all__ = [
@@ -44,11 +45,16 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
 def as_float32(values: Any, name: str) -> NDArray[np.float32]:
     """Return a column of numbers as a new array of float32, or raise ValueError."""
     given = as_numbers(values, name)
-    with np.errstate(over="ignore"):
-        result = np.array(given, np.float32, order="C")
-    if not np.isfinite(result).all():
-        at = int(np.isfinite(result).argmin())
-        raise ValueError(f"{name}: {not_finite(given[at])} at position {at}: drop that rating")
+    whole = given.flags.aligned and given.strides[0] % given.itemsize == 0
+    if whole and given.dtype in (np.float32, np.float64):
+        result, bad = _core.to_floats(given)
+    else:
+        with np.errstate(over="ignore"):
+            result = np.array(given, np.float32, order="C")
+        finite = np.isfinite(result)
+        bad = -1 if finite.all() else int(finite.argmin())
+    if bad >= 0:
+        raise ValueError(f"{name}: {not_finite(given[bad])} at position {bad}: drop that rating")
     return result
 
 
@@ -110,6 +116,8 @@ def _arrow_array(column: Any, name: str) -> NDArray[Any]:
             # Exact where it can be: timestamps of databases may be decimals without a fraction.
             column = column.cast(pa.int64() if column.type.scale <= 0 else pa.float64())
         return arrow_numbers(column)
+    except MemoryError:  # Arrow's is an ArrowException too
+        raise
     except pa.ArrowException as error:
         raise ValueError(
             f"{name}: a column of type {column.type} holds no numbers ({error}): cast it first"

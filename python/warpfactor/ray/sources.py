@@ -122,6 +122,8 @@ def _parquet_parts(paths: Sequence[Any], columns: tuple[Any, Any, Any]) -> Itera
         for file in sorted(files):
             try:
                 metadata = pyarrow.parquet.read_metadata(file)
+            except MemoryError:  # Arrow's is an ArrowException too
+                raise
             except pa.ArrowException as error:
                 raise ValueError(
                     f"data: {file!r} is no Parquet file ({error}): read other files by "

@@ -220,7 +220,7 @@ def estimate_memory(
     Notes
     -----
     The fit's figures are those of its arrays. The Python process itself takes some 100 MB more, and
-    reading a file up to several times the ratings: see docs/how-to/memory.md. An ensemble's members train side
+    reading a file up to several times the ratings: see :doc:`/how-to/memory`. An ensemble's members train side
     by side, as many at a time as there are threads: the figures are for this machine's, or for `n_threads`.
 
     Examples
@@ -262,9 +262,7 @@ def estimate_memory(
     plain = isinstance(estimator, MatrixFactorization)
     disk = 0
     if on_disk:
-        core = core_params(estimator.get_params(deep=False))
-        core["device"] = "cpu"
-        disk = _core.scratch_bytes(n, weighted, core)
+        disk = _core.scratch_bytes(n, weighted, core_params(estimator.get_params(deep=False)))
     return MemoryEstimate(
         told.fit,
         _model(shape, told, weighted=weighted),
@@ -338,11 +336,8 @@ def _buffer(estimator: Any, buffer: int | None) -> int:
             f"scratch is True, and {type(estimator).__name__} trains on ratings in memory: leave it out"
         )
     size = BUFFER if buffer is None else check_count("buffer", buffer, 1, 2**63 - 1)
-    core = core_params(estimator.get_params(deep=False))
-    if estimator.device == "auto":
-        core["device"] = "cpu"
     with typed_words():
-        _core.check_scratch(size, core)
+        _core.check_scratch(size, core_params(estimator.get_params(deep=False)))
     return size
 
 

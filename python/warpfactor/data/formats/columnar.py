@@ -14,7 +14,7 @@ from ...checks import option
 from ..roles import Column, resolve_columns, with_times
 from ..times import holds_times
 from .reading import Reading, Request, Sink, joined, reading_of_columns
-from .source import Source
+from .source import Source, memory_errors
 from .whole_rows import whole_rows
 
 __all__ = ["FORMATS", "Columnar"]
@@ -123,6 +123,8 @@ class Columnar(NamedTuple):
         found = resolve_columns(names, request.wanted)
         chosen = {role: names[at] for role, at in found.items() if role != "timestamp"}
         _refuse_twice(names, chosen)
+        if request.sink is not None:
+            request.sink.note_columns(names, found)
         return chosen
 
     def _require_mark(self, source: Source) -> None:
@@ -208,7 +210,10 @@ class Columnar(NamedTuple):
 def _within(source: Source) -> Iterator[None]:
     """Name the file, of several, in the errors of reading."""
     try:
-        yield
+        with memory_errors():
+            yield
+    except MemoryError as error:
+        raise MemoryError(f"{source.path.name}: {error}") from error
     except (ValueError, OSError, pa.ArrowException) as error:
         raise ValueError(f"{source.path.name}: {error}") from error
 
