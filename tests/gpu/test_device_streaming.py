@@ -50,43 +50,71 @@ def same(one: wf.MatrixFactorization, other: wf.MatrixFactorization) -> bool:
     return bytes_of(one) == bytes_of(other)
 
 
-# By these budgets the ratings are on the device, and streamed to it.
-@pytest.mark.parametrize("memory", [None, 1_500_000])
+def budget(ratings: wf.Ratings, how: dict, *, streamed: bool, **counts) -> dict:
+    """Device memory with which the ratings are on the device, or half of them at most."""
+    if not streamed:
+        return {}
+    tight = model_of(**how, device_memory=1)  # biases lie close to each other then
+    told = wf.estimate_memory(ratings, tight, scratch=True, **counts)
+    return {"device_memory": told.device_least + 2 * told.device_streamed // 5}
+
+
+class Disk:
+    """Whether there were scratch files in each epoch."""
+
+    def __init__(self, folder) -> None:
+        self.folder, self.seen = str(folder), []
+
+    def __call__(self, record) -> None:
+        files = (f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd"))
+        self.seen.append(
+            any(
+                os.readlink(file).startswith(self.folder) for file in files if os.path.lexists(file)
+            )
+        )
+
+
+@pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize(
     "params",
     [{}, PLAIN, {"dtype": "float16"}, {"optimizer": "adagrad", "implicit_feedback": "none"}],
 )
-def test_a_device_streams_to_the_bytes_of_memory(cuda, ratings, params, memory, scratch):
-    how = {"n_factors": 9, "n_epochs": 3, "device": cuda, "device_memory": memory, **params}
+def test_a_device_streams_to_the_bytes_of_memory(cuda, ratings, params, streamed, scratch):
+    how = {"n_factors": 9, "n_epochs": 3, "device": cuda, **params}
+    how |= budget(ratings, how, streamed=streamed, n_validation=2_000, sample_weight=True)
     weights = np.random.default_rng(1).choice([0.0, 0.5, 1.5], len(ratings))
     validation = planted(900, 600, 2_000, seed=3)
     given = {"sample_weight": weights, "validation": validation}
     expected = model_of(**how).fit(ratings, **given)
-    for source in (batches(ratings), iter(batches(ratings)), ratings):
-        model = model_of(**how).fit(source, scratch=scratch, buffer=LEAST, **given)
+    for source in (batches(ratings), ratings):
+        disk = Disk(scratch)
+        model = model_of(**how, n_threads=2, callbacks=[disk])
+        model.fit(source, scratch=scratch, buffer=LEAST, **given)
         assert same(model, expected)
+        if os.path.exists("/proc/self/fd") and source is ratings:  # else the reader's are there too
+            assert disk.seen == [streamed] * 3
     assert all(
         np.array_equal(a, b) for a, b in zip(model.model_.seen_, expected.model_.seen_, strict=True)
     )
 
 
-@pytest.mark.parametrize("memory", [None, 600_000])
-def test_early_stopping_and_a_refit_stream(cuda, ratings, memory, scratch):
+def test_early_stopping_and_a_refit_stream(cuda, ratings, scratch):
     how = {"n_factors": 4, "n_epochs": 12, "early_stopping": 1, "device": cuda} | PLAIN
-    how |= {"device_memory": memory, "validation_fraction": 0.2}
+    how |= {"validation_fraction": 0.2}
+    how |= budget(ratings, how, streamed=True)
     for refit in (False, True):
         expected = model_of(**how, refit=refit).fit(ratings)
         model = model_of(**how, refit=refit).fit(batches(ratings), scratch=scratch)
-        assert same(model, expected) and model.best_epoch_ == expected.best_epoch_
+        assert same(model, expected)
 
 
 class Cut(Exception):
     pass
 
 
-@pytest.mark.parametrize("memory", [None, 1_500_000])
-def test_a_fit_that_was_cut_off_goes_on_from_the_disk(cuda, ratings, memory, tmp_path, scratch):
-    how = {"n_factors": 9, "n_epochs": 4, "device": cuda, "device_memory": memory}
+def test_a_fit_that_was_cut_off_goes_on_from_the_disk(cuda, ratings, tmp_path, scratch):
+    how = {"n_factors": 9, "n_epochs": 4, "device": cuda}
+    how |= budget(ratings, how, streamed=True)
     expected = model_of(**how).fit(ratings)
     path = tmp_path / "fit.checkpoint"
 
@@ -130,7 +158,7 @@ def test_hogwild_streams_from_the_disk_too(cuda, ratings, scratch):
     how = {"n_factors": 4, "n_epochs": 4, "device": cuda, "parallel": "hogwild"} | PLAIN
     errors = [
         wf.metrics.rmse(test.values, model_of(**how, **memory).fit(source, **given).predict(test))
-        for memory in ({}, {"device_memory": 300_000})
+        for memory in ({}, budget(ratings, how, streamed=True))
         for source, given in ((ratings, {}), (batches(ratings), {"scratch": scratch}))
     ]
     assert errors == pytest.approx([errors[0]] * 4, rel=0.005)
@@ -163,9 +191,11 @@ def test_the_device_and_the_host_are_told_of_a_fit_from_disk(cuda):
     estimator = wf.MatrixFactorization(device=cuda, implicit_feedback="none")
     whole = wf.estimate_memory(estimator=estimator, **counts)
     told = wf.estimate_memory(estimator=estimator, scratch=True, **counts)
-    assert told.device == whole.device and told.device_streamed == whole.device_streamed
+    assert told.device_least == whole.device_least
+    # In memory the device makes the plan itself, which takes more of it than the plan.
+    assert told.device == {name: whole.device[name] for name in told.device}
     # Neither ratings nor their plan are on the host; the factors are there on their way up and as the model.
-    assert whole.peak > told.peak + 20e9
+    assert whole.peak > told.peak + 10e9
     factors = told.model["factors and biases"]
     assert told.peak < 2.5 * factors + (1 << 30) + 0.5e9
     assert told.disk == _core.scratch_bytes(
