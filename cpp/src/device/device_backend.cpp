@@ -68,7 +68,11 @@ class DeviceBackend final : public Backend<A> {
     const std::int64_t all = DeviceRatings::given_bytes(n, weighted) +
                              DeviceRatings::planning_bytes(n, n_rows, 0, device_->sorting_bytes(n));
     if (all > memory_->left()) return std::nullopt;
-    given_.emplace(*device_, *memory_, ratings, argument, staging(DeviceRatings::given_bytes(n, weighted)), team);
+    try {
+      given_.emplace(*device_, *memory_, ratings, argument, staging(DeviceRatings::given_bytes(n, weighted)), team);
+    } catch (const CudaError&) {  // somebody else took the memory; if there is more to it, upload() says so
+      return std::nullopt;
+    }
     return given_->survey();
   }
 
