@@ -23,6 +23,7 @@
 #include "strengths.hpp"
 #include "survey.hpp"
 #include "threads.hpp"
+#include "warpfactor/runtime.hpp"
 #include "warpfactor/source.hpp"
 
 namespace warpfactor {
@@ -468,7 +469,13 @@ TrainResult<T> train_on(RatingSource& ratings, const TrainParams& given_params, 
       RatingChecksums checksums;
       ratings.for_each_part([&](const RatingsView& part, std::int64_t) { checksums.add(part, team); });
       likeness = likeness_of(checksums, ratings.n_users(), ratings.n_items(), options, team);
-      if (!options.checkpoints.resume.empty()) from.emplace(options.checkpoints, given_params, likeness);
+      if (!options.checkpoints.resume.empty()) {
+        const std::string kernels = elsewhere != nullptr ? backend->instruction_set()
+                                    : params.device == Device::cpu
+                                        ? training_instruction_set(params.n_factors, sizeof(T) == sizeof(double))
+                                        : "";
+        from.emplace(options.checkpoints, given_params, likeness, kernels);
+      }
     }
     if (elsewhere != nullptr) {
       rated = std::move(elsewhere->rated);

@@ -35,12 +35,15 @@ def fitted(
     crew: Any = None,
     n_blocks: int = 4,
     copy_every: int | None = None,
+    sample_weight: Any = None,
+    implicit: Any = None,
     **params: Any,
 ) -> Any:
     train, test = data
     estimator = wf.MatrixFactorization(**SHORT | params)
     crew = crew or LocalCrew(n_workers, n_threads=params.get("n_threads", 1))
-    return fit_by(crew, estimator, train, test, n_blocks=n_blocks, copy_every=copy_every)
+    given = {"sample_weight": sample_weight, "implicit": implicit}
+    return fit_by(crew, estimator, train, test, n_blocks=n_blocks, copy_every=copy_every, **given)
 
 
 def bits(estimator: Any) -> bytes:
@@ -106,6 +109,65 @@ def test_other_losses_are_trained_as_on_one_machine(loss):
     assert bits(blocks) == bits(fitted(data, 4, loss=loss))
     last = [model.history_[-1]["valid_loss"] for model in (alone, blocks)]
     assert last[1] == pytest.approx(last[0], rel=0.05)
+
+
+def test_weights_count_as_on_one_machine(data):
+    train, test = data
+    weights = np.random.default_rng(0).integers(0, 4, len(train)).astype(np.float32)
+    params = {"reg": 0.02, "reg_row": 4, "reg_implicit": 4}
+    blocks = fitted(data, 2, sample_weight=weights, **params)
+    assert bits(fitted(data, 3, sample_weight=weights, **params)) == bits(blocks)
+    # To count twice what a rating says twice, and what weighs nothing not at all, is another order of the same.
+    alone = wf.MatrixFactorization(**SHORT | params).fit(
+        train, sample_weight=weights, validation=test
+    )
+    errors = [model.history_[-1]["valid_rmse"] for model in (alone, blocks)]
+    assert abs(errors[1] - errors[0]) < 0.004
+    unweighted = fitted(data, 2, **params)
+    assert bits(unweighted) != bits(blocks)
+    counted = np.bincount(train.users[weights > 0], minlength=train.n_users)
+    assert np.array_equal(blocks.model_.user_counts_, counted)
+    assert blocks.model_.n_ratings_ == np.count_nonzero(weights)
+    assert len(blocks.model_.seen_[1]) == np.count_nonzero(weights)
+    # Those of drawn validation ratings count too.
+    drawn = fitted((train, 0.2), 2, sample_weight=weights, **params)
+    assert bits(fitted((train, 0.2), 1, sample_weight=weights, **params)) == bits(drawn)
+    with pytest.raises(ValueError, match=r"sample_weight\[3\] is -1"):
+        fitted(data, sample_weight=np.where(np.arange(len(train)) == 3, -1, 1))
+
+
+def test_losses_and_penalties_of_one_s_own_are_trained_by_the_workers(data):
+    pytest.importorskip("numba")
+    train, test = data
+    own = {
+        "loss": wf.losses.custom(lambda r, x: wf.losses.log(1 + (r - x) ** 2)),
+        "reg": 0.02,
+        "reg_row": 4,
+        "reg_implicit": 4,
+    }
+    blocks = fitted(data, 2, **own)
+    assert bits(fitted(data, 3, **own)) == bits(blocks)
+    alone = wf.MatrixFactorization(**SHORT | own).fit(train, validation=test)
+    losses = [model.history_[-1]["valid_loss"] for model in (alone, blocks)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)
+    shrunk = PLAIN | {"penalty": wf.losses.penalty(lambda w: w**2), "reg": 0.4}
+    assert bits(fitted(data, 2, **shrunk)) == bits(fitted(data, 1, **shrunk))
+    sizes = [np.abs(fitted(data, 2, **each).user_factors_).mean() for each in (PLAIN, shrunk)]
+    assert sizes[1] < sizes[0]
+
+
+def test_pairs_without_a_rating_count_for_the_prior_means(data):
+    train, test = data
+    params = {"reg": 0.02, "reg_row": 4, "reg_implicit": 4}
+    pairs = np.c_[test.user_ids[test.users], test.item_ids[test.items]]
+    blocks = fitted(data, 2, implicit=pairs, **params)
+    assert bits(fitted(data, 4, implicit=pairs, **params)) == bits(blocks)
+    assert bits(fitted(data, 2, **params)) != bits(blocks)
+    alone = wf.MatrixFactorization(**SHORT | params).fit(train, validation=test, implicit=pairs)
+    errors = [model.history_[-1]["valid_rmse"] for model in (alone, blocks)]
+    assert abs(errors[1] - errors[0]) < 0.004
+    with pytest.raises(ValueError, match="implicit_feedback is 'none'"):
+        fitted(data, implicit=pairs, **PLAIN)
 
 
 class Failing(LocalCrew):
@@ -265,6 +327,33 @@ def test_a_checkpoint_of_another_fit_is_refused_with_what_differs(data, tmp_path
         wf.MatrixFactorization(**SHORT | PLAIN).fit(train, validation=test, resume=path)
 
 
+class Unlike(LocalCrew):
+    """Workers with other kernels than those of this machine."""
+
+    def __init__(self, kernels: str) -> None:
+        super().__init__(2)
+        self.kernels = kernels
+
+    def call(self, worker: int, method: str, *arguments: Any, n_returns: int = 1) -> Any:
+        told = super().call(worker, method, *arguments, n_returns=n_returns)
+        return (told[0], self.kernels, told[2]) if method == "about" else told
+
+
+def test_a_checkpoint_remembers_the_kernels_of_the_workers(data, tmp_path, recwarn):
+    train, test = data
+    path = tmp_path / "checkpoint"
+
+    def fit(kernels: str, **given: Any) -> Any:
+        estimator = wf.MatrixFactorization(**SHORT | PLAIN)
+        return fit_by(Unlike(kernels), estimator, train, test, n_blocks=4, **given)
+
+    assert fit("fast", checkpoint=path).model_.instruction_set_ == "fast"
+    fit("fast", resume=path)  # on a machine whose own are others
+    assert not [each for each in recwarn if "instruction set" in str(each.message)]
+    with pytest.warns(UserWarning, match=r"instruction set is slow \(in the checkpoint fast\)"):
+        fit("slow", resume=path)
+
+
 def test_few_users_with_many_ratings_are_trained_or_refused_in_words():
     # More than a million ratings, of which a sample of users is looked at, and none of these users is in it.
     rng = np.random.default_rng(0)
@@ -313,5 +402,5 @@ def test_wrong_labels_are_found_in_any_block():
 
 
 def test_a_worker_says_what_it_is():
-    version, kernels, threads = BlockWorker(2).about()
+    version, kernels, threads = BlockWorker(2).about(32, np.dtype(np.float32))
     assert (version, threads) == (wf.__version__, 2) and kernels

@@ -58,8 +58,10 @@ def as_float32(values: Any, name: str) -> NDArray[np.float32]:
     return result
 
 
-def check_weights(sample_weight: Any, n_ratings: int) -> NDArray[np.float32]:
-    """Return weights as a new array of float32.
+def check_weights(
+    sample_weight: Any, n_ratings: int, *, all_zero: bool = False
+) -> NDArray[np.float32]:
+    """Return weights as a new array of float32; `all_zero`: whether all may be 0, as of a part.
 
     Raises
     ------
@@ -71,10 +73,10 @@ def check_weights(sample_weight: Any, n_ratings: int) -> NDArray[np.float32]:
         raise ValueError(
             f"sample_weight has shape {weights.shape}; it must be ({n_ratings},), one per rating"
         )
-    if weights.min() < 0:
+    if len(weights) and weights.min() < 0:
         at = int(weights.argmin())
         raise ValueError(f"sample_weight[{at}] is {weights[at]}; it must be at least 0")
-    if not weights.any():
+    if not all_zero and not weights.any():
         raise ValueError("sample_weight is 0 everywhere; at least one weight must be above 0")
     return weights
 
