@@ -10,6 +10,7 @@ import pytest
 import warpfactor as wf
 from warpfactor import _core
 from warpfactor.ray.crew import LocalCrew, WorkerLostError
+from warpfactor.ray.schedule import Rounds, calls_of
 from warpfactor.ray.trainer import fit_by
 from warpfactor.ray.worker import BlockWorker
 
@@ -65,6 +66,34 @@ def test_the_number_of_workers_and_threads_does_not_change_a_bit(data, params):
     assert bits(fitted(data, 4, **params)) == one
     assert bits(fitted(data, 3, crew=LocalCrew(3, n_threads=2), **params)) == one
     assert bits(fitted(data, 1, n_blocks=5, **params)) != one
+
+
+def test_the_order_of_an_epoch_does_not_depend_on_the_workers():
+    def met(n_blocks: int, n_workers: int, n_rounds: int, n_ratings: int) -> Any:
+        """Return what each block of users and of items meets, in its order."""
+        users, _, n_groups, most = _core.block_order(n_blocks, 3, 1)
+        rounds = Rounds(n_groups, min(n_rounds, most))
+        n_steps = rounds.n_steps(n_blocks, n_workers, n_ratings)
+        of_users: dict[int, list[int]] = {block: [] for block in range(n_blocks)}
+        of_items: dict[int, list[int]] = {block: [] for block in range(n_blocks)}
+        for call in calls_of(users, rounds, n_steps, lambda block: block * n_workers // n_blocks):
+            for user, item in (
+                (u, i) for task in call.tasks for u in task.users for i in task.turns
+            ):
+                of_users[user].append(item)
+                of_items[item].append(user)
+        return of_users, of_items
+
+    for n_blocks in (1, 2, 3, 5, 8, 12, 16, 64):
+        for n_rounds in (1, 2, 4):
+            one = met(n_blocks, 1, n_rounds, 0)
+            assert all(
+                sorted(each) == list(range(n_blocks)) for side in one for each in side.values()
+            )
+            for n_workers in (2, 3, 4, 8):
+                for n_ratings in (0, 10**10):
+                    if n_workers <= n_blocks:
+                        assert met(n_blocks, n_workers, n_rounds, n_ratings) == one
 
 
 @pytest.mark.parametrize(
