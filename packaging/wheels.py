@@ -359,6 +359,9 @@ def test(
             facts["demo"] = f"{now - begun:.1f} s"
         if suite:
             needs = suite_needs(is_free_threaded(inside))
+            if lowest:
+                optional = PROJECT["project"]["optional-dependencies"]
+                needs += [need for extra in EXTRAS for need in optional[extra]]
             run([*pip, "install", "-q", "--only-binary", ":all:", *limits, *needs], env=env)
             # Old packages use names of newer ones that those call deprecated.
             options = ["-W", "ignore::DeprecationWarning"] if lowest else []
