@@ -263,8 +263,9 @@ const std::vector<Case> kCases{
 
 TEST(a_fit_takes_what_was_told) {
   for (const Case& each : kCases) {
-    check_case<float>(each);
-    if (std::string(each.name).find("searched") == std::string::npos) check_case<double>(each);
+    if (check::takes_case()) check_case<float>(each);
+    const bool searched = std::string(each.name).find("searched") != std::string::npos;
+    if (!searched && check::takes_case()) check_case<double>(each);
   }
 }
 
@@ -304,13 +305,15 @@ TEST(a_fit_from_a_file_takes_what_was_told) {
     const auto at =
         std::find_if(kCases.begin(), kCases.end(), [&](const Case& each) { return name == std::string(each.name); });
     CHECK(at != kCases.end());
-    check_streamed<float>(*at, kBuffer);
+    if (check::takes_case()) check_streamed<float>(*at, kBuffer);
   }
   check_streamed<double>(kCases.front(), 2 * kBuffer);
 }
 
 TEST(samples_take_what_was_told) {
-  for (const SampleCase& each : kSampleCases) check_sample<float>(each);
+  for (const SampleCase& each : kSampleCases) {
+    if (check::takes_case()) check_sample<float>(each);
+  }
   check_sample<double>(kSampleCases.front());
 }
 

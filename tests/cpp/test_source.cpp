@@ -40,6 +40,7 @@ void compare(const Data& data, const TrainParams& params, const TrainOptions<T>&
   for (const std::int64_t size : sizes) {
     for (const std::int64_t buffer : buffers) {
       for (const int n : threads) {
+        if (!check::takes_case()) continue;
         check::context = what + ", chunks of " + std::to_string(size) + ", a buffer of " + std::to_string(buffer) +
                          ", " + std::to_string(n) + " threads";
         TrainParams streamed = params;
