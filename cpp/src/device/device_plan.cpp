@@ -27,6 +27,13 @@ std::int32_t stripes_of_blocked(std::int64_t n_ratings) {
                     kMaxStripes);
 }
 
+/// Hogwild: the tiles that may work at once.
+std::int64_t most_tiles(std::int64_t n_ratings, double most_rated) {
+  return std::max<std::int64_t>(
+      1, std::min(n_ratings / kRatingsOfTile,
+                  static_cast<std::int64_t>(kTilesOnRow * static_cast<double>(n_ratings) / most_rated)));
+}
+
 /// The stripe of each row.
 std::vector<std::int32_t> stripes_of(const RowPartition& partition) {
   std::vector<std::int32_t> at(partition.position.size()), stripes(partition.position.size());
@@ -151,7 +158,22 @@ void sort_by_turn(const WaveRating* ratings, std::int64_t n, std::int64_t n_turn
   }
 }
 
+/// How many of a wave's ratings, sorted by turn, are the first of their row.
+std::int64_t count_segments(const WaveRating* ratings, const std::vector<std::int32_t>& positions) {
+  std::int64_t n = 0;
+  for (std::size_t at = 0; at < positions.size(); ++at) {
+    n += at == 0 || ratings[positions[at]].turn != ratings[positions[at - 1]].turn ? 1 : 0;
+  }
+  return n;
+}
+
 }  // namespace
+
+std::uint32_t task_limit(std::int64_t ratings_of_wave, std::int64_t segments_of_wave, std::int64_t max_tiles) {
+  const std::int64_t of_tile = (ratings_of_wave + kSegmentCost * segments_of_wave + max_tiles - 1) / max_tiles,
+                     tasks = std::max<std::int64_t>(1, (of_tile + kMostTaskRatings - 1) / kMostTaskRatings);
+  return static_cast<std::uint32_t>(std::max(kLeastTaskRatings, (of_tile + tasks - 1) / tasks));
+}
 
 PassPlan make_pass_plan(const RatingsView& ratings, const Survey& rated, const Standardization& z, Parallel parallel,
                         std::uint64_t seed, ThreadTeam& team) {
@@ -163,7 +185,6 @@ PassPlan make_pass_plan(const RatingsView& ratings, const Survey& rated, const S
   plan.users_own = users_are_outer(rated) != blocked;
   const std::vector<std::uint32_t>&own_counts = plan.users_own ? rated.user_counts : rated.item_counts,
         &other_counts = plan.users_own ? rated.item_counts : rated.user_counts;
-  const auto n_ratings = static_cast<double>(rated.counted);
   const auto n_stripes = blocked ? stripes_of_blocked(rated.counted) : kWaves;
   const RowPartition own = partition_rows(own_counts, n_stripes, seed, plan.users_own ? kUserOrder : kItemOrder, team),
                      other =
@@ -184,6 +205,9 @@ PassPlan make_pass_plan(const RatingsView& ratings, const Survey& rated, const S
   };
   const WaveRatings by_wave = sort_into_waves(ratings, rated, z, plan.users_own, turns, n_waves, wave_of, team);
 
+  const double most_rated = *std::max_element(other_counts.begin(), other_counts.end());
+  plan.max_tiles = blocked ? kMaxStripes : most_tiles(rated.counted, most_rated);
+
   plan.entries = Buffer<Entry>(rated.counted);
   plan.weights = Buffer<float>(by_wave.weights.size());
   struct WaveLists {
@@ -201,6 +225,7 @@ PassPlan make_pass_plan(const RatingsView& ratings, const Survey& rated, const S
     const WaveRating* const from = by_wave.ratings.data() + begin;
     sort_by_turn(from, n, static_cast<std::int64_t>(turns.size()), scratch);
     SplitMix64 random(seed, kDeviceShuffle, static_cast<std::uint64_t>(wave));
+    const std::uint32_t limit = blocked ? 0 : task_limit(n, count_segments(from, scratch.positions), plan.max_tiles);
     std::uint32_t task = 0;  // where the current one begins
     for (std::int64_t at = 0; at < n;) {
       const std::int32_t turn = from[scratch.positions[static_cast<std::size_t>(at)]].turn;
@@ -209,14 +234,12 @@ PassPlan make_pass_plan(const RatingsView& ratings, const Survey& rated, const S
       while (end < n && from[scratch.positions[static_cast<std::size_t>(end)]].turn == turn) ++end;
       // Files are often sorted by item or time, and SGD wants random order.
       random.shuffle(scratch.positions.data() + at, static_cast<std::uint32_t>(end - at));
-      const bool first = list.tasks.empty();
-      const bool new_task =
-          first ||
-          (blocked
-               ? own_stripes[static_cast<std::size_t>(row)] != own_stripes[static_cast<std::size_t>(list.rows.back())]
-               : static_cast<std::uint32_t>(at) - task + kSegmentCost * (list.rows.size() - list.tasks.back()) >=
-                     kTileTaskRatings);
-      if (new_task) {
+      if (blocked) {
+        const auto stripe = static_cast<std::size_t>(own_stripes[static_cast<std::size_t>(row)]);
+        while (list.tasks.size() <= stripe) list.tasks.push_back(static_cast<std::uint32_t>(list.rows.size()));
+      } else if (list.tasks.empty() ||
+                 static_cast<std::uint32_t>(at) - task + kSegmentCost * (list.rows.size() - list.tasks.back()) >=
+                     limit) {
         list.tasks.push_back(static_cast<std::uint32_t>(list.rows.size()));
         task = static_cast<std::uint32_t>(at);
       }
@@ -228,7 +251,9 @@ PassPlan make_pass_plan(const RatingsView& ratings, const Survey& rated, const S
         if (plan.weights.size() > 0) plan.weights[begin + at] = by_wave.weights[begin + r];
       }
     }
-    list.tasks.push_back(static_cast<std::uint32_t>(list.rows.size()));
+    // And the end; with blocked, after the stripes that have no ratings here.
+    const std::size_t n_tasks = blocked ? static_cast<std::size_t>(n_waves) : list.tasks.size();
+    while (list.tasks.size() <= n_tasks) list.tasks.push_back(static_cast<std::uint32_t>(list.rows.size()));
     list.segments.push_back(static_cast<std::uint32_t>(n));
     list.rows.push_back(0);
   });
@@ -243,11 +268,6 @@ PassPlan make_pass_plan(const RatingsView& ratings, const Survey& rated, const S
     plan.task_begin.insert(plan.task_begin.end(), list.tasks.begin(), list.tasks.end());
     list = {};
   }
-  const double most_rated = *std::max_element(other_counts.begin(), other_counts.end());
-  plan.max_tiles =
-      blocked ? kMaxStripes
-              : std::max<std::int64_t>(1, std::min(rated.counted / kRatingsOfTile,
-                                                   static_cast<std::int64_t>(kTilesOnRow * n_ratings / most_rated)));
   return plan;
 }
 
@@ -352,11 +372,11 @@ PassPlanSizes pass_plan_sizes(const RatingCounts& counts, Parallel parallel) {
         std::max(sizes.n_segments, rows_among(counts, users, of_wave, static_cast<double>(sizes.n_waves)));
   }
   sizes.n_segments += sizes.n_waves;
-  sizes.n_tasks =
-      sizes.n_waves * (blocked ? sizes.n_waves : 1) +
-      (blocked ? 0
-               : (counts.n_ratings + std::int64_t{kSegmentCost} * sizes.n_segments) / std::int64_t{kTileTaskRatings}) +
-      sizes.n_waves;
+  sizes.n_tasks = sizes.n_waves * (blocked ? sizes.n_waves : 1) +
+                  (blocked ? 0
+                           : (counts.n_ratings + std::int64_t{kSegmentCost} * sizes.n_segments) /
+                                 std::int64_t{task_limit(of_wave, 0, most_tiles(counts.n_ratings, 1))}) +
+                  sizes.n_waves;
   return sizes;
 }
 

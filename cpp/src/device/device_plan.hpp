@@ -21,10 +21,10 @@ namespace warpfactor {
 /// each row of the own side in one block, and a popular row of the other side in only a few tasks. A wave's ratings are
 /// in segments and tasks, as in PassArgs.
 ///
-/// Parallel::blocked: a task is a whole block, and the own side has no more stripes than the other. No two tasks of a
-/// wave share a row of either side, so the result does not depend on who runs first. Parallel::hogwild: few waves of
-/// many short tasks. Rows of the own side are still never shared. Tasks that are near each other in the list are of
-/// different stripes.
+/// Parallel::blocked: a task is a whole block, and there are as many in each wave as there are waves, n: task u is that
+/// of own stripe u, and empty where there are no ratings. No two tasks of a wave share a row of either side, so the
+/// result does not depend on who runs first. Parallel::hogwild: few waves of many short tasks. Rows of the own side are
+/// still never shared. Tasks that are near each other in the list are of different stripes.
 struct PassPlan {
   /// Where a wave begins in the arrays. For each wave the arrays of segments and tasks have one element more, so that
   /// segment_begin and task_begin end with the wave's end.
@@ -47,6 +47,10 @@ struct PassPlan {
   /// Tiles that may work at once without spoiling the result: of many tiles on one row only the last to write counts.
   std::int64_t max_tiles = 1;
 };
+
+/// Hogwild: where the next task of a wave begins, in ratings and kSegmentCost for each segment: so that each of the
+/// tiles gets the same number of tasks, because a wave takes as long as the tile with the most.
+std::uint32_t task_limit(std::int64_t ratings_of_wave, std::int64_t segments_of_wave, std::int64_t max_tiles);
 
 /// Stores values as (value - shift) / scale and weights times weight_scale; leaves out ratings of weight 0. The result
 /// depends on the input and the seed, not on the team's size.
