@@ -1,6 +1,6 @@
 """What a CUDA device does: updates per second, time to quality and recommendations, beside the CPU and PyTorch.
 
-    python benchmarks/gpu.py [--device cuda] [--only throughput recommend quality] [--data FOLDER] [--n-ratings N]
+    python benchmarks/gpu.py [--device cuda] [--only throughput recommend first quality] [--data FOLDER] [--n-ratings N]
                              [--n-users N] [--n-items N] [--n-factors K ...] [--blocked-factors K ...]
                              [--recommend-factors K ...] [--recommend-users N] [--recommend-memory BYTES]
                              [--quality-factors K] [--n-epochs E ...] [--timed-epochs E] [--storage NAME ...]
@@ -29,9 +29,14 @@ does not take them. Adam is dense and fused: PyTorch's for sparse gradients is a
 recommend: n = 10 for N users drawn at random, by default all that have ratings; those they rated left out, from a fit of
 one epoch on the generated ratings. The first call, which uploads the model, does not count. One row is within
 `device_memory` of --recommend-memory bytes (default 750,000,000, little more than the model at k = 128 and what
-everybody rated); without that tiles are as large as they are useful. PyTorch multiplies, masks and takes `topk`, by 4096
+everybody rated), one within 8 MiB more than its error says are needed at the least; without that parts are as large
+as they are useful. PyTorch multiplies, masks and takes `topk`, by 4096
 users; implicit's GPU model gets the same factors, and the item biases as one more of them. What agrees with the CPU's
 answers in less than 99.5 % is named; its times are given all the same.
+
+first: the seconds of the first `predict` (of 1000 pairs) and the first `recommend` (of 1000 users, n = 10) of a process
+that has loaded a model of 10,000 x 5000, k = 64, and done nothing else on the device; both with CuPy's cache of
+compiled kernels empty (CUPY_CACHE_DIR is a new folder) and once more with what that process has left there.
 
 quality: the target is 0.5 % above the lowest validation RMSE of the CPU, over fits of E epochs for each E of --n-epochs
 (default 4 8 16; schedules end with them). Each way of training tries each E, and stops as soon as it is there; the E of
@@ -55,9 +60,14 @@ import functools
 import importlib
 import importlib.util
 import itertools
+import json
 import math
 import os
+import re
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -617,9 +627,9 @@ def torch_recommend(
         torch.as_tensor(array, device=device)
         for array in (model.user_factors_, model.item_factors_, model.item_biases_)
     )
-    known = torch.as_tensor(model.model_.item_known, device=device)
+    known = torch.as_tensor(model.model_.item_known_, device=device)
     bi = torch.where(known, bi, -torch.inf)
-    indptr, indices = (torch.as_tensor(array, device=device) for array in model.model_.seen)
+    indptr, indices = (torch.as_tensor(array, device=device) for array in model.model_.seen_)
     wanted = torch.as_tensor(codes, device=device).long()
 
     def recommend() -> np.ndarray:
@@ -647,11 +657,11 @@ def implicit_recommend(
     als = importlib.import_module("implicit.gpu.als").AlternatingLeastSquares
     ones = np.ones((len(model.user_factors_), 1), np.float32)
     # Items without ratings are never to be recommended.
-    biases = np.where(model.model_.item_known, model.item_biases_, np.float32(-1e30))[:, None]
+    biases = np.where(model.model_.item_known_, model.item_biases_, np.float32(-1e30))[:, None]
     other = als(factors=model.n_factors + 1)
     other.user_factors = gpu.Matrix(np.ascontiguousarray(np.c_[model.user_factors_, ones]))
     other.item_factors = gpu.Matrix(np.ascontiguousarray(np.c_[model.item_factors_, biases]))
-    indptr, indices = model.model_.seen
+    indptr, indices = model.model_.seen_
     seen = csr_matrix(
         (np.ones(len(indices), np.float32), indices, indptr),
         shape=(len(model.user_ids_), len(model.item_ids_)),
@@ -687,6 +697,18 @@ def recommend(
         console.print(recommend_table(console, model, codes, peers, options, timer))
 
 
+def least_memory(call: Callable[[], Any]) -> int:
+    """Return what a call that is given too little says it needs."""
+    try:
+        call()
+    except wf.CudaError as error:
+        said = re.search(r"needs at least ([\d,]+) bytes", str(error))
+        if said:
+            return int(said[1].replace(",", ""))
+        raise
+    raise RuntimeError("the call took nothing of the device")
+
+
 def recommend_table(
     console: Console, model: wf.MatrixFactorization, codes: np.ndarray, peers: Peers,
     options: argparse.Namespace, timer: Timer,
@@ -707,6 +729,8 @@ def recommend_table(
         rows[name] = lambda: by_warpfactor(options.device)
         memory = options.recommend_memory
         rows[f"{name}, within {memory:,} bytes"] = lambda: by_warpfactor(options.device, memory)
+        least = least_memory(lambda: by_warpfactor(options.device, 1)) + (8 << 20)
+        rows[f"{name}, within {least:,} bytes"] = lambda: by_warpfactor(options.device, least)
         if peers.cupy is not None:
             rows[f"{name}, left on the device"] = lambda: by_warpfactor(
                 options.device, output="cupy"
@@ -755,6 +779,62 @@ def recommend_table(
     return table
 
 
+# A process of its own: its first predictions.
+FIRST = """
+import json, sys, time
+import numpy as np
+import warpfactor as wf
+model = wf.load(sys.argv[1], sys.argv[2])
+rng = np.random.default_rng(0)
+X = np.column_stack([rng.choice(model.user_ids_, 1000), rng.choice(model.item_ids_, 1000)])
+began = time.perf_counter()
+model.predict(X)
+predicted = time.perf_counter()
+model.recommend(X[:, 0], n=10)
+print(json.dumps([predicted - began, time.perf_counter() - predicted]))
+"""
+
+
+def first(console: Console, options: argparse.Namespace, timer: Timer) -> None:
+    """Print what the first answers of a process take."""
+    ratings = wf.datasets.make_ratings(10_000, 5000, 500_000, random_state=0).ratings
+    model = estimator(Way("cpu", "float32", "blocked"), options.threads, n_factors=64, n_epochs=1)
+    model.fit(ratings)
+    found: dict[str, list[list[float]]] = {"empty": [], "filled": []}
+    n_turns = 0
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        model.save(path)
+        for turn in timer.turns():
+            n_turns += 1
+            cache = Path(folder) / f"cache-{turn}"
+            for times in found.values():
+                command = [sys.executable, "-c", FIRST, str(path), options.device]
+                environment = {**os.environ, "CUPY_CACHE_DIR": str(cache)}
+                done = subprocess.run(
+                    command, capture_output=True, text=True, env=environment, check=False
+                )
+                if done.returncode:
+                    console.print(f"first answers are left out: {done.stderr.strip()[-300:]}")
+                    return
+                times.append(json.loads(done.stdout))
+        n_compiled = sum(1 for each in cache.rglob("*") if each.is_file()) if cache.exists() else 0
+    table = Table(
+        "CuPy's cache", "predict, s", "recommend, s", "together, s", "least and most",
+        title="The first answers of a process",
+        caption=f"{options.device}; medians of {n_turns} processes each; kernels that CuPy compiled: {n_compiled}",
+    )  # fmt: skip
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for state, times in found.items():
+        both = [sum(each) for each in times]
+        table.add_row(
+            state, *(f"{statistics.median(each):.3f}" for each in zip(*times, strict=True)),
+            f"{statistics.median(both):.3f}", f"{min(both):.3f} .. {max(both):.3f}",
+        )  # fmt: skip
+    console.print(table)
+
+
 def warm_up(options: argparse.Namespace, peers: Peers) -> None:
     """Start the device, and load the modules that a first fit and a first step load."""
     few = wf.datasets.make_ratings(100, 50, 1000, random_state=0).ratings
@@ -767,7 +847,7 @@ def warm_up(options: argparse.Namespace, peers: Peers) -> None:
 
 
 def main() -> None:
-    sections = ["throughput", "recommend", "quality"]
+    sections = ["throughput", "recommend", "first", "quality"]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -817,6 +897,8 @@ def main() -> None:
         throughput(console, train, peers, options, timer)
     if "recommend" in options.only and not timer.skips("recommend"):
         recommend(console, train, peers, options, timer)
+    if "first" in options.only and options.device != "cpu" and not timer.skips("first"):
+        first(console, options, timer)
     if "quality" not in options.only:
         return
     if options.data is None or not (options.data / "ml-1m" / "ml-1m.npz").exists():

@@ -8,10 +8,12 @@
 #include <stdexcept>
 #include <string>
 
+#include "answer_device.hpp"
 #include "cuda_check.hpp"
 #include "device/device_backend.hpp"
 #include "device/registry.hpp"
 #include "global_kernels.cuh"
+#include "prepare_ratings.hpp"
 #include "warpfactor/runtime.hpp"
 
 namespace warpfactor {
@@ -241,15 +243,13 @@ class CudaDevice final : public Accelerator {
     cuda_check(cudaStreamWaitEvent(stream_of(stream), marks_[static_cast<std::size_t>(number)].handle, 0),
                "waiting for an event");
   }
+  bool reached(int number) override {
+    const CurrentDevice current(index_);
+    return is_done(cudaEventQuery(marks_[static_cast<std::size_t>(number)].handle));
+  }
   bool idle(Stream stream) override {
     const CurrentDevice current(index_);
-    const cudaError_t error = cudaStreamQuery(stream_of(stream));
-    if (error == cudaErrorNotReady) {
-      (void)cudaGetLastError();
-      return false;
-    }
-    cuda_check(error, "running the kernels");
-    return true;
+    return is_done(cudaStreamQuery(stream_of(stream)));
   }
 
   std::int64_t tiles_at_once(Kernel kernel, Storage storage, Tile tile) override {
@@ -291,9 +291,38 @@ class CudaDevice final : public Accelerator {
     replaced_[static_cast<std::size_t>(kernel)] = reinterpret_cast<CUfunction>(function);
   }
 
+  void count(const CountArgs& args) override {
+    const CurrentDevice current(index_);
+    cuda_count(args, stream_of(Stream::compute));
+  }
+  void prepare(const PrepareStep& step, std::int64_t n) override {
+    const CurrentDevice current(index_);
+    cuda_prepare(step, n, stream_of(Stream::compute));
+  }
+  std::int64_t sorting_bytes(std::int64_t n) override {
+    const CurrentDevice current(index_);
+    return cuda_sorting_bytes(n);
+  }
+  bool sort(const SortArgs& args) override {
+    const CurrentDevice current(index_);
+    return cuda_sort(args, stream_of(Stream::compute));
+  }
+  void choose(const PrepareChoice& choice, const ChooseArgs& args) override {
+    const CurrentDevice current(index_);
+    cuda_choose(choice, args, stream_of(Stream::compute));
+  }
+
   std::string architecture() const override { return architecture_; }
 
  private:
+  static bool is_done(cudaError_t answer) {
+    if (answer == cudaErrorNotReady) {
+      (void)cudaGetLastError();
+      return false;
+    }
+    cuda_check(answer, "running the kernels");
+    return true;
+  }
   cudaStream_t stream_of(Stream stream) const { return streams_[stream == Stream::compute ? 0 : 1].handle; }
 
   static const void* address(Kernel kernel, Storage storage, Tile tile) {
@@ -352,8 +381,11 @@ void select_best(const BestArgs<T>& args, std::uintptr_t stream) {
 
 /// Called by cuda/register_cuda.cpp.
 void link_cuda() {
-  register_cuda(
-      {status, false, {make_backend<float>, select_best<float>}, {make_backend<double>, select_best<double>}});
+  register_cuda({status,
+                 false,
+                 device_find_codes,
+                 {make_backend<float>, select_best<float>, device_answers<float>()},
+                 {make_backend<double>, select_best<double>, device_answers<double>()}});
 }
 
 }  // namespace warpfactor

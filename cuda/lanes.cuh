@@ -128,7 +128,8 @@ class DeviceWarp {
   static __device__ S* place(S* rows, std::int32_t row, std::int32_t stride, std::int32_t first) {
     const auto bytes =
         static_cast<std::int64_t>(row) * static_cast<std::int64_t>(stride * static_cast<std::int32_t>(sizeof(S)));
-    return reinterpret_cast<S*>(reinterpret_cast<unsigned long long>(rows + first) + static_cast<unsigned long long>(bytes));
+    return reinterpret_cast<S*>(reinterpret_cast<unsigned long long>(rows + first) +
+                                static_cast<unsigned long long>(bytes));
   }
   /// `raw` stays as it is if a lane is not `in`. kConstant: as load_constant.
   template <bool kConstant = false, class S>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The twin as a CUDA library (WARPFACTOR_CUDA=TWIN), which is for tests: device="cuda" is the host.
+#include "answer_device.hpp"
 #include "device/device_backend.hpp"
 #include "device/registry.hpp"
 #include "twin_device.hpp"
@@ -27,7 +28,11 @@ void select_best(const BestArgs<T>& args, std::uintptr_t) {
 
 /// Called by cuda/register_cuda.cpp.
 void link_cuda() {
-  register_cuda({status, true, {make_backend<float>, select_best<float>}, {make_backend<double>, select_best<double>}});
+  register_cuda({status,
+                 true,
+                 twin_find_codes,
+                 {make_backend<float>, select_best<float>, twin_answers<float>()},
+                 {make_backend<double>, select_best<double>, twin_answers<double>()}});
 }
 
 }  // namespace warpfactor

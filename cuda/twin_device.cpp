@@ -2,9 +2,11 @@
 #include "twin_device.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <memory>
 #include <new>
+#include <numeric>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -89,6 +91,10 @@ void run(Kernel kernel, Tile tile, std::int64_t n_tiles, const void* args) {
 #undef WARPFACTOR_RUN_TILE
 }
 
+void require_sorting_bytes(std::int64_t n, std::int64_t bytes) {
+  if (bytes < sorting_bytes_of(n)) throw std::logic_error("too little temporary memory to sort");
+}
+
 }  // namespace
 
 void* TwinDevice::allocate(std::int64_t bytes) {
@@ -164,6 +170,7 @@ void TwinDevice::zero(void* to, std::int64_t bytes, Stream stream) {
 
 void TwinDevice::mark(int number, Stream stream) {
   const std::int64_t mark = marks_[static_cast<std::size_t>(number)] = ++last_mark_;
+  marked_[static_cast<std::size_t>(number)] = stream;
   submit(stream, [this, mark] { reached_.insert(mark); });
 }
 void TwinDevice::wait(int number, Stream stream) {
@@ -173,6 +180,11 @@ void TwinDevice::wait(int number, Stream stream) {
   submit(stream, [this, mark, other] {
     while (!reached_.contains(mark)) run_one(other);
   });
+}
+bool TwinDevice::reached(int number) {
+  const std::int64_t mark = marks_[static_cast<std::size_t>(number)];
+  while (mark != 0 && !reached_.contains(mark)) run_one(marked_[static_cast<std::size_t>(number)]);
+  return true;
 }
 bool TwinDevice::idle(Stream stream) {
   run_all(stream);
@@ -218,6 +230,66 @@ void TwinDevice::launch(Kernel kernel, Storage storage, Tile tile, std::int64_t 
     case Storage::f32: return of(0.0f, 0.0f);
     case Storage::f64: return of(0.0, 0.0);
   }
+}
+
+void TwinDevice::count(const CountArgs& args) {
+  submit(Stream::compute, [args] {
+    for (std::int64_t r = 0; r < args.n; ++r) {
+      if (args.weights == nullptr || args.weights[r] > 0) ++args.counts[args.rows[r]];
+    }
+  });
+}
+void TwinDevice::prepare(const PrepareStep& step, std::int64_t n) {
+  submit(Stream::compute, [step, n] {
+    std::visit(
+        [n](const auto& each) {
+          for (std::int64_t number = 0; number < n; ++number) each(number);
+        },
+        step);
+  });
+}
+
+/// By one byte after the other, as CUB does it.
+bool TwinDevice::sort(const SortArgs& args) {
+  require_sorting_bytes(args.n, args.temporary_bytes);
+  const int passes = (args.bits + 7) / 8;
+  submit(Stream::compute, [args, passes] {
+    const std::uint64_t* from = args.keys;
+    const std::uint32_t* numbers = args.numbers;
+    std::uint64_t* to = args.other_keys;
+    std::uint32_t* to_numbers = args.other_numbers;
+    for (int pass = 0; pass < passes; ++pass) {
+      const int bits = std::min(8, args.bits - 8 * pass);
+      const auto digit = [&](std::int64_t at) {
+        return static_cast<std::size_t>(from[at] >> 8 * pass & ((std::uint64_t{1} << bits) - 1));
+      };
+      std::array<std::int64_t, 257> next{};
+      for (std::int64_t at = 0; at < args.n; ++at) ++next[digit(at) + 1];
+      std::partial_sum(next.begin(), next.end(), next.begin());
+      for (std::int64_t at = 0; at < args.n; ++at) {
+        const std::int64_t place = next[digit(at)]++;
+        to[place] = from[at];
+        to_numbers[place] = numbers[at];
+      }
+      from = std::exchange(to, const_cast<std::uint64_t*>(from));
+      numbers = std::exchange(to_numbers, const_cast<std::uint32_t*>(numbers));
+    }
+  });
+  return passes % 2 == 1;
+}
+void TwinDevice::choose(const PrepareChoice& choice, const ChooseArgs& args) {
+  require_sorting_bytes(args.n, args.temporary_bytes);
+  submit(Stream::compute, [choice, args] {
+    std::visit(
+        [&args](const auto& taken) {
+          std::uint32_t count = 0;
+          for (std::uint32_t number = 0; number < args.n; ++number) {
+            if (taken(number)) args.to[count++] = number;
+          }
+          *args.count = count;
+        },
+        choice);
+  });
 }
 
 template <class A>

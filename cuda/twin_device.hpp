@@ -42,10 +42,16 @@ class TwinDevice final : public Accelerator {
   void zero(void* to, std::int64_t bytes, Stream stream) override;
   void mark(int number, Stream stream) override;
   void wait(int number, Stream stream) override;
+  bool reached(int number) override;
   bool idle(Stream stream) override;
   std::int64_t tiles_at_once(Kernel, Storage, Tile) override { return tiles_at_once_; }
   void launch(Kernel kernel, Storage storage, Tile tile, std::int64_t n_tiles, const void* args) override;
   void replace(Kernel, std::uintptr_t) override {}  // code compiled for a device cannot run here
+  void count(const CountArgs& args) override;
+  void prepare(const PrepareStep& step, std::int64_t n) override;
+  std::int64_t sorting_bytes(std::int64_t n) override { return sorting_bytes_of(n); }
+  bool sort(const SortArgs& args) override;
+  void choose(const PrepareChoice& choice, const ChooseArgs& args) override;
   std::string architecture() const override { return "twin"; }
 
  private:
@@ -59,6 +65,7 @@ class TwinDevice final : public Accelerator {
   const std::optional<Stream> late_;
   std::array<std::deque<Work>, 2> queues_;
   std::array<std::int64_t, kMarks> marks_{};  ///< what each was last set to; 0: never
+  std::array<Stream, kMarks> marked_{};       ///< on which stream
   std::int64_t last_mark_ = 0;
   std::set<std::int64_t> reached_;
   std::map<const char*, std::int64_t> pinned_;  ///< sizes by address

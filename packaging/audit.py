@@ -155,6 +155,8 @@ def check_elf(
         )
         exported, taken = [], []
         for symbol in symbols.iter_symbols():
+            if symbol["st_info"]["bind"] == "STB_LOCAL":  # aarch64's linker lists sections, too
+                continue
             (taken if symbol["st_shndx"] == "SHN_UNDEF" else exported).append(symbol.name)
         other = [symbol for symbol in exported if not re.fullmatch(EXPORTED[name], symbol)]
         audit.require(not other, f"{path.name} exports {len(other)} symbols more, as {other[:3]}")

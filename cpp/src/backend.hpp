@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -49,6 +50,12 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
+  /// The survey of the ratings, for a device that takes them up now, as they are given, to prepare them itself; it
+  /// keeps no view of them. Nothing: the host surveys them. Throws as warpfactor::survey().
+  virtual std::optional<Survey> take(const RatingSource& /*ratings*/, const char* /*argument*/,
+                                     const TrainParams& /*params*/, ThreadTeam& /*team*/) {
+    return std::nullopt;
+  }
   /// Throws CudaError if a device has certainly too little memory for such a fit.
   virtual void require_device_memory(const FitMemory& /*least*/, const TrainParams& /*params*/) {}
   /// Takes the ratings and the start. After the return it uses neither them nor the options, except user functions.

@@ -7,6 +7,7 @@
 
 #include "random.hpp"
 #include "require.hpp"
+#include "user_sample.hpp"
 
 namespace warpfactor {
 namespace {
@@ -25,7 +26,7 @@ struct Sample {
   std::vector<std::int32_t> users, items;
   std::vector<float> values, weights;
 };
-Sample sample_of(const RatingSource& ratings, std::int64_t counted) {
+Sample sample_of(const RatingSource& ratings, std::int64_t counted, ThreadTeam& team) {
   Sample sample;
   // A random number of ratings, most of the time within this. Growing as it goes could take twice as much.
   const double share = std::min(1.0, static_cast<double>(kEmRatings) / static_cast<double>(counted));
@@ -34,16 +35,9 @@ Sample sample_of(const RatingSource& ratings, std::int64_t counted) {
   sample.items.reserve(about);
   sample.values.reserve(about);
   if (ratings.weighted()) sample.weights.reserve(about);
-  ratings.for_each_part([&](const RatingsView& part, std::int64_t) {
-    for (std::size_t r = 0; r < part.users.size(); ++r) {
-      if (!part.weights.empty() && part.weights[r] <= 0) continue;
-      if (!is_estimated_from(part.users[r], counted)) continue;
-      sample.users.push_back(part.users[r]);
-      sample.items.push_back(part.items[r]);
-      sample.values.push_back(part.values[r]);
-      if (!part.weights.empty()) sample.weights.push_back(part.weights[r]);
-    }
-  });
+  add_ratings_of(
+      ratings, [counted](std::int32_t user) { return is_estimated_from(user, counted); }, team, sample.users,
+      sample.items, sample.values, sample.weights);
   return sample;
 }
 
@@ -145,7 +139,7 @@ BiasVariances bias_variances(const RatingSource& given, const RatingUnits& units
   ratings.n_items = given.n_items();
   Sample sample;
   if (counted > kEmRatings || given.scratch() != nullptr) {
-    sample = sample_of(given, counted);
+    sample = sample_of(given, counted, team);
     // Ratings on a disk, and those of a cluster, of which there is but a sample, cannot all be looked at.
     if (sample.users.empty() && (given.scratch() != nullptr || given.size() < counted)) {
       reject(

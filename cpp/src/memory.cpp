@@ -56,7 +56,6 @@ void plan_train(MemoryPlan& plan, const RatingCounts& counts, const TrainParams&
   if (bound == MemoryBound::most && is_searched(counts, given)) plan_search<T>(plan, counts, given);
   if (per_row && !given.reg_bias_row) plan_bias_variances(plan, counts);
   if (params.device == Device::cuda) {
-    if (has_means(params, true) || has_means(params, false)) plan_distinct_pairs(plan, counts);
     plan_device_upload<T>(plan, counts, params, memory);
   } else {
     plan_cpu_upload<T>(plan, counts, params);

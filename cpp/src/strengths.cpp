@@ -8,6 +8,7 @@
 
 #include "optimizer.hpp"
 #include "random.hpp"
+#include "user_sample.hpp"
 
 namespace warpfactor {
 namespace {
@@ -80,25 +81,22 @@ bool in_share(std::int32_t user, double share, std::uint64_t seed) {
 }
 
 /// A share of the users by `seed`: those of the smaller of two shares are in the larger. Rows keep their numbers.
-Sample share_of(const RatingSource& ratings, const Survey& rated, std::int64_t searched, std::uint64_t seed) {
+Sample share_of(const RatingSource& ratings, const Survey& rated, std::int64_t searched, std::uint64_t seed,
+                ThreadTeam& team) {
   const double share = std::min(1.0, static_cast<double>(searched) / static_cast<double>(rated.counted));
   Sample sample;
   sample.reserve((share < 1 ? kSampleRoom : 1) * share * static_cast<double>(rated.counted), ratings.weighted());
   sample.n_users = ratings.n_users();
   sample.n_items = ratings.n_items();
-  ratings.for_each_part([&](const RatingsView& part, std::int64_t) {
-    for (std::size_t r = 0; r < part.values.size(); ++r) {
-      const float* const weight = part.weights.empty() ? nullptr : &part.weights[r];
-      if (weight != nullptr && *weight <= 0) continue;
-      if (share < 1 && !in_share(part.users[r], share, seed)) continue;
-      sample.add(part.users[r], part.items[r], part.values[r], weight);
-    }
-  });
+  add_ratings_of(
+      ratings, [&](std::int32_t user) { return share >= 1 || in_share(user, share, seed); }, team, sample.users,
+      sample.items, sample.values, sample.weights);
   return sample;
 }
 
-Sample sample_of(const RatingSource& ratings, const Survey& rated, std::int64_t searched, std::uint64_t seed) {
-  Sample sample = share_of(ratings, rated, searched, seed);
+Sample sample_of(const RatingSource& ratings, const Survey& rated, std::int64_t searched, std::uint64_t seed,
+                 ThreadTeam& team) {
+  Sample sample = share_of(ratings, rated, searched, seed, team);
   sample.n_users = numbered(sample.users, ratings.n_users());
   sample.n_items = numbered(sample.items, ratings.n_items());
   return sample;
@@ -265,12 +263,13 @@ TrainParams with_strengths(TrainParams params, const Strengths& strengths, const
 
 template <class T>
 Strengths choose_strengths(const RatingSource& all, const Survey& rated, const TrainParams& given,
-                           const TrainParams& params, const TrainOptions<T>& options, int n_divisions) {
+                           const TrainParams& params, const TrainOptions<T>& options, int n_divisions,
+                           ThreadTeam& team) {
   // Ratings in a file are read once: the sample of large sets holds the other one.
   Sample large;
-  if (all.scratch() != nullptr) large = share_of(all, rated, kSearchedOfLarge, params.seed);
+  if (all.scratch() != nullptr) large = share_of(all, rated, kSearchedOfLarge, params.seed, team);
   const RatingSource ratings = all.scratch() != nullptr ? RatingSource(large.view()) : RatingSource(all.in_memory());
-  const auto sample = [&](std::int64_t searched) { return sample_of(ratings, rated, searched, params.seed); };
+  const auto sample = [&](std::int64_t searched) { return sample_of(ratings, rated, searched, params.seed, team); };
   if (params.optimizer == Optimizer::sgd && params.batch_size == 0 && params.momentum == 0) {
     const Strengths found = Search<T>(sample(kSearched), given, params, options, n_divisions).climb();
     if (rated.counted <= kLarge || found.init_scale == 0 || found.reg_row < kLeastSettled) return found;
@@ -288,7 +287,7 @@ Strengths choose_strengths(const RatingSource& all, const Survey& rated, const T
     each->learning_rate.reset();
   }
   plain.learning_rate = first_learning_rate(plain, ratings, rated, true);
-  Strengths found = choose_strengths(ratings, rated, plain_given, plain, options, n_divisions);
+  Strengths found = choose_strengths(ratings, rated, plain_given, plain, options, n_divisions, team);
   found.n_epochs = 0;
   found.learning_rate = 0;
   own.learning_rate = given.learning_rate;  // that of batches depends on the number of ratings
@@ -296,9 +295,9 @@ Strengths choose_strengths(const RatingSource& all, const Survey& rated, const T
 }
 
 template Strengths choose_strengths(const RatingSource&, const Survey&, const TrainParams&, const TrainParams&,
-                                    const TrainOptions<float>&, int);
+                                    const TrainOptions<float>&, int, ThreadTeam&);
 template Strengths choose_strengths(const RatingSource&, const Survey&, const TrainParams&, const TrainParams&,
-                                    const TrainOptions<double>&, int);
+                                    const TrainOptions<double>&, int, ThreadTeam&);
 
 template <class T>
 void plan_search(MemoryPlan& plan, const RatingCounts& counts, const TrainParams& given) {

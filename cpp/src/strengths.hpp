@@ -5,6 +5,7 @@
 
 #include "memory_plan.hpp"
 #include "survey.hpp"
+#include "threads.hpp"
 #include "warpfactor/train.hpp"
 
 namespace warpfactor {
@@ -46,7 +47,8 @@ TrainParams with_strengths(TrainParams params, const Strengths& strengths, const
 /// of threads or the device.
 template <class T>
 Strengths choose_strengths(const RatingSource& ratings, const Survey& rated, const TrainParams& given,
-                           const TrainParams& params, const TrainOptions<T>& options, int n_divisions);
+                           const TrainParams& params, const TrainOptions<T>& options, int n_divisions,
+                           ThreadTeam& team);
 
 /// Tells what choose_strengths() takes; nothing of it stays.
 template <class T>

@@ -10,26 +10,22 @@
 #include "require.hpp"
 
 namespace warpfactor {
+
+/// Chan, Golub, LeVeque 1979: exact where sums of squares would cancel.
+void RatingMoments::add(const RatingMoments& other) {
+  if (other.weight <= 0) return;
+  const double total = weight + other.weight, apart = other.mean - mean;
+  square += other.square + apart * apart * (weight / total) * other.weight;
+  mean += apart * (other.weight / total);
+  weight = total;
+  counted += other.counted;
+  low = std::min(low, other.low);
+  high = std::max(high, other.high);
+}
+
 namespace {
 
-/// Weight, mean and summed squared distance from it, of some of the ratings.
-struct Moments {
-  std::int64_t counted = 0;
-  double weight = 0, mean = 0, square = 0;
-  float low = std::numeric_limits<float>::infinity(), high = -low;
-
-  /// Chan, Golub, LeVeque 1979: exact where sums of squares would cancel.
-  void add(const Moments& other) {
-    if (other.weight <= 0) return;
-    const double total = weight + other.weight, apart = other.mean - mean;
-    square += other.square + apart * apart * (weight / total) * other.weight;
-    mean += apart * (other.weight / total);
-    weight = total;
-    counted += other.counted;
-    low = std::min(low, other.low);
-    high = std::max(high, other.high);
-  }
-};
+using Moments = RatingMoments;
 
 /// Throws unless rating r is valid. `lowest`: of an index; `first`: the number of the view's first rating.
 void require_valid(const RatingsView& ratings, const char* argument, std::size_t r, std::int32_t lowest,
@@ -82,7 +78,7 @@ void widen(const float* values, std::int64_t n, float& low, float& high) {
 }
 
 /// What survey_chunk goes over several times is to stay in L1.
-constexpr std::int64_t kChunk = 2048;
+constexpr std::int64_t kChunk = RatingCheck::kRange;
 constexpr std::int64_t kLine = 64 / sizeof(float);
 
 /// 0 if all of the indices are from 0 to last, or else the sign bit.
@@ -95,7 +91,8 @@ std::uint32_t out_of_range(const std::int32_t* indices, std::int64_t n, std::int
   return bad & 0x80000000u;
 }
 
-/// Short loops over plain arrays, which the compiler turns into vector code.
+/// Short loops over plain arrays, which the compiler turns into vector code. Without counters (nullptr) rows are not
+/// counted.
 Moments survey_chunk(const RatingsView& ratings, const char* argument, std::int64_t first, std::int64_t begin,
                      std::int64_t end, std::uint32_t* user_counts, std::uint32_t* item_counts) {
   const std::int64_t n = end - begin;
@@ -115,7 +112,7 @@ Moments survey_chunk(const RatingsView& ratings, const char* argument, std::int6
   Moments chunk;
   if (weights == nullptr) {
     const std::int64_t ahead = std::min(kChunk, ratings.size() - end);  // while counting, the next chunk is fetched
-    for (std::int64_t r = 0; r < n; ++r) {
+    for (std::int64_t r = 0; user_counts != nullptr && r < n; ++r) {
       if (r % kLine == 0 && r < ahead) {
         prefetch(users + n + r);
         prefetch(items + n + r);
@@ -136,8 +133,10 @@ Moments survey_chunk(const RatingsView& ratings, const char* argument, std::int6
   }
   for (std::int64_t r = 0; r < n; ++r) {
     if (weights[r] == 0) continue;
-    ++user_counts[users[r]];
-    ++item_counts[items[r]];
+    if (user_counts != nullptr) {
+      ++user_counts[users[r]];
+      ++item_counts[items[r]];
+    }
     ++chunk.counted;
     chunk.low = std::min(chunk.low, values[r]);
     chunk.high = std::max(chunk.high, values[r]);
@@ -191,7 +190,44 @@ void require_a_weight(std::span<const float> weights, const char* argument) {
   reject_weights(argument);
 }
 
+/// What slices tell, in their order.
+Survey survey_of(const std::vector<Moments>& slices, const char* argument, bool weighted) {
+  Moments all;
+  for (const Moments& slice : slices) all.add(slice);
+  if (all.counted == 0 && weighted) reject_weights(argument);
+  Survey result;
+  result.counted = all.counted;
+  result.weight = all.weight;
+  result.mean = all.mean;
+  result.low = all.low;
+  result.high = all.high;
+  const double variance = all.weight > 0 ? all.square / all.weight : 0.0;
+  // Ratings are float32: what is left below this is rounding, the ratings are all equal.
+  result.deviation = variance > 1e-28 * all.mean * all.mean ? std::sqrt(variance) : 0.0;
+  return result;
+}
+
 }  // namespace
+
+RatingCheck::RatingCheck(const RatingsView& ratings, const char* argument)
+    : ratings_(ratings),
+      argument_(argument),
+      moments_(static_cast<std::size_t>((ratings.size() + kRange - 1) / kRange)) {
+  require_lengths(ratings, argument);
+}
+void RatingCheck::look(std::int64_t begin, std::int64_t end) {
+  for (; begin < end; begin += kRange) {
+    moments_[static_cast<std::size_t>(begin / kRange)] =
+        survey_chunk(ratings_, argument_, 0, begin, std::min(ratings_.size(), begin + kRange), nullptr, nullptr);
+  }
+}
+Survey RatingCheck::survey() const {
+  // Slice by slice, as the other survey: the same bits.
+  constexpr auto kRanges = static_cast<std::size_t>(ThreadTeam::kSlice / kRange);
+  std::vector<Moments> slices((moments_.size() + kRanges - 1) / kRanges);
+  for (std::size_t range = 0; range < moments_.size(); ++range) slices[range / kRanges].add(moments_[range]);
+  return survey_of(slices, argument_, !ratings_.weights.empty());
+}
 
 void plan_survey(MemoryPlan& plan, const RatingCounts& counts, int n_threads) {
   const std::int64_t parts = shares_of(n_threads, counts.n_ratings),
@@ -250,18 +286,7 @@ Survey survey(const RatingSource& ratings, const char* argument, ThreadTeam& tea
     });
   });
 
-  Moments all;
-  for (const Moments& slice : moments) all.add(slice);
-  if (all.counted == 0 && ratings.weighted()) reject_weights(argument);
-  Survey result;
-  result.counted = all.counted;
-  result.weight = all.weight;
-  result.mean = all.mean;
-  result.low = all.low;
-  result.high = all.high;
-  const double variance = all.weight > 0 ? all.square / all.weight : 0.0;
-  // Ratings are float32: what is left below this is rounding, the ratings are all equal.
-  result.deviation = variance > 1e-28 * all.mean * all.mean ? std::sqrt(variance) : 0.0;
+  Survey result = survey_of(moments, argument, ratings.weighted());
   result.user_counts = std::move(users[0]);
   result.item_counts = std::move(items[0]);
   for (std::size_t part = 1; part < users.size(); ++part) {

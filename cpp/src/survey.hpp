@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "memory_plan.hpp"
@@ -29,6 +30,35 @@ bool require_shapes(const RatingSource& ratings, const RatingsView& validation, 
 /// Throws std::invalid_argument for a bad rating, or if all weights are 0, calling the ratings `argument`. The result's
 /// bits do not depend on the team's size.
 Survey survey(const RatingSource& ratings, const char* argument, ThreadTeam& team);
+
+/// Weight, mean and summed squared distance from it, of some of the ratings.
+struct RatingMoments {
+  std::int64_t counted = 0;
+  double weight = 0, mean = 0, square = 0;
+  float low = std::numeric_limits<float>::infinity(), high = -low;
+
+  void add(const RatingMoments& other);
+};
+
+/// The survey of ratings in memory by somebody who passes over them anyway, and counts the rows himself.
+class RatingCheck {
+ public:
+  static constexpr std::int64_t kRange = 2048;
+
+  /// Throws std::invalid_argument for arrays of different lengths. The ratings must outlive this.
+  RatingCheck(const RatingsView& ratings, const char* argument);
+  /// Of the ratings begin .. end, where `begin` is a multiple of kRange and `end` too, or all. Any thread may call it.
+  /// Throws std::invalid_argument for a bad rating.
+  void look(std::int64_t begin, std::int64_t end);
+  /// What survey() tells, to the bit, but for the counts of the rows, which are empty. Each rating must have been
+  /// looked at. Throws std::invalid_argument if all weights are 0.
+  [[nodiscard]] Survey survey() const;
+
+ private:
+  const RatingsView& ratings_;
+  const char* argument_;
+  std::vector<RatingMoments> moments_;  ///< by range
+};
 
 /// Adds what parts of the ratings counted; throws std::invalid_argument where a row has more than its count can hold.
 void add_counts(std::vector<std::uint32_t>& to, const std::vector<std::uint32_t>& more, const char* side);

@@ -285,7 +285,7 @@ Strengths search(const TrainParams& params, const RatingSource& ratings, const S
     start_of_custom_loss(ratings, "ratings", z.start_score, params, options, team);
     start_of_custom_loss(options.validation, "validation", z.start_score, params, options, team);
   }
-  return choose_strengths(ratings, rated, given, params, options, n_divisions);
+  return choose_strengths(ratings, rated, given, params, options, n_divisions, team);
 }
 
 /// Scales the slopes of a custom loss so that their root mean square is what it would be with the squared loss:
@@ -470,7 +470,13 @@ TrainResult<T> train_on(RatingSource& ratings, const TrainParams& given_params, 
       likeness = likeness_of(checksums, ratings.n_users(), ratings.n_items(), options, team);
       if (!options.checkpoints.resume.empty()) from.emplace(options.checkpoints, given_params, likeness);
     }
-    rated = elsewhere != nullptr ? std::move(elsewhere->rated) : survey(ratings, "ratings", team);
+    if (elsewhere != nullptr) {
+      rated = std::move(elsewhere->rated);
+    } else if (std::optional<Survey> taken = backend->take(ratings, "ratings", params, team)) {
+      rated = std::move(*taken);
+    } else {
+      rated = survey(ratings, "ratings", team);
+    }
     // Ratings of other processes take no memory here.
     if (elsewhere == nullptr) require_fit_memory(ratings, rated, given_params, options, *backend);
     if (validating) used.validation = known.of(validation, "validation", rated);

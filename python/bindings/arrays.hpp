@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "buffer.hpp"
 #include "gil.hpp"
 
 namespace warpfactor::python {
@@ -47,6 +48,17 @@ py::array_t<T> adopt(std::vector<T>&& values, std::vector<py::ssize_t> shape) {
   return py::array_t<T>(std::move(shape), data, free);
 }
 
+/// The same of a buffer, which is one column.
+template <class T>
+py::array_t<T> adopt(Buffer<T>&& values) {
+  auto owned = std::make_unique<Buffer<T>>(std::move(values));
+  T* data = owned->data();
+  const auto n = static_cast<py::ssize_t>(owned->size());
+  py::capsule free(owned.get(), [](void* buffer) { delete static_cast<Buffer<T>*>(buffer); });
+  owned.release();
+  return py::array_t<T>(n, data, free);
+}
+
 /// To be polled by long work that runs without the GIL: true once a signal handler (Ctrl-C) has raised. Handlers run in
 /// Python's main thread alone, so elsewhere there is nothing to poll for. Needs the GIL.
 inline std::function<bool()> signal_poll() {
@@ -58,6 +70,7 @@ inline std::function<bool()> signal_poll() {
   };
 }
 
+void bind_answers(py::module_& m);
 void bind_blocks(py::module_& m);
 void bind_descent(py::module_& m);
 void bind_fold_in(py::module_& m);

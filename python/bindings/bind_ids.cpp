@@ -6,9 +6,11 @@
 #include <span>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "arrays.hpp"
 #include "data/id_encoder.hpp"
+#include "data/numbers.hpp"
 
 namespace warpfactor::python {
 namespace {
@@ -72,17 +74,23 @@ void add_chunk(TextEncoder& encoder, const std::optional<py::buffer>& validity,
   encoder.add(chunk);
 }
 
+/// A column of any strides.
+template <class T>
+IdColumn<T> column_of(const py::array_t<T, 0>& values) {
+  constexpr py::ssize_t kSize = sizeof(T);
+  if (values.ndim() != 1 || values.strides(0) % kSize != 0 ||
+      reinterpret_cast<std::uintptr_t>(values.data()) % alignof(T) != 0) {
+    throw py::value_error("values must be one column of whole, aligned numbers");
+  }
+  return {values.data(), values.size(), values.strides(0) / kSize};
+}
+
 template <class Id>
 void bind_encode_integers(py::module_& m) {
   m.def(
       "encode_integers",
-      [](const py::array_t<Id, 0>& values, std::int32_t n_threads) {  // of any strides
-        constexpr py::ssize_t kSize = sizeof(Id);
-        if (values.ndim() != 1 || values.strides(0) % kSize != 0 ||
-            reinterpret_cast<std::uintptr_t>(values.data()) % alignof(Id) != 0) {
-          throw py::value_error("values must be one column of whole, aligned integers");
-        }
-        const IdColumn<Id> column{values.data(), values.size(), values.strides(0) / kSize};
+      [](const py::array_t<Id, 0>& values, std::int32_t n_threads) {
+        const IdColumn<Id> column = column_of(values);
         EncodedIds ids;
         {
           const WithoutGil no_gil;
@@ -92,6 +100,37 @@ void bind_encode_integers(py::module_& m) {
       },
       "(codes, ids): the codes of integers, and the sorted ids.", py::arg("values").noconvert(),
       py::arg("n_threads") = 0);
+  m.def(
+      "encode_columns",
+      [](const py::array_t<Id, 0>& first, const py::array_t<Id, 0>& second, std::int32_t n_threads) {
+        const IdColumn<Id> columns[] = {column_of(first), column_of(second)};
+        if (columns[0].n != columns[1].n) throw py::value_error("the columns must be of one length");
+        std::vector<EncodedIds> ids;
+        {
+          const WithoutGil no_gil;
+          ids = encode_columns(std::span<const IdColumn<Id>>(columns), n_threads);
+        }
+        return py::make_tuple(codes_and_ids(std::move(ids[0])), codes_and_ids(std::move(ids[1])));
+      },
+      "Two columns as encode_integers() has one, in passes over both.", py::arg("first").noconvert(),
+      py::arg("second").noconvert(), py::arg("n_threads") = 0);
+}
+
+template <class T>
+void bind_to_floats(py::module_& m) {
+  m.def(
+      "to_floats",
+      [](const py::array_t<T, 0>& values, std::int32_t n_threads) {
+        const IdColumn<T> column = column_of(values);
+        FloatColumn floats;
+        {
+          const WithoutGil no_gil;
+          floats = to_floats(column.first, column.n, column.step, n_threads);
+        }
+        return py::make_tuple(adopt(std::move(floats.values)), floats.first_bad);
+      },
+      "(values, first_bad): a new array of float32, and the first position that is not finite in it; -1: none.",
+      py::arg("values").noconvert(), py::arg("n_threads") = 0);
 }
 
 }  // namespace
@@ -136,6 +175,8 @@ void bind_ids(py::module_& m) {
       .def_property_readonly("first_missing", &TextEncoder::first_missing);
   bind_encode_integers<std::int32_t>(m);
   bind_encode_integers<std::int64_t>(m);
+  bind_to_floats<float>(m);
+  bind_to_floats<double>(m);
 }
 
 }  // namespace warpfactor::python

@@ -9,7 +9,12 @@
 
 namespace py = pybind11;
 
-PYBIND11_MODULE(_core, m) {
+// Without Python's lock: from call to call the core keeps nothing but what is set once (the kernels for the processor,
+// the device's library, tables of constants). It touches Python's objects on the thread that called, attached
+// (gil.hpp). An object that a call changes (TextEncoder, UserBlock, the parameters) is for one thread at a time, with
+// the lock as without: the package gives none to users. Sub-interpreters are refused, as NumPy, which makes the arrays,
+// may hang there.
+PYBIND11_MODULE(_core, m, py::mod_gil_not_used(), py::multiple_interpreters::not_supported()) {
   m.doc() = "The compiled core of warpfactor. Not a public interface: use the package's.";
   m.attr("__version__") = WARPFACTOR_VERSION;
   // std::invalid_argument -> ValueError and std::bad_alloc -> MemoryError are pybind11's own. The classes of the others
@@ -38,6 +43,7 @@ PYBIND11_MODULE(_core, m) {
     }
   });
   warpfactor::python::bind_runtime(m);
+  warpfactor::python::bind_answers(m);
   warpfactor::python::bind_train(m);
   warpfactor::python::bind_blocks(m);
   warpfactor::python::bind_sample(m);

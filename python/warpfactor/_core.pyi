@@ -564,6 +564,16 @@ class TextEncoder:
 def encode_integers(
     values: NDArray[np.int32] | NDArray[np.int64], n_threads: int = 0
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
+def encode_columns(
+    first: NDArray[np.int32] | NDArray[np.int64],
+    second: NDArray[np.int32] | NDArray[np.int64],
+    n_threads: int = 0,
+) -> tuple[
+    tuple[NDArray[np.int32], NDArray[np.int64]], tuple[NDArray[np.int32], NDArray[np.int64]]
+]: ...
+def to_floats(
+    values: NDArray[np.float32] | NDArray[np.float64], n_threads: int = 0
+) -> tuple[NDArray[np.float32], int]: ...
 def descend(
     rows: NDArray[np.int32],
     columns: NDArray[np.int32],
@@ -649,5 +659,92 @@ def best_items(
     items_out: int,
     scores_out: int,
     is_double: bool,
+    stream: int,
+) -> None: ...
+
+class ScoreShape:
+    def __init__(
+        self, *, mean: float, start_bias: float, rating_mean: float, link: str, biases: bool
+    ) -> None: ...
+
+def find_codes(
+    *,
+    ids: int,
+    type: str,
+    stride: int,
+    n: int,
+    vocabulary: int,
+    is_unsigned: bool,
+    first: int,
+    n_ids: int,
+    known: int,
+    codes: int,
+    missing: int,
+    stream: int,
+) -> None: ...
+def predict_pairs(
+    *,
+    is_double: bool,
+    user_factors: int,
+    item_factors: int,
+    user_biases: int,
+    item_biases: int,
+    n_factors: int,
+    users: int,
+    items: int,
+    n: int,
+    n_columns: int,
+    shape: ScoreShape,
+    nan_if_unknown: bool,
+    predicted: int,
+    stream: int,
+) -> None: ...
+def unit_rows(
+    *, is_double: bool, rows: int, n: int, n_factors: int, unit: int, stream: int
+) -> None: ...
+def search_items(
+    *,
+    is_double: bool,
+    user_factors: int,
+    item_factors: int,
+    item_biases: int,
+    n_factors: int,
+    n_items: int,
+    queries: int,
+    n_queries: int,
+    seen: tuple[int, int],
+    without: tuple[int, int],
+    only: tuple[int, int],
+    not_itself: bool,
+    times: float,
+    bias_variances: int,
+    factor_variances: int,
+    user_lengths: int,
+    n_users: int,
+    first_draw: int | None,
+    n: int,
+    n_splits: int,
+    best: int,
+    found: int,
+    stream: int,
+) -> None: ...
+def finish_lists(
+    *,
+    is_double: bool,
+    queries: int,
+    n_queries: int,
+    n: int,
+    n_splits: int,
+    best: int,
+    found: int,
+    user_biases: int,
+    lengths: int,
+    shape: ScoreShape,
+    has_ids: bool,
+    ids: int,
+    first_id: int,
+    empty_id: int,
+    names_out: int,
+    scores_out: int,
     stream: int,
 ) -> None: ...

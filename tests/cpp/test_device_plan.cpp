@@ -1,16 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ratings -> waves, tasks and segments for a device.
 #include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
 #include <map>
+#include <optional>
 #include <set>
+#include <stdexcept>
 #include <tuple>
+#include <type_traits>
+#include <utility>
 
 #include "check.hpp"
 #include "device/device_plan.hpp"
+#include "device/device_ratings.hpp"
+#include "device/prepare.hpp"
 #include "device/sum_plan.hpp"
 #include "device/tuning.hpp"
 #include "epoch_order.hpp"
+#include "incidence.hpp"
 #include "synthetic.hpp"
+#include "twin_device.hpp"
 
 namespace {
 
@@ -103,6 +114,195 @@ std::vector<Data> shapes() {
   return all;
 }
 
+/// The host's plan and the same made on the twin, from ratings that go up in several pieces.
+void check_made_on_device(const Data& data, Parallel parallel, std::uint64_t seed, std::optional<Stream> late) {
+  const RatingsView ratings = data.view();
+  ThreadTeam team(2, {});
+  const Survey rated = survey(ratings, "ratings", team);
+  Standardization z;
+  z.shift = 3.1;
+  z.scale = 0.7;
+  z.weight_scale = 1.3;
+  const PlanTables tables = make_plan_tables(rated, parallel, seed, team);
+  const PassPlan plan = make_pass_plan(ratings, rated, z, tables, team);
+  TwinLimits limits;
+  limits.late = late;
+  TwinDevice device(limits);
+  DeviceMemory memory(device, 0);
+  const std::int64_t before = memory.left();
+  {
+    Staging staging(device, 1 << 16);
+    DeviceRatings given(device, memory, ratings, "ratings", staging, team);
+    const Survey taken = given.survey();
+    CHECK(taken.user_counts == rated.user_counts && taken.item_counts == rated.item_counts);
+    CHECK_EQ(taken.counted, rated.counted);
+    CHECK(taken.mean == rated.mean && taken.deviation == rated.deviation && taken.weight == rated.weight);
+    CHECK(taken.low == rated.low && taken.high == rated.high);
+    std::optional<PlanOnDevice> made = given.plan(tables, z, 0, 0);
+    CHECK(made.has_value());
+    if (!made) return;
+    const auto check_same = [](const auto& buffer, const auto& expected, std::int64_t size) {
+      CHECK_EQ(buffer.size(), size);
+      if (buffer.size() != size || size == 0) return;
+      std::vector<char> found(static_cast<std::size_t>(buffer.bytes()));
+      buffer.download(reinterpret_cast<std::remove_cvref_t<decltype(*buffer.data())>*>(found.data()));
+      CHECK(std::memcmp(found.data(), expected.data(), found.size()) == 0);
+    };
+    check_same(made->arrays.entries, plan.entries, plan.entries.size());
+    check_same(made->arrays.weights, plan.weights, plan.weights.size());
+    check_same(made->arrays.segment_rows, plan.segment_rows, static_cast<std::int64_t>(plan.segment_rows.size()));
+    check_same(made->arrays.segment_begin, plan.segment_begin, static_cast<std::int64_t>(plan.segment_begin.size()));
+    check_same(made->arrays.task_begin, plan.task_begin, static_cast<std::int64_t>(plan.task_begin.size()));
+    CHECK_EQ(made->plan.users_own, plan.users_own);
+    CHECK_EQ(made->plan.max_tiles, plan.max_tiles);
+    CHECK_EQ(made->plan.waves.size(), plan.waves.size());
+    for (std::size_t w = 0; w < std::min(plan.waves.size(), made->plan.waves.size()); ++w) {
+      CHECK_EQ(made->plan.waves[w].first_entry, plan.waves[w].first_entry);
+      CHECK_EQ(made->plan.waves[w].first_segment, plan.waves[w].first_segment);
+      CHECK_EQ(made->plan.waves[w].first_task, plan.waves[w].first_task);
+    }
+    memory.give_back(made->arrays.entries);
+    memory.give_back(made->arrays.weights);
+    memory.give_back(made->arrays.segment_rows);
+    memory.give_back(made->arrays.segment_begin);
+    memory.give_back(made->arrays.task_begin);
+  }
+  CHECK_EQ(memory.left(), before);
+}
+
+TEST(a_device_makes_the_plan_of_the_host_to_the_bit) {
+  std::vector<Data> all = shapes();
+  Data sparse(2000, 1500, 900);  // most rows are empty
+  all.push_back(sparse);
+  Data sorted(300, 200, 20000);  // as files are
+  std::sort(sorted.users.begin(), sorted.users.end());
+  all.push_back(sorted);
+  Data alone(600, 400, 15000);  // one row has all ratings of a side, and rows before and after it have none
+  std::fill(alone.users.begin(), alone.users.end(), 311);
+  all.push_back(alone);
+  for (const Data& data : all) {
+    for (const Parallel parallel : {Parallel::blocked, Parallel::hogwild}) {
+      for (const std::uint64_t seed : {0, 1, 77}) {
+        check::context = std::to_string(data.n_users) + " x " + std::to_string(data.n_items) + ", " +
+                         (parallel == Parallel::blocked ? "blocked" : "hogwild") + ", seed " + std::to_string(seed);
+        check_made_on_device(data, parallel, seed, std::nullopt);
+      }
+      check_made_on_device(data, parallel, 5, Stream::copy);
+      check_made_on_device(data, parallel, 5, Stream::compute);
+    }
+  }
+  check::context.clear();
+}
+
+TEST(a_device_lists_who_rated_what_as_the_host_does) {
+  std::vector<Data> all = shapes();  // of which most have pairs that occur more than once
+  all.emplace_back(2000, 1500, 900);
+  for (const Data& data : all) {
+    for (const std::optional<Stream>& late : std::vector<std::optional<Stream>>{{}, Stream::copy, Stream::compute}) {
+      check::context = std::to_string(data.n_users) + " x " + std::to_string(data.n_items);
+      const RatingsView ratings = data.view();
+      ThreadTeam team(2, {});
+      const Incidence expected = distinct_pairs(ratings, {}, team);
+      TwinLimits limits;
+      limits.late = late;
+      TwinDevice device(limits);
+      DeviceMemory memory(device, 0);
+      const std::int64_t before = memory.left();
+      Staging staging(device, 1 << 16);
+      {
+        DeviceRatings given(device, memory, ratings, "ratings", staging, team);
+        std::optional<ListsOnDevice> lists = given.lists();
+        CHECK(lists.has_value());
+        if (!lists) continue;
+        for (const bool users : {true, false}) {
+          const IncidentRows& rows = users ? expected.users : expected.items;
+          DeviceBuffer<std::int32_t>& others = users ? lists->users : lists->items;
+          CHECK((users ? lists->user_begin : lists->item_begin) == rows.begin);
+          std::vector<std::int32_t> found(static_cast<std::size_t>(others.size()));
+          others.download(found.data());
+          CHECK(static_cast<std::int64_t>(found.size()) >= rows.begin.back());
+          CHECK(std::equal(found.begin(), found.begin() + rows.begin.back(), rows.others.data()));
+          memory.give_back(others);
+        }
+      }
+      CHECK_EQ(memory.left(), before);
+    }
+  }
+  check::context.clear();
+}
+
+TEST(a_device_without_room_to_sort_leaves_the_plan_to_the_host) {
+  const Data data(300, 200, 20000);
+  const RatingsView ratings = data.view();
+  ThreadTeam team(2, {});
+  const Survey rated = survey(ratings, "ratings", team);
+  const PlanTables tables = make_plan_tables(rated, Parallel::hogwild, 0, team);
+  TwinDevice device(TwinLimits{});
+  const std::int64_t given = DeviceRatings::given_bytes(20000, false);
+  std::set<bool> made;
+  for (std::int64_t more = 0; more <= 60 * 20000; more += 3 * 20000) {
+    DeviceMemory memory(device, given + 2000 + more);
+    const std::int64_t before = memory.left();
+    Staging staging(device, 1 << 16);
+    DeviceRatings on_device(device, memory, ratings, "ratings", staging, team);
+    twin_most_taken = 0;
+    const auto plan = on_device.plan(tables, Standardization{}, 0, 0);
+    CHECK(twin_most_taken <= before);
+    made.insert(plan.has_value());
+    if (!plan) CHECK_EQ(memory.left(), before);
+  }
+  CHECK_EQ(made.size(), 2u);
+}
+
+TEST(a_device_refuses_the_ratings_that_a_survey_refuses) {
+  Data data(300, 200, 20000);
+  ThreadTeam team(2, {});
+  TwinDevice device(TwinLimits{});
+  DeviceMemory memory(device, 0);
+  const std::int64_t before = memory.left();
+  Staging staging(device, 1 << 16);
+  const auto refused = [&](const char* text) {
+    CHECK_THROWS(std::invalid_argument, text, survey(data.view(), "ratings", team));
+    CHECK_THROWS(std::invalid_argument, text, DeviceRatings(device, memory, data.view(), "ratings", staging, team));
+    CHECK_EQ(memory.left(), before);
+  };
+  const auto with = [&](auto& of, auto bad, const char* text) {
+    const auto good = std::exchange(of, bad);
+    refused(text);
+    of = good;
+  };
+  with(data.users[15000], 300, "ratings.users[15000] is 300");
+  with(data.items[19999], -1, "ratings.items[19999] is -1");
+  with(data.values[0], std::numeric_limits<float>::quiet_NaN(), "ratings.values[0] is nan");
+  data.weights.assign(20000, 0.0F);
+  refused("weights are all 0");
+  with(data.weights[3], -1.0F, "ratings.weights[3] is -1");
+}
+
+TEST(ratings_of_a_row_come_in_random_order) {
+  // Given with rising values, half of a row's neighbours still rise, as in any random order.
+  Data data(1, 400, 100000);
+  for (std::size_t r = 0; r < data.values.size(); ++r) data.values[r] = static_cast<float>(r);
+  for (const Parallel parallel : {Parallel::blocked, Parallel::hogwild}) {
+    const PassPlan plan = plan_of(data.view(), parallel).plan;
+    const auto own = [&](const Triple& rating) { return plan.users_own ? std::get<0>(rating) : std::get<1>(rating); };
+    std::int64_t rising = 0, all = 0;
+    for (const auto& wave : unrolled(plan)) {
+      for (const auto& task : wave) {
+        for (std::size_t r = 1; r < task.size(); ++r) {
+          if (own(task[r]) != own(task[r - 1])) continue;
+          rising += std::get<2>(task[r]) > std::get<2>(task[r - 1]) ? 1 : 0;
+          ++all;
+        }
+      }
+    }
+    // The rises of n neighbours in random order have the mean n / 2 and the variance n / 12: six deviations.
+    const auto n = static_cast<double>(all);
+    CHECK(n > 90000);
+    CHECK(std::abs(static_cast<double>(rising) - n / 2) < 6 * std::sqrt(n / 12));
+  }
+}
+
 TEST(every_rating_is_in_one_task_of_one_wave) {
   for (const Data& data : shapes()) {
     for (const Parallel parallel : {Parallel::blocked, Parallel::hogwild}) {
@@ -175,7 +375,7 @@ TEST(few_tiles_take_a_popular_row_at_once) {
 
 TEST(tiles_get_as_many_tasks_each_of_about_the_same_work) {
   for (const std::int64_t tiles : {1, 7, 100, 4000}) {
-    const std::int64_t limit = task_limit(120000, 3000, tiles), work = 120000 + 3 * 3000;
+    const std::int64_t limit = task_work(120000, 3000, tiles), work = 120000 + 3 * 3000;
     CHECK(limit >= kLeastTaskRatings && limit <= std::max(kLeastTaskRatings, kMostTaskRatings));
     const std::int64_t tasks = (work + limit - 1) / limit, of_tile = (tasks + tiles - 1) / tiles;
     if (limit > kLeastTaskRatings) CHECK(of_tile * tiles - tasks < of_tile + tiles * of_tile / 16);

@@ -2,6 +2,7 @@
 // Which kernels run. CTest runs this with WARPFACTOR_ISA unset, and set to each instruction set that was built.
 #include <algorithm>
 #include <cstdlib>
+#include <functional>
 
 #include "check.hpp"
 #include "cpu/kernel_table.hpp"
@@ -23,6 +24,42 @@ TEST(the_forced_instruction_set_is_the_one_that_runs) {
 
   const int expected = instruction_set() == "avx512" ? 64 : instruction_set() == "avx2" ? 32 : 16;
   CHECK_EQ(kernel_table().vector_bytes, expected);
+}
+
+/// All kernels of a table, of floats and doubles.
+std::vector<void (*)()> kernels_of(const KernelTable& table) {
+  std::vector<void (*)()> all;
+  const auto add = [&](auto... kernels) { (all.push_back(reinterpret_cast<void (*)()>(kernels)), ...); };
+  const auto add_all = [&](const auto& of) {
+    add(of.sgd, of.predict_pairs, of.score_rows, of.score_panel, of.first_above, of.batch_gradients, of.batch_steps,
+        of.sum_rows, of.draw_row, of.draw_coefficients, of.solve_ridge);
+  };
+  add_all(table.f32);
+  add_all(table.f64);
+  static_assert(sizeof(Kernels<float>) == 11 * sizeof(void (*)()), "a kernel was added: add it here");
+  return all;
+}
+
+TEST(each_instruction_set_has_kernels_of_its_own_for_training_and_for_lists) {
+  std::vector<void (*)()> all = kernels_of(isa_baseline::kKernels);
+  std::vector<std::string> names{isa_baseline::kKernels.instruction_set};
+#if defined(WARPFACTOR_HAVE_AVX2) || defined(WARPFACTOR_HAVE_AVX512)
+  const auto add = [&](const KernelTable& table) {
+    const std::vector<void (*)()> kernels = kernels_of(table);
+    all.insert(all.end(), kernels.begin(), kernels.end());
+    names.emplace_back(table.instruction_set);
+  };
+#endif
+#if defined(WARPFACTOR_HAVE_AVX2)
+  add(isa_avx2::kKernels);
+#endif
+#if defined(WARPFACTOR_HAVE_AVX512)
+  add(isa_avx512::kKernels);
+#endif
+  CHECK(names == built_instruction_sets());
+  CHECK(std::find(all.begin(), all.end(), nullptr) == all.end());
+  std::sort(all.begin(), all.end(), std::less<>());
+  CHECK(std::adjacent_find(all.begin(), all.end()) == all.end());
 }
 
 TEST(the_fastest_set_for_training_goes_by_the_kind_of_processor_and_the_rank) {

@@ -321,6 +321,45 @@ TEST(codes_of_numbers_give_them_back) {
   CHECK_EQ(encode_integers(IdColumn<std::int64_t>{nullptr, 0}).codes.size(), 0);
 }
 
+TEST(columns_numbered_together_have_the_ranks_of_their_own_ids) {
+  SplitMix64 random(6);
+  constexpr std::int64_t kRows = 100'000;
+  const auto places = static_cast<std::int64_t>(kRows + 1024);  // up to here numbers are counted by themselves
+  struct Range {
+    std::int64_t low, high;
+  };
+  const Range ranges[] = {
+      {0, 300}, {places - 300, places - 1}, {places - 300, places}, {-1, 300}, {1LL << 40, (1LL << 40) + 50}};
+  for (std::size_t at = 0; at < std::size(ranges); ++at) {
+    for (const std::size_t apart : {0, 2}) {
+      const Range &one = ranges[at], &other = ranges[(at + apart) % std::size(ranges)];
+      std::vector<std::int64_t> columns[2];
+      for (std::int64_t row = 0; row < kRows; ++row) {
+        for (int c = 0; c < 2; ++c) {
+          const Range& range = c == 0 ? one : other;
+          columns[c].push_back(range.low + static_cast<std::int64_t>(
+                                               random.below(static_cast<std::uint64_t>(range.high - range.low + 1))));
+        }
+      }
+      columns[0].back() = one.high;  // the one that may be beyond the places comes last
+      columns[1].front() = other.low;
+      const IdColumn<std::int64_t> given[] = {{columns[0].data(), kRows}, {columns[1].data(), kRows}};
+      for (const int n_threads : {1, 3}) {
+        std::vector<EncodedIds> found = encode_columns(std::span<const IdColumn<std::int64_t>>(given), n_threads);
+        for (int c = 0; c < 2; ++c) {
+          const std::set<std::int64_t> sorted(columns[c].begin(), columns[c].end());
+          EncodedIds& ids = found[static_cast<std::size_t>(c)];
+          CHECK(std::equal(sorted.begin(), sorted.end(), ids.values.begin(), ids.values.end()));
+          const std::int32_t* const codes = ids.codes.data();
+          for (std::size_t row = 0; row < columns[c].size(); ++row) {
+            CHECK(ids.values[static_cast<std::size_t>(codes[row])] == columns[c][row]);
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(columns_that_lie_side_by_side_are_numbered_like_columns_of_their_own) {
   SplitMix64 random(5);
   for (const std::uint64_t range : {std::uint64_t{200'000}, std::uint64_t{1} << 32}) {

@@ -261,6 +261,35 @@ TEST(a_fit_takes_what_was_told) {
   }
 }
 
+TEST(where_a_device_has_no_room_to_sort_the_host_is_told_to_do_it) {
+  RatingCounts counts;
+  counts.n_ratings = 40'000'000;  // a small device_memory would have the biases nearer to each other
+  counts.n_users = 50'000;
+  counts.n_items = 10'000;
+  TrainParams params;
+  params.device = Device::cuda;
+  const auto bytes_of = [](const std::vector<MemoryPart>& parts, const std::string& name) {
+    const auto at = std::find_if(parts.begin(), parts.end(), [&](const MemoryPart& part) { return part.name == name; });
+    return at == parts.end() ? 0 : at->bytes;
+  };
+  for (const ImplicitFeedback means : {ImplicitFeedback::none, ImplicitFeedback::both}) {
+    params.implicit_feedback = means;
+    params.device_memory = 0;
+    const FitMemory there = fit_memory<float>(counts, params);
+    const std::int64_t sorting = bytes_of(there.device, "sorting of the ratings");
+    // Keys and numbers twice, and the ratings as given, less what of the plan lies there afterwards.
+    CHECK(sorting > 20 * counts.n_ratings && sorting < 32 * counts.n_ratings);
+    params.device_memory = there.device_bytes();
+    CHECK_EQ(fit_memory<float>(counts, params).peak(), there.peak());
+    params.device_memory = there.device_bytes() - sorting;  // the ratings have room, sorting has none
+    const FitMemory here = fit_memory<float>(counts, params);
+    CHECK_EQ(bytes_of(here.device, "sorting of the ratings"), 0);
+    CHECK_EQ(here.device_bytes(), there.device_bytes() - sorting);
+    CHECK_EQ(here.device_least(), there.device_least());
+    CHECK(here.peak() > there.peak() + 16 * counts.n_ratings);
+  }
+}
+
 TEST(a_fit_from_a_file_takes_what_was_told) {
   constexpr std::int64_t kBuffer = kLeastBufferBytes;
   for (const char* const name :

@@ -56,12 +56,19 @@ def main() -> None:
         for n in (1, 33, 70):
             _, scores = model.recommend(model.user_ids_, n=n)
             assert np.isfinite(scores[:, 0]).all()
+        lists = [model.item_ids_[at % 5 :: 3].tolist() for at in range(len(model.user_ids_))]
+        for how in ({"items": lists}, {"exclude": lists}, {"confidence": 1.0}):
+            model.recommend(model.user_ids_, n=5, **how)
+        model.score_items(model.user_ids_[:9])
         model.similar_items(np.unique(train.item_ids[train.items]), n=5)
         n_fits += 1
     # A tile takes thousands of ratings: with so many there are dozens of tiles at a time.
     many = wf.datasets.make_ratings(3000, 2000, 200_000, random_state=0).ratings
     model = model_of(n_factors=32, parallel="hogwild").fit(many)
     assert np.isfinite(model.user_factors_).all()
+    for n in (1, 200):  # of so few users in parts of the items
+        _, scores = model.recommend(model.user_ids_[:70], n=n)
+        assert np.isfinite(scores).all()
     n_fits += 1
     if all(map(importlib.util.find_spec, ("sympy", "numba"))):  # else no formulas
         own = {

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -254,6 +258,44 @@ def test_output_is_on_the_device_where_asked(on_device, cupy, data):
         for part, expected_part in zip(answer, expected, strict=True):
             assert isinstance(part, cupy.ndarray)
             np.testing.assert_array_equal(host(part), expected_part)
+
+
+def test_parts_that_follow_each_other_are_answered_as_if_alone(on_device, cupy, data):
+    # More than two parts of what is copied while the device is at the next one, which the twin never is.
+    n_pairs, n_lists = (20_000, 2000) if cupy is np else (2_500_000, 170_000)
+    pairs = np.c_[data.users, data.items]
+    alone, times = on_device.predict(pairs), n_pairs // len(pairs) + 1
+    predicted = on_device.predict(np.tile(pairs, (times, 1)))
+    assert predicted.tobytes() == np.tile(alone, times).tobytes()
+    ids, scores = on_device.recommend(data.user_ids, n=6)
+    times = n_lists // len(ids) + 1
+    many = on_device.recommend(np.tile(data.user_ids, times), n=6)
+    assert many[0].tobytes() == np.tile(ids, (times, 1)).tobytes()
+    assert many[1].tobytes() == np.tile(scores, (times, 1)).tobytes()
+
+
+FIRST_ANSWERS = """
+import sys
+import warpfactor as wf
+model = wf.load(sys.argv[1], "cuda")
+users, items = model.user_ids_[:9], model.item_ids_[:9]
+for output in ("numpy", "cupy"):
+    model.predict(list(zip(users, items)), output=output)
+    model.recommend(users, output=output)
+    model.recommend(users, items=[[1, 2]] * 9, confidence=1, output=output)
+    model.similar_items(items, output=output)
+    model.score_items(users, output=output)
+"""
+
+
+def test_nothing_is_compiled_when_answers_are_first_asked_for(on_device, cupy, tmp_path):
+    if cupy is np:
+        pytest.skip("the twin compiles nothing at run time")
+    on_device.save(tmp_path / "model.safetensors")
+    cache = tmp_path / "cache"
+    command = [sys.executable, "-c", FIRST_ANSWERS, str(tmp_path / "model.safetensors")]
+    subprocess.run(command, check=True, env={**os.environ, "CUPY_CACHE_DIR": str(cache)})
+    assert [each.name for each in cache.rglob("*") if each.is_file()] == []
 
 
 @pytest.mark.parametrize("order", ["C", "F", "strided"])

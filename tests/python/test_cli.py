@@ -455,6 +455,34 @@ def test_recommend_leaves_out_all_that_the_file_has(trained: Trained) -> None:
         assert set(recommended(everything)) == items
 
 
+def test_a_user_without_an_item_left_is_told_of(trained: Trained, tmp_path: Path) -> None:
+    user = trained.rows[0][0]
+    known = {item for u, item, _ in trained.rows if u == user}
+    items = tmp_path / "items.txt"
+    items.write_text("\n".join(sorted(known)))
+    result = succeed("recommend", trained.model, "--user", user, "--items", items)
+    assert len(result.lines) == 1
+    assert f"1 of 1 lists are empty, such as that of user '{user}': nothing is left" in result.err
+    assert "empty" not in succeed("recommend", trained.model, "--user", user).err
+
+
+@pytest.mark.parametrize(
+    ("typed", "n_bytes"), [("8MB", 8e6), ("8 MiB", 2**23), ("9000000", 9e6), ("0.01g", 1e7)]
+)
+def test_numbers_of_bytes_may_have_units(
+    trained: Trained, tmp_path: Path, typed: str, n_bytes: float
+) -> None:
+    buffered = ("--scratch", tmp_path, "--buffer", typed)
+    succeed(
+        "train", trained.ratings, *buffered, "--device-memory", typed, *QUICK, "-o", tmp_path / "m"
+    )
+    assert wf.load(tmp_path / "m").get_params()["device_memory"] == n_bytes
+    result = warpfactor("train", trained.ratings, *buffered[:3], "0.5MB", *QUICK)
+    assert "--buffer is 500000; it must be at least" in result.err
+    result = warpfactor("train", trained.ratings, *buffered[:3], "8XB", *QUICK)
+    assert "'8XB' is no number of bytes, such as 500MB, 2GiB or 2147483648" in result.err
+
+
 def test_recommend_prints_tab_separated_lines_into_a_pipe(trained: Trained) -> None:
     result = succeed("recommend", trained.model, "--user", "u3", "--user", "u1", "-n", 2)
     ids, scores = wf.load(trained.model).recommend(["u3", "u1"], n=2)

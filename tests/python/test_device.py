@@ -1,7 +1,7 @@
 """Prediction on a CUDA device: what the CPU answers, for any input, budget and output; and errors.
 
-Where there is no device, the tests run on a twin: NumPy in CuPy's place, and a selection on the host
-in place of the core's kernel (unless the core is itself the twin build).
+Where there is no device, the tests run on a twin: NumPy in CuPy's place, and `host_kernels.py` in place of the
+core's kernels (unless the core is itself the twin build).
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
+import host_kernels
 import warpfactor as wf
 from warpfactor import _core, exchange
 from warpfactor.exchange import INSTALL_CUPY
-from warpfactor.serving import cuda, device, device_lists, ridge
+from warpfactor.serving import cuda, device, device_kernels, ridge
 
 
 def best_items_on_host(
@@ -53,6 +54,8 @@ def twin(monkeypatch):
         monkeypatch.setattr(_core, "cuda_is_twin", lambda: True)
         monkeypatch.setattr(_core, "cuda_status", lambda: (True, True, ""))
         monkeypatch.setattr(_core, "best_items", best_items_on_host)
+        for name, function in host_kernels.KERNELS.items():
+            monkeypatch.setattr(_core, name, function)
     return np
 
 
@@ -472,7 +475,7 @@ def test_tiles_of_a_tiny_budget(xp, gappy, rows, monkeypatch):
         least = least_memory(model, call)
         one_row = int(re.search(r"([\d,]+) for a tile of one row", shortage(model, call))[1])
         with monkeypatch.context() as patch:
-            for module in (cuda, device_lists):
+            for module in (cuda, device_kernels):
                 patch.setattr(module, "tiles", spy)
             sizes.clear()
             if xp is np or queries is not X:

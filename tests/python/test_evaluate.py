@@ -90,6 +90,24 @@ def test_values_are_those_of_lists_made_by_hand(found, model, parts):
     assert found.auc == pytest.approx(np.mean(areas), abs=1e-4)
 
 
+def test_lists_with_a_confidence_are_those_that_recommend_gives(found, model, parts):
+    train, test = parts
+    bound = wf.evaluate(model, test, k=K, train=train, confidence=2)
+    lists, _ = model.recommend(bound.users, n=max(K), confidence=2)
+    wanted = test.values >= found.relevant_from
+    relevant = {}
+    for u, i in zip(test.users[wanted], test.items[wanted], strict=True):
+        relevant.setdefault(int(test.user_ids[u]), set()).add(int(test.item_ids[i]))
+    by_hand = metrics.ranking(lists, [relevant[int(user)] for user in bound.users], K)
+    assert bound.ranking["recall"] == pytest.approx(by_hand["recall"], rel=1e-12)
+    assert bound.ranking["recall"] != found.ranking["recall"]
+    assert (bound.rmse, bound.auc) == (found.rmse, found.auc)
+    assert bound.baselines["popularity"].values() == found.baselines["popularity"].values()
+    assert "lists with a confidence of 2" in str(bound)
+    with pytest.raises(ValueError, match="confidence is -1; it must be from 0 to"):
+        wf.evaluate(model, test, confidence=-1)
+
+
 def test_what_users_know_is_the_same_from_the_model_as_from_its_training_ratings(
     found, model, parts, tmp_path
 ):

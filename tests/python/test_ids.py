@@ -14,6 +14,7 @@ from warpfactor import _core
 from warpfactor.data.ids import (
     IdError,
     convert_ids,
+    encode_id_columns,
     encode_ids,
     encode_texts,
     id_kind,
@@ -404,6 +405,52 @@ def test_integers_are_numbered_as_numpy_would(values, n_threads):
     expected, inverse = np.unique(array, return_inverse=True)
     assert ids.tolist() == expected.tolist()
     assert codes.tolist() == inverse.tolist()
+
+
+INTEGERS = {
+    "close": lambda n: n,
+    "with gaps": lambda n: 3 * n,
+    "below zero": lambda n: n - 7,
+    "far from zero": lambda n: n + 10**9,
+    "far apart": lambda n: n * 1_000_003,
+}
+
+
+@pytest.mark.parametrize("second", INTEGERS)
+@pytest.mark.parametrize("first", INTEGERS)
+def test_columns_numbered_together_are_numbered_like_each_alone(first, second):
+    numbers = np.random.default_rng(0).integers(0, 900, (40_000, 2))
+    for made in (
+        np.stack([INTEGERS[first](numbers[:, 0]), INTEGERS[second](numbers[:, 1])], axis=1),
+        np.stack([INTEGERS[first](numbers[:, 0]), INTEGERS[second](numbers[:, 1])])[:, ::-1].T,
+    ):
+        for dtype in (np.int64, np.int32):
+            pair = made.astype(dtype)
+            for (codes, ids), column in zip(
+                encode_id_columns(("u", pair[:, 0]), ("i", pair[:, 1])), pair.T, strict=True
+            ):
+                expected, inverse = np.unique(column, return_inverse=True)
+                assert ids.dtype == np.int64 and codes.dtype == np.int32
+                assert np.array_equal(ids, expected) and np.array_equal(codes, inverse)
+
+
+@pytest.mark.parametrize(
+    ("users", "items"),
+    [
+        (np.array([3, 1, 3], np.int64), np.array([2, 2, 1], np.int32)),
+        (np.array([3, 1, 3], np.uint8), ["b", "a", "b"]),
+        (["b", "a", "b"], [U1, U2, U1]),
+        (pa.array([3, 1, 3]), np.array([3, 1, 3])),
+        (np.array([3, 1]), np.array([3, 1, 2])),
+        (np.array([], np.int64), np.array([], np.int64)),
+    ],
+)
+def test_columns_of_any_kinds_are_numbered_together(users, items):
+    for (codes, ids), values in zip(
+        encode_id_columns(("u", users), ("i", items)), (users, items), strict=True
+    ):
+        alone_codes, alone_ids = encode_ids(values, "alone")
+        assert codes.tolist() == alone_codes.tolist() and ids.tolist() == alone_ids.tolist()
 
 
 @pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", ">i4", ">u8"])

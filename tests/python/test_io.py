@@ -37,6 +37,7 @@ def triples(ratings) -> list[tuple]:
 @pytest.mark.parametrize("header", [False, True])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("bom", ["", "\ufeff"])
+@pytest.mark.filterwarnings("ignore:.*taken in their order")
 def test_separator_header_and_line_end_are_found(read, sep, header, end, bom):
     lines = [["who", "what", "mark"]] * header + [["1", "x", "3"], ["2", "yz", "4.5"]]
     text = bom + end.join(sep.join(line) for line in lines) + end

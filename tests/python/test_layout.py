@@ -17,7 +17,17 @@ if not ROOT.exists():  # a copy of the tests alone: read what is installed
 
 # From low to high. A file may import from its own layer and from those below, and no more.
 LAYERS = [
-    ["_core", "cuda_library", "exceptions", "checks", "parameters", "seeds", "exchange", "writing"],
+    [
+        "_core",
+        "cuda_library",
+        "exceptions",
+        "checks",
+        "parameters",
+        "seeds",
+        "exchange",
+        "shared_state",
+        "writing",
+    ],
     ["data"],
     ["formulas"],
     ["serving"],

@@ -160,6 +160,7 @@ def test_frames_of_any_library_agree():
         assert triples(chosen) == [("?", 7, 3.0), ("?", 8, 1.0)]
 
 
+@pytest.mark.filterwarnings("ignore:.*taken in their order")
 def test_columns_without_known_names_go_by_position():
     table = pa.table({"a": ["u"], "b": ["i"], "c": [3.5], "d": [10]})
     ratings = Ratings.from_frame(table)

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import warpfactor as wf
 from warpfactor.data.files import read_pairs, read_ratings
 from warpfactor.data.formats import rewrite
 from warpfactor.data.ratings import Ratings
@@ -316,6 +317,32 @@ def test_a_table_of_users_by_items_is_refused(read, text):
 def test_columns_that_are_unclear_are_an_error_that_says_how_to_say_it(read, text, message):
     with pytest.raises(ValueError, match=message):
         read(text)
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.parquet", "r.jsonl"])
+def test_columns_taken_by_position_under_names_that_say_nothing_are_warned_of(tmp_path, name):
+    table = pd.DataFrame({"datum": [20240501, 20240502], "artikel": [7, 8], "kunde": [11, 12]})
+    path = tmp_path / name
+    if name == "r.csv":
+        table.to_csv(path, sep=";", index=False)
+    elif name == "r.parquet":
+        table.to_parquet(path)
+    else:
+        table.to_json(path, orient="records", lines=True)
+    told = "user 'datum', item 'artikel', rating 'kunde'. Pass user='datum', item='artikel', rating"
+    with pytest.warns(UserWarning, match=f"{name}: no column has a usual name, .*{told}"):
+        ratings = wf.read_ratings(path)
+    assert ratings.user_ids.tolist() == [20240501, 20240502]
+    with pytest.warns(UserWarning, match=f"the table: .*{told}"):
+        wf.Ratings.from_frame(table)
+    assert any(told in odd for odd in wf.peek(path).odd)
+    model = wf.MatrixFactorization(n_factors=2, n_epochs=1, verbose=0)
+    with pytest.warns(UserWarning, match=told):
+        model.fit(wf.scan_ratings(path))
+    # Who names them, or reads columns that have no names, is not warned.
+    named = {"user": "kunde", "item": "artikel", "rating": "datum"}
+    assert wf.read_ratings(path, **named).user_ids.tolist() == [11, 12]
+    wf.Ratings.from_frame(table.set_axis(range(3), axis=1))
 
 
 @pytest.mark.parametrize(
@@ -742,7 +769,7 @@ def test_printed_tables_are_read_by_the_options_that_are_named(read, text, what)
         "+1,2,3\n+1,3,4\n",
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*rows left out")
+@pytest.mark.filterwarnings("ignore:.*rows left out", "ignore:.*taken in their order")
 def test_fields_of_marks_are_no_printed_table(read, text):
     assert read(text, on_error="skip")
 

@@ -5,22 +5,33 @@ Without the GIL (free-threaded Python) these show races that it hides; with it, 
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import os
 import pickle
+import subprocess
 import sys
+import sysconfig
+import textwrap
 import threading
 import time
 import types
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 import warpfactor as wf
 from warpfactor.serving import device
+from warpfactor.serving.tables import SeenItems
+from warpfactor.shared_state import SharedChange, ignored_warnings
 from warpfactor.training.progress import EpochBar
 
 N_THREADS = 6
+# More of them look longer for what goes wrong once in a thousand times.
+N_ROUNDS = int(os.environ.get("WARPFACTOR_THREAD_ROUNDS", "1"))
 
 
 @pytest.fixture(autouse=True)
@@ -195,3 +206,197 @@ def test_a_devices_copies_are_made_once_by_all(monkeypatch):
         for n, got in enumerate(taken):
             assert set(got) == {f"{n}", "shared"} and (got[f"{n}"] == n).all()
         assert sorted(made) == [10] + [100] * N_THREADS
+
+
+# --- all at once ---------------------------------------------------------------------------------
+
+
+class Snapshots(wf.callbacks.Callback):
+    """Asks for the model of each epoch."""
+
+    def on_train_begin(self, fit):
+        self.fit, self.told = fit, ["begin"]
+
+    def on_epoch_end(self, record):
+        self.told.append((record["epoch"], self.fit.model().item_factors_.tobytes()))
+
+    def on_train_end(self, model):
+        self.told.append(None if model is None else model.item_factors_.tobytes())
+
+
+def watched_fit(ratings, seed):
+    watcher, seen = Snapshots(), []
+    callbacks = [watcher, lambda record: seen.append(record["train_rmse"])]
+    wf.MatrixFactorization(**QUICK | {"random_state": seed}, callbacks=callbacks).fit(ratings)
+    return repr(watcher.told), repr(seen)
+
+
+def refits(ratings, seed):
+    model = wf.MatrixFactorization(**QUICK | {"random_state": seed}, warm_start=True)
+    first = model.fit(ratings).predict(ratings)
+    again = model.fit(ratings.take(np.arange(900))).predict(ratings)
+    return bits((first, again, model.partial_fit(ratings.take(np.arange(50))).item_factors_))
+
+
+def kept_and_resumed(ratings, seed, folder):
+    path = folder / f"{threading.get_ident()}.checkpoint"
+    settings = QUICK | {"random_state": seed}
+    stop = wf.MatrixFactorization(**settings, callbacks=[lambda record: record["epoch"] == 2])
+    stop.fit(ratings, checkpoint=path, resume=False)
+    return bits(wf.MatrixFactorization(**settings).fit(ratings, resume=path).predict(ratings))
+
+
+def raised(error, call, *given, **named):
+    with pytest.raises(error) as told:
+        call(*given, **named)
+    return type(told.value).__name__, str(told.value), getattr(told.value, "epoch", None)
+
+
+def own_loss(seed):
+    factor = (0.5, 0.25, 2.0)[seed]
+    loss = wf.losses.custom(lambda r, x: factor * abs(r - x) ** 2)
+    return str(loss), bits(loss.evaluate(np.arange(5.0), np.ones(5))), loss.cuda_source("float32")
+
+
+def test_all_that_threads_do_at_once_is_what_each_does_alone(ratings, text, stored, tmp_path):
+    shared = pickle.loads(stored)
+    table = wf.Ratings.to_frame(ratings, "arrow")
+    npz = tmp_path / "ratings.npz"
+    wf.write_ratings(ratings, npz)
+    one_file = tmp_path / "model"
+    saved = [
+        pickle.loads(stored),
+        wf.MatrixFactorization(**QUICK | {"random_state": 1}).fit(ratings).model_,
+    ]
+    saved[0].save(one_file)
+    whole = {bits(each.predict(ratings))[0] for each in saved}
+
+    def own_file(seed):
+        path = tmp_path / f"{threading.get_ident()}.model"
+        shared.save(path)
+        return bits(wf.load(path).predict(ratings))
+
+    def file_of_all(seed):
+        saved[seed % 2].save(one_file)
+        return bits(wf.load(one_file).predict(ratings))[0] in whole
+
+    def fit_of(**settings):
+        return lambda seed: wf.MatrixFactorization(**QUICK | settings).fit(ratings)
+
+    diverging, wrong = fit_of(learning_rate=1e12, reg=0.0), fit_of(n_factors=-1)
+    works = {
+        "watched fit": lambda seed: watched_fit(ratings, seed),
+        "refits": lambda seed: refits(ratings, seed),
+        "checkpoint": lambda seed: kept_and_resumed(ratings, seed, tmp_path),
+        "from disk": lambda seed: bits(
+            wf.MatrixFactorization(**QUICK | {"random_state": seed})
+            .fit([table], scratch=str(tmp_path))
+            .predict(ratings)
+        ),
+        "divergence": lambda seed: raised(wf.DivergedError, diverging, seed),
+        "wrong parameter": lambda seed: raised(ValueError, wrong, seed),
+        "no file": lambda seed: raised(FileNotFoundError, wf.load, tmp_path / "none"),
+        "damaged file": lambda seed: raised(wf.ModelFileError, wf.load, text),
+        "own file": own_file,
+        "file of all": file_of_all,
+        "npz": lambda seed: bits(wf.read_ratings(npz).users),
+        **{name: lambda seed, of=of: bits(of(shared, ratings)) for name, of in ANSWERS.items()},
+        **{name: lambda seed, of=of: bits(of(ratings, text)) for name, of in FITS.items()},
+    }
+    if importlib.util.find_spec("sympy") and importlib.util.find_spec("numba"):
+        works["loss"] = own_loss
+    alone = {name: [work(seed) for seed in range(3)] for name, work in works.items()}
+    before = warnings.filters[:]
+
+    def all_of_them(number):
+        order = np.random.default_rng(number)
+        wrong = []
+        for _ in range(N_ROUNDS):
+            for name in order.permutation(sorted(works)):
+                seed = int(order.integers(3))
+                if works[name](seed) != alone[name][seed]:
+                    wrong.append(f"{name}, {seed}")
+        return wrong
+
+    assert at_once(all_of_them) == [[]] * N_THREADS
+    assert warnings.filters == before
+
+
+def test_what_users_rated_is_known_while_another_thread_groups_it():
+    pairs = np.arange(4000, dtype=np.int32) % 50, np.arange(4000, dtype=np.int32) % 31
+    for _ in range(30):
+        seen = SeenItems(50, pairs=pairs)
+
+        def ask(number, seen=seen):
+            if number == 0:
+                return seen.lists()[0][-1] == 50 * 31
+            return all(seen.are_kept for _ in range(300))
+
+        assert all(at_once(ask))
+
+
+def test_a_change_of_what_threads_share_lasts_until_the_last_has_left():
+    state = ["as it was"]
+
+    @contextmanager
+    def change():
+        before, state[0] = state[0], "changed"
+        yield
+        state[0] = before
+
+    shared = SharedChange(change)
+    first, second = threading.Event(), threading.Event()
+
+    def begin_first():
+        with shared:
+            first.set()
+            second.wait(10)
+
+    thread = threading.Thread(target=begin_first)
+    thread.start()
+    first.wait(10)
+    with shared:
+        second.set()
+        thread.join()
+        assert state == ["changed"]
+    assert state == ["as it was"]
+
+
+def test_threads_that_ignore_warnings_leave_the_filters_as_they_were():
+    before, show = warnings.filters[:], warnings.showwarning
+
+    def ignore(number):
+        for _ in range(100):
+            with ignored_warnings((UserWarning, "not of")):
+                warnings.warn("not of interest", UserWarning, stacklevel=1)
+
+    at_once(ignore)
+    assert warnings.filters == before and warnings.showwarning is show
+    with pytest.raises(UserWarning, match="not of interest"):
+        warnings.warn("not of interest", UserWarning, stacklevel=1)
+
+
+@pytest.mark.skipif(
+    not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has its lock for good"
+)
+def test_free_threaded_python_stays_free_of_its_lock():
+    # A module that does not declare itself brings the lock back, with a warning.
+    program = """
+        import importlib, pkgutil, sys
+        import warpfactor as wf
+        assert not sys._is_gil_enabled()
+        ratings = wf.datasets.make_ratings(60, 40, 800, random_state=0).ratings
+        model = wf.MatrixFactorization(n_factors=2, n_epochs=2, verbose=0).fit(ratings)
+        model.predict(ratings), model.recommend(ratings.user_ids)
+        left_out = ("ray", "plot", "report", "cli.report", "formulas.compile", "formulas.derive", "__main__")
+        for module in pkgutil.walk_packages(wf.__path__, "warpfactor."):
+            if not module.name.removeprefix("warpfactor.").startswith(left_out):
+                importlib.import_module(module.name)
+        assert not sys._is_gil_enabled()
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHON_GIL"}
+    ended = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-c", textwrap.dedent(program)],
+        env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr

@@ -373,7 +373,9 @@ class Arranger {
     // ends[b + 1] first counts the ratings of band b; ends[b] is then where band b begins, and at last where it ends.
     std::int64_t* const ends = ends_.data();
     Rating* const copy = ratings_.data();
+    constexpr std::int64_t kLine = 64 / sizeof(Rating);
     for (std::int64_t r = 0; r < n; ++r) {
+      if (r % kLine == 0) prefetch(ratings + std::min<std::int64_t>(r + kBucketAhead, n - 1));
       const std::uint64_t bits = load(ratings + r);
       store(bits, copy + r);
       ++ends[row_of(bits).band + 1];

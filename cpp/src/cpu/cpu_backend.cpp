@@ -15,6 +15,7 @@
 #include "cpu/processors.hpp"
 #include "cpu/tuning.hpp"
 #include "epoch_order.hpp"
+#include "huge_pages.hpp"
 #include "optimizer.hpp"
 #include "prefetch.hpp"
 #include "row_pulls.hpp"
@@ -376,7 +377,10 @@ class CpuBackend final : public Backend<T> {
   }
 
   void store(const Rows<T>& rows, const RowPartition& partition, std::vector<T>& factors, std::vector<T>& row_biases) {
-    factors.resize(row_biases.size() * static_cast<std::size_t>(n_factors_));
+    const std::size_t n = row_biases.size() * static_cast<std::size_t>(n_factors_);
+    factors.reserve(n);  // resize() then fills pages of which there are few
+    want_huge_pages(factors.data(), n * sizeof(T));
+    factors.resize(n);
     team_->run_slices(
         static_cast<std::int64_t>(row_biases.size()),
         [&](std::int64_t begin, std::int64_t end, int) {

@@ -29,24 +29,6 @@ constexpr int kPanelQueries = 3, kPanelVectors = 2;
 #define WARPFACTOR_KEEP(raw)
 #endif
 
-/// sum + a * b, rounded once where the vectors' are: GCC would turn the loop over what is left of a row into products
-/// and sums, and a panel gives other bits then. Vec leaves the fusing to the compiler, and GCC does it from -O2 on, so
-/// the preset for AddressSanitizer, with -O1, asks for it (-fexpensive-optimizations).
-WARPFACTOR_INLINE float plus_product(float sum, float a, float b) {
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-  return __builtin_fmaf(a, b, sum);
-#else
-  return sum + a * b;
-#endif
-}
-WARPFACTOR_INLINE double plus_product(double sum, double a, double b) {
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-  return __builtin_fma(a, b, sum);
-#else
-  return sum + a * b;
-#endif
-}
-
 /// p.q for any n and any alignment.
 template <class T>
 inline T dot(const T* p, const T* q, std::int64_t n) {
@@ -54,8 +36,8 @@ inline T dot(const T* p, const T* q, std::int64_t n) {
   V even = V::zero(), odd = V::zero();
   std::int64_t f = 0;
   for (; f + 2 * V::lanes <= n; f += 2 * V::lanes) {
-    even = even + V::load(p + f) * V::load(q + f);
-    odd = odd + V::load(p + f + V::lanes) * V::load(q + f + V::lanes);
+    even = plus_product(even, V::load(p + f), V::load(q + f));
+    odd = plus_product(odd, V::load(p + f + V::lanes), V::load(q + f + V::lanes));
   }
   T total = (even + odd).sum();
   for (; f < n; ++f) total = plus_product(total, p[f], q[f]);
@@ -138,7 +120,7 @@ class PanelLanes {
     }
     for (int q = 0; q < kQueries; ++q) {
       const T factor = queries_[q * n_ + f];
-      for (int v = 0; v < kVectors; ++v) sums.of[q][v] = sums.of[q][v] + factor * rows[v];
+      for (int v = 0; v < kVectors; ++v) sums.of[q][v] = plus_product(sums.of[q][v], factor, rows[v]);
     }
   }
   /// What lane kLane of dot() holds before it is folded.

@@ -50,6 +50,9 @@ inline constexpr std::int64_t kRatingsPerBucket = 32768, kMaxBuckets = 512;
 /// and output together saved 1.35 ns a rating (notes); the lengths are not measured.
 inline constexpr std::size_t kConvertedAtOnce = 512, kInputAhead = 256;
 
+/// How many ratings ahead a bucket is fetched while it is copied. The distance is not measured.
+inline constexpr std::int64_t kBucketAhead = 512;
+
 /// Sections of a bucket from which the shuffle takes ratings in turn. Not measured for speed; test_blocks.cpp holds how
 /// rarely neighbours of a sorted file meet in a group.
 inline constexpr std::size_t kSections = 256;

@@ -9,6 +9,17 @@
 #include <cstring>
 #include <utility>
 
+// Whether the vectors multiply and add in one rounding, and by what functions. Those of the headers are always inlined.
+#if (defined(__GNUC__) || defined(__clang__)) && defined(__FMA__)
+#define WARPFACTOR_FUSES 1
+#include <immintrin.h>
+#elif (defined(__GNUC__) || defined(__clang__)) && defined(__aarch64__)
+#define WARPFACTOR_FUSES 1
+#include <arm_neon.h>
+#else
+#define WARPFACTOR_FUSES 0
+#endif
+
 namespace warpfactor {
 namespace WARPFACTOR_RULE_NAMESPACE {
 
@@ -29,6 +40,24 @@ inline constexpr int kVectorBytes = 16;  // SSE2 and NEON, both part of their ba
 #define WARPFACTOR_HAS_SHUFFLE 0  // GCC before 12
 #endif
 
+/// sum + a * b, rounded once where the vectors' are. Written out, because whether a compiler fuses a product and a sum
+/// depends on the compiler, on its options, and on whether the loop is turned into vector code: the bits of a score
+/// must not. Training leaves it to the compiler: its bits are those of a build.
+WARPFACTOR_INLINE float plus_product(float sum, float a, float b) {
+#if WARPFACTOR_FUSES
+  return __builtin_fmaf(a, b, sum);
+#else
+  return sum + a * b;
+#endif
+}
+WARPFACTOR_INLINE double plus_product(double sum, double a, double b) {
+#if WARPFACTOR_FUSES
+  return __builtin_fma(a, b, sum);
+#else
+  return sum + a * b;
+#endif
+}
+
 #if defined(__GNUC__) || defined(__clang__)
 
 template <class T>
@@ -38,6 +67,40 @@ struct VecTraits {
   typedef T Row __attribute__((vector_size(kVectorBytes), may_alias));
   typedef T Memory __attribute__((vector_size(kVectorBytes), aligned(alignof(T)), may_alias));
 };
+
+/// The same of registers.
+template <class Raw>
+WARPFACTOR_INLINE Raw plus_product_of(Raw sum, Raw a, Raw b) {
+  constexpr bool kFloats = sizeof(sum[0]) == sizeof(float);
+#if defined(__AVX512F__)
+  if constexpr (kFloats) {
+    return Raw(_mm512_fmadd_ps(__m512(a), __m512(b), __m512(sum)));
+  } else {
+    return Raw(_mm512_fmadd_pd(__m512d(a), __m512d(b), __m512d(sum)));
+  }
+#elif defined(__AVX2__) && defined(__FMA__)
+  if constexpr (kFloats) {
+    return Raw(_mm256_fmadd_ps(__m256(a), __m256(b), __m256(sum)));
+  } else {
+    return Raw(_mm256_fmadd_pd(__m256d(a), __m256d(b), __m256d(sum)));
+  }
+#elif defined(__FMA__)
+  if constexpr (kFloats) {
+    return Raw(_mm_fmadd_ps(__m128(a), __m128(b), __m128(sum)));
+  } else {
+    return Raw(_mm_fmadd_pd(__m128d(a), __m128d(b), __m128d(sum)));
+  }
+#elif defined(__aarch64__)
+  if constexpr (kFloats) {
+    return Raw(vfmaq_f32(float32x4_t(sum), float32x4_t(a), float32x4_t(b)));
+  } else {
+    return Raw(vfmaq_f64(float64x2_t(sum), float64x2_t(a), float64x2_t(b)));
+  }
+#else
+  static_cast<void>(kFloats);
+  return sum + a * b;
+#endif
+}
 
 template <class T>
 struct Vec {
@@ -62,6 +125,10 @@ struct Vec {
   WARPFACTOR_INLINE friend Vec operator-(Vec a, T b) { return {a.raw - b}; }
   WARPFACTOR_INLINE friend Vec operator*(T a, Vec b) { return {a * b.raw}; }
   WARPFACTOR_INLINE friend Vec operator/(T a, Vec b) { return {a / b.raw}; }
+  WARPFACTOR_INLINE friend Vec plus_product(Vec sum, Vec a, Vec b) { return {plus_product_of(sum.raw, a.raw, b.raw)}; }
+  WARPFACTOR_INLINE friend Vec plus_product(Vec sum, T a, Vec b) {
+    return {plus_product_of(sum.raw, a - Raw{}, b.raw)};
+  }
   WARPFACTOR_INLINE friend Vec root(Vec a) {
     for (int lane = 0; lane < lanes; ++lane) a.raw[lane] = root(a.raw[lane]);
     return a;
@@ -184,6 +251,12 @@ struct Vec {
   }
   friend Vec operator-(const Vec& a, T b) {
     return each([&](int l) { return a.raw[l] - b; });
+  }
+  friend Vec plus_product(const Vec& sum, const Vec& a, const Vec& b) {
+    return each([&](int l) { return plus_product(sum.raw[l], a.raw[l], b.raw[l]); });
+  }
+  friend Vec plus_product(const Vec& sum, T a, const Vec& b) {
+    return each([&](int l) { return plus_product(sum.raw[l], a, b.raw[l]); });
   }
   friend Vec at_most(const Vec& a, T limit) {
     return each([&](int l) { return a.raw[l] > limit ? limit : a.raw[l]; });

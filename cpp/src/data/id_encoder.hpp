@@ -165,5 +165,9 @@ struct IdColumn {
 /// Encodes integers: int32 or int64.
 template <class Id>
 [[nodiscard]] EncodedIds encode_integers(const IdColumn<Id>& ids, std::int32_t n_threads = 0);
+/// Encodes columns of equal length, each by itself, in passes over all of them: where they lie side by side, each pass
+/// brings them into the cache once.
+template <class Id>
+[[nodiscard]] std::vector<EncodedIds> encode_columns(std::span<const IdColumn<Id>> columns, std::int32_t n_threads = 0);
 
 }  // namespace warpfactor

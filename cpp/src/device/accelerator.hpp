@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "device/kernel_args.hpp"
+#include "device/prepare.hpp"
+#include "device/tuning.hpp"
 
 namespace warpfactor {
 
@@ -53,7 +55,8 @@ static_assert(kernel_of(PassKind::plain) == Kernel::pass && kernel_of(PassKind::
 /// A stream does its work in order. The two streams wait for each other only by marks.
 enum class Stream { compute, copy };
 
-inline constexpr int kMarks = 4;  ///< see Accelerator::mark
+/// See Accelerator::mark. The first four are those of Slots, the others those of Staging.
+inline constexpr int kStagingMark = 4, kMarks = kStagingMark + kStagingBuffers;
 
 /// Errors are thrown as CudaError, except by release() and unpin().
 class Accelerator {
@@ -79,6 +82,8 @@ class Accelerator {
   /// mark() sets one of kMarks marks at the end of a stream's work; wait() makes the other stream wait for it.
   virtual void mark(int number, Stream stream) = 0;
   virtual void wait(int number, Stream stream) = 0;
+  /// Whether the work before a mark is done; true if it was never set.
+  [[nodiscard]] virtual bool reached(int number) = 0;
   /// Whether all work on a stream is done.
   [[nodiscard]] virtual bool idle(Stream stream) = 0;
 
@@ -88,6 +93,16 @@ class Accelerator {
   virtual void launch(Kernel kernel, Storage storage, Tile tile, std::int64_t n_tiles, const void* args) = 0;
   /// Uses a kernel compiled with a custom loss or penalty instead of the built-in one.
   virtual void replace(Kernel kernel, std::uintptr_t function) = 0;
+
+  // Preparation of ratings (prepare.hpp): on the compute stream, on arrays of the device; arguments are copied.
+
+  virtual void count(const CountArgs& args) = 0;
+  virtual void prepare(const PrepareStep& step, std::int64_t n) = 0;
+  /// The temporary memory that sort() and choose() want for n pairs or numbers.
+  [[nodiscard]] virtual std::int64_t sorting_bytes(std::int64_t n) = 0;
+  /// Returns whether the sorted pairs are in the second arrays.
+  [[nodiscard]] virtual bool sort(const SortArgs& args) = 0;
+  virtual void choose(const PrepareChoice& choice, const ChooseArgs& args) = 0;
 
   /// For people, such as "sm_90".
   [[nodiscard]] virtual std::string architecture() const = 0;

@@ -18,6 +18,8 @@
 #include "device/device_means.hpp"
 #include "device/device_memory.hpp"
 #include "device/device_plan.hpp"
+#include "device/device_ratings.hpp"
+#include "device/staging.hpp"
 #include "device/tuning.hpp"
 #include "epoch_order.hpp"
 #include "optimizer.hpp"
@@ -56,8 +58,25 @@ class DeviceBackend final : public Backend<A> {
   DeviceBackend(const DeviceBackend&) = delete;
   DeviceBackend& operator=(const DeviceBackend&) = delete;
 
+  std::optional<Survey> take(const RatingSource& source, const char* argument, const TrainParams& params,
+                             ThreadTeam& team) override {
+    const std::int64_t n = source.size();
+    if (source.scratch() != nullptr || batch_size(params, n) > 0 || !DeviceRatings::can_number(n)) return std::nullopt;
+    const RatingsView& ratings = source.in_memory();
+    const bool weighted = source.weighted();
+    const std::int64_t n_rows = std::int64_t{ratings.n_users} + ratings.n_items;
+    memory_.emplace(*device_, params.device_memory);
+    const std::int64_t all = DeviceRatings::given_bytes(n, weighted) +
+                             DeviceRatings::planning_bytes(n, n_rows, 0, device_->sorting_bytes(n));
+    if (all > memory_->left()) return std::nullopt;
+    given_.emplace(*device_, *memory_, ratings, argument, staging(DeviceRatings::given_bytes(n, weighted)), team);
+    return given_->survey();
+  }
+
   void require_device_memory(const FitMemory& least, const TrainParams& params) override {
-    DeviceMemory(*device_, params.device_memory).require(least);
+    // Beside what certainly is taken there must be room to make the plan.
+    if (given_ && least.device_least() + given_->planning_bytes() > memory_->left()) given_.reset();
+    if (!given_) DeviceMemory(*device_, params.device_memory).require(least);
   }
 
   void upload(const RatingSource& source, const Survey& rated, const Standardization& z, const Start<A>& start,
@@ -72,15 +91,24 @@ class DeviceBackend final : public Backend<A> {
     stride_ = device_stride<S>(n_factors_);
     tile_ = active_tile_ = tile_of<S>(n_factors_);
     total_weight_ = static_cast<double>(rated.counted);  // weights have a mean of 1
-    memory_.emplace(*device_, params.device_memory);
+    if (!given_) memory_.emplace(*device_, params.device_memory);
     team_.emplace(team_size(n_threads_, ratings.size() / ThreadTeam::kSlice), interrupted_);
 
     Incidence incidence;
-    if (has_means(params, true) || has_means(params, false)) incidence = distinct_pairs(ratings, pairs, *team_);
+    std::optional<ListsOnDevice> lists;
+    if (has_means(params, true) || has_means(params, false)) {
+      if (given_ && pairs.users.empty()) lists = given_->lists();
+      if (lists) {
+        incidence.users.begin = std::move(lists->user_begin);
+        incidence.items.begin = std::move(lists->item_begin);
+      } else {
+        incidence = distinct_pairs(ratings, pairs, *team_);
+      }
+    }
 
     load(users_, ratings.n_users, start.user);
     load(items_, ratings.n_items, start.item);
-    take_pulls(ratings, rated, incidence);
+    take_pulls(ratings, rated, incidence, std::move(lists));
     if (options.validation.size() > 0) {
       upload_validation(options.validation);
       if (params.patience > 0) {
@@ -96,6 +124,7 @@ class DeviceBackend final : public Backend<A> {
     }
     if (means_) means_->take_lists(incidence, *memory_, slots_, [&](auto* of, std::int64_t size) { pin(of, size); });
     wait();
+    staging_.reset();
   }
 
   MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t active_factors) override {
@@ -195,6 +224,7 @@ class DeviceBackend final : public Backend<A> {
   void download(Model<A>& model) override {
     store(users_, model.user_factors, model.user_biases);
     store(items_, model.item_factors, model.item_biases);
+    staging_.reset();
   }
 
   [[nodiscard]] std::int32_t n_threads() const override { return team_ ? team_->size() : 1; }
@@ -248,6 +278,15 @@ class DeviceBackend final : public Backend<A> {
     device_->replace(Kernel::evaluate, own.evaluate);
   }
 
+  /// Pinned memory through which so many bytes go up.
+  Staging& staging(std::int64_t bytes) {
+    const std::int64_t wanted = Staging::buffer_bytes(bytes);
+    if (!staging_ || staging_->bytes() < wanted) {
+      staging_.reset();
+      staging_.emplace(*device_, wanted, [this] { poll(); });
+    }
+    return *staging_;
+  }
   template <class T>
   DeviceBuffer<T> allocate(std::int64_t size) {
     return memory_->allocate<T>(size);
@@ -259,19 +298,27 @@ class DeviceBackend final : public Backend<A> {
   DeviceBuffer<A> zeros(std::int64_t size) { return memory_->zeros<A>(size); }
 
   void load(Rows& rows, std::int64_t n_rows, const typename Start<A>::Row& start) {
-    Buffer<S> padded(n_rows * stride_);
     std::vector<A> biases(static_cast<std::size_t>(n_rows));
-    team_->run_slices(
-        n_rows,
-        [&](std::int64_t begin, std::int64_t end, int) {
-          std::vector<A> factors(static_cast<std::size_t>(stride_), A(0));
-          for (std::int64_t row = begin; row < end; ++row) {
-            biases[static_cast<std::size_t>(row)] = start(row, factors.data());
-            std::transform(factors.begin(), factors.end(), padded.data() + row * stride_, to_storage);
-          }
-        },
-        kConvertedRows);
-    rows.factors = uploaded(padded.data(), padded.size());
+    rows.factors = allocate<S>(n_rows * stride_);
+    const std::int64_t row_bytes = stride_ * static_cast<std::int64_t>(sizeof(S));
+    staging(n_rows * row_bytes)
+        .through(
+            rows.factors.data(), n_rows * row_bytes,
+            [&](char* memory, std::int64_t at, std::int64_t bytes) {
+              const std::int64_t first = at / row_bytes;
+              team_->run_slices(
+                  bytes / row_bytes,
+                  [&](std::int64_t begin, std::int64_t end, int) {
+                    std::vector<A> factors(static_cast<std::size_t>(stride_), A(0));
+                    for (std::int64_t row = begin; row < end; ++row) {
+                      biases[static_cast<std::size_t>(first + row)] = start(first + row, factors.data());
+                      std::transform(factors.begin(), factors.end(), reinterpret_cast<S*>(memory) + row * stride_,
+                                     to_storage);
+                    }
+                  },
+                  kConvertedRows);
+            },
+            row_bytes);
     const Remembered remembered = remembered_by(step_rule(params_));
     if (remembered.first) rows.first = zeros(n_rows * stride_);
     if (remembered.second) rows.second = zeros(n_rows * stride_);
@@ -287,11 +334,12 @@ class DeviceBackend final : public Backend<A> {
       numbers[row * static_cast<std::size_t>(rows.spacing)] = biases[row];
     }
     rows.numbers = uploaded(numbers.data(), n_rows * rows.spacing);
-    wait();  // before `padded` and `numbers` are freed
+    wait();  // before `numbers` are freed
   }
 
   /// For rows with pulls of their own.
-  void take_pulls(const RatingsView& ratings, const Survey& rated, const Incidence& incidence) {
+  void take_pulls(const RatingsView& ratings, const Survey& rated, const Incidence& incidence,
+                  std::optional<ListsOnDevice> lists) {
     if (!has_row_pulls(params_)) return;
     const bool of_users = has_means(params_, true), of_items = has_means(params_, false);
     for (const bool users : {true, false}) {
@@ -303,7 +351,7 @@ class DeviceBackend final : public Backend<A> {
     }
     if (!of_users && !of_items) return;
     means_.emplace(*device_, *memory_, incidence, stride_, of_users, of_items, *params_.reg_implicit,
-                   kBiasRho * *params_.reg_implicit, *team_);
+                   kBiasRho * *params_.reg_implicit, *team_, std::move(lists));
   }
 
   [[nodiscard]] std::int64_t spacing_of(std::int64_t per_row, std::int64_t n_rows) const {
@@ -311,22 +359,31 @@ class DeviceBackend final : public Backend<A> {
   }
 
   void store(const Rows& rows, std::vector<A>& factors, std::vector<A>& row_biases) {
-    Buffer<S> padded(rows.factors.size());
-    rows.factors.download(padded.data());
+    factors.resize(row_biases.size() * static_cast<std::size_t>(n_factors_));
+    const std::int64_t row_bytes = stride_ * static_cast<std::int64_t>(sizeof(S));
+    staging(rows.factors.bytes())
+        .back(
+            rows.factors.data(), rows.factors.bytes(),
+            [&](const char* memory, std::int64_t at, std::int64_t bytes) {
+              const S* const padded = reinterpret_cast<const S*>(memory);
+              A* const to = factors.data() + at / row_bytes * n_factors_;
+              team_->run_slices(
+                  bytes / row_bytes,
+                  [&](std::int64_t begin, std::int64_t end, int) {
+                    for (std::int64_t row = begin; row < end; ++row) {
+                      std::transform(padded + row * stride_, padded + row * stride_ + n_factors_, to + row * n_factors_,
+                                     from_storage);
+                    }
+                  },
+                  kConvertedRows);
+            },
+            row_bytes);
+    if (!params_.biases) return;
     Buffer<A> numbers(rows.numbers.size());
     rows.numbers.download(numbers.data());
-    factors.resize(row_biases.size() * static_cast<std::size_t>(n_factors_));
-    team_->run_slices(
-        static_cast<std::int64_t>(row_biases.size()),
-        [&](std::int64_t begin, std::int64_t end, int) {
-          for (std::int64_t row = begin; row < end; ++row) {
-            for (std::int64_t f = 0; f < n_factors_; ++f) {
-              factors[static_cast<std::size_t>(row * n_factors_ + f)] = from_storage(padded[row * stride_ + f]);
-            }
-            if (params_.biases) row_biases[static_cast<std::size_t>(row)] = numbers[row * rows.spacing];
-          }
-        },
-        kConvertedRows);
+    for (std::size_t row = 0; row < row_biases.size(); ++row) {
+      row_biases[row] = numbers[static_cast<std::int64_t>(row) * rows.spacing];
+    }
   }
 
   static S to_storage(A x) {
@@ -413,53 +470,74 @@ class DeviceBackend final : public Backend<A> {
 
   void upload_plan(const RatingsView& ratings, const Survey& rated) {
     const Parallel parallel = params_.parallel == Parallel::blocked ? Parallel::blocked : Parallel::hogwild;
-    plan_.emplace(make_pass_plan(ratings, rated, z_, parallel, params_.seed, *team_));
+    const PlanTables tables = make_plan_tables(rated, parallel, params_.seed, *team_);
+    weighted_ = !ratings.weights.empty();
+    const std::int64_t for_lists = means_ ? means_->wanted_bytes() : 0;
+    if (given_) {
+      constexpr std::int64_t kForTask = 2 * sizeof(double);
+      const std::int64_t beside = tables.n_waves * (4 + (tables.blocked ? kBytesOfWave : 0));
+      std::optional<PlanOnDevice> made = given_->plan(tables, z_, for_lists + beside, kForTask);
+      given_.reset();
+      if (made) {
+        plan_.emplace(std::move(made->plan));
+        take_task_sums(made->arrays.task_begin.size());
+        return keep_resident(std::move(made->arrays), tables.blocked);
+      }
+    }
+    plan_.emplace(make_pass_plan(ratings, rated, z_, tables, *team_));
     const PassPlan& plan = *plan_;
-    weighted_ = plan.weights.size() > 0;
     const auto n_segments = static_cast<std::int64_t>(plan.segment_begin.size()),
                n_tasks = static_cast<std::int64_t>(plan.task_begin.size());
-    task_sums_ = allocate<double>(2 * n_tasks);  // the elements between two waves stay 0
-    task_sums_.zero();
+    take_task_sums(n_tasks);
     const std::int64_t all = plan.entries.size() * static_cast<std::int64_t>(sizeof(Entry)) +
                              plan.weights.size() * static_cast<std::int64_t>(sizeof(float)) +
                              (2 * n_segments + n_tasks) * static_cast<std::int64_t>(sizeof(std::uint32_t));
     // Two neighbouring chunks of a wave do not fit into one slot together, so there are at most so many chunks.
-    const std::int64_t left = memory_->left(), for_lists = means_ ? means_->wanted_bytes() : 0;
+    const std::int64_t left = memory_->left();
     const std::int64_t max_chunks = plan.n_waves() + 5 * (all + kAlignments) / std::max<std::int64_t>(left, 1) + 64;
-    // Blocked, resident: one launch an epoch, in which tasks wait for each other. Its places are 32-bit numbers.
-    const bool together =
-        parallel == Parallel::blocked && plan.entries.size() < std::numeric_limits<std::int32_t>::max();
-    const std::int64_t of_counters =
-        max_chunks * static_cast<std::int64_t>(sizeof(std::uint32_t)) + (together ? plan.n_waves() * kBytesOfWave : 0);
-    const bool resident = all + of_counters + kAlignments + for_lists <= left;
-    chunks_ = make_chunks(plan, resident ? all + kAlignments : (left - of_counters) / 2);
-    next_tasks_ = allocate<std::uint32_t>(static_cast<std::int64_t>(chunks_.size()));
-    if (resident) {
-      // The whole plan is one chunk.
-      Chunk whole;
-      whole.n_entries = plan.entries.size();
-      whole.n_segments = n_segments;
-      whole.n_tasks = n_tasks;
-      whole_plan_ = allocate<char>(whole.bytes(weighted_));
-      resident_ = lay_out(whole_plan_, whole);
-      if (together) {
-        waves_ = allocate<PassWave>(plan.n_waves());
-        stripes_done_ = allocate<std::uint32_t>(plan.n_waves());
-      }
-      copy_in(*resident_, 0, whole.n_entries, 0, n_segments, 0, n_tasks);
-      wait();  // before the plan's arrays are freed
+    const std::int64_t of_counters = max_chunks * static_cast<std::int64_t>(sizeof(std::uint32_t)) +
+                                     (tables.blocked ? plan.n_waves() * kBytesOfWave : 0);
+    if (all + of_counters + kAlignments + for_lists <= left) {
+      PlanBuffers arrays;
+      const auto take = [&]<class T>(DeviceBuffer<T>& array, const T* from, std::int64_t size) {
+        array = allocate<T>(size);
+        staging(array.bytes()).copy(array.data(), from, array.bytes(), *team_);
+      };
+      take(arrays.entries, plan.entries.data(), plan.entries.size());
+      take(arrays.weights, plan.weights.data(), plan.weights.size());
+      take(arrays.segment_rows, plan.segment_rows.data(), n_segments);
+      take(arrays.segment_begin, plan.segment_begin.data(), n_segments);
+      take(arrays.task_begin, plan.task_begin.data(), n_tasks);
       plan_->weights = Buffer<float>();
       plan_->entries = Buffer<Entry>();
       plan_->segment_rows = {};
       plan_->segment_begin = {};
       plan_->task_begin = {};
-      return;
+      return keep_resident(std::move(arrays), tables.blocked);
     }
+    chunks_ = make_chunks(plan, (left - of_counters) / 2);
+    next_tasks_ = allocate<std::uint32_t>(static_cast<std::int64_t>(chunks_.size()));
     std::int64_t most = 0;
     for (const Chunk& chunk : chunks_) most = std::max(most, chunk.bytes(weighted_));
     allocate_slots(most);
     pin(plan.entries.data(), plan.entries.size());
     pin(plan.weights.data(), plan.weights.size());
+  }
+  void take_task_sums(std::int64_t n_tasks) {
+    task_sums_ = allocate<double>(2 * n_tasks);  // the elements between two waves stay 0
+    task_sums_.zero();
+  }
+  /// Each wave is one chunk; or, blocked, all of them are one launch, whose places are 32-bit numbers.
+  void keep_resident(PlanBuffers&& arrays, bool blocked) {
+    whole_plan_ = std::move(arrays);
+    resident_ = {whole_plan_.entries.data(), whole_plan_.weights.data(), whole_plan_.segment_rows.data(),
+                 whole_plan_.segment_begin.data(), whole_plan_.task_begin.data()};
+    chunks_ = whole_waves(*plan_);
+    next_tasks_ = allocate<std::uint32_t>(static_cast<std::int64_t>(chunks_.size()));
+    if (blocked && whole_plan_.entries.size() < std::numeric_limits<std::int32_t>::max()) {
+      waves_ = allocate<PassWave>(plan_->n_waves());
+      stripes_done_ = allocate<std::uint32_t>(plan_->n_waves());
+    }
   }
 
   /// For chunks of ratings, and afterwards for those of the lists.
@@ -803,13 +881,15 @@ class DeviceBackend final : public Backend<A> {
   double total_weight_ = 0;
   std::optional<DeviceMemory> memory_;
   std::optional<ThreadTeam> team_;
+  std::optional<Staging> staging_;      ///< while something goes through it
+  std::optional<DeviceRatings> given_;  ///< from take() until the plan is made
   Rows users_, items_, kept_users_, kept_items_;
   DeviceBuffer<double> sums_;  ///< kSumWarps pairs
 
   std::optional<PassPlan> plan_;  ///< for steps of one rating; without its arrays once they are resident
   bool weighted_ = false;
   std::vector<Chunk> chunks_;
-  DeviceBuffer<char> whole_plan_;  ///< empty if it is streamed
+  PlanBuffers whole_plan_;  ///< empty if it is streamed
   std::optional<PlanArrays> resident_;
   Slots slots_;  ///< for chunks of the plan, of the batches or of the lists
   std::optional<DeviceMeans<S, A>> means_;
@@ -866,16 +946,47 @@ void plan_upload_as(MemoryPlan& plan, const RatingCounts& counts, const TrainPar
                      per_row = (params.biases ? 1 + states : 0) + (remembered.row_numbers ? kTileRowNumbers : 0);
   const std::int64_t most =
       params.device_memory > 0 ? std::min(kSpreadBiases, params.device_memory / kSpreadBiasesPart) : kSpreadBiases;
+  const bool of_users = has_means(params, true), of_items = has_means(params, false);
+  // What the device does of what else the host does, as take(), lists() and plan() decide it.
+  const Parallel parallel = params.parallel == Parallel::blocked ? Parallel::blocked : Parallel::hogwild;
+  const PassPlanSizes sizes = pass_plan_sizes(counts, parallel);
+  const std::int64_t losses = sizes.n_tasks * 2 * 8;
+  std::int64_t planning = 0;
+  bool lists = false;
+  if (batch_size(params, n) == 0 && DeviceRatings::can_number(n) && counts.buffer_bytes == 0) {
+    // The losses of the tasks are allocated after it.
+    const std::int64_t most = planned_device_ratings(counts, parallel) - losses;
+    const auto has_room = [&](std::int64_t bytes) {
+      if (params.device_memory == 0) return true;
+      TrainParams unlimited = params;
+      unlimited.device_memory = 0;
+      MemoryPlan host;
+      FitMemory all;
+      plan_upload_as<S, A>(host, counts, unlimited, all);
+      return all.device_least() + bytes <= params.device_memory;
+    };
+    lists = (of_users || of_items) && counts.n_implicit == 0 && has_room(most + 2 * n_lists * 4);
+    if (lists || has_room(most)) planning = most;
+  }
+  if (lists) {
+    plan.take(kUserListsPart, lists_bytes(counts.n_users, 0));
+    plan.take(kItemListsPart, lists_bytes(counts.n_items, 0));
+  } else if (of_users || of_items) {
+    plan_distinct_pairs(plan, counts);
+  }
+  // Pinned from take(), where the device takes the ratings, or from upload() on.
+  const char* const pinned = "pinned buffers";
+  plan.take(pinned, Staging::planned_bytes(std::max(std::max(counts.n_users, counts.n_items) * stride * stored,
+                                                    DeviceRatings::given_bytes(n, counts.weighted))));
   std::int64_t factors = 0, numbers = 0;
   for (const bool users : {true, false}) {
     const std::int64_t rows = counts.rows(users), spread = rows * number_spacing<A>(per_row, rows, most) * number;
     factors += rows * stride * stored;
     numbers += spread;
-    plan.touch("factors for the device", rows * (stride * stored + number) + spread);
+    plan.touch("factors for the device", rows * number + spread);
   }
   device.push_back({"factors and biases", factors + numbers});
   device.push_back({"optimizer state", counts.all_rows() * states * stride * number});
-  const bool of_users = has_means(params, true), of_items = has_means(params, false);
   if (has_row_pulls(params)) {
     plan_row_pulls<A>(plan, std::max(counts.n_users, counts.n_items));
     device.push_back({"pulls of the rows", counts.all_rows() * static_cast<std::int64_t>(sizeof(RowPull<A>))});
@@ -898,22 +1009,32 @@ void plan_upload_as(MemoryPlan& plan, const RatingCounts& counts, const TrainPar
     device.push_back({"gradients of a batch", rows.most * ((stride + 2) * number + 2 * 8)});
     ratings = (rows.users + rows.items) * 8 + 2 * n * (4 + number + weight);
   } else {
-    const Parallel parallel = params.parallel == Parallel::blocked ? Parallel::blocked : Parallel::hogwild;
-    plan_pass_plan(plan, counts, parallel, n_threads);
-    const PassPlanSizes sizes = pass_plan_sizes(counts, parallel);
-    device.push_back({"losses of the tasks", sizes.n_tasks * 2 * 8});
+    if (planning > 0) {
+      plan_plan_tables(plan, counts);
+      plan.free("sorting");
+    } else {
+      plan_pass_plan(plan, counts, parallel, n_threads);
+    }
+    device.push_back({"losses of the tasks", losses});
     if (parallel == Parallel::blocked) device.push_back({"order of the tasks", sizes.n_waves * kBytesOfWave});
     ratings = n * (static_cast<std::int64_t>(sizeof(Entry)) + weight) + (2 * sizes.n_segments + sizes.n_tasks) * 4;
   }
   device.push_back({"ratings", ratings});
   memory.device_streamed = ratings;
+  std::int64_t later = ratings;
   if (of_users || of_items) {
     device.push_back({"who rated what", 2 * n_lists * 4});
     memory.device_streamed += 2 * n_lists * 4;
+    if (!lists) later += 2 * n_lists * 4;
+  }
+  if (const std::int64_t sorting = planning - later; sorting > 0) {
+    device.push_back({"sorting of the ratings", sorting});
+    memory.device_streamed += sorting;
   }
   std::erase_if(device, [](const MemoryPart& part) { return part.bytes == 0; });
   plan.free(kUserListsPart);
   plan.free(kItemListsPart);
+  plan.free(pinned);
   // On the device from now on, if it has room.
   plan.free("ratings for the device");
   plan.free("ratings in batches");
@@ -933,7 +1054,8 @@ template <class T>
 void plan_device_download(MemoryPlan& plan, const RatingCounts& counts, const TrainParams& params) {
   const std::int64_t most = std::max(counts.n_users, counts.n_items),
                      stored = params.half ? 2 : static_cast<std::int64_t>(sizeof(T));
-  plan.touch("factors from the device", most * (params.n_factors + 16) * stored);
+  plan.touch("factors from the device",
+             Staging::planned_bytes(most * (params.n_factors + 16) * stored) + most * 4 * stored);
 }
 
 template void plan_device_upload<float>(MemoryPlan&, const RatingCounts&, const TrainParams&, FitMemory&);

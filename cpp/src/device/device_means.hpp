@@ -6,11 +6,14 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "buffer.hpp"
 #include "device/device_memory.hpp"
+#include "device/device_ratings.hpp"
 #include "device/sum_plan.hpp"
 #include "device/tuning.hpp"
 #include "incidence.hpp"
@@ -29,10 +32,11 @@ inline constexpr Tile kWholeWarp{32, 1};
 template <class S, class A>
 class DeviceMeans {
  public:
-  /// `stride`: device_stride of the factors.
+  /// `stride`: device_stride of the factors. `lists`: those of the incidence if they are on the device; then it has
+  /// only where they begin.
   DeviceMeans(Accelerator& device, DeviceMemory& memory, const Incidence& incidence, std::int64_t stride, bool of_users,
-              bool of_items, double rho, double rho_bias, ThreadTeam& team)
-      : device_(device), stride_(stride), rho_(rho), rho_bias_(rho_bias) {
+              bool of_items, double rho, double rho_bias, ThreadTeam& team, std::optional<ListsOnDevice> lists)
+      : device_(device), stride_(stride), rho_(rho), rho_bias_(rho_bias), has_lists_(lists.has_value()) {
     std::int64_t n_partial = 0;
     for (const bool users : {true, false}) {
       const IncidentRows& rows = users ? incidence.users : incidence.items;
@@ -48,6 +52,10 @@ class DeviceMeans {
       side.slices = n_slices(side.n_rows, stride);
       side.sums = memory.allocate<double>(kMeansSums * 4 * quads(stride) * side.slices);
       n_partial = std::max(n_partial, plan.n_long_parts());
+    }
+    if (lists) {
+      users_.others = std::move(lists->users);
+      items_.others = std::move(lists->items);
     }
     partial_ = memory.allocate<A>(n_partial * row_size());
     along_ = memory.allocate<A>(2 * 4 * quads(stride));
@@ -75,11 +83,13 @@ class DeviceMeans {
 
   /// The memory that there should be for the lists where the ratings are resident, in slots or for all.
   [[nodiscard]] std::int64_t wanted_bytes() const {
+    if (has_lists_) return 0;
     const std::int64_t most = std::max(bytes_of(users_), bytes_of(items_));
     return std::min(bytes_of(users_) + bytes_of(items_), 2 * std::max(most / kListsPart, least_slot()));
   }
   /// The bytes of a slot, at least.
   [[nodiscard]] std::int64_t least_slot() const {
+    if (has_lists_) return 0;
     return std::min(std::max(bytes_of(users_), bytes_of(items_)), kPartOthers * kOtherBytes);
   }
 
@@ -87,6 +97,10 @@ class DeviceMeans {
   /// what is left is taken if they have no memory yet. `pin` is called with host memory to copy from, and its bytes.
   template <class Pin>
   void take_lists(const Incidence& incidence, DeviceMemory& memory, Slots& slots, const Pin& pin) {
+    if (has_lists_) {
+      users_.plan = items_.plan = {{}, {}, {0}, {}};
+      return;
+    }
     const bool resident = bytes_of(users_) + bytes_of(items_) <= memory.left();
     if (!resident && slots.bytes() == 0) {
       slots.allocate(memory, std::min(std::max(bytes_of(users_), bytes_of(items_)), memory.left() / 2));
@@ -194,20 +208,32 @@ class DeviceMeans {
       const std::int64_t count = own_rows.begin[r + 1] - own_rows.begin[r];
       if (count > 0) scale[r] = static_cast<A>(1 / std::sqrt(static_cast<double>(count)));
     }
-    std::vector<double> diagonal(static_cast<std::size_t>(other.n_rows), 0.0);
-    team.run_slices(
-        other.n_rows,
-        [&](std::int64_t begin, std::int64_t end, int) {
-          for (std::int64_t row = begin; row < end; ++row) {
-            const auto r = static_cast<std::size_t>(row);
-            for (std::int64_t at = other_rows.begin[r]; at < other_rows.begin[r + 1]; ++at) {
-              const auto x = static_cast<double>(scale[static_cast<std::size_t>(other_rows.others[at])]);
-              diagonal[r] += x * x;
-            }
-          }
-        },
-        kConvertedRows);
     side.scale = memory.uploaded(scale.data(), side.n_rows);
+    // Part by part, so that the bits do not depend on where the lists are.
+    const SumPlan& plan = other.plan;
+    std::vector<double> sums(static_cast<std::size_t>(plan.n_parts()));
+    if (has_lists_) {
+      DeviceBuffer<double> on_device = memory.allocate<double>(plan.n_parts());
+      device_.prepare(SquaresStep<A>{other.others.data(), other.begin.data(), side.scale.data(), on_device.data()},
+                      plan.n_parts());
+      on_device.download(sums.data());
+      memory.give_back(on_device);
+    } else {
+      const SquaresStep<A> step{other_rows.others.data(), plan.begin.data(), scale.data(), sums.data()};
+      team.run_slices(
+          plan.n_parts(),
+          [&](std::int64_t begin, std::int64_t end, int) {
+            for (std::int64_t part = begin; part < end; ++part) step(part);
+          },
+          kConvertedRows);
+    }
+    std::vector<double> diagonal(static_cast<std::size_t>(other.n_rows), 0.0);
+    std::size_t part = 0;
+    for (std::size_t row = 0; row < diagonal.size(); ++row) {
+      do {
+        diagonal[row] += sums[part++];
+      } while (plan.begin[part] < other_rows.begin[row + 1]);
+    }
     side.diagonal = memory.uploaded(diagonal.data(), other.n_rows);
   }
 
@@ -267,6 +293,7 @@ class DeviceMeans {
   Accelerator& device_;
   const std::int64_t stride_;
   const double rho_, rho_bias_;
+  const bool has_lists_;  ///< on the device from the start; the host has none
   Side users_, items_;
   DeviceBuffer<A> partial_, along_;
 };

@@ -29,7 +29,7 @@ class DeviceMemory {
     if (kCertainShare * static_cast<double>(least.device_least()) <= static_cast<double>(left_)) return;
     std::string parts;
     for (const MemoryPart& part : least.device) {
-      if (part.name != "ratings" && part.name != "who rated what") {
+      if (part.name != "ratings" && part.name != "who rated what" && part.name != "sorting of the ratings") {
         parts += (parts.empty() ? "" : ", ") + part.name + " " + bytes_text(part.bytes);
       }
     }
@@ -49,6 +49,11 @@ class DeviceMemory {
     }
     left_ -= bytes;
     return DeviceBuffer<T>(device_, size);
+  }
+  template <class T>
+  void give_back(DeviceBuffer<T>& buffer) {
+    left_ += buffer.bytes();
+    buffer = {};
   }
   template <class T>
   DeviceBuffer<T> uploaded(const T* from, std::int64_t size) {

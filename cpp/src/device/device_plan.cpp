@@ -2,6 +2,7 @@
 #include "device/device_plan.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numeric>
 #include <string>
@@ -68,12 +69,6 @@ std::vector<std::int32_t> turns_of(const RowPartition& partition, bool interleav
   return turns;
 }
 
-/// A rating before it is sorted inside its wave.
-struct WaveRating {
-  std::int32_t turn;  ///< of the row of the own side
-  Entry entry;
-};
-
 /// The ratings by wave, in the order given.
 struct WaveRatings {
   Buffer<WaveRating> ratings;
@@ -81,11 +76,13 @@ struct WaveRatings {
   std::vector<std::int64_t> begin;  ///< of each wave, and the end
 };
 
-template <class WaveOf>
-WaveRatings sort_into_waves(const RatingsView& ratings, const Survey& rated, const Standardization& z, bool users_own,
-                            const std::vector<std::int32_t>& turns, std::int64_t n_waves, const WaveOf& wave_of,
-                            ThreadTeam& team) {
-  const std::int64_t n = ratings.size(), n_slices = std::clamp<std::int64_t>(n >> 16, 1, 4 * team.size());
+WaveRatings sort_into_waves(const RatingsView& ratings, const Survey& rated, const RatingUnits& z,
+                            const PlanTables& tables, ThreadTeam& team) {
+  const PlanKeys keys = tables.keys();
+  const std::int64_t n_waves = tables.n_waves, n = ratings.size(),
+                     n_slices = std::clamp<std::int64_t>(n >> 16, 1, 4 * team.size());
+  const std::span<const std::int32_t> own = tables.users_own ? ratings.users : ratings.items,
+                                      other = tables.users_own ? ratings.items : ratings.users;
   const auto slice_begin = [&](std::int64_t slice) { return n * slice / n_slices; };
   const auto counts = [&](std::size_t r) { return ratings.weights.empty() || ratings.weights[r] > 0; };
   std::vector<std::int64_t> next(static_cast<std::size_t>(n_slices * n_waves),
@@ -95,7 +92,7 @@ WaveRatings sort_into_waves(const RatingsView& ratings, const Survey& rated, con
     std::int64_t* const next_of_slice = next.data() + slice * n_waves;
     for (auto r = static_cast<std::size_t>(slice_begin(slice)); r < static_cast<std::size_t>(slice_begin(slice + 1));
          ++r) {
-      if (counts(r)) ++next_of_slice[wave_of(r)];
+      if (counts(r)) ++next_of_slice[keys.wave(own[r], other[r])];
     }
   });
   WaveRatings by_wave;
@@ -109,17 +106,17 @@ WaveRatings sort_into_waves(const RatingsView& ratings, const Survey& rated, con
   by_wave.begin.push_back(total);
   by_wave.ratings = Buffer<WaveRating>(rated.counted);
   by_wave.weights = Buffer<float>(ratings.weights.empty() ? 0 : rated.counted);
-  const std::span<const std::int32_t> own = users_own ? ratings.users : ratings.items,
-                                      other = users_own ? ratings.items : ratings.users;
   team.run(n_slices, [&](std::int64_t slice, int thread) {
     if (team.poll(thread)) return;
     std::int64_t* const next_of_slice = next.data() + slice * n_waves;
     for (auto r = static_cast<std::size_t>(slice_begin(slice)); r < static_cast<std::size_t>(slice_begin(slice + 1));
          ++r) {
       if (!counts(r)) continue;
-      const std::int64_t to = next_of_slice[wave_of(r)]++;
+      const std::int64_t to = next_of_slice[keys.wave(own[r], other[r])]++;
       const double value = z.standardized(static_cast<double>(ratings.values[r]));
-      by_wave.ratings[to] = {turns[static_cast<std::size_t>(own[r])], {other[r], static_cast<float>(value)}};
+      by_wave.ratings[to] = {static_cast<std::uint32_t>(tables.turns[static_cast<std::size_t>(own[r])]),
+                             static_cast<std::uint32_t>(keys.hash(static_cast<std::int64_t>(r))),
+                             {other[r], static_cast<float>(value)}};
       if (by_wave.weights.size() > 0) {
         by_wave.weights[to] = z.weight(ratings.weights[r]);
       }
@@ -128,140 +125,138 @@ WaveRatings sort_into_waves(const RatingsView& ratings, const Survey& rated, con
   return by_wave;
 }
 
-/// A thread's memory for sorting a wave.
-struct Scratch {
-  std::vector<std::uint32_t> next;      // by turn
-  std::vector<std::uint64_t> keys;      // turn, number of the rating
-  std::vector<std::int32_t> positions;  // the wave's ratings, by turn
-};
-
-/// The numbers of a wave's ratings by turn, those of a turn in the order given.
-void sort_by_turn(const WaveRating* ratings, std::int64_t n, std::int64_t n_turns, Scratch& scratch) {
-  scratch.positions.resize(static_cast<std::size_t>(n));
-  if (n < n_turns / 8) {
-    scratch.keys.resize(static_cast<std::size_t>(n));
-    for (std::int64_t r = 0; r < n; ++r) {
-      scratch.keys[static_cast<std::size_t>(r)] =
-          static_cast<std::uint64_t>(ratings[r].turn) << 32 | static_cast<std::uint64_t>(r);
-    }
-    std::sort(scratch.keys.begin(), scratch.keys.end());
-    for (std::size_t r = 0; r < scratch.keys.size(); ++r) {
-      scratch.positions[r] = static_cast<std::int32_t>(scratch.keys[r] & 0xffffffffu);
-    }
-    return;
-  }
-  scratch.next.assign(static_cast<std::size_t>(n_turns) + 1, 0);
-  for (std::int64_t r = 0; r < n; ++r) ++scratch.next[static_cast<std::size_t>(ratings[r].turn) + 1];
-  std::partial_sum(scratch.next.begin(), scratch.next.end(), scratch.next.begin());
-  for (std::int64_t r = 0; r < n; ++r) {
-    scratch.positions[scratch.next[static_cast<std::size_t>(ratings[r].turn)]++] = static_cast<std::int32_t>(r);
-  }
-}
-
-/// How many of a wave's ratings, sorted by turn, are the first of their row.
-std::int64_t count_segments(const WaveRating* ratings, const std::vector<std::int32_t>& positions) {
-  std::int64_t n = 0;
-  for (std::size_t at = 0; at < positions.size(); ++at) {
-    n += at == 0 || ratings[positions[at]].turn != ratings[positions[at - 1]].turn ? 1 : 0;
-  }
-  return n;
-}
+int bits_of(std::int64_t x) { return static_cast<int>(std::bit_width(static_cast<std::uint64_t>(x))); }
 
 }  // namespace
 
-std::uint32_t task_limit(std::int64_t ratings_of_wave, std::int64_t segments_of_wave, std::int64_t max_tiles) {
-  const std::int64_t of_tile = (ratings_of_wave + kSegmentCost * segments_of_wave + max_tiles - 1) / max_tiles,
-                     tasks = std::max<std::int64_t>(1, (of_tile + kMostTaskRatings - 1) / kMostTaskRatings);
-  return static_cast<std::uint32_t>(std::max(kLeastTaskRatings, (of_tile + tasks - 1) / tasks));
+void WaveArranger::arrange(const PlanTables& tables, const WaveRating* ratings, const float* weights, std::int64_t n,
+                           Entry* entries, float* arranged_weights, WaveLists& lists) {
+  const auto n_turns = static_cast<std::int64_t>(tables.turns.size());
+  std::int64_t at = 0;
+  const auto add = [&](std::int64_t turn, std::int64_t end) {
+    lists.rows.push_back(tables.row_at[static_cast<std::size_t>(turn)]);
+    lists.segments.push_back(static_cast<std::uint32_t>(at));
+    for (; at < end; ++at) {
+      const auto r = static_cast<std::int64_t>(keys_[static_cast<std::size_t>(at)] & 0xffffffffu);
+      entries[at] = ratings[r].entry;
+      if (weights != nullptr) arranged_weights[at] = weights[r];
+    }
+  };
+  // A key is the hash, and the number of the rating: those of equal hashes stay in the order given.
+  keys_.resize(static_cast<std::size_t>(n));
+  if (n < n_turns / 8) {
+    by_turn_.clear();
+    for (std::int64_t r = 0; r < n; ++r) {
+      by_turn_.emplace_back(ratings[r].turn, std::uint64_t{ratings[r].hash} << 32 | static_cast<std::uint64_t>(r));
+    }
+    std::sort(by_turn_.begin(), by_turn_.end());
+    std::transform(by_turn_.begin(), by_turn_.end(), keys_.begin(), [](const auto& each) { return each.second; });
+    for (std::size_t end = 1; end <= by_turn_.size(); ++end) {
+      const std::uint32_t turn = by_turn_[end - 1].first;
+      if (end == by_turn_.size() || by_turn_[end].first != turn) add(turn, static_cast<std::int64_t>(end));
+    }
+  } else {
+    end_.assign(static_cast<std::size_t>(n_turns) + 1, 0);
+    for (std::int64_t r = 0; r < n; ++r) ++end_[ratings[r].turn + 1];
+    std::partial_sum(end_.begin(), end_.end(), end_.begin());
+    for (std::int64_t r = 0; r < n; ++r) {
+      keys_[end_[ratings[r].turn]++] = std::uint64_t{ratings[r].hash} << 32 | static_cast<std::uint64_t>(r);
+    }
+    for (std::int64_t turn = 0; turn < n_turns; ++turn) {
+      const std::int64_t end = end_[static_cast<std::size_t>(turn)];
+      if (end == at) continue;
+      std::sort(keys_.begin() + at, keys_.begin() + end);
+      add(turn, end);
+    }
+  }
+  lists.segments.push_back(static_cast<std::uint32_t>(n));
+  lists.rows.push_back(0);
+  cut_into_tasks(tables, lists);
 }
 
-PassPlan make_pass_plan(const RatingsView& ratings, const Survey& rated, const Standardization& z, Parallel parallel,
-                        std::uint64_t seed, ThreadTeam& team) {
-  const bool blocked = parallel == Parallel::blocked;
-  PassPlan plan;
+void cut_into_tasks(const PlanTables& tables, WaveLists& lists) {
+  const auto stripe = [&](std::size_t s) { return tables.own_stripes[static_cast<std::size_t>(lists.rows[s])]; };
+  const std::size_t n = lists.segments.size() - 1;
+  std::vector<std::uint32_t>& tasks = lists.tasks;
+  const TaskCut cut{tables.blocked, task_work(lists.segments.back(), static_cast<std::int64_t>(n), tables.max_tiles)};
+  const bool all_stripes = tables.blocked;
+  for (std::size_t s = 0; s < n; ++s) {
+    if (all_stripes) {
+      while (static_cast<std::int32_t>(tasks.size()) <= stripe(s)) tasks.push_back(static_cast<std::uint32_t>(s));
+    } else if (s == 0 ||
+               cut(static_cast<std::int64_t>(s), lists.segments[s - 1], lists.segments[s], stripe(s - 1), stripe(s))) {
+      tasks.push_back(static_cast<std::uint32_t>(s));
+    }
+  }
+  tasks.resize(all_stripes ? static_cast<std::size_t>(tables.n_waves) + 1 : tasks.size() + 1,
+               static_cast<std::uint32_t>(n));
+}
+
+int PlanTables::key_bits() const noexcept { return bits_of(n_waves) + turn_bits + hash_bits; }
+
+PlanTables make_plan_tables(const Survey& rated, Parallel parallel, std::uint64_t seed, ThreadTeam& team) {
+  PlanTables tables;
+  tables.blocked = parallel == Parallel::blocked;
   // Hogwild: one tile works on a row of the own side for a while, so the own side is the one without heavy rows.
   // Blocked: no row is shared, so the own side is the one with heavy rows, which stay in a tile's registers for many
   // ratings.
-  plan.users_own = users_are_outer(rated) != blocked;
-  const std::vector<std::uint32_t>&own_counts = plan.users_own ? rated.user_counts : rated.item_counts,
-        &other_counts = plan.users_own ? rated.item_counts : rated.user_counts;
-  const auto n_stripes = blocked ? stripes_of_blocked(rated.counted) : kWaves;
-  const RowPartition own = partition_rows(own_counts, n_stripes, seed, plan.users_own ? kUserOrder : kItemOrder, team),
-                     other =
-                         partition_rows(other_counts, n_stripes, seed, plan.users_own ? kItemOrder : kUserOrder, team);
-  const std::int64_t n_waves = blocked ? std::max(own.stripes(), other.stripes()) : other.stripes();
-  const std::vector<std::int32_t> own_stripes = stripes_of(own), other_stripes = stripes_of(other),
-                                  turns = turns_of(own, !blocked);
-  std::vector<std::int32_t> row_at(turns.size());  // by turn
-  for (std::size_t row = 0; row < turns.size(); ++row) {
-    row_at[static_cast<std::size_t>(turns[row])] = static_cast<std::int32_t>(row);
+  tables.users_own = users_are_outer(rated) != tables.blocked;
+  const std::vector<std::uint32_t>&own_counts = tables.users_own ? rated.user_counts : rated.item_counts,
+        &other_counts = tables.users_own ? rated.item_counts : rated.user_counts;
+  const auto n_stripes = tables.blocked ? stripes_of_blocked(rated.counted) : kWaves;
+  const RowPartition own =
+                         partition_rows(own_counts, n_stripes, seed, tables.users_own ? kUserOrder : kItemOrder, team),
+                     other = partition_rows(other_counts, n_stripes, seed, tables.users_own ? kItemOrder : kUserOrder,
+                                            team);
+  tables.n_waves = tables.blocked ? std::max(own.stripes(), other.stripes()) : other.stripes();
+  tables.own_stripes = stripes_of(own);
+  tables.other_stripes = stripes_of(other);
+  tables.turns = turns_of(own, !tables.blocked);
+  tables.row_at.resize(tables.turns.size());
+  for (std::size_t row = 0; row < tables.turns.size(); ++row) {
+    tables.row_at[static_cast<std::size_t>(tables.turns[row])] = static_cast<std::int32_t>(row);
   }
-  const std::span<const std::int32_t> own_rows = plan.users_own ? ratings.users : ratings.items,
-                                      other_rows = plan.users_own ? ratings.items : ratings.users;
-  const auto wave_of = [&](std::size_t r) {
-    const std::int64_t behind = other_stripes[static_cast<std::size_t>(other_rows[r])] -
-                                own_stripes[static_cast<std::size_t>(own_rows[r])] % n_waves;
-    return behind < 0 ? behind + n_waves : behind;
-  };
-  const WaveRatings by_wave = sort_into_waves(ratings, rated, z, plan.users_own, turns, n_waves, wave_of, team);
+  if (tables.blocked) {
+    tables.first_turn = own.begin;
+    tables.first_turn.resize(static_cast<std::size_t>(tables.n_waves) + 1, own.begin.back());
+  }
+  const std::uint32_t most_own = *std::max_element(own_counts.begin(), own_counts.end()),
+                      most_other = *std::max_element(other_counts.begin(), other_counts.end());
+  tables.max_tiles = tables.blocked ? kMaxStripes : most_tiles(rated.counted, most_other);
+  // A segment of m ratings has about m^2 / 2^(hash_bits + 1) pairs of equal hashes, which stay in the order given: in
+  // the longest segments there is one to eight ratings. A device sorts by whole bytes.
+  tables.turn_bits = std::max(1, bits_of(static_cast<std::int64_t>(tables.turns.size()) - 1));
+  const int rest = bits_of(tables.n_waves) + tables.turn_bits, least = bits_of(most_own / tables.n_waves) + 2;
+  tables.hash_bits = std::min({(rest + least + 7) / 8 * 8 - rest, 64 - rest, 32});
+  tables.start = SplitMix64(seed, kDeviceShuffle, 0).next();
+  return tables;
+}
 
-  const double most_rated = *std::max_element(other_counts.begin(), other_counts.end());
-  plan.max_tiles = blocked ? kMaxStripes : most_tiles(rated.counted, most_rated);
-
+PassPlan make_pass_plan(const RatingsView& ratings, const Survey& rated, const RatingUnits& z, const PlanTables& tables,
+                        ThreadTeam& team) {
+  PassPlan plan;
+  plan.users_own = tables.users_own;
+  plan.max_tiles = tables.max_tiles;
+  const WaveRatings by_wave = sort_into_waves(ratings, rated, z, tables, team);
   plan.entries = Buffer<Entry>(rated.counted);
   plan.weights = Buffer<float>(by_wave.weights.size());
-  struct WaveLists {
-    std::vector<std::int32_t> rows;
-    std::vector<std::uint32_t> segments, tasks;
-  };
-  std::vector<WaveLists> lists(static_cast<std::size_t>(n_waves));
-  std::vector<Scratch> scratches(static_cast<std::size_t>(team.size()));
-  team.run(n_waves, [&](std::int64_t wave, int thread) {
+  std::vector<WaveLists> lists(static_cast<std::size_t>(tables.n_waves));
+  std::vector<WaveArranger> arrangers(static_cast<std::size_t>(team.size()));
+  team.run(tables.n_waves, [&](std::int64_t wave, int thread) {
     if (team.poll(thread)) return;
-    Scratch& scratch = scratches[static_cast<std::size_t>(thread)];
     WaveLists& list = lists[static_cast<std::size_t>(wave)];
     const std::int64_t begin = by_wave.begin[static_cast<std::size_t>(wave)],
                        n = by_wave.begin[static_cast<std::size_t>(wave) + 1] - begin;
     const WaveRating* const from = by_wave.ratings.data() + begin;
-    sort_by_turn(from, n, static_cast<std::int64_t>(turns.size()), scratch);
-    SplitMix64 random(seed, kDeviceShuffle, static_cast<std::uint64_t>(wave));
-    const std::uint32_t limit = blocked ? 0 : task_limit(n, count_segments(from, scratch.positions), plan.max_tiles);
-    std::uint32_t task = 0;  // where the current one begins
-    for (std::int64_t at = 0; at < n;) {
-      const std::int32_t turn = from[scratch.positions[static_cast<std::size_t>(at)]].turn;
-      const std::int32_t row = row_at[static_cast<std::size_t>(turn)];
-      std::int64_t end = at;
-      while (end < n && from[scratch.positions[static_cast<std::size_t>(end)]].turn == turn) ++end;
-      // Files are often sorted by item or time, and SGD wants random order.
-      random.shuffle(scratch.positions.data() + at, static_cast<std::uint32_t>(end - at));
-      if (blocked) {
-        const auto stripe = static_cast<std::size_t>(own_stripes[static_cast<std::size_t>(row)]);
-        while (list.tasks.size() <= stripe) list.tasks.push_back(static_cast<std::uint32_t>(list.rows.size()));
-      } else if (list.tasks.empty() ||
-                 static_cast<std::uint32_t>(at) - task + kSegmentCost * (list.rows.size() - list.tasks.back()) >=
-                     limit) {
-        list.tasks.push_back(static_cast<std::uint32_t>(list.rows.size()));
-        task = static_cast<std::uint32_t>(at);
-      }
-      list.rows.push_back(row);
-      list.segments.push_back(static_cast<std::uint32_t>(at));
-      for (; at < end; ++at) {
-        const std::int64_t r = scratch.positions[static_cast<std::size_t>(at)];
-        plan.entries[begin + at] = from[r].entry;
-        if (plan.weights.size() > 0) plan.weights[begin + at] = by_wave.weights[begin + r];
-      }
-    }
-    // And the end; with blocked, after the stripes that have no ratings here.
-    const std::size_t n_tasks = blocked ? static_cast<std::size_t>(n_waves) : list.tasks.size();
-    while (list.tasks.size() <= n_tasks) list.tasks.push_back(static_cast<std::uint32_t>(list.rows.size()));
-    list.segments.push_back(static_cast<std::uint32_t>(n));
-    list.rows.push_back(0);
+    arrangers[static_cast<std::size_t>(thread)].arrange(
+        tables, from, plan.weights.size() > 0 ? by_wave.weights.data() + begin : nullptr, n,
+        plan.entries.data() + begin, plan.weights.data() + begin, list);
   });
-  for (std::int64_t wave = 0; wave <= n_waves; ++wave) {
+  for (std::int64_t wave = 0; wave <= tables.n_waves; ++wave) {
     plan.waves.push_back({by_wave.begin[static_cast<std::size_t>(wave)],
                           static_cast<std::int64_t>(plan.segment_rows.size()),
                           static_cast<std::int64_t>(plan.task_begin.size())});
-    if (wave == n_waves) break;
+    if (wave == tables.n_waves) break;
     WaveLists& list = lists[static_cast<std::size_t>(wave)];
     plan.segment_rows.insert(plan.segment_rows.end(), list.rows.begin(), list.rows.end());
     plan.segment_begin.insert(plan.segment_begin.end(), list.segments.begin(), list.segments.end());
@@ -278,6 +273,21 @@ std::int64_t Chunk::bytes(bool weighted) const noexcept {
   return aligned_bytes(n_entries * static_cast<std::int64_t>(sizeof(Entry))) +
          (weighted ? aligned_bytes(n_entries * static_cast<std::int64_t>(sizeof(float))) : 0) +
          2 * aligned_bytes((n_segments + 1) * 4) + aligned_bytes((n_tasks + 1) * 4);
+}
+
+std::vector<Chunk> whole_waves(const PassPlan& plan) {
+  std::vector<Chunk> chunks;
+  for (std::int64_t wave = 0; wave < plan.n_waves(); ++wave) {
+    const PassPlan::Wave &at = plan.waves[static_cast<std::size_t>(wave)],
+                         &next = plan.waves[static_cast<std::size_t>(wave) + 1];
+    Chunk chunk;
+    chunk.wave = wave;
+    chunk.n_tasks = plan.n_tasks(wave);
+    chunk.n_segments = next.first_segment - at.first_segment - 1;
+    chunk.n_entries = next.first_entry - at.first_entry;
+    if (chunk.n_entries > 0) chunks.push_back(chunk);
+  }
+  return chunks;
 }
 
 std::vector<Chunk> make_chunks(const PassPlan& plan, std::int64_t max_bytes) {
@@ -372,28 +382,33 @@ PassPlanSizes pass_plan_sizes(const RatingCounts& counts, Parallel parallel) {
         std::max(sizes.n_segments, rows_among(counts, users, of_wave, static_cast<double>(sizes.n_waves)));
   }
   sizes.n_segments += sizes.n_waves;
+  // The least that task_work() may come to.
+  const std::int64_t of_task =
+      std::clamp(of_wave / most_tiles(counts.n_ratings, 1), kLeastTaskRatings, kMostTaskRatings / 2);
   sizes.n_tasks = sizes.n_waves * (blocked ? sizes.n_waves : 1) +
-                  (blocked ? 0
-                           : (counts.n_ratings + std::int64_t{kSegmentCost} * sizes.n_segments) /
-                                 std::int64_t{task_limit(of_wave, 0, most_tiles(counts.n_ratings, 1))}) +
-                  sizes.n_waves;
+                  (blocked ? 0 : TaskCut::work(counts.n_ratings, sizes.n_segments) / of_task) + sizes.n_waves;
   return sizes;
+}
+
+void plan_plan_tables(MemoryPlan& plan, const RatingCounts& counts) {
+  const std::int64_t most = std::max(counts.n_users, counts.n_items);
+  plan_partition(plan, counts.n_users);
+  plan_partition(plan, counts.n_items);
+  plan.take("sorting", counts.all_rows() * 4 + 2 * most * 4);  // stripes, turns
+  plan.free("order of the rows");
 }
 
 void plan_pass_plan(MemoryPlan& plan, const RatingCounts& counts, Parallel parallel, int n_threads) {
   const PassPlanSizes sizes = pass_plan_sizes(counts, parallel);
   const std::int64_t n = counts.n_ratings, weight = counts.weighted ? 4 : 0,
                      most = std::max(counts.n_users, counts.n_items), segment = 2 * 4;
-  plan_partition(plan, counts.n_users);
-  plan_partition(plan, counts.n_items);
-  plan.take("sorting", counts.all_rows() * 4 + 2 * most * 4);                          // stripes, turns
+  plan_plan_tables(plan, counts);
   plan.take("sorting", n * (static_cast<std::int64_t>(sizeof(WaveRating)) + weight));  // by wave
   plan.take("ratings for the device", n * (static_cast<std::int64_t>(sizeof(Entry)) + weight));
   // Each thread sorts a wave; the lists of the waves grow as they go, and are then put together.
-  plan.touch("sorting", n_threads * (n / sizes.n_waves + most) * 4 + 2 * sizes.n_segments * segment);
+  plan.touch("sorting", n_threads * (n / sizes.n_waves * 8 + most * 4) + 2 * sizes.n_segments * segment);
   plan.take("ratings for the device", sizes.n_segments * segment + sizes.n_tasks * 4);
   plan.free("sorting");
-  plan.free("order of the rows");
 }
 
 }  // namespace warpfactor

@@ -4,11 +4,13 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "buffer.hpp"
 #include "cpu/batches.hpp"
 #include "device/kernel_args.hpp"
+#include "device/prepare.hpp"
 #include "memory_plan.hpp"
 #include "standardize.hpp"
 #include "survey.hpp"
@@ -48,14 +50,70 @@ struct PassPlan {
   std::int64_t max_tiles = 1;
 };
 
-/// Hogwild: where the next task of a wave begins, in ratings and kSegmentCost for each segment: so that each of the
-/// tiles gets the same number of tasks, because a wave takes as long as the tile with the most.
-std::uint32_t task_limit(std::int64_t ratings_of_wave, std::int64_t segments_of_wave, std::int64_t max_tiles);
+/// What a plan is made by, of each row and in all: whoever makes it, from the ratings in any way, makes the same.
+struct PlanTables {
+  bool users_own = true, blocked = false;
+  std::int64_t n_waves = 1;
+  std::int64_t max_tiles = 1;                    ///< as in PassPlan
+  std::vector<std::int32_t> turns, own_stripes;  ///< by own row: its turn in a wave, and its stripe
+  std::vector<std::int32_t> other_stripes;       ///< by other row
+  std::vector<std::int32_t> row_at;              ///< own row, by turn
+  std::vector<std::int32_t> first_turn;          ///< blocked: by own stripe, of n_waves, and the end
+  std::int32_t turn_bits = 1, hash_bits = 1;
+  std::uint64_t start = 0;
+
+  /// Of these tables.
+  [[nodiscard]] PlanKeys keys() const {
+    return {turns.data(),
+            own_stripes.data(),
+            other_stripes.data(),
+            static_cast<std::int32_t>(n_waves),
+            turn_bits,
+            hash_bits,
+            start};
+  }
+  /// Of a rating's key.
+  [[nodiscard]] int key_bits() const noexcept;
+};
+PlanTables make_plan_tables(const Survey& rated, Parallel parallel, std::uint64_t seed, ThreadTeam& team);
+
+/// A rating before it is sorted inside its wave.
+struct WaveRating {
+  std::uint32_t turn;  ///< of the row of the own side
+  std::uint32_t hash;  ///< PlanKeys::hash
+  Entry entry;
+};
+
+/// A wave's segments and tasks, as in PassPlan.
+struct WaveLists {
+  std::vector<std::int32_t> rows;
+  std::vector<std::uint32_t> segments, tasks;
+};
+/// Writes the tasks of segments that are there.
+void cut_into_tasks(const PlanTables& tables, WaveLists& lists);
+
+/// Arranges waves, one after the other, in memory that it keeps.
+class WaveArranger {
+ public:
+  /// From a wave's ratings, in the order given, to its entries and lists, which are empty before. `weights`: nullptr
+  /// for none.
+  void arrange(const PlanTables& tables, const WaveRating* ratings, const float* weights, std::int64_t n,
+               Entry* entries, float* arranged_weights, WaveLists& lists);
+
+ private:
+  std::vector<std::uint32_t> end_;                                ///< by turn
+  std::vector<std::uint64_t> keys_;                               ///< hash and number of a rating, by turn
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> by_turn_;  ///< of few ratings: the turn, and that
+};
 
 /// Stores values as (value - shift) / scale and weights times weight_scale; leaves out ratings of weight 0. The result
 /// depends on the input and the seed, not on the team's size.
-PassPlan make_pass_plan(const RatingsView& ratings, const Survey& rated, const Standardization& z, Parallel parallel,
-                        std::uint64_t seed, ThreadTeam& team);
+PassPlan make_pass_plan(const RatingsView& ratings, const Survey& rated, const RatingUnits& z, const PlanTables& tables,
+                        ThreadTeam& team);
+inline PassPlan make_pass_plan(const RatingsView& ratings, const Survey& rated, const RatingUnits& z, Parallel parallel,
+                               std::uint64_t seed, ThreadTeam& team) {
+  return make_pass_plan(ratings, rated, z, make_plan_tables(rated, parallel, seed, team), team);
+}
 
 /// Consecutive tasks of a wave, copied to the device together.
 struct Chunk {
@@ -69,6 +127,8 @@ struct Chunk {
   static std::int64_t aligned_bytes(std::int64_t bytes) noexcept;
 };
 
+/// A chunk for each wave with ratings.
+std::vector<Chunk> whole_waves(const PassPlan& plan);
 /// The plan in chunks of at most `max_bytes`, in order. Throws CudaError with the bytes needed if one task takes more.
 std::vector<Chunk> make_chunks(const PassPlan& plan, std::int64_t max_bytes);
 
@@ -92,7 +152,9 @@ struct PassPlanSizes {
   std::int64_t n_waves = 1, n_segments = 0, n_tasks = 0;
 };
 PassPlanSizes pass_plan_sizes(const RatingCounts& counts, Parallel parallel);
-/// Tells what make_pass_plan() takes of the host, in the part "sorting", and of it what stays.
+/// Tells what make_plan_tables() takes of the host, in the part "sorting".
+void plan_plan_tables(MemoryPlan& plan, const RatingCounts& counts);
+/// Tells what that and make_pass_plan() take of the host, in the part "sorting", and of it what stays.
 void plan_pass_plan(MemoryPlan& plan, const RatingCounts& counts, Parallel parallel, int n_threads);
 
 }  // namespace warpfactor

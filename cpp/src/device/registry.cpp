@@ -22,14 +22,18 @@ Registry& registry() {
   return kept;
 }
 
+const CudaLibrary& library() {
+  const CudaLibrary* const found = registered_cuda();
+  if (found == nullptr) throw CudaError(registry().missing);
+  return *found;
+}
+
 template <class T>
 const CudaFunctions<T>& functions() {
-  const CudaLibrary* const library = registered_cuda();
-  if (library == nullptr) throw CudaError(registry().missing);
   if constexpr (sizeof(T) == sizeof(float)) {
-    return library->float_functions;
+    return library().float_functions;
   } else {
-    return library->double_functions;
+    return library().double_functions;
   }
 }
 
@@ -60,6 +64,15 @@ void cuda_select_best(const BestArgs<T>& args, std::uintptr_t stream) {
 }
 template void cuda_select_best<float>(const BestArgs<float>&, std::uintptr_t);
 template void cuda_select_best<double>(const BestArgs<double>&, std::uintptr_t);
+
+template <class T>
+const AnswerFunctions<T>& cuda_answers() {
+  return functions<T>().answers;
+}
+template const AnswerFunctions<float>& cuda_answers<float>();
+template const AnswerFunctions<double>& cuda_answers<double>();
+
+void cuda_find_codes(const FindArgs& args, std::uintptr_t stream) { library().find_codes(args, stream); }
 
 bool cuda_is_twin() { return registered_cuda() != nullptr && registered_cuda()->is_twin; }
 

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "backend.hpp"
+#include "device/answer_args.hpp"
 #include "device/kernel_args.hpp"
 #include "warpfactor/runtime.hpp"
 
@@ -23,11 +24,13 @@ struct CudaFunctions {
   /// Starts the selection of the best scores on a stream (a cudaStream_t) of the current device; the arrays are the
   /// device's. Throws CudaError.
   void (*select_best)(const BestArgs<T>& args, std::uintptr_t stream);
+  AnswerFunctions<T> answers;
 };
 
 struct CudaLibrary {
   CudaStatus (*status)();
-  bool is_twin;  ///< the host is in the device's place, for tests
+  bool is_twin;                                                     ///< the host is in the device's place, for tests
+  void (*find_codes)(const FindArgs& args, std::uintptr_t stream);  ///< as AnswerFunctions
   CudaFunctions<float> float_functions;
   CudaFunctions<double> double_functions;
 };
@@ -46,6 +49,11 @@ std::unique_ptr<Backend<T>> make_cuda_backend(const TrainParams& params, std::fu
 
 template <class T>
 void cuda_select_best(const BestArgs<T>& args, std::uintptr_t stream);
+
+/// Kernels of the registered library. Throws CudaError if there is none.
+template <class T>
+const AnswerFunctions<T>& cuda_answers();
+void cuda_find_codes(const FindArgs& args, std::uintptr_t stream);
 
 bool cuda_is_twin();
 

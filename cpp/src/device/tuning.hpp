@@ -56,6 +56,15 @@ inline constexpr std::int64_t kSpreadBiasesPart = 64;
 inline constexpr std::int64_t kSumWarps = 64;
 /// Bytes of free memory left alone if device_memory is not set, for CUDA itself and kernels' stacks. Not measured.
 inline constexpr std::int64_t kReserve = std::int64_t{256} << 20;
+/// Pinned buffers through which ratings and factors go up: one is filled while the other goes up. Not measured.
+inline constexpr int kStagingBuffers = 2;
+/// Bytes of such a buffer, at most. H200: 398 MB went up in 7 ms from pinned memory, 57 GB/s, so 16 MiB take 0.3 ms, in
+/// which starting the threads and the copy does not count. The size itself is not measured.
+inline constexpr std::int64_t kStagingBytes = std::int64_t{16} << 20;
+/// Bytes that a thread copies into it at a time: all of 16 threads have some of it. Not measured.
+inline constexpr std::int64_t kStagingSlice = std::int64_t{256} << 10;
+/// Ratings that a thread checks and copies at a time: a multiple of RatingCheck::kRange. Not measured.
+inline constexpr std::int64_t kCheckedRatings = std::int64_t{1} << 14;
 /// Others of a row that a lane sums up before it hands on. Not measured.
 inline constexpr std::int64_t kPartOthers = 512;
 /// Rows of a slice whose columns a lane sums up, at least. Not measured.
@@ -64,7 +73,7 @@ inline constexpr std::int64_t kSumSliceRows = 32;
 inline constexpr std::int64_t kMostSliceQuads = std::int64_t{1} << 17;
 /// The part of a side's list of who rated what for which a slot should have room. Not measured.
 inline constexpr std::int64_t kListsPart = 8;
-/// Rows that a task of the host converts. Not measured.
-inline constexpr std::int64_t kConvertedRows = 4096;
+/// Rows that a task of the host converts: a pinned buffer's are enough for 16 threads. Not measured.
+inline constexpr std::int64_t kConvertedRows = 1024;
 
 }  // namespace warpfactor

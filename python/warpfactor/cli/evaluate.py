@@ -28,6 +28,12 @@ __all__ = ["evaluate"]
 )
 @table_file("Also write the table to this file: .csv, .parquet, ...")
 @judging
+@click.option(
+    "--confidence",
+    type=float,
+    default=0.0,
+    help="Judge lists with each score lowered by so many standard deviations, as of recommend.",
+)
 @file_layout("user", "item", "rating", "timestamp", without=("ids",))
 @prediction_device
 def evaluate(
@@ -36,6 +42,7 @@ def evaluate(
     train: Path | None,
     output: Path | None,
     how: dict[str, Any],
+    confidence: float,
     layout: dict[str, Any],
     device: str | None,
 ) -> None:
@@ -62,7 +69,7 @@ def evaluate(
             known = read_ratings(train, **layout, ids=id_kinds(model))
     if how["k"] is None:
         del how["k"]
-    found = evaluate(model, pairs, train=known, **how)
+    found = evaluate(model, pairs, train=known, confidence=confidence, **how)
     counts = found.counts
     click.echo(f"pairs         {counts['pairs']:,}")
     click.echo(f"unknown user  {counts['unknown_user']:,}")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 __all__ = [
+    "BYTES",
     "FILE",
     "FOLDER",
     "MODEL_FILE",
@@ -74,6 +75,29 @@ class Names(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generi
         )
 
 
+class _Bytes(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic in new versions
+    """A number of bytes, with or without a unit: 8MB is 8,000,000, 8MiB or 8Mi 8,388,608."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number; a text that is none is refused."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(
+            r"(-?[0-9]+(?:\.[0-9]+)?) *(?:([kmgt]i?)b?|b)?", str(value).strip(), re.IGNORECASE
+        )
+        if found is None:
+            self.fail(
+                f"{value!r} is no number of bytes, such as 500MB, 2GiB or 2147483648", param, ctx
+            )
+        unit = (found[2] or "").lower()
+        factor = (1024 if unit.endswith("i") else 1000) ** (
+            "kmgt".find(unit[:1]) + 1 if unit else 0
+        )
+        return round(float(found[1]) * factor) if "." in found[1] else int(found[1]) * factor
+
+
 class _ModelPath(click.Path):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -100,6 +124,7 @@ class _FolderPath(click.Path):
         return offered([incomplete], "dir")
 
 
+BYTES = _Bytes()
 FILE = click.Path(path_type=Path)
 MODEL_FILE = _ModelPath(path_type=Path)
 FOLDER = _FolderPath(path_type=Path)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ..writing import whole_file
+from .app import note
 from .options import TitlesFile
 from .progress import progress
 from .tables import id_column, number_column, write_table
@@ -77,17 +78,27 @@ def write_lists(
     doing : str
         What the bar says.
     """
+    empty: list[Any] = []
 
     def parts() -> _Parts:
+        import numpy as np
+
         starts = range(0, len(queries), _ROWS_PER_CHUNK)
         for start in progress(starts, doing, output):
             some = queries[start : start + _ROWS_PER_CHUNK]
-            yield some, *answer(some)
+            found, scores = answer(some)
+            empty.extend(some[np.isnan(scores).all(axis=1)].tolist())
+            yield some, found, scores
 
     if format == "table":
         _print_tables(output, table, parts())
     else:
         _write_rows(output, format, table, queries, parts())
+    if empty:
+        note(
+            f"{len(empty):,} of {len(queries):,} lists are empty, such as that of {table.query} "
+            f"{empty[0]!r:.60}: nothing is left that may be listed"
+        )
 
 
 def _titles_at(table: ListTable, found: NDArray[Any]) -> Any:

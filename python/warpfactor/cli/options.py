@@ -12,7 +12,7 @@ import click
 from ..parameters import PARAMETERS, Parameter
 from ..writing import TABLES, check_target, is_stream
 from .help import in_group
-from .kinds import FILE, MODEL_FILE, Names, formats_of_files, metrics_of_lists, offered
+from .kinds import BYTES, FILE, MODEL_FILE, Names, formats_of_files, metrics_of_lists, offered
 from .tables import has_table_suffix
 
 if TYPE_CHECKING:
@@ -533,7 +533,13 @@ def training_option(name: str) -> _Decorator:
         help, metavar = f"{help.rstrip('.')}: {', '.join(named)}.", "NAME"
     if row.kind == "pair":
         metavar = "NUMBER[,NUMBER]"
-    types: dict[str, Any] = {"int": int, "float": float, "pair": _per_side}
+    if name == "device_memory":
+        metavar = "BYTES"
+    types: dict[str, Any] = {
+        "int": BYTES if metavar == "BYTES" else int,
+        "float": float,
+        "pair": _per_side,
+    }
     if row.kind == "choice":
         types["choice"] = Names(named)
     how: dict[str, Any] = {}

@@ -14,7 +14,7 @@ import click
 from ..parameters import DEFAULTS
 from .app import command, note
 from .ids import scored_pairs
-from .kinds import FOLDER
+from .kinds import BYTES, FOLDER
 from .options import (
     GroupOption,
     TitlesFile,
@@ -70,9 +70,9 @@ __all__ = ["train"]
     cls=GroupOption,
     group="machine",
     metavar="BYTES",
-    type=int,
-    help="With --scratch, how many bytes of ratings may be in memory, beside the factors. If not given, "
-    "2^30.",
+    type=BYTES,
+    help="With --scratch, how much of the ratings may be in memory, beside the factors: 500MB, 2GiB. If "
+    "not given, 1GiB.",
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print the test RMSE and warnings alone.")
 @training_options

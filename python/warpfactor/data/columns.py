@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from .. import _core
 from .ids import arrow_numbers, as_arrow, as_numpy, require_no_nulls
 
 __all__ = [
@@ -44,11 +45,16 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
 def as_float32(values: Any, name: str) -> NDArray[np.float32]:
     """Return a column of numbers as a new array of float32, or raise ValueError."""
     given = as_numbers(values, name)
-    with np.errstate(over="ignore"):
-        result = np.array(given, np.float32, order="C")
-    if not np.isfinite(result).all():
-        at = int(np.isfinite(result).argmin())
-        raise ValueError(f"{name}: {not_finite(given[at])} at position {at}: drop that rating")
+    whole = given.flags.aligned and given.strides[0] % given.itemsize == 0
+    if whole and given.dtype in (np.float32, np.float64):
+        result, bad = _core.to_floats(given)
+    else:
+        with np.errstate(over="ignore"):
+            result = np.array(given, np.float32, order="C")
+        finite = np.isfinite(result)
+        bad = -1 if finite.all() else int(finite.argmin())
+    if bad >= 0:
+        raise ValueError(f"{name}: {not_finite(given[bad])} at position {bad}: drop that rating")
     return result
 
 

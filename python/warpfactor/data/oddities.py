@@ -155,6 +155,9 @@ def _of_first_row(reading: Reading) -> Iterator[str]:
 def _of_columns(reading: Reading) -> Iterator[str]:
     """Columns whose names say the same as the name of the one that was taken."""
     taken = set(reading.found.values())
+    guess = reading.guess()
+    if guess:
+        yield guess
     wanted = {} if reading.request is None else reading.request.wanted
     for role in ("user", "item", "rating"):
         places = all_common(reading.names, role)

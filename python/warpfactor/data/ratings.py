@@ -14,7 +14,7 @@ from ..exchange import to_host
 from .columns import as_float32, not_finite, read_only, require_equal_lengths
 from .describe import Summary, as_frame, as_html, summarize
 from .hints import describe_kind, hint_for, no_ratings
-from .ids import as_arrow, check_vocabulary, encode_ids, lookup_ids
+from .ids import as_arrow, check_vocabulary, encode_id_columns, lookup_ids
 from .matrices import (
     check_matrix_shape,
     is_masked,
@@ -114,7 +114,7 @@ class Ratings:
         values : array-like of shape (n_ratings,)
             The ratings.
         timestamps : array-like of shape (n_ratings,), default None
-            Numbers, dates of any library, or ISO 8601 texts. See `Ratings` for what becomes of them.
+            Numbers, dates of any library, or texts of ISO 8601 or like 31.05.2024. See `Ratings` for what becomes of them.
 
         Returns
         -------
@@ -608,8 +608,9 @@ def ratings_from_columns(columns: Mapping[str, Column]) -> Ratings:
     """
     (user_name, users), (item_name, items) = columns["user"], columns["item"]
     value_name, values = columns["rating"]
-    user_codes, user_ids = encode_ids(users, user_name)
-    item_codes, item_ids = encode_ids(items, item_name)
+    (user_codes, user_ids), (item_codes, item_ids) = encode_id_columns(
+        (user_name, users), (item_name, items)
+    )
     numbers = as_float32(values, value_name)
     lengths = {user_name: len(user_codes), item_name: len(item_codes), value_name: len(numbers)}
     times = None

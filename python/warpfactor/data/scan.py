@@ -252,7 +252,7 @@ def store(
         skipped = reader.read()
         numbered = [side.finish(reader.rows(number)) for number, side in enumerate(sides)]
         users, items = (each._replace(ids=read_only(each.ids)) for each in numbered)
-        _warn(scan, spool.n_rows, skipped, (users.ids, items.ids))
+        _warn(scan, spool.n_rows, skipped, (users.ids, items.ids), reader.columns)
         return StoredRatings(spool, users, items)
     except BaseException:
         spool.close()
@@ -274,6 +274,7 @@ class _Reader:
         self._scan, self._spool, self._sides = scan, spool, sides
         self._row_bytes, self._rating_bytes, self._tell = row_bytes, rating_bytes, tell
         self._n_rows: int | None = None
+        self.columns: tuple[Sequence[str], Mapping[str, int]] = (), {}
         self._begun = 0
         self._looked = 0
         if scan.shape is not None:
@@ -336,6 +337,11 @@ class _Reader:
         for side in self._sides:
             side.forget(self._begun)
         self._has_cut = True
+
+    def note_columns(self, names: Sequence[str], found: Mapping[str, int]) -> None:
+        """Take note of the first file's columns."""
+        if not self.columns[0]:
+            self.columns = names, found
 
     def _append(self, codes: Sequence[NDArray[np.int32]], values: NDArray[np.float32]) -> None:
         self._spool.append(codes[0], codes[1], values)
@@ -494,6 +500,7 @@ class _Reader:
 
     def _take(self, reading: Reading) -> tuple[int, str]:
         """Take the rows that a reader returned in place of handing them on."""
+        self.note_columns(reading.names, reading.found)
         if reading.values is not None and len(reading):
             codes = [
                 side.add_coded(coded, name, from_text=reading.from_text)
@@ -545,7 +552,11 @@ def _rows_of(formats: Mapping[File, Format]) -> tuple[int, bool]:
 
 
 def _warn(
-    scan: RatingsScan, n_rows: int, skipped: tuple[int, str], ids: tuple[NDArray[Any], NDArray[Any]]
+    scan: RatingsScan,
+    n_rows: int,
+    skipped: tuple[int, str],
+    ids: tuple[NDArray[Any], NDArray[Any]],
+    columns: tuple[Sequence[str], Mapping[str, int]],
 ) -> None:
     """Warn of what `read_ratings` warns of."""
     if not is_paths(scan.source):
@@ -555,4 +566,6 @@ def _warn(
             f"{shown_path(scan.source)}: {skipped[0]:,} of {n_rows + skipped[0]:,} rows left out; {skipped[1]}",
         )
     users, items = (Coded(np.empty(0, np.int32), each) for each in ids)
-    Reading("", users, items, None, request=scan.request).warn(scan.source)
+    found = {role: at for role, at in columns[1].items() if role != "timestamp"}  # it is not read
+    reading = Reading("", users, items, None, names=columns[0], found=found, request=scan.request)
+    reading.warn(scan.source)

@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ..checks import where_typed
 from .columns import as_numbers, is_missing
 from .ids import arrow_numbers, as_arrow, as_numpy, decode_dictionary, require_no_nulls
 
 __all__ = [
+    "DATES",
     "EARLIEST",
     "LATEST",
     "UNITS",
@@ -40,6 +42,18 @@ _EPOCH = datetime.datetime(1970, 1, 1)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 # Arrow takes no zone in the first and wants one in the second; nanoseconds reach to 2262 only.
 _TEXT_TYPES = [pa.timestamp(unit, zone) for unit in ("us", "ns") for zone in (None, "UTC")]
+# Where days, months and years stand between dots, they stand in this order; with slashes there are two.
+# As RE2 and Python read it.
+_DOTTED = r"^([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{4})( +[0-9]|$)"
+# What makes ISO 8601 of it, step by step. Not strptime of Arrow: it takes 31.02.2024 for 2 March.
+_TO_ISO = (
+    (r"^([0-9]\.[0-9]{1,2}\.[0-9]{4})", r"0\1"),
+    (r"^([0-9]{2})\.([0-9]\.[0-9]{4})", r"\1.0\2"),
+    (r"^([0-9]{2})\.([0-9]{2})\.([0-9]{4})", r"\3-\2-\1"),
+    (r"^([0-9]{4}-[0-9]{2}-[0-9]{2}) +", r"\1 "),
+    (r"^([0-9]{4}-[0-9]{2}-[0-9]{2}) ([0-9]:)", r"\1 0\2"),
+)
+DATES = "2024-05-31, 2024-05-31T23:59:59.5Z or 31.05.2024"
 
 
 class _Ticks(NamedTuple):
@@ -52,10 +66,10 @@ class _Ticks(NamedTuple):
 def as_timestamps(values: Any, name: str) -> NDArray[Any]:
     """Return a column of numbers or dates as a new array of int64 or float64.
 
-    Numbers stay as they are. Dates of any library and unit (those of a time zone by UTC), and ISO 8601
-    texts, become seconds since 1970: int64 where all are whole, else float64. Dates that float64
-    cannot keep apart (parts of a microsecond; parts of a second before 1684 or after 2255) stay
-    integers, in nanoseconds or their own unit. Order and equality are those of the dates always.
+    Numbers stay as they are. Dates of any library and unit (those of a time zone by UTC), and texts
+    of ISO 8601 or like 31.05.2024, become seconds since 1970: int64 where all are whole, else float64.
+    Dates that float64 cannot keep apart (parts of a microsecond; parts of a second before 1684 or
+    after 2255) stay integers, in nanoseconds or their own unit. Order and equality are those of the dates always.
 
     Raises
     ------
@@ -94,7 +108,10 @@ def as_date(stamp: float, unit: str, form: str = "%Y-%m-%d") -> str:
 
 
 def is_date(text: str) -> bool:
-    """Whether a text is an ISO 8601 date."""
+    """Whether a text is a date: ISO 8601, or a day, a month and a year between dots."""
+    if re.match(_DOTTED, text):
+        for pattern, iso in _TO_ISO:
+            text = re.sub(pattern, iso, text)
     if not re.match(r"\d{4}-\d\d-\d\d", text):
         return False
     try:
@@ -168,21 +185,36 @@ def _arrow_ticks(column: Any, name: str) -> _Ticks | None:
 
 
 def _parsed(column: Any, name: str) -> Any:
-    """Read ISO 8601 texts."""
+    """Read dates as `is_date` knows them."""
+    import pyarrow.compute as pc  # not above: --help need not wait for it
+
+    iso, dotted = column, pc.match_substring_regex(column, _DOTTED)
+    all_dotted = pc.all(dotted).as_py()
+    if len(column) and all_dotted:
+        for pattern, written in _TO_ISO:
+            iso = pc.replace_substring_regex(iso, pattern, written)
     for kind in _TEXT_TYPES:
         try:
-            return column.cast(kind)
+            return iso.cast(kind)
         except pa.ArrowInvalid:
             continue
     for at, text in enumerate(column.to_pylist()):
         if re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?", text):
             raise ValueError(f"{name}: {text!r} at position {at} is text: convert it to numbers")
-        if not re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([ T]|$)", text):
-            raise ValueError(
-                f"{name}: {text!r} at position {at} is neither a number nor a date like "
-                "2024-05-31 or 2024-05-31T23:59:59.5Z: convert it, for example with "
-                "pandas.to_datetime"
+        if not is_date(text):
+            fix = where_typed(
+                "convert it, for example with pandas.to_datetime",
+                "write all dates in one of these ways, as a spreadsheet does by the format yyyy-mm-dd",
             )
+            raise ValueError(
+                f"{name}: {text!r} at position {at} is neither a number nor a date like {DATES}: {fix}"
+            )
+    if pc.any(dotted).as_py() and not all_dotted:
+        other = dotted.to_pylist().index(not dotted[0].as_py())
+        raise ValueError(
+            f"{name} holds {column[0].as_py()!r} at position 0 and {column[other].as_py()!r} at position "
+            f"{other}: write all dates in one way"
+        )
     raise ValueError(
         f"{name} holds dates that cannot be read together, such as {column[0].as_py()!r}: all or none "
         "must have a time zone"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import re
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Integral
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from ..checks import check_choice, check_count, option
 from ..data.describe import html_table
 from ..data.ratings import Ratings
 from ..seeds import RandomState
+from ..shared_state import ignored_warnings
 from . import metrics as errors
 from .splits import timestamps_for
 from .splitters import RatingKFold, RatingSplitter, TimeSplit, UserKFold
@@ -251,8 +251,8 @@ def folds_of(
         yield from cv.split(data)
         return
     if hasattr(cv, "split"):
-        with warnings.catch_warnings():  # those that do not use groups say so
-            warnings.filterwarnings("ignore", "The groups parameter is ignored")
+        # Those that do not use groups say so.
+        with ignored_warnings((Warning, "The groups parameter is ignored")):
             # Pairs, because scikit-learn's splitters take the first axis for the ratings.
             # Copies, as a splitter may fill the same arrays again for the next fold.
             given: Iterable[Any] = [

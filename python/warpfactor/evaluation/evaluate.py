@@ -16,6 +16,7 @@ from ..data.describe import html_table
 from ..data.matrices import check_matrix_shape, stands_for_matrix
 from ..data.ratings import Ratings
 from ..model.model import Model
+from ..serving.bounds import check_moves
 from .held_out import HeldOut, judged
 from .ranking import LIST_METRICS, check_cutoffs
 from .simple_models import Judged, baselines_of
@@ -75,6 +76,8 @@ class Evaluation:
         trained : those that were trained on as well.
         relevant : distinct pairs that the judged lists could find.
         users : judged users.
+    confidence : float
+        The confidence of the lists.
     baselines : dict of Evaluation
         The same of each baseline.
     """
@@ -90,6 +93,7 @@ class Evaluation:
     relevant_from: float
     clip: Clip | None
     counts: dict[str, int]
+    confidence: float = 0.0
     baselines: dict[str, Evaluation] = field(default_factory=dict)
 
     @property
@@ -164,6 +168,7 @@ class Evaluation:
             told += [
                 f"lists of {n['users']:,} users with a relevant item; relevant: "
                 + f"{n['relevant']:,} ratings of {self.relevant_from:g} or more",
+                *([f"lists with a confidence of {self.confidence:g}"] if self.confidence else []),
                 "candidates: the items with training ratings that a user did not rate in training",
             ]
         if n["trained"]:
@@ -181,6 +186,7 @@ def evaluate(
     metrics: str | Iterable[str] | None = None,
     baselines: bool | Mapping[str, Any] = True,
     clip: bool | Clip | None = None,
+    confidence: float = 0.0,
     n_threads: int | None = None,
 ) -> Evaluation:
     """Measure a model on held-out ratings: errors of its predictions, and what its lists are worth.
@@ -210,6 +216,9 @@ def evaluate(
     clip : bool, (float, float) or None, default None
         The range to which predictions are clipped before errors are taken; True: that of the
         training ratings.
+    confidence : float, default 0.0
+        As of `recommend`: judge the model's lists with each score lowered by so many standard
+        deviations of what few ratings leave unknown. Errors, the AUC and the baselines are without.
     n_threads : int or None, default None
         Threads to use; None takes all.
 
@@ -264,6 +273,8 @@ def evaluate(
     cutoffs = check_cutoffs(k)
     names = check_metrics(metrics)
     main = judged(model)
+    check_moves(confidence, 0.0, None)
+    main = main._replace(confidence=float(confidence))
     fitted = main.model
     if n_threads is not None:
         check_count("n_threads", n_threads, 1)
@@ -342,7 +353,13 @@ def judge(
     seen, n_trained = held.seen_by(fitted)
     if set(names) - set(RATING_METRICS) and given.ranks:
         values = held.list_values(
-            fitted, seen, cutoffs, lists=bool(ranking), auc="auc" in names, n_threads=n_threads
+            fitted,
+            seen,
+            cutoffs,
+            lists=bool(ranking),
+            auc="auc" in names,
+            confidence=given.confidence,
+            n_threads=n_threads,
         )
         for name in ranking:
             if name in PLACE_METRICS:
@@ -375,6 +392,7 @@ def judge(
         relevant_from=relevant_from,
         clip=clip,
         counts=counts,
+        confidence=given.confidence,
     )
 
 

@@ -157,6 +157,7 @@ class HeldOut:
         *,
         lists: bool,
         auc: bool,
+        confidence: float,
         n_threads: int | None,
     ) -> ListValues:
         """Return what the lists and scores of a model are worth.
@@ -171,6 +172,8 @@ class HeldOut:
             How many items of a list count, in rising order.
         lists, auc : bool
             Whether lists are judged, and whether scores are.
+        confidence : float
+            As of `recommend`.
         n_threads : int or None
             Threads to use; None takes all.
         """
@@ -183,7 +186,7 @@ class HeldOut:
             asked = model.by_codes(seen).with_options(unknown="mean", n_threads=n_threads)
             # A user that the model does not have is not among the codes either.
             found = _judged_lists(
-                asked, np.where(users < 0, n_users, users), relevant, cutoffs, threads
+                asked, np.where(users < 0, n_users, users), relevant, cutoffs, confidence, threads
             )
         if auc:
             inside = relevant.items < n_items
@@ -261,7 +264,12 @@ def _offsets(rows: NDArray[Any], n_rows: int) -> NDArray[np.int64]:
 
 
 def _judged_lists(
-    asked: Model, users: NDArray[Any], relevant: Relevant, cutoffs: Sequence[int], n_threads: int
+    asked: Model,
+    users: NDArray[Any],
+    relevant: Relevant,
+    cutoffs: Sequence[int],
+    confidence: float,
+    n_threads: int,
 ) -> ListValues:
     """Return what the lists of users are worth, some users at a time, as lists may be long."""
     n_items = len(asked.item_ids_)
@@ -270,7 +278,7 @@ def _judged_lists(
     step = max(1, _PLACES // min(cutoffs[-1], n_items))
     for start in range(0, len(users), step):
         some = users[start : start + step]
-        ids, _ = asked.recommend(some, n=cutoffs[-1])
+        ids, _ = asked.recommend(some, n=cutoffs[-1], confidence=confidence)
         lists = np.ascontiguousarray(ids, np.int32)
         parts.append(
             metrics_of_rows(lists, relevant.part(start, start + len(some)), cutoffs, n_threads)

@@ -26,11 +26,12 @@ __all__ = [
 
 
 class Judged(NamedTuple):
-    """A fitted model, and what it can be judged by: its predictions, its lists."""
+    """A fitted model, what it can be judged by (its predictions, its lists), and its lists' confidence."""
 
     model: Model
     predicts: bool = True
     ranks: bool = True
+    confidence: float = 0.0
 
 
 @dataclass(frozen=True)

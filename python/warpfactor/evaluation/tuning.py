@@ -6,8 +6,8 @@ import shlex
 import sys
 import threading
 import time
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -23,6 +23,7 @@ from ..model.model import Model
 from ..model.record import EpochRecord
 from ..parameters import PARAMETERS
 from ..seeds import RandomState, seed_from
+from ..shared_state import SharedChange, ignored_warnings
 from ..training.callbacks import Callback
 from ..training.estimator import MatrixFactorization
 from ..training.progress import can_show_bar, check_verbose, started_bar
@@ -277,7 +278,7 @@ def tune(
     _check_values(model, space or {}, data)
     search = _Search(optuna, model, data, seed, cv, validation, space, n_jobs, fixed)
     search.base["verbose"] = 0
-    with _Shown(level, n_trials, search.score_name) as bar, _Quiet(optuna):
+    with _Shown(level, n_trials, search.score_name) as bar, _QUIET:
         study = _study(optuna, storage, study_name, seed, search.fingerprint)
         interrupted = search.run(study, n_trials, timeout, n_jobs, bar)
     return search.result(study, interrupted)
@@ -326,9 +327,8 @@ def _check_values(model: Any, space: Mapping[str, Any], data: Ratings) -> None:
 
 def _import_optuna() -> Any:
     try:
-        with warnings.catch_warnings():
-            # tqdm, which it imports, asks notebooks for ipywidgets; its bars are not shown.
-            warnings.filterwarnings("ignore", "IProgress not found")
+        # tqdm, which it imports, asks notebooks for ipywidgets; its bars are not shown.
+        with ignored_warnings((Warning, "IProgress not found")):
             import optuna
     except ImportError:
         raise ImportError(
@@ -626,18 +626,19 @@ class _Shown:
             self._progress.stop()
 
 
-class _Quiet:
+@contextmanager
+def _without_log() -> Iterator[None]:
     """Optuna logs each trial by itself; here the bar shows them."""
+    logging = _import_optuna().logging
+    level = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
-    def __init__(self, optuna: Any) -> None:
-        self._logging = optuna.logging
-        self._level = optuna.logging.get_verbosity()
 
-    def __enter__(self) -> None:
-        self._logging.set_verbosity(self._logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        self._logging.set_verbosity(self._level)
+_QUIET = SharedChange(_without_log)
 
 
 def _parts(data: Ratings, cv: int | None, validation: Any, seed: int) -> list[_Part]:

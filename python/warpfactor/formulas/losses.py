@@ -20,6 +20,7 @@ import linecache
 import logging  # noqa: F401 - before the hook below is registered
 import os
 import sys
+import sysconfig
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
@@ -323,7 +324,8 @@ class _Custom:
         <BLANKLINE>
         """
         number = _number_type(dtype)
-        return self._source(self._derived_within(number), number)
+        with _LOCK:
+            return self._source(self._derived_within(number), number)
 
     def _compile(self, dtype: np.dtype[Any]) -> Any:
         key = (type(self), self._text, dtype.name)
@@ -644,9 +646,10 @@ def _require(module: str, maker: str) -> None:
         with _LOCK:
             importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(
-            f'{maker} needs {module} ({error}): pip install "warpfactor[autodiff]"'
-        ) from error
+        fix = 'pip install "warpfactor[autodiff]"'
+        if module == "numba" and sysconfig.get_config_var("Py_GIL_DISABLED"):
+            fix = "where it has no wheel for free-threaded Python, use a Python with the lock"
+        raise ImportError(f"{maker} needs {module} ({error}): {fix}") from error
 
 
 def _trace(kind: type[_Custom], function: Any) -> tuple[Symbolic, Sequence[str], str]:

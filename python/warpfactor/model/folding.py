@@ -102,7 +102,7 @@ class FoldIn:
         """Return the parts of a model that has learnt from more ratings, of old and new rows.
 
         A row that is rated again is taken to be where its earlier ratings left it: their values are
-        not needed, see docs/explanations/accuracy.md. Rows without new ratings stay.
+        not needed, see :doc:`/explanations/accuracy`. Rows without new ratings stay.
         """
         tables, record = self._tables, self._record
         for side in _SIDES:

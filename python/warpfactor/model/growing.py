@@ -28,7 +28,7 @@ class Growing(Fitted):
 
         Each user's factors and bias are those that training would look for, given the items as they
         are: the ridge regression of the user's ratings on the items' factors, with the penalties that
-        the model was trained with and the prior mean that the rated items tell (docs/explanations/accuracy.md). The
+        the model was trained with and the prior mean that the rated items tell (:doc:`/explanations/accuracy`). The
         items stay as they are, and so does this model.
 
         Parameters

@@ -183,9 +183,9 @@ class Recommending:
         of the user of the length that is expected by the user's ratings: B_i = 1/(n_i/v + 1/t_b),
         F_i = 1/(n_i P/(k v) + 1/t_q), L_u = ‖p_u‖² + k/(n_u Q/(k v) + 1/t_p). n_i, n_u: ratings of item and
         user; v: the squared training RMSE; k: `n_factors`; P, Q: the means of ‖p_u‖² and ‖q_i‖²; t_b, t_q,
-        t_p: the variances of item biases, item factors and user factors, by empirical Bayes. See
-        `warpfactor.serving.bounds` for its derivation, Li et al., "A contextual-bandit approach to
-        personalized news article recommendation", WWW 2010, for such bounds, and Carbonell and
+        t_p: the variances of item biases, item factors and user factors, by empirical Bayes.
+        :doc:`/explanations/accuracy` has the derivation. See Li et al., "A contextual-bandit approach
+        to personalized news article recommendation", WWW 2010, for such bounds, and Carbonell and
         Goldstein, "The use of MMR, diversity-based reranking", SIGIR 1998, for the diversity.
         """
         kind = check_frame(as_frame, titles, check_output(output))
@@ -447,7 +447,7 @@ class Recommending:
         -----
         Use an index of inner products (``metric="ip"`` in usearch, ``METRIC_INNER_PRODUCT`` in faiss).
         A reduction to Euclidean distances finds few of the best items, because factors differ much in
-        length; docs/how-to/recommending.md has recipes, and what was measured.
+        length; :doc:`/how-to/recommending` has recipes, and what was measured.
         """
         tables = self._served()[0].tables
         known = tables.item_known

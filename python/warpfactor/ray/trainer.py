@@ -40,7 +40,7 @@ class RayTrainer:
     by way of the object store. The learning curve, early stopping, callbacks and what training
     chooses are those of a fit on one machine, up to the order of the ratings. For the same
     `num_blocks` and `random_state` the bits do not depend on how many workers there are, on processors
-    of one kind. See docs/how-to/cluster.md.
+    of one kind. See :doc:`/how-to/cluster`.
 
     Parameters
     ----------

@@ -154,8 +154,7 @@ def _name_points(ax: Axes, points: NDArray[np.float64], names: Sequence[str], n_
 
     size = 0.8 * float(mpl.rcParams["font.size"])
     box = ax.get_position()
-    figure = ax.get_figure(root=True)
-    assert figure is not None
+    figure = ax.figure.figure  # the whole one, of a part too; get_figure(root=True) came with 3.10
     width, height = (72 * figure.get_size_inches()) * (box.width, box.height)
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
     at = (points - (left, low)) / (right - left, high - low) * (width, height)

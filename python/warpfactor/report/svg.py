@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import re
-import warnings
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
+
+from ..shared_state import ignored_warnings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["inline_svg"]
 
+# Matplotlib has one set of parameters for all threads.
+_DRAWING = threading.Lock()
 _SVG = "{http://www.w3.org/2000/svg}"
 _HREF = "{http://www.w3.org/1999/xlink}href"
 # Colours that stand for the page's: no style of a figure has them by chance.
@@ -93,12 +97,12 @@ def inline_svg(
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(), warnings.catch_warnings():
+    # Letters that matplotlib's own font lacks are drawn by the browser's.
+    glyphs = (Warning, "Glyph .* missing from")
+    with _DRAWING, mpl.rc_context(), ignored_warnings(glyphs):
         mpl.rcdefaults()  # what the user's style says is not for this page
         style: Any = {**_STYLE, "axes.prop_cycle": cycler(color=_CYCLE)}
         mpl.rcParams.update(style)
-        # Letters that matplotlib's own font lacks are drawn by the browser's.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = Figure(figsize=(_WIDTH, _HEIGHT * tall), layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure.add_subplot())

@@ -15,6 +15,7 @@ from .. import _core
 from ..checks import in_words_of, option, warn, where_typed
 from ..exceptions import CudaError
 from ..exchange import address, array_module, cupy_status
+from .device_flow import upload
 
 __all__ = [
     "DeviceCopies",
@@ -243,7 +244,7 @@ class DeviceCopies:
         xp = array_module()
         for name, array in wanted.items():
             if name not in self._held:
-                self._held[name] = array, xp.asarray(array)
+                self._held[name] = array, upload(xp, array)
         if missing and xp is not np:
             # Calls on other streams will use the copies too.
             xp.cuda.get_current_stream().synchronize()

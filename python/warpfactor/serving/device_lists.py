@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from .. import _core
 from .device import best_items
+from .device_flow import tiles
 from .requests import Lists
 
-__all__ = ["PAIR_BYTES", "Factors", "Moved", "Search", "groups_of_known", "tiles", "unit_rows"]
+__all__ = ["PAIR_BYTES", "Factors", "Moved", "Search", "first_draw", "groups_of_known", "unit_rows"]
 
 # Temporary arrays of one pair: ids, codes, masks and scores, at most eight bytes each.
 PAIR_BYTES = 128
@@ -225,11 +226,6 @@ def groups_of_known(
     return np.concatenate([[0], np.cumsum(np.maximum(n_known, 1))]), codes[kept]
 
 
-def tiles(n: int, n_rows: int) -> Iterator[slice]:
-    """Split the range 0 .. n into slices of n_rows, the last perhaps shorter."""
-    return (slice(at, min(at + n_rows, n)) for at in range(0, n, n_rows))
-
-
 def unit_rows(xp: Any, factors: Any) -> Any:
     """Scale rows, along the last axis, to length 1; rows of zeros stay zero."""
     lengths = xp.linalg.norm(factors, axis=-1, keepdims=True)
@@ -306,7 +302,7 @@ def _diverse(xp: Any, Q: Any, found: Any, best: Any, n: int, diversity: float) -
 
 def _normal(xp: Any, seed: int, users: Any, n_items: int) -> Any:
     """Return a standard normal number of each user and item, that of `ScoreMoves` of the core."""
-    start = _mixed_int(seed + _STEP * (_EXPLORATION + 1))
+    start = first_draw(seed)
     pairs = users.astype(np.uint64)[:, None] * np.uint64(n_items) + xp.arange(n_items).astype(
         np.uint64
     )
@@ -322,6 +318,11 @@ def _mixed(z: Any) -> Any:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(_FIRST)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(_SECOND)
     return z ^ (z >> np.uint64(31))
+
+
+def first_draw(seed: int) -> int:
+    """Return where the draws of a seed begin: `SplitMix64` of the core, with `kExploration`."""
+    return _mixed_int(seed + _STEP * (_EXPLORATION + 1))
 
 
 def _mixed_int(z: int) -> int:

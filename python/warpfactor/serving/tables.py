@@ -49,7 +49,8 @@ class SeenItems:
     @property
     def are_kept(self) -> bool:
         """Whether it is known what users rated."""
-        return self._lists is not None or self._pairs is not None
+        # In this order: a thread that groups the pairs sets the lists before it lets go of the pairs.
+        return self._pairs is not None or self._lists is not None
 
     def take(self) -> None:
         """Call the function that returns the pairs, if there is one, and let go of it."""

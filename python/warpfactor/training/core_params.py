@@ -83,8 +83,8 @@ def core_params(params: Mapping[str, Any]) -> _core.TrainParams:
     if half and not on_cuda:
         raise ValueError(
             f"{option('dtype')} is 'float16', which is for CUDA devices, and {option('device')} is "
-            f"{params['device']!r}, here the CPU: use {option('dtype', 'float32')}, or "
-            f"{option('device', 'cuda')}"
+            f"{params['device']!r}, here the CPU, on which halves train no faster than floats: use "
+            f"{option('dtype', 'float32')}, or {option('device', 'cuda')}"
         )
     core["half"] = half
     patience = params["early_stopping"]

@@ -104,7 +104,7 @@ class MatrixFactorization(FromModel, CallbackSupportMixin, PartialFit):  # type:
         one of them, or the optimizer is "gd". If not, training tries some values on a tenth of up to
         about 100,000 ratings and takes the best, from the best of these and of two sets for ratings
         whose choice says little of taste (weak prior means, factors that start narrow, for a strong
-        signal fewer epochs); docs/explanations/accuracy.md has the steps. That takes 7 to 11 fits by plain SGD, three
+        signal fewer epochs); :doc:`/explanations/accuracy` has the steps. That takes 7 to 11 fits by plain SGD, three
         times as many below 20,000 ratings, and with another optimizer, momentum or batches two by the
         model's own steps. If factors do not help, `init` is set to 0, so that they stay zero. Without
         biases, with an L1 part, a `penalty` of your own, `nonnegative` or "poisson": `reg` is 0.04,
@@ -463,7 +463,7 @@ class MatrixFactorization(FromModel, CallbackSupportMixin, PartialFit):  # type:
             item without a rating in `X` are left out.
         checkpoint : str, path-like or None, default None
             A file that keeps the state of the fit, replaced whole after each `every`-th epoch and the
-            last one, from which a fit that was cut off goes on. Not a model: see docs/how-to/checkpoints.md.
+            last one, from which a fit that was cut off goes on. Not a model: see :doc:`/how-to/checkpoints`.
         every : int, default 1
             After how many epochs `checkpoint` is written.
         resume : bool, str, path-like or None, default None

@@ -220,7 +220,7 @@ def estimate_memory(
     Notes
     -----
     The fit's figures are those of its arrays. The Python process itself takes some 100 MB more, and
-    reading a file up to several times the ratings: see docs/how-to/memory.md. An ensemble's members train side
+    reading a file up to several times the ratings: see :doc:`/how-to/memory`. An ensemble's members train side
     by side, as many at a time as there are threads: the figures are for this machine's, or for `n_threads`.
 
     Examples

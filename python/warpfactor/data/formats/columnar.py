@@ -123,6 +123,8 @@ class Columnar(NamedTuple):
         found = resolve_columns(names, request.wanted)
         chosen = {role: names[at] for role, at in found.items() if role != "timestamp"}
         _refuse_twice(names, chosen)
+        if request.sink is not None:
+            request.sink.note_columns(names, found)
         return chosen
 
     def _require_mark(self, source: Source) -> None:

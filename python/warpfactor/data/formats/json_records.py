@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from ...checks import option
 from ..roles import Column, resolve_columns, with_times
-from ..times import as_timestamps, holds_times, is_date
+from ..times import DATES, as_timestamps, holds_times, is_date
 from .dialect import encoding_of, parse_number
 from .lending import read_lent
 from .reading import Reading, Request, reading_of_columns
@@ -341,9 +341,7 @@ def _problem(values: dict[str, Any], paths: dict[str, tuple[str, ...]], request:
             if not isinstance(value, (str, int, float)) or isinstance(value, bool):
                 return f"has no timestamp ({name!r})"
             if isinstance(value, str) and not is_date(value):
-                return (
-                    f"has the timestamp {value!r:.40}, neither a number nor a date like 2024-05-31"
-                )
+                return f"has the timestamp {value!r:.40}, neither a number nor a date like {DATES}"
     return ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...checks import option
+from ...shared_state import ignored_warnings
 from ..columns import as_float32, require_equal_lengths
 from ..ids import encode_ids
 from ..roles import ROLES
@@ -155,10 +155,9 @@ def _damage_named() -> Iterator[None]:
     That may be anything: the headers of arrays are Python's literals.
     """
     try:
-        with warnings.catch_warnings(), np.errstate(invalid="raise"):
-            # Of literals with odd escapes.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            warnings.simplefilter("ignore", SyntaxWarning)
+        # Of literals with odd escapes.
+        of_literals = (DeprecationWarning, ""), (SyntaxWarning, "")
+        with ignored_warnings(*of_literals), np.errstate(invalid="raise"):
             yield
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:

@@ -15,7 +15,7 @@ from ...checks import check_choice, check_flag, option, warn
 from ..columns import as_float32, require_equal_lengths
 from ..folders import shown_path
 from ..ids import convert_ids, encode_ids, encode_texts, id_kind
-from ..roles import Column, find_common
+from ..roles import Column, find_common, guess_by_position
 from ..times import as_timestamps
 from .dialect import TextOptions, Wanted, check_options
 from .source import NothingThere
@@ -54,6 +54,9 @@ class Sink(Protocol):
 
     def forget_file(self) -> None:
         """Take back the rows of the file that was begun last."""
+
+    def note_columns(self, names: Sequence[str], found: Mapping[str, int]) -> None:
+        """Take note of the columns' names, and of which one has which role."""
 
 
 @dataclass(frozen=True)
@@ -164,8 +167,13 @@ class Reading:
             advice += f", and {option('on_error', 'skip')} with it to leave such rows out"
         return f"{text} ({self.times_problem}): {advice}"
 
+    def guess(self) -> str:
+        """Say which columns were taken by their position although they have names; "" if none."""
+        wanted = {} if self.request is None else self.request.wanted
+        return guess_by_position(self.names, self.found, wanted)
+
     def warn(self, path: Any) -> None:
-        """Say how many rows were left out, that timestamps were, and that all ids hold blanks."""
+        """Say what was left out, which columns were guessed, and that all ids hold blanks."""
         if self.n_skipped:
             total = len(self) + self.n_skipped
             warn(
@@ -188,6 +196,9 @@ class Reading:
                 f"{getattr(self, f'{blank[0]}s').ids[0]!r:.60}: pass {option('strip', True)} to leave "
                 f"blanks out, or {option('ids', 'str')} to keep them",
             )
+        guess = self.guess()
+        if guess:
+            warn(f"{shown_path(path)}: {guess}")
         at = self.found.get("timestamp")
         # A column that was taken by its place is a guess, which may fail.
         if at is None or find_common([self.names[at]], "timestamp") is not None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...checks import option
 from ..ids import KIND_NAMES, IdError, TextIds, arrow_numbers, read_id
 from ..roles import find_common
-from ..times import as_timestamps, is_date
+from ..times import DATES, as_timestamps, is_date
 from .dialect import NULLS, Dialect, is_blank_row, judge, parse_number
 from .lending import Loans, read_lent
 from .quotes import find_quotes
@@ -571,7 +571,7 @@ def _problem(role: str, field: str, request: Request, dialect: Dialect) -> str:
         return (
             ""
             if is_time
-            else f"the timestamp {field!r:.80} is neither a number nor a date like 2024-05-31"
+            else f"the timestamp {field!r:.80} is neither a number nor a date like {DATES}"
         )
     number = parse_number(field, dialect.decimal, dialect.thousands)
     if number is None:
