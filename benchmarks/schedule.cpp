@@ -21,6 +21,7 @@
 #include "cpu/blocks.hpp"
 #include "cpu/kernel_table.hpp"
 #include "epoch_order.hpp"
+#include "long_tail.hpp"
 #include "random.hpp"
 #include "survey.hpp"
 #include "threads.hpp"
@@ -29,25 +30,7 @@
 namespace {
 
 using namespace warpfactor;
-
-/// Rows drawn with weights 1 / (rank + flat): a long tail whose head is no heavier than `flat` allows.
-class LongTail {
- public:
-  LongTail(std::int32_t n_rows, double flat) : of_(1 << 22) {
-    std::vector<double> sums(static_cast<std::size_t>(n_rows));
-    double total = 0;
-    for (std::size_t row = 0; row < sums.size(); ++row) sums[row] = total += 1 / (static_cast<double>(row) + flat);
-    std::size_t row = 0;
-    for (std::size_t at = 0; at < of_.size(); ++at) {
-      while (sums[row] < total * (static_cast<double>(at) + 0.5) / static_cast<double>(of_.size())) ++row;
-      of_[at] = static_cast<std::int32_t>(row);
-    }
-  }
-  std::int32_t draw(SplitMix64& random) const { return of_[random.next() >> 42]; }
-
- private:
-  std::vector<std::int32_t> of_;  ///< the row at each of 2^22 quantiles
-};
+using benchmark::LongTail;
 
 struct Triples {
   std::vector<std::int32_t> users, items;

@@ -12,11 +12,15 @@ namespace warpfactor {
 
 namespace global {
 
-// Few thread blocks at once would leave the memory idle. Up to two quads, a kernel may use the registers of one of
-// seven thread blocks. H200, k = 128, half storage: 68 registers, occupancy 42 %; other limits are not measured. With
-// means, two quads take 92 registers and would spill with those of one of six; not measured.
+// Few thread blocks at once would leave the memory idle. A kernel may use the registers of one of so many as spill
+// nothing: benchmarks/device_code.py shows both, and how many ratings are then at work. Not measured on a device;
+// before a tile read a row ahead, with seven blocks of 68 registers and k = 128 in half storage, an H200 was 42 %
+// occupied.
 constexpr int blocks_at_once(PassKind kind, int quads, bool in_double) {
-  return kind == PassKind::general || quads > 2 || in_double ? 1 : kind == PassKind::pulled && quads == 2 ? 5 : 7;
+  return quads > 2 || in_double    ? 1
+         : kind == PassKind::plain ? (quads == 1 ? 7 : 6)
+         : kind == PassKind::adam  ? (quads == 1 ? 4 : 3)
+                                   : (quads == 1 ? 5 : 4);
 }
 template <class S, class A, int kLanes, int kQuads, PassKind kKind>
 __global__ void __launch_bounds__(kThreads, blocks_at_once(kKind, kQuads, sizeof(S) == 8))
@@ -76,6 +80,10 @@ const void* global_tile_kernel(Kernel kernel) {
     case Kernel::pass: return address(&global::pass<S, A, kLanes, kQuads, PassKind::plain>);
     case Kernel::pulled_pass: return address(&global::pass<S, A, kLanes, kQuads, PassKind::pulled>);
     case Kernel::general_pass: return address(&global::pass<S, A, kLanes, kQuads, PassKind::general>);
+    case Kernel::momentum_pass: return address(&global::pass<S, A, kLanes, kQuads, PassKind::momentum>);
+    case Kernel::adagrad_row_pass: return address(&global::pass<S, A, kLanes, kQuads, PassKind::adagrad_row>);
+    case Kernel::adagrad_element_pass: return address(&global::pass<S, A, kLanes, kQuads, PassKind::adagrad_element>);
+    case Kernel::adam_pass: return address(&global::pass<S, A, kLanes, kQuads, PassKind::adam>);
     case Kernel::batch_gradients: return address(&global::batch_gradients<S, A, kLanes, kQuads>);
     case Kernel::batch_steps: return address(&global::batch_steps<S, A, kLanes, kQuads>);
     case Kernel::evaluate: return address(&global::evaluate<S, A, kLanes, kQuads>);

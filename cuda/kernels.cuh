@@ -72,13 +72,18 @@ class TileWork {
   struct Row {
     F quad[kQuads][4];
   };
+  /// A row as it is stored: one that is on its way need not be looked at.
+  struct RawRow {
+    typename W::template Raw<S> quad[kQuads];
+  };
 
   WARPFACTOR_LANES_FUNCTION TileWork(const W& w, std::int64_t width, std::int64_t stride, std::int32_t active_factors)
-      : w_(w), width_(width), stride_(stride), active_factors_(active_factors) {
-    WARPFACTOR_UNROLL
-    for (int c = 0; c < kQuads; ++c) offset_[c] = N(4 * (c * kLanes + w_.lane() % kLanes));
-    leads_ = w_.lane() % kLanes == 0;
-  }
+      : w_(w),
+        width_(static_cast<std::int32_t>(width)),
+        active_factors_(active_factors),
+        stride_(static_cast<std::int32_t>(stride)),
+        first_(4 * (w_.lane() % kLanes)),
+        leads_(w_.lane() % kLanes == 0) {}
 
  protected:
   /// The number of each lane's tile.
@@ -99,31 +104,66 @@ class TileWork {
       for (int j = 0; j < 4; ++j) row.quad[c][j] = F(A(0));
     }
   }
+  WARPFACTOR_LANES_FUNCTION static void clear(RawRow& row) {
+    WARPFACTOR_UNROLL
+    for (int c = 0; c < kQuads; ++c) row.quad[c] = {};
+  }
+  /// Of the lane's factors of quad c in the row.
+  WARPFACTOR_LANES_FUNCTION I offset(int c) const { return first_ + I(4 * kLanes * c); }
+  WARPFACTOR_LANES_FUNCTION Mask inside(int c) const { return offset(c) < I(width_); }
+  WARPFACTOR_LANES_FUNCTION N place(const N& row, int c) const {
+    return row * std::int64_t{stride_} + N(first_) + N(4 * kLanes * c);
+  }
   /// If a tile is not `in`, its row stays as it is. Beyond the width a row stays zero. kConstant: see load_constant.
-  template <bool kConstant = false, class T>
-  WARPFACTOR_LANES_FUNCTION void load_row(const T* from, const N& number, const Mask& in, Row& row) const {
+  template <bool kConstant = false, class T, class Number>
+  WARPFACTOR_LANES_FUNCTION void load_row(const T* from, const Number& number, const Mask& in, Row& row) const {
+    typename W::template Raw<T> raw[kQuads]{};
+    const auto place = w_.place(from, I(number), stride_, first_);
     WARPFACTOR_UNROLL
     for (int c = 0; c < kQuads; ++c) {
-      w_.template load4<kConstant>(from, number * stride_ + offset_[c], in & (offset_[c] < N(width_)), row.quad[c]);
+      const Mask here = in & inside(c);
+      w_.template load_raw<kConstant>(place + 4 * kLanes * c, here, raw[c]);
+      w_.unpack(raw[c], here, row.quad[c]);
     }
   }
-  template <class T>
-  WARPFACTOR_LANES_FUNCTION void store_row(T* to, const N& number, const Row& row, const Mask& in) const {
+  WARPFACTOR_LANES_FUNCTION void load_raw_row(const S* from, const I& number, const Mask& in, RawRow& row) const {
+    const auto place = w_.place(from, number, stride_, first_);
     WARPFACTOR_UNROLL
-    for (int c = 0; c < kQuads; ++c) {
-      w_.store4(to, number * stride_ + offset_[c], row.quad[c], in & (offset_[c] < N(width_)));
-    }
+    for (int c = 0; c < kQuads; ++c) w_.load_raw(place + 4 * kLanes * c, in & inside(c), row.quad[c]);
+  }
+  template <bool kConstant = false, class T>
+  WARPFACTOR_LANES_FUNCTION void load_quad(const T* from, const I& number, int c, const Mask& in, Row& row) const {
+    typename W::template Raw<T> raw{};
+    const Mask here = in & inside(c);
+    w_.template load_raw<kConstant>(w_.place(from, number, stride_, first_) + 4 * kLanes * c, here, raw);
+    w_.unpack(raw, here, row.quad[c]);
+  }
+  template <class T>
+  WARPFACTOR_LANES_FUNCTION void store_quad(T* to, const I& number, int c, const Row& row, const Mask& in) const {
+    w_.store4(w_.place(to, number, stride_, first_) + 4 * kLanes * c, row.quad[c], in & inside(c));
+  }
+  WARPFACTOR_LANES_FUNCTION void unpack_row(const RawRow& raw, const Mask& in, Row& row) const {
+    WARPFACTOR_UNROLL
+    for (int c = 0; c < kQuads; ++c) w_.unpack(raw.quad[c], in, row.quad[c]);
+  }
+  template <class T, class Number>
+  WARPFACTOR_LANES_FUNCTION void store_row(T* to, const Number& number, const Row& row, const Mask& in) const {
+    const auto place = w_.place(to, I(number), stride_, first_);
+    WARPFACTOR_UNROLL
+    for (int c = 0; c < kQuads; ++c) w_.store4(place + 4 * kLanes * c, row.quad[c], in & inside(c));
   }
   /// Stores a row's number, which all lanes of the tile hold.
   WARPFACTOR_LANES_FUNCTION void store_number(A* to, const N& at, const F& x, const Mask& in) const {
     w_.store(to, at, x, in & leads_);
   }
-  WARPFACTOR_LANES_FUNCTION F load_bias(const TileRows<S, A>& side, const N& row, const Mask& in) const {
-    return w_.load(side.biases, row * side.spacing, in);
+  template <class Number>
+  WARPFACTOR_LANES_FUNCTION F load_bias(const TileRows<S, A>& side, const Number& row, const Mask& in) const {
+    return w_.load_at(w_.place(side.biases, I(row), side.spacing, I(0)), in);
   }
-  WARPFACTOR_LANES_FUNCTION void store_bias(const TileRows<S, A>& side, const N& row, const F& x,
+  template <class Number>
+  WARPFACTOR_LANES_FUNCTION void store_bias(const TileRows<S, A>& side, const Number& row, const F& x,
                                             const Mask& in) const {
-    store_number(side.biases, row * side.spacing, x, in);
+    w_.store_at(w_.place(side.biases, I(row), side.spacing, I(0)), x, in & leads_);
   }
   WARPFACTOR_LANES_FUNCTION static F dot(const Row& a, const Row& b) {
     F even(A(0)), odd(A(0));
@@ -177,7 +217,7 @@ class TileWork {
       for (int j = 0; j < 4; ++j) {
         // Zero beyond the active factors, where a custom penalty could give a slope.
         const F at = side.means != nullptr ? row.quad[c][j] - penalty.at.quad[c][j] : pull_of(row.quad[c][j], sizes);
-        penalty.at.quad[c][j] = W::template select<A>(offset_[c] < N(active_factors_ - j), at, F(A(0)));
+        penalty.at.quad[c][j] = W::template select<A>(offset(c) < I(active_factors_ - j), at, F(A(0)));
       }
     }
     return penalty;
@@ -191,7 +231,8 @@ class TileWork {
     Numbers numbers;
     WARPFACTOR_UNROLL
     for (int n = 0; n < kTileRowNumbers; ++n) {
-      numbers.v[n] = side.row_numbers == nullptr ? F(A(0)) : w_.load(side.row_numbers, row * side.spacing + n, in);
+      numbers.v[n] =
+          side.row_numbers == nullptr ? F(A(0)) : w_.load(side.row_numbers, row * std::int64_t{side.spacing} + n, in);
     }
     return numbers;
   }
@@ -200,7 +241,7 @@ class TileWork {
     if (side.row_numbers == nullptr) return;
     WARPFACTOR_UNROLL
     for (int n = 0; n < kTileRowNumbers; ++n) {
-      store_number(side.row_numbers, row * side.spacing + n, numbers.v[n], in);
+      store_number(side.row_numbers, row * std::int64_t{side.spacing} + n, numbers.v[n], in);
     }
   }
 
@@ -216,10 +257,9 @@ class TileWork {
   }
 
   const W w_;
-  const std::int64_t width_, stride_;
-  const std::int32_t active_factors_;
-  N offset_[kQuads];  ///< of the lane's factors in the row
-  Mask leads_;        ///< the first lane of a tile
+  const std::int32_t width_, active_factors_, stride_;
+  const I first_;     ///< of the lane's factors in the row
+  const Mask leads_;  ///< the first lane of a tile
 
  private:
   template <StepRule kRule>
@@ -231,8 +271,8 @@ class TileWork {
     F squares(A(0));
     WARPFACTOR_UNROLL
     for (int c = 0; c < kQuads; ++c) {
-      const N at = number * stride_ + offset_[c];
-      const Mask here = in & (offset_[c] < N(width_));
+      const N at = place(number, c);
+      const Mask here = in & inside(c);
       F first[4], second[4];
       WARPFACTOR_UNROLL
       for (int j = 0; j < 4; ++j) first[j] = second[j] = F(A(0));
@@ -250,7 +290,7 @@ class TileWork {
     if constexpr (kRule == StepRule::adagrad_row) squares = W::template sum<kLanes>(squares);
     if (side.biases != nullptr) {
       F first(A(0)), second(A(0));
-      const N at = number * side.spacing;
+      const N at = number * std::int64_t{side.spacing};
       if constexpr (kFirst) first = w_.load(side.bias_first, at, in);
       if constexpr (kSecond) second = w_.load(side.bias_second, at, in);
       bias = stepped<kRule>(bias, bias_gradient, first, second, rate, rate.l1_bias, sizes);
@@ -263,10 +303,15 @@ class TileWork {
   }
 };
 
-/// Steps of one rating, one at a time in each tile.
+/// Steps of one rating, one at a time in each tile. What the next step needs is on its way before this one begins: the
+/// entries by the tileful, the own row and number of the next segment, and, where rows are short enough for it
+/// (kAhead), the other side's next row. If that is the row of this step, it is read again.
 template <class W, class S, class A, int kLanes, int kQuads, PassKind kKind>
 class SgdPass : TileWork<W, S, A, kLanes, kQuads> {
-  static constexpr bool kGeneral = kKind == PassKind::general, kPulled = kKind == PassKind::pulled;
+  static constexpr bool kPulled = kKind == PassKind::pulled, kGeneral = !kPulled && kKind != PassKind::plain,
+                        kFirst = kRemembered<kRuleOf<kKind>>.first, kSecond = kRemembered<kRuleOf<kKind>>.second,
+                        kNumbers = kRemembered<kRuleOf<kKind>>.row_numbers,
+                        kAhead = 4 * kQuads * static_cast<int>(sizeof(S)) <= kAheadBytes;
   using Base = TileWork<W, S, A, kLanes, kQuads>;
   using Base::leads_;
   using Base::w_;
@@ -276,53 +321,83 @@ class SgdPass : TileWork<W, S, A, kLanes, kQuads> {
   using typename Base::Mask;
   using typename Base::N;
   using typename Base::Numbers;
-  using typename Base::Penalty;
   using typename Base::Pull;
+  using typename Base::RawRow;
   using typename Base::Row;
+  using U = typename W::template Of<std::uint32_t>;
+  using Value = typename W::template Of<float>;
 
  public:
   WARPFACTOR_LANES_FUNCTION SgdPass(const W& w, const PassArgs<S, A>& args)
-      : Base(w, args.width, args.stride, args.active_factors), args_(args) {
+      : Base(w, args.width, args.stride, args.active_factors),
+        args_(args),
+        biased_(args.other.biases != nullptr),
+        weighted_(args.weights != nullptr) {
     Base::clear(own_);
     Base::clear(other_);
-    own_bias_ = other_bias_ = F(A(0));
-    if constexpr (kPulled) {
-      Base::clear(own_means_);
-      Base::clear(other_means_);
-      WARPFACTOR_UNROLL
-      for (int j = 0; j < 4; ++j) own_pull_.v[j] = other_pull_.v[j] = F(A(0));
+    if constexpr (kAhead) {
+      Base::clear(next_own_);
+      Base::clear(next_other_);
     }
-    next_other_ = I(0);
-    next_value_ = typename W::template Of<float>(0.0f);
-    loss_ = square_ = F(A(0));
-    loss_sum_ = square_sum_ = D(0.0);
-    at_ = end_ = segment_ = segment_end_ = N(0);
-    row_ = task_ = N(-1);
+    clear(own_state_);
+    clear(other_state_);
+    own_bias_ = other_bias_ = next_own_bias_ = next_other_bias_ = value_ = F(A(0));
+    weight_ = F(A(1));
+    loss_ = square_ = loss_sum_ = square_sum_ = F(A(0));
+    at_ = end_ = task_end_ = batch_ = segment_ = segment_end_ = next_end_ = task_ = shift_ = U(0);
+    row_ = next_row_ = row_after_ = other_row_ = next_other_row_ = batch_row_ = later_row_ = I(-1);
+    next_value_ = batch_value_ = later_value_ = Value(0.0f);
     done_ = this->tile() >= N(args.n_tiles);
+    working_ = waiting_ = Mask(false);
+    next_task_ = U(w_.template next<kLanes>(args_.next_task, !done_));
   }
 
-  /// Moves each tile on to its next rating and reads that rating's row of the other side. False if none is left.
+  /// Moves each tile on to its next rating and has the row of the one after it read. False if none is left.
   WARPFACTOR_LANES_FUNCTION bool fetch() {
-    const Mask over = (!done_) & (at_ >= end_);
-    if (W::any(over)) move_on(over);
-    const Mask in = !done_;
-    if (!W::any(in)) return false;
-    value_ = F(next_value_);
-    other_row_ = N(next_other_);
-    this->load_row(args_.other.factors, other_row_, in, other_);
-    if (args_.other.biases != nullptr) other_bias_ = this->load_bias(args_.other, other_row_, in);
-    if constexpr (kPulled) load_prior(args_.other, other_row_, in, other_pull_, other_means_);
-    weight_ = args_.weights == nullptr ? F(A(1)) : F(w_.load(args_.weights, at_, in));
-    // One entry ahead, so that the next row's read need not wait for it.
-    w_.load_entry(args_.entries, at_ + N(1), in & (at_ + N(1) < end_), next_other_, next_value_);
+    const Mask over = at_ == end_;  // of a tile that is done at_ is beyond end_
+    if (W::any(over)) {
+      move_on(over);
+      if (!W::any(at_ < end_)) {
+        w_.pause();  // the warp's tiles are done, or wait for other tiles' tasks
+        return W::any(!done_);
+      }
+    }
+    const Mask in = at_ < end_;
+    if constexpr (kAhead) {
+      const U next = at_ + U(1);
+      const Mask again = in & (next_other_row_ == other_row_), more = in & (next < task_end_),
+                 beyond = more & (next - batch_ >= U(kLanes));
+      other_row_ = next_other_row_;
+      this->unpack_row(next_other_, in, other_);
+      other_bias_ = next_other_bias_;
+      value_ = F(next_value_);
+      if (W::any(again | beyond)) {
+        this->load_row(args_.other.factors, other_row_, again, other_);
+        if (biased_) other_bias_ = loaded_bias(args_.other, other_row_, again, other_bias_);
+        w_.sync();  // all lanes have read what the first lane is about to write
+        next_batch(beyond);
+      }
+      load_state(args_.other, other_row_, in, other_state_);
+      read_ahead<false>(next, more);
+    } else {
+      Value value;
+      const Mask beyond = in & (at_ - batch_ >= U(kLanes));
+      if (W::any(beyond)) next_batch(beyond);
+      entry_at(at_, other_row_, value);
+      value_ = F(value);
+      this->load_row(args_.other.factors, other_row_, in, other_);
+      if (biased_) other_bias_ = this->load_bias(args_.other, other_row_, in);
+      load_state(args_.other, other_row_, in, other_state_);
+    }
+    if (weighted_) weight_ = F(w_.load(args_.weights, N(at_), in));
     return true;
   }
 
   WARPFACTOR_LANES_FUNCTION void update() {
     const StepSizes<A>& sizes = args_.sizes;
-    const Mask in = !done_;
+    const Mask in = at_ < end_;
     F score = Base::dot(own_, other_);
-    if (args_.other.biases != nullptr) score = score + (own_bias_ + other_bias_);
+    if (biased_) score = score + (own_bias_ + other_bias_);
     const LossTerms<F> terms = score_terms(value_, score, sizes.loss);
     loss_ = loss_ + W::template select<A>(in, weight_ * terms.reported, F(A(0)));
     square_ = square_ + W::template select<A>(in, weight_ * terms.square, F(A(0)));
@@ -334,9 +409,7 @@ class SgdPass : TileWork<W, S, A, kLanes, kQuads> {
     } else {
       const F rate = sizes.learning_rate * counted;
       const Step<F, F> step = make_step(slope, rate, sizes);
-      const bool users = args_.own_is_user;
-      const F keep_own = users ? step.keep_factors.user : step.keep_factors.item,
-              keep_other = users ? step.keep_factors.item : step.keep_factors.user;
+      const F keep_own = step.keep_factors.user, keep_other = step.keep_factors.item;
       WARPFACTOR_UNROLL
       for (int c = 0; c < kQuads; ++c) {
         WARPFACTOR_UNROLL
@@ -346,147 +419,387 @@ class SgdPass : TileWork<W, S, A, kLanes, kQuads> {
           other_.quad[c][j] = stepped_factor(other, own, step.scaled_slope, keep_other);
         }
       }
-      if (args_.other.biases != nullptr) {
-        own_bias_ = stepped_bias(own_bias_, step.scaled_slope, users ? step.keep_biases.user : step.keep_biases.item);
-        other_bias_ =
-            stepped_bias(other_bias_, step.scaled_slope, users ? step.keep_biases.item : step.keep_biases.user);
+      if (biased_) {
+        own_bias_ = stepped_bias(own_bias_, step.scaled_slope, step.keep_biases.user);
+        other_bias_ = stepped_bias(other_bias_, step.scaled_slope, step.keep_biases.item);
       }
     }
-    w_.sync();  // all lanes have read what the first lane is about to write
+    // With kAhead all lanes have read the bias, but not what is read within the step.
+    if constexpr (kGeneral || !kAhead) w_.sync();
     this->store_row(args_.other.factors, other_row_, other_, in);
-    if (args_.other.biases != nullptr) this->store_bias(args_.other, other_row_, other_bias_, in);
+    if (biased_) this->store_bias(args_.other, other_row_, other_bias_, in);
+    store_state(args_.other, other_row_, other_state_, in);
     w_.sync();  // the row may be read again at once
-    at_ = at_ + N(1);
+    at_ = W::template select<std::uint32_t>(in, at_ + U(1), at_);
   }
 
  private:
-  /// A row's pull and, if there are any, its means.
-  WARPFACTOR_LANES_FUNCTION void load_prior(const TileRows<S, A>& side, const N& row, const Mask& in, Pull& pull,
-                                            Row& means) const {
-    this->load_pull(side, row, in, pull);
-    if (side.means != nullptr) this->template load_row<true>(side.means, row, in, means);
+  /// What a step needs of a row beside its factors and bias, by kind of pass.
+  struct State {
+    Pull pull;
+    Row means;
+    Row first, second;  ///< the optimizer's, and the next ones
+    F bias_first, bias_second;
+    Numbers numbers;
+  };
+
+  WARPFACTOR_LANES_FUNCTION F loaded_bias(const TileRows<S, A>& side, const I& row, const Mask& in,
+                                          const F& otherwise) const {
+    return W::template select<A>(in, this->load_bias(side, row, in), otherwise);
   }
+  WARPFACTOR_LANES_FUNCTION static void clear(State& state) {
+    WARPFACTOR_UNROLL
+    for (int j = 0; j < 4; ++j) state.pull.v[j] = F(A(0));
+    Base::clear(state.means);
+    Base::clear(state.first);
+    Base::clear(state.second);
+    state.bias_first = state.bias_second = F(A(0));
+    WARPFACTOR_UNROLL
+    for (int n = 0; n < kTileRowNumbers; ++n) state.numbers.v[n] = F(A(0));
+  }
+  /// If a tile is not `in`, its state stays as it is.
+  WARPFACTOR_LANES_FUNCTION void load_state(const TileRows<S, A>& side, const I& row, const Mask& in,
+                                            State& state) const {
+    if constexpr (kPulled || kGeneral) {
+      if (kPulled || side.pulls != nullptr) this->load_pull(side, N(row), in, state.pull);
+      if ((kPulled || kAhead) && side.means != nullptr) {
+        this->template load_row<true>(side.means, row, in, state.means);
+      }
+    }
+    if constexpr (kFirst && kAhead) this->load_row(side.first, row, in, state.first);
+    if constexpr (kSecond && kAhead) this->load_row(side.second, row, in, state.second);
+    const auto load = [&](const A* from, std::int64_t plus, F& to) {
+      to = W::template select<A>(in, w_.load(from, N(row) * side.spacing + plus, in), to);
+    };
+    if constexpr (kFirst) {
+      if (biased_) load(side.bias_first, 0, state.bias_first);
+    }
+    if constexpr (kSecond) {
+      if (biased_) load(side.bias_second, 0, state.bias_second);
+    }
+    if constexpr (kNumbers) {
+      WARPFACTOR_UNROLL
+      for (int n = 0; n < kTileRowNumbers; ++n) load(side.row_numbers, n, state.numbers.v[n]);
+    }
+  }
+  /// Long rows' state, which would not fit into the registers as a whole, by the quad.
+  WARPFACTOR_LANES_FUNCTION void load_state(const TileRows<S, A>& side, const I& row, int c, const Mask& in,
+                                            State& state) const {
+    if (side.means != nullptr) this->template load_quad<true>(side.means, row, c, in, state.means);
+    if constexpr (kFirst) this->load_quad(side.first, row, c, in, state.first);
+    if constexpr (kSecond) this->load_quad(side.second, row, c, in, state.second);
+  }
+  WARPFACTOR_LANES_FUNCTION void store_state(const TileRows<S, A>& side, const I& row, int c, const State& state,
+                                             const Mask& in) const {
+    if constexpr (kFirst) this->store_quad(side.first, row, c, state.first, in);
+    if constexpr (kSecond) this->store_quad(side.second, row, c, state.second, in);
+  }
+  WARPFACTOR_LANES_FUNCTION void store_state(const TileRows<S, A>& side, const I& row, const State& state,
+                                             const Mask& in) const {
+    const N number(row);
+    if constexpr (kFirst) {
+      if constexpr (kAhead) this->store_row(side.first, number, state.first, in);
+      if (biased_) this->store_number(side.bias_first, number * std::int64_t{side.spacing}, state.bias_first, in);
+    }
+    if constexpr (kSecond) {
+      if constexpr (kAhead) this->store_row(side.second, number, state.second, in);
+      if (biased_) this->store_number(side.bias_second, number * std::int64_t{side.spacing}, state.bias_second, in);
+    }
+    if constexpr (kNumbers) this->store_numbers(side, number, state.numbers, in);
+  }
+
   /// Plain SGD with pulls of the rows' own. `scaled_slope`: times eta and the weight.
   WARPFACTOR_LANES_FUNCTION void step_pulled(const F& scaled_slope, const F& weight) {
     const StepSizes<A>& sizes = args_.sizes;
     const auto share = [&](const F& strength) -> F {
       return sizes.learning_rate * limited_pull(weight * strength, sizes);
     };
-    const F pull_own = share(own_pull_.factors()), pull_other = share(other_pull_.factors());
+    const Pull &of_own = own_state_.pull, &of_other = other_state_.pull;
+    const F pull_own = share(of_own.factors()), pull_other = share(of_other.factors());
     const F keep_own = A(1) - pull_own, keep_other = A(1) - pull_other;
     WARPFACTOR_UNROLL
     for (int c = 0; c < kQuads; ++c) {
       WARPFACTOR_UNROLL
       for (int j = 0; j < 4; ++j) {
         const F own = own_.quad[c][j], other = other_.quad[c][j];
-        own_.quad[c][j] = stepped_factor(own, other, scaled_slope, keep_own) + pull_own * own_means_.quad[c][j];
-        other_.quad[c][j] = stepped_factor(other, own, scaled_slope, keep_other) + pull_other * other_means_.quad[c][j];
+        own_.quad[c][j] = stepped_factor(own, other, scaled_slope, keep_own) + pull_own * own_state_.means.quad[c][j];
+        other_.quad[c][j] =
+            stepped_factor(other, own, scaled_slope, keep_other) + pull_other * other_state_.means.quad[c][j];
       }
     }
-    if (args_.other.biases != nullptr) {
-      own_bias_ = own_bias_ + (share(own_pull_.bias()) * (own_pull_.bias_mean() - own_bias_) - scaled_slope);
-      other_bias_ = other_bias_ + (share(other_pull_.bias()) * (other_pull_.bias_mean() - other_bias_) - scaled_slope);
+    if (biased_) {
+      own_bias_ = own_bias_ + (share(of_own.bias()) * (of_own.bias_mean() - own_bias_) - scaled_slope);
+      other_bias_ = other_bias_ + (share(of_other.bias()) * (of_other.bias_mean() - other_bias_) - scaled_slope);
     }
   }
 
-  /// By any rule. Both rows' gradients are taken before either row moves.
-  WARPFACTOR_LANES_FUNCTION void step_both(const F& slope, const F& weight, const Mask& in) {
+  /// A side's part of a step by any rule.
+  struct Part {
+    F factors, bias;  ///< strengths of the penalty
+    RowRate<F> rate;
+    F squares;  ///< of the gradient; adagrad_row
+  };
+  WARPFACTOR_LANES_FUNCTION Part part_of(const TileRows<S, A>& side, bool is_own, const F& weight, State& state) const {
     const StepSizes<A>& sizes = args_.sizes;
-    const bool users = args_.own_is_user;
-    F by_own_bias(A(0)), by_other_bias(A(0));
-    // A penalty's rows become the gradients, which saves registers.
-    Penalty own = this->penalty_of(args_.own, users, row_, weight, own_, own_bias_, sizes, in),
-            other = this->penalty_of(args_.other, !users, other_row_, weight, other_, other_bias_, sizes, in);
-    Row &by_own = own.at, &by_other = other.at;
+    Part part;
+    if (side.pulls == nullptr) {
+      part.factors = weight * (is_own ? sizes.reg.user : sizes.reg.item);
+      part.bias = weight * (is_own ? sizes.reg_bias.user : sizes.reg_bias.item);
+    } else {
+      part.factors = limited_pull(weight * state.pull.factors(), sizes);
+      part.bias = limited_pull(weight * state.pull.bias(), sizes);
+    }
+    part.rate = row_rate<kRuleOf<kKind>>(state.numbers.v, weight, is_own ? sizes.l1.user : sizes.l1.item,
+                                         is_own ? sizes.l1_bias.user : sizes.l1_bias.item, sizes);
+    part.squares = F(A(0));
+    return part;
+  }
+  /// A factor after its step. `active`: zero beyond the active factors, where a custom penalty could give a slope.
+  WARPFACTOR_LANES_FUNCTION F stepped_by(const TileRows<S, A>& side, const F& own, const F& other, const F& slope,
+                                         const Mask& active, int c, int j, State& state, Part& part) const {
+    const StepSizes<A>& sizes = args_.sizes;
+    const F pulled = side.means != nullptr ? own - state.means.quad[c][j] : pull_of(own, sizes);
+    const F by = gradient(W::template select<A>(active, pulled, F(A(0))), other, slope, part.factors);
+    if constexpr (kRuleOf<kKind> == StepRule::adagrad_row) part.squares = part.squares + by * by;
+    return stepped<kRuleOf<kKind>>(own, by, state.first.quad[c][j], state.second.quad[c][j], part.rate,
+                                   part.rate.l1_factors, sizes);
+  }
+  WARPFACTOR_LANES_FUNCTION void end_step(const TileRows<S, A>& side, const F& slope, State& state, Part& part,
+                                          F& bias) const {
+    const StepSizes<A>& sizes = args_.sizes;
+    if constexpr (kRuleOf<kKind> == StepRule::adagrad_row) part.squares = W::template sum<kLanes>(part.squares);
+    if (biased_) {
+      const F pulled = side.pulls == nullptr ? pull_of(bias, sizes) : F(bias - state.pull.bias_mean());
+      const F by = gradient(pulled, F(A(1)), slope, part.bias);
+      bias =
+          stepped<kRuleOf<kKind>>(bias, by, state.bias_first, state.bias_second, part.rate, part.rate.l1_bias, sizes);
+      part.squares = part.squares + by * by;
+    }
+    if constexpr (kRuleOf<kKind> == StepRule::adagrad_row) {
+      state.numbers.v[0] = adagrad_sum(state.numbers.v[0], part.squares, sizes);
+    }
+  }
+  /// By any rule. Both rows' gradients are those of the rows before either moves.
+  WARPFACTOR_LANES_FUNCTION void step_both(const F& slope, const F& weight, const Mask& in) {
+    Part of_own = part_of(args_.own, true, weight, own_state_),
+         of_other = part_of(args_.other, false, weight, other_state_);
     WARPFACTOR_UNROLL
     for (int c = 0; c < kQuads; ++c) {
+      if constexpr (!kAhead) {
+        load_state(args_.own, row_, c, in, own_state_);
+        load_state(args_.other, other_row_, c, in, other_state_);
+      }
       WARPFACTOR_UNROLL
       for (int j = 0; j < 4; ++j) {
-        by_own.quad[c][j] = gradient(by_own.quad[c][j], other_.quad[c][j], slope, own.factors);
-        by_other.quad[c][j] = gradient(by_other.quad[c][j], own_.quad[c][j], slope, other.factors);
+        const F own = own_.quad[c][j], other = other_.quad[c][j];
+        const Mask active = this->offset(c) < I(this->active_factors_ - j);
+        own_.quad[c][j] = stepped_by(args_.own, own, other, slope, active, c, j, own_state_, of_own);
+        other_.quad[c][j] = stepped_by(args_.other, other, own, slope, active, c, j, other_state_, of_other);
+      }
+      if constexpr (!kAhead) {
+        store_state(args_.own, row_, c, own_state_, in);
+        store_state(args_.other, other_row_, c, other_state_, in);
       }
     }
-    if (args_.other.biases != nullptr) {
-      by_own_bias = gradient(own.at_bias, F(A(1)), slope, own.bias);
-      by_other_bias = gradient(other.at_bias, F(A(1)), slope, other.bias);
+    end_step(args_.own, slope, own_state_, of_own, own_bias_);
+    end_step(args_.other, slope, other_state_, of_other, other_bias_);
+  }
+
+  /// The entry at a place, which must be among those that the lanes hold. A lane keeps one of kLanes neighbours, and
+  /// one of the next kLanes, which are on their way meanwhile.
+  WARPFACTOR_LANES_FUNCTION void entry_at(const U& at, I& row, Value& value) const {
+    const I lane(at - batch_);
+    row = W::template of_tile<kLanes>(batch_row_, lane);
+    value = W::template of_tile<kLanes>(batch_value_, lane);
+  }
+  WARPFACTOR_LANES_FUNCTION void next_batch(const Mask& in) {
+    batch_ = W::template select<std::uint32_t>(in, batch_ + U(kLanes), batch_);
+    batch_row_ = W::template select<std::int32_t>(in, later_row_, batch_row_);
+    batch_value_ = W::template select<float>(in, later_value_, batch_value_);
+    read_entries(batch_ + U(kLanes), in, later_row_, later_value_);
+  }
+  /// Into each lane its entry of the task's kLanes from `first` on.
+  WARPFACTOR_LANES_FUNCTION void read_entries(const U& first, const Mask& in, I& row, Value& value) const {
+    const U mine = first + U(w_.lane() % kLanes);
+    I row_there;
+    Value value_there;
+    w_.load_entry(args_.entries, N(mine), in & (mine >= at_) & (mine < task_end_), row_there, value_there);
+    row = W::template select<std::int32_t>(in, row_there, row);
+    value = W::template select<float>(in, value_there, value);
+  }
+  /// Begins to read the row of the entry at a place. kSome: other tiles than these have one on its way.
+  template <bool kSome>
+  WARPFACTOR_LANES_FUNCTION void read_ahead(const U& at, const Mask& in) {
+    I row;
+    Value value;
+    entry_at(at, row, value);
+    next_other_row_ = kSome ? W::template select<std::int32_t>(in, row, next_other_row_) : row;
+    next_value_ = kSome ? W::template select<float>(in, value, next_value_) : value;
+    if (biased_) {
+      const F bias = this->load_bias(args_.other, row, in);
+      next_other_bias_ = kSome ? W::template select<A>(in, bias, next_other_bias_) : bias;
     }
-    this->step(args_.own, users, row_, weight, by_own, by_own_bias, sizes, in, own_, own_bias_, own_numbers_);
-    Numbers numbers = this->load_numbers(args_.other, other_row_, in);
-    this->step(args_.other, !users, other_row_, weight, by_other, by_other_bias, sizes, in, other_, other_bias_,
-               numbers);
-    w_.sync();  // all lanes have read what the first lane is about to write
-    this->store_numbers(args_.other, other_row_, numbers, in);
+    this->load_raw_row(args_.other.factors, row, in, next_other_);
   }
 
   /// Moves on to the task's next segment, or to the next task if there is none.
   WARPFACTOR_LANES_FUNCTION void move_on(const Mask& over) {
-    const Mask leaving = over & (row_ >= N(0));
+    const Mask leaving = over & (row_ >= I(0));
     this->store_row(args_.own.factors, row_, own_, leaving);
-    if (args_.own.biases != nullptr) this->store_bias(args_.own, row_, own_bias_, leaving);
-    if constexpr (kGeneral) this->store_numbers(args_.own, row_, own_numbers_, leaving);
-    loss_sum_ = loss_sum_ + D(W::template select<A>(over, loss_, F(A(0))));
-    square_sum_ = square_sum_ + D(W::template select<A>(over, square_, F(A(0))));
+    if (biased_) this->store_bias(args_.own, row_, own_bias_, leaving);
+    store_state(args_.own, row_, own_state_, leaving);
+    row_ = W::template select<std::int32_t>(over, I(-1), row_);
+    loss_sum_ = loss_sum_ + W::template select<A>(over, loss_, F(A(0)));
+    square_sum_ = square_sum_ + W::template select<A>(over, square_, F(A(0)));
     loss_ = W::template select<A>(over, F(A(0)), loss_);
     square_ = W::template select<A>(over, F(A(0)), square_);
 
     const Mask finished = over & (segment_ >= segment_end_);
-    if (W::any(finished)) {
-      const Mask reporting = finished & (task_ >= N(0)) & leads_;
-      w_.store(args_.task_sums, N(2) * task_, loss_sum_, reporting);
-      w_.store(args_.task_sums, N(2) * task_ + N(1), square_sum_, reporting);
-      loss_sum_ = W::template select<double>(finished, D(0.0), loss_sum_);
-      square_sum_ = W::template select<double>(finished, D(0.0), square_sum_);
-      const N next = w_.template next<kLanes>(args_.next_task, finished);
-      task_ = W::template select<std::int64_t>(finished, next, task_);
-      done_ = done_ | (finished & (task_ >= N(args_.n_tasks)));
-      const Mask got = finished & (!done_);
-      const N begin = N(w_.load(args_.task_begin, task_, got)) - N(args_.first_segment),
-              end = N(w_.load(args_.task_begin, task_ + N(1), got)) - N(args_.first_segment);
-      segment_ = W::template select<std::int64_t>(got, begin, segment_);
-      segment_end_ = W::template select<std::int64_t>(got, end, segment_end_);
+    if (W::any(finished)) next_task(finished);
+    enter_segment(over & (segment_ < segment_end_));
+  }
+
+  /// Reports the task that is done, if there was one, and begins the next one, if it need not wait.
+  WARPFACTOR_LANES_FUNCTION void next_task(const Mask& finished) {
+    const Mask ended = finished & working_;
+    Place place = place_of(task_, ended);
+    w_.store(args_.task_sums, N(2) * N(place.task), D(loss_sum_), ended & leads_);
+    w_.store(args_.task_sums, N(2) * N(place.task) + N(1), D(square_sum_), ended & leads_);
+    loss_sum_ = W::template select<A>(finished, F(A(0)), loss_sum_);
+    square_sum_ = W::template select<A>(finished, F(A(0)), square_sum_);
+    if (args_.waves != nullptr) {
+      w_.sync();  // after all lanes' writes
+      w_.release(args_.done, N(place.stripe), place.position + U(1), ended & leads_);
     }
 
-    const Mask entering = over & (!done_);
-    const N row(w_.load(args_.segment_rows, segment_, entering)),
-        begin = N(w_.load(args_.segment_begin, segment_, entering)) - N(args_.first_entry),
-        end = N(w_.load(args_.segment_begin, segment_ + N(1), entering)) - N(args_.first_entry);
-    row_ = W::template select<std::int64_t>(entering, row, row_);
-    at_ = W::template select<std::int64_t>(entering, begin, at_);
-    end_ = W::template select<std::int64_t>(entering, end, end_);
-    segment_ = W::template select<std::int64_t>(entering, segment_ + N(1), segment_);
-    I other;
-    typename W::template Of<float> value;
-    w_.load_entry(args_.entries, at_, entering, other, value);
-    next_other_ = W::template select<std::int32_t>(entering, other, next_other_);
-    next_value_ = W::template select<float>(entering, value, next_value_);
-    this->load_row(args_.own.factors, row_, entering, own_);
-    if (args_.own.biases != nullptr) {
-      own_bias_ = W::template select<A>(entering, this->load_bias(args_.own, row_, entering), own_bias_);
+    // The number of the task after the next one is on its way while the next one is worked on.
+    const Mask claims = finished & (!waiting_) & (!done_);
+    task_ = W::template select<std::uint32_t>(claims, next_task_, task_);
+    done_ = done_ | (claims & (N(task_) >= N(args_.n_tasks)));
+    const U number(w_.template next<kLanes>(args_.next_task, claims & (!done_)));
+    next_task_ = W::template select<std::uint32_t>(claims, number, next_task_);
+
+    Mask starts = finished & (!done_);
+    place = place_of(task_, starts);
+    if (args_.waves != nullptr) {
+      waiting_ = waiting_ & (!finished);
+      const Mask ready = may_start(place, starts);
+      waiting_ = waiting_ | (starts & (!ready));
+      starts = starts & ready;
     }
-    if constexpr (kPulled) load_prior(args_.own, row_, entering, own_pull_, own_means_);
-    if constexpr (kGeneral) {
-      const Numbers numbers = this->load_numbers(args_.own, row_, entering);
-      WARPFACTOR_UNROLL
-      for (int n = 0; n < kTileRowNumbers; ++n) {
-        own_numbers_.v[n] = W::template select<A>(entering, numbers.v[n], own_numbers_.v[n]);
-      }
+    working_ = (working_ & (!finished)) | starts;
+    shift_ = W::template select<std::uint32_t>(starts, place.entry_shift, shift_);
+    const U begin = U(w_.load_constant(args_.task_begin, N(place.task), starts)) + place.segment_shift,
+            end = U(w_.load_constant(args_.task_begin, N(place.task) + N(1), starts)) + place.segment_shift;
+    segment_ =
+        W::template select<std::uint32_t>(finished, W::template select<std::uint32_t>(starts, begin, U(0)), segment_);
+    segment_end_ =
+        W::template select<std::uint32_t>(finished, W::template select<std::uint32_t>(starts, end, U(0)), segment_end_);
+    at_ = W::template select<std::uint32_t>(finished, W::template select<std::uint32_t>(done_, U(1), U(0)), at_);
+    end_ = W::template select<std::uint32_t>(finished, U(0), end_);
+    begin_task(starts & (begin < end));
+  }
+
+  /// Where a task is in the arrays and, with waves, in the epoch.
+  struct Place {
+    U task, entry_shift, segment_shift;
+    U position, stripe, number, number_before;  ///< of waves; 0 where there are none
+  };
+  WARPFACTOR_LANES_FUNCTION Place place_of(const U& task, const Mask& in) const {
+    Place place{task, U(args_.entry_shift), U(args_.segment_shift), U(0), U(0), U(0), U(0)};
+    if (args_.waves == nullptr) return place;
+    place.position = task / U(args_.n_stripes);
+    place.stripe = task - place.position * U(args_.n_stripes);
+    constexpr int kNumbers4 = static_cast<int>(sizeof(PassWave) / sizeof(std::uint32_t));
+    const std::uint32_t* const waves = &args_.waves->number;
+    const N at = N(kNumbers4) * N(place.position);
+    place.number = w_.load_constant(waves, at, in);
+    place.entry_shift = w_.load_constant(waves, at + N(1), in);
+    place.segment_shift = w_.load_constant(waves, at + N(2), in);
+    place.task = U(w_.load_constant(waves, at + N(3), in)) + place.stripe;
+    place.number_before = w_.load_constant(waves, at - N(kNumbers4), in & (place.position > U(0)));
+    return place;
+  }
+  /// Whether the wave before is done with the task's two stripes.
+  WARPFACTOR_LANES_FUNCTION Mask may_start(const Place& place, const Mask& in) const {
+    const Mask asks = in & (place.position > U(0));
+    const U n(args_.n_stripes), that = (place.stripe + (place.number + n - place.number_before)) % n;
+    return (w_.acquire(args_.done, N(place.stripe), asks) >= place.position) &
+           (w_.acquire(args_.done, N(that), asks) >= place.position);
+  }
+
+  /// Has read what the task's first segments and ratings need.
+  WARPFACTOR_LANES_FUNCTION void begin_task(const Mask& in) {
+    if (!W::any(in)) return;
+    const U begin = U(w_.load_constant(args_.segment_begin, N(segment_), in)) + shift_,
+            end = U(w_.load_constant(args_.segment_begin, N(segment_end_), in)) + shift_,
+            first_end = U(w_.load_constant(args_.segment_begin, N(segment_) + N(1), in)) + shift_;
+    const I row(w_.load_constant(args_.segment_rows, N(segment_), in));
+    row_after_ = W::template select<std::int32_t>(
+        in, w_.load_constant(args_.segment_rows, N(segment_) + N(1), in & (segment_ + U(1) < segment_end_)),
+        row_after_);
+    next_row_ = W::template select<std::int32_t>(in, row, next_row_);
+    next_end_ = W::template select<std::uint32_t>(in, first_end, next_end_);
+    at_ = W::template select<std::uint32_t>(in, begin, at_);
+    end_ = W::template select<std::uint32_t>(in, begin, end_);
+    task_end_ = W::template select<std::uint32_t>(in, end, task_end_);
+    batch_ = W::template select<std::uint32_t>(in, begin & U(~static_cast<std::uint32_t>(kLanes - 1)), batch_);
+    read_entries(batch_, in, batch_row_, batch_value_);
+    read_entries(batch_ + U(kLanes), in, later_row_, later_value_);
+    read_own(in);
+    if constexpr (kAhead) {
+      other_row_ = W::template select<std::int32_t>(in, I(-1), other_row_);
+      read_ahead<true>(at_, in);
     }
   }
 
+  /// Begins to read the own row of the next segment.
+  WARPFACTOR_LANES_FUNCTION void read_own(const Mask& in) {
+    if constexpr (kAhead) {
+      this->load_raw_row(args_.own.factors, next_row_, in, next_own_);
+      if (biased_) next_own_bias_ = loaded_bias(args_.own, next_row_, in, next_own_bias_);
+    }
+  }
+
+  WARPFACTOR_LANES_FUNCTION void enter_segment(const Mask& in) {
+    row_ = W::template select<std::int32_t>(in, next_row_, row_);
+    end_ = W::template select<std::uint32_t>(in, next_end_, end_);
+    if constexpr (kAhead) {
+      this->unpack_row(next_own_, in, own_);
+      own_bias_ = W::template select<A>(in, next_own_bias_, own_bias_);
+    } else {
+      this->load_row(args_.own.factors, row_, in, own_);
+      if (biased_) own_bias_ = loaded_bias(args_.own, row_, in, own_bias_);
+    }
+    load_state(args_.own, row_, in, own_state_);
+    segment_ = W::template select<std::uint32_t>(in, segment_ + U(1), segment_);
+    const Mask more = in & (segment_ < segment_end_);
+    const U after = segment_ + U(1);
+    next_row_ = W::template select<std::int32_t>(more, row_after_, next_row_);
+    next_end_ = W::template select<std::uint32_t>(
+        more, U(w_.load_constant(args_.segment_begin, N(after), more)) + shift_, next_end_);
+    row_after_ = W::template select<std::int32_t>(
+        more, w_.load_constant(args_.segment_rows, N(after), more & (after < segment_end_)), row_after_);
+    read_own(more);
+  }
+
   const PassArgs<S, A>& args_;
+  const bool biased_, weighted_;
   Row own_, other_;
-  Row own_means_, other_means_;  ///< kPulled alone, and the next
-  Pull own_pull_, other_pull_;
-  F own_bias_, other_bias_, value_, weight_;
-  I next_other_;
-  typename W::template Of<float> next_value_;
-  Numbers own_numbers_;
-  F loss_, square_;           ///< over the segment
-  D loss_sum_, square_sum_;   ///< over the task
-  N at_, end_;                ///< the entry, and where the segment ends
-  N segment_, segment_end_;   ///< the next segment, and where the task ends
-  N row_, other_row_, task_;  ///< -1 before the first
-  Mask done_;
+  RawRow next_own_, next_other_;  ///< kAhead: on their way
+  State own_state_, other_state_;
+  F own_bias_, other_bias_, next_own_bias_, next_other_bias_, value_, weight_;
+  F loss_, square_;          ///< over the segment
+  F loss_sum_, square_sum_;  ///< over the task's segments before
+  U at_, end_, task_end_;    ///< the entry, and where its segment and its task end
+  U batch_;                  ///< the first entry of those that the lanes hold
+  I batch_row_, later_row_;
+  Value batch_value_, later_value_, next_value_;
+  U segment_, segment_end_, next_end_;  ///< the next segment, the end of the task's, and where the next one ends
+  I row_, next_row_, row_after_;        ///< of this segment, the next one and the one after it; row_: -1 between them
+  I other_row_, next_other_row_;
+  U task_, next_task_, shift_;
+  Mask done_, working_, waiting_;  ///< no task is left; has a task; has one that must wait
 };
 
 /// The gradients of rows over their ratings of a batch, without penalties. Each tile takes one row after the other.

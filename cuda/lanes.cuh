@@ -15,12 +15,6 @@ namespace WARPFACTOR_RULE_NAMESPACE {
 
 inline constexpr int kWarp = 32;
 
-/// A quad: four consecutive factors, as one lane reads and writes them.
-template <class S>
-struct alignas(4 * sizeof(S)) Four {
-  S v[4];
-};
-
 WARPFACTOR_HD WARPFACTOR_INLINE float to_number(float x) { return x; }
 WARPFACTOR_HD WARPFACTOR_INLINE double to_number(double x) { return x; }
 using warpfactor::to_number;
@@ -45,6 +39,20 @@ WARPFACTOR_HD WARPFACTOR_INLINE int first_bit(std::uint32_t bits) {
 
 #if defined(__CUDACC__)
 
+/// A quad as it is stored, in registers.
+template <class S>
+struct RawQuad {
+  float4 v;
+};
+template <>
+struct RawQuad<Half> {
+  uint2 v;
+};
+template <>
+struct RawQuad<double> {
+  double2 low, high;
+};
+
 /// Other multiprocessors write to the same memory, and first-level caches do not see each other: reads and writes
 /// bypass them.
 class DeviceWarp {
@@ -52,6 +60,8 @@ class DeviceWarp {
   template <class T>
   using Of = T;
   using Mask = bool;
+  template <class S>
+  using Raw = RawQuad<S>;
 
   __device__ DeviceWarp() : lane_(static_cast<int>(threadIdx.x) % kWarp) {}
   __device__ int lane() const { return lane_; }
@@ -105,22 +115,64 @@ class DeviceWarp {
   static __device__ void store(T* to, std::int64_t at, T x, bool in) {
     if (in) __stcg(to + at, x);
   }
-  /// `to` stays as it is if a lane is not `in`. kConstant: as load_constant.
+  template <class T>
+  static __device__ T load_at(const T* from, bool in) {
+    return in ? __ldcg(from) : T();
+  }
+  template <class T>
+  static __device__ void store_at(T* to, T x, bool in) {
+    if (in) __stcg(to, x);
+  }
+  /// Where number `first` of a row lies, in rows of `stride` numbers: one wide product and sum.
+  template <class S>
+  static __device__ S* place(S* rows, std::int32_t row, std::int32_t stride, std::int32_t first) {
+    const auto bytes =
+        static_cast<std::int64_t>(row) * static_cast<std::int64_t>(stride * static_cast<std::int32_t>(sizeof(S)));
+    return reinterpret_cast<S*>(reinterpret_cast<unsigned long long>(rows + first) +
+                                static_cast<unsigned long long>(bytes));
+  }
+  /// `raw` stays as it is if a lane is not `in`. kConstant: as load_constant.
+  template <bool kConstant = false, class S>
+  static __device__ void load_raw(const S* from, bool in, RawQuad<S>& raw) {
+    if (in) raw = read<kConstant>(from);
+  }
+  /// `to` stays as it is if a lane is not `in`.
+  template <class S, class A>
+  static __device__ void unpack(const RawQuad<S>& raw, bool in, A (&to)[4]) {
+    if (in) numbers_of(raw, to);
+  }
   template <bool kConstant = false, class S, class A>
   static __device__ void load4(const S* from, std::int64_t at, bool in, A (&to)[4]) {
-    if (!in) return;
-    const Four<S> four = load_raw<kConstant>(from + at);
-#pragma unroll
-    for (int j = 0; j < 4; ++j) to[j] = to_number(four.v[j]);
+    if (in) numbers_of(read<kConstant>(from + at), to);
   }
   template <class S, class A>
   static __device__ void store4(S* to, std::int64_t at, const A (&x)[4], bool in) {
-    if (!in) return;
-    Four<S> four;
-#pragma unroll
-    for (int j = 0; j < 4; ++j) four.v[j] = Stored<S, A>::of(x[j]);
-    store_raw(to + at, four);
+    store4(to + at, x, in);
   }
+  template <class S, class A>
+  static __device__ void store4(S* to, const A (&x)[4], bool in) {
+    const RawQuad<S> raw = packed(to, x);  // by all lanes, so that the write alone depends on the mask
+    if (in) write(to, raw);
+  }
+  /// The number of lane `from` of each tile.
+  template <int kLanes, class T>
+  static __device__ T of_tile(T x, std::int32_t from) {
+    return __shfl_sync(kAll, x, from, kLanes);
+  }
+  /// Reads what other tiles release; reads and writes that follow come after it.
+  static __device__ std::uint32_t acquire(const std::uint32_t* from, std::int64_t at, bool in) {
+    std::uint32_t x = 0;
+    if (in) asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(x) : "l"(from + at) : "memory");
+    return x;
+  }
+  /// Writes a number for other tiles, after all that the lanes wrote before their last sync().
+  static __device__ void release(std::uint32_t* to, std::int64_t at, std::uint32_t x, bool in) {
+    if (!in) return;
+    __threadfence();
+    asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(to + at), "r"(x) : "memory");
+  }
+  /// Leaves the multiprocessor to other warps for a moment.
+  static __device__ void pause() { __nanosleep(100); }
   /// The counter's next number for each tile that wants one.
   template <int kLanes>
   __device__ std::int64_t next(std::uint32_t* counter, bool wanted) const {
@@ -134,44 +186,65 @@ class DeviceWarp {
  private:
   static constexpr unsigned kAll = 0xffffffffu;
 
-  template <bool kConstant, class Raw>
-  static __device__ Raw read(const Raw* from) {
+  template <bool kConstant, class Word>
+  static __device__ Word read_word(const void* from) {
     if constexpr (kConstant) {
-      return __ldg(from);
+      return __ldg(static_cast<const Word*>(from));
     } else {
-      return __ldcg(from);
+      return __ldcg(static_cast<const Word*>(from));
     }
   }
   template <bool kConstant, class S>
-  static __device__ Four<S> load_raw(const S* from) {
-    Four<S> four;
+  static __device__ RawQuad<S> read(const S* from) {
     if constexpr (sizeof(S) == 2) {
-      const uint2 raw = read<kConstant>(reinterpret_cast<const uint2*>(from));
-      four.v[0].bits = static_cast<std::uint16_t>(raw.x);
-      four.v[1].bits = static_cast<std::uint16_t>(raw.x >> 16);
-      four.v[2].bits = static_cast<std::uint16_t>(raw.y);
-      four.v[3].bits = static_cast<std::uint16_t>(raw.y >> 16);
+      return {read_word<kConstant, uint2>(from)};
     } else if constexpr (sizeof(S) == 4) {
-      const float4 raw = read<kConstant>(reinterpret_cast<const float4*>(from));
-      four = {{raw.x, raw.y, raw.z, raw.w}};
+      return {read_word<kConstant, float4>(from)};
     } else {
-      const double2 low = read<kConstant>(reinterpret_cast<const double2*>(from)),
-                    high = read<kConstant>(reinterpret_cast<const double2*>(from) + 1);
-      four = {{low.x, low.y, high.x, high.y}};
+      return {read_word<kConstant, double2>(from), read_word<kConstant, double2>(from + 2)};
     }
-    return four;
   }
-  template <class S>
-  static __device__ void store_raw(S* to, const Four<S>& four) {
-    if constexpr (sizeof(S) == 2) {
-      __stcg(reinterpret_cast<uint2*>(to), make_uint2(four.v[0].bits | static_cast<unsigned>(four.v[1].bits) << 16,
-                                                      four.v[2].bits | static_cast<unsigned>(four.v[3].bits) << 16));
-    } else if constexpr (sizeof(S) == 4) {
-      __stcg(reinterpret_cast<float4*>(to), make_float4(four.v[0], four.v[1], four.v[2], four.v[3]));
-    } else {
-      __stcg(reinterpret_cast<double2*>(to), make_double2(four.v[0], four.v[1]));
-      __stcg(reinterpret_cast<double2*>(to) + 1, make_double2(four.v[2], four.v[3]));
-    }
+  // As PTX, see half.hpp. Two halves lie side by side, the first in the low bits.
+  static __device__ void two_numbers(unsigned halves, float& first, float& second) {
+    asm("{ .reg .b16 low, high; mov.b32 {low, high}, %2; cvt.f32.f16 %0, low; cvt.f32.f16 %1, high; }"
+        : "=f"(first), "=f"(second)
+        : "r"(halves));
+  }
+  static __device__ unsigned two_halves(float first, float second) {
+    unsigned halves;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(halves) : "f"(second), "f"(first));
+    return halves;
+  }
+  static __device__ void numbers_of(const RawQuad<Half>& raw, float (&to)[4]) {
+    two_numbers(raw.v.x, to[0], to[1]);
+    two_numbers(raw.v.y, to[2], to[3]);
+  }
+  static __device__ void numbers_of(const RawQuad<float>& raw, float (&to)[4]) {
+    to[0] = raw.v.x;
+    to[1] = raw.v.y;
+    to[2] = raw.v.z;
+    to[3] = raw.v.w;
+  }
+  static __device__ void numbers_of(const RawQuad<double>& raw, double (&to)[4]) {
+    to[0] = raw.low.x;
+    to[1] = raw.low.y;
+    to[2] = raw.high.x;
+    to[3] = raw.high.y;
+  }
+  static __device__ RawQuad<Half> packed(const Half*, const float (&x)[4]) {
+    return {make_uint2(two_halves(x[0], x[1]), two_halves(x[2], x[3]))};
+  }
+  static __device__ RawQuad<float> packed(const float*, const float (&x)[4]) {
+    return {make_float4(x[0], x[1], x[2], x[3])};
+  }
+  static __device__ RawQuad<double> packed(const double*, const double (&x)[4]) {
+    return {make_double2(x[0], x[1]), make_double2(x[2], x[3])};
+  }
+  static __device__ void write(Half* to, const RawQuad<Half>& raw) { __stcg(reinterpret_cast<uint2*>(to), raw.v); }
+  static __device__ void write(float* to, const RawQuad<float>& raw) { __stcg(reinterpret_cast<float4*>(to), raw.v); }
+  static __device__ void write(double* to, const RawQuad<double>& raw) {
+    __stcg(reinterpret_cast<double2*>(to), raw.low);
+    __stcg(reinterpret_cast<double2*>(to) + 1, raw.high);
   }
 
   int lane_;
@@ -253,12 +326,26 @@ struct Lanes {
   }
 };
 
+/// Places further on; none stays none.
+template <class T>
+Lanes<T*> operator+(const Lanes<T*>& places, int n) {
+  return Lanes<T*>::each([&](int l) { return places.v[l] == nullptr ? nullptr : places.v[l] + n; });
+}
+
+/// RawQuad's counterpart on the host.
+template <class S>
+struct RawLanes {
+  Lanes<S> v[4]{};
+};
+
 /// DeviceWarp's counterpart on the host: one of `count` warps.
 class HostWarp {
  public:
   template <class T>
   using Of = Lanes<T>;
   using Mask = Lanes<bool>;
+  template <class S>
+  using Raw = RawLanes<S>;
 
   HostWarp(std::int64_t number, std::int64_t count) : number_(number), count_(count) {}
   static Lanes<int> lane() {
@@ -315,6 +402,42 @@ class HostWarp {
       if (in.v[l]) to[at.v[l]] = x.v[l];
     }
   }
+  template <class S>
+  static Lanes<S*> place(S* rows, const Lanes<std::int32_t>& row, std::int32_t stride,
+                         const Lanes<std::int32_t>& first) {
+    return Lanes<S*>::each([&](int l) -> S* {
+      // A row that is none is not read.
+      return row.v[l] < 0 ? nullptr : rows + static_cast<std::int64_t>(row.v[l]) * stride + first.v[l];
+    });
+  }
+  template <bool kConstant = false, class S>
+  static void load_raw(const Lanes<const S*>& from, const Mask& in, RawLanes<S>& raw) {
+    for (int l = 0; l < kWarp; ++l) {
+      for (int j = 0; in.v[l] && j < 4; ++j) raw.v[j].v[l] = from.v[l][j];
+    }
+  }
+  template <class T>
+  static Lanes<T> load_at(const Lanes<T*>& from, const Mask& in) {
+    return Lanes<T>::each([&](int l) { return in.v[l] ? *from.v[l] : T(); });
+  }
+  template <class T>
+  static void store_at(const Lanes<T*>& to, const Lanes<T>& x, const Mask& in) {
+    for (int l = 0; l < kWarp; ++l) {
+      if (in.v[l]) *to.v[l] = x.v[l];
+    }
+  }
+  template <class S, class A>
+  static void store4(const Lanes<S*>& to, const Lanes<A> (&x)[4], const Mask& in) {
+    for (int l = 0; l < kWarp; ++l) {
+      for (int j = 0; in.v[l] && j < 4; ++j) to.v[l][j] = Stored<S, A>::of(x[j].v[l]);
+    }
+  }
+  template <class S, class A>
+  static void unpack(const RawLanes<S>& raw, const Mask& in, Lanes<A> (&to)[4]) {
+    for (int l = 0; l < kWarp; ++l) {
+      for (int j = 0; in.v[l] && j < 4; ++j) to[j].v[l] = static_cast<A>(to_number(raw.v[j].v[l]));
+    }
+  }
   template <bool kConstant = false, class S, class A>
   static void load4(const S* from, const Lanes<std::int64_t>& at, const Mask& in, Lanes<A> (&to)[4]) {
     for (int l = 0; l < kWarp; ++l) {
@@ -335,6 +458,17 @@ class HostWarp {
     }
     return number;
   }
+  template <int kLanes, class T>
+  static Lanes<T> of_tile(const Lanes<T>& x, const Lanes<std::int32_t>& from) {
+    return Lanes<T>::each([&](int l) { return x.v[l / kLanes * kLanes + (from.v[l] & (kLanes - 1))]; });
+  }
+  static Lanes<std::uint32_t> acquire(const std::uint32_t* from, const Lanes<std::int64_t>& at, const Mask& in) {
+    return load(from, at, in);
+  }
+  static void release(std::uint32_t* to, const Lanes<std::int64_t>& at, const Lanes<std::uint32_t>& x, const Mask& in) {
+    store(to, at, x, in);
+  }
+  static void pause() {}
   static void sync() {}
 
  private:

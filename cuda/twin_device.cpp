@@ -49,6 +49,10 @@ void run_tile(Kernel kernel, std::int64_t n_tiles, const void* args) {
     case Kernel::pass: return run_pass<S, A, kLanes, kQuads, PassKind::plain>(pass, n_warps);
     case Kernel::pulled_pass: return run_pass<S, A, kLanes, kQuads, PassKind::pulled>(pass, n_warps);
     case Kernel::general_pass: return run_pass<S, A, kLanes, kQuads, PassKind::general>(pass, n_warps);
+    case Kernel::momentum_pass: return run_pass<S, A, kLanes, kQuads, PassKind::momentum>(pass, n_warps);
+    case Kernel::adagrad_row_pass: return run_pass<S, A, kLanes, kQuads, PassKind::adagrad_row>(pass, n_warps);
+    case Kernel::adagrad_element_pass: return run_pass<S, A, kLanes, kQuads, PassKind::adagrad_element>(pass, n_warps);
+    case Kernel::adam_pass: return run_pass<S, A, kLanes, kQuads, PassKind::adam>(pass, n_warps);
     case Kernel::batch_gradients:
       return run_warps<rule::BatchGradients<HostWarp, S, A, kLanes, kQuads>>(batch, n_warps);
     case Kernel::batch_steps: return run_warps<rule::BatchSteps<HostWarp, S, A, kLanes, kQuads>>(batch, n_warps);
@@ -197,7 +201,11 @@ void TwinDevice::launch(Kernel kernel, Storage storage, Tile tile, std::int64_t 
     switch (kernel) {
       case Kernel::pass:
       case Kernel::pulled_pass:
-      case Kernel::general_pass: return with(*static_cast<const PassArgs<S, A>*>(args), start);
+      case Kernel::general_pass:
+      case Kernel::momentum_pass:
+      case Kernel::adagrad_row_pass:
+      case Kernel::adagrad_element_pass:
+      case Kernel::adam_pass: return with(*static_cast<const PassArgs<S, A>*>(args), start);
       case Kernel::batch_gradients:
       case Kernel::batch_steps: return with(*static_cast<const BatchArgs<S, A>*>(args), start);
       case Kernel::evaluate: return with(*static_cast<const EvaluateArgs<S, A>*>(args), start);

@@ -6,6 +6,7 @@
 #include <iterator>
 #include <limits>
 
+#include "device/kernel_args.hpp"
 #include "update_rule.hpp"
 
 namespace warpfactor {
@@ -53,8 +54,18 @@ StepRule step_rule(const TrainParams& params) {
 
 bool is_nonnegative(const TrainParams& params) { return params.nonnegative || traits_of(params.loss).nonnegative; }
 
-bool is_plain(const TrainParams& params, bool penalty) {
-  return rule::is_plain(step_rule(params), is_proximal(params), penalty);
+std::string_view pass_kind_of(const TrainParams& params, bool penalty) {
+  const bool plain = rule::is_plain(step_rule(params), is_proximal(params), penalty);
+  switch (pass_kind(step_rule(params), plain, false)) {
+    case PassKind::plain:
+    case PassKind::pulled: break;
+    case PassKind::general: return "general";
+    case PassKind::momentum: return "momentum";
+    case PassKind::adagrad_row: return "adagrad_row";
+    case PassKind::adagrad_element: return "adagrad_element";
+    case PassKind::adam: return "adam";
+  }
+  return "plain";
 }
 
 std::int64_t batch_size(const TrainParams& params, std::int64_t n_ratings) {

@@ -2,6 +2,8 @@
 // How the parameters shape the steps of an epoch, for every device.
 #pragma once
 
+#include <string_view>
+
 #include "standardize.hpp"
 #include "step_sizes.hpp"
 #include "warpfactor/train.hpp"
@@ -34,8 +36,9 @@ StepRule step_rule(const TrainParams& params);
 /// Whether factors and biases are kept at 0 or above.
 bool is_nonnegative(const TrainParams& params);
 
-/// Whether steps are plain SGD with an L2 penalty (see rule::is_plain). `penalty`: whether the caller gives one.
-bool is_plain(const TrainParams& params, bool penalty);
+/// The PassKind that steps of one rating need, by its name, where rows have no pulls of their own: those are "pulled"
+/// in place of "plain". `penalty`: whether the caller gives one.
+std::string_view pass_kind_of(const TrainParams& params, bool penalty);
 
 /// The ratings of a step, of `n_ratings` in all; 0: each rating makes a step of its own.
 std::int64_t batch_size(const TrainParams& params, std::int64_t n_ratings);

@@ -329,7 +329,7 @@ void bind_train(py::module_& m) {
   m.def("usual_epochs", &usual_epochs, "The epochs of a training where n_epochs is left open.", py::arg("n_ratings"));
   m.def("most_epochs", &most_epochs, "The most epochs that a training runs.", py::arg("params"), py::arg("n_ratings"),
         py::arg("validating"));
-  m.def("is_plain", &is_plain, "Whether steps are plain SGD with an L2 penalty.", py::arg("params"),
+  m.def("pass_kind", &pass_kind_of, "What a device's pass over ratings must be able to do.", py::arg("params"),
         py::arg("penalty"));
 
   py::class_<RatingArrays>(m, "RatingArrays", "COO ratings: int32 users and items, float32 values and weights.")

@@ -15,6 +15,7 @@
 #include "check.hpp"
 #include "device/device_plan.hpp"
 #include "device/device_ratings.hpp"
+#include "device/prepare.hpp"
 #include "device/sum_plan.hpp"
 #include "device/tuning.hpp"
 #include "epoch_order.hpp"
@@ -54,7 +55,8 @@ std::vector<std::vector<std::vector<Triple>>> unrolled(const PassPlan& plan) {
     auto& of_wave = waves.emplace_back();
     for (std::int64_t t = 0; t < plan.n_tasks(w); ++t) {
       auto& task = of_wave.emplace_back();
-      CHECK(tasks[t] < tasks[t + 1]);
+      // Only with blocked, where a task is a place in the wave, are some empty.
+      CHECK(tasks[t] < tasks[t + 1] || (tasks[t] == tasks[t + 1] && plan.n_tasks(w) == plan.n_waves()));
       for (std::uint32_t s = tasks[t]; s < tasks[t + 1]; ++s) {
         const std::int32_t own = plan.segment_rows[static_cast<std::size_t>(wave.first_segment + s)];
         CHECK(segments[s] < segments[s + 1]);
@@ -395,11 +397,34 @@ TEST(the_waves_of_an_epoch_are_all_waves_in_another_order) {
 
 TEST(few_tiles_take_a_popular_row_at_once) {
   Data data(3000, 200, 200000);
-  CHECK_EQ(plan_of(data.view(), Parallel::hogwild).plan.max_tiles, 200000 / 4000);
+  CHECK_EQ(plan_of(data.view(), Parallel::hogwild).plan.max_tiles, 200000 / kRatingsOfTile);
   Data popular(3000, 200, 1000000);
   for (std::size_t r = 0; r < popular.items.size(); r += 2) popular.items[r] = 0;
   const std::int64_t most = plan_of(popular.view(), Parallel::hogwild).plan.max_tiles;
   CHECK(most >= 120 && most <= 128);  // 64 of them on the item that has half of the ratings
+}
+
+TEST(tiles_get_as_many_tasks_each_of_about_the_same_work) {
+  for (const std::int64_t tiles : {1, 7, 100, 4000}) {
+    const std::int64_t limit = task_work(120000, 3000, tiles), work = 120000 + 3 * 3000;
+    CHECK(limit >= kLeastTaskRatings && limit <= std::max(kLeastTaskRatings, kMostTaskRatings));
+    const std::int64_t tasks = (work + limit - 1) / limit, of_tile = (tasks + tiles - 1) / tiles;
+    if (limit > kLeastTaskRatings) CHECK(of_tile * tiles - tasks < of_tile + tiles * of_tile / 16);
+  }
+  const Data data(3000, 2000, 300000);
+  const Planned planned = plan_of(data.view(), Parallel::hogwild);
+  for (std::int64_t w = 0; w < planned.plan.n_waves(); ++w) {
+    // No task is left for a second round, and hardly a tile without one.
+    CHECK(planned.plan.n_tasks(w) % planned.plan.max_tiles == 0 ||
+          planned.plan.n_tasks(w) % planned.plan.max_tiles > planned.plan.max_tiles * 3 / 4);
+  }
+}
+
+TEST(a_wave_of_blocked_has_a_task_for_each_stripe) {
+  for (const Data& data : shapes()) {
+    const PassPlan plan = plan_of(data.view(), Parallel::blocked).plan;
+    for (std::int64_t w = 0; w < plan.n_waves(); ++w) CHECK_EQ(plan.n_tasks(w), plan.n_waves());
+  }
 }
 
 TEST(chunks_are_all_tasks_in_order_and_fit) {

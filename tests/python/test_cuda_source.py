@@ -413,24 +413,24 @@ def headers():
 
 
 @pytest.mark.parametrize(
-    ("dtype", "n_factors", "with_loss", "with_penalty"),
+    ("dtype", "n_factors", "with_loss", "kind"),
     [
-        ("float16", 128, True, True),
-        ("float32", 1, True, False),
-        ("float32", 513, False, True),
-        ("float64", 64, True, True),
+        ("float16", 128, True, "general"),
+        ("float32", 1, True, "plain"),
+        ("float32", 513, False, "adam"),
+        ("float64", 64, True, "momentum"),
     ],
 )
-def test_nvrtc_compiles_the_kernels(nvrtc, headers, dtype, n_factors, with_loss, with_penalty):
+def test_nvrtc_compiles_the_kernels(nvrtc, headers, dtype, n_factors, with_loss, kind):
     loss = custom(LOSSES["log_cosh"][0]) if with_loss else None
-    other = penalty(PENALTIES["smooth_l1"][0]) if with_penalty else None
+    other = penalty(PENALTIES["smooth_l1"][0]) if kind != "plain" else None
     code, names = cuda_compile.kernel_source(
-        loss, other, n_factors=n_factors, dtype=dtype, general=with_penalty
+        loss, other, n_factors=n_factors, dtype=dtype, kind=kind
     )
     options = (*cuda_compile._OPTIONS, *headers, "--gpu-architecture=compute_80")
     ptx = nvrtc.ptx(code, *options, names=list(names.values()))
     # The pass for pulls of the rows' own is another one, except where the pass does everything.
-    assert ptx.count(".entry ") == len(names) == (4 if with_penalty else 5)
+    assert ptx.count(".entry ") == len(names) == (5 if kind == "plain" else 4)
 
 
 class FakeCupy(types.ModuleType):

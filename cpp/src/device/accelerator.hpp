@@ -24,9 +24,14 @@ constexpr Storage storage_of() {
 
 /// The kernels and their arguments.
 enum class Kernel {
-  pass,             ///< PassArgs: PassKind::plain
-  pulled_pass,      ///< PassArgs
-  general_pass,     ///< PassArgs
+  // PassArgs, one for each PassKind.
+  pass,
+  pulled_pass,
+  general_pass,
+  momentum_pass,
+  adagrad_row_pass,
+  adagrad_element_pass,
+  adam_pass,
   batch_gradients,  ///< BatchArgs
   batch_steps,      ///< BatchArgs
   evaluate,         ///< EvaluateArgs
@@ -39,7 +44,13 @@ enum class Kernel {
   means_solve,     ///< MeansArgs: how far to go
   means_move,      ///< MeansArgs
 };
-inline constexpr int kKernels = 13;
+inline constexpr int kKernels = 17;
+
+constexpr Kernel kernel_of(PassKind kind) {
+  return static_cast<Kernel>(static_cast<int>(Kernel::pass) + static_cast<int>(kind));
+}
+static_assert(kernel_of(PassKind::plain) == Kernel::pass && kernel_of(PassKind::pulled) == Kernel::pulled_pass &&
+              kernel_of(PassKind::adam) == Kernel::adam_pass);
 
 /// A stream does its work in order. The two streams wait for each other only by marks.
 enum class Stream { compute, copy };

@@ -6,6 +6,7 @@
 #include <array>
 #include <bit>
 #include <chrono>
+#include <limits>
 #include <optional>
 #include <string>
 #include <thread>
@@ -32,6 +33,8 @@ namespace warpfactor {
 namespace {
 
 static_assert(kTileRowNumbers == kRowNumbers);
+/// Of PassArgs::waves and `done`.
+constexpr auto kBytesOfWave = static_cast<std::int64_t>(sizeof(PassWave) + sizeof(std::uint32_t));
 static_assert(sizeof(RowPull<float>) == 4 * sizeof(float) && sizeof(RowPull<double>) == 4 * sizeof(double));
 
 /// How far apart the numbers of two rows lie, in numbers: `per_row` of them, or more that spread to up to `most` bytes.
@@ -253,8 +256,9 @@ class DeviceBackend final : public Backend<A> {
 
     [[nodiscard]] TileRows<S, A> view() const {
       const auto place = [&](std::size_t n) { return at[n] < 0 ? nullptr : numbers.data() + at[n]; };
-      return {factors.data(), first.data(), second.data(), place(0),     place(1),
-              place(2),       place(3),     spacing,       pulls.data(), means.data()};
+      return {factors.data(), first.data(), second.data(), place(0),
+              place(1),       place(2),     place(3),      static_cast<std::int32_t>(spacing),
+              pulls.data(),   means.data()};
     }
   };
   /// One side of all batches; except for the rows, only if the batches are resident.
@@ -276,9 +280,12 @@ class DeviceBackend final : public Backend<A> {
   void replace_kernels(const TrainOptions<A>& options) {
     if (loss_ == nullptr && penalty_ == nullptr) return;
     const DeviceKernels& own = options.device_kernels;
-    device_->replace(Kernel::pass, own.pass);
+    // The pass is compiled for what the parameters ask for.
+    for (const Kernel kernel : {Kernel::pass, Kernel::general_pass, Kernel::momentum_pass, Kernel::adagrad_row_pass,
+                                Kernel::adagrad_element_pass, Kernel::adam_pass}) {
+      device_->replace(kernel, own.pass);
+    }
     device_->replace(Kernel::pulled_pass, own.pulled_pass != 0 ? own.pulled_pass : own.pass);
-    device_->replace(Kernel::general_pass, own.pass);
     device_->replace(Kernel::batch_gradients, own.batch_gradients);
     device_->replace(Kernel::batch_steps, own.batch_steps);
     device_->replace(Kernel::evaluate, own.evaluate);
@@ -481,12 +488,13 @@ class DeviceBackend final : public Backend<A> {
     const std::int64_t for_lists = means_ ? means_->wanted_bytes() : 0;
     if (given_) {
       constexpr std::int64_t kForTask = 2 * sizeof(double);
-      std::optional<PlanOnDevice> made = given_->plan(tables, z_, for_lists + tables.n_waves * 4, kForTask);
+      const std::int64_t beside = tables.n_waves * (4 + (tables.blocked ? kBytesOfWave : 0));
+      std::optional<PlanOnDevice> made = given_->plan(tables, z_, for_lists + beside, kForTask);
       given_.reset();
       if (made) {
         plan_.emplace(std::move(made->plan));
         take_task_sums(made->arrays.task_begin.size());
-        return keep_resident(std::move(made->arrays));
+        return keep_resident(std::move(made->arrays), tables.blocked);
       }
     }
     const ScratchFolder* const scratch = ratings.scratch();
@@ -501,7 +509,8 @@ class DeviceBackend final : public Backend<A> {
     // Two neighbouring chunks of a wave do not fit into one slot together, so there are at most so many chunks.
     const std::int64_t left = memory_->left();
     const std::int64_t max_chunks = plan.n_waves() + 5 * (all + kAlignments) / std::max<std::int64_t>(left, 1) + 64;
-    const std::int64_t of_counters = max_chunks * static_cast<std::int64_t>(sizeof(std::uint32_t));
+    const std::int64_t of_counters = max_chunks * static_cast<std::int64_t>(sizeof(std::uint32_t)) +
+                                     (tables.blocked ? plan.n_waves() * kBytesOfWave : 0);
     const bool resident = all + of_counters + kAlignments + for_lists <= left;
     std::int64_t most = all;  // of an upload
     if (!resident) {
@@ -514,7 +523,7 @@ class DeviceBackend final : public Backend<A> {
     if (resident) {
       PlanBuffers arrays = files_ ? uploaded_from_file(plan, whole) : uploaded_plan(plan);
       plan_->forget_arrays();
-      return keep_resident(std::move(arrays));
+      return keep_resident(std::move(arrays), tables.blocked);
     }
     allocate_slots(most);
     pin(plan.entries.data(), plan.entries.size());
@@ -551,13 +560,17 @@ class DeviceBackend final : public Backend<A> {
     task_sums_ = allocate<double>(2 * n_tasks);  // the elements between two waves stay 0
     task_sums_.zero();
   }
-  /// Each wave is one chunk.
-  void keep_resident(PlanBuffers&& arrays) {
+  /// Each wave is one chunk; or, blocked, all of them are one launch, whose places are 32-bit numbers.
+  void keep_resident(PlanBuffers&& arrays, bool blocked) {
     whole_plan_ = std::move(arrays);
     resident_ = {whole_plan_.entries.data(), whole_plan_.weights.data(), whole_plan_.segment_rows.data(),
                  whole_plan_.segment_begin.data(), whole_plan_.task_begin.data()};
     chunks_ = whole_waves(*plan_);
     next_tasks_ = allocate<std::uint32_t>(static_cast<std::int64_t>(chunks_.size()));
+    if (blocked && whole_plan_.entries.size() < std::numeric_limits<std::int32_t>::max()) {
+      waves_ = allocate<PassWave>(plan_->n_waves());
+      stripes_done_ = allocate<std::uint32_t>(plan_->n_waves());
+    }
   }
 
   /// For chunks of ratings, and afterwards for those of the lists.
@@ -579,6 +592,11 @@ class DeviceBackend final : public Backend<A> {
 
   void run_waves(std::int32_t epoch, const StepSizes<A>& sizes) {
     next_tasks_.zero();
+    if (waves_.size() > 0) {
+      run_all_waves(epoch, sizes);
+      add_up(task_sums_.data(), task_sums_.size() / 2, false);
+      return;
+    }
     const std::vector<std::size_t> order = order_of_chunks(epoch);
     for (std::size_t turn = 0; turn < order.size(); ++turn) {
       const std::size_t n = order[turn];
@@ -650,28 +668,72 @@ class DeviceBackend final : public Backend<A> {
   void run_chunk(std::size_t number, const PlanArrays& arrays, bool whole, const StepSizes<A>& sizes) {
     const Chunk& chunk = chunks_[number];
     const PassPlan::Wave& wave = plan_->waves[static_cast<std::size_t>(chunk.wave)];
-    PassArgs<S, A> args{};
-    args.own = (plan_->users_own ? users_ : items_).view();
-    args.other = (plan_->users_own ? items_ : users_).view();
-    args.own_is_user = plan_->users_own;
-    args.active_factors = active_factors_;
-    args.width = device_stride<S>(active_factors_);
-    args.stride = stride_;
-    args.entries = arrays.entries + (whole ? wave.first_entry : 0);
-    args.weights = weighted_ ? arrays.weights + (whole ? wave.first_entry : 0) : nullptr;
-    args.segment_rows = arrays.segment_rows + (whole ? wave.first_segment : 0);
-    args.segment_begin = arrays.segment_begin + (whole ? wave.first_segment : 0);
-    args.task_begin = arrays.task_begin + (whole ? wave.first_task + chunk.first_task : 0);
-    args.first_entry = whole ? 0 : chunk.first_entry;
-    args.first_segment = whole ? 0 : chunk.first_segment;
+    PassArgs<S, A> args = pass_args(arrays, sizes);
+    if (whole) {
+      // Tiles read as many neighbouring entries at once as fit into whole sectors, from where the arrays begin.
+      constexpr std::int64_t kTogether = 32;
+      const std::int64_t first = wave.first_entry / kTogether * kTogether;
+      args.entries += first;
+      if (weighted_) args.weights += first;
+      args.entry_shift = static_cast<std::uint32_t>(wave.first_entry - first);
+      args.segment_rows += wave.first_segment;
+      args.segment_begin += wave.first_segment;
+      args.task_begin += wave.first_task + chunk.first_task;
+    } else {
+      args.entry_shift = static_cast<std::uint32_t>(-chunk.first_entry);
+      args.segment_shift = static_cast<std::uint32_t>(-chunk.first_segment);
+    }
     args.n_tasks = chunk.n_tasks;
     args.n_tiles = std::min(chunk.n_tasks, plan_->max_tiles);
     args.next_task = next_tasks_.data() + number;
-    args.task_sums = task_sums_.data() + 2 * (wave.first_task + chunk.first_task);
+    args.task_sums += 2 * (wave.first_task + chunk.first_task);
+    launch_pass(args);
+  }
+
+  /// An epoch of blocked in one launch.
+  void run_all_waves(std::int32_t epoch, const StepSizes<A>& sizes) {
+    std::vector<PassWave> waves;
+    for (const std::int32_t number : shuffled(plan_->n_waves(), params_.seed, epoch)) {
+      const PassPlan::Wave& wave = plan_->waves[static_cast<std::size_t>(number)];
+      waves.push_back({static_cast<std::uint32_t>(number), static_cast<std::uint32_t>(wave.first_entry),
+                       static_cast<std::uint32_t>(wave.first_segment), static_cast<std::uint32_t>(wave.first_task)});
+    }
+    waves_.upload(waves.data(), plan_->n_waves());
+    stripes_done_.zero();
+    PassArgs<S, A> args = pass_args(*resident_, sizes);
+    args.waves = waves_.data();
+    args.done = stripes_done_.data();
+    args.n_stripes = static_cast<std::uint32_t>(plan_->n_waves());
+    args.n_tasks = plan_->n_waves() * plan_->n_waves();
+    args.n_tiles = plan_->n_waves();
+    args.next_task = next_tasks_.data();
+    launch_pass(args);
+  }
+
+  /// What all launches of an epoch have in common.
+  PassArgs<S, A> pass_args(const PlanArrays& arrays, const StepSizes<A>& sizes) const {
+    PassArgs<S, A> args{};
+    args.own = (plan_->users_own ? users_ : items_).view();
+    args.other = (plan_->users_own ? items_ : users_).view();
+    args.active_factors = active_factors_;
+    args.width = device_stride<S>(active_factors_);
+    args.stride = stride_;
+    args.entries = arrays.entries;
+    args.weights = weighted_ ? arrays.weights : nullptr;
+    args.segment_rows = arrays.segment_rows;
+    args.segment_begin = arrays.segment_begin;
+    args.task_begin = arrays.task_begin;
+    args.task_sums = task_sums_.data();
     args.sizes = sizes;
-    const Kernel kernel = !rule::is_plain(sizes)      ? Kernel::general_pass
-                          : args.own.pulls != nullptr ? Kernel::pulled_pass
-                                                      : Kernel::pass;
+    if (!plan_->users_own) {
+      for (Sides<A>* sides : {&args.sizes.reg, &args.sizes.reg_bias, &args.sizes.l1, &args.sizes.l1_bias}) {
+        std::swap(sides->user, sides->item);
+      }
+    }
+    return args;
+  }
+  void launch_pass(const PassArgs<S, A>& args) {
+    const Kernel kernel = kernel_of(pass_kind(args.sizes.rule, rule::is_plain(args.sizes), args.own.pulls != nullptr));
     device_->launch(kernel, storage_of<S>(), active_tile_, tiles(kernel, args.n_tiles), &args);
   }
 
@@ -879,6 +941,9 @@ class DeviceBackend final : public Backend<A> {
   std::optional<DeviceMeans<S, A>> means_;
   DeviceBuffer<double> task_sums_;
   DeviceBuffer<std::uint32_t> next_tasks_;  ///< by chunk
+  // If an epoch is one launch, else empty:
+  DeviceBuffer<PassWave> waves_;              ///< in the order of an epoch
+  DeviceBuffer<std::uint32_t> stripes_done_;  ///< see PassArgs::done
   std::vector<const void*> pinned_;
 
   std::optional<Batches<A>> batches_;  ///< for steps of many ratings; without its arrays once they are resident
@@ -997,6 +1062,7 @@ void plan_upload_as(MemoryPlan& plan, const RatingCounts& counts, const TrainPar
       plan_pass_plan(plan, counts, parallel, n_threads);
     }
     device.push_back({"losses of the tasks", losses});
+    if (parallel == Parallel::blocked) device.push_back({"order of the tasks", sizes.n_waves * kBytesOfWave});
     ratings = n * (static_cast<std::int64_t>(sizeof(Entry)) + weight) + (2 * sizes.n_segments + sizes.n_tasks) * 4;
     if (counts.buffer_bytes > 0) plan.take(kUploadsPart, FileUploads::planned_bytes(ratings, counts.buffer_bytes));
   }

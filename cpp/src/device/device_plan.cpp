@@ -29,6 +29,13 @@ std::int32_t stripes_of_blocked(std::int64_t n_ratings) {
                     kMaxStripes);
 }
 
+/// Hogwild: the tiles that may work at once.
+std::int64_t most_tiles(std::int64_t n_ratings, double most_rated) {
+  return std::max<std::int64_t>(
+      1, std::min(n_ratings / kRatingsOfTile,
+                  static_cast<std::int64_t>(kTilesOnRow * static_cast<double>(n_ratings) / most_rated)));
+}
+
 /// The stripe of each row.
 std::vector<std::int32_t> stripes_of(const RowPartition& partition) {
   std::vector<std::int32_t> at(partition.position.size()), stripes(partition.position.size());
@@ -224,11 +231,7 @@ PlanTables make_plan_tables(const Survey& rated, Parallel parallel, std::uint64_
   }
   const std::uint32_t most_own = *std::max_element(own_counts.begin(), own_counts.end()),
                       most_other = *std::max_element(other_counts.begin(), other_counts.end());
-  const double on_row = kTilesOnRow * static_cast<double>(rated.counted) / static_cast<double>(most_other);
-  tables.max_tiles =
-      tables.blocked
-          ? kMaxStripes
-          : std::max<std::int64_t>(1, std::min(rated.counted / kRatingsOfTile, static_cast<std::int64_t>(on_row)));
+  tables.max_tiles = tables.blocked ? kMaxStripes : most_tiles(rated.counted, most_other);
   // A segment of m ratings has about m^2 / 2^(hash_bits + 1) pairs of equal hashes, which stay in the order given: in
   // the longest segments there is one to eight ratings. A device sorts by whole bytes.
   tables.turn_bits = std::max(1, bits_of(static_cast<std::int64_t>(tables.turns.size()) - 1));
@@ -414,11 +417,11 @@ PassPlanSizes pass_plan_sizes(const RatingCounts& counts, Parallel parallel) {
         std::max(sizes.n_segments, rows_among(counts, users, of_wave, static_cast<double>(sizes.n_waves)));
   }
   sizes.n_segments += sizes.n_waves;
-  sizes.n_tasks =
-      sizes.n_waves * (blocked ? sizes.n_waves : 1) +
-      (blocked ? 0
-               : (counts.n_ratings + std::int64_t{kSegmentCost} * sizes.n_segments) / std::int64_t{kTileTaskRatings}) +
-      sizes.n_waves;
+  // The least that task_work() may come to.
+  const std::int64_t of_task =
+      std::clamp(of_wave / most_tiles(counts.n_ratings, 1), kLeastTaskRatings, kMostTaskRatings / 2);
+  sizes.n_tasks = sizes.n_waves * (blocked ? sizes.n_waves : 1) +
+                  (blocked ? 0 : TaskCut::work(counts.n_ratings, sizes.n_segments) / of_task) + sizes.n_waves;
   return sizes;
 }
 

@@ -35,10 +35,10 @@ struct PlanFile {
 /// each row of the own side in one block, and a popular row of the other side in only a few tasks. A wave's ratings are
 /// in segments and tasks, as in PassArgs.
 ///
-/// Parallel::blocked: a task is a whole block, and the own side has no more stripes than the other. No two tasks of a
-/// wave share a row of either side, so the result does not depend on who runs first. Parallel::hogwild: few waves of
-/// many short tasks. Rows of the own side are still never shared. Tasks that are near each other in the list are of
-/// different stripes.
+/// Parallel::blocked: a task is a whole block, and there are as many in each wave as there are waves, n: task u is that
+/// of own stripe u, and empty where there are no ratings. No two tasks of a wave share a row of either side, so the
+/// result does not depend on who runs first. Parallel::hogwild: few waves of many short tasks. Rows of the own side are
+/// still never shared. Tasks that are near each other in the list are of different stripes.
 struct PassPlan {
   /// Where a wave begins in the arrays. For each wave the arrays of segments and tasks have one element more, so that
   /// segment_begin and task_begin end with the wave's end.
@@ -93,9 +93,6 @@ struct PlanTables {
 };
 PlanTables make_plan_tables(const Survey& rated, Parallel parallel, std::uint64_t seed, ThreadTeam& team);
 
-/// Whether blocked's waves list each own stripe as a task, also those without ratings. Not yet: kernels want ratings.
-inline constexpr bool kEmptyTasks = false;
-
 /// A rating before it is sorted inside its wave.
 struct WaveRating {
   std::uint32_t turn;  ///< of the row of the own side
@@ -114,7 +111,7 @@ class TaskCutter {
   /// Of a wave with so many ratings and segments.
   TaskCutter(const PlanTables& tables, std::int64_t n_ratings, std::int64_t n_segments)
       : cut_{tables.blocked, task_work(n_ratings, n_segments, tables.max_tiles)},
-        n_stripes_(tables.blocked && kEmptyTasks ? tables.n_waves : 0) {}
+        n_stripes_(tables.blocked ? tables.n_waves : 0) {}
   /// The next segment, of a row of this stripe, which begins at the wave's entry `at`. Adds the tasks that begin with
   /// it.
   void add(std::int64_t at, std::int32_t stripe, std::vector<std::uint32_t>& tasks);

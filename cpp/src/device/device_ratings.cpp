@@ -208,7 +208,7 @@ bool DeviceRatings::cut(const PlanTables& tables, const Sorting& sorted, Making&
   const std::int64_t n_waves = tables.n_waves, counted = counted_;
   const std::int64_t n_segments =
       number_chosen(SegmentBegins{keys, plan.hash_bits}, counted, begins, sorted.temporary, making);
-  const std::int64_t of_stripes = tables.blocked && kEmptyTasks ? 4 * n_waves * n_waves : 0;
+  const std::int64_t of_stripes = tables.blocked ? 4 * n_waves * n_waves : 0;
   if (kSegment * (n_segments + n_waves) + of_stripes > memory_.left()) return false;
   std::int64_t *const first_entry = making.first_entry.data(), *const first_segment = making.first_segment.data(),
                       *const first_task = making.first_task.data();
@@ -220,7 +220,7 @@ bool DeviceRatings::cut(const PlanTables& tables, const Sorting& sorted, Making&
                               arrays.segment_rows.data(), arrays.segment_begin.data()},
                   n_segments + n_waves);
   std::vector<std::int64_t> entry(static_cast<std::size_t>(n_waves) + 1), segment(entry), task(entry);
-  if (tables.blocked && kEmptyTasks) {
+  if (tables.blocked) {
     arrays.task_begin = memory_.allocate<std::uint32_t>(n_waves * (n_waves + 1));
     device_.prepare(
         StripeTaskStep{plan, keys, begins, first_segment, making.first_turn.data(), arrays.task_begin.data()},
@@ -260,7 +260,7 @@ std::optional<PlanOnDevice> DeviceRatings::make_plan(const PlanTables& tables, c
   making.own_stripes = uploaded(tables.own_stripes);
   making.other_stripes = uploaded(tables.other_stripes);
   making.row_at = uploaded(tables.row_at);
-  if (tables.blocked && kEmptyTasks) making.first_turn = uploaded(tables.first_turn);
+  if (tables.blocked) making.first_turn = uploaded(tables.first_turn);
   for (DeviceBuffer<std::int64_t>* firsts : {&making.first_entry, &making.first_segment, &making.first_task}) {
     *firsts = memory_.allocate<std::int64_t>(tables.n_waves + 1);
   }

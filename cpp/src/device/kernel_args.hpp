@@ -26,6 +26,9 @@ struct Tile {
 #define WARPFACTOR_HALF_TILES(X) X(4, 2) X(8, 2) X(16, 2) X(32, 2) X(32, 4) X(32, 8)
 #endif
 
+/// Bytes of a row that a lane holds while they are on their way; longer rows keep a lane busy enough. Not measured.
+inline constexpr int kAheadBytes = 32;
+
 /// The smallest tile that holds so many factors.
 template <class S>
 constexpr Tile tile_of(std::int64_t n_factors) {
@@ -57,7 +60,7 @@ struct TileRows {
   S* factors;
   A *first, *second;
   A *biases, *bias_first, *bias_second, *row_numbers;
-  std::int64_t spacing;
+  std::int32_t spacing;
   A* pulls;  ///< of each row the four numbers of a RowPull; nullptr: StepSizes::reg and reg_bias pull all rows to zero
   /// The factors' prior means, rows like those of the factors; nullptr: zero. They are A whatever the factors are:
   /// their steps get small, and half storage would round them away.
@@ -74,29 +77,62 @@ struct Entry {
 static_assert(sizeof(Entry) == 8);
 
 /// What a pass over ratings can do. plain: SGD with L2 penalties that pull all rows alike; pulled: the same where rows
-/// have pulls of their own; general: any rule, any penalty, pulls or none.
-enum class PassKind { plain, pulled, general };
+/// have pulls of their own; general: SGD with any penalty, pulls or none; the rest: a rule with any penalty. Each has
+/// kernels of its own, so that it takes no more registers than it needs.
+enum class PassKind { plain, pulled, general, momentum, adagrad_row, adagrad_element, adam };
+
+template <PassKind kKind>
+inline constexpr StepRule kRuleOf = kKind == PassKind::momentum          ? StepRule::momentum
+                                    : kKind == PassKind::adagrad_row     ? StepRule::adagrad_row
+                                    : kKind == PassKind::adagrad_element ? StepRule::adagrad_element
+                                    : kKind == PassKind::adam            ? StepRule::adam
+                                                                         : StepRule::plain;
+
+/// The kind of a pass by a rule, where steps are plain (rule::is_plain) or not and rows have pulls of their own or not.
+constexpr PassKind pass_kind(StepRule rule, bool plain, bool pulls) {
+  switch (rule) {
+    case StepRule::plain: break;
+    case StepRule::momentum: return PassKind::momentum;
+    case StepRule::adagrad_row: return PassKind::adagrad_row;
+    case StepRule::adagrad_element: return PassKind::adagrad_element;
+    case StepRule::adam: return PassKind::adam;
+  }
+  return !plain ? PassKind::general : pulls ? PassKind::pulled : PassKind::plain;
+}
+
+/// Of a wave in PassArgs::waves: its number, then where it begins in the arrays.
+struct PassWave {
+  std::uint32_t number, first_entry, first_segment, first_task;
+};
 
 /// Steps of one rating over some ratings. A segment is consecutive ratings of one row of the own side; a task is
-/// consecutive segments; a tile takes one task after the other. Two tasks at work must not share a row of the own side.
-/// If they share one of the other side, the last to write it wins.
+/// consecutive segments of different rows; a tile takes one task after the other. Two tasks at work must not share a
+/// row of the own side. If they share one of the other side, the last to write it wins.
+///
+/// A launch takes some tasks of one wave or, with `waves`, all tasks of an epoch in order: n_stripes of them in each
+/// wave, of which task t of wave w is the block of the stripes t and (t + w) mod n_stripes. A task then waits until the
+/// tasks of the wave before that had its two stripes are done. Tiles get tasks in order, so there is always one to be
+/// done that waits for none, however few tiles are at work.
 template <class S, class A>
 struct PassArgs {
   TileRows<S, A> own, other;
-  bool own_is_user;
   std::int32_t active_factors;  ///< the first so many factors of a row are trained: all, or fewer in a warm-up
   std::int64_t width, stride;   ///< device_stride(active_factors), and from row to row: device_stride(n_factors)
   const Entry* entries;
   const float* weights;  ///< nullptr: all 1
   const std::int32_t* segment_rows;
-  const std::uint32_t* segment_begin;  ///< by segment, and the end; counted from first_entry
-  const std::uint32_t* task_begin;     ///< by task, and the end; counted from first_segment
-  std::int64_t first_entry, first_segment;
+  const std::uint32_t* segment_begin;  ///< by segment, and the end
+  const std::uint32_t* task_begin;     ///< by task, and the end
+  std::uint32_t entry_shift;    ///< from what segment_begin counts to a place in `entries`; modulo 2^32, like the next
+  std::uint32_t segment_shift;  ///< from what task_begin counts to a place in the segments
+  const PassWave* waves;        ///< in the order of the epoch; nullptr: the arrays and shifts are those of one wave
+  std::uint32_t* done;  ///< with `waves`, by stripe of the own side: how many waves it is through; 0 at the start
+  std::uint32_t n_stripes;
   std::int64_t n_tasks;
   std::int64_t n_tiles;      ///< that take tasks; the launch may have more, which do nothing
   std::uint32_t* next_task;  ///< the counter from which tiles fetch their next task; 0 at the start
   double* task_sums;         ///< by task: the loss, then the squared errors
-  StepSizes<A> sizes;
+  StepSizes<A> sizes;        ///< its sides are those of the pass: `user` is the own side, `item` the other
 };
 
 /// Some rows of one side with their ratings of a batch, as BatchRows.

@@ -65,10 +65,13 @@ struct TaskCut {
   }
 };
 
-/// The work of a task of hogwild on average, at least, in a wave of so many ratings and segments.
-WARPFACTOR_HD inline std::int64_t task_work(std::int64_t /*ratings*/, std::int64_t /*segments*/,
-                                            std::int64_t /*max_tiles*/) {
-  return static_cast<std::int64_t>(kTileTaskRatings);
+/// The work of a task of hogwild on average, at least, in a wave of so many ratings and segments: each of the tiles
+/// gets the same number of tasks, because a wave takes as long as the tile with the most.
+WARPFACTOR_HD inline std::int64_t task_work(std::int64_t ratings, std::int64_t segments, std::int64_t max_tiles) {
+  const std::int64_t of_tile = (TaskCut::work(ratings, segments) + max_tiles - 1) / max_tiles,
+                     tasks = (of_tile + kMostTaskRatings - 1) / kMostTaskRatings,
+                     work = tasks > 1 ? (of_tile + tasks - 1) / tasks : of_tile;
+  return work > kLeastTaskRatings ? work : kLeastTaskRatings;
 }
 
 /// Adds to `counts` how many of the ratings each row has.

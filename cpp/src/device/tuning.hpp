@@ -13,8 +13,11 @@ namespace warpfactor {
 /// Waves. Fewer would leave a popular row to more tiles at once; more would make segments shorter, and a segment costs
 /// one read and one write of its row. Not measured.
 inline constexpr std::int32_t kWaves = 8;
-/// Ratings of a task, at least: fetching it then costs little, and the last tasks of a wave are short. Not measured.
-inline constexpr std::uint32_t kTileTaskRatings = 256;
+/// Ratings of a task, with kSegmentCost for each segment, at most about: so long do tiles wait for the last one at the
+/// end of a wave. Not measured. With 256, MovieLens 1M had 460 tasks in a wave, and more tiles found nothing to do.
+inline constexpr std::int64_t kMostTaskRatings = 128;
+/// The same at least: fetching a task costs more than a few ratings. Not measured.
+inline constexpr std::int64_t kLeastTaskRatings = 32;
 /// Going to another segment takes about as long as so many ratings. Not measured.
 inline constexpr std::uint32_t kSegmentCost = 3;
 /// Tiles that may take the most popular row at once, on average. In the twin, whose races are the worst there can be,
@@ -22,11 +25,15 @@ inline constexpr std::uint32_t kSegmentCost = 3;
 /// tiles, 0.8418 with 100, 0.8436 with 390. An item with a tenth of 630,000 generated ratings did as well with 58 tiles
 /// on its row as with one (0.57 and 0.61). H200: 24,000 tiles reach 0.7513 after 16 epochs, the CPU 0.7512.
 inline constexpr double kTilesOnRow = 64;
-/// Ratings of an epoch for which a tile more is used. H200: 500 instead of 4,000 took an epoch of MovieLens 1M from 2.9
-/// to 1.5 ms and of 100K from 2.8 to 1.06 ms at the same RMSE; on the large set, k = 32, the RMSE was .7577 and .7569.
-inline constexpr std::int64_t kRatingsOfTile = 4000;
+/// Ratings of an epoch for which a tile more is used. H200, with one rating at work in a tile and tasks of 256: 500
+/// instead of 4,000 took an epoch of MovieLens 1M from 2.9 to 1.5 ms and of 100K from 2.8 to 1.06 ms at the same RMSE,
+/// with 460 and 50 tiles at work; on the large set, k = 32, the RMSE was .7577 and .7569. Now a tile has two ratings at
+/// work and tasks are cut for its number: 2,000 gives 400 and 40 tiles. Not measured.
+inline constexpr std::int64_t kRatingsOfTile = 2000;
 
-// Blocked. H200, k = 64, half storage: 0.79 G updates/s, hogwild 2.95 G; which constant limits it is not measured.
+// Blocked. H200, k = 64, half storage: 0.79 G updates/s, hogwild 2.95 G. A row's ratings are taken one after the other,
+// so that no schedule makes more updates/s than 1 / (share of the heaviest own row * time of a rating in a tile).
+// Played through (benchmarks/results/2026-11-28-device-pass.txt), more stripes than here keep no more ratings at work.
 
 /// Stripes of a side, at most: as many tiles at once as a card runs well with. Not measured.
 inline constexpr std::int32_t kMaxStripes = 1024;

@@ -56,7 +56,7 @@ def device_kernels(
     n_factors: int,
     dtype: DTypeLike,
     device: int,
-    general: bool = True,
+    kind: str = "general",
 ) -> DeviceKernels:
     """Compile the kernels that train with a loss and a penalty.
 
@@ -74,9 +74,10 @@ def device_kernels(
         As what factors are stored on the device.
     device : int
         Its number, as CUDA counts those that are visible.
-    general : bool, default True
-        Whether the pass does more than plain SGD with an L2 penalty: momentum, another optimizer,
-        an L1 or custom penalty, a lower limit. False is faster, and does that alone.
+    kind : str, default "general"
+        What the pass can do, as `_core.pass_kind` tells. "plain" is SGD with an L2 penalty, for
+        rows with pulls of their own too; "general" takes any penalty; the rest have the names of
+        rules.
 
     Returns
     -------
@@ -93,7 +94,7 @@ def device_kernels(
     ValueError
         If the arithmetic's type cannot hold a constant of a formula.
     """
-    code, names = kernel_source(loss, penalty, n_factors=n_factors, dtype=dtype, general=general)
+    code, names = kernel_source(loss, penalty, n_factors=n_factors, dtype=dtype, kind=kind)
     try:
         cupy = importlib.import_module("cupy")
         compiler = importlib.import_module("cupy.cuda.compiler")
@@ -130,7 +131,7 @@ def kernel_source(
     *,
     n_factors: int,
     dtype: DTypeLike,
-    general: bool = True,
+    kind: str = "general",
 ) -> tuple[str, dict[str, str]]:
     """Write the source of the kernels; see `device_kernels`.
 
@@ -154,11 +155,11 @@ def kernel_source(
         '#include "global_kernels.cuh"\n\n'
         f"constexpr warpfactor::Tile tile = warpfactor::tile_of<{_TYPES[name][0]}>({int(n_factors)});\n"
     )
-    filled = {"types": ", ".join(_TYPES[name]), "kind": "general" if general else "plain"}
+    filled = {"types": ", ".join(_TYPES[name]), "kind": kind}
     return code, {
         kernel: f"warpfactor::global::{text.format(**filled)}"
         for kernel, text in _KERNELS.items()
-        if not (general and kernel == "pulled_pass")  # the general pass does that, too
+        if kind == "plain" or kernel != "pulled_pass"  # the other kinds do that, too
     }
 
 

@@ -370,7 +370,7 @@ def _custom_kernels(params: Mapping[str, Any], core: _core.TrainParams) -> Devic
         n_factors=core["n_factors"],
         dtype=float_type(params["dtype"]),
         device=core["device_index"],
-        general=not _core.is_plain(core, penalty is not None),
+        kind=_core.pass_kind(core, penalty is not None),
     )
 
 
