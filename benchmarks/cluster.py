@@ -4,9 +4,10 @@ Generated ratings are fitted on one machine, and by one, two and four local work
 factors must not differ, the test RMSE may differ from one machine's by 0.0005, and two workers should take an epoch in
 1 / 1.6 of the time of one. Then workers are killed (SIGKILL) at random moments of fits, which must end with the same bits.
 
-The simulation takes what was measured here, the speed of a thread and what a call costs the driver, and works through the
-schedule of an epoch for a billion ratings: each cell of the rotation when its worker is free, its block of items has
-arrived, and the driver has told it. Blocks leave a node one after the other over a network of a stated speed.
+The simulation takes what was measured here, the speed of a thread and what a call costs, and works through the schedule
+of the training of an epoch for a billion ratings, which is that of `warpfactor.ray`: each call when its worker is free, its
+blocks of items have arrived, and the driver has told it. Blocks leave a node one after the other over a network of a
+stated speed.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from rich.console import Console
 from rich.table import Table
 
 import warpfactor as wf
+from warpfactor import _core
 from warpfactor.ray import RayTrainer
 from warpfactor.ray import trainer as ray_trainer
+from warpfactor.ray.schedule import Rounds, calls_of
 
 ARRAYS = ("user_factors_", "item_factors_", "user_biases_", "item_biases_")
 
@@ -72,10 +75,12 @@ class Killer(wf.callbacks.Callback):
 
 def simulated(
     n_nodes: int,
+    n_ratings: float,
     cell_seconds: float,
     spread: float,
     block_bytes: float,
     bytes_per_second: float,
+    step_seconds: float,
     call_seconds: float,
     blocks_per_node: int = 4,
     latency: float = 5e-3,
@@ -87,24 +92,26 @@ def simulated(
     factors = np.clip(1 + spread * rng.standard_normal((n_blocks, n_blocks)), 0.2, None)
     free, link = np.zeros(n_nodes), np.zeros(n_nodes)
     arrived, told = np.zeros(n_blocks), 0.0
-    for _ in range(epochs):
+    for epoch in range(epochs):
+        users, _, *cuts = _core.block_order(n_blocks, 0, epoch)
+        rounds = Rounds(*cuts)
+        n_steps = rounds.n_steps(n_blocks, n_nodes, int(n_ratings))
         told = max(told, free.max())  # the driver waits for the losses
         arrived[:] = told
-        for step in range(n_blocks + n_nodes - 1):
-            for node in range(n_nodes):
-                at = step - node
-                if not 0 <= at < n_blocks:
-                    continue
-                told += call_seconds
-                own = factors[node * blocks_per_node : (node + 1) * blocks_per_node, at]
-                free[node] = end = max(free[node], arrived[at], told) + cell_seconds * own.sum()
-                link[node] = max(end, link[node]) + block_bytes / bytes_per_second
-                arrived[at] = link[node] + latency
+        for call in calls_of(users, rounds, n_steps, lambda block: block // blocks_per_node):
+            told += call_seconds
+            node, turns = call.worker, call.turns()
+            work = cell_seconds * factors[np.ix_(call.users(), turns)].sum() + step_seconds
+            free[node] = end = max(free[node], arrived[turns].max(), told) + work
+            link[node] = max(end, link[node]) + len(turns) * block_bytes / bytes_per_second
+            arrived[turns] = link[node] + latency
     return float(free.max() / epochs)
 
 
-def simulation(console: Console, per_second: float, call_seconds: float, spread: float) -> None:
-    """Print what a billion ratings would take."""
+def simulation(
+    console: Console, per_second: float, step_seconds: float, call_seconds: float, spread: float
+) -> None:
+    """Print what the training of an epoch of a billion ratings would take."""
     n_items, threads = 1e6, 8
     table = Table(title="a million items, simulated: nodes of 8 threads, 4 blocks each")
     names = (
@@ -130,8 +137,9 @@ def simulation(console: Console, per_second: float, call_seconds: float, spread:
                     ideal = n_ratings * slower / (per_second * threads * nodes)
                     n_blocks = 4 * nodes
                     cell, block = ideal * nodes / n_blocks**2, n_items * row_bytes / n_blocks
-                    speed = gigabits * 1e9 / 8
-                    return ideal, simulated(nodes, cell, spread, block, speed, call_seconds)
+                    network = block, gigabits * 1e9 / 8
+                    costs = step_seconds, call_seconds
+                    return ideal, simulated(nodes, n_ratings, cell, spread, *network, *costs)
 
                 ideal, seconds = epoch(1e9)
                 enough = 1e8
@@ -239,6 +247,13 @@ def main() -> None:
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             crews.append(self)
+            self.call_seconds: list[float] = []
+
+        def call(self, *arguments: Any, **options: Any) -> Any:
+            before = time.perf_counter()
+            called = super().call(*arguments, **options)
+            self.call_seconds.append(time.perf_counter() - before)
+            return called
 
     ray_trainer.RayCrew = Known  # type: ignore[misc]
     fits: dict[int, Any] = {}
@@ -269,20 +284,21 @@ def main() -> None:
         f"{n_killed} of {given.kills} fits lost a worker, {n_same} ended with the same bits"
     )
 
-    # What a call costs: epochs of next to no ratings.
+    # What calls cost: epochs of next to no ratings, five calls for each worker one after the other.
     tiny = wf.datasets.make_ratings(64, 64, 512, random_state=0).ratings
     small = RayTrainer(
         estimator(implicit_feedback="none", n_epochs=12), num_workers=2, num_blocks=16
     ).fit(tiny)
-    call_seconds = median_epoch(small) / (2 * 16)
+    step_seconds = median_epoch(small) / 5
+    call_seconds = statistics.median(crews[-1].call_seconds)
     per_second = len(train) / median_epoch(alone)
     cells = np.random.default_rng(0).multinomial(len(train), np.full(64, 1 / 64))
     spread = max(0.02, float(cells.std() / cells.mean()))
     console.print(
         f"measured: {per_second / 1e6:.1f} M ratings/s of a thread with all that an epoch does, "
-        f"{call_seconds * 1e3:.2f} ms a call; taken: cells differ by {spread:.0%}, 5 ms to the next node beside the transfer"
+        f"{step_seconds * 1e3:.1f} ms a step, of which {call_seconds * 1e3:.2f} ms the driver's call; taken: cells differ by {spread:.0%}, 5 ms to the next node beside the transfer"
     )
-    simulation(console, per_second, call_seconds, spread)
+    simulation(console, per_second, step_seconds, call_seconds, spread)
 
 
 if __name__ == "__main__":

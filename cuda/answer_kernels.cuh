@@ -84,7 +84,7 @@ WARPFACTOR_HD WARPFACTOR_INLINE void find_code(const FindArgs& args, std::int64_
 }
 
 #if defined(__CUDACC__)
-#define WARPFACTOR_DRAW __host__ __device__ __noinline__
+#define WARPFACTOR_DRAW inline __host__ __device__ __noinline__
 #else
 #define WARPFACTOR_DRAW inline
 #endif

@@ -22,6 +22,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -38,6 +39,7 @@ SUITE = (
     "training",
     "recommending",
     "cli_help",
+    "threads",
 )
 SUITE_NEEDS = {
     "hypothesis",
@@ -49,6 +51,12 @@ SUITE_NEEDS = {
     "safetensors",
     "sympy",
 }
+
+
+# Optional dependencies of users, which `--lowest` takes at their oldest, too.
+EXTRAS = ("autodiff", "plot", "tune")
+# Of SUITE_NEEDS, what has no wheels for free-threaded CPython 3.13: tests that need it skip.
+NOT_FREE = {"numba", "polars", "safetensors"}
 
 
 def say(text: str) -> None:
@@ -65,13 +73,20 @@ def run(command: Sequence[str | Path], **options: object) -> None:
         raise SystemExit(f"{done.stdout}\n{' '.join(words)} failed with {done.returncode}")
 
 
-def suite_needs() -> list[str]:
+def suite_needs(free_threaded: bool) -> list[str]:
     """What the chosen part of the suite imports, as pyproject.toml has it."""
     extra = PROJECT["project"]["optional-dependencies"]["test"]
-    found = [need for need in extra if re.split(r"[^\w-]", need)[0] in SUITE_NEEDS]
-    if len(found) != len(SUITE_NEEDS):
-        raise SystemExit(f"the extra test of pyproject.toml lacks some of {sorted(SUITE_NEEDS)}")
+    wanted = SUITE_NEEDS - NOT_FREE if free_threaded else SUITE_NEEDS
+    found = [need for need in extra if re.split(r"[^\w-]", need)[0] in wanted]
+    if len(found) != len(wanted):
+        raise SystemExit(f"the extra test of pyproject.toml lacks some of {sorted(wanted)}")
     return found
+
+
+def is_free_threaded(python: str | Path) -> bool:
+    """Whether an interpreter is built without the GIL."""
+    ask = "import sysconfig; print(sysconfig.get_config_var('Py_GIL_DISABLED') or 0)"
+    return subprocess.check_output([str(python), "-c", ask], text=True).strip() == "1"
 
 
 def environment(python: str, at: Path) -> Path:
@@ -83,14 +98,15 @@ def environment(python: str, at: Path) -> Path:
 def pythons() -> list[str]:
     """Return the newest interpreter of each CPython at hand that pyproject.toml allows.
 
-    They are looked for on the PATH and among pyenv's.
+    They are looked for on the PATH and among pyenv's. Free-threaded ones count as others.
     """
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    candidates = [f"python3.{minor}" for minor in range(11, 20)]
+    candidates = [f"python3.{minor}{free}" for minor in range(11, 20) for free in ("", "t")]
     candidates += [str(path) for path in pyenv.glob("3.*/bin/python3")]
     ask = (
-        "import ensurepip, json, sys, venv; print(json.dumps([sys.implementation.name, "
-        "sys.version_info.releaselevel, list(sys.version_info[:3]), sys.executable]))"
+        "import ensurepip, json, sys, sysconfig, venv; print(json.dumps([sys.implementation.name, "
+        "sys.version_info.releaselevel, list(sys.version_info[:3]), sys.executable, "
+        "sysconfig.get_config_var('Py_GIL_DISABLED') or 0]))"
     )
     found: dict[tuple[int, ...], tuple[list[int], str]] = {}
     for candidate in candidates:
@@ -99,9 +115,9 @@ def pythons() -> list[str]:
         done = subprocess.run([candidate, "-c", ask], check=False, capture_output=True, text=True)
         if done.returncode != 0:
             continue
-        name, level, version, executable = json.loads(done.stdout)
+        name, level, version, executable, free = json.loads(done.stdout)
         if name == "cpython" and level == "final" and version >= [3, 11]:
-            minor = tuple(version[:2])
+            minor = (*version[:2], free)
             found[minor] = max(found.get(minor, ([], "")), (version, executable))
     return [found[minor][1] for minor in sorted(found)]
 
@@ -271,8 +287,8 @@ def test(
     *,
     lowest: bool = False,
     demo: bool = False,
-    suite: bool = True,
-) -> None:
+    suite: Sequence[str] = SUITE,
+) -> dict[str, str]:
     """Install wheels into an empty environment without a compiler, and test what they do there.
 
     Parameters
@@ -285,10 +301,16 @@ def test(
         Take the oldest versions of the dependencies.
     demo : bool, default False
         Run `warpfactor demo`, and print how long that and the installation took.
-    suite : bool, default True
-        Run the chosen part of the test suite.
+    suite : sequence of str, default SUITE
+        Which tests to run, as tests/python/test_NAME.py.
+
+    Returns
+    -------
+    dict of str to str
+        The facts, by the headings of the table of `release`.
     """
     name = wheels[0].name
+    facts: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         at = Path(folder)
         made = time.monotonic()
@@ -301,7 +323,7 @@ def test(
                 [inside, "-c", "import platform; print(platform.python_version())"], text=True
             )
             (at / "lowest.txt").write_text(
-                constraints(True, version.strip(), ["autodiff"]), encoding="utf-8"
+                constraints(True, version.strip(), EXTRAS), encoding="utf-8"
             )
             limits = ["-c", at / "lowest.txt"]
         start = time.monotonic()
@@ -319,6 +341,8 @@ def test(
             f"compiler (made in {start - made:.1f} s): {own / 1e6:.2f} MB, and {(sum(sizes.values()) - own) / 1e6:.1f} MB of "
             f"{len(sizes) - len(wheels)} dependencies"
         )
+        facts["installed in"] = f"{installed - start:.1f} s"
+        facts["download"] = f"{sum(sizes.values()) / 1e6:.0f} MB"
         if lowest:
             say(
                 "oldest: "
@@ -332,18 +356,29 @@ def test(
             say(
                 f"{name}: demo in {now - begun:.1f} s; installation and demo in {now - start:.1f} s"
             )
+            facts["demo"] = f"{now - begun:.1f} s"
         if suite:
-            run([*pip, "install", "-q", "--only-binary", ":all:", *limits, *suite_needs()], env=env)
-            run_suite(inside, env)
+            needs = suite_needs(is_free_threaded(inside))
+            if lowest:
+                optional = PROJECT["project"]["optional-dependencies"]
+                needs += [need for extra in EXTRAS for need in optional[extra]]
+            run([*pip, "install", "-q", "--only-binary", ":all:", *limits, *needs], env=env)
+            # Old packages use names of newer ones that those call deprecated.
+            options = ["-W", "ignore::DeprecationWarning"] if lowest else []
+            facts["suite"] = run_suite(inside, env, suite, options)
+    return facts
 
 
 def check_installed(python: Path, env: dict[str, str], wheels: Sequence[Path]) -> None:
     """Check that the wheel's own files are what is imported, and where it finds CUDA."""
     program = (
-        "import json, warpfactor as wf; print(json.dumps([wf.__file__, wf.show_config('dicts')]))"
+        "import json, sys, warpfactor as wf; print(json.dumps([wf.__file__, wf.show_config('dicts'), "
+        "getattr(sys, '_is_gil_enabled', lambda: True)()]))"
     )
     told = subprocess.check_output([python, "-c", program], text=True, env=env, cwd=python.parent)
-    file, config = json.loads(told)
+    file, config, has_gil = json.loads(told)
+    if has_gil and is_free_threaded(python):
+        raise SystemExit("importing warpfactor brought the GIL back")
     if Path(python.parents[1]) not in Path(file).parents:
         raise SystemExit(f"{file} was imported, which is not the wheel's")
     given = [
@@ -358,14 +393,22 @@ def check_installed(python: Path, env: dict[str, str], wheels: Sequence[Path]) -
     say(f"{wheels[0].name}: kernels for {isas}; CUDA from: {expected}")
 
 
-def run_suite(python: Path | str = sys.executable, env: dict[str, str] | None = None) -> None:
-    """Run the chosen tests on the warpfactor that an interpreter has, from a copy without the package."""
+def run_suite(
+    python: Path | str = sys.executable,
+    env: dict[str, str] | None = None,
+    names: Sequence[str] = SUITE,
+    options: Sequence[str] = (),
+) -> str:
+    """Run the chosen tests on the warpfactor that an interpreter has, from a copy without the package.
+
+    Returns the last line that pytest prints.
+    """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "tests")
         shutil.copytree(ROOT / "tests", copy)
         shutil.copy(ROOT / "pyproject.toml", folder)
-        files = [copy / "python" / f"test_{name}.py" for name in SUITE]
-        command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
+        files = [copy / "python" / f"test_{name}.py" for name in names]
+        command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *files]
         done = subprocess.run(
             [str(word) for word in command],
             cwd=folder,
@@ -376,29 +419,49 @@ def run_suite(python: Path | str = sys.executable, env: dict[str, str] | None = 
         )
         if done.returncode != 0:
             raise SystemExit(done.stdout + done.stderr)
-        say(done.stdout.strip().splitlines()[-1])
+        last = done.stdout.strip().splitlines()[-1]
+        say(last)
+        return last
 
 
-def release(out: Path, with_cuda: bool) -> None:
+def release(out: Path, with_cuda: bool, without_urls: bool) -> None:
     """Make and test everything that would be published, for all CPythons at hand."""
     import audit
 
     if "urls" not in PROJECT["project"]:
-        raise SystemExit(
-            "pyproject.toml has no project.urls: a release needs the project's public address"
-        )
+        problem = "pyproject.toml has no project.urls: a release needs the project's public address"
+        if not without_urls:
+            raise SystemExit(
+                f"{problem}; --without-urls makes and tests the files all the same, to be looked at"
+            )
+        say(f"{problem}. What follows is to be looked at, not to be published")
     sdist = make_sdist(out)
     made = []
+    rows = []
+
+    def tested(wheels: Sequence[Path], python: str, **how: Any) -> None:
+        row = {"wheel": f"{wheels[-1].name}{', oldest dependencies' if how.get('lowest') else ''}"}
+        row["size"] = f"{wheels[-1].stat().st_size / 1e6:.2f} MB"
+        rows.append(row | test(wheels, python, **how))
+
     for python in pythons():
         wheel = repair(build(sdist, python, out / "plain", offline=True), out, "auto")
         audit.wheel(wheel)
-        test([wheel], python, demo=True)
+        tested([wheel], python, demo=True)
         made.append((wheel, python))
-    test([made[0][0]], made[0][1], lowest=True)
+    tested([made[0][0]], made[0][1], lowest=True)
     if with_cuda:
         cuda = repair(build(ROOT, sys.executable, out / "plain", cuda="ON"), out, "auto")
         audit.wheel(cuda)
-        test([made[0][0], cuda], made[0][1], suite=False)
+        tested([made[0][0], cuda], made[0][1], suite=())
+    say_table(rows)
+
+
+def say_table(rows: Sequence[dict[str, str]]) -> None:
+    """Print facts as a table of Markdown."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [names, ["---"] * len(names), *([row.get(name, "") for name in names] for row in rows)]
+    say("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
 def main() -> None:
@@ -441,7 +504,11 @@ def main() -> None:
     testing.add_argument("--python", default=sys.executable)
     testing.add_argument("--lowest", action="store_true", help="with the oldest dependencies")
     testing.add_argument("--demo", action="store_true", help="runs and times the demo as well")
-    testing.add_argument("--no-suite", action="store_true", help="without the test suite")
+    which = testing.add_mutually_exclusive_group()
+    which.add_argument("--no-suite", action="store_true", help="without the test suite")
+    which.add_argument(
+        "--tests", nargs="+", default=SUITE, metavar="NAME", help="as tests/python/test_NAME.py"
+    )
     suite = command("suite", "runs the chosen tests on the warpfactor that is installed")
     suite.add_argument(
         "--install", action="store_true", help="installs what they need, and runs none"
@@ -456,6 +523,11 @@ def main() -> None:
     releasing = command("release", "all of it, for all CPythons at hand", out=True)
     releasing.add_argument(
         "--cuda", action="store_true", help="with warpfactor-cuda, where nvcc is"
+    )
+    releasing.add_argument(
+        "--without-urls",
+        action="store_true",
+        help="makes the files, though project.urls is missing",
     )
     given = parser.parse_args()
 
@@ -479,12 +551,11 @@ def main() -> None:
             given.python,
             lowest=given.lowest,
             demo=given.demo,
-            suite=not given.no_suite,
+            suite=() if given.no_suite else given.tests,
         )
     elif given.command == "suite" and given.install:
-        run(
-            [sys.executable, "-m", "pip", "install", "-q", "--only-binary", ":all:", *suite_needs()]
-        )
+        needs = suite_needs(is_free_threaded(sys.executable))
+        run([sys.executable, "-m", "pip", "install", "-q", "--only-binary", ":all:", *needs])
     elif given.command == "suite":
         run_suite()
     elif given.command == "constraints":
@@ -492,7 +563,7 @@ def main() -> None:
     elif given.command == "sdist":
         say(f"{make_sdist(given.out)}")
     elif given.command == "release":
-        release(given.out, given.cuda)
+        release(given.out, given.cuda, given.without_urls)
 
 
 if __name__ == "__main__":

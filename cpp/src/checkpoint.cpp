@@ -18,7 +18,6 @@
 #include "serving/json.hpp"
 #include "serving/stored_params.hpp"
 #include "serving/whole_file.hpp"
-#include "warpfactor/runtime.hpp"
 #include "warpfactor/version.hpp"
 
 namespace warpfactor {
@@ -323,12 +322,12 @@ void write_checkpoint(const fs::path& path, const TrainMemory& memory, const Tra
 
 template <class T>
 OpenedCheckpoint<T>::OpenedCheckpoint(const Checkpoints& checkpoints, const TrainParams& given,
-                                      const Likeness& likeness)
+                                      const Likeness& likeness, const std::string& instruction_set)
     : path_(checkpoints.resume.string()) {
   worded(checkpoints.resume, [&] {
     contents_ = checked_contents(checkpoints.resume);
     read_memory();
-    compare(checkpoints, given, likeness);
+    compare(checkpoints, given, likeness, instruction_set);
   });
 }
 
@@ -364,7 +363,8 @@ void OpenedCheckpoint<T>::read_memory() {
 }
 
 template <class T>
-void OpenedCheckpoint<T>::compare(const Checkpoints& checkpoints, const TrainParams& given, const Likeness& likeness) {
+void OpenedCheckpoint<T>::compare(const Checkpoints& checkpoints, const TrainParams& given, const Likeness& likeness,
+                                  const std::string& instruction_set) {
   const auto then = texts_of(json::parse(text_in(contents_, "given"))),
              chosen = texts_of(json::parse(text_in(contents_, "params"))),
              alike = texts_of(json::parse(text_in(contents_, "likeness")));
@@ -430,10 +430,7 @@ void OpenedCheckpoint<T>::compare(const Checkpoints& checkpoints, const TrainPar
     if (theirs != mine) add(may_differ, std::string(what) + " is " + mine + " (in the checkpoint " + theirs + ")");
   };
   compare_text("warpfactor_version", WARPFACTOR_VERSION, "the version");
-  if (given.device == Device::cpu) {
-    compare_text("instruction_set", training_instruction_set(params_.n_factors, sizeof(T) == sizeof(double)),
-                 "the instruction set");
-  }
+  if (!instruction_set.empty()) compare_text("instruction_set", instruction_set, "the instruction set");
   if (!may_differ.empty()) {
     checkpoints.warn("training goes on from " + path_ +
                      ", and may not give the same bits as without a break: " + may_differ);

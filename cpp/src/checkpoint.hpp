@@ -55,9 +55,11 @@ void write_checkpoint(const std::filesystem::path& path, const TrainMemory& memo
 template <class T>
 class OpenedCheckpoint {
  public:
-  /// Reads the file of `checkpoints.resume`, and compares it with what is given now. Throws std::invalid_argument with
-  /// all that differs, and ModelFileError; warns of what may change the bits.
-  OpenedCheckpoint(const Checkpoints& checkpoints, const TrainParams& given, const Likeness& likeness);
+  /// Reads the file of `checkpoints.resume`, and compares it with what is given now. `instruction_set`: with which
+  /// training goes on; empty: not compared. Throws std::invalid_argument with all that differs, and ModelFileError;
+  /// warns of what may change the bits.
+  OpenedCheckpoint(const Checkpoints& checkpoints, const TrainParams& given, const Likeness& likeness,
+                   const std::string& instruction_set);
 
   [[nodiscard]] const TrainParams& params() const noexcept { return params_; }  ///< resolved
   [[nodiscard]] const Standardization& z() const noexcept { return z_; }
@@ -69,7 +71,8 @@ class OpenedCheckpoint {
   void load(Backend<T>& backend);
 
  private:
-  void compare(const Checkpoints& checkpoints, const TrainParams& given, const Likeness& likeness);
+  void compare(const Checkpoints& checkpoints, const TrainParams& given, const Likeness& likeness,
+               const std::string& instruction_set);
   void read_memory();
   [[nodiscard]] std::int32_t epochs_done() const { return static_cast<std::int32_t>(memory_.history.size()); }
 

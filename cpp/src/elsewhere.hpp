@@ -19,8 +19,7 @@ struct Elsewhere {
 };
 
 /// As train(). `sample`: the ratings of those users whom is_sampled() names, which is all that training looks at
-/// itself; n_users and n_items are those of all ratings. Of the options, `loss`, `penalty` and `implicit` must be left
-/// out.
+/// itself; n_users and n_items are those of all ratings. A custom loss is scaled by the sample.
 template <class T>
 TrainResult<T> train_elsewhere(const RatingsView& sample, const TrainParams& params, const TrainOptions<T>& options,
                                Elsewhere<T> elsewhere);

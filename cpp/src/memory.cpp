@@ -79,6 +79,7 @@ FitMemory fit_memory(const RatingCounts& given_counts, const TrainParams& given,
   plan.begin("epochs");
   if (given.device == Device::cpu) plan_cpu_epochs<T>(plan, counts, params);
   if (given.device == Device::cpu) plan_cpu_release(plan);
+  plan.free(kUploadsPart);
   plan.begin("finishing");
 #if defined(__linux__)
   // Of a fit from a disk the rows become the model page by page, if the buffers are large.

@@ -50,7 +50,7 @@ std::int64_t part_bytes(const RatingCounts& counts) {
 }
 
 bool trains_from_scratch(const TrainParams& params) {
-  return params.device == Device::cpu && !traits_of(params.optimizer).all_together && params.batch_size == 0;
+  return !traits_of(params.optimizer).all_together && params.batch_size == 0;
 }
 
 std::int64_t least_buffer(const TrainParams& params) {

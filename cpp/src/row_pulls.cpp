@@ -36,11 +36,16 @@ bool has_means(const TrainParams& params, bool of_users) {
 template <class T>
 std::vector<RowPull<T>> row_pulls(const RatingSource& ratings, const Survey& rated, const TrainParams& params,
                                   const RatingUnits& units, double start_bias, bool of_users) {
+  return row_pulls<T>(row_weights(ratings, rated, units, of_users), params, start_bias, of_users);
+}
+
+template <class T>
+std::vector<RowPull<T>> row_pulls(const std::vector<double>& weights, const TrainParams& params, double start_bias,
+                                  bool of_users) {
   const auto own = [&](const PerSide& sides) { return of_users ? sides.users : sides.items; };
   const double l2 = 1 - params.l1_ratio, per_rating = l2 * own(*params.reg),
                bias_per_rating = l2 * own(*params.reg_bias), per_row = own(params.reg_row.value_or(0.0)),
                bias_per_row = own(params.reg_bias_row.value_or(0.0));
-  const std::vector<double> weights = row_weights(ratings, rated, units, of_users);
   std::vector<RowPull<T>> pulls(weights.size());
   for (std::size_t row = 0; row < weights.size(); ++row) {
     const double n = weights[row] > 0 ? weights[row] : 1, bias = bias_per_rating + bias_per_row / n;
@@ -55,6 +60,9 @@ template std::vector<RowPull<float>> row_pulls(const RatingSource&, const Survey
                                                const RatingUnits&, double, bool);
 template std::vector<RowPull<double>> row_pulls(const RatingSource&, const Survey&, const TrainParams&,
                                                 const RatingUnits&, double, bool);
+
+template std::vector<RowPull<float>> row_pulls(const std::vector<double>&, const TrainParams&, double, bool);
+template std::vector<RowPull<double>> row_pulls(const std::vector<double>&, const TrainParams&, double, bool);
 
 bool has_usual_pulls(const TrainParams& params, bool custom_penalty) {
   return params.biases && params.l1_ratio == 0 && !custom_penalty && !is_nonnegative(params);

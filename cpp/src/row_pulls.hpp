@@ -34,6 +34,11 @@ template <class T>
 std::vector<RowPull<T>> row_pulls(const RatingSource& ratings, const Survey& rated, const TrainParams& params,
                                   const RatingUnits& units, double start_bias, bool of_users);
 
+/// The same from what the ratings of each row weigh; weights have a mean of 1.
+template <class T>
+std::vector<RowPull<T>> row_pulls(const std::vector<double>& weights, const TrainParams& params, double start_bias,
+                                  bool of_users);
+
 /// Tells what row_pulls() of one side takes; nothing of it stays.
 template <class T>
 void plan_row_pulls(MemoryPlan& plan, std::int64_t n_rows) {

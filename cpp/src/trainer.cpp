@@ -23,6 +23,7 @@
 #include "strengths.hpp"
 #include "survey.hpp"
 #include "threads.hpp"
+#include "warpfactor/runtime.hpp"
 #include "warpfactor/source.hpp"
 
 namespace warpfactor {
@@ -468,7 +469,13 @@ TrainResult<T> train_on(RatingSource& ratings, const TrainParams& given_params, 
       RatingChecksums checksums;
       ratings.for_each_part([&](const RatingsView& part, std::int64_t) { checksums.add(part, team); });
       likeness = likeness_of(checksums, ratings.n_users(), ratings.n_items(), options, team);
-      if (!options.checkpoints.resume.empty()) from.emplace(options.checkpoints, given_params, likeness);
+      if (!options.checkpoints.resume.empty()) {
+        const std::string kernels = elsewhere != nullptr ? backend->instruction_set()
+                                    : params.device == Device::cpu
+                                        ? training_instruction_set(params.n_factors, sizeof(T) == sizeof(double))
+                                        : "";
+        from.emplace(options.checkpoints, given_params, likeness, kernels);
+      }
     }
     if (elsewhere != nullptr) {
       rated = std::move(elsewhere->rated);
@@ -675,7 +682,6 @@ TrainResult<T> train(const RatingsView& ratings, const TrainParams& params, cons
 void validate(const ScratchFolder& scratch, const TrainParams& params) {
   require_in_range(params);
   const char* const fix = " with ratings in a scratch file; or give them as a whole";
-  require(params.device == Device::cpu, "device", "cuda", (std::string("cpu") + fix).c_str());
   require(!traits_of(params.optimizer).all_together, "optimizer", name_of(params.optimizer),
           (std::string("another one") + fix).c_str());
   require(params.batch_size == 0, "batch_size", params.batch_size, (std::string("0") + fix).c_str());
@@ -696,9 +702,12 @@ TrainResult<T> train(const RatingChunks& chunks, const ScratchFolder& scratch, c
 std::int64_t scratch_bytes(std::int64_t n_ratings, bool weighted, const TrainParams& params) {
   // All ratings, as they came and in blocks; and beside them first these on their way to a block, then the pairs of a
   // side on their way to lists, and the lists of both sides.
-  const std::int64_t given = weighted ? 16 : 12, blocked = weighted ? 12 : 8, filed = given, pair = 8, lists = 8;
+  const std::int64_t given = weighted ? 16 : 12, blocked = weighted ? 12 : 8, pair = 8, lists = 8;
   const bool means = params.implicit_feedback != ImplicitFeedback::none;
-  return n_ratings * (given + blocked + std::max(filed, means ? pair + lists : 0));
+  if (params.device == Device::cpu) return n_ratings * (given + blocked + std::max(given, means ? pair + lists : 0));
+  // A device has the lists first. A rating on its way to the plan has its key, and in the plan at most a segment.
+  const std::int64_t filed = blocked + 8, segment = 8;
+  return n_ratings * (given + std::max(means ? pair + lists : 0, (means ? lists : 0) + filed + blocked + segment));
 }
 
 template <class T>

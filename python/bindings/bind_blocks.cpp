@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <cstring>
+#include <numeric>
 #include <string>
 #include <type_traits>
 
@@ -90,10 +91,12 @@ class CalledBackend final : public Backend<T> {
   explicit CalledBackend(py::handle methods) : methods_(methods) {}
 
   void upload(const RatingSource&, const Survey& rated, const Standardization& z, const Start<T>& start,
-              const TrainParams& params, const TrainOptions<T>& options, const RatingsView&) override {
+              const TrainParams& params, const TrainOptions<T>& options, const RatingsView& pairs) override {
     const std::int64_t k = params.n_factors;
     counted_ = static_cast<double>(rated.counted);
-    n_valid_ = static_cast<double>(options.validation.size());
+    const RatingsView& held_out = options.validation;
+    valid_weight_ = held_out.weights.empty() ? static_cast<double>(held_out.size())
+                                             : std::accumulate(held_out.weights.begin(), held_out.weights.end(), 0.0);
     const auto first = [k](const typename Start<T>::Row& row, std::size_t n) {
       std::pair<std::vector<T>, std::vector<T>> rows{std::vector<T>(n * static_cast<std::size_t>(k)),
                                                      std::vector<T>(n)};
@@ -108,17 +111,19 @@ class CalledBackend final : public Backend<T> {
       using V = std::remove_cvref_t<decltype(values[0])>;
       return py::array_t<V>(static_cast<py::ssize_t>(values.size()), values.data());
     };
-    py::object validation = py::none();
-    if (n_valid_ > 0) {
-      validation = py::make_tuple(array(options.validation.users), array(options.validation.items),
-                                  array(options.validation.values));
-    }
+    const auto arrays_of = [&](const RatingsView& of) {
+      const py::object weights = of.weights.empty() ? py::none() : py::object(array(of.weights));
+      return py::make_tuple(array(of.users), array(of.items), array(of.values), weights);
+    };
+    py::object validation = py::none(), implicit = py::none();
+    if (held_out.size() > 0) validation = arrays_of(held_out);
+    if (!pairs.users.empty()) implicit = py::make_tuple(array(pairs.users), array(pairs.items));
     const auto arrays = [k](auto& rows) {
       const auto n = static_cast<py::ssize_t>(rows.second.size());
       return py::make_tuple(python::adopt(std::move(rows.first), {n, static_cast<py::ssize_t>(k)}),
                             python::adopt(std::move(rows.second), {n}));
     };
-    methods_.attr("upload")(BlockPlan{params, z}, arrays(users), arrays(items), validation);
+    methods_.attr("upload")(BlockPlan{params, z}, arrays(users), arrays(items), validation, implicit);
   }
   MeanLoss run_epoch(std::int32_t epoch, double learning_rate, std::int32_t active_factors) override {
     return mean_of("run_epoch", counted_, epoch, learning_rate, active_factors);
@@ -128,7 +133,7 @@ class CalledBackend final : public Backend<T> {
     read_.reset();
   }
   void update_means(std::int32_t active_factors) override { call("update_means", active_factors); }
-  MeanLoss evaluate() override { return mean_of("evaluate", n_valid_); }
+  MeanLoss evaluate() override { return mean_of("evaluate", valid_weight_); }
   void keep() override { call("keep"); }
   void restore() override { call("restore"); }
   /// The blocks' packed rows and means, each block as a row.
@@ -183,7 +188,7 @@ class CalledBackend final : public Backend<T> {
   using Arrays = std::vector<std::pair<std::string, Array<T>>>;
   py::handle methods_;
   std::optional<Arrays> read_;  ///< between two visits
-  double counted_ = 0, n_valid_ = 0;
+  double counted_ = 0, valid_weight_ = 0;
 };
 
 template <class T>
@@ -191,7 +196,8 @@ py::dict train_called(const RatingArrays& sample, const Array<std::uint32_t>& us
                       const Array<std::uint32_t>& item_counts, const MomentNumbers& moments, const TrainParams& params,
                       const py::object& backend, const std::optional<RatingArrays>& validation,
                       const py::object& on_epoch, const py::object& on_snapshot,
-                      const std::optional<py::dict>& checkpoints) {
+                      const std::optional<py::dict>& checkpoints, std::uintptr_t loss, std::uintptr_t penalty,
+                      const std::optional<PairArrays>& implicit) {
   Elsewhere<T> elsewhere;
   Survey& rated = elsewhere.rated;
   const PartMoments all = part_of(moments);
@@ -208,6 +214,9 @@ py::dict train_called(const RatingArrays& sample, const Array<std::uint32_t>& us
              n_items = static_cast<std::int32_t>(item_counts.size());
   TrainOptions<T> options;
   if (validation) options.validation = python::view(*validation, n_users, n_items);
+  options.loss = reinterpret_cast<LossFunction<T>>(loss);
+  options.penalty = reinterpret_cast<PenaltyFunction<T>>(penalty);
+  options.implicit = python::view(implicit);
   options.interrupted = signal_poll();
   take_watchers(options, on_epoch, on_snapshot);
   options.checkpoints = checkpoints_of(checkpoints);
@@ -252,7 +261,8 @@ void bind_block(py::module_& m, const std::string& type) {
   const auto span = [](const Array<T>& array) { return python::view(array); };
   py::class_<Block>(m, ("UserBlock_" + type).c_str(), "A block of users with all of their ratings.")
       .def(py::init([](const RatingArrays& ratings, std::int32_t n_users, std::int32_t n_items, const BlockPlan& plan,
-                       std::int32_t number, const py::dict& cut, std::int32_t n_threads) {
+                       std::int32_t number, const py::dict& cut, std::int32_t n_threads,
+                       const std::optional<PairArrays>& pairs, std::uintptr_t loss, std::uintptr_t penalty) {
              Cut own;
              own.users.begin = cut["users"].cast<std::vector<std::int32_t>>();
              own.items.begin = cut["items"].cast<std::vector<std::int32_t>>();
@@ -260,12 +270,17 @@ void bind_block(py::module_& m, const std::string& type) {
              own.users_outer = cut["users_outer"].cast<bool>();
              own.band_rows = cut["band_rows"].cast<std::int32_t>();
              const RatingsView view = python::view(ratings, n_users, n_items);
-             std::function<bool()> interrupted = signal_poll();
+             BlockOptions<T> options;
+             options.pairs = python::view(pairs);
+             options.loss = reinterpret_cast<LossFunction<T>>(loss);
+             options.penalty = reinterpret_cast<PenaltyFunction<T>>(penalty);
+             options.interrupted = signal_poll();
              const WithoutGil no_gil;
-             return std::make_unique<Block>(view, std::move(own), plan, number, n_threads, std::move(interrupted));
+             return std::make_unique<Block>(view, std::move(own), plan, number, n_threads, std::move(options));
            }),
            py::arg("ratings"), py::arg("n_users"), py::arg("n_items"), py::arg("plan"), py::arg("number"),
-           py::arg("cut"), py::arg("n_threads"))
+           py::arg("cut"), py::arg("n_threads"), py::arg("pairs") = py::none(), py::arg("loss") = 0,
+           py::arg("penalty") = 0)
       .def("rows", [](Block& block) { return adopt_buffer(buffer_of<T>(block.rows())); })
       .def(
           "set_rows", [](Block& block, const Array<T>& rows) { assign_all(block.rows(), rows, "rows"); },
@@ -376,11 +391,11 @@ void bind_block(py::module_& m, const std::string& type) {
         "How far a step of the prior means goes, from the sums over both sides.", py::arg("sums"));
   m.def(("packed_rows_" + type).c_str(),
         [span](const BlockPlan& plan, bool of_users, const Array<T>& factors, const Array<T>& biases,
-               const Array<std::uint32_t>& counts) {
-          return adopt_buffer(packed<T>(plan, of_users, span(factors), span(biases), python::view(counts)));
+               const Array<double>& weights) {
+          return adopt_buffer(packed<T>(plan, of_users, span(factors), span(biases), python::view(weights)));
         },
         "The rows that training starts from, as blocks send them.", py::arg("plan"), py::arg("of_users"),
-        py::arg("factors"), py::arg("biases"), py::arg("counts"));
+        py::arg("factors"), py::arg("biases"), py::arg("weights"));
   m.def(("packed_means_" + type).c_str(),
         [](const BlockPlan& plan, const Array<double>& scales, const Array<double>& diagonal) {
           const PackedMeans<T> layout(plan.params.n_factors, scales.size());
@@ -417,7 +432,8 @@ void bind_block(py::module_& m, const std::string& type) {
         "Factorize ratings that a backend holds; returns what train_float32 returns.", py::arg("sample"),
         py::arg("user_counts"), py::arg("item_counts"), py::arg("moments"), py::arg("params"), py::arg("backend"),
         py::arg("validation") = py::none(), py::arg("on_epoch") = py::none(), py::arg("on_snapshot") = py::none(),
-        py::arg("checkpoints") = py::none());
+        py::arg("checkpoints") = py::none(), py::arg("loss") = 0, py::arg("penalty") = 0,
+        py::arg("implicit") = py::none());
 }
 
 }  // namespace
@@ -478,10 +494,11 @@ void bind_blocks(py::module_& m) {
       "block_order",
       [](std::int32_t n_blocks, std::uint64_t seed, std::int32_t epoch) {
         const BlockOrder order = block_order(n_blocks, seed, epoch);
-        return py::make_tuple(order.users, order.items);
+        return py::make_tuple(order.users, order.items, order.n_groups, order.n_rounds);
       },
-      "The orders in which an epoch takes the blocks of users and of items.", py::arg("n_blocks"), py::arg("seed"),
-      py::arg("epoch"));
+      "The orders in which an epoch takes the blocks of users and of items; the groups of users and the rounds of "
+      "items.",
+      py::arg("n_blocks"), py::arg("seed"), py::arg("epoch"));
   m.def(
       "sampled_users",
       [](const Array<std::int32_t>& users, std::int64_t counted, std::uint64_t seed) {

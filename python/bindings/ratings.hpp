@@ -2,6 +2,8 @@
 // Ratings and reports between Python and the core, for the bindings of all that trains.
 #pragma once
 
+#include <pybind11/stl/filesystem.h>
+
 #include <optional>
 #include <string>
 #include <utility>

@@ -269,7 +269,7 @@ def cut_sides(
     n_blocks: int,
     number_bytes: int,
 ) -> dict[str, Any]: ...
-def block_order(n_blocks: int, seed: int, epoch: int) -> tuple[list[int], list[int]]: ...
+def block_order(n_blocks: int, seed: int, epoch: int) -> tuple[list[int], list[int], int, int]: ...
 def sampled_users(users: NDArray[np.int32], counted: int, seed: int) -> NDArray[np.bool_]: ...
 
 class UserBlock_float32:
@@ -282,6 +282,9 @@ class UserBlock_float32:
         number: int,
         cut: dict[str, Any],
         n_threads: int,
+        pairs: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
+        loss: int = 0,
+        penalty: int = 0,
     ) -> None: ...
     def rows(self) -> NDArray[np.float32]: ...
     def set_rows(self, rows: NDArray[np.float32]) -> None: ...
@@ -324,7 +327,7 @@ def packed_rows_float32(
     of_users: bool,
     factors: NDArray[np.float32],
     biases: NDArray[np.float32],
-    counts: NDArray[np.uint32],
+    weights: NDArray[np.float64],
 ) -> NDArray[np.float32]: ...
 def packed_means_float32(
     plan: BlockPlan, scales: NDArray[np.float64], diagonal: NDArray[np.float64]
@@ -344,6 +347,9 @@ def train_elsewhere_float32(
     on_epoch: Callable[[EpochRecord], bool] | None = None,
     on_snapshot: Callable[[EpochRecord, Callable[[], _FitResult]], object] | None = None,
     checkpoints: dict[str, Any] | None = None,
+    loss: int = 0,
+    penalty: int = 0,
+    implicit: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
 ) -> _FitResult: ...
 
 class UserBlock_float64:
@@ -356,6 +362,9 @@ class UserBlock_float64:
         number: int,
         cut: dict[str, Any],
         n_threads: int,
+        pairs: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
+        loss: int = 0,
+        penalty: int = 0,
     ) -> None: ...
     def rows(self) -> NDArray[np.float64]: ...
     def set_rows(self, rows: NDArray[np.float64]) -> None: ...
@@ -398,7 +407,7 @@ def packed_rows_float64(
     of_users: bool,
     factors: NDArray[np.float64],
     biases: NDArray[np.float64],
-    counts: NDArray[np.uint32],
+    weights: NDArray[np.float64],
 ) -> NDArray[np.float64]: ...
 def packed_means_float64(
     plan: BlockPlan, scales: NDArray[np.float64], diagonal: NDArray[np.float64]
@@ -418,6 +427,9 @@ def train_elsewhere_float64(
     on_epoch: Callable[[EpochRecord], bool] | None = None,
     on_snapshot: Callable[[EpochRecord, Callable[[], _FitResult]], object] | None = None,
     checkpoints: dict[str, Any] | None = None,
+    loss: int = 0,
+    penalty: int = 0,
+    implicit: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
 ) -> _FitResult: ...
 def epoch_batches(ratings: RatingArrays, params: TrainParams, epoch: int) -> list[list[int]]: ...
 def loss_terms(

@@ -3,7 +3,10 @@
 // network must be able to build and run these tests.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <cstdlib>
 #include <exception>
 #include <functional>
 #include <iostream>
@@ -40,6 +43,24 @@ inline std::string context;
 
 inline std::string in_context(const std::string& what) {
   return context.empty() ? what : what + "   [" + context + "]";
+}
+
+/// Of how many cases a test runs one: WARPFACTOR_TEST_EVERY, for emulators, and 1 where it is not set.
+inline int one_case_of() {
+  static const int every = [] {
+    const char* const given = std::getenv("WARPFACTOR_TEST_EVERY");
+    return given == nullptr ? 1 : std::max(std::atoi(given), 1);
+  }();
+  return every;
+}
+inline std::int64_t met_cases = 0, taken_cases = 0;  ///< of the running test
+
+/// Whether a test is to run this of its many cases. A case that runs is as large, and as strict, as ever. The number of
+/// cases between two that run should have no factor in common with the lengths of the loops: then they differ in all.
+inline bool takes_case() {
+  const bool taken = met_cases++ % one_case_of() == 0;
+  taken_cases += taken ? 1 : 0;
+  return taken;
 }
 
 template <class A, class B>

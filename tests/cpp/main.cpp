@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs the tests of one executable: all, or those whose name contains the first argument.
+// Runs the tests of one executable: all, or those whose name contains one of the arguments.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
+#include <vector>
 
 #include "check.hpp"
 #include "warpfactor/runtime.hpp"
@@ -31,12 +33,17 @@ bool lacks_forced_instruction_set() {
 
 int main(int argc, char** argv) {
   if (lacks_forced_instruction_set()) return kSkipped;
-  const std::string wanted = argc > 1 ? argv[1] : "";
+  const std::vector<std::string> wanted(argv + 1, argv + argc);
   int ran = 0, failed = 0;
+  std::int64_t met = 0, taken = 0;
   for (const check::Test& test : check::tests()) {
-    if (std::string(test.name).find(wanted) == std::string::npos) continue;
+    const std::string name = test.name;
+    const bool is_wanted = std::any_of(wanted.begin(), wanted.end(),
+                                       [&](const std::string& part) { return name.find(part) != std::string::npos; });
+    if (!wanted.empty() && !is_wanted) continue;
     check::failures = 0;
     check::context.clear();
+    check::met_cases = check::taken_cases = 0;
     const auto start = std::chrono::steady_clock::now();
     try {
       test.body();
@@ -48,6 +55,12 @@ int main(int argc, char** argv) {
     std::fflush(stdout);
     ++ran;
     failed += check::failures > 0 ? 1 : 0;
+    met += check::met_cases;
+    taken += check::taken_cases;
+  }
+  if (taken < met) {
+    std::printf("WARPFACTOR_TEST_EVERY=%d: %lld of %lld cases\n", check::one_case_of(), static_cast<long long>(taken),
+                static_cast<long long>(met));
   }
   std::printf("%d of %d tests passed\n", ran - failed, ran);
   return failed > 0 || ran == 0 ? 1 : 0;

@@ -134,6 +134,7 @@ TEST(one_step_of_each_row_is_the_cpus_for_each_rule_and_rank) {
   for (const std::int32_t k : kRanks) {
     for (const Rule& rule : kRules) {
       for (const bool biases : {true, false}) {
+        if (!check::takes_case()) continue;
         check::context = std::string(rule.name) + ", k = " + std::to_string(k) + (biases ? "" : ", no biases");
         TrainParams params = small(k);
         params.n_epochs = 3;
@@ -212,6 +213,7 @@ TEST(batches_do_the_cpus_steps) {
   for (std::size_t r = 0; r < data.values.size(); ++r) weighted.weights.push_back(static_cast<float>(r % 3));
   for (const Rule& rule : kRules) {
     for (const std::int64_t batch_size : {1, 150, 100000}) {
+      if (!check::takes_case()) continue;
       check::context = std::string(rule.name) + " in batches of " + std::to_string(batch_size);
       TrainParams params = small(12);
       params.n_epochs = batch_size == 1 ? 1 : 3;
@@ -249,6 +251,7 @@ TEST(prior_means_move_as_the_cpus_do) {
   for (const ImplicitFeedback of : {ImplicitFeedback::users, ImplicitFeedback::items, ImplicitFeedback::both}) {
     for (const std::int32_t k : kMeansRanks) {
       for (const bool biases : {true, false}) {
+        if (!check::takes_case()) continue;
         check::context = std::string(name_of(of)) + ", k = " + std::to_string(k) + (biases ? "" : ", no biases");
         // All ratings together: the order makes no difference. Steps of adagrad suit rows of any number of ratings.
         TrainParams params = small(k);

@@ -254,6 +254,37 @@ TEST(a_device_without_room_to_sort_leaves_the_plan_to_the_host) {
   CHECK_EQ(made.size(), 2u);
 }
 
+TEST(memory_that_others_take_meanwhile_leaves_the_plan_to_the_host) {
+  const Data data(300, 200, 20000);
+  const RatingsView ratings = data.view();
+  ThreadTeam team(2, {});
+  const PlanTables tables = make_plan_tables(survey(ratings, "ratings", team), Parallel::hogwild, 0, team);
+  std::set<bool> planned, listed;
+  for (std::int64_t others = 0; others < 55 * 20000; others += 2 * 20000) {
+    TwinLimits limits;
+    limits.bytes = 4000000;
+    TwinDevice device(limits);
+    DeviceMemory memory(device, 0);
+    Staging staging(device, 1 << 16);
+    DeviceRatings given(device, memory, ratings, "ratings", staging, team);
+    const std::int64_t before = memory.left();
+    void* const taken = device.allocate(device.free_bytes() - 55 * 20000 + others);
+    std::optional<ListsOnDevice> lists = given.lists();
+    listed.insert(lists.has_value());
+    if (!lists) CHECK_EQ(memory.left(), before);
+    if (lists) {
+      memory.give_back(lists->users);
+      memory.give_back(lists->items);
+    }
+    const auto plan = given.plan(tables, Standardization{}, 0, 0);
+    planned.insert(plan.has_value());
+    if (!plan) CHECK_EQ(memory.left(), before + DeviceRatings::given_bytes(20000, false));
+    device.release(taken);
+  }
+  CHECK_EQ(planned.size(), 2u);
+  CHECK_EQ(listed.size(), 2u);
+}
+
 TEST(a_device_refuses_the_ratings_that_a_survey_refuses) {
   Data data(300, 200, 20000);
   ThreadTeam team(2, {});

@@ -106,7 +106,7 @@ TEST(codes_of_integers_give_their_texts_back) {
     const Texts texts = random_integers(random, c.n, c.range, c.low);
     for (const int n_threads : {1, 3}) {
       for (const std::size_t chunk : {7, 1000, 1 << 30}) {
-        check_encoded(texts, encoded(texts, {.n_threads = n_threads}, chunk), true);
+        if (check::takes_case()) check_encoded(texts, encoded(texts, {.n_threads = n_threads}, chunk), true);
       }
     }
   }

@@ -188,6 +188,7 @@ TrainParams params_for(Loss loss, std::int32_t n_factors = 6) {
 TEST(blocked_gives_the_same_bits_for_any_number_of_threads_with_every_loss) {
   for (const Loss loss : kLosses) {
     for (const double l1_ratio : {0.0, 0.5}) {
+      if (!check::takes_case()) continue;
       Data data = data_for(loss, 1500, 1200, 12000);
       for (std::size_t r = 0; r < data.values.size(); ++r) data.weights.push_back(0.5f + static_cast<float>(r % 3));
       const Data held_out = data_for(loss, 1500, 1200, 2000, 1);
@@ -220,6 +221,7 @@ double score(Model<T> model, std::int32_t user, std::int32_t item) {
 TEST(the_reported_losses_are_the_formulas_means_in_the_ratings_units) {
   for (const Loss loss : kLosses) {
     for (const bool biased : {false, true}) {
+      if (!check::takes_case()) continue;
       check::context = std::string(name_of(loss)) + (biased ? ", biased" : "");
       const Data data = data_for(loss, 60, 50, 2500), held_out = data_for(loss, 60, 50, 400, 1);
       TrainOptions<double> options;
@@ -340,6 +342,7 @@ TEST(nothing_is_negative_with_nonnegative_or_counts) {
   for (const Loss loss : {Loss::squared, Loss::absolute, Loss::huber, Loss::poisson}) {
     for (const Optimizer optimizer : {Optimizer::sgd, Optimizer::adagrad, Optimizer::adam}) {
       for (const bool biased : {false, true}) {
+        if (!check::takes_case()) continue;
         check::context = std::string(name_of(loss)) + (biased ? ", biased" : "");
         const Data data = data_for(Loss::poisson, 60, 50, 2500);
         TrainParams params = params_for(loss);
@@ -403,6 +406,7 @@ TEST(each_strength_shrinks_its_own_side) {
   const Data data = data_for(Loss::squared, 100, 80, 4000);
   for (const Optimizer optimizer : {Optimizer::sgd, Optimizer::adagrad}) {
     for (const double l1_ratio : {0.0, 0.5}) {
+      if (!check::takes_case()) continue;
       const auto lengths = [&](PerSide reg, PerSide reg_bias) {
         TrainParams params = params_for(Loss::squared);
         params.optimizer = optimizer;
@@ -431,6 +435,7 @@ TEST(each_strength_shrinks_its_own_side) {
 TEST(every_loss_diverges_with_an_error_or_not_at_all) {
   for (const Loss loss : kLosses) {
     for (const double learning_rate : {1.0, 100.0, 1e10, 1e30}) {
+      if (!check::takes_case()) continue;
       check::context = std::string(name_of(loss)) + ", learning rate " + std::to_string(learning_rate);
       TrainParams params = params_for(loss);
       params.learning_rate = learning_rate;
@@ -450,6 +455,7 @@ TEST(every_loss_trains_with_any_start_and_any_width) {
     for (const std::int32_t k : {1, 3, 100}) {
       for (const double init_scale : {0.0, 0.01, 0.3}) {
         for (const bool biased : {false, true}) {
+          if (!check::takes_case()) continue;
           check::context = std::string(name_of(loss)) + ", k = " + std::to_string(k) + ", init " +
                            std::to_string(init_scale) + (biased ? ", biased" : "");
           TrainParams params = params_for(loss, k);

@@ -497,8 +497,10 @@ TEST(a_file_with_a_flipped_bit_is_refused_or_loads_as_it_was) {
 #else
   constexpr std::size_t kApart = 1;
 #endif
-  std::size_t refused = 0;
+  std::size_t refused = 0, tried = 0;
   for (std::size_t bit = 0; bit < 8 * bytes.size(); bit += kApart) {
+    if (!check::takes_case()) continue;
+    ++tried;
     char& byte = bytes[bit / 8];
     const auto flip = [&] {
       byte = static_cast<char>(static_cast<unsigned char>(byte) ^ 1u << bit % 8);
@@ -514,7 +516,7 @@ TEST(a_file_with_a_flipped_bit_is_refused_or_loads_as_it_was) {
     flip();
   }
   // What may change is blanks of the header.
-  CHECK(refused * kApart > 8 * bytes.size() * 99 / 100);
+  CHECK(refused > tried * 99 / 100);
 }
 
 // Several changes at once, most with the checksum set right again: what is made to harm is refused, or can be used.

@@ -10,6 +10,7 @@ import pytest
 import warpfactor as wf
 from warpfactor import _core
 from warpfactor.ray.crew import LocalCrew, WorkerLostError
+from warpfactor.ray.schedule import Rounds, calls_of
 from warpfactor.ray.trainer import fit_by
 from warpfactor.ray.worker import BlockWorker
 
@@ -35,12 +36,15 @@ def fitted(
     crew: Any = None,
     n_blocks: int = 4,
     copy_every: int | None = None,
+    sample_weight: Any = None,
+    implicit: Any = None,
     **params: Any,
 ) -> Any:
     train, test = data
     estimator = wf.MatrixFactorization(**SHORT | params)
     crew = crew or LocalCrew(n_workers, n_threads=params.get("n_threads", 1))
-    return fit_by(crew, estimator, train, test, n_blocks=n_blocks, copy_every=copy_every)
+    given = {"sample_weight": sample_weight, "implicit": implicit}
+    return fit_by(crew, estimator, train, test, n_blocks=n_blocks, copy_every=copy_every, **given)
 
 
 def bits(estimator: Any) -> bytes:
@@ -62,6 +66,34 @@ def test_the_number_of_workers_and_threads_does_not_change_a_bit(data, params):
     assert bits(fitted(data, 4, **params)) == one
     assert bits(fitted(data, 3, crew=LocalCrew(3, n_threads=2), **params)) == one
     assert bits(fitted(data, 1, n_blocks=5, **params)) != one
+
+
+def test_the_order_of_an_epoch_does_not_depend_on_the_workers():
+    def met(n_blocks: int, n_workers: int, n_rounds: int, n_ratings: int) -> Any:
+        """Return what each block of users and of items meets, in its order."""
+        users, _, n_groups, most = _core.block_order(n_blocks, 3, 1)
+        rounds = Rounds(n_groups, min(n_rounds, most))
+        n_steps = rounds.n_steps(n_blocks, n_workers, n_ratings)
+        of_users: dict[int, list[int]] = {block: [] for block in range(n_blocks)}
+        of_items: dict[int, list[int]] = {block: [] for block in range(n_blocks)}
+        for call in calls_of(users, rounds, n_steps, lambda block: block * n_workers // n_blocks):
+            for user, item in (
+                (u, i) for task in call.tasks for u in task.users for i in task.turns
+            ):
+                of_users[user].append(item)
+                of_items[item].append(user)
+        return of_users, of_items
+
+    for n_blocks in (1, 2, 3, 5, 8, 12, 16, 64):
+        for n_rounds in (1, 2, 4):
+            one = met(n_blocks, 1, n_rounds, 0)
+            assert all(
+                sorted(each) == list(range(n_blocks)) for side in one for each in side.values()
+            )
+            for n_workers in (2, 3, 4, 8):
+                for n_ratings in (0, 10**10):
+                    if n_workers <= n_blocks:
+                        assert met(n_blocks, n_workers, n_rounds, n_ratings) == one
 
 
 @pytest.mark.parametrize(
@@ -106,6 +138,65 @@ def test_other_losses_are_trained_as_on_one_machine(loss):
     assert bits(blocks) == bits(fitted(data, 4, loss=loss))
     last = [model.history_[-1]["valid_loss"] for model in (alone, blocks)]
     assert last[1] == pytest.approx(last[0], rel=0.05)
+
+
+def test_weights_count_as_on_one_machine(data):
+    train, test = data
+    weights = np.random.default_rng(0).integers(0, 4, len(train)).astype(np.float32)
+    params = {"reg": 0.02, "reg_row": 4, "reg_implicit": 4}
+    blocks = fitted(data, 2, sample_weight=weights, **params)
+    assert bits(fitted(data, 3, sample_weight=weights, **params)) == bits(blocks)
+    # To count twice what a rating says twice, and what weighs nothing not at all, is another order of the same.
+    alone = wf.MatrixFactorization(**SHORT | params).fit(
+        train, sample_weight=weights, validation=test
+    )
+    errors = [model.history_[-1]["valid_rmse"] for model in (alone, blocks)]
+    assert abs(errors[1] - errors[0]) < 0.004
+    unweighted = fitted(data, 2, **params)
+    assert bits(unweighted) != bits(blocks)
+    counted = np.bincount(train.users[weights > 0], minlength=train.n_users)
+    assert np.array_equal(blocks.model_.user_counts_, counted)
+    assert blocks.model_.n_ratings_ == np.count_nonzero(weights)
+    assert len(blocks.model_.seen_[1]) == np.count_nonzero(weights)
+    # Those of drawn validation ratings count too.
+    drawn = fitted((train, 0.2), 2, sample_weight=weights, **params)
+    assert bits(fitted((train, 0.2), 1, sample_weight=weights, **params)) == bits(drawn)
+    with pytest.raises(ValueError, match=r"sample_weight\[3\] is -1"):
+        fitted(data, sample_weight=np.where(np.arange(len(train)) == 3, -1, 1))
+
+
+def test_losses_and_penalties_of_one_s_own_are_trained_by_the_workers(data):
+    pytest.importorskip("numba")
+    train, test = data
+    own = {
+        "loss": wf.losses.custom(lambda r, x: wf.losses.log(1 + (r - x) ** 2)),
+        "reg": 0.02,
+        "reg_row": 4,
+        "reg_implicit": 4,
+    }
+    blocks = fitted(data, 2, **own)
+    assert bits(fitted(data, 3, **own)) == bits(blocks)
+    alone = wf.MatrixFactorization(**SHORT | own).fit(train, validation=test)
+    losses = [model.history_[-1]["valid_loss"] for model in (alone, blocks)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)
+    shrunk = PLAIN | {"penalty": wf.losses.penalty(lambda w: w**2), "reg": 0.4}
+    assert bits(fitted(data, 2, **shrunk)) == bits(fitted(data, 1, **shrunk))
+    sizes = [np.abs(fitted(data, 2, **each).user_factors_).mean() for each in (PLAIN, shrunk)]
+    assert sizes[1] < sizes[0]
+
+
+def test_pairs_without_a_rating_count_for_the_prior_means(data):
+    train, test = data
+    params = {"reg": 0.02, "reg_row": 4, "reg_implicit": 4}
+    pairs = np.c_[test.user_ids[test.users], test.item_ids[test.items]]
+    blocks = fitted(data, 2, implicit=pairs, **params)
+    assert bits(fitted(data, 4, implicit=pairs, **params)) == bits(blocks)
+    assert bits(fitted(data, 2, **params)) != bits(blocks)
+    alone = wf.MatrixFactorization(**SHORT | params).fit(train, validation=test, implicit=pairs)
+    errors = [model.history_[-1]["valid_rmse"] for model in (alone, blocks)]
+    assert abs(errors[1] - errors[0]) < 0.004
+    with pytest.raises(ValueError, match="implicit_feedback is 'none'"):
+        fitted(data, implicit=pairs, **PLAIN)
 
 
 class Failing(LocalCrew):
@@ -265,6 +356,33 @@ def test_a_checkpoint_of_another_fit_is_refused_with_what_differs(data, tmp_path
         wf.MatrixFactorization(**SHORT | PLAIN).fit(train, validation=test, resume=path)
 
 
+class Unlike(LocalCrew):
+    """Workers with other kernels than those of this machine."""
+
+    def __init__(self, kernels: str) -> None:
+        super().__init__(2)
+        self.kernels = kernels
+
+    def call(self, worker: int, method: str, *arguments: Any, n_returns: int = 1) -> Any:
+        told = super().call(worker, method, *arguments, n_returns=n_returns)
+        return (told[0], self.kernels, told[2]) if method == "about" else told
+
+
+def test_a_checkpoint_remembers_the_kernels_of_the_workers(data, tmp_path, recwarn):
+    train, test = data
+    path = tmp_path / "checkpoint"
+
+    def fit(kernels: str, **given: Any) -> Any:
+        estimator = wf.MatrixFactorization(**SHORT | PLAIN)
+        return fit_by(Unlike(kernels), estimator, train, test, n_blocks=4, **given)
+
+    assert fit("fast", checkpoint=path).model_.instruction_set_ == "fast"
+    fit("fast", resume=path)  # on a machine whose own are others
+    assert not [each for each in recwarn if "instruction set" in str(each.message)]
+    with pytest.warns(UserWarning, match=r"instruction set is slow \(in the checkpoint fast\)"):
+        fit("slow", resume=path)
+
+
 def test_few_users_with_many_ratings_are_trained_or_refused_in_words():
     # More than a million ratings, of which a sample of users is looked at, and none of these users is in it.
     rng = np.random.default_rng(0)
@@ -313,5 +431,5 @@ def test_wrong_labels_are_found_in_any_block():
 
 
 def test_a_worker_says_what_it_is():
-    version, kernels, threads = BlockWorker(2).about()
+    version, kernels, threads = BlockWorker(2).about(32, np.dtype(np.float32))
     assert (version, threads) == (wf.__version__, 2) and kernels

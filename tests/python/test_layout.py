@@ -236,3 +236,23 @@ def test_arrow_threads_get_bytes_of_python_as_loans_only():
                     module,
                     call.lineno,
                 )
+
+
+def test_what_catches_all_of_arrow_s_errors_lets_memory_errors_pass():
+    # Arrow's failed allocations are ArrowExceptions too, and would come out as ValueErrors.
+    def names(handler: ast.ExceptHandler) -> set[str]:
+        return {
+            getattr(node, "attr", getattr(node, "id", ""))
+            for node in ast.walk(handler.type or ast.Tuple())
+        }
+
+    n_found = 0
+    for module, tree in MODULES.items():
+        for node in (node for node in ast.walk(tree) if isinstance(node, ast.Try)):
+            caught = [names(handler) for handler in node.handlers]
+            at = next((at for at, each in enumerate(caught) if "ArrowException" in each), None)
+            if at is None:
+                continue
+            n_found += 1
+            assert any("MemoryError" in each for each in caught[:at]), (module, node.lineno)
+    assert n_found > 5

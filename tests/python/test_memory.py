@@ -383,3 +383,55 @@ def test_repeats_are_dropped_as_by_a_dictionary():
                 }
                 expected = np.array([mean[row] for row in rows], np.float32)
             np.testing.assert_array_equal(kept.values, expected)
+
+
+READING = """
+    import resource
+    import sys
+    import numpy as np
+    import pyarrow as pa
+    from pyarrow import csv, feather, parquet
+    import warpfactor as wf
+
+    folder, n = sys.argv[1], 700_000
+    rng = np.random.default_rng(0)
+    table = pa.table({"user": rng.integers(0, 10**9, n), "item": rng.integers(0, 10**9, n), "rating": rng.random(n)})
+    parquet.write_table(table, f"{folder}/0.parquet", use_dictionary=False)
+    parquet.write_table(table, f"{folder}/1.parquet", use_dictionary=False)
+    feather.write_feather(table, f"{folder}/0.feather", compression="zstd")
+    csv.write_csv(table, f"{folder}/0.csv")
+    few = table.slice(0, 1000)
+    sources = [["0.parquet"], ["0.parquet", "1.parquet"], ["0.feather"], ["0.csv"]]
+    for names in sources:  # what reading loads and keeps
+        for name in names:
+            writer = {"parquet": parquet.write_table, "feather": feather.write_feather, "csv": csv.write_csv}
+            writer[name[2:]](few, f"{folder}/few.{name[2:]}")
+        wf.read_ratings(f"{folder}/few.{names[0][2:]}")
+    del table, few
+    pa.default_memory_pool().release_unused()
+    used = 4096 * int(open("/proc/self/statm").read().split()[0])
+    for names in sources:
+        for more in (3, 10, 20, 30):
+            resource.setrlimit(resource.RLIMIT_AS, (used + more * 1_000_000, -1))
+            paths = [f"{folder}/{name}" for name in names]
+            try:
+                wf.read_ratings(paths if len(paths) > 1 else paths[0])
+                ended = "returned"
+            except BaseException as error:
+                ended = f"{type(error).__name__} {error}"
+            resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+            print(names[0], more, ended.replace(chr(10), " "), sep="|")
+"""
+
+
+@linux
+def test_too_little_memory_while_reading_is_a_memory_error_that_names_the_file(tmp_path):
+    code = READING.replace("sys.argv[1]", repr(str(tmp_path)))
+    lines = [
+        line.split("|", 2) for line in run(code, ARROW_DEFAULT_MEMORY_POOL="system").splitlines()
+    ]
+    assert len(lines) == 16
+    for name, more, ended in lines:
+        assert ended == "returned" or ended.startswith("MemoryError "), (name, more, ended)
+        assert ended == "returned" or name in ended or str(tmp_path) in ended, (name, more, ended)
+    assert {name for name, _, ended in lines if ended != "returned"} == {name for name, *_ in lines}

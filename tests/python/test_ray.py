@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import signal
@@ -135,6 +136,29 @@ def test_files_references_and_data_sets_are_read_by_the_workers(data, local, tmp
     assert np.array_equal(files.model_.seen_[1], local.model_.seen_[1])
 
 
+def test_weights_and_a_loss_of_one_s_own_come_to_the_workers(data, tmp_path):
+    from warpfactor.ray.crew import LocalCrew
+    from warpfactor.ray.trainer import fit_by
+
+    train, test = data
+    weights = np.random.default_rng(0).integers(0, 3, len(train)).astype(np.float32)
+    own = (
+        {}
+        if not importlib.util.find_spec("numba")
+        else {"loss": wf.losses.custom(lambda r, x: wf.losses.log(1 + (r - x) ** 2))}
+    )
+    model = wf.MatrixFactorization(**SHORT | own)
+    here = fit_by(LocalCrew(1), model, train, test, n_blocks=4, sample_weight=weights)
+    assert same(trainer(**own).fit(train, test, sample_weight=weights), here)
+    weighted = table(train).append_column("times", pa.array(weights))
+    pa.parquet.write_table(weighted, tmp_path / "0.parquet")
+    # A user or an item without a rating that counts is not in the files' model.
+    files = trainer(**own).fit(tmp_path, test, sample_weight="times")
+    assert files.model_.n_ratings_ == here.model_.n_ratings_ == np.count_nonzero(weights)
+    arrays = [ray.put((*train.to_arrays(), weights))]
+    assert same(trainer(4, **own).fit(arrays, test, sample_weight="weights"), files)
+
+
 def test_texts_are_numbered_as_on_one_machine(data):
     users, items, values = data[0].to_arrays()
     texts = np.array([f"u{user}" for user in users], object)
@@ -174,10 +198,16 @@ def test_mistakes_are_named(data, tmp_path):
         trainer().fit(tmp_path / "none")
     with pytest.raises(ValueError, match=r"validation is 0\.1; of ratings that are not here"):
         trainer().fit(ray.put(data[0].to_arrays()), 0.1)
-    with pytest.raises(ValueError, match="sample_weight is given; it must be None on a cluster"):
-        trainer().fit(*data, sample_weight=np.ones(len(data[0])))
-    with pytest.raises(ValueError, match="implicit is given; it must be None on a cluster"):
-        trainer().fit(*data, implicit=data[1])
+    with pytest.raises(ValueError, match="sample_weight is no name"):
+        trainer().fit(ray.put(table(data[0])), sample_weight=np.ones(len(data[0])))
+    with pytest.raises(
+        ValueError, match="sample_weight is 'none'; it must be the name of a column"
+    ):
+        trainer().fit(ray.put(table(data[0])), sample_weight="none")
+    with pytest.raises(ValueError, match="sample_weight is 'w'; it must be an array"):
+        trainer().fit(*data, sample_weight="w")
+    with pytest.raises(ValueError, match="resources_per_worker has num_gpus"):
+        RayTrainer(wf.MatrixFactorization(), resources_per_worker={"num_gpus": 1})
     bad = data[0].to_arrays()[2]
     bad[5] = np.nan
     with pytest.raises(ValueError, match="nan is not finite"):

@@ -656,6 +656,18 @@ def test_scratch_and_buffer_are_checked_before_anything_is_read(tmp_path, scratc
         estimator().fit(table(), buffer=2**30)
 
 
+def test_a_device_that_cannot_be_used_is_told_before_anything_is_read(scratch, monkeypatch):
+    def never():
+        raise AssertionError("was read")
+        yield
+
+    monkeypatch.setattr(
+        streams._core, "cuda_status", lambda: (False, False, "none is here: use device='cpu'")
+    )
+    with pytest.raises(wf.CudaError, match="none is here: use device='cpu'"):
+        estimator(device="cuda").fit(never(), scratch=scratch)
+
+
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root writes anywhere")
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
     folder = tmp_path / "closed"
@@ -817,7 +829,6 @@ def test_the_command_line_trains_the_same_model_from_disk(tmp_path, scratch):
         (["--validation-size", "100"], "make --validation-size a fraction"),
         (["--validation-size", "1.5"], "--validation-size is 1.5; it must be above 0 and below 1"),
         (["--buffer", "9"], "--buffer is 9; it must be at least"),
-        (["--device", "cuda"], "--device is 'cuda'"),
     ):
         done = warpfactor("train", tmp_path / "r.csv", *options, "--scratch", str(scratch), *more)
         assert done.code == 1 and message in done.err, done

@@ -28,9 +28,9 @@ struct ScratchFolder {
   /// process, however it ends.
   std::string path;
   /// What training holds in memory beside what belongs to rows (factors, biases, prior means, what the optimizer
-  /// remembers, counts), to blocks (at most an eighth of a byte a rating), and to the validation ratings. At least the
-  /// constants below; where the ratings of a row, or of a few rows, do not fit into it, an error says how much would
-  /// do.
+  /// remembers, counts), to blocks (at most an eighth of a byte a rating, for a device a quarter), and to the
+  /// validation ratings. At least the constants below; where the ratings of a row, or of a few rows, do not fit into
+  /// it, an error says how much would do.
   std::int64_t buffer_bytes = std::int64_t{1} << 30;
 };
 inline constexpr std::int64_t kLeastBufferBytes = std::int64_t{4} << 20;
@@ -50,7 +50,8 @@ std::int64_t scratch_bytes(std::int64_t n_ratings, bool weighted, const TrainPar
 void validate(const ScratchFolder& scratch, const TrainParams& params);
 
 /// As the other train(), with the same bits as it gives for all chunks in one, for any sizes of chunks and buffers and
-/// any number of threads. Not for what takes ratings in batches, and not on a CUDA device. Throws ScratchError too.
+/// any number of threads. Not for what takes ratings in batches. On a device too: what of the ratings fits into its
+/// memory is there, else they are read from the file in each epoch. Throws ScratchError too.
 template <class T>
 TrainResult<T> train(const RatingChunks& chunks, const ScratchFolder& scratch, const TrainParams& params,
                      const TrainOptions<T>& options = {});

@@ -160,9 +160,9 @@ std::vector<T> least_along(std::span<const double> sums) {
 }
 
 template <class T>
-BlockMeans<T>::BlockMeans(const RatingsView& ratings, std::vector<std::int32_t> first_items, std::int32_t n_factors,
-                          const KernelTable& kernels, ThreadTeam& team)
-    : incidence_(distinct_pairs(ratings, {}, team)),
+BlockMeans<T>::BlockMeans(const RatingsView& ratings, const RatingsView& pairs, std::vector<std::int32_t> first_items,
+                          std::int32_t n_factors, const KernelTable& kernels, ThreadTeam& team)
+    : incidence_(distinct_pairs(ratings, pairs, team)),
       first_items_(std::move(first_items)),
       n_factors_(n_factors),
       layout_(n_factors, ratings.n_users),

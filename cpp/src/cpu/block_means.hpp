@@ -98,9 +98,9 @@ std::vector<T> least_along(std::span<const double> sums);
 template <class T>
 class BlockMeans {
  public:
-  /// In internal rows; `first_items`: of each block of items, and their number.
-  BlockMeans(const RatingsView& ratings, std::vector<std::int32_t> first_items, std::int32_t n_factors,
-             const KernelTable& kernels, ThreadTeam& team);
+  /// In internal rows; `pairs` have no rating. `first_items`: of each block of items, and their number.
+  BlockMeans(const RatingsView& ratings, const RatingsView& pairs, std::vector<std::int32_t> first_items,
+             std::int32_t n_factors, const KernelTable& kernels, ThreadTeam& team);
 
   /// By internal item: how many of the block's users rated it, and the sum of 1 / n of those users.
   [[nodiscard]] std::vector<std::int64_t> item_counts() const;

@@ -31,6 +31,19 @@ SideCut cut_side(const std::vector<std::uint32_t>& counts, std::int32_t n_stripe
   return cut;
 }
 
+// Fewer take fewer calls and cost accuracy: see BlockOrder.
+constexpr std::int32_t kMostRounds = 4;
+
+/// Appends first .. last - 1: one half and then the other, either of them first, and each half in the same way.
+void add_halves(std::vector<std::int32_t>& to, std::int32_t first, std::int32_t last, SplitMix64& random) {
+  if (last - first == 1) return to.push_back(first);
+  const std::int32_t middle = first + (last - first + 1) / 2;
+  const bool second_first = random.below(2) == 1;
+  if (second_first) add_halves(to, middle, last, random);
+  add_halves(to, first, middle, random);
+  if (!second_first) add_halves(to, middle, last, random);
+}
+
 /// 0 .. n - 1
 std::vector<std::int32_t> numbered(std::int64_t n) {
   std::vector<std::int32_t> all(static_cast<std::size_t>(n));
@@ -86,19 +99,17 @@ Cut cut_sides(const Survey& rated, const TrainParams& params, std::int32_t n_blo
 BlockOrder block_order(std::int32_t n_blocks, std::uint64_t seed, std::int32_t epoch) {
   BlockOrder order{{}, shuffled(n_blocks, seed, epoch)};
   SplitMix64 random(seed, kUserOrder, static_cast<std::uint64_t>(epoch) + 1);
-  const auto first = static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(n_blocks)));
-  const std::int32_t step = random.below(2) == 0 ? 1 : n_blocks - 1;
-  for (std::int64_t n = 0; n < n_blocks; ++n) {
-    order.users.push_back(static_cast<std::int32_t>((first + n * step) % n_blocks));
-  }
+  add_halves(order.users, 0, n_blocks, random);
+  order.n_groups = std::min(2, n_blocks);
+  order.n_rounds = std::min(kMostRounds, n_blocks / order.n_groups);
   return order;
 }
 
 template <class T>
 Buffer<T> packed(const BlockPlan& plan, bool of_users, std::span<const T> factors, std::span<const T> biases,
-                 std::span<const std::uint32_t> counts) {
+                 std::span<const double> weights) {
   using P = PackedRows<T>;
-  const auto n = static_cast<std::int64_t>(counts.size());
+  const auto n = static_cast<std::int64_t>(weights.size());
   const std::int64_t k = plan.params.n_factors;
   const P layout(plan.params, n);
   Buffer<T> rows(layout.size());
@@ -108,10 +119,9 @@ Buffer<T> packed(const BlockPlan& plan, bool of_users, std::span<const T> factor
   }
   if (T* const to = layout.at(rows.data(), P::biases)) std::copy(biases.begin(), biases.end(), to);
   if (RowPull<T>* const to = layout.pulls_at(rows.data())) {
-    Survey rated;
-    (of_users ? rated.user_counts : rated.item_counts).assign(counts.begin(), counts.end());
-    const std::vector<RowPull<T>> pulls =
-        row_pulls<T>(RatingsView{}, rated, plan.params, plan.z, plan.z.start_bias, of_users);
+    std::vector<double> in_units(weights.begin(), weights.end());  // of weights that have a mean of 1
+    for (double& weight : in_units) weight *= plan.z.weight_scale;
+    const std::vector<RowPull<T>> pulls = row_pulls<T>(in_units, plan.params, plan.z.start_bias, of_users);
     std::copy(pulls.begin(), pulls.end(), to);
   }
   return rows;
@@ -134,13 +144,15 @@ void unpack(const BlockPlan& plan, std::span<const T> rows, std::span<T> factors
 
 template <class T>
 UserBlock<T>::UserBlock(const RatingsView& ratings, Cut cut, const BlockPlan& plan, std::int32_t number,
-                        std::int32_t n_threads, std::function<bool()> interrupted)
+                        std::int32_t n_threads, BlockOptions<T> options)
     : kernels_(training_table(padded_stride<T>(plan.params.n_factors) * static_cast<std::int64_t>(sizeof(T)))),
       plan_(plan),
+      loss_(plan.params.loss == Loss::custom ? options.loss : nullptr),
+      penalty_(options.penalty),
       number_(number),
       n_users_(ratings.n_users),
       first_stripe_(std::move(cut.items.first_stripe)),
-      team_(team_size(n_threads, ratings.size() / kMinRatingsForThreads), std::move(interrupted)),
+      team_(team_size(n_threads, ratings.size() / kMinRatingsForThreads), std::move(options.interrupted)),
       layout_(plan.params, ratings.n_users),
       rows_(layout_.size()) {
   require_ratings(ratings, plan);
@@ -170,7 +182,7 @@ UserBlock<T>::UserBlock(const RatingsView& ratings, Cut cut, const BlockPlan& pl
     for (const std::int32_t stripe : first_stripe_) {
       first_items.push_back(blocked_.items.begin[static_cast<std::size_t>(stripe)]);
     }
-    means_.emplace(ratings, std::move(first_items), plan.params.n_factors, kernels_, team_);
+    means_.emplace(ratings, options.pairs, std::move(first_items), plan.params.n_factors, kernels_, team_);
   }
 }
 
@@ -194,23 +206,32 @@ PassSums UserBlock<T>::run(std::int32_t item_block, std::span<T> items, std::int
   const std::int32_t first = first_stripe_[at], n_item_stripes = first_stripe_[at + 1] - first,
                      n_user_stripes = blocked_.users.stripes();
   const bool users_outer = blocked_.users_outer;
-  SplitMix64 random(plan_.params.seed, kEpochOrder, static_cast<std::uint64_t>(number_) << 32 | at);
-  const EpochOrder order(users_outer ? n_user_stripes : n_item_stripes, users_outer ? n_item_stripes : n_user_stripes,
-                         random.next(), epoch);
+  // All blocks of items meet the block's users in one order, and all users these items, as on one machine.
+  const auto drawn = [&](std::int32_t n, RandomPurpose purpose, std::int32_t block) {
+    SplitMix64 random(plan_.params.seed, purpose, static_cast<std::uint64_t>(block + 1) << 32);
+    return shuffled(n, random.next(), epoch);
+  };
+  const std::vector<std::int32_t> user_order = drawn(n_user_stripes, kUserOrder, number_),
+                                  item_order = drawn(n_item_stripes, kItemOrder, item_block);
+  const std::vector<std::int32_t>&outer_order = users_outer ? user_order : item_order,
+        &inner_order = users_outer ? item_order : user_order;
+  const auto outer_turns = static_cast<std::int64_t>(outer_order.size()),
+             inner_turns = static_cast<std::int64_t>(inner_order.size());
   SgdArgs<T> args{};
   args.active_factors = active_factors;
   args.width = padded_stride<T>(active_factors);
   args.stride = layout_.stride();
-  args.sizes = step_sizes<T>(plan_.params, plan_.z, learning_rate, active_factors, nullptr, nullptr);
+  args.sizes = step_sizes<T>(plan_.params, plan_.z, learning_rate, active_factors, loss_, penalty_);
 
-  std::vector<PassSums> sums(static_cast<std::size_t>(order.outer_turns() * order.inner_turns()));
+  std::vector<PassSums> sums(static_cast<std::size_t>(outer_turns * inner_turns));
   pass_over_blocks(
-      order.outer_turns(), order.inner_turns(), true, team_,
+      outer_turns, inner_turns, true, team_,
       [&](std::int64_t outer_turn, int) {
-        if (users_outer) fetch_users(order.outer_stripe(outer_turn));
+        if (users_outer) fetch_users(outer_order[static_cast<std::size_t>(outer_turn)]);
       },
       [&](std::int64_t outer_turn, std::int64_t inner_turn, int thread) {
-        const std::int32_t outer = order.outer_stripe(outer_turn), inner = order.inner_stripe(inner_turn);
+        const std::int32_t outer = outer_order[static_cast<std::size_t>(outer_turn)],
+                           inner = inner_order[static_cast<std::size_t>(inner_turn)];
         const std::int32_t user = users_outer ? outer : inner, item = first + (users_outer ? inner : outer);
         SgdArgs<T> own = args;
         own.users = layout_.from(rows_.data(), blocked_.users.begin[static_cast<std::size_t>(user)]);
@@ -219,7 +240,7 @@ PassSums UserBlock<T>::run(std::int32_t item_block, std::span<T> items, std::int
         BlockWindow window;  // the ratings are in memory
         return run_block(kernels_.kernels<T>(), blocked_,
                          users_outer ? blocked_.block(user, item) : blocked_.block(item, user), window, own, team_,
-                         thread, sums[static_cast<std::size_t>(outer_turn * order.inner_turns() + inner_turn)]);
+                         thread, sums[static_cast<std::size_t>(outer_turn * inner_turns + inner_turn)]);
       });
   return total(sums);
 }
@@ -251,6 +272,7 @@ void UserBlock<T>::take_validation(const RatingsView& validation) {
   valid_users_.resize(n);
   valid_items_.resize(n);
   valid_values_.resize(n);
+  valid_weights_.resize(validation.weights.size());
   std::vector<std::int64_t> next(valid_begin_);
   for (std::size_t r = 0; r < n; ++r) {
     const std::size_t block = block_of(validation.items[r]);
@@ -258,6 +280,7 @@ void UserBlock<T>::take_validation(const RatingsView& validation) {
     valid_users_[to] = validation.users[r];
     valid_items_[to] = validation.items[r] - first_items[block];
     valid_values_[to] = static_cast<float>(plan_.z.standardized(static_cast<double>(validation.values[r])));
+    if (!valid_weights_.empty()) valid_weights_[to] = validation.weights[r];
   }
 }
 
@@ -279,16 +302,17 @@ PassSums UserBlock<T>::evaluate(std::int32_t item_block, std::span<const T> item
                            valid_items_.data() + first,
                            n,
                            nullptr};
-  return losses_of<T>(kernels_.kernels<T>(), {pairs, valid_values_.data() + first, nullptr}, plan_.z.loss, nullptr,
+  const float* const weights = valid_weights_.empty() ? nullptr : valid_weights_.data() + first;
+  return losses_of<T>(kernels_.kernels<T>(), {pairs, valid_values_.data() + first, weights}, plan_.z.loss, loss_,
                       team_);
 }
 
 template class UserBlock<float>;
 template class UserBlock<double>;
 template Buffer<float> packed(const BlockPlan&, bool, std::span<const float>, std::span<const float>,
-                              std::span<const std::uint32_t>);
+                              std::span<const double>);
 template Buffer<double> packed(const BlockPlan&, bool, std::span<const double>, std::span<const double>,
-                               std::span<const std::uint32_t>);
+                               std::span<const double>);
 template void unpack(const BlockPlan&, std::span<const float>, std::span<float>, std::span<float>);
 template void unpack(const BlockPlan&, std::span<const double>, std::span<double>, std::span<double>);
 

@@ -19,6 +19,8 @@
 #include "device/device_memory.hpp"
 #include "device/device_plan.hpp"
 #include "device/device_ratings.hpp"
+#include "device/file_upload.hpp"
+#include "device/plan_file.hpp"
 #include "device/staging.hpp"
 #include "device/tuning.hpp"
 #include "epoch_order.hpp"
@@ -69,7 +71,11 @@ class DeviceBackend final : public Backend<A> {
     const std::int64_t all = DeviceRatings::given_bytes(n, weighted) +
                              DeviceRatings::planning_bytes(n, n_rows, 0, device_->sorting_bytes(n));
     if (all > memory_->left()) return std::nullopt;
-    given_.emplace(*device_, *memory_, ratings, argument, staging(DeviceRatings::given_bytes(n, weighted)), team);
+    try {
+      given_.emplace(*device_, *memory_, ratings, argument, staging(DeviceRatings::given_bytes(n, weighted)), team);
+    } catch (const CudaError&) {  // somebody else took the memory; if there is more to it, upload() says so
+      return std::nullopt;
+    }
     return given_->survey();
   }
 
@@ -79,9 +85,8 @@ class DeviceBackend final : public Backend<A> {
     if (!given_) DeviceMemory(*device_, params.device_memory).require(least);
   }
 
-  void upload(const RatingSource& source, const Survey& rated, const Standardization& z, const Start<A>& start,
+  void upload(const RatingSource& ratings, const Survey& rated, const Standardization& z, const Start<A>& start,
               const TrainParams& params, const TrainOptions<A>& options, const RatingsView& pairs) override {
-    const RatingsView& ratings = source.in_memory();
     params_ = params;
     z_ = z;
     loss_ = params.loss == Loss::custom ? options.loss : nullptr;
@@ -101,13 +106,15 @@ class DeviceBackend final : public Backend<A> {
       if (lists) {
         incidence.users.begin = std::move(lists->user_begin);
         incidence.items.begin = std::move(lists->item_begin);
+      } else if (ratings.scratch() != nullptr) {
+        incidence = distinct_pairs_in_files(ratings, pairs, rated, *team_, {});
       } else {
-        incidence = distinct_pairs(ratings, pairs, *team_);
+        incidence = distinct_pairs(ratings.in_memory(), pairs, *team_);
       }
     }
 
-    load(users_, ratings.n_users, start.user);
-    load(items_, ratings.n_items, start.item);
+    load(users_, ratings.n_users(), start.user);
+    load(items_, ratings.n_items(), start.item);
     take_pulls(ratings, rated, incidence, std::move(lists));
     if (options.validation.size() > 0) {
       upload_validation(options.validation);
@@ -118,11 +125,14 @@ class DeviceBackend final : public Backend<A> {
     }
     sums_ = allocate<double>(2 * kSumWarps);
     if (batch_size(params, rated.counted) > 0) {
-      upload_batches(ratings, rated);
+      upload_batches(ratings.in_memory(), rated);
     } else {
       upload_plan(ratings, rated);
     }
-    if (means_) means_->take_lists(incidence, *memory_, slots_, [&](auto* of, std::int64_t size) { pin(of, size); });
+    if (means_) {
+      means_->take_lists(incidence, *memory_, slots_, files_ ? &*files_ : nullptr,
+                         [&](auto* of, std::int64_t size) { pin(of, size); });
+    }
     wait();
     staging_.reset();
   }
@@ -219,7 +229,10 @@ class DeviceBackend final : public Backend<A> {
     wait();
   }
 
-  void release() override { unpin(); }
+  void release() override {
+    unpin();
+    files_.reset();
+  }
 
   void download(Model<A>& model) override {
     store(users_, model.user_factors, model.user_biases);
@@ -338,7 +351,7 @@ class DeviceBackend final : public Backend<A> {
   }
 
   /// For rows with pulls of their own.
-  void take_pulls(const RatingsView& ratings, const Survey& rated, const Incidence& incidence,
+  void take_pulls(const RatingSource& ratings, const Survey& rated, const Incidence& incidence,
                   std::optional<ListsOnDevice> lists) {
     if (!has_row_pulls(params_)) return;
     const bool of_users = has_means(params_, true), of_items = has_means(params_, false);
@@ -468,10 +481,10 @@ class DeviceBackend final : public Backend<A> {
 
   // Steps of one rating.
 
-  void upload_plan(const RatingsView& ratings, const Survey& rated) {
+  void upload_plan(const RatingSource& ratings, const Survey& rated) {
     const Parallel parallel = params_.parallel == Parallel::blocked ? Parallel::blocked : Parallel::hogwild;
     const PlanTables tables = make_plan_tables(rated, parallel, params_.seed, *team_);
-    weighted_ = !ratings.weights.empty();
+    weighted_ = ratings.weighted();
     const std::int64_t for_lists = means_ ? means_->wanted_bytes() : 0;
     if (given_) {
       constexpr std::int64_t kForTask = 2 * sizeof(double);
@@ -484,44 +497,64 @@ class DeviceBackend final : public Backend<A> {
         return keep_resident(std::move(made->arrays), tables.blocked);
       }
     }
-    plan_.emplace(make_pass_plan(ratings, rated, z_, tables, *team_));
+    const ScratchFolder* const scratch = ratings.scratch();
+    plan_.emplace(scratch != nullptr ? make_plan_in_file(ratings, rated, z_, tables, *team_)
+                                     : make_pass_plan(ratings.in_memory(), rated, z_, tables, *team_));
     const PassPlan& plan = *plan_;
-    const auto n_segments = static_cast<std::int64_t>(plan.segment_begin.size()),
-               n_tasks = static_cast<std::int64_t>(plan.task_begin.size());
-    take_task_sums(n_tasks);
-    const std::int64_t all = plan.entries.size() * static_cast<std::int64_t>(sizeof(Entry)) +
-                             plan.weights.size() * static_cast<std::int64_t>(sizeof(float)) +
-                             (2 * n_segments + n_tasks) * static_cast<std::int64_t>(sizeof(std::uint32_t));
+    const Chunk whole = whole_of(plan);
+    take_task_sums(whole.n_tasks);
+    const std::int64_t all =
+        whole.n_entries * static_cast<std::int64_t>(sizeof(Entry) + (weighted_ ? sizeof(float) : 0)) +
+        (2 * whole.n_segments + whole.n_tasks) * static_cast<std::int64_t>(sizeof(std::uint32_t));
     // Two neighbouring chunks of a wave do not fit into one slot together, so there are at most so many chunks.
     const std::int64_t left = memory_->left();
     const std::int64_t max_chunks = plan.n_waves() + 5 * (all + kAlignments) / std::max<std::int64_t>(left, 1) + 64;
     const std::int64_t of_counters = max_chunks * static_cast<std::int64_t>(sizeof(std::uint32_t)) +
                                      (tables.blocked ? plan.n_waves() * kBytesOfWave : 0);
-    if (all + of_counters + kAlignments + for_lists <= left) {
-      PlanBuffers arrays;
-      const auto take = [&]<class T>(DeviceBuffer<T>& array, const T* from, std::int64_t size) {
-        array = allocate<T>(size);
-        staging(array.bytes()).copy(array.data(), from, array.bytes(), *team_);
-      };
-      take(arrays.entries, plan.entries.data(), plan.entries.size());
-      take(arrays.weights, plan.weights.data(), plan.weights.size());
-      take(arrays.segment_rows, plan.segment_rows.data(), n_segments);
-      take(arrays.segment_begin, plan.segment_begin.data(), n_segments);
-      take(arrays.task_begin, plan.task_begin.data(), n_tasks);
-      plan_->weights = Buffer<float>();
-      plan_->entries = Buffer<Entry>();
-      plan_->segment_rows = {};
-      plan_->segment_begin = {};
-      plan_->task_begin = {};
+    const bool resident = all + of_counters + kAlignments + for_lists <= left;
+    std::int64_t most = all;  // of an upload
+    if (!resident) {
+      chunks_ = make_chunks(plan, (left - of_counters) / 2);
+      next_tasks_ = allocate<std::uint32_t>(static_cast<std::int64_t>(chunks_.size()));
+      most = 0;
+      for (const Chunk& chunk : chunks_) most = std::max(most, chunk.bytes(weighted_));
+    }
+    if (scratch != nullptr) files_.emplace(*device_, most, scratch->buffer_bytes, *team_, [this] { poll(); });
+    if (resident) {
+      PlanBuffers arrays = files_ ? uploaded_from_file(plan, whole) : uploaded_plan(plan);
+      plan_->forget_arrays();
       return keep_resident(std::move(arrays), tables.blocked);
     }
-    chunks_ = make_chunks(plan, (left - of_counters) / 2);
-    next_tasks_ = allocate<std::uint32_t>(static_cast<std::int64_t>(chunks_.size()));
-    std::int64_t most = 0;
-    for (const Chunk& chunk : chunks_) most = std::max(most, chunk.bytes(weighted_));
     allocate_slots(most);
     pin(plan.entries.data(), plan.entries.size());
     pin(plan.weights.data(), plan.weights.size());
+  }
+  PlanBuffers uploaded_plan(const PassPlan& plan) {
+    PlanBuffers arrays;
+    const auto take = [&]<class T>(DeviceBuffer<T>& array, const T* from, std::int64_t size) {
+      array = allocate<T>(size);
+      staging(array.bytes()).copy(array.data(), from, array.bytes(), *team_);
+    };
+    take(arrays.entries, plan.entries.data(), plan.entries.size());
+    take(arrays.weights, plan.weights.data(), plan.weights.size());
+    take(arrays.segment_rows, plan.segment_rows.data(), static_cast<std::int64_t>(plan.segment_rows.size()));
+    take(arrays.segment_begin, plan.segment_begin.data(), static_cast<std::int64_t>(plan.segment_begin.size()));
+    take(arrays.task_begin, plan.task_begin.data(), static_cast<std::int64_t>(plan.task_begin.size()));
+    return arrays;
+  }
+  PlanBuffers uploaded_from_file(const PassPlan& plan, const Chunk& whole) {
+    PlanBuffers arrays;
+    const PlanExtents from = extents_of(plan);
+    const auto take = [&]<class T>(DeviceBuffer<T>& array, const std::vector<Extent>& extents, std::int64_t size) {
+      array = allocate<T>(size);
+      files_->upload(reinterpret_cast<char*>(array.data()), extents);
+    };
+    take(arrays.entries, from.entries, whole.n_entries);
+    if (weighted_) take(arrays.weights, from.weights, whole.n_entries);
+    take(arrays.segment_rows, from.segment_rows, whole.n_segments);
+    take(arrays.segment_begin, from.segment_begin, whole.n_segments);
+    take(arrays.task_begin, from.task_begin, whole.n_tasks);
+    return arrays;
   }
   void take_task_sums(std::int64_t n_tasks) {
     task_sums_ = allocate<double>(2 * n_tasks);  // the elements between two waves stay 0
@@ -564,42 +597,54 @@ class DeviceBackend final : public Backend<A> {
       add_up(task_sums_.data(), task_sums_.size() / 2, false);
       return;
     }
-    std::vector<std::size_t> first_chunk(static_cast<std::size_t>(plan_->n_waves()) + 1, chunks_.size());
-    for (std::size_t n = chunks_.size(); n-- > 0;) first_chunk[static_cast<std::size_t>(chunks_[n].wave)] = n;
-    for (const std::int32_t wave : shuffled(plan_->n_waves(), params_.seed, epoch)) {
-      for (std::size_t n = first_chunk[static_cast<std::size_t>(wave)]; n < chunks_.size() && chunks_[n].wave == wave;
-           ++n) {
-        if (resident_) {
-          run_chunk(n, *resident_, true, sizes);
-          poll();
-          continue;
-        }
-        PlanArrays arrays;
-        slots_.through(
-            [&](const DeviceBuffer<char>& slot) {
-              arrays = lay_out(slot, chunks_[n]);
-              copy_chunk(arrays, chunks_[n]);
-            },
-            [&] { run_chunk(n, arrays, false, sizes); });
+    const std::vector<std::size_t> order = order_of_chunks(epoch);
+    for (std::size_t turn = 0; turn < order.size(); ++turn) {
+      const std::size_t n = order[turn];
+      if (resident_) {
+        run_chunk(n, *resident_, true, sizes);
         poll();
+        continue;
       }
+      PlanArrays arrays;
+      slots_.through(
+          [&](const DeviceBuffer<char>& slot) {
+            arrays = lay_out(slot, chunks_[n]);
+            if (files_) {
+              files_->upload(
+                  slot.data(), extents_of(*plan_, chunks_[n]),
+                  turn + 1 < order.size() ? extents_of(*plan_, chunks_[order[turn + 1]]) : std::vector<Extent>());
+            } else {
+              copy_chunk(arrays, chunks_[n]);
+            }
+          },
+          [&] { run_chunk(n, arrays, false, sizes); });
+      poll();
     }
     add_up(task_sums_.data(), task_sums_.size() / 2, false);
   }
 
+  /// The chunks of an epoch: the waves in an order of its own, and each wave's chunks one after the other.
+  [[nodiscard]] std::vector<std::size_t> order_of_chunks(std::int32_t epoch) const {
+    std::vector<std::size_t> first_chunk(static_cast<std::size_t>(plan_->n_waves()) + 1, chunks_.size()), order;
+    for (std::size_t n = chunks_.size(); n-- > 0;) first_chunk[static_cast<std::size_t>(chunks_[n].wave)] = n;
+    for (const std::int32_t wave : shuffled(plan_->n_waves(), params_.seed, epoch)) {
+      for (std::size_t n = first_chunk[static_cast<std::size_t>(wave)]; n < chunks_.size() && chunks_[n].wave == wave;
+           ++n) {
+        order.push_back(n);
+      }
+    }
+    return order;
+  }
+
   /// Where a chunk's arrays lie in a slot.
   PlanArrays lay_out(const DeviceBuffer<char>& slot, const Chunk& chunk) const {
+    const ChunkLayout at = chunk.layout(weighted_);
     PlanArrays arrays;
-    std::int64_t at = 0;
-    const auto lay = [&]<class T>(T*& array, std::int64_t size) {
-      array = reinterpret_cast<T*>(slot.data() + at);
-      at += Chunk::aligned_bytes(size * static_cast<std::int64_t>(sizeof(T)));
-    };
-    lay(arrays.entries, chunk.n_entries);
-    if (weighted_) lay(arrays.weights, chunk.n_entries);
-    lay(arrays.segment_rows, chunk.n_segments + 1);
-    lay(arrays.segment_begin, chunk.n_segments + 1);
-    lay(arrays.task_begin, chunk.n_tasks + 1);
+    arrays.entries = reinterpret_cast<Entry*>(slot.data());
+    if (weighted_) arrays.weights = reinterpret_cast<float*>(slot.data() + at.weights);
+    arrays.segment_rows = reinterpret_cast<std::int32_t*>(slot.data() + at.segment_rows);
+    arrays.segment_begin = reinterpret_cast<std::uint32_t*>(slot.data() + at.segment_begin);
+    arrays.task_begin = reinterpret_cast<std::uint32_t*>(slot.data() + at.task_begin);
     return arrays;
   }
   void copy_chunk(const PlanArrays& to, const Chunk& chunk) {
@@ -891,7 +936,8 @@ class DeviceBackend final : public Backend<A> {
   std::vector<Chunk> chunks_;
   PlanBuffers whole_plan_;  ///< empty if it is streamed
   std::optional<PlanArrays> resident_;
-  Slots slots_;  ///< for chunks of the plan, of the batches or of the lists
+  Slots slots_;                       ///< for chunks of the plan, of the batches or of the lists
+  std::optional<FileUploads> files_;  ///< for what is in scratch files
   std::optional<DeviceMeans<S, A>> means_;
   DeviceBuffer<double> task_sums_;
   DeviceBuffer<std::uint32_t> next_tasks_;  ///< by chunk
@@ -1018,6 +1064,7 @@ void plan_upload_as(MemoryPlan& plan, const RatingCounts& counts, const TrainPar
     device.push_back({"losses of the tasks", losses});
     if (parallel == Parallel::blocked) device.push_back({"order of the tasks", sizes.n_waves * kBytesOfWave});
     ratings = n * (static_cast<std::int64_t>(sizeof(Entry)) + weight) + (2 * sizes.n_segments + sizes.n_tasks) * 4;
+    if (counts.buffer_bytes > 0) plan.take(kUploadsPart, FileUploads::planned_bytes(ratings, counts.buffer_bytes));
   }
   device.push_back({"ratings", ratings});
   memory.device_streamed = ratings;

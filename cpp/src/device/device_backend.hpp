@@ -18,6 +18,7 @@ std::unique_ptr<Backend<T>> make_device_backend(std::unique_ptr<Accelerator> acc
 
 /// Tells what upload() takes of the host and of the device, and what of it stays. `params` are resolved. What of the
 /// device's memory depends on the device, a few bytes for each tile that runs at once, is left out.
+inline constexpr const char* kUploadsPart = "pinned buffers for files";  ///< those of files stay until release()
 template <class T>
 void plan_device_upload(MemoryPlan& plan, const RatingCounts& counts, const TrainParams& params, FitMemory& memory);
 template <class T>

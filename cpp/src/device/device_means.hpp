@@ -14,6 +14,7 @@
 #include "buffer.hpp"
 #include "device/device_memory.hpp"
 #include "device/device_ratings.hpp"
+#include "device/file_upload.hpp"
 #include "device/sum_plan.hpp"
 #include "device/tuning.hpp"
 #include "incidence.hpp"
@@ -28,7 +29,8 @@ inline constexpr Tile kWholeWarp{32, 1};
 /// alone. The numbers are A whatever the factors are stored as: the steps get small.
 ///
 /// What it keeps for each row is on the device from the start. The lists of who rated what are 4 bytes a rating and
-/// side; if they do not fit beside the ratings they are streamed in each step.
+/// side; if they do not fit beside the ratings they are streamed in each step, from memory or from the files that they
+/// are in.
 template <class S, class A>
 class DeviceMeans {
  public:
@@ -94,27 +96,39 @@ class DeviceMeans {
   }
 
   /// Takes the lists where there is room for them. If not, they stay on the host and go through the slots, for which
-  /// what is left is taken if they have no memory yet. `pin` is called with host memory to copy from, and its bytes.
+  /// what is left is taken if they have no memory yet. `pin` is called with host memory to copy from, and its bytes;
+  /// `files`: for lists in files, which are taken over.
   template <class Pin>
-  void take_lists(const Incidence& incidence, DeviceMemory& memory, Slots& slots, const Pin& pin) {
+  void take_lists(Incidence& incidence, DeviceMemory& memory, Slots& slots, FileUploads* files, const Pin& pin) {
     if (has_lists_) {
       users_.plan = items_.plan = {{}, {}, {0}, {}};
       return;
     }
     const bool resident = bytes_of(users_) + bytes_of(items_) <= memory.left();
+    files_ = files;
     if (!resident && slots.bytes() == 0) {
       slots.allocate(memory, std::min(std::max(bytes_of(users_), bytes_of(items_)), memory.left() / 2));
     }
     for (const bool users : {true, false}) {
-      const std::int32_t* const others = (users ? incidence.users : incidence.items).others.data();
+      IncidentRows& rows = users ? incidence.users : incidence.items;
+      const std::int32_t* const others = rows.others.data();
       Side& side = users ? users_ : items_;
       const std::int64_t size = side.plan.begin.back();
-      if (resident) {
+      if (resident && !rows.file.is_open()) {
         side.others = memory.uploaded(others, size);
         side.plan = {{}, {}, {0}, {}};
         continue;
       }
+      side.file = std::move(rows.file);
+      if (resident) {
+        side.others = memory.allocate<std::int32_t>(size);
+        files->upload(reinterpret_cast<char*>(side.others.data()), side.extents(0, size));
+        side.file = {};
+        side.plan = {{}, {}, {0}, {}};
+        continue;
+      }
       side.chunks = chunks_of(side.plan, slots.bytes() / kOtherBytes);
+      if (side.file.is_open()) continue;
       side.kept = Buffer<std::int32_t>(size);
       std::copy_n(others, size, side.kept.data());
       pin(side.kept.data(), side.kept.size());
@@ -180,13 +194,27 @@ class DeviceMeans {
     SumPlan plan;  ///< empty once the lists are resident
     DeviceBuffer<std::int64_t> begin, long_begin;
     DeviceBuffer<std::int32_t> to, long_rows;
-    DeviceBuffer<std::int32_t> others;  ///< empty if they are streamed: then they are `kept` and go in `chunks`
+    /// Empty if they are streamed: then they are `kept`, or in the file, and go in `chunks`.
+    DeviceBuffer<std::int32_t> others;
     Buffer<std::int32_t> kept;
+    ScratchFile file;
     std::vector<std::int64_t> chunks;
     DeviceBuffer<A> work;
     DeviceBuffer<double> sums;
     DeviceBuffer<A> scale, step, other_rows, other_step;
     DeviceBuffer<double> diagonal;
+
+    /// The others first .. first + size - 1 in the file.
+    [[nodiscard]] std::vector<Extent> extents(std::int64_t first, std::int64_t size) const {
+      if (size == 0) return {};
+      return {{0, size * kOtherBytes, &file, first * kOtherBytes, nullptr}};
+    }
+    /// Those of a chunk; of none if there is no such.
+    [[nodiscard]] std::vector<Extent> extents_of(std::size_t chunk) const {
+      if (chunk + 1 >= chunks.size()) return {};
+      const std::int64_t first = plan.begin[static_cast<std::size_t>(chunks[chunk])];
+      return extents(first, plan.begin[static_cast<std::size_t>(chunks[chunk + 1])] - first);
+    }
   };
 
   [[nodiscard]] std::int64_t row_size() const { return stride_ + 4; }
@@ -218,6 +246,8 @@ class DeviceMeans {
                       plan.n_parts());
       on_device.download(sums.data());
       memory.give_back(on_device);
+    } else if (other_rows.file.is_open()) {
+      sum_squares_from_file(other_rows, plan, scale, sums, team);
     } else {
       const SquaresStep<A> step{other_rows.others.data(), plan.begin.data(), scale.data(), sums.data()};
       team.run_slices(
@@ -235,6 +265,28 @@ class DeviceMeans {
       } while (plan.begin[part] < other_rows.begin[row + 1]);
     }
     side.diagonal = memory.uploaded(diagonal.data(), other.n_rows);
+  }
+
+  /// The sums of SquaresStep, of lists in a file.
+  static void sum_squares_from_file(const IncidentRows& rows, const SumPlan& plan, const std::vector<A>& scale,
+                                    std::vector<double>& sums, ThreadTeam& team) {
+    struct Read {
+      std::vector<std::int32_t> others;
+      std::vector<std::int64_t> begin;
+    };
+    std::vector<Read> reads(static_cast<std::size_t>(team.size()));
+    const auto sum = [&](std::int64_t first, std::int64_t end, int thread) {
+      if (team.poll(thread)) return;
+      auto& [others, begin] = reads[static_cast<std::size_t>(thread)];
+      begin.assign(plan.begin.begin() + first, plan.begin.begin() + end + 1);
+      const std::int64_t offset = begin.front();
+      for (std::int64_t& each : begin) each -= offset;
+      others.resize(static_cast<std::size_t>(begin.back()));
+      rows.file.read(offset * kOtherBytes, others.data(), begin.back() * kOtherBytes);
+      const SquaresStep<A> step{others.data(), begin.data(), scale.data(), sums.data() + first};
+      for (std::int64_t part = 0; part < end - first; ++part) step(part);
+    };
+    team.run_slices(plan.n_parts(), sum, kListParts);
   }
 
   /// Of each of the side's rows the sum of its others' work, into its work.
@@ -264,7 +316,9 @@ class DeviceMeans {
         slots.through(
             [&](const DeviceBuffer<char>& slot) {
               some.others = reinterpret_cast<const std::int32_t*>(slot.data());
-              if (size > 0) {
+              if (side.file.is_open()) {
+                files_->upload(slot.data(), side.extents_of(n), side.extents_of(n + 1));
+              } else if (size > 0) {
                 device_.upload(slot.data(), side.kept.data() + some.first_other, size * kOtherBytes, Stream::copy);
               }
             },
@@ -291,6 +345,7 @@ class DeviceMeans {
   }
 
   Accelerator& device_;
+  FileUploads* files_ = nullptr;
   const std::int64_t stride_;
   const double rho_, rho_bias_;
   const bool has_lists_;  ///< on the device from the start; the host has none

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string>
 
 #include "device/accelerator.hpp"
@@ -49,6 +50,18 @@ class DeviceMemory {
     }
     left_ -= bytes;
     return DeviceBuffer<T>(device_, size);
+  }
+  /// What `work` returns, an optional; nothing if the device itself refuses memory that should be free, since others
+  /// use it too. Then `work` must have let go of all that it allocated, and nothing else.
+  template <class Work>
+  auto attempt(const Work& work) -> decltype(work()) {
+    const std::int64_t before = left_;
+    try {
+      return work();
+    } catch (const CudaError&) {
+      left_ = before;
+      return std::nullopt;
+    }
   }
   template <class T>
   void give_back(DeviceBuffer<T>& buffer) {

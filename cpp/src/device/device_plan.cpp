@@ -8,6 +8,7 @@
 #include <string>
 
 #include "cpu/blocks.hpp"
+#include "device/plan_file.hpp"
 #include "device/tuning.hpp"
 #include "random.hpp"
 
@@ -174,22 +175,30 @@ void WaveArranger::arrange(const PlanTables& tables, const WaveRating* ratings, 
   cut_into_tasks(tables, lists);
 }
 
-void cut_into_tasks(const PlanTables& tables, WaveLists& lists) {
-  const auto stripe = [&](std::size_t s) { return tables.own_stripes[static_cast<std::size_t>(lists.rows[s])]; };
-  const std::size_t n = lists.segments.size() - 1;
-  std::vector<std::uint32_t>& tasks = lists.tasks;
-  const TaskCut cut{tables.blocked, task_work(lists.segments.back(), static_cast<std::int64_t>(n), tables.max_tiles)};
-  const bool all_stripes = tables.blocked;
-  for (std::size_t s = 0; s < n; ++s) {
-    if (all_stripes) {
-      while (static_cast<std::int32_t>(tasks.size()) <= stripe(s)) tasks.push_back(static_cast<std::uint32_t>(s));
-    } else if (s == 0 ||
-               cut(static_cast<std::int64_t>(s), lists.segments[s - 1], lists.segments[s], stripe(s - 1), stripe(s))) {
-      tasks.push_back(static_cast<std::uint32_t>(s));
-    }
+void TaskCutter::add(std::int64_t at, std::int32_t stripe, std::vector<std::uint32_t>& tasks) {
+  const auto segment = static_cast<std::uint32_t>(n_segments_);
+  if (n_stripes_ > 0) {
+    while (static_cast<std::int32_t>(tasks.size()) <= stripe) tasks.push_back(segment);
+  } else if (n_segments_ == 0 || cut_(n_segments_, before_, at, stripe_before_, stripe)) {
+    tasks.push_back(segment);
   }
-  tasks.resize(all_stripes ? static_cast<std::size_t>(tables.n_waves) + 1 : tasks.size() + 1,
-               static_cast<std::uint32_t>(n));
+  ++n_segments_;
+  before_ = at;
+  stripe_before_ = stripe;
+}
+
+void TaskCutter::end(std::vector<std::uint32_t>& tasks) const {
+  const std::size_t n_tasks = n_stripes_ > 0 ? static_cast<std::size_t>(n_stripes_) : tasks.size();
+  tasks.resize(n_tasks + 1, static_cast<std::uint32_t>(n_segments_));
+}
+
+void cut_into_tasks(const PlanTables& tables, WaveLists& lists) {
+  const std::size_t n = lists.segments.size() - 1;
+  TaskCutter cutter(tables, lists.segments.back(), static_cast<std::int64_t>(n));
+  for (std::size_t s = 0; s < n; ++s) {
+    cutter.add(lists.segments[s], tables.own_stripes[static_cast<std::size_t>(lists.rows[s])], lists.tasks);
+  }
+  cutter.end(lists.tasks);
 }
 
 int PlanTables::key_bits() const noexcept { return bits_of(n_waves) + turn_bits + hash_bits; }
@@ -269,10 +278,32 @@ PassPlan make_pass_plan(const RatingsView& ratings, const Survey& rated, const R
 std::int64_t Chunk::aligned_bytes(std::int64_t bytes) noexcept {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
-std::int64_t Chunk::bytes(bool weighted) const noexcept {
-  return aligned_bytes(n_entries * static_cast<std::int64_t>(sizeof(Entry))) +
-         (weighted ? aligned_bytes(n_entries * static_cast<std::int64_t>(sizeof(float))) : 0) +
-         2 * aligned_bytes((n_segments + 1) * 4) + aligned_bytes((n_tasks + 1) * 4);
+ChunkLayout Chunk::layout(bool weighted) const noexcept {
+  ChunkLayout at;
+  const auto take = [&](std::int64_t size) { return std::exchange(at.bytes, at.bytes + aligned_bytes(size)); };
+  take(n_entries * static_cast<std::int64_t>(sizeof(Entry)));
+  at.weights = take(weighted ? n_entries * static_cast<std::int64_t>(sizeof(float)) : 0);
+  at.segment_rows = take((n_segments + 1) * 4);
+  at.segment_begin = take((n_segments + 1) * 4);
+  at.task_begin = take((n_tasks + 1) * 4);
+  return at;
+}
+
+void PassPlan::forget_arrays() {
+  weights = Buffer<float>();
+  entries = Buffer<Entry>();
+  segment_rows = {};
+  segment_begin = {};
+  task_begin = {};
+  filed = {};
+}
+
+Chunk whole_of(const PassPlan& plan) {
+  Chunk whole;
+  whole.n_entries = plan.waves.back().first_entry;
+  whole.n_segments = plan.waves.back().first_segment;
+  whole.n_tasks = plan.waves.back().first_task;
+  return whole;
 }
 
 std::vector<Chunk> whole_waves(const PassPlan& plan) {
@@ -291,13 +322,17 @@ std::vector<Chunk> whole_waves(const PassPlan& plan) {
 }
 
 std::vector<Chunk> make_chunks(const PassPlan& plan, std::int64_t max_bytes) {
-  const bool weighted = plan.weights.size() > 0;
+  const bool weighted = plan.weighted();
   std::vector<Chunk> chunks;
   for (std::int64_t wave = 0; wave < plan.n_waves(); ++wave) {
     const PassPlan::Wave& at = plan.waves[static_cast<std::size_t>(wave)];
     const std::uint32_t* const tasks = plan.task_begin.data() + at.first_task;
-    const std::uint32_t* const segments = plan.segment_begin.data() + at.first_segment;
     const std::int64_t n_tasks = plan.n_tasks(wave);
+    /// The entry that a task begins with.
+    const auto entry_of = [&](std::int64_t task) -> std::int64_t {
+      if (plan.filed.file.is_open()) return plan.filed.task_entry[static_cast<std::size_t>(at.first_task + task)];
+      return plan.segment_begin[static_cast<std::size_t>(at.first_segment + tasks[task])];
+    };
     const auto of_tasks = [&](std::int64_t first, std::int64_t end) {
       Chunk chunk;
       chunk.wave = wave;
@@ -305,8 +340,8 @@ std::vector<Chunk> make_chunks(const PassPlan& plan, std::int64_t max_bytes) {
       chunk.n_tasks = end - first;
       chunk.first_segment = tasks[first];
       chunk.n_segments = tasks[end] - tasks[first];
-      chunk.first_entry = segments[tasks[first]];
-      chunk.n_entries = segments[tasks[end]] - segments[tasks[first]];
+      chunk.first_entry = entry_of(first);
+      chunk.n_entries = entry_of(end) - chunk.first_entry;
       return chunk;
     };
     for (std::int64_t first = 0; first < n_tasks;) {
@@ -400,6 +435,12 @@ void plan_plan_tables(MemoryPlan& plan, const RatingCounts& counts) {
 
 void plan_pass_plan(MemoryPlan& plan, const RatingCounts& counts, Parallel parallel, int n_threads) {
   const PassPlanSizes sizes = pass_plan_sizes(counts, parallel);
+  if (counts.buffer_bytes > 0) {
+    plan_plan_tables(plan, counts);
+    plan_plan_in_file(plan, counts, n_threads);
+    plan.take("ratings for the device", sizes.n_tasks * 8);
+    return plan.free("sorting");
+  }
   const std::int64_t n = counts.n_ratings, weight = counts.weighted ? 4 : 0,
                      most = std::max(counts.n_users, counts.n_items), segment = 2 * 4;
   plan_plan_tables(plan, counts);

@@ -12,11 +12,23 @@
 #include "device/kernel_args.hpp"
 #include "device/prepare.hpp"
 #include "memory_plan.hpp"
+#include "scratch.hpp"
 #include "standardize.hpp"
 #include "survey.hpp"
 #include "threads.hpp"
 
 namespace warpfactor {
+
+/// The arrays of a plan by entry and by segment, where memory does not hold them: one after the other in a file, those
+/// of segments with a gap after each wave, as nobody knows before how many segments it has. Offsets are in bytes.
+struct PlanFile {
+  ScratchFile file;  ///< not open: they are in memory
+  bool weighted = false;
+  std::int64_t weights_at = 0, segment_rows_at = 0, segment_begin_at = 0;
+  std::vector<std::int64_t> first_segment;  ///< of each wave, in both arrays of segments
+  /// By task, as task_begin: where it begins, counted from the wave's first entry.
+  std::vector<std::uint32_t> task_entry;
+};
 
 /// An epoch is a number of waves, one after the other. Rows of both sides are cut into stripes. Wave w takes, for each
 /// stripe u of the own side, the block with stripe (u + w) mod n of the other side (a stratum of DSGD): a wave uses
@@ -41,7 +53,11 @@ struct PassPlan {
   std::vector<std::uint32_t> segment_begin;  ///< counted from the wave's first entry
   std::vector<std::uint32_t> task_begin;     ///< counted from the wave's first segment
   std::vector<Wave> waves;                   ///< and the end of the last one
+  PlanFile filed;                            ///< entries, weights and segments, if they are in a file
 
+  /// Frees the arrays, in memory or in the file; waves stay.
+  void forget_arrays();
+  [[nodiscard]] bool weighted() const noexcept { return weights.size() > 0 || filed.weighted; }
   [[nodiscard]] std::int64_t n_waves() const noexcept { return static_cast<std::int64_t>(waves.size()) - 1; }
   [[nodiscard]] std::int64_t n_tasks(std::int64_t wave) const noexcept {
     return waves[static_cast<std::size_t>(wave) + 1].first_task - waves[static_cast<std::size_t>(wave)].first_task - 1;
@@ -89,6 +105,25 @@ struct WaveLists {
   std::vector<std::int32_t> rows;
   std::vector<std::uint32_t> segments, tasks;
 };
+/// Cuts a wave's segments into tasks, one after the other.
+class TaskCutter {
+ public:
+  /// Of a wave with so many ratings and segments.
+  TaskCutter(const PlanTables& tables, std::int64_t n_ratings, std::int64_t n_segments)
+      : cut_{tables.blocked, task_work(n_ratings, n_segments, tables.max_tiles)},
+        n_stripes_(tables.blocked ? tables.n_waves : 0) {}
+  /// The next segment, of a row of this stripe, which begins at the wave's entry `at`. Adds the tasks that begin with
+  /// it.
+  void add(std::int64_t at, std::int32_t stripe, std::vector<std::uint32_t>& tasks);
+  /// Adds the end, and before it the tasks that there must be.
+  void end(std::vector<std::uint32_t>& tasks) const;
+
+ private:
+  TaskCut cut_;
+  std::int64_t n_stripes_;  ///< each of which is a task; 0: those with ratings
+  std::int64_t n_segments_ = 0, before_ = 0;
+  std::int32_t stripe_before_ = 0;
+};
 /// Writes the tasks of segments that are there.
 void cut_into_tasks(const PlanTables& tables, WaveLists& lists);
 
@@ -115,6 +150,11 @@ inline PassPlan make_pass_plan(const RatingsView& ratings, const Survey& rated, 
   return make_pass_plan(ratings, rated, z, make_plan_tables(rated, parallel, seed, team), team);
 }
 
+/// Where the arrays of a chunk lie in a slot, in bytes: the entries first.
+struct ChunkLayout {
+  std::int64_t weights = 0, segment_rows = 0, segment_begin = 0, task_begin = 0, bytes = 0;
+};
+
 /// Consecutive tasks of a wave, copied to the device together.
 struct Chunk {
   std::int64_t wave = 0;
@@ -123,10 +163,13 @@ struct Chunk {
   std::int64_t first_entry = 0, n_entries = 0;     ///< likewise
 
   /// On the device, with each array aligned.
-  [[nodiscard]] std::int64_t bytes(bool weighted) const noexcept;
+  [[nodiscard]] ChunkLayout layout(bool weighted) const noexcept;
+  [[nodiscard]] std::int64_t bytes(bool weighted) const noexcept { return layout(weighted).bytes; }
   static std::int64_t aligned_bytes(std::int64_t bytes) noexcept;
 };
 
+/// The whole plan as if it were one chunk.
+Chunk whole_of(const PassPlan& plan);
 /// A chunk for each wave with ratings.
 std::vector<Chunk> whole_waves(const PassPlan& plan);
 /// The plan in chunks of at most `max_bytes`, in order. Throws CudaError with the bytes needed if one task takes more.

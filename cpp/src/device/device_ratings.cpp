@@ -142,6 +142,16 @@ void DeviceRatings::take(const RatingsView& ratings, const char* argument, Stagi
 }
 
 std::optional<ListsOnDevice> DeviceRatings::lists() {
+  return memory_.attempt([&] { return make_lists(); });
+}
+std::optional<PlanOnDevice> DeviceRatings::plan(const PlanTables& tables, const RatingUnits& units, std::int64_t beside,
+                                                std::int64_t for_task) {
+  std::optional<PlanOnDevice> made = memory_.attempt([&] { return make_plan(tables, units, beside, for_task); });
+  give_back();
+  return made;
+}
+
+std::optional<ListsOnDevice> DeviceRatings::make_lists() {
   constexpr std::int64_t kLists = 2 * sizeof(std::int32_t), kKept = sizeof(std::int32_t) + sizeof(float);
   const std::int64_t rows = 4 * (std::int64_t{n_users_} + n_items_),
                      listing = planning_bytes(n_, 0, 0, device_.sorting_bytes(n_)) + n_ * kKept + rows;
@@ -237,12 +247,9 @@ bool DeviceRatings::cut(const PlanTables& tables, const Sorting& sorted, Making&
   return true;
 }
 
-std::optional<PlanOnDevice> DeviceRatings::plan(const PlanTables& tables, const RatingUnits& units, std::int64_t beside,
-                                                std::int64_t for_task) {
-  if (planning_bytes() > memory_.left()) {
-    give_back();
-    return std::nullopt;
-  }
+std::optional<PlanOnDevice> DeviceRatings::make_plan(const PlanTables& tables, const RatingUnits& units,
+                                                     std::int64_t beside, std::int64_t for_task) {
+  if (planning_bytes() > memory_.left()) return std::nullopt;
   Making making;
   making.made.plan.users_own = tables.users_own;
   making.made.plan.max_tiles = tables.max_tiles;
@@ -296,7 +303,6 @@ std::optional<PlanOnDevice> DeviceRatings::plan(const PlanTables& tables, const 
         counted);
   }
   memory_.give_back(sorting.numbers);
-  give_back();
   if (fits) return std::move(making.made);
   memory_.give_back(arrays.segment_rows);
   memory_.give_back(arrays.segment_begin);

@@ -77,6 +77,9 @@ class DeviceRatings {
   struct Making;
   void take(const RatingsView& ratings, const char* argument, Staging& staging, ThreadTeam& team);
   void give_back();
+  std::optional<ListsOnDevice> make_lists();
+  std::optional<PlanOnDevice> make_plan(const PlanTables& tables, const RatingUnits& units, std::int64_t beside,
+                                        std::int64_t for_task);
   std::int64_t number_chosen(const PrepareChoice& choice, std::int64_t n, std::uint32_t* to,
                              const DeviceBuffer<char>& temporary, Making& making);
   /// False if there is no room for the segments.

@@ -3,10 +3,8 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <functional>
-#include <optional>
 #include <thread>
 #include <utility>
 
@@ -25,9 +23,7 @@ class Staging {
   /// `bytes` of a buffer. `poll` is called while a buffer is waited for, and may throw. One at a time for a device: its
   /// marks are taken.
   Staging(Accelerator& device, std::int64_t bytes, std::function<void()> poll = {})
-      : device_(device), poll_(std::move(poll)) {
-    for (std::optional<PinnedBuffer>& buffer : buffers_) buffer.emplace(device, bytes);
-  }
+      : device_(device), poll_(std::move(poll)), bytes_(bytes), memory_(device, kStagingBuffers * bytes) {}
 
   /// For so many bytes that go up in all. At least 64 KiB.
   [[nodiscard]] static std::int64_t buffer_bytes(std::int64_t all) noexcept {
@@ -38,7 +34,7 @@ class Staging {
     return kStagingBuffers * buffer_bytes(all);
   }
 
-  [[nodiscard]] std::int64_t bytes() const noexcept { return buffers_[0]->memory.size(); }
+  [[nodiscard]] std::int64_t bytes() const noexcept { return bytes_; }
 
   /// fill(memory, send) writes to a pinned buffer, and calls send(to, from, n) for what goes from there to the device.
   /// The copies are done when the copy stream is, and before what is submitted to the compute stream after join().
@@ -54,7 +50,7 @@ class Staging {
   /// is called for one piece after the other, each a multiple of `step` bytes but for the last.
   template <class Fill>
   void through(void* to, std::int64_t bytes, const Fill& fill, std::int64_t step = 1) {
-    const std::int64_t most = this->bytes() / step * step;
+    const std::int64_t most = bytes_ / step * step;
     for (std::int64_t at = 0; at < bytes; at += most) {
       const std::int64_t n = std::min(most, bytes - at);
       piece([&](char* memory, const auto& send) {
@@ -78,7 +74,7 @@ class Staging {
   /// The other way: drain(memory, at, n) reads the bytes at .. at + n of `bytes` from pinned memory.
   template <class Drain>
   void back(const void* from, std::int64_t bytes, const Drain& drain, std::int64_t step) {
-    const std::int64_t most = this->bytes() / step * step;
+    const std::int64_t most = bytes_ / step * step;
     for (std::int64_t at = 0; at < bytes; at += most) {
       const std::int64_t n = std::min(most, bytes - at);
       char* const memory = free_buffer();
@@ -90,14 +86,15 @@ class Staging {
   void join() { device_.wait(mark_of((next_ + kStagingBuffers - 1) % kStagingBuffers), Stream::compute); }
 
  private:
-  struct PinnedBuffer {
-    PinnedBuffer(Accelerator& of, std::int64_t bytes)
+  /// All buffers at once: two that share a page could not both be pinned.
+  struct PinnedMemory {
+    PinnedMemory(Accelerator& of, std::int64_t bytes)
         : device(of), memory(bytes), pinned(of.pin(memory.data(), bytes)) {}
-    ~PinnedBuffer() {
+    ~PinnedMemory() {
       if (pinned) device.unpin(memory.data());  // waits for its copies
     }
-    PinnedBuffer(const PinnedBuffer&) = delete;
-    PinnedBuffer& operator=(const PinnedBuffer&) = delete;
+    PinnedMemory(const PinnedMemory&) = delete;
+    PinnedMemory& operator=(const PinnedMemory&) = delete;
 
     Accelerator& device;
     Buffer<char> memory;
@@ -114,12 +111,13 @@ class Staging {
       if (poll_) poll_();
       std::this_thread::yield();
     }
-    return buffers_[static_cast<std::size_t>(next_)]->memory.data();
+    return memory_.memory.data() + next_ * bytes_;
   }
 
   Accelerator& device_;
   std::function<void()> poll_;
-  std::array<std::optional<PinnedBuffer>, kStagingBuffers> buffers_;
+  std::int64_t bytes_;
+  PinnedMemory memory_;
   int next_ = 0;
 };
 

@@ -68,6 +68,8 @@ inline constexpr std::int64_t kStagingSlice = std::int64_t{256} << 10;
 inline constexpr std::int64_t kCheckedRatings = std::int64_t{1} << 14;
 /// Others of a row that a lane sums up before it hands on. Not measured.
 inline constexpr std::int64_t kPartOthers = 512;
+/// Parts of lists, of kPartOthers others at most, that a task of the host reads from a file. Not measured.
+inline constexpr std::int64_t kListParts = 64;
 /// Rows of a slice whose columns a lane sums up, at least. Not measured.
 inline constexpr std::int64_t kSumSliceRows = 32;
 /// Slices times quads of a row, at most: those sums take 160 bytes each. Not measured.

@@ -58,8 +58,10 @@ def as_float32(values: Any, name: str) -> NDArray[np.float32]:
     return result
 
 
-def check_weights(sample_weight: Any, n_ratings: int) -> NDArray[np.float32]:
-    """Return weights as a new array of float32.
+def check_weights(
+    sample_weight: Any, n_ratings: int, *, all_zero: bool = False
+) -> NDArray[np.float32]:
+    """Return weights as a new array of float32; `all_zero`: whether all may be 0, as of a part.
 
     Raises
     ------
@@ -71,10 +73,10 @@ def check_weights(sample_weight: Any, n_ratings: int) -> NDArray[np.float32]:
         raise ValueError(
             f"sample_weight has shape {weights.shape}; it must be ({n_ratings},), one per rating"
         )
-    if weights.min() < 0:
+    if len(weights) and weights.min() < 0:
         at = int(weights.argmin())
         raise ValueError(f"sample_weight[{at}] is {weights[at]}; it must be at least 0")
-    if not weights.any():
+    if not all_zero and not weights.any():
         raise ValueError("sample_weight is 0 everywhere; at least one weight must be above 0")
     return weights
 
@@ -116,6 +118,8 @@ def _arrow_array(column: Any, name: str) -> NDArray[Any]:
             # Exact where it can be: timestamps of databases may be decimals without a fraction.
             column = column.cast(pa.int64() if column.type.scale <= 0 else pa.float64())
         return arrow_numbers(column)
+    except MemoryError:  # Arrow's is an ArrowException too
+        raise
     except pa.ArrowException as error:
         raise ValueError(
             f"{name}: a column of type {column.type} holds no numbers ({error}): cast it first"

@@ -17,7 +17,7 @@ from .folders import File, Paths, chosen_hint, files_of, shown_path, unclear
 from .formats.columnar import FORMATS as COLUMNAR
 from .formats.dialect import TextOptions
 from .formats.reading import Reading, Request, checked_request, joined
-from .formats.source import DAMAGE, NothingThere, Source
+from .formats.source import DAMAGE, NothingThere, Source, memory_errors
 from .formats.table import FORMATS, Format, find_format, refuse_options
 from .ratings import Ratings, adopt_ratings
 from .roles import find_common
@@ -256,7 +256,8 @@ def named(path: Any) -> Iterator[None]:
     """Name the file, or those of a list, in the errors of reading."""
     path = shown_path(path)
     try:
-        yield
+        with memory_errors():
+            yield
     except FileNotFoundError:
         raise
     except MemoryError as error:  # Arrow's is an ArrowException too

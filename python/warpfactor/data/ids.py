@@ -97,6 +97,8 @@ def _encode(column: Any, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]:
         return finished(encoder, name)
     try:
         encoded = _combined(column.dictionary_encode())
+    except MemoryError:  # Arrow's is an ArrowException too
+        raise
     except pa.ArrowException as error:
         raise ValueError(f"{name}: more than {_INT32_MAX} distinct ids ({error})") from error
     order = _compute().array_sort_indices(encoded.dictionary).to_numpy()
@@ -407,6 +409,8 @@ def as_arrow(values: Any, name: str) -> Any:
             return None
         try:
             values = pa.chunked_array(values)
+        except MemoryError:  # Arrow's is an ArrowException too
+            raise
         except (pa.ArrowException, TypeError):
             # Arrow has no such type: pandas' sparse and complex columns, polars' 128-bit integers.
             return None
@@ -429,6 +433,8 @@ def require_valid(column: Any, name: str) -> None:
     """
     try:
         column.validate(full=True)
+    except MemoryError:  # Arrow's is an ArrowException too
+        raise
     except pa.ArrowException as error:
         raise ValueError(f"{name}: the Arrow column is damaged: {str(error)[:200]}") from error
 

@@ -99,6 +99,8 @@ def open_frame(df: Any) -> Frame | None:
     if any(hasattr(df, f"__arrow_c_{kind}__") for kind in ("stream", "array")):
         try:
             table = pa.table(df)
+        except MemoryError:  # Arrow's is an ArrowException too
+            raise
         except (pa.ArrowException, TypeError) as error:
             raise ValueError(
                 f"the {type(df).__name__} gives no table that Arrow can read ({error}): pass its "

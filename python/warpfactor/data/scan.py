@@ -540,6 +540,8 @@ def _rows_of(formats: Mapping[File, Format]) -> tuple[int, bool]:
 
             try:
                 total += parquet.read_metadata(file.path).num_rows
+            except MemoryError:  # Arrow's is an ArrowException too
+                raise
             except (OSError, pa.ArrowException):
                 return 0, True  # reading it says what is wrong
         elif found.name in ("csv", "tsv", "text") and not source.packing:

@@ -99,7 +99,7 @@ class RayCrew:
 
     def _lives(self, actor: Any) -> bool:
         try:
-            self._ray.get(actor.about.remote())
+            self._ray.get(actor.is_there.remote())
         except self._ray.exceptions.RayError:
             return False
         return True

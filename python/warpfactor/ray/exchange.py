@@ -12,7 +12,7 @@ itself is the core's: it calls `BlockExchange` as it calls the CPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import perf_counter
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,18 +21,14 @@ from numpy.typing import NDArray
 
 from .. import _core
 from .crew import Crew, WorkerLostError
-from .worker import CHANGED, Piece, rows_of_block
+from .schedule import Call, Rounds, calls_of
+from .worker import CHANGED, Functions, Piece, rows_of_block
 
 __all__ = ["BlockExchange", "Holding", "SideBlocks", "divided"]
 
 _Result = TypeVar("_Result")
 # A worker that ends again and again at the same place would do so for ever.
 _MOST_LOSSES = 5
-# An epoch has so many steps for each worker at least, if there are as many blocks; of w workers each is busy in s of
-# s + w - 1 steps. And no more than leave each step so many ratings on a worker: a step takes some milliseconds of Ray, and
-# fetches all rows of the worker's users into the caches again. 10 M ratings, k = 32, two workers, steps 4, 6, 8: 0.121,
-# 0.137, 0.133 s an epoch (2026-11-28, loaded machine).
-_STEPS, _STEP_RATINGS = 2, 2_000_000
 # Of the time, what copies of the rows to this machine may take where nobody says how often they are made.
 _COPY_SHARE = 0.05
 # What there is of the blocks: rows, and what their prior means keep.
@@ -99,6 +95,8 @@ class Holding(NamedTuple):
         Ratings of each code.
     pieces : list of list
         Of each block of users: references to its ratings, as `Piece`.
+    user_weights, item_weights : ndarray of float64, or None
+        What the ratings of each code weigh; None: as much as there are.
     """
 
     users: SideBlocks
@@ -107,6 +105,15 @@ class Holding(NamedTuple):
     user_counts: NDArray[np.uint32]
     item_counts: NDArray[np.uint32]
     pieces: list[list[Any]]
+    user_weights: NDArray[np.float64] | None = None
+    item_weights: NDArray[np.float64] | None = None
+
+    def weights(self, *, of_users: bool) -> NDArray[np.float64]:
+        """Return what the ratings of each code of a side weigh."""
+        weights = self.user_weights if of_users else self.item_weights
+        if weights is None:
+            return (self.user_counts if of_users else self.item_counts).astype(np.float64)
+        return weights
 
     def worker_of(self, block: int, n_workers: int) -> int:
         """Return which worker holds a block of users: neighbours are together."""
@@ -124,18 +131,48 @@ class Holding(NamedTuple):
         )
 
 
+class Place(NamedTuple):
+    """Where an array is: in a parcel, a list of arrays that one call returned as one object.
+
+    To send an object takes as long as a megabyte of it, and what a call makes for several blocks goes
+    together anyway.
+
+    Parameters
+    ----------
+    parcel : reference
+        To a list of arrays.
+    number : int
+        Of the array in the list.
+    """
+
+    parcel: Any
+    number: int
+
+
+def _places(parcel: Any, n: int) -> list[Place]:
+    """Return the places of the first n arrays of a parcel."""
+    return [Place(parcel, number) for number in range(n)]
+
+
+def _sent(places: Sequence[Place]) -> tuple[list[tuple[int, int]], list[Any]]:
+    """Return (parcel's number, array's number) of each place, and the parcels, each once."""
+    parcels = {id(place.parcel): place.parcel for place in places}
+    numbers = {parcel: number for number, parcel in enumerate(parcels)}
+    return [(numbers[id(place.parcel)], place.number) for place in places], list(parcels.values())
+
+
 class _Taken(NamedTuple):
     """Copies on this machine of what blocks have.
 
     Parameters
     ----------
-    references : dict of str to list
+    places : dict of str to list
         By part, those of each block.
     values : dict of str to list
-        What they stand for, which is here as long as this is.
+        The arrays, which are here as long as this is.
     """
 
-    references: dict[str, list[Any]]
+    places: dict[str, list[Place]]
     values: dict[str, list[Any]]
 
 
@@ -151,32 +188,45 @@ class BlockExchange:
         Whose workers have loaded the blocks.
     holding : Holding
         What they hold.
+    n_factors : int
+        Their number.
     dtype : dtype
-        Of the factors.
+        Their type.
+    functions : Functions
+        A loss and a penalty of the user's.
     copy_every : int or None
         After how many epochs the rows of all blocks are copied to this machine. None: as often as takes
         a twentieth of the time.
     """
 
     def __init__(
-        self, crew: Crew, holding: Holding, dtype: np.dtype[Any], copy_every: int | None
+        self,
+        crew: Crew,
+        holding: Holding,
+        n_factors: int,
+        dtype: np.dtype[Any],
+        functions: Functions,
+        copy_every: int | None,
     ) -> None:
-        self._crew, self._holding, self._type = crew, holding, dtype
+        self._crew, self._holding = crew, holding
+        self._n_factors, self._type, self._functions = n_factors, dtype, functions
         self._blocks = range(len(holding.users))
         self._every = copy_every
         self._none = np.empty(0, dtype)
         self._scales: Any = None
-        self._validation: list[Any] = []
+        # By block of users: references to the validation ratings and to pairs without a rating, None if there are none.
+        self._validation: list[Any] = [None] * len(self._blocks)
+        self._pairs: list[Any] = [None] * len(self._blocks)
         # What is to be restored when a worker is lost, and what has been done since.
         self._saved = self._kept = _Taken({}, {})
         self._since: list[Callable[[], object]] = []
         self._copied = self._copy_seconds = 0.0  # when, and how long it took
-        # References to the rows of each block of items, and to what their prior means keep.
-        self._items: list[Any] = []
-        self._item_means: list[Any] = []
+        # Where the rows of each block of items are, and what their prior means keep.
+        self._items: list[Place] = []
+        self._item_means: list[Place] = []
         # Of a step of the prior means: what items send and are sent, and that before anything is.
-        self._work: list[Any] = []
-        self._no_work: list[Any] = []
+        self._work: list[Place] = []
+        self._no_work: list[Place] = []
         # The workers, each with its blocks of users; of the blocks of items it takes those of the same numbers where
         # anybody may.
         self._shares = [
@@ -189,13 +239,18 @@ class BlockExchange:
 
     # What the trainer calls.
 
-    def upload(self, plan: Any, users: Any, items: Any, validation: Any) -> None:
-        """Take what was decided, the first factors and biases, and the validation ratings."""
+    def upload(self, plan: Any, users: Any, items: Any, validation: Any, pairs: Any) -> None:
+        """Take what was decided, the first factors and biases, validation ratings, and pairs without one."""
         self._plan = plan
         self._has_means = plan.user_means or plan.item_means
         self._plan_reference = self._crew.put(plan)
         self._items = self._packed(items, of_users=False)
-        self._validation = [] if validation is None else self._divided(validation)
+        if validation is not None:
+            self._validation = [self._crew.put(piece) for piece in self._divided(*validation)]
+        if pairs is not None:
+            nothing = np.zeros(len(pairs[0]), np.float32)
+            pieces = self._divided(*pairs, nothing)
+            self._pairs = [self._crew.put((piece.users, piece.items)) for piece in pieces]
         first_rows = self._packed(users, of_users=True)
         for attempt in range(_MOST_LOSSES):
             try:
@@ -224,7 +279,8 @@ class BlockExchange:
         """Return the sums of the losses over the validation ratings."""
 
         def evaluated() -> tuple[float, float]:
-            told = self._on_all("evaluate", *self._items)
+            at, parcels = _sent(self._items)
+            told = self._on_all("evaluate", at, *parcels)
             return _total([each for sums in self._crew.get(told) for each in sums])
 
         return self._retrying(evaluated)
@@ -238,8 +294,8 @@ class BlockExchange:
         kept = self._kept  # this copy, whenever it is done again
 
         def back() -> None:
-            self._items = list(kept.references["item_rows"])
-            self._set(kept.references["user_rows"])
+            self._items = list(kept.places["item_rows"])
+            self._set(kept.places["user_rows"])
 
         self._done(back)
 
@@ -264,9 +320,7 @@ class BlockExchange:
                 part: [given[f"{prefix}{part}_{block}"] for block in self._blocks]
                 for part in like.values
             }
-            return _Taken(
-                {part: list(map(self._crew.put, of)) for part, of in values.items()}, values
-            )
+            return _Taken({part: self._put(of) for part, of in values.items()}, values)
 
         self._saved, self._since = taken("", self._saved), []
         if kept:
@@ -299,114 +353,115 @@ class BlockExchange:
         return perf_counter() - self._copied > self._copy_seconds / _COPY_SHARE
 
     def _run_epoch(self, epoch: int, rate: float, active: int) -> tuple[float, float]:
-        users, items = _core.block_order(len(self._blocks), self._plan.seed, epoch)
+        users, items, *cuts = _core.block_order(len(self._blocks), self._plan.seed, epoch)
         told, cells = [], []
-        for worker, blocks, turns in self._passes(users):
-            at = [items[turn] for turn in turns]
-            *moved, losses = self._crew.call(
-                worker,
+        n_ratings = int(self._holding.user_counts.sum(dtype=np.int64))
+        for call in self._calls(users, Rounds(*cuts), n_ratings):
+            turns = call.turns()
+            item_blocks = {turn: items[turn] for turn in turns}
+            at, parcels = _sent([self._items[block] for block in item_blocks.values()])
+            moved, losses = self._crew.call(
+                call.worker,
                 "train",
-                blocks,
-                at,
+                call.tasks,
+                item_blocks,
                 epoch,
                 rate,
                 active,
-                *(self._items[block] for block in at),
-                n_returns=len(at) + 1,
+                at,
+                *parcels,
+                n_returns=2,
             )
-            for block, rows in zip(at, moved, strict=True):
-                self._items[block] = rows
+            for block, place in zip(item_blocks.values(), _places(moved, len(turns)), strict=True):
+                self._items[block] = place
             told.append(losses)
-            cells += [(turn, block) for block in blocks for turn in turns]
+            for task in call.tasks:
+                cells += [(turn, block) for block in task.users for turn in task.turns]
         losses = [each for call in self._crew.get(told) for each in call]
         # The sum is taken in an order that does not depend on who did what.
         return _total([each for _, each in sorted(zip(cells, losses, strict=True))])
 
-    def _passes(self, users: Sequence[int]) -> Iterator[tuple[int, list[int], range]]:
-        """Yield (worker, blocks of users, turns of blocks of items) of each call, in their order.
-
-        Each block of items passes all blocks of users in the order given: in one call those that
-        follow each other on one worker, which are a stage. In each step every stage has other blocks of
-        items, which go on to the next stage while this one takes the next.
-        """
-        stages: list[tuple[int, list[int]]] = []
-        for block in users:
-            worker = self._holding.worker_of(block, self._crew.n_workers)
-            if not stages or stages[-1][0] != worker:
-                stages.append((worker, []))
-            stages[-1][1].append(block)
-        n = len(self._blocks)
+    def _calls(self, users: Sequence[int], rounds: Rounds, n_ratings: int) -> Iterator[Call]:
+        """Return the calls that take all blocks of items past all blocks of users."""
         n_workers = self._crew.n_workers
-        n_ratings = int(self._holding.user_counts.sum(dtype=np.int64))
-        wanted = max(_STEPS * n_workers, n_ratings // (n_workers * _STEP_RATINGS))
-        n_steps = min(n, wanted) if len(stages) > 1 else 1
-        turns = [range(n * at // n_steps, n * (at + 1) // n_steps) for at in range(n_steps)]
-        # Where the users begin in the middle of a worker's, it has the first stage and the last. That waits for blocks
-        # that another has just sent, so it takes them a step later than they could be there.
-        late = [
-            number + (worker == stages[0][0] and number > 0)
-            for number, (worker, _) in enumerate(stages)
-        ]
-        for step in range(n_steps + late[-1]):
-            for (worker, blocks), by in zip(stages, late, strict=True):
-                if 0 <= step - by < n_steps:
-                    yield worker, blocks, turns[step - by]
+        n_steps = rounds.n_steps(len(self._blocks), n_workers, n_ratings)
+
+        def worker_of(block: int) -> int:
+            return self._holding.worker_of(block, n_workers)
+
+        return calls_of(users, rounds, n_steps, worker_of)
 
     def _update_means(self, active: int) -> None:
         if self._plan.user_means:
-            self._step_users("leave", active, self._none)
-            self._gather_at_items(active)
-            of_items = self._step_items("precondition", active)
+            self._gather_at_items(active, leave=True)
+            of_items = self._step_items(["precondition"], active)
             of_users = self._gather_at_users("scale", active)
             along = self._along([*of_items, *of_users])
-            self._step_items("coefficients", active, along)
+            # What items send comes with the calls that are made anyway.
+            then = ["leave"] if self._plan.item_means else []
+            self._step_items(["coefficients", *then], active, along)
             self._step_users("means", active, along)
         if self._plan.item_means:
-            self._work = list(self._no_work)
-            self._step_items("leave", active)
+            if not self._plan.user_means:
+                self._work = list(self._no_work)
+                self._step_items(["leave"], active)
             of_users = self._gather_at_users("precondition", active)
-            self._gather_at_items(active)
-            of_items = self._step_items("scale", active)
+            self._gather_at_items(active, leave=False)
+            of_items = self._step_items(["scale"], active)
             along = self._along([*of_users, *of_items])
             self._step_users("coefficients", active, along)
-            self._step_items("means", active, along)
+            self._step_items(["means"], active, along)
 
-    def _gather_at_items(self, active: int) -> None:
-        """Sum what the users of each item send; each sum goes round the blocks of users."""
+    def _gather_at_items(self, active: int, *, leave: bool) -> None:
+        """Sum what the users of each item send; each sum goes round the blocks of users.
+
+        `leave`: whether the users are first to leave for it what the prior means leave of their rows.
+        """
         self._work = list(self._no_work)
-        for worker, blocks, at in self._passes(self._blocks):
-            work = self._work[at.start : at.stop]
-            added = self._crew.call(
-                worker, "add", blocks, list(at), active, *work, n_returns=len(at)
-            )
-            self._work[at.start : at.stop] = added if len(at) > 1 else [added]
+        n_groups = min(2, len(self._blocks))
+        to_leave = set(self._blocks if leave else ())
+        # A pair takes a fraction of what training with a rating takes: as few steps as there may be.
+        for call in self._calls(self._blocks, Rounds(n_groups, 1), 0):
+            turns = call.turns()
+            first = [block for block in call.users() if block in to_leave]
+            to_leave.difference_update(first)
+            at, parcels = _sent([self._work[turn] for turn in turns])
+            arguments = call.tasks, turns, active, first, at
+            added = self._crew.call(call.worker, "add", *arguments, *parcels)
+            for turn, place in zip(turns, _places(added, len(turns)), strict=True):
+                self._work[turn] = place
 
     def _gather_at_users(self, part: str, active: int) -> list[Any]:
         """Sum what the items of each user send, which all workers read."""
-        return self._on_all("sum_items", part, active, *self._work)
+        at, parcels = _sent(self._work)
+        return self._on_all("sum_items", part, active, at, *parcels)
 
     def _step_users(self, part: str, active: int, along: Any) -> None:
         self._on_all("step_means", part, active, along)
 
-    def _step_items(self, part: str, active: int, along: Any = None) -> list[Any]:
-        """Take a part of a step at all blocks of items, each worker at some."""
+    def _step_items(self, parts: list[str], active: int, along: Any = None) -> list[Any]:
+        """Take parts of a step at all blocks of items, each worker at some."""
         state = {"rows": self._items, "means": self._item_means, "work": self._work}
+        changed = [name for name in state if any(name in CHANGED[part] for part in parts)]
         sums = []
         for worker, blocks in self._shares:
-            *changed, of_blocks = self._crew.call(
+            at, parcels = _sent([each[block] for each in state.values() for block in blocks])
+            *new, of_blocks = self._crew.call(
                 worker,
                 "step_item_means",
-                part,
+                parts,
+                changed,
                 [self._holding.items.size(block) for block in blocks],
                 active,
                 self._none if along is None else along,
-                *(each[block] for each in state.values() for block in blocks),
-                n_returns=len(CHANGED[part]) * len(blocks) + 1,
+                at,
+                *parcels,
+                n_returns=len(changed) + 1,
             )
             sums.append(of_blocks)
-            for at, name in enumerate(CHANGED[part]):
-                for block, value in zip(blocks, changed[at * len(blocks) :], strict=False):
-                    state[name][block] = value
+            for name, parcel in zip(changed, new, strict=True):
+                for block, place in zip(blocks, _places(parcel, len(blocks)), strict=True):
+                    state[name][block] = place
         return sums
 
     def _along(self, sums: list[Any]) -> Any:
@@ -425,7 +480,7 @@ class BlockExchange:
 
     # Beginning, keeping, and beginning again.
 
-    def _begin(self, blocks: list[int], first_rows: list[Any]) -> None:
+    def _begin(self, blocks: list[int], first_rows: list[Place]) -> None:
         """Have the workers of these blocks sort their ratings and take their first rows."""
         users, items = self._holding.users, self._holding.items
         told = []
@@ -438,8 +493,18 @@ class BlockExchange:
                 "band_rows": self._holding.cut["band_rows"],
             }
             shape = users.size(block), len(items.codes)
-            held_out = self._validation[block] if self._validation else ()
-            arguments = (block, self._plan_reference, cut, *shape, first_rows[block], *held_out)
+            rows = first_rows[block]
+            arguments = (
+                block,
+                self._plan_reference,
+                cut,
+                self._functions,
+                *shape,
+                rows.number,
+                rows.parcel,
+                self._pairs[block],
+                self._validation[block],
+            )
             worker = self._holding.worker_of(block, self._crew.n_workers)
             told.append(self._crew.call(worker, "begin", *arguments))
         counted = self._crew.get(told)
@@ -450,35 +515,45 @@ class BlockExchange:
             scales = np.zeros(len(counts))
             np.divide(1, np.sqrt(counts), out=scales, where=counts > 0)
             packed = rows_of_block("packed_means", self._type)
-            self._item_means = [
-                self._crew.put(packed(self._plan, scales[at], diagonals[at]))
+            self._item_means = self._put(
+                packed(self._plan, scales[at], diagonals[at])
                 for at in map(items.block, self._blocks)
-            ]
+            )
             self._scales = self._crew.put(scales)
             empty = rows_of_block("empty_work", self._type)
-            sizes = map(items.size, self._blocks)
-            self._no_work = [self._crew.put(empty(self._plan, size)) for size in sizes]
+            self._no_work = self._put(
+                empty(self._plan, size) for size in map(items.size, self._blocks)
+            )
         for worker, mine in self._shares:
             begun = [block for block in mine if block in blocks]
             self._crew.call(worker, "begin_means", begun, self._scales)
 
+    def _put(self, arrays: Iterable[NDArray[Any]]) -> list[Place]:
+        """Send arrays to the store, each in a parcel of its own."""
+        return [Place(self._crew.put([array]), 0) for array in arrays]
+
     def _taken(self, *parts: str) -> _Taken:
         """Copy parts of all blocks to this machine."""
-        references = {
+        where: dict[str, Callable[[], list[Place]]] = {
             "user_rows": lambda: self._collected("rows"),
             "user_means": lambda: self._collected("means"),
             "item_rows": lambda: list(self._items),
             "item_means": lambda: list(self._item_means),
         }
-        taken = {part: references[part]() for part in parts}
-        return _Taken(taken, {part: self._crew.get(of) for part, of in taken.items()})
+        places = {part: where[part]() for part in parts}
+        return _Taken(places, {part: self._arrays(of) for part, of in places.items()})
 
-    def _collected(self, method: str) -> list[Any]:
-        """Return references to what each block of users has."""
-        told: list[Any] = []
+    def _arrays(self, places: list[Place]) -> list[Any]:
+        """Wait for arrays."""
+        at, parcels = _sent(places)
+        values = self._crew.get(parcels)
+        return [values[parcel][number] for parcel, number in at]
+
+    def _collected(self, method: str) -> list[Place]:
+        """Return where something of each block of users is."""
+        told: list[Place] = []
         for worker, blocks in self._shares:
-            of_worker = self._crew.call(worker, method, blocks, n_returns=len(blocks))
-            told += of_worker if len(blocks) > 1 else [of_worker]
+            told += _places(self._crew.call(worker, method, blocks), len(blocks))
         return told
 
     def _all(self) -> _Taken:
@@ -515,7 +590,7 @@ class BlockExchange:
         lost = self._crew.replace_lost()
         self.n_lost += len(lost)
         n_workers = self._crew.n_workers
-        rows = self._saved.references["user_rows"]
+        rows = self._saved.places["user_rows"]
         self._missing.update(
             at for at in self._blocks if self._holding.worker_of(at, n_workers) in lost
         )
@@ -530,29 +605,30 @@ class BlockExchange:
 
     def _go_back(self) -> None:
         """Bring all to the last copy."""
-        saved = self._saved.references
+        saved = self._saved.places
         told = self._set(saved["user_rows"], *([saved["user_means"]] if self._has_means else []))
         self._items = list(saved["item_rows"])
         self._item_means = list(saved.get("item_means", ()))
         self._crew.get(told)
 
-    def _set(self, *parts: list[Any]) -> list[Any]:
+    def _set(self, *parts: list[Place]) -> list[Any]:
         """Have the workers take rows, or rows and what prior means keep, of all blocks of users."""
-        return [
-            self._crew.call(worker, "set_state", blocks, *(of[at] for of in parts for at in blocks))
-            for worker, blocks in self._shares
-        ]
+        told = []
+        for worker, blocks in self._shares:
+            at, parcels = _sent([of[block] for of in parts for block in blocks])
+            told.append(self._crew.call(worker, "set_state", blocks, at, *parcels))
+        return told
 
-    def _packed(self, rows: tuple[NDArray[Any], NDArray[Any]], *, of_users: bool) -> list[Any]:
-        """Return references to the rows of each block of a side, as they are sent."""
+    def _packed(self, rows: tuple[NDArray[Any], NDArray[Any]], *, of_users: bool) -> list[Place]:
+        """Send the rows of each block of a side to the store."""
         side = self._holding.users if of_users else self._holding.items
-        counts = self._holding.user_counts if of_users else self._holding.item_counts
+        weights = self._holding.weights(of_users=of_users)
         packed = rows_of_block("packed_rows", self._type)
         factors, biases = rows
-        return [
-            self._crew.put(packed(self._plan, of_users, factors[at], biases[at], counts[at]))
+        return self._put(
+            packed(self._plan, of_users, factors[at], biases[at], weights[at])
             for at in (side.codes[side.block(block)] for block in self._blocks)
-        ]
+        )
 
     def _unpacked(self, blocks: list[Any], side: SideBlocks) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the factors and biases of a side, from the rows of its blocks."""
@@ -564,16 +640,16 @@ class BlockExchange:
             factors[at], biases[at] = unpacked(self._plan, rows, len(at))
         return factors, biases
 
-    def _divided(self, ratings: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]) -> list[Any]:
-        """Return references to the columns of ratings, by block of users."""
-        users, items, values = ratings
-        pieces = divided(self._holding.users, self._holding.items, users, items, values)
-        return [[self._crew.put(column) for column in piece] for piece in pieces]
+    def _divided(self, *columns: Any) -> list[Piece]:
+        """Divide ratings, as `Piece` has them but for codes, into those of each block of users."""
+        return divided(self._holding.users, self._holding.items, Piece(*columns))
 
     def _about(self) -> list[tuple[str, str, int]]:
         def told() -> list[tuple[str, str, int]]:
+            of_kernels = self._n_factors, self._type
+            workers = range(self._crew.n_workers)
             return self._crew.get(
-                [self._crew.call(worker, "about") for worker in range(self._crew.n_workers)]
+                [self._crew.call(worker, "about", *of_kernels) for worker in workers]
             )
 
         about = self._retrying(told)
@@ -586,23 +662,14 @@ class BlockExchange:
         return about
 
 
-def divided(
-    users: SideBlocks,
-    items: SideBlocks,
-    user_codes: NDArray[np.int32],
-    item_codes: NDArray[np.int32],
-    values: NDArray[np.float32],
-) -> list[Piece]:
-    """Divide ratings into those of each block of users, in the order given."""
-    rows, columns = users.position[user_codes], items.position[item_codes]
+def divided(users: SideBlocks, items: SideBlocks, ratings: Piece) -> list[Piece]:
+    """Divide ratings, in codes, into those of each block of users, in the order given."""
+    rows, columns = users.position[ratings.users], items.position[ratings.items]
     blocks = users.blocks_of(rows)
     order = np.argsort(blocks.astype(np.uint16), kind="stable")  # of 16 bits it is a radix sort
     begin = np.searchsorted(blocks[order], np.arange(len(users) + 1))
-    rows = rows - users.first[blocks]
-    return [
-        Piece(rows[at], columns[at], values[at])
-        for at in (order[begin[n] : begin[n + 1]] for n in range(len(users)))
-    ]
+    internal = ratings._replace(users=rows - users.first[blocks], items=columns)
+    return [internal.take(order[begin[n] : begin[n + 1]]) for n in range(len(users))]
 
 
 def _total(sums: list[tuple[float, float]]) -> tuple[float, float]:

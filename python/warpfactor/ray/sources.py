@@ -15,18 +15,46 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ..data.columns import check_weights
 from ..data.ids import encode_ids, id_kind, lookup_ids
 from ..data.ratings import Ratings
 from .cluster import import_ray
 from .crew import Crew
 from .exchange import SideBlocks, divided
+from .worker import Piece
 
-__all__ = ["Counted", "Part", "Parts", "columns_of", "count_parts", "divide_part", "parts_of"]
+__all__ = [
+    "Columns",
+    "Counted",
+    "Part",
+    "Parts",
+    "columns_of",
+    "count_parts",
+    "divide_part",
+    "parts_of",
+]
 
 # How many parts' ids are joined in one go.
 _FAN_IN = 8
 # Bytes of a Parquet file's row groups that are read together, about.
 _PART_BYTES = 64 << 20
+
+
+class Columns(NamedTuple):
+    """Names of columns.
+
+    Parameters
+    ----------
+    user, item, rating : str or None
+        None: found as by `Ratings.from_frame`.
+    weight : str or None, default None
+        None: ratings have no weights.
+    """
+
+    user: str | None
+    item: str | None
+    rating: str | None
+    weight: str | None = None
 
 
 class Part(NamedTuple):
@@ -38,13 +66,13 @@ class Part(NamedTuple):
         The file; "" for a reference.
     row_groups : tuple of int
         Of the file.
-    columns : tuple of (str or None)
-        Names of the columns user, item and rating; None: found as by `Ratings.from_frame`.
+    columns : Columns
+        Where users, items, ratings and weights are.
     """
 
     path: str
     row_groups: tuple[int, ...]
-    columns: tuple[str | None, str | None, str | None]
+    columns: Columns
 
 
 class Parts(list[tuple[Part, Any]]):
@@ -68,7 +96,7 @@ class Counted(NamedTuple):
     item_counts: NDArray[np.int64]
 
 
-def parts_of(data: Any, columns: tuple[Any, Any, Any]) -> Any:
+def parts_of(data: Any, columns: Columns) -> Any:
     """Return the `Parts` of a data set, or what is here already as it is.
 
     A Ray data set is read for that, which takes CPUs.
@@ -77,9 +105,9 @@ def parts_of(data: Any, columns: tuple[Any, Any, Any]) -> Any:
     ----------
     data : object
         A Ray data set; paths of Parquet files or folders; a reference or a list of references to
-        (users, items, values) or to tables.
-    columns : tuple of (str or None)
-        Names of the columns.
+        (users, items, values), with weights (users, items, values, weights), or to tables.
+    columns : Columns
+        Their names.
 
     Returns
     -------
@@ -109,7 +137,7 @@ def parts_of(data: Any, columns: tuple[Any, Any, Any]) -> Any:
     return data
 
 
-def _parquet_parts(paths: Sequence[Any], columns: tuple[Any, Any, Any]) -> Iterator[Part]:
+def _parquet_parts(paths: Sequence[Any], columns: Columns) -> Iterator[Part]:
     import pyarrow.dataset
     import pyarrow.parquet
 
@@ -122,6 +150,8 @@ def _parquet_parts(paths: Sequence[Any], columns: tuple[Any, Any, Any]) -> Itera
         for file in sorted(files):
             try:
                 metadata = pyarrow.parquet.read_metadata(file)
+            except MemoryError:  # Arrow's is an ArrowException too
+                raise
             except pa.ArrowException as error:
                 raise ValueError(
                     f"data: {file!r} is no Parquet file ({error}): read other files by "
@@ -139,20 +169,52 @@ def _parquet_parts(paths: Sequence[Any], columns: tuple[Any, Any, Any]) -> Itera
                 yield Part(file, tuple(groups), columns)
 
 
-def columns_of(part: Part, rows: Any) -> Ratings:
-    """Read a part; `rows` are what its reference stands for."""
+def columns_of(part: Part, rows: Any) -> tuple[Ratings, NDArray[np.float32] | None]:
+    """Read a part and its weights, which are above 0 or None; `rows` are what its reference stands for."""
+    user, item, rating, weight = part.columns
     if part.path:
         import pyarrow.parquet
 
-        names = None if None in part.columns else list(part.columns)
+        given = [user, item, rating]
+        names = None if None in given else given + ([weight] if weight else [])
         with pyarrow.parquet.ParquetFile(part.path) as file:
             rows = file.read_row_groups(list(part.row_groups), columns=names)
-    if isinstance(rows, (tuple, list)) and len(rows) == 3:
-        return Ratings.from_arrays(*rows)
+    if isinstance(rows, (tuple, list)):
+        if len(rows) != (4 if weight else 3):
+            raise ValueError(
+                f"data has a tuple of {len(rows)}; it must be (users, items, values"
+                + (", weights) where sample_weight is given" if weight else ")")
+            )
+        return _counted(Ratings.from_arrays(*rows[:3]), rows[3] if weight else None)
     if isinstance(rows, Ratings):
-        return rows
-    user, item, rating = part.columns
-    return Ratings.from_frame(rows, user=user, item=item, rating=rating)
+        if weight:
+            raise ValueError(
+                "data has Ratings, which have no weights, and sample_weight is given: put tuples "
+                "(users, items, values, weights), or tables"
+            )
+        return rows, None
+    ratings = Ratings.from_frame(rows, user=user, item=item, rating=rating)
+    return _counted(ratings, None if weight is None else _column(rows, weight))
+
+
+def _column(rows: Any, name: str) -> Any:
+    """Return a column of a table of Arrow, pandas or polars."""
+    names = list(getattr(rows, "column_names", None) or rows.columns)
+    if name not in names:
+        raise ValueError(
+            f"sample_weight is {name!r}; it must be the name of a column, one of {', '.join(map(str, names))}"
+        )
+    return rows[name]
+
+
+def _counted(ratings: Ratings, weights: Any) -> tuple[Ratings, NDArray[np.float32] | None]:
+    """Leave out ratings of weight 0, which count for nothing."""
+    if weights is None:
+        return ratings, None
+    checked = check_weights(weights, len(ratings), all_zero=True)
+    if checked.all():
+        return ratings, checked
+    return ratings.take(checked > 0), checked[checked > 0]
 
 
 def count_parts(crew: Crew, parts: Parts) -> Counted:
@@ -167,7 +229,7 @@ def count_parts(crew: Crew, parts: Parts) -> Counted:
 
 
 def _count_part(part: Part, rows: Any) -> Counted:
-    ratings = columns_of(part, rows)
+    ratings, _ = columns_of(part, rows)
     return Counted(
         ratings.user_ids,
         np.bincount(ratings.users, minlength=ratings.n_users),
@@ -207,13 +269,13 @@ def divide_part(
     items: SideBlocks,
 ) -> Any:
     """Return the ratings of a part, those of each block of users apart."""
-    ratings = columns_of(part, rows)
-    pieces = divided(
-        users,
-        items,
+    ratings, weights = columns_of(part, rows)
+    codes = Piece(
         lookup_ids(user_ids, ratings.user_ids, "users")[ratings.users],
         lookup_ids(item_ids, ratings.item_ids, "items")[ratings.items],
         ratings.values,
+        weights,
     )
+    pieces = divided(users, items, codes)
     # Ray takes one value for one return, and a tuple for several.
     return tuple(pieces) if len(pieces) > 1 else pieces[0]

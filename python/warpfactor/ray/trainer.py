@@ -28,7 +28,8 @@ from ..training.progress import EpochBar, check_verbose
 from .cluster import RayCrew, import_ray
 from .crew import Crew
 from .exchange import BlockExchange, Holding, SideBlocks, divided
-from .sources import Parts, columns_of, count_parts, divide_part, parts_of
+from .sources import Columns, Parts, columns_of, count_parts, divide_part, parts_of
+from .worker import Functions, Piece
 
 __all__ = ["RayTrainer", "fit_by"]
 
@@ -46,8 +47,9 @@ class RayTrainer:
     ----------
     model : MatrixFactorization
         The estimator with its parameters. It trains on CPUs, each rating in a step of its own
-        (``batch_size=0``, and an optimizer other than "gd"), without `warm_start`, `refit`, initial
-        factors, and losses and penalties of your own.
+        (``batch_size=0``, and an optimizer other than "gd"), without `warm_start`, `refit` and initial
+        factors. Losses and penalties of your own are compiled by each worker, which needs SymPy and
+        Numba too.
     num_workers : int, default 1
         Actors, at most `num_blocks`. Of w workers each is busy in b of b + w - 1 steps with b blocks:
         four blocks or more for each are good.
@@ -99,10 +101,12 @@ class RayTrainer:
         self.threads_per_worker = check_count("threads_per_worker", threads_per_worker, 1)
         self.copy_every = None if copy_every is None else check_count("copy_every", copy_every, 1)
         self.resources_per_worker = dict(resources_per_worker or {})
-        if "max_concurrency" in self.resources_per_worker:
-            raise ValueError(
-                "resources_per_worker has max_concurrency; a worker makes one call after the other: leave it out"
-            )
+        for name, reason in (
+            ("max_concurrency", "a worker makes one call after the other"),
+            ("num_gpus", "the workers train on CPUs"),
+        ):
+            if name in self.resources_per_worker:
+                raise ValueError(f"resources_per_worker has {name}; {reason}: leave it out")
 
     def fit(
         self,
@@ -134,8 +138,12 @@ class RayTrainer:
             As of `MatrixFactorization.fit`: the file, on the machine that calls this, from which the fit
             goes on to the same bits when that machine, or all of the cluster, was lost. Each time all
             rows are sent there. Another `num_workers` may go on; another `num_blocks` is another fit.
-        sample_weight, implicit : None
-            Not taken on a cluster: the workers' blocks have no weights, and no pairs without a rating.
+        sample_weight : array-like or str, default None
+            Weights of the ratings, as of `MatrixFactorization.fit`; of data sets, files and references to
+            tables the name of a column; of references to tuples, whose fourth array they are, any
+            name.
+        implicit : array-like, default None
+            Pairs without a rating, as of `MatrixFactorization.fit`, which are sent to the workers from here.
 
         Returns
         -------
@@ -152,14 +160,14 @@ class RayTrainer:
         ImportError
             If Ray is not installed.
         """
-        _refuse(sample_weight=sample_weight, implicit=implicit)
         import_ray()
         resources = {"num_cpus": self.threads_per_worker, **self.resources_per_worker}
         # What cannot work is refused before actors are started.
         _core_of(self.model.get_params(deep=False))
         # Data sets are read by tasks, which need the CPUs that the actors will have.
-        columns = user, item, rating
-        data = parts_of(data, columns)
+        columns = Columns(user, item, rating)
+        name = sample_weight if isinstance(sample_weight, str) else None
+        data = parts_of(data, columns._replace(weight=name))
         validation = None if validation is None else parts_of(validation, columns)
         crew = RayCrew(self.num_workers, self.threads_per_worker, resources)
         try:
@@ -173,6 +181,8 @@ class RayTrainer:
                 checkpoint=checkpoint,
                 every=every,
                 resume=resume,
+                sample_weight=sample_weight,
+                implicit=implicit,
             )
         finally:
             crew.close()
@@ -189,6 +199,8 @@ def fit_by(
     checkpoint: Any = None,
     every: int = 1,
     resume: Any = None,
+    sample_weight: Any = None,
+    implicit: Any = None,
 ) -> MatrixFactorization:
     """Fit an estimator by a crew; see `RayTrainer`, whose arguments these are.
 
@@ -201,12 +213,18 @@ def fit_by(
     if params["random_state"] is None and checkpoints.seed is not None:
         core["seed"] = checkpoints.seed
     dtype = host_type(params["dtype"])
-    given, holding = _held(crew, data, validation, params, core, n_blocks, dtype)
+    given, holding = _held(crew, data, validation, sample_weight, params, core, n_blocks, dtype)
+    pairs = None
+    if implicit is not None:
+        pairs = given.implicit_codes(implicit, core["implicit_feedback"])
     told = crew.get([holding.load(crew, block) for block in range(len(holding.users))])
     moments = _core.joined_moments([each for each, _ in told])
+    holding = _weighed(holding, [weights for _, weights in told])
     counted = moments[0]
     sample = _sample(crew, holding, counted, core["seed"])
-    exchange = BlockExchange(crew, holding, dtype, copy_every)
+    loss = params["loss"] if isinstance(params["loss"], CustomLoss) else None
+    functions = Functions(loss, params["penalty"])
+    exchange = BlockExchange(crew, holding, core["n_factors"], dtype, functions, copy_every)
     validating = given.held_out is not None
     n_epochs = _core.most_epochs(core, counted, validating)
     options = Options(**{name: params[name] for name in Options._fields})
@@ -260,6 +278,8 @@ def fit_by(
                 on_epoch,
                 on_snapshot if life.takes_models else None,
                 kept,
+                implicit=pairs,
+                **functions.addresses(dtype),
             )
         model = made(result)
         life.finish(model)
@@ -269,21 +289,20 @@ def fit_by(
 
 
 def _checksums(holding: Holding) -> str:
-    """Return what tells the counts of the rows from others."""
-    counts = holding.user_counts, holding.item_counts
-    return " ".join(f"{zlib.crc32(each.tobytes()):08x}" for each in counts)
+    """Return what tells the counts and the weights of the rows from others."""
+    arrays: list[NDArray[Any]] = [holding.user_counts, holding.item_counts]
+    arrays += [each for each in (holding.user_weights, holding.item_weights) if each is not None]
+    return " ".join(f"{zlib.crc32(each.tobytes()):08x}" for each in arrays)
 
 
-def _refuse(**given: Any) -> None:
-    reasons = {
-        "sample_weight": "the ratings that its workers hold have no weights: fit on one machine, from files by "
-        "scratch= where memory is short",
-        "implicit": "its workers know of no pairs without a rating: fit on one machine, from files by scratch= "
-        "where memory is short",
-    }
-    for name, value in given.items():
-        if value is not None:
-            raise ValueError(f"{name} is given; it must be None on a cluster: {reasons[name]}")
+def _weighed(holding: Holding, weights: list[Any]) -> Holding:
+    """Return what is held with what the ratings of each code weigh, of what blocks of users told."""
+    if weights[0] is None:
+        return holding
+    of_users, of_items = zip(*weights, strict=True)
+    users = np.concatenate(of_users)[holding.users.position]
+    items = sum(of_items)[holding.items.position]
+    return holding._replace(user_weights=users, item_weights=items)
 
 
 def _core_of(params: Mapping[str, Any]) -> _core.TrainParams:
@@ -292,7 +311,10 @@ def _core_of(params: Mapping[str, Any]) -> _core.TrainParams:
     if params["device"] == "auto":
         core["device"] = "cpu"
     refused = {
-        "device": (core["device"] != "cpu", "'cpu': the workers train on CPUs"),
+        "device": (
+            core["device"] != "cpu",
+            "'cpu' or 'auto' on a cluster, since a device cannot take one block of items in and give it back",
+        ),
         "batch_size": (
             core["batch_size"] > 0,
             "0: on a cluster each rating makes a step of its own",
@@ -302,14 +324,6 @@ def _core_of(params: Mapping[str, Any]) -> _core.TrainParams:
             "another than 'gd', which takes all ratings at once",
         ),
         "parallel": (core["parallel"] == "hogwild", "'auto' or 'blocked' on a cluster"),
-        "loss": (
-            isinstance(params["loss"], CustomLoss),
-            "one of the library's on a cluster, where a loss of your own would be scaled by a sample of the ratings",
-        ),
-        "penalty": (
-            params["penalty"] is not None,
-            "None on a cluster, whose workers compile no functions",
-        ),
         "init": (isinstance(params["init"], (tuple, list)), "'auto' or a number on a cluster"),
         "warm_start": (bool(params["warm_start"]), "False on a cluster"),
         "refit": (bool(params["refit"]), "False on a cluster: fit again on all ratings"),
@@ -324,6 +338,7 @@ def _held(
     crew: Crew,
     data: Any,
     validation: Any,
+    sample_weight: Any,
     params: Mapping[str, Any],
     core: _core.TrainParams,
     n_blocks: int,
@@ -348,22 +363,31 @@ def _held(
         return Holding(users, items, cut, *counts, pieces(users, items))
 
     if not isinstance(data, Parts):
+        if isinstance(sample_weight, str):
+            raise ValueError(
+                f"sample_weight is {sample_weight!r}; it must be an array where the ratings are here"
+            )
         given = given_ratings(
             data,
             None,
-            sample_weight=None,
+            sample_weight=sample_weight,
             validation=validation,
             fraction=params["validation_fraction"],
             seed=core["seed"],
         )
         ratings = cast("Ratings", given.ratings)  # of a source that is not read in parts
+        codes = Piece(ratings.users, ratings.items, ratings.values, given.weights)
+        if codes.weights is not None and not codes.weights.all():
+            codes = codes.take(codes.weights > 0)  # the others count for nothing
         return given, holding(
-            np.bincount(ratings.users, minlength=ratings.n_users),
-            np.bincount(ratings.items, minlength=ratings.n_items),
-            lambda users, items: [
-                [crew.put(piece)]
-                for piece in divided(users, items, ratings.users, ratings.items, ratings.values)
-            ],
+            np.bincount(codes.users, minlength=ratings.n_users),
+            np.bincount(codes.items, minlength=ratings.n_items),
+            lambda users, items: [[crew.put(piece)] for piece in divided(users, items, codes)],
+        )
+    if sample_weight is not None and not isinstance(sample_weight, str):
+        raise ValueError(
+            "sample_weight is no name; of ratings that are not here it must be the name of the column "
+            "that has the weights"
         )
     drawn = params["validation_fraction"] if validation is None else validation
     if is_number(drawn):
@@ -372,6 +396,8 @@ def _held(
             "are not here none are drawn: give fit(validation=...) the ratings to validate with"
         )
     found = count_parts(crew, data)
+    if not len(found.user_ids):
+        raise ValueError("sample_weight is 0 everywhere; at least one weight must be above 0")
 
     def pieces(users: SideBlocks, items: SideBlocks) -> list[list[Any]]:
         known = [crew.put(each) for each in (found.user_ids, found.item_ids, users, items)]
@@ -394,7 +420,7 @@ def _held(
 def _gathered(crew: Crew, parts: Parts) -> Ratings:
     """Return validation ratings here."""
     read = crew.get([crew.task(columns_of, part, rows) for part, rows in parts])
-    columns = zip(*(each.to_arrays() for each in read), strict=True)
+    columns = zip(*(ratings.to_arrays() for ratings, _ in read), strict=True)
     return Ratings.from_arrays(*map(np.concatenate, columns))
 
 
@@ -403,7 +429,7 @@ def _seen(crew: Crew, holding: Holding) -> tuple[NDArray[np.int32], NDArray[np.i
     users, items = [], []
     for block, references in enumerate(holding.pieces):
         codes = holding.users.codes[holding.users.block(block)]
-        for rows, columns, _ in crew.get(references):
+        for rows, columns, *_ in crew.get(references):
             users.append(codes[rows])
             items.append(holding.items.codes[columns])
     return np.concatenate(users), np.concatenate(items)
@@ -416,5 +442,5 @@ def _sample(crew: Crew, holding: Holding, counted: int, seed: int) -> _core.Rati
         codes = holding.users.codes[holding.users.block(block)]
         worker = holding.worker_of(block, crew.n_workers)
         told.append(crew.call(worker, "sample", block, codes, counted, seed))
-    users, items, values = (np.concatenate(column) for column in zip(*crew.get(told), strict=True))
-    return _core.RatingArrays(users, holding.items.codes[items], values)
+    sample = Piece.joined(crew.get(told))
+    return sample._replace(items=holding.items.codes[sample.items]).arrays()

@@ -177,8 +177,6 @@ def _of_factorization(
     params = estimator.get_params(deep=False)
     core = core_params(params)
     double = float_type(params["dtype"]) == np.float64
-    if counts.buffer:
-        core["device"] = "cpu"
     init = params["init"]
     more = {
         # With initial factors there is no search.

@@ -262,9 +262,7 @@ def estimate_memory(
     plain = isinstance(estimator, MatrixFactorization)
     disk = 0
     if on_disk:
-        core = core_params(estimator.get_params(deep=False))
-        core["device"] = "cpu"
-        disk = _core.scratch_bytes(n, weighted, core)
+        disk = _core.scratch_bytes(n, weighted, core_params(estimator.get_params(deep=False)))
     return MemoryEstimate(
         told.fit,
         _model(shape, told, weighted=weighted),
@@ -338,11 +336,8 @@ def _buffer(estimator: Any, buffer: int | None) -> int:
             f"scratch is True, and {type(estimator).__name__} trains on ratings in memory: leave it out"
         )
     size = BUFFER if buffer is None else check_count("buffer", buffer, 1, 2**63 - 1)
-    core = core_params(estimator.get_params(deep=False))
-    if estimator.device == "auto":
-        core["device"] = "cpu"
     with typed_words():
-        _core.check_scratch(size, core)
+        _core.check_scratch(size, core_params(estimator.get_params(deep=False)))
     return size
 
 

@@ -12,12 +12,13 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from ..checks import check_count, is_number, option
+from ..checks import check_count, in_words_of, is_number, option
 from ..data.columns import check_weights
 from ..data.files import read_ratings
 from ..data.numbering import available_memory
 from ..data.scan import RatingsScan, is_paths, is_stream, scan_ratings, store
 from ..data.stored import BYTES_PER_RATING, Chunk, StoredRatings, require_disk_space, scratch_folder
+from ..exceptions import CudaError
 from ..serving.tables import SeenItems
 from .core_params import typed_words
 from .given import Given, drawn_positions, given_ratings, validation_arrays
@@ -95,7 +96,7 @@ def given_from(
         if y is not None:
             raise ValueError(f"X ({type(X).__name__}) holds the ratings itself: pass no y with it")
         if disk is not None:
-            _require_fit(disk, params, core)
+            _require_fit(disk, core)
             scan = X if isinstance(X, RatingsScan) else scan_ratings(X)
             with _stored(scan, disk, params, core, weighted=sample_weight is not None) as stored:
                 yield _given(stored, sample_weight, validation, fraction, seed), disk, validation
@@ -103,7 +104,7 @@ def given_from(
         if is_paths(X):
             X = read_ratings(X)
     elif disk is not None:
-        _require_fit(disk, params, core)
+        _require_fit(disk, core)
     given = given_ratings(
         X, y, sample_weight=sample_weight, validation=validation, fraction=fraction, seed=seed
     )
@@ -148,21 +149,14 @@ def _disk(X: Any, scratch: Any, buffer: Any) -> Disk | None:
     return Disk(scratch_folder(scratch), size)
 
 
-def _require_fit(disk: Disk, params: Mapping[str, Any], core: _core.TrainParams) -> None:
-    """Refuse what cannot train from a disk before anything is read; an open device is the CPU."""
-    if core["device"] != "cpu" and params["device"] != "auto":
-        raise ValueError(
-            f"{option('device')} is {params['device']!r}, and ratings on disk are trained on by the CPU: use "
-            f"{option('device', 'cpu')}, or ratings in memory"
-        )
-    if core["half"]:
-        raise ValueError(
-            f"{option('dtype')} is 'float16', which is for CUDA devices, and ratings on disk are trained on by "
-            f"the CPU: use {option('dtype', 'float32')}, or ratings in memory"
-        )
-    core["device"], core["device_index"] = "cpu", 0
+def _require_fit(disk: Disk, core: _core.TrainParams) -> None:
+    """Refuse what cannot train from a disk, and a device that cannot be used, before anything is read."""
     with typed_words():
         _core.check_scratch(disk.buffer, core)
+    if core["device"] == "cuda":
+        _, usable, reason = _core.cuda_status()
+        if not usable:
+            raise CudaError(in_words_of(("device",), reason))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from ...checks import option
 from ..roles import Column, resolve_columns, with_times
 from ..times import holds_times
 from .reading import Reading, Request, Sink, joined, reading_of_columns
-from .source import Source
+from .source import Source, memory_errors
 from .whole_rows import whole_rows
 
 __all__ = ["FORMATS", "Columnar"]
@@ -210,7 +210,10 @@ class Columnar(NamedTuple):
 def _within(source: Source) -> Iterator[None]:
     """Name the file, of several, in the errors of reading."""
     try:
-        yield
+        with memory_errors():
+            yield
+    except MemoryError as error:
+        raise MemoryError(f"{source.path.name}: {error}") from error
     except (ValueError, OSError, pa.ArrowException) as error:
         raise ValueError(f"{source.path.name}: {error}") from error
 

@@ -8,10 +8,12 @@ import gzip
 import io
 import lzma
 import os
+import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -21,7 +23,7 @@ import pyarrow as pa
 from ...checks import option
 from ..folders import ratings_among
 
-__all__ = ["DAMAGE", "NothingThere", "Source"]
+__all__ = ["DAMAGE", "NothingThere", "Source", "memory_errors"]
 
 # What Python's readers of packed files raise of damage, apart from OSError and ValueError.
 DAMAGE = (
@@ -30,6 +32,9 @@ DAMAGE = (
     NotImplementedError,
 )
 
+# What Arrow and its formats say of an allocation that failed, in whatever class of error it comes out.
+_OUT_OF_MEMORY = re.compile(r"\b(m|re)alloc of size \d+ failed|\bstd::bad_alloc\b")
+
 _HEAD = 1 << 18
 _ARROW_CODECS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
 # Bytes unpacked at a time.
@@ -37,6 +42,19 @@ _PART = 1 << 22
 _OPENERS = {"": io.open, "gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
 # What zipfile says of a damaged archive, and of versions and encryptions that it does not know.
 _DAMAGES = (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, IndexError, struct.error)
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Raise MemoryError of a failed allocation that a library reports by an error of another class."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except (ValueError, OSError, pa.ArrowException) as error:
+        if getattr(error, "errno", None) == errno.ENOMEM or _OUT_OF_MEMORY.search(str(error)):
+            raise MemoryError(str(error)) from error
+        raise
 
 
 class NothingThere(ValueError):
