@@ -26,10 +26,11 @@ inline constexpr std::uint32_t kSegmentCost = 3;
 /// on its row as with one (0.57 and 0.61). H200: 24,000 tiles reach 0.7513 after 16 epochs, the CPU 0.7512.
 inline constexpr double kTilesOnRow = 64;
 /// Ratings of an epoch for which a tile more is used. H200, with one rating at work in a tile and tasks of 256: 500
-/// instead of 4,000 took an epoch of MovieLens 1M from 2.9 to 1.5 ms and of 100K from 2.8 to 1.06 ms at the same RMSE, with
-/// 460 and 50 tiles at work, as there were no more tasks; on the large set, k = 32, the RMSE was .7577 and .7569. Now a tile
-/// has two ratings at work, and tasks are cut for the tiles: 4,000 gives 200 and 20 tiles, which have 400 and 40 ratings
-/// at work. In the twin 2,000 was too few for MovieLens 1M (k = 32, 8 epochs): 0.8493, where the CPU has 0.8440.
+/// instead of 4,000 took an epoch of MovieLens 1M from 2.9 to 1.5 ms and of 100K from 2.8 to 1.06 ms at the same RMSE,
+/// with 460 and 50 tiles at work, as there were no more tasks; on the large set, k = 32, the RMSE was .7577 and .7569.
+/// Now a tile has two ratings at work, and tasks are cut for the tiles: 4,000 gives 200 and 20 tiles, which have 400
+/// and 40 ratings at work. In the twin 2,000 was too few for MovieLens 1M (k = 32, 8 epochs): 0.8493, where the CPU has
+/// 0.8440.
 inline constexpr std::int64_t kRatingsOfTile = 4000;
 
 // Blocked. H200, k = 64, half storage: 0.79 G updates/s, hogwild 2.95 G. A row's ratings are taken one after the other,
