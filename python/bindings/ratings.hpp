@@ -2,6 +2,8 @@
 // Ratings and reports between Python and the core, for the bindings of all that trains.
 #pragma once
 
+// Every file that casts a path must see its caster: else two of them define the same template differently, and which of
+// them is linked decides whether a path can be cast.
 #include <pybind11/stl/filesystem.h>
 
 #include <optional>

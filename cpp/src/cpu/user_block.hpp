@@ -41,12 +41,7 @@ Cut cut_sides(const Survey& rated, const TrainParams& params, std::int32_t n_blo
 /// one after the other. Blocks of items come in any order, a few at a time (a round): one half of the users takes one
 /// half of the round's items, then the other, and the other half of the users the other way round, so that two
 /// processes have work at the same time.
-///
-/// Test RMSE less that of one machine, generated ratings, k = 32, 6 epochs, 16 blocks. 5 M, mean and worst of four or
-/// five seeds: 0.0001 and 0.0003 with four rounds, 0.0004 and 0.0006 with two, 0.0007 and 0.0013 with one; without
-/// groups 0.0002 and 0.0004. 20 M, of two: 0.0004 with four rounds, 0.0007 with two, 0.0010 with one; without groups
-/// 0.0003 (scratch, 2026-11-28). With prior means the difference grows with the epochs, 20 M: 0.0008 after 20; without,
-/// none.
+/// More rounds mean that blocks learn more from each other within an epoch, and that workers wait more often.
 struct BlockOrder {
   std::vector<std::int32_t> users, items;
   std::int32_t n_groups = 1;  ///< of users, in their order: the halves
