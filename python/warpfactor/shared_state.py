@@ -29,14 +29,16 @@ class SharedChange:
         self._make = make
         self._change: AbstractContextManager[Any] | None = None
         self._n_inside = 0
-        self._unlock()
-        if hasattr(
-            os, "register_at_fork"
-        ):  # in a child, the thread that held the lock is not there
-            os.register_at_fork(after_in_child=self._unlock)
-
-    def _unlock(self) -> None:
         self._lock = threading.Lock()
+        self._inside = threading.local()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._leave_others)
+
+    def _leave_others(self) -> None:
+        """In a child process the other threads are not there, nor who held the lock."""
+        self._lock = threading.Lock()
+        self._n_inside = getattr(self._inside, "times", 0)
+        self._take_back()
 
     def __enter__(self) -> None:
         with self._lock:
@@ -45,13 +47,18 @@ class SharedChange:
                 change.__enter__()
                 self._change = change
             self._n_inside += 1
+            self._inside.times = getattr(self._inside, "times", 0) + 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._n_inside -= 1
-            if self._n_inside == 0 and self._change is not None:
-                change, self._change = self._change, None
-                change.__exit__(None, None, None)
+            self._inside.times -= 1
+            self._take_back()
+
+    def _take_back(self) -> None:
+        if self._n_inside == 0 and self._change is not None:
+            change, self._change = self._change, None
+            change.__exit__(None, None, None)
 
 
 _FILTERS = SharedChange(warnings.catch_warnings)

@@ -104,6 +104,8 @@ def test_lists_with_a_confidence_are_those_that_recommend_gives(found, model, pa
     assert (bound.rmse, bound.auc) == (found.rmse, found.auc)
     assert bound.baselines["popularity"].values() == found.baselines["popularity"].values()
     assert "lists with a confidence of 2" in str(bound)
+    with pytest.raises(ValueError, match="confidence is 2, and no lists are judged"):
+        wf.evaluate(model, test, confidence=2, metrics=["rmse", "auc"])
     with pytest.raises(ValueError, match="confidence is -1; it must be from 0 to"):
         wf.evaluate(model, test, confidence=-1)
 

@@ -330,7 +330,7 @@ def test_columns_taken_by_position_under_names_that_say_nothing_are_warned_of(tm
     else:
         table.to_json(path, orient="records", lines=True)
     told = "user 'datum', item 'artikel', rating 'kunde'. Pass user='datum', item='artikel', rating"
-    with pytest.warns(UserWarning, match=f"{name}: no column has a usual name, .*{told}"):
+    with pytest.warns(UserWarning, match=f"{name}: no column is named as .*{told}"):
         ratings = wf.read_ratings(path)
     assert ratings.user_ids.tolist() == [20240501, 20240502]
     with pytest.warns(UserWarning, match=f"the table: .*{told}"):

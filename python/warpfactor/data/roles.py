@@ -190,21 +190,20 @@ def guess_by_position(
     """Say that columns with names were taken in their order, as no name tells a role; "" if not so.
 
     Not of pairs, which are users and items in this order, not where names only count the columns, and
-    not where any column was chosen.
+    not where a column of users, items or ratings was chosen.
     """
-    shown = [names[at] for at in found.values()]
-    if "rating" not in wanted or not shown or _are_numbers(shown):
+    places = {role: at for role, at in found.items() if role != "timestamp"}
+    if "rating" not in wanted or not places or _are_numbers([names[at] for at in places.values()]):
         return ""
     if any(
-        wanted.get(role) is not None or (role != "timestamp" and at in all_common(names, role))
-        for role, at in found.items()
+        wanted[role] is not None or at in all_common(names, role) for role, at in places.items()
     ):
         return ""
-    told = ", ".join(f"{role} {names[at]!r:.60}" for role, at in found.items())
+    told = ", ".join(f"{role} {names[at]!r:.60}" for role, at in places.items())
     return (
-        f"no column has a usual name, so the columns were taken in their order: {told}. Pass "
-        f"{options({role: names[at] for role, at in found.items()})} if that is right, else the names "
-        "of the right columns"
+        "no column is named as users, items or ratings usually are, so the columns were taken in their "
+        f"order: {told}. Pass {options({role: names[at] for role, at in places.items()})} if that is "
+        "right, else the names of the right columns"
     )
 
 

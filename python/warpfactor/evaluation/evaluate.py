@@ -274,6 +274,11 @@ def evaluate(
     names = check_metrics(metrics)
     main = judged(model)
     check_moves(confidence, 0.0, None)
+    if confidence and not (set(names) - {*RATING_METRICS, "auc"} and main.ranks):
+        raise ValueError(
+            f"{option('confidence')} is {confidence!r:.80}, and no lists are judged: leave it out, or ask "
+            f"for {option('metrics')} of lists, such as ndcg"
+        )
     main = main._replace(confidence=float(confidence))
     fitted = main.model
     if n_threads is not None:

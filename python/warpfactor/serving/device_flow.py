@@ -37,22 +37,26 @@ def upload(xp: Any, array: NDArray[Any]) -> Any:
     array = np.ascontiguousarray(array)
     out = xp.empty(array.shape, array.dtype)
     stream = xp.cuda.get_current_stream()
+    if array.nbytes == 0:
+        return out
     if array.nbytes <= _STAGED_BYTES:
-        if array.nbytes:
-            out.data.copy_from_host_async(array.ctypes.data, array.nbytes, stream)
+        out.data.copy_from_host_async(array.ctypes.data, array.nbytes, stream)
+        stream.synchronize()  # it may be pinned memory, from which the copy goes on after the call
         return out
     given = array.reshape(-1).view(np.uint8)
     staged = [_pinned(xp, (_STAGED_BYTES,), np.dtype(np.uint8)) for _ in range(2)]
     copied: list[Any] = [None, None]
-    for number, start in enumerate(range(0, array.nbytes, _STAGED_BYTES)):
-        slot = number % 2
-        if copied[slot] is not None:
-            copied[slot].synchronize()
-        part = given[start : start + _STAGED_BYTES]
-        staged[slot][: len(part)] = part
-        (out.data + start).copy_from_host_async(staged[slot].ctypes.data, len(part), stream)
-        copied[slot] = stream.record()
-    stream.synchronize()  # before the buffers go
+    try:
+        for number, start in enumerate(range(0, array.nbytes, _STAGED_BYTES)):
+            slot = number % 2
+            if copied[slot] is not None:
+                copied[slot].synchronize()
+            part = given[start : start + _STAGED_BYTES]
+            staged[slot][: len(part)] = part
+            (out.data + start).copy_from_host_async(staged[slot].ctypes.data, len(part), stream)
+            copied[slot] = stream.record()
+    finally:
+        stream.synchronize()  # before the buffers go
     return out
 
 
