@@ -724,8 +724,13 @@ class SgdPass : TileWork<W, S, A, kLanes, kQuads> {
   WARPFACTOR_LANES_FUNCTION Mask may_start(const Place& place, const Mask& in) const {
     const Mask asks = in & (place.position > U(0));
     const U n(args_.n_stripes), that = (place.stripe + (place.number + n - place.number_before)) % n;
-    return (w_.acquire(args_.done, N(place.stripe), asks) >= place.position) &
-           (w_.acquire(args_.done, N(that), asks) >= place.position);
+    // One lane asks for its tile: others could see another number, and a tile starts as a whole.
+    const Mask leader = asks & leads_;
+    const Mask free = (w_.acquire(args_.done, N(place.stripe), leader) >= place.position) &
+                      (w_.acquire(args_.done, N(that), leader) >= place.position);
+    const U answer = W::template of_tile<kLanes>(W::template select<std::uint32_t>(free, U(1), U(0)), I(0));
+    w_.sync();  // the reads of all lanes come after it
+    return (answer == U(1)) | (place.position == U(0));
   }
 
   /// Has read what the task's first segments and ratings need.

@@ -6,7 +6,6 @@
 #include <iterator>
 #include <limits>
 
-#include "device/kernel_args.hpp"
 #include "update_rule.hpp"
 
 namespace warpfactor {

@@ -32,6 +32,23 @@ struct Sides {
 /// How a gradient becomes a step: an Optimizer with its variant.
 enum class StepRule { plain, momentum, adagrad_row, adagrad_element, adam };
 
+/// What a pass over ratings can do. plain: SGD with L2 penalties that pull all rows alike; pulled: the same where rows
+/// have pulls of their own; general: SGD with any penalty, pulls or none; the rest: a rule with any penalty. Each has
+/// kernels of its own, so that it takes no more registers than it needs.
+enum class PassKind { plain, pulled, general, momentum, adagrad_row, adagrad_element, adam };
+
+/// The kind of a pass by a rule, where steps are plain (rule::is_plain) or not and rows have pulls of their own or not.
+constexpr PassKind pass_kind(StepRule rule, bool plain, bool pulls) {
+  switch (rule) {
+    case StepRule::plain: break;
+    case StepRule::momentum: return PassKind::momentum;
+    case StepRule::adagrad_row: return PassKind::adagrad_row;
+    case StepRule::adagrad_element: return PassKind::adagrad_element;
+    case StepRule::adam: return PassKind::adam;
+  }
+  return !plain ? PassKind::general : pulls ? PassKind::pulled : PassKind::plain;
+}
+
 /// What a rule remembers: a number for each parameter, a second one, some for each row. See `stepped` and `row_rate`.
 struct Remembered {
   bool first, second, row_numbers;

@@ -276,20 +276,24 @@ TEST(blocked_gives_the_same_bits_whatever_runs_at_once_and_other_seeds_others) {
   const Data data(300, 200, 20000, 0.3), held_out(300, 200, 2000, 0.3, 1);
   TrainOptions<float> options;
   options.validation = held_out.view();
-  std::optional<Model<float>> first;
-  TrainParams params = small(20);
-  params.device = Device::cuda;
-  params.n_epochs = 3;
-  for (const std::int64_t tiles : {8, 64, 4096}) {
-    twin_limits.tiles_at_once = tiles;
-    params.n_threads = tiles == 64 ? 1 : 3;
-    const TrainResult<float> result = train<float>(data.view(), params, options);
-    if (!first) first = result.model;
-    CHECK(same_bits(*first, result.model));
+  for (const bool half : {false, true}) {
+    std::optional<Model<float>> first;
+    TrainParams params = small(20);
+    params.device = Device::cuda;
+    params.parallel = Parallel::blocked;
+    params.half = half;
+    params.n_epochs = 3;
+    for (const std::int64_t tiles : {1, 8, 64, 4096}) {
+      twin_limits.tiles_at_once = tiles;
+      params.n_threads = tiles == 64 ? 1 : 3;
+      const TrainResult<float> result = train<float>(data.view(), params, options);
+      if (!first) first = result.model;
+      CHECK(same_bits(*first, result.model));
+    }
+    twin_limits = {};
+    params.seed = 1;
+    CHECK(!same_bits(*first, train<float>(data.view(), params).model));
   }
-  twin_limits = {};
-  params.seed = 1;
-  CHECK(!same_bits(*first, train<float>(data.view(), params).model));
 }
 
 TEST(both_schedules_learn_as_the_cpu_does) {

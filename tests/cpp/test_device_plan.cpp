@@ -180,6 +180,10 @@ TEST(a_device_makes_the_plan_of_the_host_to_the_bit) {
   Data alone(600, 400, 15000);  // one row has all ratings of a side, and rows before and after it have none
   std::fill(alone.users.begin(), alone.users.end(), 311);
   all.push_back(alone);
+  // As many rows as the bits of a turn can number.
+  for (const auto& [n_users, n_items] : {std::pair{512, 256}, {64, 300}, {300, 64}, {2, 400}, {400, 2}}) {
+    all.emplace_back(n_users, n_items, 8000);
+  }
   for (const Data& data : all) {
     for (const Parallel parallel : {Parallel::blocked, Parallel::hogwild}) {
       for (const std::uint64_t seed : {0, 1, 77}) {

@@ -76,29 +76,12 @@ struct Entry {
 };
 static_assert(sizeof(Entry) == 8);
 
-/// What a pass over ratings can do. plain: SGD with L2 penalties that pull all rows alike; pulled: the same where rows
-/// have pulls of their own; general: SGD with any penalty, pulls or none; the rest: a rule with any penalty. Each has
-/// kernels of its own, so that it takes no more registers than it needs.
-enum class PassKind { plain, pulled, general, momentum, adagrad_row, adagrad_element, adam };
-
 template <PassKind kKind>
 inline constexpr StepRule kRuleOf = kKind == PassKind::momentum          ? StepRule::momentum
                                     : kKind == PassKind::adagrad_row     ? StepRule::adagrad_row
                                     : kKind == PassKind::adagrad_element ? StepRule::adagrad_element
                                     : kKind == PassKind::adam            ? StepRule::adam
                                                                          : StepRule::plain;
-
-/// The kind of a pass by a rule, where steps are plain (rule::is_plain) or not and rows have pulls of their own or not.
-constexpr PassKind pass_kind(StepRule rule, bool plain, bool pulls) {
-  switch (rule) {
-    case StepRule::plain: break;
-    case StepRule::momentum: return PassKind::momentum;
-    case StepRule::adagrad_row: return PassKind::adagrad_row;
-    case StepRule::adagrad_element: return PassKind::adagrad_element;
-    case StepRule::adam: return PassKind::adam;
-  }
-  return !plain ? PassKind::general : pulls ? PassKind::pulled : PassKind::plain;
-}
 
 /// Of a wave in PassArgs::waves: its number, then where it begins in the arrays.
 struct PassWave {

@@ -253,7 +253,9 @@ struct StripeTaskStep {
     const std::int64_t of_wave = plan.n_waves + 1, wave = n / of_wave, first = first_segment[wave];
     const auto* const sorted = keys;
     const auto* const segments = begins + first;
-    const auto least = static_cast<std::uint64_t>(wave << plan.turn_bits | first_turn[n % of_wave]);
+    // The end is one more than the turns' bits hold where the own rows are a power of two: it carries into the wave.
+    const std::uint64_t least =
+        (static_cast<std::uint64_t>(wave) << plan.turn_bits) + static_cast<std::uint64_t>(first_turn[n % of_wave]);
     const int bits = plan.hash_bits;
     task_begin[n] = static_cast<std::uint32_t>(first_from(
         first_segment[wave + 1] - first, [=](std::int64_t s) { return sorted[segments[s]] >> bits; }, least));

@@ -473,8 +473,7 @@ class MatrixFactorization(FromModel, CallbackSupportMixin, PartialFit):  # type:
         scratch : str, path-like or True, default None
             A folder on a disk that keeps the ratings during the fit, in place of memory; True: the
             system's. The same bits; on a CUDA device what does not fit there is read in each epoch. None: as
-            True where `X` is read in parts. See
-            :doc:`/how-to/larger_than_memory`.
+            True where `X` is read in parts. See :doc:`/how-to/larger_than_memory`.
         buffer : int, default None
             With `scratch`, how many bytes of ratings may be in memory; None: 2**30. So much `seen_` is kept.
 
