@@ -33,6 +33,8 @@ from .worker import Functions, Piece
 
 __all__ = ["RayTrainer", "fit_by"]
 
+_MOST_BLOCKS = 2**15
+
 
 class RayTrainer:
     """Fits a `MatrixFactorization` on a cluster of Ray.
@@ -51,13 +53,12 @@ class RayTrainer:
         factors. Losses and penalties of your own are compiled by each worker, which needs SymPy and
         Numba too.
     num_workers : int, default 1
-        Actors, at most `num_blocks`. Of w workers each is busy in b of b + w - 1 steps with b blocks:
-        four blocks or more for each are good.
+        Actors, at most `num_blocks`, which should be eight times as many or more; a power of two, as
+        halves of halves of the users go to workers.
     threads_per_worker : int, default 1
         Threads that train in each actor, and the CPUs that it asks of Ray.
     num_blocks : int, default 16
-        Into how many blocks users and items are cut. The bits depend on it. A number that
-        `num_workers` divides gives all workers the same to do.
+        Into how many blocks users and items are cut: enough for two workers. The bits depend on it.
     resources_per_worker : mapping, default None
         What else each actor takes, as ``ray.remote`` names it, such as ``{"memory": 8e9}`` or
         ``{"resources": {"big": 1}}``.
@@ -71,7 +72,7 @@ class RayTrainer:
     --------
     >>> import warpfactor as wf
     >>> from warpfactor.ray import RayTrainer
-    >>> trainer = RayTrainer(wf.MatrixFactorization(random_state=0), num_workers=4)
+    >>> trainer = RayTrainer(wf.MatrixFactorization(random_state=0), num_workers=4, num_blocks=32)
     >>> model = trainer.fit("s3fs/ratings/")  # doctest: +SKIP
     """
 
@@ -91,12 +92,12 @@ class RayTrainer:
                 "an Ensemble can be fitted one after the other"
             )
         self.model = model
-        self.num_blocks = check_count("num_blocks", num_blocks, 1, 2**15)
-        self.num_workers = check_count("num_workers", num_workers, 1)
+        self.num_blocks = check_count("num_blocks", num_blocks, 1, _MOST_BLOCKS)
+        self.num_workers = check_count("num_workers", num_workers, 1, _MOST_BLOCKS)
         if self.num_workers > self.num_blocks:
             raise ValueError(
                 f"num_workers is {num_workers}; it must be at most num_blocks, which is {num_blocks}: "
-                f"give num_blocks={2 * self.num_workers}"
+                f"give num_blocks={min(8 * self.num_workers, _MOST_BLOCKS)}"
             )
         self.threads_per_worker = check_count("threads_per_worker", threads_per_worker, 1)
         self.copy_every = None if copy_every is None else check_count("copy_every", copy_every, 1)
