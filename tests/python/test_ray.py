@@ -196,22 +196,28 @@ def test_mistakes_are_named(data, tmp_path):
         trainer(device="cuda").fit(*data)
     with pytest.raises(FileNotFoundError, match="there is no file or folder"):
         trainer().fit(tmp_path / "none")
-    with pytest.raises(ValueError, match=r"validation is 0\.1; of ratings that are not here"):
-        trainer().fit(ray.put(data[0].to_arrays()), 0.1)
-    with pytest.raises(ValueError, match="sample_weight is no name"):
-        trainer().fit(ray.put(table(data[0])), sample_weight=np.ones(len(data[0])))
     with pytest.raises(
         ValueError, match="sample_weight is 'none'; it must be the name of a column"
     ):
         trainer().fit(ray.put(table(data[0])), sample_weight="none")
-    with pytest.raises(ValueError, match="sample_weight is 'w'; it must be an array"):
-        trainer().fit(*data, sample_weight="w")
     with pytest.raises(ValueError, match="resources_per_worker has num_gpus"):
         RayTrainer(wf.MatrixFactorization(), resources_per_worker={"num_gpus": 1})
     bad = data[0].to_arrays()[2]
     bad[5] = np.nan
     with pytest.raises(ValueError, match="nan is not finite"):
         trainer().fit(ray.put((*data[0].to_arrays()[:2], bad)))
+
+
+def test_what_is_here_beside_what_is_not_is_refused_before_actors_start(data, monkeypatch):
+    from warpfactor.ray import trainer as module
+
+    monkeypatch.setattr(module, "RayCrew", None)
+    with pytest.raises(ValueError, match=r"validation is 0\.1; of ratings that are not here"):
+        trainer().fit(ray.put(data[0].to_arrays()), 0.1)
+    with pytest.raises(ValueError, match="sample_weight is no name"):
+        trainer().fit(ray.put(table(data[0])), sample_weight=np.ones(len(data[0])))
+    with pytest.raises(ValueError, match="sample_weight is 'w'; it must be an array"):
+        trainer().fit(*data, sample_weight="w")
 
 
 def test_the_lines_of_the_tutorial_run(data, tmp_path):

@@ -170,6 +170,7 @@ class RayTrainer:
         name = sample_weight if isinstance(sample_weight, str) else None
         data = parts_of(data, columns._replace(weight=name))
         validation = None if validation is None else parts_of(validation, columns)
+        _refuse_mixed(data, validation, sample_weight, self.model.validation_fraction)
         crew = RayCrew(self.num_workers, self.threads_per_worker, resources)
         try:
             return fit_by(
@@ -210,6 +211,7 @@ def fit_by(
     started = perf_counter()
     params = estimator.get_params(deep=False)
     core = _core_of(params)
+    _refuse_mixed(data, validation, sample_weight, params["validation_fraction"])
     checkpoints = checkpoints_of(checkpoint, every, resume)
     if params["random_state"] is None and checkpoints.seed is not None:
         core["seed"] = checkpoints.seed
@@ -335,6 +337,27 @@ def _core_of(params: Mapping[str, Any]) -> _core.TrainParams:
     return core
 
 
+def _refuse_mixed(data: Any, validation: Any, sample_weight: Any, fraction: Any) -> None:
+    """Refuse arguments for ratings that are here beside ratings that are not, and the other way."""
+    if not isinstance(data, Parts):
+        if isinstance(sample_weight, str):
+            raise ValueError(
+                f"sample_weight is {sample_weight!r}; it must be an array where the ratings are here"
+            )
+        return
+    if sample_weight is not None and not isinstance(sample_weight, str):
+        raise ValueError(
+            "sample_weight is no name; of ratings that are not here it must be the name of the column "
+            "that has the weights"
+        )
+    drawn = fraction if validation is None else validation
+    if is_number(drawn):
+        raise ValueError(
+            f"{'validation_fraction' if validation is None else 'validation'} is {drawn}; of ratings that "
+            "are not here none are drawn: give fit(validation=...) the ratings to validate with"
+        )
+
+
 def _held(
     crew: Crew,
     data: Any,
@@ -364,10 +387,6 @@ def _held(
         return Holding(users, items, cut, *counts, pieces(users, items))
 
     if not isinstance(data, Parts):
-        if isinstance(sample_weight, str):
-            raise ValueError(
-                f"sample_weight is {sample_weight!r}; it must be an array where the ratings are here"
-            )
         given = given_ratings(
             data,
             None,
@@ -384,17 +403,6 @@ def _held(
             np.bincount(codes.users, minlength=ratings.n_users),
             np.bincount(codes.items, minlength=ratings.n_items),
             lambda users, items: [[crew.put(piece)] for piece in divided(users, items, codes)],
-        )
-    if sample_weight is not None and not isinstance(sample_weight, str):
-        raise ValueError(
-            "sample_weight is no name; of ratings that are not here it must be the name of the column "
-            "that has the weights"
-        )
-    drawn = params["validation_fraction"] if validation is None else validation
-    if is_number(drawn):
-        raise ValueError(
-            f"{'validation_fraction' if validation is None else 'validation'} is {drawn}; of ratings that "
-            "are not here none are drawn: give fit(validation=...) the ratings to validate with"
         )
     found = count_parts(crew, data)
     if not len(found.user_ids):
