@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import signal
@@ -136,27 +135,33 @@ def test_files_references_and_data_sets_are_read_by_the_workers(data, local, tmp
     assert np.array_equal(files.model_.seen_[1], local.model_.seen_[1])
 
 
-def test_weights_and_a_loss_of_one_s_own_come_to_the_workers(data, tmp_path):
+def test_weights_come_to_the_workers(data, tmp_path):
     from warpfactor.ray.crew import LocalCrew
     from warpfactor.ray.trainer import fit_by
 
     train, test = data
     weights = np.random.default_rng(0).integers(0, 3, len(train)).astype(np.float32)
-    own = (
-        {}
-        if not importlib.util.find_spec("numba")
-        else {"loss": wf.losses.custom(lambda r, x: wf.losses.log(1 + (r - x) ** 2))}
-    )
-    model = wf.MatrixFactorization(**SHORT | own)
+    model = wf.MatrixFactorization(**SHORT)
     here = fit_by(LocalCrew(1), model, train, test, n_blocks=4, sample_weight=weights)
-    assert same(trainer(**own).fit(train, test, sample_weight=weights), here)
+    assert same(trainer().fit(train, test, sample_weight=weights), here)
     weighted = table(train).append_column("times", pa.array(weights))
     pa.parquet.write_table(weighted, tmp_path / "0.parquet")
-    # A user or an item without a rating that counts is not in the files' model.
-    files = trainer(**own).fit(tmp_path, test, sample_weight="times")
+    files = trainer().fit(tmp_path, test, sample_weight="times")
     assert files.model_.n_ratings_ == here.model_.n_ratings_ == np.count_nonzero(weights)
     arrays = [ray.put((*train.to_arrays(), weights))]
-    assert same(trainer(4, **own).fit(arrays, test, sample_weight="weights"), files)
+    assert same(trainer(4).fit(arrays, test, sample_weight="weights"), files)
+
+
+def test_a_loss_of_one_s_own_comes_to_the_workers(data):
+    pytest.importorskip("sympy")
+    pytest.importorskip("numba")
+    from warpfactor.ray.crew import LocalCrew
+    from warpfactor.ray.trainer import fit_by
+
+    own = {"loss": wf.losses.custom(lambda r, x: wf.losses.log(1 + (r - x) ** 2))}
+    model = wf.MatrixFactorization(**SHORT | own)
+    here = fit_by(LocalCrew(1), model, *data, n_blocks=4)
+    assert same(trainer(**own).fit(*data), here)
 
 
 def test_texts_are_numbered_as_on_one_machine(data):
