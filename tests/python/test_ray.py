@@ -205,6 +205,11 @@ def test_mistakes_are_named(data, tmp_path):
         ValueError, match="sample_weight is 'none'; it must be the name of a column"
     ):
         trainer().fit(ray.put(table(data[0])), sample_weight="none")
+    for mistaken in ("none", tmp_path):
+        with pytest.raises((FileNotFoundError, ValueError), match=r"^validation: "):
+            trainer().fit(data[0], str(mistaken))
+    with pytest.raises(ValueError, match=r"^validation has a tuple of 2"):
+        trainer().fit(data[0], ray.put(data[1].to_arrays()[:2]))
     with pytest.raises(ValueError, match="resources_per_worker has num_gpus"):
         RayTrainer(wf.MatrixFactorization(), resources_per_worker={"num_gpus": 1})
     bad = data[0].to_arrays()[2]

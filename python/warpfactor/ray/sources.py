@@ -68,11 +68,14 @@ class Part(NamedTuple):
         Of the file.
     columns : Columns
         Where users, items, ratings and weights are.
+    name : str
+        What the error messages call the ratings: the argument that they were given as.
     """
 
     path: str
     row_groups: tuple[int, ...]
     columns: Columns
+    name: str
 
 
 class Parts(list[tuple[Part, Any]]):
@@ -96,7 +99,7 @@ class Counted(NamedTuple):
     item_counts: NDArray[np.int64]
 
 
-def parts_of(data: Any, columns: Columns) -> Any:
+def parts_of(data: Any, columns: Columns, name: str) -> Any:
     """Return the `Parts` of a data set, or what is here already as it is.
 
     A Ray data set is read for that, which takes CPUs.
@@ -108,6 +111,8 @@ def parts_of(data: Any, columns: Columns) -> Any:
         (users, items, values), with weights (users, items, values, weights), or to tables.
     columns : Columns
         Their names.
+    name : str
+        What the error messages call it.
 
     Returns
     -------
@@ -118,9 +123,10 @@ def parts_of(data: Any, columns: Columns) -> Any:
     listed = isinstance(data, (list, tuple)) and len(data) > 0
     of_paths = (str, os.PathLike)
     if isinstance(data, of_paths) or (listed and all(isinstance(each, of_paths) for each in data)):
-        return Parts((part, None) for part in _parquet_parts(data if listed else [data], columns))
+        paths = data if listed else [data]
+        return Parts((part, None) for part in _parquet_parts(paths, columns, name))
     ray = import_ray()
-    part = Part("", (), columns)
+    part = Part("", (), columns, name)
     if isinstance(data, ray.ObjectRef):
         return Parts([(part, data)])
     if listed and all(isinstance(each, ray.ObjectRef) for each in data):
@@ -137,16 +143,16 @@ def parts_of(data: Any, columns: Columns) -> Any:
     return data
 
 
-def _parquet_parts(paths: Sequence[Any], columns: Columns) -> Iterator[Part]:
+def _parquet_parts(paths: Sequence[Any], columns: Columns, name: str) -> Iterator[Part]:
     import pyarrow.dataset
     import pyarrow.parquet
 
     for path in map(os.fspath, paths):
         if not os.path.exists(path):
-            raise FileNotFoundError(f"data: there is no file or folder {path!r}")
+            raise FileNotFoundError(f"{name}: there is no file or folder {path!r}")
         files = pyarrow.dataset.dataset(path, format="parquet").files
         if not files:
-            raise ValueError(f"data: the folder {path!r} holds no Parquet files")
+            raise ValueError(f"{name}: the folder {path!r} holds no Parquet files")
         for file in sorted(files):
             try:
                 metadata = pyarrow.parquet.read_metadata(file)
@@ -154,7 +160,7 @@ def _parquet_parts(paths: Sequence[Any], columns: Columns) -> Iterator[Part]:
                 raise
             except pa.ArrowException as error:
                 raise ValueError(
-                    f"data: {file!r} is no Parquet file ({error}): read other files by "
+                    f"{name}: {file!r} is no Parquet file ({error}): read other files by "
                     "warpfactor.read_ratings, or by ray.data"
                 ) from error
             groups: list[int] = []
@@ -163,10 +169,10 @@ def _parquet_parts(paths: Sequence[Any], columns: Columns) -> Iterator[Part]:
                 groups.append(group)
                 size += metadata.row_group(group).total_byte_size
                 if size >= _PART_BYTES:
-                    yield Part(file, tuple(groups), columns)
+                    yield Part(file, tuple(groups), columns, name)
                     groups, size = [], 0
             if groups:
-                yield Part(file, tuple(groups), columns)
+                yield Part(file, tuple(groups), columns, name)
 
 
 def columns_of(part: Part, rows: Any) -> tuple[Ratings, NDArray[np.float32] | None]:
@@ -182,14 +188,14 @@ def columns_of(part: Part, rows: Any) -> tuple[Ratings, NDArray[np.float32] | No
     if isinstance(rows, (tuple, list)):
         if len(rows) != (4 if weight else 3):
             raise ValueError(
-                f"data has a tuple of {len(rows)}; it must be (users, items, values"
+                f"{part.name} has a tuple of {len(rows)}; it must be (users, items, values"
                 + (", weights) where sample_weight is given" if weight else ")")
             )
         return _counted(Ratings.from_arrays(*rows[:3]), rows[3] if weight else None)
     if isinstance(rows, Ratings):
         if weight:
             raise ValueError(
-                "data has Ratings, which have no weights, and sample_weight is given: put tuples "
+                f"{part.name} has Ratings, which have no weights, and sample_weight is given: put tuples "
                 "(users, items, values, weights), or tables"
             )
         return rows, None

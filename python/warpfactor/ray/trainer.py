@@ -168,8 +168,9 @@ class RayTrainer:
         # Data sets are read by tasks, which need the CPUs that the actors will have.
         columns = Columns(user, item, rating)
         name = sample_weight if isinstance(sample_weight, str) else None
-        data = parts_of(data, columns._replace(weight=name))
-        validation = None if validation is None else parts_of(validation, columns)
+        data = parts_of(data, columns._replace(weight=name), "data")
+        if validation is not None:
+            validation = parts_of(validation, columns, "validation")
         _refuse_mixed(data, validation, sample_weight, self.model.validation_fraction)
         crew = RayCrew(self.num_workers, self.threads_per_worker, resources)
         try:
