@@ -141,6 +141,8 @@ def test_weights_come_to_the_workers(data, tmp_path):
 
     train, test = data
     weights = np.random.default_rng(0).integers(0, 3, len(train)).astype(np.float32)
+    nobody = train.user_ids[0]
+    weights[train.users == 0] = 0
     model = wf.MatrixFactorization(**SHORT)
     here = fit_by(LocalCrew(1), model, train, test, n_blocks=4, sample_weight=weights)
     assert same(trainer().fit(train, test, sample_weight=weights), here)
@@ -148,8 +150,37 @@ def test_weights_come_to_the_workers(data, tmp_path):
     pa.parquet.write_table(weighted, tmp_path / "0.parquet")
     files = trainer().fit(tmp_path, test, sample_weight="times")
     assert files.model_.n_ratings_ == here.model_.n_ratings_ == np.count_nonzero(weights)
+    # A user or an item without a rating that counts is not in the files' model.
+    assert nobody in here.user_ids_
+    assert nobody not in files.user_ids_
     arrays = [ray.put((*train.to_arrays(), weights))]
     assert same(trainer(4).fit(arrays, test, sample_weight="weights"), files)
+
+
+def test_a_part_that_does_not_count_does_not_end_a_fit(data):
+    train, test = data
+    whole = table(train)
+    half = len(train) // 2
+    ones = np.ones(len(train), np.float32)
+    halves = [slice(0, half), slice(half, None)]
+
+    def parts(weights: Any) -> Any:
+        return [ray.put((*(each[at] for each in train.to_arrays()), weights[at])) for at in halves]
+
+    zeros = np.where(np.arange(len(train)) < half, np.float32(0), ones)
+    second = ray.put(whole.slice(half))
+    alone = trainer().fit([second], test)
+    weighted = trainer().fit(parts(zeros), test, sample_weight="w")
+    assert weighted.model_.n_ratings_ == len(train) - half
+    assert np.array_equal(weighted.user_ids_, alone.user_ids_)
+    with pytest.raises(ValueError, match="sample_weight is 0 everywhere"):
+        trainer().fit(parts(0 * ones), test, sample_weight="w")
+    # A block of which a filter has left nothing.
+    assert same(trainer().fit([ray.put(pa.table({})), second], test), alone)
+    with pytest.raises(ValueError, match="data holds no ratings"):
+        trainer().fit(ray.put(whole.slice(0, 0)))
+    with pytest.raises(ValueError, match="validation holds no ratings"):
+        trainer().fit(second, ray.put(whole.slice(0, 0)))
 
 
 def test_a_loss_of_one_s_own_comes_to_the_workers(data):

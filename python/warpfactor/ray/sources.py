@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..data.columns import check_weights
 from ..data.ids import encode_ids, id_kind, lookup_ids
-from ..data.ratings import Ratings
+from ..data.ratings import Ratings, adopt_ratings, without_unused
 from .cluster import import_ray
 from .crew import Crew
 from .exchange import SideBlocks, divided
@@ -28,10 +28,11 @@ __all__ = [
     "Counted",
     "Part",
     "Parts",
-    "columns_of",
+    "Read",
     "count_parts",
     "divide_part",
     "parts_of",
+    "read_part",
 ]
 
 # How many parts' ids are joined in one go.
@@ -80,6 +81,20 @@ class Part(NamedTuple):
 
 class Parts(list[tuple[Part, Any]]):
     """All parts, in the order of the ratings, each with a reference to its rows; None for a file's."""
+
+
+class Read(NamedTuple):
+    """The ratings of a part that count, perhaps none.
+
+    Parameters
+    ----------
+    ratings : Ratings
+    weights : ndarray of float32, or None
+        All above 0; None: all 1.
+    """
+
+    ratings: Ratings
+    weights: NDArray[np.float32] | None
 
 
 class Counted(NamedTuple):
@@ -175,8 +190,8 @@ def _parquet_parts(paths: Sequence[Any], columns: Columns, name: str) -> Iterato
                 yield Part(file, tuple(groups), columns, name)
 
 
-def columns_of(part: Part, rows: Any) -> tuple[Ratings, NDArray[np.float32] | None]:
-    """Read a part and its weights, which are above 0 or None; `rows` are what its reference stands for."""
+def read_part(part: Part, rows: Any) -> Read:
+    """Read a part; `rows` are what its reference stands for."""
     user, item, rating, weight = part.columns
     if part.path:
         import pyarrow.parquet
@@ -191,6 +206,8 @@ def columns_of(part: Part, rows: Any) -> tuple[Ratings, NDArray[np.float32] | No
                 f"{part.name} has a tuple of {len(rows)}; it must be (users, items, values"
                 + (", weights) where sample_weight is given" if weight else ")")
             )
+        if not any(map(len, rows)):
+            return _nothing(weight)
         return _counted(Ratings.from_arrays(*rows[:3]), rows[3] if weight else None)
     if isinstance(rows, Ratings):
         if weight:
@@ -198,7 +215,10 @@ def columns_of(part: Part, rows: Any) -> tuple[Ratings, NDArray[np.float32] | No
                 f"{part.name} has Ratings, which have no weights, and sample_weight is given: put tuples "
                 "(users, items, values, weights), or tables"
             )
-        return rows, None
+        return Read(rows, None)
+    # Such as a block of a data set of which a filter has left nothing, not even columns.
+    if hasattr(rows, "__len__") and not len(rows):
+        return _nothing(weight)
     ratings = Ratings.from_frame(rows, user=user, item=item, rating=rating)
     return _counted(ratings, None if weight is None else _column(rows, weight))
 
@@ -213,19 +233,30 @@ def _column(rows: Any, name: str) -> Any:
     return rows[name]
 
 
-def _counted(ratings: Ratings, weights: Any) -> tuple[Ratings, NDArray[np.float32] | None]:
-    """Leave out ratings of weight 0, which count for nothing."""
+def _counted(ratings: Ratings, weights: Any) -> Read:
+    """Leave out ratings of weight 0, which count for nothing, and the ids that have no others."""
     if weights is None:
-        return ratings, None
+        return Read(ratings, None)
     checked = check_weights(weights, len(ratings), all_zero=True)
     if checked.all():
-        return ratings, checked
-    return ratings.take(checked > 0), checked[checked > 0]
+        return Read(ratings, checked)
+    kept = checked > 0
+    users, user_ids = without_unused(ratings.users[kept], ratings.user_ids)
+    items, item_ids = without_unused(ratings.items[kept], ratings.item_ids)
+    return Read(
+        adopt_ratings(users, items, ratings.values[kept], user_ids, item_ids), checked[kept]
+    )
+
+
+def _nothing(weight: str | None) -> Read:
+    """Return what a part without rows holds."""
+    codes, numbers, ids = np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.int64)
+    return Read(adopt_ratings(codes, codes, numbers, ids, ids), numbers if weight else None)
 
 
 def count_parts(crew: Crew, parts: Parts) -> Counted:
     """Number the ids of all parts, as those of one table are numbered."""
-    counted = [crew.task(_count_part, part, rows) for part, rows in parts]
+    counted = [crew.task(_count_part, part, rows) for part, rows in parts] or [crew.task(_join)]
     while len(counted) > 1:
         counted = [
             crew.task(_join, *counted[at : at + _FAN_IN]) for at in range(0, len(counted), _FAN_IN)
@@ -235,7 +266,7 @@ def count_parts(crew: Crew, parts: Parts) -> Counted:
 
 
 def _count_part(part: Part, rows: Any) -> Counted:
-    ratings, _ = columns_of(part, rows)
+    ratings, _ = read_part(part, rows)
     return Counted(
         ratings.user_ids,
         np.bincount(ratings.users, minlength=ratings.n_users),
@@ -245,15 +276,18 @@ def _count_part(part: Part, rows: Any) -> Counted:
 
 
 def _join(*parts: Counted) -> Counted:
-    users = _joined_ids([(each.user_ids, each.user_counts) for each in parts], "users")
     return Counted(
-        *users, *_joined_ids([(each.item_ids, each.item_counts) for each in parts], "items")
+        *_joined_ids([(each.user_ids, each.user_counts) for each in parts], "users"),
+        *_joined_ids([(each.item_ids, each.item_counts) for each in parts], "items"),
     )
 
 
 def _joined_ids(
     parts: list[tuple[NDArray[Any], NDArray[np.int64]]], side: str
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    parts = [(ids, counts) for ids, counts in parts if len(ids)]  # without ids there is no kind
+    if not parts:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
     kinds = sorted({id_kind(ids) for ids, _ in parts})
     if len(kinds) > 1:
         raise ValueError(
@@ -275,7 +309,7 @@ def divide_part(
     items: SideBlocks,
 ) -> Any:
     """Return the ratings of a part, those of each block of users apart."""
-    ratings, weights = columns_of(part, rows)
+    ratings, weights = read_part(part, rows)
     codes = Piece(
         lookup_ids(user_ids, ratings.user_ids, "users")[ratings.users],
         lookup_ids(item_ids, ratings.item_ids, "items")[ratings.items],

@@ -28,7 +28,7 @@ from ..training.progress import EpochBar, check_verbose
 from .cluster import RayCrew, import_ray
 from .crew import Crew
 from .exchange import BlockExchange, Holding, SideBlocks, divided
-from .sources import Columns, Parts, columns_of, count_parts, divide_part, parts_of
+from .sources import Columns, Parts, count_parts, divide_part, parts_of, read_part
 from .worker import Functions, Piece
 
 __all__ = ["RayTrainer", "fit_by"]
@@ -142,7 +142,7 @@ class RayTrainer:
         sample_weight : array-like or str, default None
             Weights of the ratings, as of `MatrixFactorization.fit`; of data sets, files and references to
             tables the name of a column; of references to tuples, whose fourth array they are, any
-            name.
+            name. Of those, users and items without a weight above 0 are not in the model.
         implicit : array-like, default None
             Pairs without a rating, as of `MatrixFactorization.fit`, which are sent to the workers from here.
 
@@ -406,8 +406,12 @@ def _held(
             lambda users, items: [[crew.put(piece)] for piece in divided(users, items, codes)],
         )
     found = count_parts(crew, data)
-    if not len(found.user_ids):
-        raise ValueError("sample_weight is 0 everywhere; at least one weight must be above 0")
+    if not found.user_counts.sum():
+        raise ValueError(
+            "data holds no ratings: at least one is needed"
+            if sample_weight is None
+            else "sample_weight is 0 everywhere; at least one weight must be above 0"
+        )
 
     def pieces(users: SideBlocks, items: SideBlocks) -> list[list[Any]]:
         known = [crew.put(each) for each in (found.user_ids, found.item_ids, users, items)]
@@ -429,9 +433,12 @@ def _held(
 
 def _gathered(crew: Crew, parts: Parts) -> Ratings:
     """Return validation ratings here."""
-    read = crew.get([crew.task(columns_of, part, rows) for part, rows in parts])
-    columns = zip(*(ratings.to_arrays() for ratings, _ in read), strict=True)
-    return Ratings.from_arrays(*map(np.concatenate, columns))
+    read = crew.get([crew.task(read_part, part, rows) for part, rows in parts])
+    # Ids of nothing have no kind that could be joined.
+    columns = [each.ratings.to_arrays() for each in read if len(each.ratings)]
+    if not columns:
+        raise ValueError("validation holds no ratings: at least one is needed")
+    return Ratings.from_arrays(*map(np.concatenate, zip(*columns, strict=True)))
 
 
 def _seen(crew: Crew, holding: Holding) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
