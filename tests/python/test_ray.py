@@ -183,6 +183,21 @@ def test_a_part_that_does_not_count_does_not_end_a_fit(data):
         trainer().fit(second, ray.put(whole.slice(0, 0)))
 
 
+@pytest.mark.parametrize("names", ["abcw", "wabc"])
+@pytest.mark.filterwarnings("always")
+def test_the_column_of_the_weights_is_taken_for_no_other(data, names, recwarn):
+    train, _ = data
+    weights = np.random.default_rng(0).integers(0, 3, len(train)).astype(np.float32)
+    columns = dict(zip("abc", train.to_arrays(), strict=True)) | {"w": weights}
+    nameless = pa.table({name: columns[name] for name in names})
+    fitted = trainer(1).fit([ray.put(nameless)] * 2, sample_weight="w")
+    named = nameless.rename_columns({"a": "user", "b": "item", "c": "rating", "w": "w"})
+    assert same(trainer(1).fit([ray.put(named)] * 2, sample_weight="w"), fitted)
+    (told,) = [str(each.message) for each in recwarn if "in their order" in str(each.message)]
+    assert told.startswith("data: no column has a usual name")
+    assert "Pass user='a', item='b', rating='c' if" in told
+
+
 def test_a_loss_of_one_s_own_comes_to_the_workers(data):
     pytest.importorskip("sympy")
     pytest.importorskip("numba")
@@ -241,6 +256,8 @@ def test_mistakes_are_named(data, tmp_path):
             trainer().fit(data[0], str(mistaken))
     with pytest.raises(ValueError, match=r"^validation has a tuple of 2"):
         trainer().fit(data[0], ray.put(data[1].to_arrays()[:2]))
+    with pytest.raises(ValueError, match=r"^data has dict"):
+        trainer().fit(ray.put({}))
     with pytest.raises(ValueError, match="resources_per_worker has num_gpus"):
         RayTrainer(wf.MatrixFactorization(), resources_per_worker={"num_gpus": 1})
     bad = data[0].to_arrays()[2]

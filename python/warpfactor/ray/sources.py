@@ -16,8 +16,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..data.columns import check_weights
+from ..data.hints import describe_kind
 from ..data.ids import encode_ids, id_kind, lookup_ids
-from ..data.ratings import Ratings, adopt_ratings, without_unused
+from ..data.objects import open_table
+from ..data.ratings import Ratings, adopt_ratings, ratings_from_columns, without_unused
+from ..data.roles import Frame, guess_by_position, refuse_repeated, resolve_columns
 from .cluster import import_ray
 from .crew import Crew
 from .exchange import SideBlocks, divided
@@ -47,7 +50,7 @@ class Columns(NamedTuple):
     Parameters
     ----------
     user, item, rating : str or None
-        None: found as by `Ratings.from_frame`.
+        None: found as by `Ratings.from_frame`, among those that hold no weights.
     weight : str or None, default None
         None: ratings have no weights.
     """
@@ -91,10 +94,13 @@ class Read(NamedTuple):
     ratings : Ratings
     weights : ndarray of float32, or None
         All above 0; None: all 1.
+    guess : str
+        What to say of columns that were taken in their order; "" where they were told.
     """
 
     ratings: Ratings
     weights: NDArray[np.float32] | None
+    guess: str = ""
 
 
 class Counted(NamedTuple):
@@ -106,12 +112,15 @@ class Counted(NamedTuple):
         Vocabularies.
     user_counts, item_counts : ndarray of int64
         By code.
+    guess : str
+        As of `Read`.
     """
 
     user_ids: NDArray[Any]
     user_counts: NDArray[np.int64]
     item_ids: NDArray[Any]
     item_counts: NDArray[np.int64]
+    guess: str = ""
 
 
 def parts_of(data: Any, columns: Columns, name: str) -> Any:
@@ -216,21 +225,46 @@ def read_part(part: Part, rows: Any) -> Read:
                 "(users, items, values, weights), or tables"
             )
         return Read(rows, None)
+    table = open_table(rows)
+    if table is None:
+        raise ValueError(
+            f"{part.name} has {describe_kind(rows)}; it must be Ratings, a tuple of arrays (users, items, "
+            "values), or a pandas, polars or Arrow table"
+        )
     # Such as a block of a data set of which a filter has left nothing, not even columns.
     if hasattr(rows, "__len__") and not len(rows):
         return _nothing(weight)
-    ratings = Ratings.from_frame(rows, user=user, item=item, rating=rating)
-    return _counted(ratings, None if weight is None else _column(rows, weight))
+    return _read_table(table, part.columns)
 
 
-def _column(rows: Any, name: str) -> Any:
-    """Return a column of a table of Arrow, pandas or polars."""
-    names = list(getattr(rows, "column_names", None) or rows.columns)
+def _read_table(table: Frame, columns: Columns) -> Read:
+    weights = None
+    if columns.weight is not None:
+        table, weights = _without_weights(table, columns)
+    wanted = {**columns._asdict(), "timestamp": None}
+    del wanted["weight"]
+    found = resolve_columns(table.names, wanted, is_pivot=table.is_pivot)
+    found.pop("timestamp", None)
+    refuse_repeated(table.names, found, wanted)
+    guess = guess_by_position(table.names, found, wanted)
+    read = _counted(ratings_from_columns(table.columns_of(found)), weights)
+    return read._replace(guess=guess)
+
+
+def _without_weights(table: Frame, columns: Columns) -> tuple[Frame, Any]:
+    """Return a table without the column of the weights, which could be taken for another, and that."""
+    names, name = table.names, columns.weight
     if name not in names:
         raise ValueError(
             f"sample_weight is {name!r}; it must be the name of a column, one of {', '.join(map(str, names))}"
         )
-    return rows[name]
+    at = names.index(name)
+    if name in columns[:3]:  # told to be both
+        return table, table.column(at)
+    rest = Frame(
+        names[:at] + names[at + 1 :], lambda to: table.column(to + (to >= at)), table.is_pivot
+    )
+    return rest, table.column(at)
 
 
 def _counted(ratings: Ratings, weights: Any) -> Read:
@@ -266,12 +300,13 @@ def count_parts(crew: Crew, parts: Parts) -> Counted:
 
 
 def _count_part(part: Part, rows: Any) -> Counted:
-    ratings, _ = read_part(part, rows)
+    ratings, _, guess = read_part(part, rows)
     return Counted(
         ratings.user_ids,
         np.bincount(ratings.users, minlength=ratings.n_users),
         ratings.item_ids,
         np.bincount(ratings.items, minlength=ratings.n_items),
+        guess,
     )
 
 
@@ -279,6 +314,7 @@ def _join(*parts: Counted) -> Counted:
     return Counted(
         *_joined_ids([(each.user_ids, each.user_counts) for each in parts], "users"),
         *_joined_ids([(each.item_ids, each.item_counts) for each in parts], "items"),
+        next((each.guess for each in parts if each.guess), ""),
     )
 
 
@@ -309,7 +345,7 @@ def divide_part(
     items: SideBlocks,
 ) -> Any:
     """Return the ratings of a part, those of each block of users apart."""
-    ratings, weights = read_part(part, rows)
+    ratings, weights, _ = read_part(part, rows)
     codes = Piece(
         lookup_ids(user_ids, ratings.user_ids, "users")[ratings.users],
         lookup_ids(item_ids, ratings.item_ids, "items")[ratings.items],

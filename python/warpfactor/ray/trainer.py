@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..checks import check_count, is_number
+from ..checks import check_count, is_number, warn
 from ..data.ratings import Ratings, adopt_ratings
 from ..formulas.losses import CustomLoss
 from ..model.file import stored_params
@@ -406,6 +406,8 @@ def _held(
             lambda users, items: [[crew.put(piece)] for piece in divided(users, items, codes)],
         )
     found = count_parts(crew, data)
+    if found.guess:
+        warn(f"data: {found.guess}")
     if not found.user_counts.sum():
         raise ValueError(
             "data holds no ratings: at least one is needed"
@@ -434,6 +436,9 @@ def _held(
 def _gathered(crew: Crew, parts: Parts) -> Ratings:
     """Return validation ratings here."""
     read = crew.get([crew.task(read_part, part, rows) for part, rows in parts])
+    guess = next((each.guess for each in read if each.guess), "")
+    if guess:
+        warn(f"validation: {guess}")
     # Ids of nothing have no kind that could be joined.
     columns = [each.ratings.to_arrays() for each in read if len(each.ratings)]
     if not columns:
