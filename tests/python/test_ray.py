@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import signal
@@ -136,27 +135,79 @@ def test_files_references_and_data_sets_are_read_by_the_workers(data, local, tmp
     assert np.array_equal(files.model_.seen_[1], local.model_.seen_[1])
 
 
-def test_weights_and_a_loss_of_one_s_own_come_to_the_workers(data, tmp_path):
+def test_weights_come_to_the_workers(data, tmp_path):
     from warpfactor.ray.crew import LocalCrew
     from warpfactor.ray.trainer import fit_by
 
     train, test = data
     weights = np.random.default_rng(0).integers(0, 3, len(train)).astype(np.float32)
-    own = (
-        {}
-        if not importlib.util.find_spec("numba")
-        else {"loss": wf.losses.custom(lambda r, x: wf.losses.log(1 + (r - x) ** 2))}
-    )
-    model = wf.MatrixFactorization(**SHORT | own)
+    nobody = train.user_ids[0]
+    weights[train.users == 0] = 0
+    model = wf.MatrixFactorization(**SHORT)
     here = fit_by(LocalCrew(1), model, train, test, n_blocks=4, sample_weight=weights)
-    assert same(trainer(**own).fit(train, test, sample_weight=weights), here)
+    assert same(trainer().fit(train, test, sample_weight=weights), here)
     weighted = table(train).append_column("times", pa.array(weights))
     pa.parquet.write_table(weighted, tmp_path / "0.parquet")
-    # A user or an item without a rating that counts is not in the files' model.
-    files = trainer(**own).fit(tmp_path, test, sample_weight="times")
+    files = trainer().fit(tmp_path, test, sample_weight="times")
     assert files.model_.n_ratings_ == here.model_.n_ratings_ == np.count_nonzero(weights)
+    # A user or an item without a rating that counts is not in the files' model.
+    assert nobody in here.user_ids_
+    assert nobody not in files.user_ids_
     arrays = [ray.put((*train.to_arrays(), weights))]
-    assert same(trainer(4, **own).fit(arrays, test, sample_weight="weights"), files)
+    assert same(trainer(4).fit(arrays, test, sample_weight="weights"), files)
+
+
+def test_a_part_that_does_not_count_does_not_end_a_fit(data):
+    train, test = data
+    whole = table(train)
+    half = len(train) // 2
+    ones = np.ones(len(train), np.float32)
+    halves = [slice(0, half), slice(half, None)]
+
+    def parts(weights: Any) -> Any:
+        return [ray.put((*(each[at] for each in train.to_arrays()), weights[at])) for at in halves]
+
+    zeros = np.where(np.arange(len(train)) < half, np.float32(0), ones)
+    second = ray.put(whole.slice(half))
+    alone = trainer().fit([second], test)
+    weighted = trainer().fit(parts(zeros), test, sample_weight="w")
+    assert weighted.model_.n_ratings_ == len(train) - half
+    assert np.array_equal(weighted.user_ids_, alone.user_ids_)
+    with pytest.raises(ValueError, match="sample_weight is 0 everywhere"):
+        trainer().fit(parts(0 * ones), test, sample_weight="w")
+    # A block of which a filter has left nothing.
+    assert same(trainer().fit([ray.put(pa.table({})), second], test), alone)
+    with pytest.raises(ValueError, match="data holds no ratings"):
+        trainer().fit(ray.put(whole.slice(0, 0)))
+    with pytest.raises(ValueError, match="validation holds no ratings"):
+        trainer().fit(second, ray.put(whole.slice(0, 0)))
+
+
+@pytest.mark.parametrize("names", ["abcw", "wabc"])
+@pytest.mark.filterwarnings("always")
+def test_the_column_of_the_weights_is_taken_for_no_other(data, names, recwarn):
+    train, _ = data
+    weights = np.random.default_rng(0).integers(0, 3, len(train)).astype(np.float32)
+    columns = dict(zip("abc", train.to_arrays(), strict=True)) | {"w": weights}
+    nameless = pa.table({name: columns[name] for name in names})
+    fitted = trainer(1).fit([ray.put(nameless)] * 2, sample_weight="w")
+    named = nameless.rename_columns({"a": "user", "b": "item", "c": "rating", "w": "w"})
+    assert same(trainer(1).fit([ray.put(named)] * 2, sample_weight="w"), fitted)
+    (told,) = [str(each.message) for each in recwarn if "in their order" in str(each.message)]
+    assert told.startswith("data: no column has a usual name")
+    assert "Pass user='a', item='b', rating='c' if" in told
+
+
+def test_a_loss_of_one_s_own_comes_to_the_workers(data):
+    pytest.importorskip("sympy")
+    pytest.importorskip("numba")
+    from warpfactor.ray.crew import LocalCrew
+    from warpfactor.ray.trainer import fit_by
+
+    own = {"loss": wf.losses.custom(lambda r, x: wf.losses.log(1 + (r - x) ** 2))}
+    model = wf.MatrixFactorization(**SHORT | own)
+    here = fit_by(LocalCrew(1), model, *data, n_blocks=4)
+    assert same(trainer(**own).fit(*data), here)
 
 
 def test_texts_are_numbered_as_on_one_machine(data):
@@ -188,7 +239,7 @@ def test_everybody_gets_the_lists_that_the_model_gives(local):
 def test_mistakes_are_named(data, tmp_path):
     from warpfactor.ray import RayTrainer
 
-    with pytest.raises(ValueError, match="num_workers is 17; it must be at most num_blocks"):
+    with pytest.raises(ValueError, match=r"num_workers is 17; it must be at most.*num_blocks=136"):
         RayTrainer(wf.MatrixFactorization(), num_workers=17)
     with pytest.raises(ValueError, match="model is Ensemble"):
         RayTrainer(wf.Ensemble())
@@ -196,22 +247,35 @@ def test_mistakes_are_named(data, tmp_path):
         trainer(device="cuda").fit(*data)
     with pytest.raises(FileNotFoundError, match="there is no file or folder"):
         trainer().fit(tmp_path / "none")
-    with pytest.raises(ValueError, match=r"validation is 0\.1; of ratings that are not here"):
-        trainer().fit(ray.put(data[0].to_arrays()), 0.1)
-    with pytest.raises(ValueError, match="sample_weight is no name"):
-        trainer().fit(ray.put(table(data[0])), sample_weight=np.ones(len(data[0])))
     with pytest.raises(
         ValueError, match="sample_weight is 'none'; it must be the name of a column"
     ):
         trainer().fit(ray.put(table(data[0])), sample_weight="none")
-    with pytest.raises(ValueError, match="sample_weight is 'w'; it must be an array"):
-        trainer().fit(*data, sample_weight="w")
+    for mistaken in ("none", tmp_path):
+        with pytest.raises((FileNotFoundError, ValueError), match=r"^validation: "):
+            trainer().fit(data[0], str(mistaken))
+    with pytest.raises(ValueError, match=r"^validation has a tuple of 2"):
+        trainer().fit(data[0], ray.put(data[1].to_arrays()[:2]))
+    with pytest.raises(ValueError, match=r"^data has dict"):
+        trainer().fit(ray.put({}))
     with pytest.raises(ValueError, match="resources_per_worker has num_gpus"):
         RayTrainer(wf.MatrixFactorization(), resources_per_worker={"num_gpus": 1})
     bad = data[0].to_arrays()[2]
     bad[5] = np.nan
     with pytest.raises(ValueError, match="nan is not finite"):
         trainer().fit(ray.put((*data[0].to_arrays()[:2], bad)))
+
+
+def test_what_is_here_beside_what_is_not_is_refused_before_actors_start(data, monkeypatch):
+    from warpfactor.ray import trainer as module
+
+    monkeypatch.setattr(module, "RayCrew", None)
+    with pytest.raises(ValueError, match=r"validation is 0\.1; of ratings that are not here"):
+        trainer().fit(ray.put(data[0].to_arrays()), 0.1)
+    with pytest.raises(ValueError, match="sample_weight is no name"):
+        trainer().fit(ray.put(table(data[0])), sample_weight=np.ones(len(data[0])))
+    with pytest.raises(ValueError, match="sample_weight is 'w'; it must be an array"):
+        trainer().fit(*data, sample_weight="w")
 
 
 def test_the_lines_of_the_tutorial_run(data, tmp_path):

@@ -16,8 +16,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..data.columns import check_weights
+from ..data.hints import describe_kind
 from ..data.ids import encode_ids, id_kind, lookup_ids
-from ..data.ratings import Ratings
+from ..data.objects import open_table
+from ..data.ratings import Ratings, adopt_ratings, ratings_from_columns, without_unused
+from ..data.roles import Frame, guess_by_position, refuse_repeated, resolve_columns
 from .cluster import import_ray
 from .crew import Crew
 from .exchange import SideBlocks, divided
@@ -28,10 +31,11 @@ __all__ = [
     "Counted",
     "Part",
     "Parts",
-    "columns_of",
+    "Read",
     "count_parts",
     "divide_part",
     "parts_of",
+    "read_part",
 ]
 
 # How many parts' ids are joined in one go.
@@ -46,7 +50,7 @@ class Columns(NamedTuple):
     Parameters
     ----------
     user, item, rating : str or None
-        None: found as by `Ratings.from_frame`.
+        None: found as by `Ratings.from_frame`, among those that hold no weights.
     weight : str or None, default None
         None: ratings have no weights.
     """
@@ -68,15 +72,35 @@ class Part(NamedTuple):
         Of the file.
     columns : Columns
         Where users, items, ratings and weights are.
+    name : str
+        What the error messages call the ratings: the argument that they were given as.
     """
 
     path: str
     row_groups: tuple[int, ...]
     columns: Columns
+    name: str
 
 
 class Parts(list[tuple[Part, Any]]):
     """All parts, in the order of the ratings, each with a reference to its rows; None for a file's."""
+
+
+class Read(NamedTuple):
+    """The ratings of a part that count, perhaps none.
+
+    Parameters
+    ----------
+    ratings : Ratings
+    weights : ndarray of float32, or None
+        All above 0; None: all 1.
+    guess : str
+        What to say of columns that were taken in their order; "" where they were told.
+    """
+
+    ratings: Ratings
+    weights: NDArray[np.float32] | None
+    guess: str = ""
 
 
 class Counted(NamedTuple):
@@ -88,15 +112,18 @@ class Counted(NamedTuple):
         Vocabularies.
     user_counts, item_counts : ndarray of int64
         By code.
+    guess : str
+        As of `Read`.
     """
 
     user_ids: NDArray[Any]
     user_counts: NDArray[np.int64]
     item_ids: NDArray[Any]
     item_counts: NDArray[np.int64]
+    guess: str = ""
 
 
-def parts_of(data: Any, columns: Columns) -> Any:
+def parts_of(data: Any, columns: Columns, name: str) -> Any:
     """Return the `Parts` of a data set, or what is here already as it is.
 
     A Ray data set is read for that, which takes CPUs.
@@ -108,6 +135,8 @@ def parts_of(data: Any, columns: Columns) -> Any:
         (users, items, values), with weights (users, items, values, weights), or to tables.
     columns : Columns
         Their names.
+    name : str
+        What the error messages call it.
 
     Returns
     -------
@@ -118,9 +147,10 @@ def parts_of(data: Any, columns: Columns) -> Any:
     listed = isinstance(data, (list, tuple)) and len(data) > 0
     of_paths = (str, os.PathLike)
     if isinstance(data, of_paths) or (listed and all(isinstance(each, of_paths) for each in data)):
-        return Parts((part, None) for part in _parquet_parts(data if listed else [data], columns))
+        paths = data if listed else [data]
+        return Parts((part, None) for part in _parquet_parts(paths, columns, name))
     ray = import_ray()
-    part = Part("", (), columns)
+    part = Part("", (), columns, name)
     if isinstance(data, ray.ObjectRef):
         return Parts([(part, data)])
     if listed and all(isinstance(each, ray.ObjectRef) for each in data):
@@ -137,16 +167,16 @@ def parts_of(data: Any, columns: Columns) -> Any:
     return data
 
 
-def _parquet_parts(paths: Sequence[Any], columns: Columns) -> Iterator[Part]:
+def _parquet_parts(paths: Sequence[Any], columns: Columns, name: str) -> Iterator[Part]:
     import pyarrow.dataset
     import pyarrow.parquet
 
     for path in map(os.fspath, paths):
         if not os.path.exists(path):
-            raise FileNotFoundError(f"data: there is no file or folder {path!r}")
+            raise FileNotFoundError(f"{name}: there is no file or folder {path!r}")
         files = pyarrow.dataset.dataset(path, format="parquet").files
         if not files:
-            raise ValueError(f"data: the folder {path!r} holds no Parquet files")
+            raise ValueError(f"{name}: the folder {path!r} holds no Parquet files")
         for file in sorted(files):
             try:
                 metadata = pyarrow.parquet.read_metadata(file)
@@ -154,7 +184,7 @@ def _parquet_parts(paths: Sequence[Any], columns: Columns) -> Iterator[Part]:
                 raise
             except pa.ArrowException as error:
                 raise ValueError(
-                    f"data: {file!r} is no Parquet file ({error}): read other files by "
+                    f"{name}: {file!r} is no Parquet file ({error}): read other files by "
                     "warpfactor.read_ratings, or by ray.data"
                 ) from error
             groups: list[int] = []
@@ -163,14 +193,14 @@ def _parquet_parts(paths: Sequence[Any], columns: Columns) -> Iterator[Part]:
                 groups.append(group)
                 size += metadata.row_group(group).total_byte_size
                 if size >= _PART_BYTES:
-                    yield Part(file, tuple(groups), columns)
+                    yield Part(file, tuple(groups), columns, name)
                     groups, size = [], 0
             if groups:
-                yield Part(file, tuple(groups), columns)
+                yield Part(file, tuple(groups), columns, name)
 
 
-def columns_of(part: Part, rows: Any) -> tuple[Ratings, NDArray[np.float32] | None]:
-    """Read a part and its weights, which are above 0 or None; `rows` are what its reference stands for."""
+def read_part(part: Part, rows: Any) -> Read:
+    """Read a part; `rows` are what its reference stands for."""
     user, item, rating, weight = part.columns
     if part.path:
         import pyarrow.parquet
@@ -182,44 +212,85 @@ def columns_of(part: Part, rows: Any) -> tuple[Ratings, NDArray[np.float32] | No
     if isinstance(rows, (tuple, list)):
         if len(rows) != (4 if weight else 3):
             raise ValueError(
-                f"data has a tuple of {len(rows)}; it must be (users, items, values"
+                f"{part.name} has a tuple of {len(rows)}; it must be (users, items, values"
                 + (", weights) where sample_weight is given" if weight else ")")
             )
+        if not any(map(len, rows)):
+            return _nothing(weight)
         return _counted(Ratings.from_arrays(*rows[:3]), rows[3] if weight else None)
     if isinstance(rows, Ratings):
         if weight:
             raise ValueError(
-                "data has Ratings, which have no weights, and sample_weight is given: put tuples "
+                f"{part.name} has Ratings, which have no weights, and sample_weight is given: put tuples "
                 "(users, items, values, weights), or tables"
             )
-        return rows, None
-    ratings = Ratings.from_frame(rows, user=user, item=item, rating=rating)
-    return _counted(ratings, None if weight is None else _column(rows, weight))
+        return Read(rows, None)
+    table = open_table(rows)
+    if table is None:
+        raise ValueError(
+            f"{part.name} has {describe_kind(rows)}; it must be Ratings, a tuple of arrays (users, items, "
+            "values), or a pandas, polars or Arrow table"
+        )
+    # Such as a block of a data set of which a filter has left nothing, not even columns.
+    if hasattr(rows, "__len__") and not len(rows):
+        return _nothing(weight)
+    return _read_table(table, part.columns)
 
 
-def _column(rows: Any, name: str) -> Any:
-    """Return a column of a table of Arrow, pandas or polars."""
-    names = list(getattr(rows, "column_names", None) or rows.columns)
+def _read_table(table: Frame, columns: Columns) -> Read:
+    weights = None
+    if columns.weight is not None:
+        table, weights = _without_weights(table, columns)
+    wanted = {**columns._asdict(), "timestamp": None}
+    del wanted["weight"]
+    found = resolve_columns(table.names, wanted, is_pivot=table.is_pivot)
+    found.pop("timestamp", None)
+    refuse_repeated(table.names, found, wanted)
+    guess = guess_by_position(table.names, found, wanted)
+    read = _counted(ratings_from_columns(table.columns_of(found)), weights)
+    return read._replace(guess=guess)
+
+
+def _without_weights(table: Frame, columns: Columns) -> tuple[Frame, Any]:
+    """Return a table without the column of the weights, which could be taken for another, and that."""
+    names, name = table.names, columns.weight
     if name not in names:
         raise ValueError(
             f"sample_weight is {name!r}; it must be the name of a column, one of {', '.join(map(str, names))}"
         )
-    return rows[name]
+    at = names.index(name)
+    if name in columns[:3]:  # told to be both
+        return table, table.column(at)
+    rest = Frame(
+        names[:at] + names[at + 1 :], lambda to: table.column(to + (to >= at)), table.is_pivot
+    )
+    return rest, table.column(at)
 
 
-def _counted(ratings: Ratings, weights: Any) -> tuple[Ratings, NDArray[np.float32] | None]:
-    """Leave out ratings of weight 0, which count for nothing."""
+def _counted(ratings: Ratings, weights: Any) -> Read:
+    """Leave out ratings of weight 0, which count for nothing, and the ids that have no others."""
     if weights is None:
-        return ratings, None
+        return Read(ratings, None)
     checked = check_weights(weights, len(ratings), all_zero=True)
     if checked.all():
-        return ratings, checked
-    return ratings.take(checked > 0), checked[checked > 0]
+        return Read(ratings, checked)
+    kept = checked > 0
+    users, user_ids = without_unused(ratings.users[kept], ratings.user_ids)
+    items, item_ids = without_unused(ratings.items[kept], ratings.item_ids)
+    return Read(
+        adopt_ratings(users, items, ratings.values[kept], user_ids, item_ids), checked[kept]
+    )
+
+
+def _nothing(weight: str | None) -> Read:
+    """Return what a part without rows holds."""
+    codes, numbers, ids = np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.int64)
+    return Read(adopt_ratings(codes, codes, numbers, ids, ids), numbers if weight else None)
 
 
 def count_parts(crew: Crew, parts: Parts) -> Counted:
     """Number the ids of all parts, as those of one table are numbered."""
-    counted = [crew.task(_count_part, part, rows) for part, rows in parts]
+    counted = [crew.task(_count_part, part, rows) for part, rows in parts] or [crew.task(_join)]
     while len(counted) > 1:
         counted = [
             crew.task(_join, *counted[at : at + _FAN_IN]) for at in range(0, len(counted), _FAN_IN)
@@ -229,25 +300,30 @@ def count_parts(crew: Crew, parts: Parts) -> Counted:
 
 
 def _count_part(part: Part, rows: Any) -> Counted:
-    ratings, _ = columns_of(part, rows)
+    ratings, _, guess = read_part(part, rows)
     return Counted(
         ratings.user_ids,
         np.bincount(ratings.users, minlength=ratings.n_users),
         ratings.item_ids,
         np.bincount(ratings.items, minlength=ratings.n_items),
+        guess,
     )
 
 
 def _join(*parts: Counted) -> Counted:
-    users = _joined_ids([(each.user_ids, each.user_counts) for each in parts], "users")
     return Counted(
-        *users, *_joined_ids([(each.item_ids, each.item_counts) for each in parts], "items")
+        *_joined_ids([(each.user_ids, each.user_counts) for each in parts], "users"),
+        *_joined_ids([(each.item_ids, each.item_counts) for each in parts], "items"),
+        next((each.guess for each in parts if each.guess), ""),
     )
 
 
 def _joined_ids(
     parts: list[tuple[NDArray[Any], NDArray[np.int64]]], side: str
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    parts = [(ids, counts) for ids, counts in parts if len(ids)]  # without ids there is no kind
+    if not parts:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
     kinds = sorted({id_kind(ids) for ids, _ in parts})
     if len(kinds) > 1:
         raise ValueError(
@@ -269,7 +345,7 @@ def divide_part(
     items: SideBlocks,
 ) -> Any:
     """Return the ratings of a part, those of each block of users apart."""
-    ratings, weights = columns_of(part, rows)
+    ratings, weights, _ = read_part(part, rows)
     codes = Piece(
         lookup_ids(user_ids, ratings.user_ids, "users")[ratings.users],
         lookup_ids(item_ids, ratings.item_ids, "items")[ratings.items],

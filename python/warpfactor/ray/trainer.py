@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..checks import check_count, is_number
+from ..checks import check_count, is_number, warn
 from ..data.ratings import Ratings, adopt_ratings
 from ..formulas.losses import CustomLoss
 from ..model.file import stored_params
@@ -28,10 +28,12 @@ from ..training.progress import EpochBar, check_verbose
 from .cluster import RayCrew, import_ray
 from .crew import Crew
 from .exchange import BlockExchange, Holding, SideBlocks, divided
-from .sources import Columns, Parts, columns_of, count_parts, divide_part, parts_of
+from .sources import Columns, Parts, count_parts, divide_part, parts_of, read_part
 from .worker import Functions, Piece
 
 __all__ = ["RayTrainer", "fit_by"]
+
+_MOST_BLOCKS = 2**15
 
 
 class RayTrainer:
@@ -51,13 +53,12 @@ class RayTrainer:
         factors. Losses and penalties of your own are compiled by each worker, which needs SymPy and
         Numba too.
     num_workers : int, default 1
-        Actors, at most `num_blocks`. Of w workers each is busy in b of b + w - 1 steps with b blocks:
-        four blocks or more for each are good.
+        Actors, at most `num_blocks`, which should be eight times as many or more; a power of two, as
+        halves of halves of the users go to workers.
     threads_per_worker : int, default 1
         Threads that train in each actor, and the CPUs that it asks of Ray.
     num_blocks : int, default 16
-        Into how many blocks users and items are cut. The bits depend on it. A number that
-        `num_workers` divides gives all workers the same to do.
+        Into how many blocks users and items are cut: enough for two workers. The bits depend on it.
     resources_per_worker : mapping, default None
         What else each actor takes, as ``ray.remote`` names it, such as ``{"memory": 8e9}`` or
         ``{"resources": {"big": 1}}``.
@@ -71,7 +72,7 @@ class RayTrainer:
     --------
     >>> import warpfactor as wf
     >>> from warpfactor.ray import RayTrainer
-    >>> trainer = RayTrainer(wf.MatrixFactorization(random_state=0), num_workers=4)
+    >>> trainer = RayTrainer(wf.MatrixFactorization(random_state=0), num_workers=4, num_blocks=32)
     >>> model = trainer.fit("s3fs/ratings/")  # doctest: +SKIP
     """
 
@@ -91,12 +92,12 @@ class RayTrainer:
                 "an Ensemble can be fitted one after the other"
             )
         self.model = model
-        self.num_blocks = check_count("num_blocks", num_blocks, 1, 2**15)
-        self.num_workers = check_count("num_workers", num_workers, 1)
+        self.num_blocks = check_count("num_blocks", num_blocks, 1, _MOST_BLOCKS)
+        self.num_workers = check_count("num_workers", num_workers, 1, _MOST_BLOCKS)
         if self.num_workers > self.num_blocks:
             raise ValueError(
                 f"num_workers is {num_workers}; it must be at most num_blocks, which is {num_blocks}: "
-                f"give num_blocks={2 * self.num_workers}"
+                f"give num_blocks={min(8 * self.num_workers, _MOST_BLOCKS)}"
             )
         self.threads_per_worker = check_count("threads_per_worker", threads_per_worker, 1)
         self.copy_every = None if copy_every is None else check_count("copy_every", copy_every, 1)
@@ -141,7 +142,7 @@ class RayTrainer:
         sample_weight : array-like or str, default None
             Weights of the ratings, as of `MatrixFactorization.fit`; of data sets, files and references to
             tables the name of a column; of references to tuples, whose fourth array they are, any
-            name.
+            name. Of those, users and items without a weight above 0 are not in the model.
         implicit : array-like, default None
             Pairs without a rating, as of `MatrixFactorization.fit`, which are sent to the workers from here.
 
@@ -167,8 +168,10 @@ class RayTrainer:
         # Data sets are read by tasks, which need the CPUs that the actors will have.
         columns = Columns(user, item, rating)
         name = sample_weight if isinstance(sample_weight, str) else None
-        data = parts_of(data, columns._replace(weight=name))
-        validation = None if validation is None else parts_of(validation, columns)
+        data = parts_of(data, columns._replace(weight=name), "data")
+        if validation is not None:
+            validation = parts_of(validation, columns, "validation")
+        _refuse_mixed(data, validation, sample_weight, self.model.validation_fraction)
         crew = RayCrew(self.num_workers, self.threads_per_worker, resources)
         try:
             return fit_by(
@@ -209,6 +212,7 @@ def fit_by(
     started = perf_counter()
     params = estimator.get_params(deep=False)
     core = _core_of(params)
+    _refuse_mixed(data, validation, sample_weight, params["validation_fraction"])
     checkpoints = checkpoints_of(checkpoint, every, resume)
     if params["random_state"] is None and checkpoints.seed is not None:
         core["seed"] = checkpoints.seed
@@ -334,6 +338,27 @@ def _core_of(params: Mapping[str, Any]) -> _core.TrainParams:
     return core
 
 
+def _refuse_mixed(data: Any, validation: Any, sample_weight: Any, fraction: Any) -> None:
+    """Refuse arguments for ratings that are here beside ratings that are not, and the other way."""
+    if not isinstance(data, Parts):
+        if isinstance(sample_weight, str):
+            raise ValueError(
+                f"sample_weight is {sample_weight!r}; it must be an array where the ratings are here"
+            )
+        return
+    if sample_weight is not None and not isinstance(sample_weight, str):
+        raise ValueError(
+            "sample_weight is no name; of ratings that are not here it must be the name of the column "
+            "that has the weights"
+        )
+    drawn = fraction if validation is None else validation
+    if is_number(drawn):
+        raise ValueError(
+            f"{'validation_fraction' if validation is None else 'validation'} is {drawn}; of ratings that "
+            "are not here none are drawn: give fit(validation=...) the ratings to validate with"
+        )
+
+
 def _held(
     crew: Crew,
     data: Any,
@@ -363,10 +388,6 @@ def _held(
         return Holding(users, items, cut, *counts, pieces(users, items))
 
     if not isinstance(data, Parts):
-        if isinstance(sample_weight, str):
-            raise ValueError(
-                f"sample_weight is {sample_weight!r}; it must be an array where the ratings are here"
-            )
         given = given_ratings(
             data,
             None,
@@ -384,20 +405,15 @@ def _held(
             np.bincount(codes.items, minlength=ratings.n_items),
             lambda users, items: [[crew.put(piece)] for piece in divided(users, items, codes)],
         )
-    if sample_weight is not None and not isinstance(sample_weight, str):
-        raise ValueError(
-            "sample_weight is no name; of ratings that are not here it must be the name of the column "
-            "that has the weights"
-        )
-    drawn = params["validation_fraction"] if validation is None else validation
-    if is_number(drawn):
-        raise ValueError(
-            f"{'validation_fraction' if validation is None else 'validation'} is {drawn}; of ratings that "
-            "are not here none are drawn: give fit(validation=...) the ratings to validate with"
-        )
     found = count_parts(crew, data)
-    if not len(found.user_ids):
-        raise ValueError("sample_weight is 0 everywhere; at least one weight must be above 0")
+    if found.guess:
+        warn(f"data: {found.guess}")
+    if not found.user_counts.sum():
+        raise ValueError(
+            "data holds no ratings: at least one is needed"
+            if sample_weight is None
+            else "sample_weight is 0 everywhere; at least one weight must be above 0"
+        )
 
     def pieces(users: SideBlocks, items: SideBlocks) -> list[list[Any]]:
         known = [crew.put(each) for each in (found.user_ids, found.item_ids, users, items)]
@@ -419,9 +435,15 @@ def _held(
 
 def _gathered(crew: Crew, parts: Parts) -> Ratings:
     """Return validation ratings here."""
-    read = crew.get([crew.task(columns_of, part, rows) for part, rows in parts])
-    columns = zip(*(ratings.to_arrays() for ratings, _ in read), strict=True)
-    return Ratings.from_arrays(*map(np.concatenate, columns))
+    read = crew.get([crew.task(read_part, part, rows) for part, rows in parts])
+    guess = next((each.guess for each in read if each.guess), "")
+    if guess:
+        warn(f"validation: {guess}")
+    # Ids of nothing have no kind that could be joined.
+    columns = [each.ratings.to_arrays() for each in read if len(each.ratings)]
+    if not columns:
+        raise ValueError("validation holds no ratings: at least one is needed")
+    return Ratings.from_arrays(*map(np.concatenate, zip(*columns, strict=True)))
 
 
 def _seen(crew: Crew, holding: Holding) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
