@@ -471,9 +471,8 @@ class MatrixFactorization(FromModel, CallbackSupportMixin, PartialFit):  # type:
             ratings and parameters of before, to the bits of a fit without a break (not with "hogwild" or on
             CUDA). False: begin anew. None: begin, but replace no checkpoint of a fit that has not ended.
         scratch : str, path-like or True, default None
-            A folder on a disk that keeps the ratings during the fit, in place of memory; True: the
-            system's. The same bits; on a CUDA device what does not fit there is read in each epoch. None: as
-            True where `X` is read in parts. See :doc:`/how-to/larger_than_memory`.
+            A folder on a disk for the ratings, in place of memory; True: the system's. The same bits. On a
+            CUDA device what does not fit is read in each epoch. None: as True where `X` is read in parts.
         buffer : int, default None
             With `scratch`, how many bytes of ratings may be in memory; None: 2**30. So much `seen_` is kept.
 
