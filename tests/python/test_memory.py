@@ -386,6 +386,10 @@ def test_repeats_are_dropped_as_by_a_dictionary():
 
 
 READING = """
+    import os
+    # One thread of each kind, which reads a file before memory is short: where a new one gets no thread-local
+    # data, the C library ends the process.
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     import resource
     import sys
     import numpy as np
@@ -393,6 +397,8 @@ READING = """
     from pyarrow import csv, feather, parquet
     import warpfactor as wf
 
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
     folder, n = sys.argv[1], 700_000
     rng = np.random.default_rng(0)
     table = pa.table({"user": rng.integers(0, 10**9, n), "item": rng.integers(0, 10**9, n), "rating": rng.random(n)})
