@@ -282,10 +282,10 @@ TEST(blocked_gives_the_same_bits_whatever_runs_at_once_and_other_seeds_others) {
     params.device = Device::cuda;
     params.parallel = Parallel::blocked;
     params.half = half;
-    params.n_epochs = 3;
-    for (const std::int64_t tiles : {1, 8, 64, 4096}) {
+    params.n_epochs = 2;
+    for (const std::int64_t tiles : {1, 12, 4096}) {
       twin_limits.tiles_at_once = tiles;
-      params.n_threads = tiles == 64 ? 1 : 3;
+      params.n_threads = tiles == 12 ? 1 : 3;
       const TrainResult<float> result = train<float>(data.view(), params, options);
       if (!first) first = result.model;
       CHECK(same_bits(*first, result.model));
