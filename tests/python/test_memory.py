@@ -433,9 +433,17 @@ READING = """
 @linux
 def test_too_little_memory_while_reading_is_a_memory_error_that_names_the_file(tmp_path):
     code = READING.replace("sys.argv[1]", repr(str(tmp_path)))
-    lines = [
-        line.split("|", 2) for line in run(code, ARROW_DEFAULT_MEMORY_POOL="system").splitlines()
-    ]
+    for _ in range(5):
+        try:
+            out = run(code, ARROW_DEFAULT_MEMORY_POOL="system")
+            break
+        except AssertionError as error:
+            # So the C library ends a process, whoever started the thread.
+            if "cannot allocate memory for thread-local data" not in str(error):
+                raise
+    else:
+        pytest.skip("the C library ended the process each time, as a new thread got no memory")
+    lines = [line.split("|", 2) for line in out.splitlines()]
     assert len(lines) == 16
     for name, more, ended in lines:
         assert ended == "returned" or ended.startswith("MemoryError "), (name, more, ended)
