@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -83,6 +84,25 @@ inline Data ratings_of(bool weighted, std::int32_t n = kRatings) {
     for (std::int32_t r = 0; r < n; ++r) data.weights.push_back(static_cast<float>(random.below(4)) / 2);
   }
   return data;
+}
+
+/// Interrupts a fit from chunks in each of so many passes. It must leave neither a file nor one open.
+inline void check_interrupts(const Data& data, const TrainParams& params, int n_passes) {
+  const Folder folder;
+  const std::int64_t files = open_files();
+  int calls = 0, limit = std::numeric_limits<int>::max();
+  TrainOptions<float> options;
+  options.interrupted = [&] { return ++calls > limit; };
+  const auto run = [&] { return train<float>(chunks_of(data, 1000), {folder.path, kSmall}, params, options); };
+  run();
+  const int all = calls, sure = 4 * n_passes;  // once for each of four parts; in between it is asked by the clock
+  CHECK(all >= sure);
+  for (limit = 0; limit < sure; limit += 3) {
+    calls = 0;
+    CHECK_THROWS(Interrupted, "interrupted", run());
+    CHECK(folder.empty());
+    CHECK_EQ(open_files(), files);
+  }
 }
 
 }  // namespace in_chunks

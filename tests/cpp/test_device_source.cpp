@@ -312,26 +312,10 @@ TEST(the_disk_and_the_buffer_hold_what_was_said) {
 // What goes wrong.
 
 TEST(every_pass_over_a_device_s_file_can_be_interrupted) {
-  const Data data = ratings_of(false);
-  const Folder folder;
-  const std::int64_t files = open_files();
   TrainParams params = on_device();
   params.implicit_feedback = ImplicitFeedback::both;
   params.n_epochs = 0;
-  int calls = 0, limit = std::numeric_limits<int>::max();
-  TrainOptions<float> options;
-  options.interrupted = [&] { return ++calls > limit; };
-  const auto run = [&] { return train<float>(chunks_of(data, 1000), {folder.path, kSmall}, params, options); };
-  run();
-  const int all = calls;
-  constexpr int kSure = 6 * 4;  // once for each of four parts in six passes; in between it is asked by the clock
-  CHECK(all >= kSure);
-  for (limit = 0; limit < kSure; limit += 3) {
-    calls = 0;
-    CHECK_THROWS(Interrupted, "interrupted", run());
-    CHECK(folder.empty());
-    CHECK_EQ(open_files(), files);
-  }
+  check_interrupts(ratings_of(false), params, 6);
 }
 
 TEST(a_disk_that_fills_up_while_the_plan_is_written_is_an_exception) {

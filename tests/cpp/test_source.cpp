@@ -300,27 +300,11 @@ TEST(a_disk_that_fills_up_is_an_exception) {
 }
 
 TEST(every_pass_can_be_interrupted) {
-  const Data data = ratings_of(false);
-  const Folder folder;
-  const std::int64_t files = open_files();
   TrainParams params = usual();
   params.reg.reset();
   params.n_epochs = 2;
   params.implicit_feedback = ImplicitFeedback::both;
-  int calls = 0, limit = std::numeric_limits<int>::max();
-  TrainOptions<float> options;
-  options.interrupted = [&] { return ++calls > limit; };
-  const auto run = [&] { return train<float>(chunks_of(data, 1000), {folder.path, kSmall}, params, options); };
-  run();
-  const int all = calls;
-  constexpr int kSure = 7 * 4;  // once for each of four parts in seven passes; in between it is asked by the clock
-  CHECK(all >= kSure);
-  for (limit = 0; limit < kSure; limit += 3) {
-    calls = 0;
-    CHECK_THROWS(Interrupted, "interrupted", run());
-    CHECK(folder.empty());
-    CHECK_EQ(open_files(), files);
-  }
+  check_interrupts(ratings_of(false), params, 7);
 }
 
 }  // namespace
